@@ -122,14 +122,6 @@ def popular_key(release: str) -> str:
     return f"ml:{release}:popular"
 
 
-def places_key(release: str) -> str:
-    """String: where the release's items lie on its map, an array of `PLACE`; -1 to 1 both ways."""
-    return f"ml:{release}:places"
-
-
-PLACE: Final = np.dtype([("itemid", "<i4"), ("x", "<f4"), ("y", "<f4")])
-
-
 def pack_vector(vector: Sequence[float] | NDArray[Any]) -> bytes:
     return np.asarray(vector, dtype="<f4").tobytes()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +30,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.releases import CHECK, Stores, require_parity
 from online.clients.base import Client, ServiceError
-from online.clients.elastic import ElasticItems
-from online.clients.feast import FeastFeatures
-from online.clients.redis import RedisUsers
-from online.clients.triton import TritonScores
+from online.recommend.recommend import Recommender
 
 GO_LIVE: Final = "offline_to_online/release/s1_go_live.py"
 TIMEOUT_S: Final = 5.0
@@ -109,7 +106,7 @@ def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
 
 def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Finding]:
     """Each step that loads, checks or puts live the release that the artifacts make; the services are up."""
-    for store in stores.all:
+    for store in stores:
         if store.is_checked(release):
             yield Finding(store.step, "done", f"release {release} is in {store.title}")
         else:
@@ -173,22 +170,9 @@ def show(found: Sequence[Finding], console: Console) -> None:
     console.print(f"Run next:  {command}" if command else "All is well.")
 
 
-@contextmanager
-def connected(settings: Settings) -> Iterator[list[Client[Any, Any]]]:
-    """The server's clients of the four services, closed at the end."""
-    clients: tuple[Client[Any, Any], ...] = (
-        RedisUsers(settings.redis),
-        ElasticItems(settings.elasticsearch),
-        FeastFeatures(settings.feast),
-        TritonScores(settings.triton),
-    )
-    with ExitStack() as stack:
-        yield [stack.enter_context(closing(client)) for client in clients]
-
-
 def main(settings: Settings) -> None:
-    with connected(settings) as clients:
-        found = examine(settings, clients, Stores.of(settings))
+    with closing(Recommender.from_settings(settings)) as server:
+        found = examine(settings, server.clients, Stores.of(settings))
     show(found, Console())
     sys.exit(0 if all(finding.well for finding in found) else 1)
 

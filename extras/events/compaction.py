@@ -21,29 +21,25 @@ from online.recommend.release import Release
 from online.recommend.types import NoReleaseError, UnknownReleaseError
 
 
-class Compaction:
-    """Over the releases that are kept. Shared by threads."""
+def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Collection[str]:
+    """The eventids of a user's events that no request need read, of the releases that are kept.
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
-
-    def __call__(self, userid: OwnId, dataset: str) -> Collection[str]:
-        """The eventids of those that no request need read; ``dataset``: `Dataset.base_name`. Raises ServiceError."""
-        users = self._recommender.users
-        _, activated = users.activated()
-        states: list[tuple[StoredUser, Release]] = []
-        for release in activated:
-            try:
-                opened = self._recommender.releases.named(release)
-            except UnknownReleaseError:  # deleted since
-                continue
-            except NoReleaseError as error:
-                raise ServiceError(users.service, f"holds release {release}, which cannot be opened") from error
-            if opened.manifest.dataset.base_name == dataset:
-                user = users.call(UserQuery.of(userid, opened.manifest)).user
-                if user is not None:
-                    states.append((user, opened))
-        return unneeded(states)
+    ``dataset``: `Dataset.base_name`. Raises ServiceError.
+    """
+    users = recommender.users
+    states: list[tuple[StoredUser, Release]] = []
+    for release in users.activated()[1]:
+        try:
+            opened = recommender.releases.named(release)
+        except UnknownReleaseError:  # deleted since
+            continue
+        except NoReleaseError as error:
+            raise ServiceError(users.service, f"holds release {release}, which cannot be opened") from error
+        if opened.manifest.dataset.base_name == dataset:
+            user = users.call(UserQuery.of(userid, opened.manifest)).user
+            if user is not None:
+                states.append((user, opened))
+    return unneeded(states)
 
 
 def unneeded(states: Sequence[tuple[StoredUser, Release]]) -> set[str]:

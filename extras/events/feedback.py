@@ -154,11 +154,7 @@ def _with_strangers(users: pd.DataFrame, rated: set[str], dataset: Dataset) -> p
 
 
 def _updated(
-    ratings: pd.DataFrame,
-    events: pd.DataFrame,
-    numbers: dict[str, int],
-    items: dict[OwnId, int],
-    dataset: Dataset,
+    ratings: pd.DataFrame, events: pd.DataFrame, numbers: dict[str, int], items: dict[OwnId, int], dataset: Dataset
 ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     """``ratings`` with the events of everybody in ``events`` applied, and (rows,) which are not its own.
 

@@ -1,40 +1,47 @@
-"""The routes that write: events come in, in this server's own shape and in Gorse's, and users are forgotten."""
+"""The routes that write: events come in, in this server's own shape and in Gorse's, and users are forgotten.
+
+Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's.
+The odd cases:
+
+- an item that the release does not know is recorded, and counts as soon as a release knows it;
+- a user whom the release does not know is a stranger, whose list is personal from the first event on;
+- an event may be late, by any time, and events may come in any order: each counts when it happened;
+- one from the future is refused, but for `AHEAD_S`, by which a sender's clock may be wrong;
+- a type that the data set does not declare is refused, and so is a rating without a value or with another one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any, Final
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Final
 
 from flask import Flask, Response, jsonify, request
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
-from extras.events import incoming
-from extras.events.compaction import Compaction
-from extras.events.incoming import (
-    MAX_EVENTS,
-    MAX_NAME,
-    EventRecorded,
-    FeedbackList,
-    IncomingEvents,
-    Recorder,
-    of_feedback,
-    of_list,
-    of_one,
-)
-from extras.events.log import EventLog, TooManyEventsError
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
+from extras.events.compaction import unneeded_events
+from extras.events.events import Event
+from extras.events.log import EventLog, Recording, TooManyEventsError
 from online.clients.redis import WHICH_IS_LIVE
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
-from online.recommend.types import MAX_TIMESTAMP, BadRequestError, read_id
+from online.recommend.types import MAX_TIMESTAMP, BadRequestError, UserId, read_id
 from online.web import records
-from online.web.asgi import MAX_EVENTS_BODY
 from online.web.guard import error_response, open_at_first, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
+AHEAD_S: Final = 60
+MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
+MAX_EVENTS: Final = 500  # of a batch
+_GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
+ItemId = UserId  # an own id, too
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {
     "eventid": f"a string of 1 to {MAX_NAME} characters",
@@ -52,15 +59,228 @@ _ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
 _EXAMPLE: Final = f"for example {json.dumps(_EVENT)}"
 _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
 _STRING: Final = f"a string of 1 to {MAX_BYTES} bytes"
+_GORSE: Final = {  # field -> how Gorse calls it
+    "userid": "UserId", "itemid": "ItemId", "type": "FeedbackType", "value": "Value", "timestamp": "Timestamp"
+}  # fmt: skip
 _GORSE_EXPECTED: Final = {
     "FeedbackType": _EXPECTED["type"],
     "UserId": _STRING,
     "ItemId": _STRING,
     "Value": _EXPECTED["value"],
-    "Timestamp": "a time in ISO 8601, or empty",
+    "Timestamp": "a time after 1970 in ISO 8601, as 2026-05-31T17:45:00Z, or empty",
 }
 _GORSE_EXAMPLE: Final = f"for example {json.dumps(_FEEDBACK)}"
 _GORSE_SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """`POST /ml/event`, Gorse's `/api/feedback`, `DELETE /ml/user/<userid>`."""
+    recommender = parts.recommender
+    log = parts.stores.get("events") or EventLog(parts.settings.redis, partial(unneeded_events, recommender))
+    app.url_map.converters["any_text"] = AnyText
+    parts.describe(_paths(), [IncomingEvents, FeedbackList, EventsAnswer, FeedbackAnswer, ForgottenAnswer])
+
+    @app.errorhandler(TooManyEventsError)
+    def too_many_events(error: TooManyEventsError) -> Response:
+        return error_response(409, "too_many_events", str(error))
+
+    @app.post("/ml/event")
+    @open_at_first
+    def event() -> Response:
+        body = request.get_data(cache=False)
+        events = validated(body, parse, _EXPECTED, _EXAMPLE, _SHAPE)
+        opened, where = release_for_events(recommender), "[{place}]." if body.lstrip().startswith(b"[") else ""
+        return jsonify(EventsAnswer(events=record(log, opened, events, where)).model_dump())
+
+    @app.route("/api/feedback", methods=["POST", "PUT"])
+    @open_at_first
+    def feedback() -> Response:
+        body, read = request.get_data(cache=False), FeedbackList.model_validate_json
+        sent = validated(body, read, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
+        opened = release_for_events(recommender)
+        dataset = opened.manifest.dataset
+        events = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
+        recorded = record(log, opened, events, "[{place}].", _GORSE)
+        return jsonify(FeedbackAnswer(RowAffected=sum(each.new for each in recorded)).model_dump())
+
+    @app.delete("/ml/user/<any_text:userid>", merge_slashes=False)
+    def forget(userid: str) -> Response:
+        if len(userid.encode()) > MAX_BYTES:
+            raise BadRequestError("userid", f"userid must be {_STRING}.")
+        dataset = release_for_events(recommender).manifest.dataset
+        own = read_id("userid", userid, dataset.user_ids)
+        forgotten = log.forget(own, dataset.base_name)
+        recommender.forget(own)
+        return jsonify(ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases).model_dump())
+
+
+def release_for_events(recommender: Recommender) -> Release:
+    """The live release; while that cannot be had, the one that serves, if it is of the same data set.
+
+    Raises NoReleaseError, ServiceError.
+    """
+    users, releases = recommender.users, recommender.releases
+    serving, live = releases.serving, users.call(WHICH_IS_LIVE).live
+    if serving is not None and live is not None:
+        if live == serving.release:
+            return serving
+        opening = releases.open(live)
+        published = None if opening.done() and opening.exception() is None else users.published(live)
+        if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
+            return serving
+    return releases.live()
+
+
+def record(
+    log: EventLog, opened: Release, events: Sequence[Event], where: str, names: Mapping[str, str] | None = None
+) -> list[EventRecorded]:
+    """Record events.
+
+    Args:
+        opened: the release whose data set says what an event may be.
+        where: the beginning of a field's name in messages, for the event in a place.
+        names: field -> how their sender calls it, if otherwise.
+
+    Raises BadRequestError, TooManyEventsError; ServiceError, after which it is right to send the same again.
+    """
+    dataset = opened.manifest.dataset
+    for place, event in enumerate(events):
+        if (problem := refusal(event, dataset, time.time())) is not None:
+            name, what = problem
+            field = where.format(place=place) + (names or {}).get(name, name)
+            raise BadRequestError(field, f"{field} {what}")
+    noted = {name for name, effect in dataset.event_types.items() if effect == "notes"}
+    new = log.call(Recording(dataset.base_name, events, noted))
+    records.current().facts |= {"events": len(new), "new": sum(new)}
+    return [
+        EventRecorded(eventid=event.eventid, new=is_new, known_item=event.itemid in opened.numbers)
+        for event, is_new in zip(events, new, strict=True)
+    ]
+
+
+def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | None:
+    """The field of an event that the data set cannot have, and what is wrong with it; None: it can have the event."""
+    for name, own, kind in (("userid", event.userid, dataset.user_ids), ("itemid", event.itemid, dataset.item_ids)):
+        if kind_of(own) != kind or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
+            return name, f"must be a {'string' if kind == 'string' else 'whole number'} in this data set."
+    effect = dataset.event_types.get(event.type)
+    if effect is None:
+        return "type", f"must be one of: {', '.join(sorted(dataset.event_types))}."
+    if effect == "rates" and dataset.code(event.value) is None:
+        levels = "a number" if dataset.binned else f"one of {', '.join(f'{level:g}' for level in dataset.levels)}"
+        return "value", f"must be {levels}, as an event of type {event.type} rates."
+    if event.timestamp > now + AHEAD_S:
+        return "timestamp", "is in the future; it is seconds since 1970-01-01 UTC."
+    return None
+
+
+class AnyText(BaseConverter):
+    """A part of a path that may hold anything: slashes, line breaks."""
+
+    regex = r"(?s:.+)"
+    part_isolating = False
+
+
+# --------------------------------------------------------------------------------------------------------------- shapes
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+class IncomingEvent(BaseModel):
+    """Somebody did something with an item. Sent again under the same eventid, it counts once."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    eventid: Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+    userid: UserId
+    itemid: ItemId
+    type: Annotated[str, Field(min_length=1, max_length=64)]  # as the data set declares
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
+    recommendation: Annotated[str, Field(max_length=MAX_NAME)] | None = None  # the answer that showed the item
+
+    def event(self) -> Event:
+        return Event(**self.model_dump())
+
+
+Batch = Annotated[list[IncomingEvent], Field(min_length=1, max_length=MAX_EVENTS)]
+_batch: Final[TypeAdapter[list[IncomingEvent]]] = TypeAdapter(Batch)
+
+
+class IncomingEvents(RootModel[IncomingEvent | Batch]):
+    """One event or a list of them."""
+
+
+def parse(body: bytes) -> list[Event]:
+    """`IncomingEvents` as events. Raises pydantic's ValidationError, whose place begins with an event's in a list."""
+    if body.lstrip().startswith(b"["):
+        return [each.event() for each in _batch.validate_json(body)]
+    return [IncomingEvent.model_validate_json(body).event()]
+
+
+def _seconds(text: str) -> int | None:
+    """Seconds since 1970 of a time in ISO 8601, in UTC where it names no zone; None: no time. Raises ValueError."""
+    if not text or text.startswith(_GO_ZERO):
+        return None
+    at = datetime.fromisoformat(text)
+    seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    if not 0 <= seconds <= MAX_TIMESTAMP:
+        raise ValueError("before 1970, or after 2106")
+    return seconds
+
+
+def _a_time(text: str) -> str:
+    """Raises ValueError."""
+    _seconds(text)
+    return text
+
+
+class Feedback(BaseModel):
+    """An event as Gorse's clients send it. Ids are strings there; those of this data set may be numbers."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    FeedbackType: Annotated[str, Field(min_length=1, max_length=64)]
+    UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+    ItemId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+    Value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    Timestamp: Annotated[str, AfterValidator(_a_time)] = ""  # empty: now
+
+    def event(self, users: IdKind, items: IdKind) -> Event:
+        """The same event; its eventid is made of what was sent, so that it counts once.
+
+        Without a time, the same feedback is the same event whenever it is sent.
+        """
+        seconds = _seconds(self.Timestamp)
+        sent_at = "" if seconds is None else str(seconds)
+        sent = "\n".join((self.FeedbackType, self.UserId, self.ItemId, sent_at, str(self.Value)))
+        return Event(
+            eventid=f"gorse-{hashlib.sha256(sent.encode()).hexdigest()[:32]}",
+            userid=_own(self.UserId, users),
+            itemid=_own(self.ItemId, items),
+            type=self.FeedbackType,
+            timestamp=_now() if seconds is None else seconds,
+            value=self.Value,
+        )
+
+
+class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)]]):
+    """Several, as Gorse's clients send them."""
+
+
+def _own(text: str, kind: IdKind) -> OwnId:
+    """An id, which is text in Gorse's shape; one that is no number where numbers are expected is refused later."""
+    return int(text) if kind == "integer" and text.isascii() and text.isdecimal() else text
+
+
+class EventRecorded(BaseModel):
+    """What became of an event."""
+
+    eventid: str
+    new: bool = Field(description="false: one of this id was recorded before, and this one changes nothing")
+    known_item: bool = Field(description="false: it counts as soon as a release knows the item")
 
 
 class EventsAnswer(BaseModel):
@@ -83,77 +303,7 @@ class ForgottenAnswer(BaseModel):
     releases: int = Field(description="how many of them knew the user")
 
 
-def release_for_events(recommender: Recommender) -> Release:
-    """The live release; while that cannot be had, the one that serves, if it is of the same data set.
-
-    Raises NoReleaseError, ServiceError.
-    """
-    users, releases = recommender.users, recommender.releases
-    serving, live = releases.serving, users.call(WHICH_IS_LIVE).live
-    if serving is not None and live is not None:
-        if live == serving.release:
-            return serving
-        opening = releases.open(live)
-        published = None if opening.done() and opening.exception() is None else users.published(live)
-        if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
-            return serving
-    return releases.live()
-
-
-class AnyText(BaseConverter):
-    """A part of a path that may hold anything: slashes, line breaks."""
-
-    regex = r"(?s:.+)"
-    part_isolating = False
-
-
-def register(app: Flask, parts: Parts) -> None:
-    """`POST /ml/event`, Gorse's `/api/feedback`, `DELETE /ml/user/<userid>`."""
-    recommender = parts.recommender
-    log = parts.stores.get("events") or EventLog(parts.settings.redis, Compaction(recommender))
-    recorder = Recorder(log, lambda: release_for_events(recommender))
-    app.url_map.converters["any_text"] = AnyText
-    parts.describe(_paths(), [IncomingEvents, FeedbackList, EventsAnswer, FeedbackAnswer, ForgottenAnswer])
-
-    @app.errorhandler(TooManyEventsError)
-    def too_many_events(error: TooManyEventsError) -> Response:
-        return error_response(409, "too_many_events", str(error))
-
-    @app.post("/ml/event")
-    @open_at_first
-    def event() -> Response:
-        body = _body()
-        events = validated(body, incoming.parse, _EXPECTED, _EXAMPLE, _SHAPE)
-        recorded = recorder.record(events, of_list if body.lstrip().startswith(b"[") else of_one)
-        _note(recorded)
-        return jsonify(EventsAnswer(events=recorded).model_dump())
-
-    @app.route("/api/feedback", methods=["POST", "PUT"])
-    @open_at_first
-    def feedback() -> Response:
-        sent = validated(_body(), FeedbackList.model_validate_json, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
-        dataset = recorder.dataset
-        recorded = recorder.record(sent.events(dataset.user_ids, dataset.item_ids), of_feedback)
-        _note(recorded)
-        return jsonify(FeedbackAnswer(RowAffected=sum(each.new for each in recorded)).model_dump())
-
-    @app.delete("/ml/user/<any_text:userid>", merge_slashes=False)
-    def forget(userid: str) -> Response:
-        if len(userid.encode()) > MAX_BYTES:
-            raise BadRequestError("userid", f"userid must be {_STRING}.")
-        own = read_id("userid", userid, recorder.dataset.user_ids)
-        forgotten = recorder.forget(own)
-        recommender.forget(own)
-        return jsonify(ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases).model_dump())
-
-
-def _body() -> bytes:
-    request.max_content_length = MAX_EVENTS_BODY
-    return request.get_data(cache=False)
-
-
-def _note(recorded: Sequence[EventRecorded]) -> None:
-    records.current().facts |= {"events": len(recorded), "new": sum(each.new for each in recorded)}
+# -------------------------------------------------------------------------------------------------------------- OpenAPI
 
 
 def _paths() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Experiments: those that there are, starting one, stopping it, changing its share of the users.
 
 Run     make experiments
-        make experiment-start name=ranker arms="control=live treatment=<release>"   (and layer=, share=, kind=, ...)
+        make experiment-start name=ranker arms="control=live treatment=<release>"   (and share=, kind=, ...)
         make experiment-share name=ranker share=0.5
         make experiment-stop name=ranker
 """
@@ -42,7 +42,7 @@ LIVE = "live"  # in place of a release's id
 
 def declared(arguments: argparse.Namespace, kept: Kept) -> Declaration:
     """Declaration of an experiment from the command line. Raises ExperimentError."""
-    given = ("name", "layer", "kind", "share", "metric", "horizon_s", "planned_users")
+    given = ("name", "kind", "share", "metric", "horizon_s", "planned_users")
     fields = {name: value for name in given if (value := getattr(arguments, name)) is not None}
     try:
         return Declaration.model_validate({**fields, "arms": arms(arguments.arms, kept)})
@@ -81,7 +81,7 @@ def overview(experiments: Experiments) -> Table:
         columns = ("\n".join(texts) for texts in ((arm.name for arm in arms), (arm.release for arm in arms)))
         shares = "\n".join(f"{arm.share:.1%}" for arm in arms)
         until = _at(each.stopped) if each.stopped is not None else "runs"
-        table.add_row(f"{each.name}\n{each.kind}, {each.layer}", *columns, shares, f"{_at(each.started)}\n{until}")
+        table.add_row(f"{each.name}\n{each.kind}", *columns, shares, f"{_at(each.started)}\n{until}")
     return table
 
 
@@ -114,13 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     start = commands.add_parser("start", help="deal users to releases from now on")
     start.add_argument("--name", required=True, help="of the experiment; never used before")
     start.add_argument("--arms", required=True, nargs="+", help="name=release or name=live, the control first; :weight")
-    start.add_argument("--layer", help="whose other experiments have other users; default: main")
     start.add_argument("--kind", choices=get_args(Kind), help="default: split")
-    start.add_argument("--share", type=float, help="of the layer's users; default: 1")
+    start.add_argument("--share", type=float, help="of all users; default: 1")
     start.add_argument("--metric", choices=get_args(Metric), help="by which it is decided; default: gain")
     start.add_argument("--horizon-s", type=int, help="how long a user is watched, in seconds; default: a day")
     start.add_argument("--planned-users", type=int, help="for how many the interval is narrowest; default: 1000")
-    share = commands.add_parser("share", help="change an experiment's share of its layer's users")
+    share = commands.add_parser("share", help="change an experiment's share of the users")
     share.add_argument("--name", required=True)
     share.add_argument("--share", type=float, required=True)
     stop = commands.add_parser("stop", help="answer everybody from the live release again")

@@ -1,11 +1,10 @@
 """Experiments: their declaration, the users that are in them, and how they are started, stopped and resized.
 
-Users are dealt by hashes alone, so that every worker deals a user alike. A layer deals all users into buckets, and an
-experiment holds some of these; so the experiments of one layer have no user in common, and those of different layers
-are independent of each other (Tang et al. 2010, Overlapping Experiment Infrastructure). Within an experiment a hash of
-its own decides on the arm: who had the treatment of one experiment is no likelier to have that of the next one in the
-same buckets. Arms' weights never change, so that when an experiment's share does, users join or leave it, and nobody
-changes arms.
+Users are dealt by hashes alone, so that every worker deals a user alike: into buckets, of which each experiment that
+runs holds some, so that no two have a user in common (one layer of Tang et al. 2010, Overlapping Experiment
+Infrastructure). Within an experiment a hash of its own decides on the arm: who had the treatment of one experiment is
+no likelier to have that of the next one in the same buckets. Arms' weights never change, so that when an experiment's
+share does, users join or leave it, and nobody changes arms.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from online.recommend.types import RELEASE, BadRequestError
 
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400
-BUCKETS: Final = 10_000  # of a layer, and of an experiment
+BUCKETS: Final = 10_000  # of all users; and of an experiment's, for its arms
 KEPT: Final = 200  # experiments, those that run among them; of the others the oldest are dropped
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
@@ -32,12 +31,10 @@ Kind = Literal["split", "interleaved"]
 Metric = Literal["hit", "hits", "gain"]
 Ranges = tuple[tuple[int, int], ...]  # [first, after the last) of buckets
 
-_NAME: Final = "1 to 40 characters of a-z, 0-9, - and _, the first no dash"
 EXPECTED: Final = {  # field of a declaration -> its values, in words
-    "name": _NAME,
-    "layer": _NAME,
+    "name": "1 to 40 characters of a-z, 0-9, - and _, the first no dash",
     "kind": 'for all users either "split" or, with two arms without weights, "interleaved"',
-    "share": "a number above 0 and at most 1: of the layer's users",
+    "share": "a number above 0 and at most 1: of all users",
     "arms": f'an object of 2 to {MAX_ARMS} arms, for example {{"control": {{"release": "4b39adab7df3", "weight": 1}}}}',
     "metric": '"hit", "hits" or "gain"',
     "horizon_s": f"a whole number of seconds from 60 to {90 * DAY_S}",
@@ -71,9 +68,8 @@ class Declaration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
-    layer: Name = "main"
     kind: Kind = "split"
-    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the layer's users
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of all users
     arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
     metric: Metric = "gain"  # by which it is decided; the others are reported, too
     horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = DAY_S  # of a user, since the first answer
@@ -96,7 +92,7 @@ class Experiment(Declaration):
     """One that runs, or that did."""
 
     dataset: str  # `Dataset.base_name` of its arms' releases
-    buckets: Ranges  # of its layer
+    buckets: Ranges
     started: int  # seconds since 1970-01-01 UTC
     stopped: int | None = None
 
@@ -135,7 +131,7 @@ class ToldArm(BaseModel):
 
     name: str
     release: str
-    share: float = Field(description="of the layer's users")
+    share: float = Field(description="of all users")
 
 
 class ToldExperiment(BaseModel):
@@ -144,9 +140,8 @@ class ToldExperiment(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    layer: str = Field(description="experiments of one layer have no user in common")
     kind: Kind = Field(description="split: a user has one arm; interleaved: a list of both")
-    share: float = Field(description="of the layer's users")
+    share: float = Field(description="of all users")
     dataset: str = Field(description="whose users they are")
     arms: list[ToldArm] = Field(description="the control first")
     metric: Metric = Field(description="by which it is decided")
@@ -157,7 +152,7 @@ class ToldExperiment(BaseModel):
 
     @classmethod
     def of(cls, experiment: Experiment) -> ToldExperiment:
-        """Description without buckets, with each arm's share of the layer's users."""
+        """Description without buckets, with each arm's share of all users."""
         total = 1 if experiment.kind == "interleaved" else sum(arm.weight for arm in experiment.arms.values())
         arms = [
             ToldArm(name=name, release=arm.release, share=round(experiment.share * arm.weight / total, 4))
@@ -175,10 +170,10 @@ def bucket(salt: str, userid: OwnId, purpose: bytes) -> int:
     return int.from_bytes(digest) % BUCKETS
 
 
-def is_in(experiment: Experiment, userid: OwnId) -> bool:
-    """Tell whether the user's bucket of the layer is one of the experiment's."""
-    place = bucket(experiment.layer, userid, b"layer")
-    return any(first <= place < after for first, after in experiment.buckets)
+def dealt(running: Iterable[Experiment], userid: OwnId) -> Experiment | None:
+    """The experiment that decides on a user's release: the one that holds the user's bucket."""
+    place = bucket("main", userid, b"layer")
+    return next((each for each in running if any(first <= place < after for first, after in each.buckets)), None)
 
 
 def arm_of(experiment: Declaration, userid: OwnId) -> str:
@@ -189,43 +184,23 @@ def arm_of(experiment: Declaration, userid: OwnId) -> str:
     return next(name for name, limit in limits if place * sum(weights) < limit * BUCKETS)
 
 
-def dealt(running: Iterable[Experiment], userid: OwnId) -> Experiment | None:
-    """The experiment that decides on a user's release: of those that have the user, the one started first.
-
-    A user is answered from one release, so a user in two layers' experiments is left out of the later one,
-    whichever arm it would have been: that leaves its arms as even as they were.
-    """
-    theirs = [each for each in running if is_in(each, userid)]
-    return min(theirs, key=lambda each: (each.started, each.name), default=None)
-
-
-def resized(held: Ranges, others: Sequence[Ranges], size: int) -> Ranges | None:
-    """``size`` buckets of a layer, as many of those ``held`` as can be; None: the others leave fewer.
+def resized(held: Ranges, others: Iterable[Ranges], size: int) -> Ranges | None:
+    """``size`` buckets, as many of those ``held`` as can be; None: the others leave fewer.
 
     So as few users as possible join or leave.
     """
-    mine = _places(held)
-    free = sorted(set(range(BUCKETS)) - mine - {place for ranges in others for place in _places(ranges)})
-    kept = sorted(mine)[:size]
-    wanted = size - len(kept)
-    if wanted > len(free):
+    mine = _places([held])
+    free = sorted(set(range(BUCKETS)) - mine - _places(others))
+    chosen = sorted([*sorted(mine)[:size], *free[: max(size - len(mine), 0)]])
+    if len(chosen) < size:
         return None
-    ranges: list[tuple[int, int]] = []
-    for place in sorted([*kept, *free[:wanted]]):
-        if ranges and ranges[-1][1] == place:
-            ranges[-1] = (ranges[-1][0], place + 1)
-        else:
-            ranges.append((place, place + 1))
-    return tuple(ranges)
+    begins = [place for place, before in zip(chosen, [-2, *chosen], strict=False) if place != before + 1]
+    ends = [place + 1 for place, after in zip(chosen, [*chosen[1:], -1], strict=True) if after != place + 1]
+    return tuple(zip(begins, ends, strict=True))
 
 
-def _n_free(others: Sequence[Ranges]) -> int:
-    """The number of buckets of a layer that its experiments leave."""
-    return BUCKETS - sum(len(_places(ranges)) for ranges in others)
-
-
-def _places(ranges: Ranges) -> set[int]:
-    return {place for first, after in ranges for place in range(first, after)}
+def _places(held: Iterable[Ranges]) -> set[int]:
+    return {place for ranges in held for first, after in ranges for place in range(first, after)}
 
 
 # -------------------------------------------------------------------------------------------------------------- changes
@@ -265,14 +240,9 @@ def started(experiments: Experiments, declared: Declaration, kept: Kept, now: in
     datasets = {kept.datasets[arm.release] for arm in declared.arms.values()}
     if len(datasets) > 1:
         raise ExperimentError("arms", f"The arms' releases are of several data sets: {', '.join(sorted(datasets))}")
-    running = [each for each in experiments if each.runs]
-    for each in running:
-        if each.layer != declared.layer and _n_free([each.buckets]) == 0:
-            raise ExperimentError(
-                "layer", f"{each.name!r} has every user, so that none is left for layer {declared.layer!r}"
-            )
     buckets = _buckets(experiments, declared, declared.share)
     new = Experiment(**declared.model_dump(), dataset=datasets.pop(), buckets=buckets, started=now)
+    running = [each for each in experiments if each.runs]
     over = [each for each in experiments if not each.runs]
     return (*over[max(len(over) + len(running) + 1 - KEPT, 0) :], *running, new)
 
@@ -283,7 +253,7 @@ def stopped(experiments: Experiments, name: str, now: int) -> Experiments:
 
 
 def reshared(experiments: Experiments, name: str, share: float) -> Experiments:
-    """Change an experiment's share of its layer's users. Raises ExperimentError."""
+    """Change an experiment's share of the users. Raises ExperimentError."""
     if not 0 < share <= 1:
         raise ExperimentError("share", f"share must be above 0 and at most 1, not {share:g}")
     changed = _running(experiments, name)
@@ -299,13 +269,13 @@ def _running(experiments: Experiments, name: str) -> Experiment:
 
 
 def _buckets(experiments: Experiments, declared: Declaration, share: float, held: Ranges = ()) -> Ranges:
-    running = [each for each in experiments if each.runs and each.layer == declared.layer]
-    others = [each.buckets for each in running if each.name != declared.name]
+    others = [each.buckets for each in experiments if each.runs and each.name != declared.name]
     if (buckets := resized(held, others, max(round(share * BUCKETS), 1))) is None:
+        free = 1 - len(_places(others)) / BUCKETS
         raise ExperimentError(
             "share",
-            f"{share:.2%} of layer {declared.layer!r} are wanted, and {_n_free(others) / BUCKETS:.2%} are free",
-            "Take a smaller share, another layer, or stop an experiment.",
+            f"{share:.2%} of the users are wanted, and {free:.2%} are in no other experiment",
+            "Take a smaller share, or stop an experiment.",
         )
     return buckets
 

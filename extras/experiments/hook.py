@@ -64,7 +64,6 @@ class InExperiment(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     experiment: str
-    layer: str
     arms: list[str] = Field(description="the user's one; both, where the list is interleaved of theirs")
 
 
@@ -72,9 +71,7 @@ class ExperimentAnswer(Answer):
     """With the experiment that had a part in it."""
 
     experiments: list[InExperiment] = Field(
-        default=[],
-        description="what decided on the release; absent if none did",
-        exclude_if=lambda found: not found,
+        default=[], description="what decided on the release; absent if none did", exclude_if=lambda found: not found
     )
 
 
@@ -146,9 +143,9 @@ def _paths() -> dict[str, Any]:
 
 
 def takes_part(request: Request) -> bool:
-    """Whether an experiment may decide on the release: not where one is named, nor for checks and measurements."""
+    """Whether an experiment may decide on the release: not where one is named, of nobody, nor for measurements."""
     agrees = not isinstance(request, ExperimentRequest) or request.experiments
-    return agrees and request.release is None and not request.strict
+    return agrees and bool(request.userid) and request.release is None and not request.strict
 
 
 def is_exposure(request: Request) -> bool:
@@ -265,9 +262,7 @@ def _told(
     experiment: Experiment, request: Request, answer: Answer, arm: str, *, as_dealt: bool, teams: str = ""
 ) -> tuple[Answer, Exposure]:
     """The answer that says which arm it is of, and what is logged of it."""
-    part = InExperiment(
-        experiment=experiment.name, layer=experiment.layer, arms=[arm] if arm else list(experiment.arms)
-    )
+    part = InExperiment(experiment=experiment.name, arms=[arm] if arm else list(experiment.arms))
     exposure = Exposure(
         experiment=experiment.name,
         arm=arm,

@@ -63,9 +63,7 @@ class ExplainAnswer(Answer):
         exclude_if=lambda found: not found,
     )
     stages: list[StageReport] = Field(
-        default=[],
-        description="with stages: what each was sent and what came back",
-        exclude_if=lambda found: not found,
+        default=[], description="with stages: what each was sent and what came back", exclude_if=lambda found: not found
     )
 
 
@@ -126,11 +124,7 @@ def explain(recommender: Recommender, slate: Slate) -> None:
 
 
 def absent(
-    recommender: Recommender,
-    model: type[Request],
-    query: WhyNotRequest,
-    watch: Stopwatch,
-    preferred: str | None = None,
+    recommender: Recommender, model: type[Request], query: WhyNotRequest, watch: Stopwatch, preferred: str | None = None
 ) -> WhyNot:
     """Explain why an item is not in the list that a user would get now, by making that list.
 

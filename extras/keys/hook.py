@@ -1,12 +1,49 @@
-"""API keys and rate limits."""
+"""API keys, and rate limits by a client's key or, where it has none, by its address.
+
+Keys are issued one by one, kept as hashes, and read again as soon as their file changes. A key is 32 random bytes: its
+SHA-256 tells nobody anything, and a slow hash as for passwords is not needed.
+"""
 
 from __future__ import annotations
 
-from flask import Flask
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
 
-from extras.keys.keys import Keys, note_keys, require_keys, warn_if_open
-from extras.keys.rate import register_rate
+from flask import Flask, Response, request
+from flask_limiter import Limiter, RateLimitExceeded
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import RedisSettings, ServerSettings
+from online.clients.base import Deadline, until
+from online.clients.redis import TimelyConnection
+from online.web import records
+from online.web.asgi import WATCHES
+from online.web.guard import error_response, is_loopback, needs_a_key, writes
+from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 from online.web.parts import Parts
+
+log = logging.getLogger(__name__)
+
+KEY_PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can be found
+NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
+GORSE_HEADER: Final = "X-API-Key"  # what Gorse's clients send a key in
+RATE_PREFIX: Final = "recsys:rate"  # of the counts in Redis
+_LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
+# The first two are for supervision; neither the API's description nor the page is a secret.
+_OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
+_OPEN_FILES: Final = "/page/"  # of extras/page
+_TIMEOUT_S: Final = 0.1  # of a count in Redis: then each worker counts by itself, and retries now and then
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -15,5 +52,214 @@ def register(app: Flask, parts: Parts) -> None:
     warn_if_open(settings.server)
     keys = Keys(settings.keys_file)
     note_keys(app, keys)
-    register_rate(app, settings.server, settings.redis)
+    limit_rate(app, settings.server, settings.redis)
     require_keys(app, settings.server, keys)
+
+
+def is_open(path: str) -> bool:
+    """Whether it is answered without a key, and without counting, whatever the settings."""
+    return path in _OPEN or path.startswith(_OPEN_FILES)
+
+
+# ----------------------------------------------------------------------------------------------------- the file of keys
+
+
+class KeyProblemError(RecsysError):
+    """A key cannot be made or taken back."""
+
+
+def hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def read(path: Path) -> dict[str, str]:
+    """Name -> hash. No file means no keys. Raises OSError."""
+    if not path.exists():
+        return {}
+    keys = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if (match := _LINE.fullmatch(line.strip())) is not None:
+            keys[match[1]] = match[2]
+        elif line.strip() and not line.startswith("#"):
+            log.warning("%s, line %d is no name and hash: left out", path, number)
+    return keys
+
+
+def _write(path: Path, keys: Mapping[str, str]) -> None:
+    """To be read by everybody: a container's server runs as nobody, and hashes tell nothing.
+
+    A folder that is made for it, too; one that is there stays as it is.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)
+    with written_in_place(path) as temporary:
+        temporary.write_text("".join(f"{name} {digest}\n" for name, digest in keys.items()), encoding="utf-8")
+
+
+def add(path: Path, name: str) -> str:
+    """A new key, which is kept nowhere. Raises KeyProblemError for a name that is taken or unfit."""
+    keys = read(path)
+    if not NAME.fullmatch(name):
+        raise KeyProblemError(f"{name!r} is no name for a key", "Use 1 to 64 letters, digits and _ . @ -")
+    if name in keys:
+        raise KeyProblemError(
+            f"There is a key called {name} in {path}", "Choose another name, or take that one back first."
+        )
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    _write(path, {**keys, name: hashed(key)})
+    return key
+
+
+def revoke(path: Path, name: str) -> None:
+    """Raises KeyProblemError where there is none."""
+    keys = read(path)
+    if name not in keys:
+        raise KeyProblemError(f"No key is called {name} in {path}", f"There are: {', '.join(keys) or 'none'}.")
+    _write(path, {other: digest for other, digest in keys.items() if other != name})
+
+
+# -------------------------------------------------------------------------------------------------- keys in requests
+
+
+class Keys:
+    """The keys of a file, read again when the file is another one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._seen: tuple[int, ...] | None = None
+        self._keys: dict[str, str] = {}
+
+    def owner(self, key: str) -> str | None:
+        """Whose key it is; None: nobody's. Takes as long for any key."""
+        digest = hashed(key)
+        found = None
+        for name, theirs in self._current().items():
+            if hmac.compare_digest(digest, theirs):
+                found = name
+        return found
+
+    def there_were_any(self) -> bool:
+        """Whether a key was ever handed out: it may have been taken back since."""
+        try:
+            return self._path.exists()
+        except OSError:
+            return True  # nobody knows
+
+    def _current(self) -> dict[str, str]:
+        try:
+            status = self._path.stat()
+            now: tuple[int, ...] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        except OSError:
+            now = ()
+        with self._lock:
+            if now != self._seen:
+                try:
+                    self._keys = read(self._path) if now else {}
+                except (OSError, UnicodeDecodeError) as error:
+                    log.error("the file of keys cannot be read, so nobody's key is good: %s", type(error).__name__)
+                    self._keys = {}
+                self._seen = now
+            return self._keys
+
+
+def note_keys(app: Flask, keys: Keys) -> None:
+    """Note the owner of a good key in each request's record."""
+
+    @app.before_request
+    def note() -> None:
+        given = request.authorization
+        bearer = given.token if given and given.type == "bearer" else None
+        key = bearer or request.headers.get(GORSE_HEADER)
+        if key and (owner := keys.owner(key)) is not None:
+            records.current().facts["key"] = owner
+
+
+def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
+    """Refuse requests without a good key where one is wanted: all, or writes once a key was handed out.
+
+    Writes that always need one are refused by the server itself (`online.web.guard`).
+    """
+
+    @app.before_request
+    def check() -> None:
+        if "key" in records.current().facts:
+            return
+        if not is_open(request.path) and (settings.keys_for == "all" or (writes() and keys.there_were_any())):
+            raise needs_a_key()
+
+
+def warn_if_open(settings: ServerSettings) -> None:
+    """Warn where other machines can reach the server, and no key is required."""
+    if settings.keys_for != "all" and not is_loopback(settings.host):
+        log.warning(
+            "the server listens on %s and answers anyone who reaches it; RECSYS_SERVER__KEYS_FOR=all requires a key",
+            settings.host,
+        )
+
+
+# --------------------------------------------------------------------------------------------------------------- rates
+
+
+class _Connection(TimelyConnection):
+    """Waits for a whole answer no longer than `_TIMEOUT_S`, however slowly it comes."""
+
+    def read_response(self, *arguments: Any, **more: Any) -> Any:
+        with until(Deadline.after(_TIMEOUT_S)):
+            return super().read_response(*arguments, **more)  # type: ignore[no-untyped-call]
+
+
+def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None:
+    """Answer 429 to clients above ``server.rate``; health and metrics are never counted.
+
+    Counted in Redis, so that all workers count together; where Redis does not answer, each worker counts by itself. One
+    that starts while no server of a cluster answers does so until it is restarted.
+    """
+
+    @app.errorhandler(RateLimitExceeded)
+    def too_many(error: RateLimitExceeded) -> Response:
+        message = f"This client asks too often: {error.description} is the limit."
+        return error_response(429, "too_many_requests", message)
+
+    if not server.rate:
+        return
+
+    def counting_in(storage: str, **options: Any) -> Limiter:
+        return Limiter(
+            _client,
+            app=app,
+            application_limits=[server.rate],
+            strategy="sliding-window-counter",
+            storage_uri=storage,
+            storage_options=options,
+            key_prefix=RATE_PREFIX,
+            in_memory_fallback=[server.rate],
+            headers_enabled=True,
+        )
+
+    try:
+        limiter = counting_in(_address(redis), **_options(redis))
+    except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
+        log.warning("this worker counts requests by itself until it is restarted: %s", error)
+        limiter = counting_in("memory://")
+    limiter.request_filter(lambda: is_open(request.path) or request.path in WATCHES)
+
+
+def _client() -> str:
+    key = records.current().facts.get("key")
+    return f"key:{key}" if key else f"address:{request.remote_addr or 'unknown'}"
+
+
+def _address(redis: RedisSettings) -> str:
+    places = ",".join(f"{host}:{port}" for host, port in redis.addresses)
+    return f"redis+cluster://{places}" if redis.cluster else f"redis://{places}/0"
+
+
+def _options(redis: RedisSettings) -> dict[str, Any]:
+    """The password is not in the address, which might be logged. Counting is not worth waiting for."""
+    password = {"password": redis.password.get_secret_value()} if redis.password else {}
+    patience = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
+    (host, port), *_ = redis.addresses
+    address = {"url": f"redis://{host}:{port}"} if redis.cluster else {}  # else it takes no connection class
+    return {"connection_class": _Connection, **address, **patience, **password}

@@ -47,8 +47,7 @@ def provider(settings: TracingSettings) -> TracerProvider:
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
         made = TracerProvider(
-            resource=Resource.create({"service.name": SERVICE}),
-            sampler=ParentBased(TraceIdRatioBased(settings.share)),
+            resource=Resource.create({"service.name": SERVICE}), sampler=ParentBased(TraceIdRatioBased(settings.share))
         )
         made.add_span_processor(processor(settings))
     except ImportError as error:

@@ -32,7 +32,7 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from offline.data.lists import Lists as RecallLists
-from offline.data.lists import StoredFeatures, channel_hits, recall_lists
+from offline.data.lists import ListsConfig, StoredFeatures, channel_hits, ranker_of_lists, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import list_spec
@@ -40,8 +40,7 @@ from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import per_user, plain
-from offline.models.kinds import ListExamples, fit_ranker
-from offline.models.stages import channels_of, fit_channels, fit_teachers, lists_config, ranker_of_lists
+from offline.models.kinds import ListExamples, fit_channels, fit_ranker, fit_teachers
 from offline.models.training import ranked
 from offline.readers import read_with_holdout
 
@@ -108,8 +107,8 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
     ranker = ranker_of_lists(recipe)
     teachers = fit_teachers(past, inputs, recipe)
-    lists = lists_config(recipe).recalled(past, inputs.profiles, teachers)
-    channels = channels_of(fit_channels(past, inputs, recipe))
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
+    channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
     fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
     return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))

@@ -2,13 +2,13 @@
 
 Industry keeps what a request needs about its user in a key-value store that answers in a fraction of a millisecond.
 A vector that a channel learned for a user is stored; the other channels compute theirs from the history when a request
-is answered, with tables that are stored with the users. So is the page's map of the items: their vectors, projected.
+is answered, with tables that are stored with the users.
 All of it is loaded under the release's own keys, so nothing that is being served changes.
 
-Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen, popular and item_vectors
-        .parquet, channels.npz
+Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen and popular .parquet,
+        channels.npz
 Writes: Redis hashes ml:<release>:user:<own id> {number, history, profile, term, filter, vector_<channel>...},
-        ml:<release>:popular, ml:<release>:channels, ml:<release>:places;
+        ml:<release>:popular, ml:<release>:channels;
         data_exchange_center/offline_to_online/<release>/manifest.json
 Run:    cd offline_to_online/recall && python s1_user_to_redis.py
 Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source; with a stored vector: 6,040 by the
@@ -28,8 +28,7 @@ from offline_to_online.stores.redis import RedisStore
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    mapped = manifest.recipe.recall.searched[0].name
-    state, channels = recall_state(settings.exchange_dir, mapped), read_channels(settings.exchange_dir)
+    state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
     known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
     users = tuple(row for row in state.users if row.own_id in known)
@@ -48,7 +47,6 @@ def main(settings: Settings) -> None:
     print(f"  with preferred {manifest.dataset.word}s: {sum(len(row.terms) > 0 for row in users):,}")
     print(f"  seen items in the filters: {sum(len(row.seen) for row in users):,}")
     print(f"  popular list: {len(state.popular):,} items")
-    print(f"  on the map, by the vectors of {mapped}: {len(state.places):,} items")
 
 
 if __name__ == "__main__":

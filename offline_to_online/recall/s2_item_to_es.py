@@ -9,10 +9,11 @@ Reads:  data_exchange_center/offline/items, item_terms, item_vectors, user_vecto
 Writes: index ml_item-<release>; the alias ml_item when there is none yet
 Run:    cd offline_to_online/recall && python s2_item_to_es.py
 Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel (fm by the source's recipe, tower and
-        ease by the default one) every item's vector finds that item first, or its equal, and the index's candidates
-        are the model's exact ones (200 by the source's recipe, 256 by the default one)
+        ease by the default one) the index's candidates are the model's exact ones (200 by the source's recipe, 256 by
+        the default one)
 """
 
+from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.releases import open_release
@@ -32,12 +33,9 @@ def main(settings: Settings) -> None:
         print(
             f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {report.genres.get(GENRE, 0):,} of {len(rows):,}"
         )
-    for name, (own, candidates) in report.channels.items():
-        print(
-            f"  {name}: vector finds its own item first: {own.first:,} of {sum(own):,} (in a tie with its equal: "
-            f"{own.tied:,}); without a vector: {len(rows) - sum(own):,}"
-        )
-        print(f"  {name}: {candidates}")
+    for name, candidates in report.channels.items():
+        without = sum(vector_of(name) not in row.vectors for row in rows)
+        print(f"  {name}: items without a vector: {without:,}; {candidates}")
 
 
 if __name__ == "__main__":

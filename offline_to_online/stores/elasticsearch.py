@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from elasticsearch import Elasticsearch
@@ -43,7 +43,6 @@ COMPLETE: Final = "complete"
 CHECKED: Final = "checked"
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
-SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
 _SHOWN_ONLY: Final = {"index": False, "doc_values": False}
@@ -60,13 +59,6 @@ class IndexContent:
 
     items: Sequence[ItemRow]
     searches: Mapping[str, Sequence[Search]]  # channel name -> searches of some users
-
-
-class SelfCheck(NamedTuple):
-    """Outcome of searching with every item's own vector."""
-
-    first: int  # items that their vector finds first
-    tied: int  # items that tie with the one that is found first
 
 
 @dataclass(frozen=True)
@@ -94,7 +86,7 @@ class IndexReport:
     """Findings of an index's checks."""
 
     genres: Mapping[int, int]  # genre code -> items
-    channels: Mapping[str, tuple[SelfCheck, VectorCheck]]  # by channel name
+    channels: Mapping[str, VectorCheck]  # by channel name
 
 
 class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
@@ -131,7 +123,7 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
             channels = {}
             for channel in recall.searched:
                 index = ChannelIndex(client, release, items, recall, channel)
-                channels[channel.name] = (index.check_self_first(), index.check(content.searches[channel.name]))
+                channels[channel.name] = index.check(content.searches[channel.name])
             put_marks(client, release, {**marks_of(client, release), CHECKED: True})
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
                 _point_alias(client, release)
@@ -170,7 +162,11 @@ def writer_of(settings: Settings) -> Callable[[Elasticsearch, str, Sequence[Item
 
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Write the items over what there is of them."""
-    bulk(client, _actions(wire.item_index(release), rows), chunk_size=BULK)
+    documents = (
+        {"_index": wire.item_index(release), "_id": str(row.itemid), "_source": row.document()}
+        for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
+    )
+    bulk(client, documents, chunk_size=BULK)
 
 
 def write_items(
@@ -238,11 +234,6 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: int = 1, repl
             },
         },
     }
-
-
-def _actions(index: str, rows: Sequence[ItemRow]) -> Iterator[dict[str, Any]]:
-    for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False):
-        yield {"_index": index, "_id": str(row.itemid), "_source": row.document()}
 
 
 def _holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
@@ -349,17 +340,13 @@ class ChannelIndex:
         known = [(row.itemid, row.vectors[field]) for row in self.rows if field in row.vectors]
         return np.array([itemid for itemid, _ in known], dtype=np.int64), np.stack([vector for _, vector in known])
 
-    def search(self, searches: Sequence[Search], what: str = "searches", breadth: int | None = None) -> list[Hits]:
-        """The server's own searches, with no genres in them: the vector alone; scores as inner products.
-
-        ``breadth``: candidates that are looked at, if not as many as the recipe says.
-        """
+    def search(self, searches: Sequence[Search]) -> list[Hits]:
+        """The server's own searches, with no genres in them: the vector alone; scores as inner products."""
         name, recall = self.channel.name, self.recall
-        if breadth is not None:
-            recall = recall.model_copy(update={"num_candidates": breadth, "candidates": 10})
         header = {"index": wire.item_index(self.release)}
         answers = []
-        for start in progress(range(0, len(searches), MSEARCH), desc=f"{what}, {name}", unit="batch", leave=False):
+        batches = range(0, len(searches), MSEARCH)
+        for start in progress(batches, desc=f"users' candidates, {name}", unit="batch", leave=False):
             parts: list[Mapping[str, Any]] = []
             for each in searches[start : start + MSEARCH]:
                 query = ItemQuery(self.release, recall, {name: each.vector}, seen=each.seen)
@@ -372,30 +359,6 @@ class ChannelIndex:
                     raise CheckError(f"Elasticsearch refused a search: {reason}")
                 answers.append(found(answer, self.channel, by_vector_alone=True))
         return answers
-
-    def check_self_first(self) -> SelfCheck:
-        """Every item's stored vector finds that item first.
-
-        All item vectors have one length, so no other item can have a larger inner product with an item than the item
-        itself; an item with (nearly) the very same vector can only tie. A tie within `SAME_SCORE` is counted apart.
-        """
-        itemids, vectors = self.vectors
-        tied, nothing = 0, np.empty(0, dtype=np.int32)
-        answers = self.search([Search(0, each, nothing) for each in vectors], "items find themselves", SELF_CANDIDATES)
-        for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
-            who = f"item {self.own_ids[itemid]!r}: its own vector of channel {self.channel.name} finds"
-            if not len(hits.ids):
-                raise CheckError(f"{who} nothing")
-            if hits.ids[0] == itemid:
-                continue
-            tied += 1
-            own, best = vector @ vector, float(hits.scores[0])
-            if not np.isclose(own, best, rtol=SAME_SCORE):
-                raise CheckError(
-                    f"{who} item {self.own_ids[int(hits.ids[0])]!r} first, their inner product being {best:.6f}, its "
-                    f"own with itself {own:.6f}"
-                )
-        return SelfCheck(first=len(itemids) - tied, tied=tied)
 
     def check(self, searches: Sequence[Search]) -> VectorCheck:
         """`compare`, and enough of the exact candidates are found."""
@@ -416,7 +379,7 @@ class ChannelIndex:
         """
         (itemids, vectors), candidates = self.vectors, self.recall.candidates
         exact, shares, gap = vectors.astype(np.float64), [], 0.0
-        for search, hits in zip(searches, self.search(searches, "users' candidates"), strict=True):
+        for search, hits in zip(searches, self.search(searches), strict=True):
             if leaked := sorted({*hits.ids.tolist()} & {*search.seen.tolist()}):
                 names = [self.own_ids[item] for item in leaked[:5]]
                 raise CheckError(f"user {search.userid!r}: the seen filter let items {names} through")

@@ -1,4 +1,4 @@
-"""Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels, the map.
+"""Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels.
 
 The key `wire.users_key` is the mark: it is written once everything was read back, so an interrupted load, or one that
 failed its check, is distinguished from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
@@ -78,7 +78,6 @@ class RedisStore(ReleaseStore[RecallState, None]):
                     server.rename(replacement(key), key)
             client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
             client.set(wire.channels_key(release), content.channels)
-            client.set(wire.places_key(release), content.places.tobytes())
 
     def _slot(self, row: UserRow) -> int:
         return wire.event_partition(row.own_id) if self.layout.cluster else 0
@@ -129,8 +128,6 @@ class RedisStore(ReleaseStore[RecallState, None]):
                 raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
             if read(client, wire.channels_key(release)) != content.channels:
                 raise CheckError(f"the channels of release {release} in Redis are not the ones in channels.npz")
-            if read(client, wire.places_key(release)) != content.places.tobytes():
-                raise CheckError(f"the map of release {release} in Redis is not the one made of item_vectors.parquet")
             client.set(wire.users_key(release), 1)
 
     def is_checked(self, release: str) -> bool:

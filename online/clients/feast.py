@@ -13,8 +13,7 @@ import orjson
 from data_exchange_center import wire
 from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
-from online.clients.base import Client, GoneError
-from online.clients.http import Http
+from online.clients.http import Http, HttpClient
 
 _JSON = "Content-Type: application/json"
 
@@ -37,14 +36,14 @@ class FeatureRows:
     missing: Mapping[int, tuple[str, ...]]  # id -> features without a value; such an id is not in `ids`
 
 
-class FeastFeatures(Client[FeatureQuery, FeatureRows]):
+class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
     """`POST /get-online-features` by feature service."""
 
     service: ClassVar[str] = "feast"
+    gone = "has no features of this release"
 
     def __init__(self, settings: FeastSettings) -> None:
-        self.timeout_s = settings.timeout_s
-        self._http = Http(*settings.urls, timeout_s=settings.timeout_s)
+        super().__init__(Http(*settings.urls, timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
@@ -53,28 +52,16 @@ class FeastFeatures(Client[FeatureQuery, FeatureRows]):
             "entities": {key: list(query.ids)},
         }
         answer = self._http.post("/get-online-features", orjson.dumps(asked), _JSON)
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise GoneError(self.service, "has no features of this release")
-        if answer.status != HTTPStatus.OK:
-            raise self._wrong(f"answered with status {answer.status}")
-        try:
-            return feature_rows(key, query.ids, orjson.loads(answer.body))
-        except (KeyError, ValueError, TypeError) as error:
-            raise self._wrong(f"answered with something that is no feature table ({error!r})") from error
+        return feature_rows(key, query.ids, self._read(answer))
 
     def _ping(self) -> str:
-        answer = self._http.get("/health")
-        if answer.status != HTTPStatus.OK:
-            raise self._wrong(f"answered its health check with status {answer.status}")
+        """The version of the package where it is here, too: the server does not say its own, and both are pinned."""
+        if (status := self._http.get("/health").status) != HTTPStatus.OK:
+            raise self._wrong(f"answered its health check with status {status}")
         try:
-            return version(
-                "feast"
-            )  # it does not say its own; where the package is here, too, the two are pinned together
+            return version("feast")
         except PackageNotFoundError:  # the server's own image
             return "not said"
-
-    def close(self) -> None:
-        self._http.close()
 
 
 def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> FeatureRows:

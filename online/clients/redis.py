@@ -210,6 +210,7 @@ class StoredUser:
     history: History
     vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
     events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
+    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
 
     @classmethod
     def stranger(cls, events: tuple[Any, ...]) -> StoredUser:
@@ -321,13 +322,6 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             return [(int(itemid), float(score)) for itemid, score in json.loads(raw)]
 
         return self._stored("a popular list", release, wire.popular_key(release), read) or []
-
-    def places(self, release: str) -> NDArray[Any]:
-        """(n,) of `wire.PLACE`: the items on the release's map. Raises ServiceError."""
-        places = self._stored("a map", release, wire.places_key(release), lambda raw: np.frombuffer(raw, wire.PLACE))
-        if places is None:
-            raise self._not_written("map", release)
-        return places
 
     def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
         """Read a value of a release; None where there is none."""

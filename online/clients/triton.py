@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import Client, GoneError
-from online.clients.http import Answer, Http
+from online.clients.base import GoneError
+from online.clients.http import Answer, Http, HttpClient
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
@@ -37,14 +37,14 @@ class ScoreQuery:
     model: str  # its name in Triton
 
 
-class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
+class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
     """One list's inputs -> (n,) probabilities, in requests of at most `wire.MAX_BATCH` rows, one after the other."""
 
     service: ClassVar[str] = "triton"
+    gone = "does not serve the model of this release"
 
     def __init__(self, settings: TritonSettings) -> None:
-        self.timeout_s = settings.timeout_s
-        self._http = Http(*settings.http_urls, timeout_s=settings.timeout_s)
+        super().__init__(Http(*settings.http_urls, timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         starts = range(0, len(query.inputs), wire.MAX_BATCH)
@@ -59,7 +59,7 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
         answer = self._http.post(path, head + numbers, f"{_HEAD_LENGTH}: {len(head)}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
-                raise GoneError(self.service, "does not serve the model of this release")
+                raise GoneError(self.service, self.gone)
             raise self._wrong(f"answered with status {answer.status}")
         return self._scores(answer, len(inputs))
 
@@ -81,9 +81,6 @@ class TritonScores(Client[ScoreQuery, NDArray[np.float32]]):
             if answer.status != HTTPStatus.OK:
                 raise self._wrong(f"answered {path} with status {answer.status}")
         return str(orjson.loads(answer.body)["version"])
-
-    def close(self) -> None:
-        self._http.close()
 
 
 def _request(inputs: ModelInputs) -> tuple[bytes, bytes]:

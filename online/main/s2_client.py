@@ -14,7 +14,7 @@ import argparse
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
@@ -46,16 +46,9 @@ def main(settings: Settings) -> None:
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
     user = first_user(settings) if arguments.userid is None else arguments.userid
-    key = settings.server.key.get_secret_value() if settings.server.key else None
-    answer = ask(
-        arguments.url,
-        user,
-        arguments.size,
-        timestamp=arguments.timestamp,
-        explain=arguments.explain,
-        diversity=arguments.diversity,
-        key=key,
-    )
+    body = {"userid": user, "size": arguments.size, "explain": arguments.explain}
+    body |= {name: given for name in ("timestamp", "diversity") if (given := getattr(arguments, name)) is not None}
+    answer = ask(arguments.url, body, settings.server.key.get_secret_value() if settings.server.key else None)
     Console().print(render(answer))
     if arguments.userid is None:
         print(f"Ask it yourself:  {as_curl(arguments.seen_at or arguments.url, user)}")
@@ -84,29 +77,12 @@ def first_user(settings: Settings) -> OwnId:
     return next(iter(read_user_ids(settings.exchange_dir).values()))
 
 
-def ask(
-    url: str,
-    userid: OwnId,
-    size: int,
-    *,
-    timestamp: int | None = None,
-    explain: bool = False,
-    diversity: float | None = None,
-    key: str | None = None,
-) -> dict[str, Any]:
-    """Request recommendations from the server.
-
-    ``timestamp``: as of then (seconds), instead of now; ``diversity``: 0 to 1, instead of the server's setting;
-    ``key``: where one is needed.
+def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+    """Send a request for recommendations to the server, with a key where one is needed; its answer.
 
     Raises StepError with one sentence when there is none.
     """
     address = f"{url.rstrip('/')}/ml/rec"
-    body: dict[str, Any] = {"userid": userid, "size": size, "explain": explain}
-    if timestamp is not None:
-        body["timestamp"] = timestamp
-    if diversity is not None:
-        body["diversity"] = diversity
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         with local_session() as session:

@@ -103,10 +103,7 @@ def description(
             },
             PAGE_PATH: {"get": operation("read", "This description, to be read", text("A page.", "text/html"))},
         },
-        "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas["$defs"],
-        },
+        "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": schemas["$defs"]},
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from data_exchange_center.figures import OFFLINE, OTHER_RECIPE, UNFINISHED, machine, stale
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 CHOSEN_ON = "the ten before the last ten"
 SAME = ("cuts", "recipe")  # of a report that is resumed
+CODE = (*OFFLINE, "research/experiments")  # that figures of what is fitted here depend on
 
 
 def before_the_last(settings: Settings) -> EvalRequests:
@@ -61,9 +63,10 @@ def resumed(path: Path, head: Mapping[str, Any], kept: tuple[str, ...]) -> dict[
     found: dict[str, Any] = {**head, **{name: {} for name in kept}}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if all(before.get(name) == head[name] for name in SAME):
+        why = stale(before, machine())
+        if all(before.get(name) == head[name] for name in SAME) and why in ("", UNFINISHED, OTHER_RECIPE):
             return found | {name: before.get(name, {}) for name in kept}
-        log.warning("%s is of other data, or of other requests: it is begun again", path)
+        log.warning("%s is begun again: %s", path, why or "it is of other data, or of other requests")
     return found
 
 

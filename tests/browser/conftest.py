@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.serving import make_server
 
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender

@@ -306,7 +306,6 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
     drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(each => each)"
     assert canvas.evaluate(drawn)
     box = canvas.bounding_box()
-    assert box is not None
     item = answer["item_list"][0]
     page.mouse.move(
         box["x"] + 12 + (item["x"] + 1) / 2 * (box["width"] - 24),
@@ -379,7 +378,7 @@ def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page
     assert all(reason for reason in page.locator(".reason").all_inner_texts())
     view(page, "Status")
     tile = page.locator(".release").filter(has=page.get_by_role("heading", name="ranker"))
-    expect(tile).to_contain_text(f"{kind}layer main · 100 % of its users")
+    expect(tile).to_contain_text(f"{kind}100 % of the users")
     share = 50 if kind == "split" else 100
     arms = [f"control: {fakes.world.release}, {share} %", f"treatment: {OTHER}, {share} %"]
     expect(tile.get_by_role("listitem")).to_have_text(arms)

@@ -20,6 +20,7 @@ from extras.doctor import __main__ as doctor
 from offline_to_online.releases import Stores, go_back
 from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
+from online.recommend.recommend import Recommender
 from online.stack.supervision import members
 from tests.cluster.redis_cluster import masters, server_process
 from tests.services.offline_to_online.releases import REQUESTS, SYNC, answer, live, same, written
@@ -143,6 +144,6 @@ def test_the_doctor_finds_nothing(settings: Settings, asked: Load) -> None:
     """The nodes are back, a server runs, and the artifacts of the release that is live lie here again."""
     again = written(settings, "default", 1)
     for attempt in Retrying(stop=stop_after_delay(BACK_WITHIN_S), wait=wait_fixed(1), reraise=True):
-        with attempt, doctor.connected(again) as clients:
-            found = doctor.examine(again, clients, Stores.of(again))
+        with attempt, closing(Recommender.from_settings(again)) as server:
+            found = doctor.examine(again, server.clients, Stores.of(again))
             assert [each for each in found if not each.well] == []

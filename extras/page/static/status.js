@@ -21,7 +21,7 @@ const Release = ({ t, release, activate }) => html`
 const Experiment = ({ t, experiment, user, mine }) => html`
   <li class="release">
     <h3>${experiment.name} <span class="state">${t(`kind_${experiment.kind}`)}</span></h3>
-    <p class="quiet">${t("layer")} ${experiment.layer} · ${t("shareOfUsers", { share: percent(experiment.share) })}</p>
+    <p class="quiet">${t("shareOfUsers", { share: percent(experiment.share) })}</p>
     <ul class="arms">${experiment.arms.map((arm) => html`
       <li key=${arm.name}>${arm.name}${t("colon")}${arm.release}${t("comma")}${percent(arm.share)}</li>`)}</ul>
     ${user != null && html`<p>${t("user", { user })}${t("colon")}${mine ? mine.arms.join(" + ") : t("noArm")}</p>`}

@@ -31,7 +31,6 @@ def written(settings: Settings, recipe: str, seed: int) -> Settings:
 def live(settings: Settings) -> Published:
     store = RedisStore(settings)
     release = store.live()
-    assert release is not None
     return store.published(release)
 
 

@@ -54,7 +54,6 @@ def load_redis(client: redis.Redis, world: World) -> None:
     client.zadd(wire.event_counts_key(world.release), names)
     client.set(wire.popular_key(world.release), json.dumps(world.popular))
     client.set(wire.channels_key(world.release), world.channels.pack())
-    client.set(wire.places_key(world.release), world.places.tobytes())
     client.set(wire.manifest_key(world.release), world.published.model_dump_json())
 
 

@@ -71,12 +71,6 @@ def test_hidden_units_are_added_to_the_sum() -> None:
         assert found[DIM:].tolist() == [1, 0]
 
 
-def test_every_item_finds_itself_first() -> None:
-    vectors = channel().item_vectors()[1:]
-    assert (vectors @ vectors.T).argmax(axis=1).tolist() == list(range(ITEMS))
-    assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.full(ITEMS, np.linalg.norm(vectors[0])), rel=1e-5)
-
-
 def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
     one = channel()
     history = (np.arange(1, LAGS + 4) % ITEMS + 1).tolist()

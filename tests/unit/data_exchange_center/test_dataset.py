@@ -81,11 +81,3 @@ def test_strings_of_any_content_go_both_ways(texts: list[str]) -> None:
 def test_a_string_of_digits_stays_one() -> None:
     assert own_id("7", "string") == "7"
     assert own_id("7", "integer") == 7
-
-
-def test_a_number_that_nobody_has_is_not_there() -> None:
-    known = OwnIds([1], ["u-1"], "string")
-    assert 2 not in known
-    assert "u-2" not in known.numbers
-    with pytest.raises(ValueError, match="zip"):
-        OwnIds([1, 2], ["u-1"], "string")

@@ -1,7 +1,6 @@
 """FeatureSpec: order, encoding, and no value invented for a missing one."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,11 +65,6 @@ def test_assemble_puts_both_sides_into_the_models_order(spec: FeatureSpec) -> No
     assert by_name["genre_childrens"] == [0, 1, 0]
     assert by_name["imp_action"] == pytest.approx([0.2, 0.2, 0.2])
     assert by_name["click_action"] == [0, 0, 0]
-
-
-def test_a_data_frame_is_encoded_like_a_dict_of_lists(spec: FeatureSpec) -> None:
-    for encode, raw in ((spec.encode_users, users()), (spec.encode_items, items())):
-        np.testing.assert_array_equal(encode(raw).at(0), encode(pd.DataFrame(raw)).at(0))
 
 
 @pytest.mark.parametrize(
@@ -217,12 +211,6 @@ def test_one_hot_codes_are_positions_in_the_sorted_vocabulary(vocabulary: set[in
     expected = [known.index(value) + 1 if value in vocabulary else UNKNOWN for value in values]
     assert feature.encode(values).tolist() == expected
     assert feature.cardinality == len(known) + 1
-
-
-@given(values=st.lists(st.integers(0, 10), min_size=1))
-def test_dense_values_are_divided_by_their_scale(values: list[int]) -> None:
-    encoded = DenseFeature(name="x", entity="user", scale=10).encode(values)
-    np.testing.assert_allclose(encoded, np.array(values) / 10, rtol=1e-6)
 
 
 def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:

@@ -76,9 +76,3 @@ def test_the_callers_lists_stay_as_they_are() -> None:
     first = hits([3, 1, 2])
     fuse([first], [1], 2)
     assert first.ids.tolist() == [3, 1, 2]
-
-
-def test_answers_of_the_cache_may_not_be_mixed_up() -> None:
-    """The same length again, other weights."""
-    one, other = (fuse([hits([1, 2])], [weight], 2).scores.tolist() for weight in (1, 2))
-    assert other == pytest.approx([2 * score for score in one])

@@ -58,14 +58,6 @@ def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
         release_of_artifacts(Settings(exchange_dir=tmp_path / "one"))
 
 
-def test_a_split_of_other_labels_is_refused(tmp_path: Path) -> None:
-    """dataset.json was made again with another threshold of what is liked, ratings.parquet was not."""
-    write_artifacts(tmp_path)
-    artifacts.DATASET.write(tmp_path, {**artifacts.DATASET.read(tmp_path), "positive_above": 1.0})
-    with pytest.raises(ArtifactError, match=r"dataset\.json is not the file that .*s1_data_split\.py was run on\. Run"):
-        release_of_artifacts(Settings(exchange_dir=tmp_path))
-
-
 def test_a_report_that_does_not_say_what_it_was_run_on_is_refused(tmp_path: Path) -> None:
     write_artifacts(tmp_path)
     artifacts.RECALL_REPORT.write(tmp_path, {"channels": {}})
@@ -111,13 +103,6 @@ def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path) ->
         assert part.bytes == (tmp_path / part.path).stat().st_size
         assert part.sha256 == sha256(tmp_path / part.path)
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
-
-
-def test_a_missing_part_names_the_step_that_makes_it(tmp_path: Path) -> None:
-    write_artifacts(tmp_path)
-    artifacts.ITEM_VECTORS.at(tmp_path).unlink()
-    with pytest.raises(ArtifactError, match=r"s2_vector_recall\.py"):
-        release_of_artifacts(Settings(exchange_dir=tmp_path))
 
 
 def test_how_the_index_is_searched_asks_for_no_new_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

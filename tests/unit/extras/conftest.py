@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.web.parts import Parts
 from tests.unit.extras.fakes import FakeExperiments, FakeLog

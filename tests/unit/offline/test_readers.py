@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
@@ -12,23 +11,8 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists
 from offline.readers import read_inputs, read_with_holdout
 from tests.synthetic_release import write_artifacts
-
-LIST = Lists(
-    users=np.zeros(1, np.int32),
-    times=np.zeros(1, np.int64),
-    lengths=np.zeros(1, np.int32),
-    statistics=np.zeros((1, 2), np.int64),
-    events=np.ones((1, 4), np.int32),
-    ratings=np.ones((1, 4), np.int8),
-    ages=np.ones((1, 4), np.int32),
-    candidates=np.ones((1, 3), np.int32),
-    features=np.ones((1, 3, 2), np.float16),
-    liked=np.ones((1, 3), np.bool_),
-    disliked=np.zeros((1, 3), np.bool_),
-)
 
 
 @pytest.fixture

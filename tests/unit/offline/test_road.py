@@ -28,10 +28,8 @@ from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import NOT_FOUND, top_k
 from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.models.fm import fm_data
 from offline.models.kinds import load_ranker, score
-from offline.models.training import pairs_data
-from offline.readers import PAST, read_inputs, read_samples
+from offline.readers import PAST, read_inputs
 from tests.datasets import dumped, parsed
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -266,26 +264,6 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
         )
         assert samples.loc[row, list(spec.columns)].tolist() == made[0].tolist()
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
-
-
-def test_stored_vectors_carry_the_bias(source: Settings) -> None:
-    data, known, _ = fm_data(read_inputs(source).data, source.recipe.data)
-    assert data.train.inputs.min() == 1  # every id of the training rows is known
-    users = np.stack(artifacts.USER_VECTORS.read(source.exchange_dir)[vector_of("fm")].dropna().to_list())
-    assert users.shape == (len(known), 18)
-    assert set(map(tuple, users[:, 16:])) == {(1.0, 0.0)}
-
-
-def test_the_deepfm_loads_and_gives_probabilities(source: Settings) -> None:
-    report = artifacts.RANK_REPORT.read(source.exchange_dir)
-    assert set(report["auc"]) == {"train", "validation", "test"}
-    served = load_ranker(artifacts.RANK_WEIGHTS.read(source.exchange_dir), report["model"])
-    inputs, ratings, spec = read_samples(source)
-    data = pairs_data(inputs, ratings, source.recipe.data.validation_share)
-    scores = served(data.test.inputs).detach().numpy()
-    assert data.test.inputs.shape[1] == spec.width
-    assert scores.shape == (len(data.test.labels), 1)
-    assert ((scores > 0) & (scores < 1)).all()
 
 
 def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settings) -> None:

@@ -151,11 +151,6 @@ def test_the_script_in_a_steps_place_is_run_under_the_steps_name(
     assert "counted elsewhere" in capfd.readouterr().out
 
 
-def test_an_engine_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(plugins.PluginError, match=r"No 'nothing' among the plugins of 'recsys\.steps'"):
-        list(step_runner.run_steps(Settings(exchange_dir=tmp_path, engine="nothing"), tmp_path))
-
-
 def test_every_step_in_the_folders_is_run() -> None:
     folders = ("preprocess", "recall", "rank")
     steps = {

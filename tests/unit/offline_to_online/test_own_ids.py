@@ -52,12 +52,6 @@ def test_a_disagreement_names_user_and_item_as_people_do(side: OnlineSide) -> No
         side.check()
 
 
-def test_a_seen_item_is_named_as_people_do(side: OnlineSide) -> None:
-    side.items.filters = False
-    with pytest.raises(CheckError, match=r"user 'u .*': Elasticsearch gave seen items \['sku\["):
-        side.check()
-
-
 def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> None:
     side.users.rows[user_of(5)] = replace(side.users.rows[user_of(5)], number=6)
     with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(5)))}: Redis gives the number 6"):

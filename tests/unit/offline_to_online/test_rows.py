@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
@@ -14,9 +13,7 @@ from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
 from offline_to_online.rows import (
     LONGEST,
-    item_places,
     item_rows,
-    projected,
     recall_state,
     request_time,
     sampled_users,
@@ -63,7 +60,7 @@ def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> 
 
 def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
-    state = recall_state(tmp_path, "tower")
+    state = recall_state(tmp_path)
     assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(tmp_path)[Columns.ITEM].tolist()
     scores = [score for _, score in state.popular]
     assert scores == sorted(scores, reverse=True)
@@ -83,46 +80,6 @@ def test_items_without_a_vector_are_documents_without_one(tmp_path: Path, recipe
         trained = set(vectors.index[vectors[field].notna()])
         assert {row.itemid for row in rows if field in row.document()} == trained
         assert len(trained) < len(rows)
-
-
-def test_the_most_popular_items_with_a_vector_have_places_the_same_each_time(tmp_path: Path) -> None:
-    write_artifacts(tmp_path, recipe="default")
-    vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)[vector_of("tower")]
-    popular = [item for item in artifacts.POPULAR.read(tmp_path)[Columns.ITEM] if vectors[item] is not None]
-    places = item_places(tmp_path, "tower")
-    assert places["itemid"][: len(popular)].tolist() == popular
-    assert set(places["itemid"].tolist()) == set(vectors.dropna().index)
-    assert len(set(zip(places["x"].tolist(), places["y"].tolist(), strict=True))) > len(places) / 2
-    np.testing.assert_array_equal(places, item_places(tmp_path, "tower"))
-    few = item_places(tmp_path, "tower", most=7)
-    assert few["itemid"].tolist() == popular[:7]
-
-
-def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.eye(3, 6), 50, axis=0)  # three directions, which lie in one plane
-    places = projected((groups + rng.normal(scale=0.02, size=groups.shape)).astype(np.float32), rng.permutation(150))
-    assert places.shape == (150, 2)
-    assert np.abs(places).max() <= 1
-    centres = places.reshape(3, 50, 2).mean(axis=1)
-    within = np.linalg.norm(places - np.repeat(centres, 50, axis=0), axis=1).max()
-    between = min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    assert within < between / 3
-
-
-def test_popularity_is_no_direction_and_it_comes_out_the_same_each_time() -> None:
-    rng = np.random.default_rng(1)
-    ranks = rng.permutation(200)
-    vectors = rng.normal(size=(200, 8))
-    vectors[:, 7] = 20 - 4 * np.log1p(ranks)
-    places = projected(vectors.astype(np.float32), ranks)
-    np.testing.assert_array_equal(places, projected(vectors.astype(np.float32), ranks))
-    assert max(abs(np.corrcoef(places[:, axis], np.log1p(ranks))[0, 1]) for axis in (0, 1)) < 0.2
-
-
-def test_items_that_are_all_alike_are_in_one_place() -> None:
-    for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
-        assert (projected(each, np.arange(5)) == 0).all()
 
 
 def test_samples_hold_the_longest_histories_and_are_the_same_every_time() -> None:

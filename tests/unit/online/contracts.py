@@ -42,7 +42,6 @@ class RedisUsersContract:
     def test_a_user_comes_back_as_stored(self, client: RedisUsers, world: World) -> None:
         for userid in world.userids:
             user = client.call(UserQuery.of(world.own_user(userid), world.published.manifest)).user
-            assert user is not None
             assert user.number == userid
             assert user.terms == world.user_terms[userid]
             assert user.seen.tolist() == world.seen[userid]
@@ -126,11 +125,6 @@ class RedisUsersContract:
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular
         assert client.popular(NOWHERE) == []
-
-    def test_the_places_of_the_map(self, client: RedisUsers, world: World) -> None:
-        np.testing.assert_array_equal(client.places(world.release), world.places)
-        with pytest.raises(StoredError, match=f"no map of release {NOWHERE}"):
-            client.places(NOWHERE)
 
     def test_ping_says_a_version(self, client: RedisUsers) -> None:
         assert client.ping().version
@@ -232,6 +226,21 @@ class SearchContract:
             assert self._ids(answers[n]) == []
             for m in set(range(len(answers))) - {n}:
                 assert self._ids(answers[m]) == self._ids(whole[m])
+
+    @pytest.mark.parametrize("terms", [(), (1, 4)])
+    def test_of_some_items_only_all_are_found_that_a_channel_can_find(
+        self, client: Search, world: World, terms: tuple[int, ...]
+    ) -> None:
+        """Few of them are among a plain search's neighbours: the limit stands inside the search."""
+        only = np.array(world.itemids[5::7], np.int64)
+        query = self._query(world, 1, only=only, terms=terms, seen=world.seen[1])
+        for n, hits in enumerate(client.call(query)):
+            truth = self._truth(world, query, n)
+            allowed = {itemid: score for itemid, score in truth.items() if itemid in only}
+            assert set(self._ids(hits)) == allowed.keys()
+            np.testing.assert_allclose(hits.scores, sorted(allowed.values(), reverse=True), rtol=1e-4, atol=1e-5)
+        for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
+            assert self._ids(hits) == []
 
     def test_who_has_seen_everything_is_given_nothing(self, client: Search, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):

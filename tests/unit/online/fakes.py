@@ -76,11 +76,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         elif world is not None and events:
             user = StoredUser.stranger(events)
         return UserAnswer(
-            self.live_release,
-            kept=world is not None,
-            user=user,
-            forgotten=self.forgets,
-            experiments=self.experiments,
+            self.live_release, kept=world is not None, user=user, forgotten=self.forgets, experiments=self.experiments
         )
 
     def events_of(self, dataset: str | None, userid: OwnId) -> tuple[Any, ...]:
@@ -122,13 +118,6 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             self._seen()
             return self.worlds[release].popular if release in self.worlds else []
 
-    def places(self, release: str) -> NDArray[Any]:
-        with self._asking("places"):
-            self._seen(release)
-            if release not in self.worlds:
-                raise StoredError(self.service, f"holds no map of release {release}")
-            return self.worlds[release].places
-
     def channels(self, release: str) -> ChannelSet:
         with self._asking("channels"):
             self._seen()
@@ -151,8 +140,11 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
         self.answered += len(query.recall.searched)
+        left_out = (
+            query.seen if query.only is None else [*query.seen, *set(world.itemids).difference(query.only.tolist())]
+        )
         return tuple(
-            world.search(channel, query.vectors.get(channel.name), query.terms, query.seen, query.recall.candidates)
+            world.search(channel, query.vectors.get(channel.name), query.terms, left_out, query.recall.candidates)
             for channel in query.recall.searched
         )
 

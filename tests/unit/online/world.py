@@ -191,12 +191,6 @@ class World(ABC):
         return self.published.manifest.dataset.base_name
 
     @cached_property
-    def places(self) -> NDArray[Any]:
-        """Places of the items, as `wire.PLACE`."""
-        rows = [(itemid, itemid % 7 / 7, -(itemid % 5) / 5) for itemid in self.trained]
-        return np.array(rows, wire.PLACE)
-
-    @cached_property
     def weights(self) -> NDArray[np.float32]:
         """Weights of the linear model that scores: sigmoid(rows @ weights). Ids and ages are large numbers."""
         weights = np.random.default_rng(self.seed + 4).normal(size=self.spec.width) * 0.3

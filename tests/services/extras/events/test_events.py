@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from data_exchange_center import wire
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World

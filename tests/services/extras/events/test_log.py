@@ -61,15 +61,6 @@ def state(settings: Settings, userid: int) -> list[Event]:
     return [each.event for each in sorted(user.events, key=lambda each: each.position)] if user else []
 
 
-def test_what_is_recorded_is_in_the_log_and_in_the_users_state(
-    log: EventLog, client: redis.Redis, settings: Settings
-) -> None:
-    events = [rating(userid, number) for userid in (101, 102, 103) for number in (2, 1)]
-    assert log.call(Recording(FILMS, events)) == (True,) * 6
-    for userid in (101, 102, 103):
-        assert logged(client, userid) == state(settings, userid) == [rating(userid, 2), rating(userid, 1)]
-
-
 def test_the_same_eventid_twice_counts_once(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     assert log.call(Recording(FILMS, [rating(111, 1), rating(111, 1), rating(111, 2, "e1")])) == (True, False, False)
     assert log.call(Recording(FILMS, [rating(111, 1)])) == (False,)
@@ -172,7 +163,6 @@ def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redi
         assert log.forget(221, FILMS).events == 1
         assert not client.exists(wire.user_key(RELEASE, 221))
         there = users.call(UserQuery(221, shop[1], "shop")).user
-    assert there is not None
     assert (there.number, len(there.events)) == (9, 1)
 
 

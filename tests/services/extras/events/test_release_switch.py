@@ -63,7 +63,6 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
 
 def current(users: RedisUsers, release: str, userid: int, data: Tables) -> StoredUser:
     user = users.call(UserQuery(userid, release, FILMS)).user
-    assert user is not None
     return user.current(data.dataset, {number: number for number in range(1, ITEMS + 4)}, None)
 
 

@@ -11,16 +11,13 @@ from typing import Any
 import pytest
 import redis
 import requests
-from flask.testing import FlaskClient
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.experiments.declaration import Declaration, arm_of
 from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore
-from extras.keys import keys
-from online.main.s1_server import create_app
-from online.recommend.recommend import Recommender
+from extras.keys import hook as keys
 from tests.services.online.gunicorn_server import running
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 
@@ -54,52 +51,6 @@ def two(patient: Settings, world: World, worlds: dict[type[World], World], tmp_p
         finally:
             client.delete(wire.EXPERIMENTS_KEY, ALL_EXPERIMENTS_KEY)
             client.delete(*(wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
-
-
-def exposed(two: Two, experiment: str, users: set[int]) -> dict[Any, Any]:
-    """The last exposure of each user, once all of them have one."""
-    for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True):
-        with attempt:
-            found = {each.userid: each for each in two.store.exposures(experiment)}
-            assert set(found) == users
-    return found
-
-
-@pytest.mark.parametrize("kind", ["split", "interleaved"])
-def test_one_is_started_over_http_answers_and_is_logged(two: Two, kind: str) -> None:
-    recommender = Recommender.from_settings(two.settings)
-    http: FlaskClient = create_app(recommender, two.settings).test_client()
-    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {two.key}"
-
-    def ask(userid: int, **more: Any) -> Any:
-        response = http.post("/ml/rec", json={"userid": userid, "size": 20, **more})
-        assert response.status_code == 200, response.text
-        return response.json
-
-    try:
-        plain = ask(1)
-        assert "experiments" not in plain
-        ask(1, release=two.other.release)  # opens it
-        body = two.body("ranker", kind=kind)
-        assert http.post("/ml/experiments", json=body).status_code == 200
-        ask(1, experiments=False)  # by which the process hears of it
-        declared = Declaration.model_validate(body)
-        answers = {userid: ask(userid) for userid in two.live.userids}
-        found = exposed(two, "ranker", set(answers))
-        for userid, answer in answers.items():
-            arm = arm_of(declared, userid) if kind == "split" else ""
-            assert answer["experiments"][0]["arms"] == ([arm] if arm else ["control", "treatment"])
-            assert found[userid].items == tuple(item["itemid"] for item in answer["item_list"])
-            assert (found[userid].arm, found[userid].recommendation) == (arm, answer["recommendation"])
-            assert found[userid].as_dealt
-            assert answer["release"] == declared.arms[arm or "control"].release
-        if kind == "interleaved":
-            assert all(each.teams.count("0") == each.teams.count("1") == 10 for each in found.values())
-        assert http.post("/ml/experiments/ranker/stop").status_code == 200
-        ask(1, experiments=False)
-        assert [item["itemid"] for item in ask(1)["item_list"]] == [item["itemid"] for item in plain["item_list"]]
-    finally:
-        recommender.close()
 
 
 def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they_end(two: Two, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import redis
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import rate
-from extras.keys.rate import PREFIX
+from extras.keys import hook
+from extras.keys.hook import RATE_PREFIX
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 
@@ -18,15 +18,15 @@ def server(settings: Settings) -> FlaskClient:
 
 
 def test_all_workers_count_together(stack: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
+    monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
     limited = stack.model_copy(update={"server": stack.server.model_copy(update={"rate": "3/hour"})})
     first, second = server(limited), server(limited)
     with redis.Redis(port=stack.redis.port) as client:
         try:
             given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
-            kept = list(client.scan_iter(f"*{PREFIX}*"))
+            kept = list(client.scan_iter(f"*{RATE_PREFIX}*"))
         finally:
-            for key in client.scan_iter(f"*{PREFIX}*"):
+            for key in client.scan_iter(f"*{RATE_PREFIX}*"):
                 client.delete(key)
     assert given == [400, 400, 400, 429, 429]
     assert kept

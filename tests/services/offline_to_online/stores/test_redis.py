@@ -7,7 +7,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from data_exchange_center import wire
@@ -27,8 +26,7 @@ USERS = 2_500  # of whom the last five have events, one to five
 @pytest.fixture(scope="module")
 def state() -> RecallState:
     rows = [row_of(n, [], None, [], [(1, 5, at) for at in range(max(0, 5 - USERS + n))]) for n in range(1, USERS + 1)]
-    places = np.array([(1, 0.5, -1.0), (2, 0.0, 1.0)], wire.PLACE)
-    return RecallState(tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels", places)
+    return RecallState(tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels")
 
 
 def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: Settings, state: RecallState) -> None:
@@ -56,17 +54,6 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
         with pytest.raises(CheckError, match=r"user 'ü7' has 0 events.*: none"):
             store.check(MANIFEST, state)
     assert not store.is_checked(RELEASE)
-
-
-def test_a_map_with_other_places_fails_the_check(settings: Settings, state: RecallState) -> None:
-    store = RedisStore(settings)
-    store.load(MANIFEST, state)
-    with closing(RedisUsers(settings.redis)) as users:
-        np.testing.assert_array_equal(users.places(RELEASE), state.places)
-    with redis_client(settings) as client:
-        client.set(wire.places_key(RELEASE), state.places[:1].tobytes())
-    with pytest.raises(CheckError, match=f"the map of release {RELEASE}"):
-        store.check(MANIFEST, state)
 
 
 def test_the_lists_are_deleted_with_the_release(settings: Settings, state: RecallState) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import pytest
 
 from data_exchange_center.settings import Settings
-from tests.fault_proxy import FaultProxy
-from tests.services.online.faults import behind_proxies
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import Load, load
 from tests.unit.online.world import AT, World
@@ -22,10 +20,9 @@ USERS: Final = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Busy:
-    """A server under gunicorn that many ask, and that reaches every service through a proxy."""
+    """A server under gunicorn that many ask."""
 
     stack: Settings
-    proxies: Mapping[str, FaultProxy]
     load: Load
 
     def wait_whole(self, within_s: float) -> None:
@@ -42,9 +39,8 @@ class Busy:
 def busy(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
     bodies = [{"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS]
     folder = tmp_path_factory.mktemp("busy")
-    with behind_proxies(patient) as (moved, proxies):
-        server = moved.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8})
-        own = moved.model_copy(update={"exchange_dir": folder, "server": server})
-        with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
-            yield Busy(patient, proxies, asked)
+    server = patient.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8})
+    own = patient.model_copy(update={"exchange_dir": folder, "server": server})
+    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
+        yield Busy(patient, asked)
     assert "unexpected error" not in (folder / "server.log").read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,14 +13,7 @@ from online.clients.base import OUT_OF_TIME
 from online.stack import commands
 from online.stack.catalogue import by_name
 from online.stack.supervision import Supervisor
-from tests.fault_proxy import FAULTS, Fault
-from tests.services.online.faults import (
-    INSTEAD,
-    PORTS,
-    RECOVERY_S,
-    kill,
-    paused,
-)
+from tests.services.online.faults import INSTEAD, PORTS, RECOVERY_S, kill, paused
 from tests.services.online.load import Answered, few
 from tests.services.online.main.conftest import BUDGET_MS, Busy
 from tests.unit.online.world import DefaultWorld, World
@@ -93,39 +85,3 @@ def test_a_fault_of_a_service(busy: Busy, world: World, name: str, fault: str) -
     assert few(others, answers), others[:5]
     after = busy.load.between(well, end)
     assert few([each for each in after if not each.whole], after), [each.lacking for each in after]
-
-
-@pytest.mark.parametrize("seed", [1])
-def test_random_faults(busy: Busy, world: World, seed: int) -> None:
-    """Several services at once, one fault after the other: what an answer lacks is a service that a fault has met."""
-    busy.wait_whole_for_all(PATIENCE_S)
-    rng = random.Random(seed)
-    begin = time.monotonic()
-    met: dict[str, list[tuple[float, float]]] = {name: [] for name in PORTS}  # from when to when it had a fault
-    since: dict[str, float] = {}  # of those that have one now
-
-    def put(name: str, fault: Fault) -> None:
-        now = time.monotonic()
-        busy.proxies[name].fault = fault
-        if fault is not Fault.NONE:
-            since.setdefault(name, now)
-        elif name in since:
-            met[name].append((since.pop(name), now))
-
-    try:
-        for _ in range(20):
-            put(rng.choice(list(PORTS)), rng.choice([*FAULTS, *[Fault.NONE] * 4]))
-            time.sleep(0.3)
-    finally:
-        for name in PORTS:
-            put(name, Fault.NONE)
-    busy.wait_whole(PATIENCE_S)
-    answers = busy.load.between(begin, time.monotonic())
-    check_answers(answers)
-
-    def explained(answer: Answered, name: str) -> bool:
-        """Whether some of the request's time was within a fault of the service, or so soon after that it recovers."""
-        return any(start <= answer.ended and answer.began <= end + RECOVERY_S + STALL_S for start, end in met[name])
-
-    strays = [each for each in answers if not all(explained(each, name) for name in each.lacking)]
-    assert few(strays, answers), (seed, strays[:5])

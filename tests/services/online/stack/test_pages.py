@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,19 +22,12 @@ from data_exchange_center import wire
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.base import elastic_client, redis_client
-from offline_to_online.stores.triton import Place, TritonStore
 
 EVIL: Final = "evil.example"
 SIMPLE: Final = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", None)
 INDEX: Final = f"{wire.ITEM_ALIAS}-0123456789ab"
-MODEL: Final = "ml_rec_page"
 TENSOR: Final = {"name": "x", "data_type": "TYPE_FP32", "dims": [1]}
 CONFIG: Final = {"backend": "python", "max_batch_size": 0, "input": [TENSOR], "output": [{**TENSOR, "name": "y"}]}
-CONFIG_TEXT: Final = """\
-backend: "python"
-input [ { name: "x" data_type: TYPE_FP32 dims: [ 1 ] } ]
-output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] } ]
-"""
 SOURCE: Final = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
 
 
@@ -95,18 +87,6 @@ class TestTriton:
             for headers in (None, {"triton-grpc-protocol-recsys-repository-key": "guessed"}):
                 with pytest.raises(InferenceServerException, match="restricted"):
                     client.load_model("probe", headers=headers)
-
-    def test_the_steps_do(self, stack: Settings) -> None:
-        folder = stack.service_dir("triton") / MODEL
-        (folder / "1").mkdir(parents=True)
-        (folder / "1/model.py").write_text(SOURCE)
-        (folder / "config.pbtxt").write_text(CONFIG_TEXT)
-        try:
-            TritonStore(stack).command("load", MODEL)
-            TritonStore(stack).wait_until_ready(Place(MODEL, 1))
-            TritonStore(stack).command("unload", MODEL)
-        finally:
-            shutil.rmtree(folder)
 
     def test_the_secret_is_its_owners_alone(self, stack: Settings) -> None:
         path = stack.repository_key_file

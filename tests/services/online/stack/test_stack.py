@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -35,16 +34,6 @@ def until_back(settings: Settings, name: str, former_pid: int) -> None:
     info = Supervisor(settings).processes()[name]
     assert info["pid"] not in (0, former_pid)
     by_name(name).version(settings)
-
-
-@retry(stop=stop_after_delay(10), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
-def until_synced(settings: Settings, size: int) -> None:
-    """Until the append-only file has been flushed, and is as large as that."""
-    with redis_of(settings) as client:
-        state = client.info("persistence")
-    assert state["aof_pending_bio_fsync"] == 0
-    folder = settings.service_dir("redis") / "appendonlydir"
-    assert sum(file.stat().st_size for file in folder.iterdir()) >= size
 
 
 def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -87,14 +76,6 @@ def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     assert {address.ip for address in listening} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
 
 
-def test_up_of_one_service_from_another_shell_changes_nothing(stack: Settings) -> None:
-    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
-    assert os.environ["PATH"] != "/usr/bin:/bin"
-    answer = command(stack, "up", "redis")
-    assert answer.returncode == 0, answer.stderr
-    assert {name: info["pid"] for name, info in Supervisor(stack).processes().items()} == before
-
-
 @pytest.mark.parametrize("name", [service.name for service in SERVICES])
 def test_a_killed_service_comes_back(stack: Settings, name: str) -> None:
     pid = Supervisor(stack).processes()[name]["pid"]
@@ -103,19 +84,6 @@ def test_a_killed_service_comes_back(stack: Settings, name: str) -> None:
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []  # a worker that outlives its master would hold the port
     until_back(stack, name, pid)
-
-
-def test_redis_loses_nothing_when_it_is_killed(stack: Settings) -> None:
-    with redis_of(stack) as client:
-        client.set("test:killed", "kept")
-        written = client.info("persistence")["aof_current_size"]
-    pid = Supervisor(stack).processes()["redis"]["pid"]
-    until_synced(stack, written)
-    psutil.Process(pid).send_signal(signal.SIGKILL)
-    until_back(stack, "redis", pid)
-    with redis_of(stack) as client:
-        assert client.get("test:killed") == "kept"
-        client.delete("test:killed")
 
 
 def test_one_service_goes_down_and_comes_up_alone(stack: Settings) -> None:
@@ -172,14 +140,6 @@ class TestOwnStack:
     def test_down_twice_is_no_error(self, own: Settings) -> None:
         assert command(own, "down").returncode == 0
         assert command(own, "down").returncode == 0
-
-    def test_a_taken_port_is_one_sentence(self, own: Settings, stack: Settings) -> None:
-        taken = own.model_copy(update={"redis": stack.redis})
-        answer = command(taken, "up", "redis")
-        assert answer.returncode == 1
-        (sentence,) = answer.stderr.strip().splitlines()
-        assert f"port {stack.redis.port}, which Redis needs, is taken by valkey-server (pid " in sentence
-        assert "RECSYS_REDIS__PORT" in sentence
 
     def test_a_new_password_starts_redis_anew_and_only_who_knows_it_is_let_in(self, own: Settings) -> None:
         secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})

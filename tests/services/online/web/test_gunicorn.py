@@ -34,11 +34,7 @@ def stuck(folder: Path) -> Iterator[Settings]:
     with (
         socket.create_server(("127.0.0.1", redis.port), backlog=200),
         running(
-            folder,
-            settings.model_copy(update={"redis": redis}),
-            workers=1,
-            threads=THREADS,
-            max_in_flight=IN_FLIGHT,
+            folder, settings.model_copy(update={"redis": redis}), workers=1, threads=THREADS, max_in_flight=IN_FLIGHT
         ) as (settings, _),
     ):
         yield settings

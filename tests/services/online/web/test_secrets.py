@@ -7,7 +7,7 @@ from pathlib import Path
 import requests
 from pydantic import SecretStr
 
-from extras.keys import keys
+from extras.keys import hook as keys
 from tests.free_ports import settings_on_free_ports
 from tests.services.online.gunicorn_server import running
 

@@ -18,7 +18,7 @@ from data_exchange_center.settings import ServerSettings, Settings
 from extras.events.log import EventLog
 from extras.experiments.report import found_by
 from extras.experiments.store import ExperimentStore
-from extras.keys import keys
+from extras.keys import hook as keys
 from offline.data.sequences import Sequences
 from offline_to_online.stores.base import redis_client
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery

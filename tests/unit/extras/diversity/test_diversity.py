@@ -57,34 +57,6 @@ def test_a_longer_list_begins_with_the_shorter_one(diversity: float, one: int, o
     )
 
 
-@pytest.mark.parametrize("diversity", [0.3, 0.5, 1])
-def test_a_copy_of_the_first_goes_down(diversity: float) -> None:
-    each = np.eye(6, dtype=np.float32)
-    each[1] = each[0]
-    assert diverse_order(each, NONE[:6], diversity, 6).tolist()[:2] == [0, 2]
-
-
-def test_the_more_diversity_the_more_unlike() -> None:
-    each = rows(200)
-
-    def alike(diversity: float) -> float:
-        shown = each[diverse_order(each, NONE, diversity, 20)[:20]]
-        return float((shown @ shown.T).mean())
-
-    found = [alike(diversity) for diversity in (0, 0.1, 0.3, 1)]
-    assert found == sorted(found, reverse=True)
-    assert found[0] > found[-1]
-
-
-def test_items_that_nothing_is_known_of_stay_where_they_are() -> None:
-    assert diverse_order(np.zeros((9, 0), np.float32), NONE[:9], 0.7, 5).tolist() == list(range(9))
-
-
-def test_of_two_that_are_as_unlike_the_rarer_comes_first() -> None:
-    each, rarities = np.eye(4, dtype=np.float32), np.array([0, 0, 0, 1], np.float32)
-    assert diverse_order(each, rarities, 0.5, 4).tolist()[:3] == [0, 3, 1]
-
-
 def test_rarity_is_self_information_by_that_of_the_rarest() -> None:
     found = rarity(np.array([1.0, 0.1, 0.01, 0.0]))
     np.testing.assert_allclose(found, [0, 0.5, 1, 1], rtol=1e-6)

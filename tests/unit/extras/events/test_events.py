@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,27 +46,30 @@ def seen_of(rows: Sequence[tuple[int, int, int]]) -> np.ndarray:
     return np.array(sorted(item for item, _, _ in rows), np.int32)
 
 
-def test_a_rating_is_the_newest_event_and_is_seen() -> None:
-    assert after([("rating", 9, 400, 5)]) == ([(9, 5, 400), *OLD], [1, 2, 3, 9])
+NEW = {  # what happens -> events, and how history and seen items look then
+    "a rating is the newest event, and is seen": ([("rating", 9, 400, 5)], [(9, 5, 400), *OLD], [1, 2, 3, 9]),
+    "a late one stands where it happened": ([("rating", 9, 150, 2)], [*OLD[:2], (9, 2, 150), OLD[2]], [1, 2, 3, 9]),
+    "of one second the one acknowledged last is newest": (
+        [("rating", 8, 300, 5), ("rating", 9, 300, 4)], [(9, 4, 300), (8, 5, 300), *OLD], [1, 2, 3, 8, 9],
+    ),
+    "a rating replaces the earlier one": ([("rating", 2, 400, 1)], [(2, 1, 400), OLD[0], OLD[2]], [1, 2, 3]),
+    "but no later one": ([("rating", 3, 250, 1)], OLD, [1, 2, 3]),
+    "in whatever order they come": ([("rating", 9, 401, 3), ("rating", 9, 400, 1)], [(9, 3, 401), *OLD], [1, 2, 3, 9]),
+    "a hidden item is seen, and no part of the history": ([("hide", 9, 400, None)], OLD, [1, 2, 3, 9]),
+    "a view is only noted": ([("click", 9, 400, None), ("view", 9, 400, None)], OLD, [1, 2, 3]),
+    "a rating is undone": ([("rating", 9, 400, 5), ("undo", 9, 401, None)], OLD, [1, 2, 3]),
+    "a hiding is undone": ([("hide", 9, 400, None), ("undo", 9, 401, None)], OLD, [1, 2, 3]),
+    "what the release knows is undone, too": ([("undo", 2, 400, None)], [OLD[0], OLD[2]], [1, 3]),
+    "but not what is said later": ([("undo", 3, 250, None)], OLD, [1, 2, 3]),
+    "an item that the release does not know": ([("rating", 777, 400, 5)], OLD, [1, 2, 3]),
+    "a type that is not declared": ([("purchase", 9, 400, 5)], OLD, [1, 2, 3]),
+    "no value of the data set's": ([("rating", 9, 400, 3.5), ("rating", 9, 400, None)], OLD, [1, 2, 3]),
+}  # fmt: skip
 
 
-def test_a_late_rating_stands_where_it_happened() -> None:
-    assert after([("rating", 9, 150, 2)]) == ([*OLD[:2], (9, 2, 150), OLD[2]], [1, 2, 3, 9])
-
-
-def test_of_one_second_what_was_acknowledged_last_is_newest() -> None:
-    rows, _ = after([("rating", 8, 300, 5), ("rating", 9, 300, 4)])
-    assert rows == [(9, 4, 300), (8, 5, 300), *OLD]
-
-
-def test_a_rating_replaces_the_earlier_ones_of_the_item() -> None:
-    assert after([("rating", 2, 400, 1)]) == ([(2, 1, 400), OLD[0], OLD[2]], [1, 2, 3])
-    assert after([("rating", 9, 400, 1), ("rating", 9, 401, 3)])[0] == [(9, 3, 401), *OLD]
-
-
-def test_a_late_rating_does_not_replace_a_later_one() -> None:
-    assert after([("rating", 3, 250, 1)]) == (OLD, [1, 2, 3])
-    assert after([("rating", 9, 401, 3), ("rating", 9, 400, 1)])[0] == [(9, 3, 401), *OLD]
+@pytest.mark.parametrize(("events", "history", "seen"), NEW.values(), ids=NEW)
+def test_what_events_make_of_a_users_state(events: list[Any], history: list[Any], seen: list[int]) -> None:
+    assert after(events) == (history, seen)
 
 
 def test_events_without_values_add_up() -> None:
@@ -82,33 +86,11 @@ def test_what_the_release_has_already_counts_once(dataset: Dataset) -> None:
     assert after([(kind, item, time, rating) for item, rating, time in old], old, dataset) == (old, [1, 2, 3])
 
 
-def test_what_is_hidden_is_seen_and_no_part_of_the_history() -> None:
-    assert after([("hide", 9, 400, None)]) == (OLD, [1, 2, 3, 9])
-
-
-@pytest.mark.parametrize("kind", ["click", "view"])
-def test_what_is_only_noted_changes_nothing(kind: str) -> None:
-    assert after([(kind, 9, 400, None)]) == (OLD, [1, 2, 3])
-
-
-def test_undoing_takes_back_what_was_said_before() -> None:
-    assert after([("rating", 9, 400, 5), ("undo", 9, 401, None)]) == (OLD, [1, 2, 3])
-    assert after([("hide", 9, 400, None), ("undo", 9, 401, None)]) == (OLD, [1, 2, 3])
-    assert after([("undo", 2, 400, None)]) == ([OLD[0], OLD[2]], [1, 3]), "what the release knows, too"
-    assert after([("undo", 9, 400, None), ("rating", 9, 401, 5)]) == ([(9, 5, 401), *OLD], [1, 2, 3, 9])
-    assert after([("undo", 3, 250, None)]) == (OLD, [1, 2, 3]), "but not what was said later"
-
-
 def test_as_of_a_second_only_earlier_events_are_known() -> None:
     events = [("rating", 9, 250, 5.0), ("rating", 2, 260, 1.0), ("hide", 8, 260, None), ("undo", 1, 300, None)]
     assert after(events, before=260) == ([(9, 5, 250), *OLD[1:]], [1, 2, 9])
     assert after(events, before=261) == ([(2, 1, 260), (9, 5, 250), OLD[2]], [1, 2, 8, 9])
     assert after(events, before=50) == ([], [])
-
-
-def test_what_nobody_knows_yet_does_not_count() -> None:
-    for event in (("rating", 777, 400, 5), ("purchase", 9, 400, 5), ("rating", 9, 400, 3.5), ("rating", 9, 400, None)):
-        assert after([event]) == (OLD, [1, 2, 3])
 
 
 def test_many_events_are_as_one_after_the_other() -> None:

@@ -39,7 +39,6 @@ class MadeUpRedis:
 
     def run(self, client: Any, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
         current = base.current()
-        assert current is not None
         if not current.left():
             raise TimeoutError
         return [self._fcall(call.function, call.keys[1], call.arguments) for call in calls]

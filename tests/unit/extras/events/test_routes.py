@@ -13,9 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import keys
+from extras.keys import hook as keys
 from online.main.s1_server import create_app
-from online.web.asgi import MAX_EVENTS_BODY
+from online.web.asgi import MAX_BODY
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
@@ -156,7 +156,6 @@ def test_what_is_refused_is_said_and_nothing_is_recorded(
 ) -> None:
     response = http.post("/ml/event", data=body)
     assert response.status_code == 400, response.text
-    assert response.json is not None
     error = response.json["error"]
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 400
@@ -270,9 +269,9 @@ def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
 def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
     events = [{**EVENT, "eventid": f"{'a' * 40}{n}", "recommendation": "r" * 32} for n in range(500)]
     assert len(send(http, events)["events"]) == 500
-    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_EVENTS_BODY)
+    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_BODY)
     assert too_large.status_code == 400
-    assert str(MAX_EVENTS_BODY) in too_large.text
+    assert str(MAX_BODY) in too_large.text
 
 
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
@@ -286,7 +285,6 @@ def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) 
 def test_nobody_has_such_an_id(with_a_key: FlaskClient, userid: str) -> None:
     response = with_a_key.delete(f"/ml/user/{userid}")
     assert response.status_code == 400
-    assert response.json is not None
     assert response.json["error"]["field"] == "userid"
 
 
@@ -316,3 +314,5 @@ def test_writing_needs_a_key_where_there_are_keys(fakes: Fakes, tmp_path: Path) 
     assert ask(http)["cold_start"] is False
     assert http.post("/ml/event", json=EVENT, headers={"Authorization": f"Bearer {key}"}).status_code == 200
     assert http.post("/ml/event", json=EVENT, headers={"X-API-Key": key}).status_code == 200
+    keys.revoke(path, "shop")
+    assert http.post("/ml/event", json=EVENT).status_code == 401, "who takes the last key back wants nobody to write"

@@ -9,13 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from extras.experiments.always_valid import (
-    ALPHA,
-    FIRST,
-    difference_path,
-    mean_path,
-    sample_ratio_p_value,
-)
+from extras.experiments.always_valid import ALPHA, FIRST, difference_path, mean_path, sample_ratio_p_value
 
 RUNS, USERS, PLANNED = 400, 3_000, 1_000
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]

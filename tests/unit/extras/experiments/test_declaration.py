@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import io
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -27,7 +28,6 @@ from extras.experiments.declaration import (
     arm_of,
     bucket,
     dealt,
-    is_in,
     named,
     pack,
     reshared,
@@ -42,17 +42,17 @@ USERS = range(1, 20_001)
 STRANGE = 1e-6  # a p-value that no sound deal has: the users are always the same ones
 
 
-def experiment(name: str = "ranker", layer: str = "main", **given: object) -> Experiment:
+def experiment(name: str = "ranker", **given: object) -> Experiment:
     fields = {
         "dataset": "films",
         "buckets": ((0, BUCKETS),),
         "started": 0,
         "arms": {"a": Arm(release=CONTROL), "b": Arm(release=TREATMENT)},
     }
-    return Experiment.model_validate({"name": name, "layer": layer, **fields, **given})
+    return Experiment.model_validate({"name": name, **fields, **given})
 
 
-@pytest.mark.parametrize("salt", ["main", "home", "ranker"])
+@pytest.mark.parametrize("salt", ["main", "ranker"])
 @pytest.mark.parametrize("purpose", [b"layer", b"arm"])
 def test_users_are_dealt_evenly(salt: str, purpose: bytes) -> None:
     counts = [0] * 100
@@ -61,11 +61,8 @@ def test_users_are_dealt_evenly(salt: str, purpose: bytes) -> None:
     assert stats.chisquare(counts).pvalue > STRANGE
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [(("main", b"layer"), ("home", b"layer")), (("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))],
-)
-def test_layers_and_experiments_are_independent(first: tuple[str, bytes], second: tuple[str, bytes]) -> None:
+@pytest.mark.parametrize(("first", "second"), [(("main", b"layer"), ("main", b"arm")), (("a", b"arm"), ("b", b"arm"))])
+def test_experiments_are_independent(first: tuple[str, bytes], second: tuple[str, bytes]) -> None:
     together = [[0] * 10 for _ in range(10)]
     for userid in USERS:
         one, other = (bucket(salt, userid, purpose) * 10 // BUCKETS for salt, purpose in (first, second))
@@ -88,15 +85,12 @@ def test_arms_get_users_by_their_weights() -> None:
     assert stats.chisquare(list(counts.values()), expected).pvalue > STRANGE
 
 
-def test_experiments_of_a_layer_have_no_user_in_common() -> None:
-    first, second = experiment("first", buckets=((0, 3_000),)), experiment("second", buckets=((3_000, 10_000),))
-    assert all(is_in(first, userid) != is_in(second, userid) for userid in USERS)
-
-
-def test_of_two_layers_the_experiment_that_was_started_first_decides() -> None:
-    old, new = experiment("old", buckets=((0, 5_000),), started=1), experiment("new", "home", started=2)
-    for userid in USERS[:1_000]:
-        assert dealt([new, old], userid) == (old if is_in(old, userid) else new)
+def test_no_two_experiments_have_a_user_in_common() -> None:
+    first, second = experiment("first", buckets=((0, 3_000),)), experiment("second", buckets=((3_000, 9_000),))
+    counts = Counter(found.name if (found := dealt([first, second], userid)) else "none" for userid in USERS)
+    assert (
+        stats.chisquare([counts[each] for each in ("first", "second", "none")], [6_000, 12_000, 2_000]).pvalue > STRANGE
+    )
     assert dealt([], 1) is None
 
 
@@ -174,7 +168,7 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
             "'new' names release dddddddddddd, which is not kept; the kept ones are: aaaa",
         ),
         ({"arms": {**ARMS, "new": {"release": OTHER_DATA}}}, "arms", "several data sets: ml-1m, shop"),
-        ({"share": 0.5}, "share", "50.00% of layer 'main' are wanted, and 40.00% are free"),
+        ({"share": 0.5}, "share", "50.00% of the users are wanted, and 40.00% are in no other experiment"),
     ],
 )
 def test_what_cannot_be_started_says_why(more: dict[str, Any], field: str, message: str) -> None:
@@ -184,22 +178,18 @@ def test_what_cannot_be_started_says_why(more: dict[str, Any], field: str, messa
     assert told.value.field == field
 
 
-def test_other_layers_and_stopped_experiments_take_no_room() -> None:
+def test_stopped_experiments_take_no_room() -> None:
     experiments = stopped(running(declaration("old")), "old", 1)
     experiments = started(experiments, declaration("new", share=0.9), THERE, 2)
-    experiments = started(experiments, declaration("elsewhere", layer="home"), THERE, 3)
-    assert [each.name for each in experiments if each.runs] == ["new", "elsewhere"]
-
-
-def test_who_has_everybody_leaves_nobody_to_another_layer() -> None:
-    with pytest.raises(ExperimentError, match="'all' has every user, so that none is left for layer 'home'"):
-        running(declaration("all"), declaration("elsewhere", layer="home"))
+    assert [each.name for each in experiments if each.runs] == ["new"]
 
 
 def test_the_oldest_stopped_ones_are_dropped() -> None:
-    experiments = running(declaration("kept", layer="home", share=0.1))
+    experiments = running(declaration("kept", share=0.1))
     for number in range(KEPT + 5):
-        experiments = stopped(started(experiments, declaration(f"x{number}"), THERE, number), f"x{number}", number)
+        experiments = stopped(
+            started(experiments, declaration(f"x{number}", share=0.1), THERE, number), f"x{number}", number
+        )
     assert len(experiments) <= KEPT + 1
     assert named(experiments, "kept").runs
     with pytest.raises(ExperimentError, match="No experiment is called 'x0'"):
@@ -226,7 +216,7 @@ def test_a_declaration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> 
         declaration(**wrong)
 
 
-def test_arms_are_told_with_their_shares_of_the_layer() -> None:
+def test_arms_are_told_with_their_shares_of_all_users() -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "treatment": {"release": BEFORE}}
     shares = [arm.share for arm in ToldExperiment.of(running(declaration(arms=arms, share=0.5))[0]).arms]
     assert shares == [0.375, 0.125]
@@ -235,13 +225,13 @@ def test_arms_are_told_with_their_shares_of_the_layer() -> None:
 
 
 def arguments(**given: Any) -> argparse.Namespace:
-    nothing = dict.fromkeys(("layer", "kind", "share", "metric", "horizon_s", "planned_users"))
+    nothing = dict.fromkeys(("kind", "share", "metric", "horizon_s", "planned_users"))
     return argparse.Namespace(**{**nothing, "name": "ranker", "arms": ["control=live:3", f"new={BEFORE}"], **given})
 
 
 def test_the_command_line_declares_the_same() -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "new": {"release": BEFORE}}
-    assert declared(arguments(layer="home"), THERE) == declaration(arms=arms, layer="home")
+    assert declared(arguments(share=0.5), THERE) == declaration(arms=arms, share=0.5)
 
 
 @pytest.mark.parametrize(
@@ -263,13 +253,13 @@ def test_a_wrong_command_line_is_one_sentence(given: dict[str, Any], message: st
 
 def test_a_narrow_terminal_shows_every_experiment_whole() -> None:
     name = "replay-aa-interleaved"
-    experiments = stopped(running(declaration(name, kind="interleaved", layer="replay")), name, 7)
+    experiments = stopped(running(declaration(name, kind="interleaved")), name, 7)
     experiments = started(experiments, declaration("ranker", share=0.25), THERE, 8)
     said = io.StringIO()
     Console(file=said, width=80).print(overview(experiments))
     shown = said.getvalue()
     assert shown.index("ranker") < shown.index("replay-aa-interleaved")  # which runs no more
-    for part in (LIVE, BEFORE, "control", "treatment", "12.5%", "100.0%", "runs", "interleaved, replay"):
+    for part in (LIVE, BEFORE, "control", "treatment", "12.5%", "100.0%", "runs", "interleaved"):
         assert part in shown, shown
 
 

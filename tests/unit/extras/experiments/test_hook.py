@@ -82,7 +82,7 @@ def test_users_are_answered_from_their_arms_in_one_round_trip(http: FlaskClient,
     for userid, answer in answers.items():
         arm = arm_of(experiment, userid)
         assert answer["release"] == experiment.arms[arm].release
-        assert answer["experiments"] == [{"experiment": "ranker", "layer": "main", "arms": [arm]}]
+        assert answer["experiments"] == [{"experiment": "ranker", "arms": [arm]}]
         assert ids(answer) == ids(ask(http, userid, release=answer["release"]))
     assert len({answer["release"] for answer in answers.values()}) == 2
     logged = {each.userid: each for each in exposed(both, len(answers))}
@@ -186,7 +186,7 @@ def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: 
     ask(http, experiments=False)
     lists = [ids(ask(http, 1, release=release, size=20)) for release in (both.world.release, OTHER)]
     answer = ask(http, 1, size=20, explain=True)
-    assert answer["experiments"] == [{"experiment": "ranker", "layer": "main", "arms": ["control", "treatment"]}]
+    assert answer["experiments"] == [{"experiment": "ranker", "arms": ["control", "treatment"]}]
     assert [each["itemid"] for each in answer["explained"]] == ids(answer)
     assert len(set(ids(answer))) == 20
     (logged,) = exposed(both, 1)
@@ -216,7 +216,6 @@ def test_why_not_is_about_the_list_of_the_users_arm(http: FlaskClient, both: Fak
     ask(http, experiments=False)
     for arm, of in experiment.arms.items():
         told = http.get(f"/ml/why-not?userid={user_in(experiment, arm)}&itemid=4").json
-        assert told is not None
         assert told["release"] == of.release
 
 
@@ -234,7 +233,6 @@ def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one
     assert answer["release"] == elsewhere.release
     assert "experiments" not in answer
     told = http.get(f"/ml/why-not?userid={userid}&itemid=4").json
-    assert told is not None
     assert told["release"] == elsewhere.release
     exposed(both, 0)
     both.users.live_release = both.world.release
@@ -257,13 +255,11 @@ def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
     started = with_a_key.post("/ml/experiments", json=BODY)
     assert started.status_code == 200, started.text
     conforms(started.json, "ToldExperiment")
-    assert started.json is not None
     assert [arm["share"] for arm in started.json["arms"]] == [0.25, 0.75]
     there = with_a_key.get("/ml/experiments").json
     conforms(there, "ToldExperiments")
     assert there == {"experiments": [started.json]}
     over = with_a_key.post("/ml/experiments/ranker/stop").json
-    assert over is not None
     assert over["stopped"] is not None
     assert with_a_key.get("/ml/experiments").json == {"experiments": [over]}
 
@@ -288,23 +284,8 @@ def test_starting_and_stopping_need_a_key_and_looking_does_not(http: FlaskClient
 def test_what_is_wrong_with_a_declaration_is_said(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:
     answer = with_a_key.post("/ml/experiments", json=body)
     assert answer.status_code == 400
-    assert answer.json is not None
     assert answer.json["error"]["field"] == field
     assert message in answer.json["error"]["message"]
-
-
-def test_what_is_not_there_cannot_be_stopped(with_a_key: FlaskClient) -> None:
-    answer = with_a_key.post("/ml/experiments/nothing/stop")
-    assert answer.status_code == 400
-    assert "No experiment is called 'nothing'; there are: none" in answer.text
-
-
-def test_without_redis_it_says_so(with_a_key: FlaskClient, fakes: Fakes) -> None:
-    fakes.store.down = True
-    answer = with_a_key.get("/ml/experiments")
-    assert answer.status_code == 503
-    assert answer.json is not None
-    assert answer.json["error"]["service"] == "redis"
 
 
 LISTS = st.lists(st.integers(0, 30), unique=True, max_size=20)

@@ -49,10 +49,7 @@ def rated(item: OwnId, at: int, value: float = 5.0, **more: Any) -> Event:
 
 
 def found(
-    exposures: Sequence[Exposure],
-    events: Mapping[OwnId, Sequence[Event]],
-    kind: str = "split",
-    now: float = LONG_AFTER,
+    exposures: Sequence[Exposure], events: Mapping[OwnId, Sequence[Event]], kind: str = "split", now: float = LONG_AFTER
 ) -> Outcomes:
     return joined(experiment(kind), exposures, lambda users: {u: events.get(u, ()) for u in users}, STARS, now)
 

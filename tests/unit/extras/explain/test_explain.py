@@ -29,7 +29,6 @@ source = pytest.mark.parametrize("kind", [SourceWorld])
 
 def explained(fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT) -> tuple[Explanation, ...]:
     answer = asked(fakes, userid, size, timestamp=timestamp)
-    assert answer.explained is not None
     assert [each.itemid for each in answer.explained] == answer.itemids
     return tuple(answer.explained)
 
@@ -47,8 +46,6 @@ def added_up(shares: Shares) -> float:
 
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
     answer = asked(fakes, 8, 20)
-    assert answer.explained is not None
-    assert answer.recall is not None
     for n, each in enumerate(answer.explained):
         assert each.ranked.rank == n + 1
         assert each.ranked.score == pytest.approx(answer.item_list[n].score, rel=1e-5)
@@ -67,7 +64,6 @@ def test_shares_are_exact_and_add_up_to_the_channels_score(fakes: Fakes, userid:
     told = [at for each in explained(fakes, userid, timestamp=timestamp) for at in each.channels.values() if at.rank]
     assert told
     for at in told:
-        assert at.shares is not None
         assert added_up(at.shares) == pytest.approx(at.score, abs=1e-5)
 
 
@@ -77,7 +73,6 @@ def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> Non
     history, tower = world.histories[8], world.channels.channels[0]
     (first, *_) = explained(fakes)
     shares = first.channels["tower"].shares
-    assert shares is not None
     for event in shares.history:
         n = history.itemids.tolist().index(event.itemid)
         assert event.title == world.titles[int(event.itemid)]
@@ -110,7 +105,6 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     rows = fakes.scorer.calls[0].inputs.joined()
     scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(rows), strict=True)}
     for each in explanations[:5]:
-        assert each.effects is not None
         row = scored[round(each.ranked.score or 0, 6)]
         assert [abs(moved.effect) for moved in each.effects.columns] == sorted(
             (abs(moved.effect) for moved in each.effects.columns), reverse=True
@@ -137,7 +131,6 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
 def test_columns_of_the_user_move_nothing_and_are_left_out(fakes: Fakes) -> None:
     users = {feature.name for feature in fakes.world.spec.of("user")}
     for each in explained(fakes):
-        assert each.effects is not None
         assert not users & {moved.column for moved in each.effects.columns}
 
 
@@ -240,7 +233,6 @@ def test_shares_add_up_to_the_score_of_every_item(
         history[:1], history[1:], np.zeros((1, n), np.int64), np.array([n]), np.array([[gender, age]]), np.array([ago])
     )
     shares = shares_of(one, asked, np.arange(ITEMS + 1))
-    assert shares is not None
     assert shares.events.shape == (ITEMS + 1, min(n, one.events))
     assert shares.profile.shape == (ITEMS + 1, 2)
     expected = (one.user_vectors(asked) @ one.item_vectors().T)[0]
@@ -251,7 +243,6 @@ def test_shares_add_up_to_the_score_of_every_item(
 def test_each_share_is_the_product_of_an_item_with_a_term() -> None:
     one = channel()
     shares = shares_of(one, requests([[3, 5]], [[5, 2]], [[1, 0]], ago=1), np.array([9, 1]))
-    assert shares is not None
     weights = one.lag[:, 0, :2] * one.rating_weight[:, 0, [5, 2]]  # (fields, events)
     terms = (weights[:, :, None] * one.rows[:, [3, 5]]).sum(axis=0)
     assert shares.events == pytest.approx(one.items[[9, 1]] @ terms.T, abs=1e-5)

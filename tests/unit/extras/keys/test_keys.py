@@ -12,11 +12,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings, Settings
-from extras.keys import keys
-from extras.keys.keys import KeyProblemError
+from data_exchange_center.settings import Settings
+from extras.keys import hook as keys
+from extras.keys.hook import KeyProblemError
 from online.main.s1_server import create_app
-from online.web.guard import open_at_first
 from tests.unit.extras.conftest import Fakes
 
 
@@ -109,18 +108,6 @@ def test_what_writes_needs_a_key_and_what_only_reads_does_not(fakes: Fakes, path
     assert http.post("/nowhere").status_code == 404
 
 
-def test_what_is_open_at_first_needs_a_key_once_there_was_one(fakes: Fakes, path: Path) -> None:
-    server = app(fakes, path)
-    server.add_url_rule("/open", view_func=open_at_first(lambda: ("", 204)), methods=["POST"])
-    http = server.test_client()
-    assert http.post("/open").status_code == 204
-    key = keys.add(path, "writer")
-    assert http.post("/open").status_code == 401
-    assert http.post("/open", headers={"X-API-Key": key}).status_code == 204
-    keys.revoke(path, "writer")
-    assert http.post("/open").status_code == 401, "who takes the last key back wants nobody to write"
-
-
 @pytest.mark.parametrize("content", ["shop\n", "shop nohash\n", "\x00\n", "shop " + "A" * 64 + "\n", "\n\n"])
 def test_a_damaged_line_lets_nobody_in_and_keeps_nobody_out(guarded: FlaskClient, path: Path, content: str) -> None:
     key = keys.add(path, "good")
@@ -138,7 +125,7 @@ def test_a_file_that_is_no_text_lets_nobody_in(guarded: FlaskClient, path: Path)
 def test_keys_are_long_and_different_and_kept_as_hashes(path: Path) -> None:
     made = [keys.add(path, f"n{number}") for number in range(20)]
     assert len(set(made)) == 20
-    assert min(map(len, made)) >= 43 + len(keys.PREFIX)
+    assert min(map(len, made)) >= 43 + len(keys.KEY_PREFIX)
     assert not any(key in path.read_text() for key in made)
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -189,16 +176,3 @@ def test_a_server_that_is_open_to_others_says_so(
 ) -> None:
     keys.warn_if_open(Settings().server.model_copy(update={"host": host, "keys_for": keys_for}))
     assert len(caplog.records) == (said if keys_for == "writes" else 0)
-
-
-def test_without_keys_nobody_may_write_what_needs_one_and_no_other_site_may_write_at_all(
-    fakes: Fakes, tmp_path: Path
-) -> None:
-    server = ServerSettings(extras="page,events")
-    settings = Settings(exchange_dir=tmp_path).model_copy(update={"server": server})
-    http = create_app(fakes.recommender, settings).test_client()
-    assert http.post("/ml/releases/000000000000/activate").status_code == 401
-    assert http.delete("/ml/user/1").status_code == 401
-    answer = http.post("/ml/event", json=[], headers={"Origin": "http://elsewhere.example"})
-    assert answer.status_code == 403
-    assert "Another web site" in answer.text

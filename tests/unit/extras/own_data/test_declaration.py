@@ -26,7 +26,6 @@ def test_the_least_that_is_needed() -> None:
 def test_an_attribute_is_a_kind_or_a_table_of_its_own() -> None:
     made = HALF_STARS.replace('"Preis" = "numeric"', 'price = { kind = "numeric", column = "Preis", scale = 10 }')
     items = parse(made).items
-    assert items is not None
     assert items.attributes["Art"].kind == "multi-valued"
     assert (items.attributes["price"].column, items.attributes["price"].scale) == ("Preis", 10)
 
@@ -41,11 +40,7 @@ def test_an_attribute_is_a_kind_or_a_table_of_its_own() -> None:
         ('"iso"', '"days"', r"\[interactions\] time_unit = 'days': input should be 's', 'ms', 'us' or 'iso'"),
         ('name = "shop"', 'name = "a b"', "name = 'a b'"),
         ('item = "sku"', 'item = "sku"\nvalue = "stars"', r"\[interactions\]: positive_above is missing"),
-        (
-            'item = "sku"',
-            'item = "sku"\npositive_above = 3',
-            r"\[interactions\]: positive_above and levels",
-        ),
+        ('item = "sku"', 'item = "sku"\npositive_above = 3', r"\[interactions\]: positive_above and levels"),
         ("[interactions]", "[holdout]\nlast = 3\nshare = 0.1\n[interactions]", r"\[holdout\]: either last or share"),
         ("[interactions]", "[interactions", "is not TOML"),
         ("[interactions]", '[items]\nid = "sku"\nattributes = { kind = "text" }\n[interactions]', "attributes.kind"),

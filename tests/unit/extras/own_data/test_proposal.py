@@ -34,8 +34,6 @@ def test_half_stars(tmp_path: Path) -> None:
     events = found.interactions
     assert (events.file, events.delimiter, events.time_unit) == ("seen.csv.gz", ";", "ms")
     assert (events.user, events.item, events.value, events.positive_above) == ("who", "what", "stars", 3)
-    assert found.users is not None
-    assert found.items is not None
     kinds = {name: spec.kind for name, spec in found.users.attributes.items()}
     assert kinds == {"Land": "categorical", "Jahre": "numeric", "mag": "multi-valued"}
     assert (found.users.id, found.items.id, found.items.title) == ("who", "what", "name")
@@ -63,7 +61,6 @@ def test_films_between_tabs(tmp_path: Path) -> None:
     assert (events.file, events.delimiter, events.time_unit) == ("ratings.tsv", "\t", "s")
     assert (events.user, events.item, events.time) == ("userId", "movieId", "timestamp")
     assert (events.value, events.positive_above) == ("rating", 3)
-    assert found.items is not None
     assert (found.items.id, found.items.title, found.items.separator) == ("movieId", "title", "|")
     assert {name: spec.kind for name, spec in found.items.attributes.items()} == {"genres": "multi-valued"}
     assert '# "plot": left out, as 59 of 59 values differ' in text
@@ -116,7 +113,6 @@ def goods(folder: Path, separator: str = ";") -> Path:
 def test_the_separator_is_the_mark_that_splits_most(tmp_path: Path) -> None:
     text = propose(goods(tmp_path))
     items = parse(text).items
-    assert items is not None
     assert items.separator == ";"
     assert {name: spec.kind for name, spec in items.attributes.items()} == {
         "brand": "categorical",
@@ -156,5 +152,4 @@ def test_what_is_liked_is_written_with_all_its_digits(tmp_path: Path) -> None:
     events = "".join(f"u{n % 31},i{n % 27},{1_700_000_000 + n},{1_234_567 + n % 3}\n" for n in range(900))
     (tmp_path / "interactions.csv").write_text("user,item,time,rating\n" + events)
     above = parse(propose(tmp_path)).interactions.positive_above
-    assert above is not None
     assert 1_234_567 <= above < 1_234_569

@@ -172,42 +172,22 @@ TWICE = "sku,name\na,A\nb,B\na,C\n"
 @pytest.mark.parametrize(
     ("declaration", "files", "message"),
     [
-        (
-            SHOP.replace('"customer"', '"custmer"'),
-            {},
-            "s.csv has no column 'custmer'; .*'customer' meant",
-        ),
+        (SHOP.replace('"customer"', '"custmer"'), {}, "s.csv has no column 'custmer'; .*'customer' meant"),
         (SHOP, {"interactions_csv": ""}, r"interactions\.csv is empty"),
         (SHOP, {"interactions_csv": "customer,sku,at\n"}, r"interactions\.csv holds no row"),
         (SHOP, {"interactions_csv": ROWS + "u-3,b\n"}, r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
-        (
-            SHOP,
-            {"interactions_csv": ROWS + ",b,2024-01-01\n"},
-            "line 5, column 'customer': an id .* nothing",
-        ),
+        (SHOP, {"interactions_csv": ROWS + ",b,2024-01-01\n"}, "line 5, column 'customer': an id .* nothing"),
         (SHOP, {"interactions_csv": ROWS + '"a\nb",b,noon\n'}, "line 5, column 'at': an ISO 8601 .* found 'noon'"),
-        (
-            SHOP.replace('"iso"', '"s"'),
-            {},
-            "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit",
-        ),
+        (SHOP.replace('"iso"', '"s"'), {}, "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit"),
         (SHOP, {"interactions_csv": ROWS + "u,b,1704067200\n"}, 'line 5, .* an ISO 8601 .*, which .* "s" would fit'),
         (SHOP, {"interactions_csv": ROWS + "u,b,1969-12-31\n"}, "line 5, column 'at': a time since 1970 expected, fo"),
-        (
-            SHOP,
-            {"interactions_csv": ROWS + "u,b,2199-12-31\n"},
-            "line 5, column 'at': a time that is not in the fut",
-        ),
+        (SHOP, {"interactions_csv": ROWS + "u,b,2199-12-31\n"}, "line 5, column 'at': a time that is not in the fut"),
         (
             SHOP.replace('"iso"', '"s"'),
             {"interactions_csv": "customer,sku,at\n1,1,1700000000\n1,2,7000000000\n"},
             "line 3, column 'at': a time that is not in the future expected, found '7000000000'",
         ),
-        (
-            SHOP,
-            {"interactions_csv": "at," + ROWS.replace("\n", "\nx,").removesuffix("x,")},
-            "has 2 columns 'at': give",
-        ),
+        (SHOP, {"interactions_csv": "at," + ROWS.replace("\n", "\nx,").removesuffix("x,")}, "has 2 columns 'at': give"),
         (SHOP, {"interactions_csv": ROWS + '"u-3,b,2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
         (SHOP, {"interactions_csv": ROWS + 'u-3,b,"2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
         (
@@ -231,26 +211,14 @@ TWICE = "sku,name\na,A\nb,B\na,C\n"
             {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,4\n"},
             "line 3, column 'stars': one of 1, 5 expected, found '4'",
         ),
-        (
-            LISTED,
-            {},
-            r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions",
-        ),
+        (LISTED, {}, r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions"),
         (
             LISTED,
             {"items_csv": TWICE},
             r"items\.csv, line 4, column 'sku': 'a' is there already, in items\.csv, line 2",
         ),
-        (
-            LISTED,
-            {"items_csv": "sku,name\n"},
-            r"items\.csv holds no row under its header: a row for every id",
-        ),
-        (
-            LISTED,
-            {"items_csv": "sku,name\na,A\nb ,B\n"},
-            r"listed in items\.csv expected, found 'b'; 'b ' is listed",
-        ),
+        (LISTED, {"items_csv": "sku,name\n"}, r"items\.csv holds no row under its header: a row for every id"),
+        (LISTED, {"items_csv": "sku,name\na,A\nb ,B\n"}, r"listed in items\.csv expected, found 'b'; 'b ' is listed"),
         (
             LISTED,
             {"items_csv": "sku,name\na,A\n"},

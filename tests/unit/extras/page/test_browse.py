@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
-from extras.keys import keys
+from extras.keys import hook as keys
+from extras.page.hook import projected
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
@@ -55,7 +57,6 @@ def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
     assert got(http, "/ml/users?q=u-8", "Users")["users"][0]["userid"] == "u-8f3a"
     history = http.get("/ml/history", query_string={"userid": "a/b c"}).json
     conforms(history, "UserHistory")
-    assert history is not None
     assert history["known"] is True
     assert history["item_list"][0]["itemid"] == fakes.world.own_item(int(fakes.world.histories[2].itemids[0]))
 
@@ -84,29 +85,50 @@ def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     assert found[0].keys() == {"itemid", "title", *fakes.world.attributes(found[0]["itemid"])}
 
 
-def test_the_map_is_the_one_of_the_release(http: FlaskClient, fakes: Fakes) -> None:
+def test_the_map_has_the_items_with_a_vector_the_most_popular_first(http: FlaskClient, fakes: Fakes) -> None:
     answer, world = got(http, "/ml/map", "ItemMap"), fakes.world
     assert answer["channel"] == world.recipe.recall.searched[0].name
-    found = [(item["itemid"], item["x"], item["y"]) for item in answer["item_list"]]
-    assert found == [(itemid, round(x, 4), round(y, 4)) for itemid, x, y in world.places.tolist()]
-    assert answer["item_list"][0]["title"] == world.titles[found[0][0]]
+    found = [item["itemid"] for item in answer["item_list"]]
+    assert found[:3] == [itemid for itemid, _ in world.popular if itemid in world.trained][:3]
+    assert sorted(found) == sorted(world.trained)
+    assert answer["item_list"][0]["title"] == world.titles[found[0]]
+    assert len({(item["x"], item["y"]) for item in answer["item_list"]}) > len(found) / 2
 
 
-def test_a_map_is_read_once_while_the_release_is_open(http: FlaskClient, fakes: Fakes) -> None:
+def test_a_map_is_made_once_while_the_release_is_open(http: FlaskClient, fakes: Fakes) -> None:
+    http.get("/ml/users")
+    before = len(fakes.items.calls)
     assert http.get("/ml/map").json == http.get("/ml/map").json
-    assert fakes.users.calls.count(fakes.world.release) == 1
+    assert len(fakes.items.calls) == before + 1
     fakes.add(replace(fakes.world, release=OTHER, seed=1))
     assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
-    assert fakes.users.calls.count(OTHER) == 1
 
 
-def test_a_release_that_was_loaded_without_a_map_says_so(http: FlaskClient, fakes: Fakes) -> None:
-    assert http.get("/ml/users").status_code == 200
-    del fakes.users.worlds[fakes.world.release]
-    answer = http.get("/ml/map")
-    assert answer.status_code == 503
-    conforms(answer.json, "ErrorAnswer")
-    assert "no map of release" in answer.text
+def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.eye(3, 6), 50, axis=0)  # three directions, which lie in one plane
+    places = projected((groups + rng.normal(scale=0.02, size=groups.shape)).astype(np.float32), rng.permutation(150))
+    assert places.shape == (150, 2)
+    assert np.abs(places).max() <= 1
+    centres = places.reshape(3, 50, 2).mean(axis=1)
+    within = np.linalg.norm(places - np.repeat(centres, 50, axis=0), axis=1).max()
+    between = min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert within < between / 3
+
+
+def test_popularity_is_no_direction_and_it_comes_out_the_same_each_time() -> None:
+    rng = np.random.default_rng(1)
+    ranks = rng.permutation(200)
+    vectors = rng.normal(size=(200, 8))
+    vectors[:, 7] = 20 - 4 * np.log1p(ranks)
+    places = projected(vectors.astype(np.float32), ranks)
+    np.testing.assert_array_equal(places, projected(vectors.astype(np.float32), ranks))
+    assert max(abs(np.corrcoef(places[:, axis], np.log1p(ranks))[0, 1]) for axis in (0, 1)) < 0.2
+
+
+def test_items_that_are_all_alike_are_in_one_place() -> None:
+    for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
+        assert (projected(each, np.arange(5)) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +145,6 @@ def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:
     response = http.get(path)
     assert response.status_code == 400, response.text
     conforms(response.json, "ErrorAnswer")
-    assert response.json is not None
     assert response.json["error"]["field"] == field
     assert field in response.json["error"]["message"] or field == "release"
 
@@ -133,7 +154,6 @@ def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> Non
     fakes.users.down = True
     response = http.get("/ml/history?userid=1")
     assert response.status_code == 503
-    assert response.json is not None
     assert response.json["error"]["service"] == "redis"
     assert http.get("/ml/items?q=film").status_code == 200  # titles are in memory
 
@@ -152,7 +172,6 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
     }
     for world in (fakes.world, other):
         answer = answers[world.release]
-        assert answer is not None
         assert answer["release"] == world.release
         itemids = [item["itemid"] for item in answer["item_list"]]
         scores = [item["score"] for item in answer["item_list"]]
@@ -171,7 +190,6 @@ def test_a_release_that_is_gone_is_not_found_and_no_other_answers_for_it(http: F
     response = http.post("/ml/rec", json=asked | {"userid": UNKNOWN_USER})
     assert response.status_code == 404
     conforms(response.json, "ErrorAnswer")
-    assert response.json is not None
     assert response.json["error"]["field"] == "release"
 
 
@@ -181,7 +199,6 @@ def test_a_named_release_is_not_replaced_by_another_when_a_service_fails(http: F
     assert http.post("/ml/rec", json=asked).json["release"] == OTHER  # type: ignore[index]
     del fakes.items.worlds[OTHER]  # gone there, as if it was being deleted
     answer = http.post("/ml/rec", json=asked).json
-    assert answer is not None
     assert answer["release"] == OTHER
     assert [each["instead"] for each in answer["degraded"]] == ["exact_search"]
     fakes.users.down = True
@@ -193,7 +210,6 @@ def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes)
     world, userid = fakes.world, fakes.world.own_user(1)
     answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "stages": True, "explain": True}).json
     conforms(answer, "Answer")
-    assert answer is not None
     stages = {stage["stage"]: stage for stage in answer["stages"]}
     assert list(stages) == ["redis", "elasticsearch", "feast", "triton"]
     assert all(stage["began_ms"] >= 0 and not stage["failed"] for stage in stages.values())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from extras.page.browse import TitleSearch
+from extras.page.hook import TitleSearch
 
 SEARCH = TitleSearch.of(
     [(4, "Titanic (1997)"), (1, "Amélie (2001)"), (2, "Star Wars (1977)"), (3, "Wars of the Stars"), (5, "A Bad Start")]

@@ -93,14 +93,6 @@ def test_the_event_is_never_later_than_now(settings: Settings) -> None:
     assert newest_event(settings.exchange_dir) <= pd.Timestamp.now("UTC")
 
 
-def test_a_feature_without_a_value_is_named_before_anything_is_written(settings: Settings) -> None:
-    users = artifacts.USER_FEATURES.read(settings.exchange_dir)
-    users.loc[users[Columns.USER] == 9, Columns.GENDER] = None
-    artifacts.USER_FEATURES.write(settings.exchange_dir, users)
-    with pytest.raises(CheckError, match="user 9 has no value for feature 'gender'"):
-        frames_of(settings)
-
-
 OWN_IDS = {number: f"u-{number}" for number in range(1, 1_000)}
 
 

@@ -20,7 +20,6 @@ def test_small_products_keep_their_digits_in_elasticsearchs_scores(weight: float
     products = np.array([-50.0, -1.0, -1e-3, 0.0, 1e-3, 1e-3 + 1e-9, 1.0, 50.0])
     channel = EaseRecipe(vector_weight=weight)
     search = channel_query(channel, ItemQuery("", DEFAULT.recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
-    assert search is not None
     asked = products * search["knn"]["query_vector"][0]  # of items whose vectors are the products
     scores = (weight * np.where(asked >= 0, asked + 1, 1 / (1 + np.abs(asked)))).astype(np.float32)
     found = inner_products(scores.astype(np.float64), channel)
@@ -34,7 +33,6 @@ def test_all_neighbours_count_beside_the_genres(terms: tuple[int, ...]) -> None:
     (channel,) = SOURCE.recall.channels
     query = ItemQuery("", SOURCE.recall, {channel.name: np.ones(4, np.float32)}, terms)
     search = channel_query(channel, query, unseen_filter(()))
-    assert search is not None
     knn = search["bool"]["should"][1]["knn"] if terms else search["knn"]
     assert knn["k"] == knn["num_candidates"] == SOURCE.recall.num_candidates > SOURCE.recall.candidates
 
@@ -88,7 +86,6 @@ def test_terms_are_asked_for_only_where_the_recipe_weighs_them() -> None:
         query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1), (1, 4), (7,))
         for channel in world.recipe.recall.channels:
             search = channel_query(channel, query, unseen_filter(query.seen))
-            assert search is not None
             assert ("bool" in search) == hybrid
             alone = channel_query(channel, ItemQuery(world.release, world.recipe.recall, {}, (1, 4)), unseen_filter(()))
             assert (alone is not None) == hybrid

@@ -55,16 +55,3 @@ def test_seen_items_are_left_out_in_whatever_order_they_are_stored(seen: list[in
     query = ItemQuery("r", SOURCE.recall, {channel: vector}, seen=np.array(seen, np.int32))
     (hits,) = ExactItems.of(items, {channel: 2}).call(query)
     assert hits.ids.tolist() == [1, 3]
-
-
-def test_ties_go_by_itemid_and_no_items_are_no_error() -> None:
-    recall = SOURCE.recall.model_copy(update={"candidates": 3})
-    (channel,) = (channel.name for channel in recall.channels)
-    vector = np.array([1, 2], np.float32)
-    items = [IndexedItem(itemid, (), {channel: vector}) for itemid in (9, 2, 14, 5)]
-    query = ItemQuery("r", recall, {channel: vector})
-    (hits,) = ExactItems.of(items, {channel: 2}).call(query)
-    assert hits.ids.tolist() == [2, 5, 9]
-    assert hits.scores.tolist() == [5.0, 5.0, 5.0]
-    (nothing,) = ExactItems.of([], {channel: 2}).call(query)
-    assert nothing.ids.tolist() == []

@@ -27,7 +27,6 @@ def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:
     path = tmp_path / "server" / "last.json"
     LastRelease(path).keep(opened())
     saved = LastRelease(path).saved
-    assert saved is not None
     assert saved.release == "aaaaaaaaaaaa"
     assert len(saved.item_list) == MAX_SIZE
     assert saved.item_list[0].model_dump() == {

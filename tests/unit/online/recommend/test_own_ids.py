@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 
 import pytest
@@ -13,7 +12,6 @@ from data_exchange_center.dataset import OwnId
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
 from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
-from online.web.records import JsonLines
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
 
@@ -138,13 +136,3 @@ def test_an_answer_has_a_field_for_each_attribute_by_its_declared_name(
     (item,) = answer["item_list"]
     assert {name: item[name] for name in attributes} == attributes
     assert "genres" not in item
-
-
-@SHOP
-def test_a_userid_stays_on_its_line_of_the_log(http: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        http.post("/ml/rec", json={"userid": "un\nknown"})
-    (access,) = [record for record in caplog.records if record.name == "online.access"]
-    line = JsonLines().format(access)
-    assert json.loads(line)["user"] == "un\nknown"
-    assert "\n" not in line

@@ -89,8 +89,6 @@ def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: in
 @pytest.mark.parametrize("kind", [DefaultWorld])
 def test_the_time_of_a_request_counts(fakes: Fakes) -> None:
     soon, later = (ask(fakes, 1, explain=True, timestamp=timestamp) for timestamp in (AT, LATER))
-    assert soon.recall is not None
-    assert later.recall is not None
     assert soon.recall["tower"] != later.recall["tower"]  # he continues, or he returns
     assert soon.item_list != later.item_list
 
@@ -98,7 +96,6 @@ def test_the_time_of_a_request_counts(fakes: Fakes) -> None:
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
     world = fakes.world
     told = ask(fakes, 1, 5, explain=True).recall
-    assert told is not None
     assert list(told) == ["fused", *(channel.name for channel in world.recipe.recall.channels)]
     assert told["fused"] == world.recalled(1).ids.tolist()
     for channel in world.recipe.recall.channels:
@@ -114,7 +111,6 @@ def test_seen_items_never_come_back_by_any_channel_however_many_they_are(fakes: 
     world = fakes.world
     world.seen[1] = world.itemids[:seen]
     answer = ask(fakes, 1, MAX_SIZE, explain=True)
-    assert answer.recall is not None
     for name, itemids in answer.recall.items():
         assert not set(itemids) & set(world.seen[1]), name
     assert not set(answer.itemids) & set(world.seen[1])
@@ -168,7 +164,6 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
     answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
     assert answer.outcomes == (Outcome.NO_RECALL,)
     assert set(answer.itemids) == set(left)
-    assert answer.recall is not None
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
     assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
     scores = fakes.scorer.calls[-1].inputs.rows[:, world.spec.candidate_slice]
@@ -251,7 +246,6 @@ def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
     fakes.scorer.down = triton_is_down
     answer = ask(fakes, 1, MAX_SIZE, explain=True)
     assert answer.outcomes == ((Outcome.NOT_RANKED,) if triton_is_down else ())
-    assert answer.recall is not None
     assert all(strange not in itemids for itemids in answer.recall.values())
     assert len(answer.item_list) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
     assert str(strange) in caplog.text
@@ -293,13 +287,6 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     read = len(fakes.users.opened)
     assert ask(fakes, 1).item_list == first.item_list
     assert len(fakes.users.opened) == read  # still open: going back takes no time
-
-
-def test_the_old_release_serves_when_the_new_one_cannot_be_opened(fakes: Fakes) -> None:
-    first = ask(fakes, 1)
-    fakes.users.live_release = "cccccccccccc"
-    for _ in range(20):
-        assert ask(fakes, 1).item_list == first.item_list
 
 
 def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:

@@ -277,10 +277,6 @@ def test_what_containers_read_as_somebody_else_is_copied_by_way_of_the_stage_tha
         )  # source mends the modes; jars runs as root, while building
 
 
-def test_the_server_has_no_torch() -> None:
-    assert not {"torch", "feast", "pandas", "pyarrow", "scipy", "onnxruntime"} & set(pins(IMAGES / "server.txt"))
-
-
 def test_python_of_the_images_is_one_that_the_project_supports(tags: dict[str, str]) -> None:
     assert tags["PYTHON_TAG"].startswith("3.11-")
 

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from online.recommend import readiness
 from online.recommend.types import Outcome, Request
 from online.recommend.types import lacking as lacking_of
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
-from online.web.guard import EXPECTED, BadRequestError, parse
+from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
 
@@ -67,40 +64,12 @@ def test_bad_input_is_400_in_one_shape_and_reaches_no_service(
     response = http.post("/ml/rec", data=body)
     assert response.status_code == 400
     assert response.mimetype == "application/json"
-    assert response.json is not None
     error = response.json["error"]
     assert set(error) == {"code", "field", "message"}
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 300
     assert "Traceback" not in error["message"]
     assert fakes.users.calls == []
-
-
-FIELDS = st.sampled_from(["userid", "size", "timestamp", "explain", "diversity", "budget_ms", "strict", "x"])
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.one_of(st.binary(max_size=200), st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner),
-).map(lambda value: json.dumps(value).encode())))  # fmt: skip
-def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
-    error = None
-    try:
-        request = parse(body, Request, EXPECTED)
-    except BadRequestError as raised:
-        error = raised
-    if error is not None:
-        assert error.field or "'' is not a field" in str(error)
-        assert str(error).endswith(".")
-    else:
-        if isinstance(request.userid, str):
-            assert 1 <= len(request.userid.encode()) <= 512
-        else:
-            assert type(request.userid) is int
-            assert 1 <= request.userid < 2**31
-        assert 1 <= request.size <= 200
-        assert 0 <= request.timestamp < 2**32
 
 
 @pytest.mark.parametrize(
@@ -110,7 +79,6 @@ def test_any_body_is_a_request_or_one_sentence(body: bytes) -> None:
 def test_json_is_accepted_whatever_the_content_type(http: FlaskClient, headers: dict[str, str]) -> None:
     response = http.post("/ml/rec", data=b'{"userid": 1}', headers=headers)
     assert response.status_code == 200
-    assert response.json is not None
     assert len(response.json["item_list"]) == 50
 
 
@@ -161,7 +129,6 @@ def test_whatever_an_answer_lacks_is_said_in_a_word_and_in_a_sentence(outcome: O
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
     response = http.post("/ml/rec", json=body)
     assert response.status_code == 200, response.text
-    assert response.json is not None
     return dict(response.json)
 
 
@@ -171,7 +138,6 @@ def test_a_strict_request_without_a_service_is_503_with_its_name(http: FlaskClie
     fakes.service(name).down = True
     response = http.post("/ml/rec", json={"userid": 1, "strict": True})
     assert response.status_code == 503
-    assert response.json is not None
     assert response.json["error"]["code"] == "service_unavailable"
     assert response.json["error"]["service"] == name
     fakes.service(name).down = False
@@ -189,14 +155,12 @@ def test_readiness_says_what_is_missing_and_whether_it_answers(
         answered(http, {"userid": 1})
     ready = http.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json is not None
     assert (ready.json["status"], ready.json["ready"]) == ("degraded", False)
     assert [n for n, s in ready.json["services"].items() if not s["ready"]] == [name]
     assert [n for n, s in ready.json["services"].items() if s["breaker"] != "closed"] == [name]
     assert http.get("/healthz").status_code == 200
     fakes.service(name).down = False
     ready = http.get("/readyz")
-    assert ready.json is not None
     assert (ready.status_code, ready.json["status"]) == (200, "ready")
 
 
@@ -220,7 +184,6 @@ def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert "POST" in wrong.headers["Allow"]
     for response in (missing, wrong):
-        assert response.json is not None
         assert set(response.json["error"]) == {"code", "message"}
 
 
@@ -233,7 +196,6 @@ def test_the_unexpected_is_500_without_its_insides(
     monkeypatch.setattr(fakes.recommender, "slate", broken)
     response = http.post("/ml/rec", json={"userid": 1})
     assert response.status_code == 500
-    assert response.json is not None
     assert response.json["error"]["code"] == "internal_error"
     assert "insides" not in response.text
     assert "the insides" in caplog.text
