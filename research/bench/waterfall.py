@@ -39,36 +39,27 @@ from online.clients.triton import TritonScores
 from online.recommend.recommend import Recommender
 from online.recommend.release import OpeningError
 from online.recommend.types import STAGES, Request
-from research.bench.against import Turn, summary
 from research.bench.load import (
     CODE,
     Answered,
     Drawn,
-    Generator,
+    Loading,
     Target,
-    expect_answers,
+    Turn,
     facts,
     generator,
     known_userids,
     reaching,
     ready,
+    summary,
+    take_turn,
 )
-from research.bench.processes import PARTS, Part, parts_of, used_s
+from research.bench.processes import PARTS, parts_of
 
 OUTPUT: Final = FIGURES / "waterfall.json"
 LEVELS: Final = (1, 4, 16)
 ROUNDS: Final = 3
 _WARM_UP: Final = 100
-
-
-def one_level(ask: Generator, target: Target, parts: Mapping[str, Part], drawn: Drawn, load: tuple[int, int]) -> Turn:
-    """``load``: requests in flight, requests. Raises StepError for an answer that is none."""
-    in_flight, requests = load
-    ask.closed(target, drawn.next(_WARM_UP), in_flight)
-    before = used_s(parts)
-    run = expect_answers(target, ask.closed(target, drawn.next(requests), in_flight))
-    after = used_s(parts)
-    return Turn(run, {name: after[name] - before[name] for name in after})
 
 
 def own_wall_ms(answer: Answered) -> float:
@@ -261,7 +252,7 @@ def main(settings: Settings) -> None:
         asks.recommend(drawn.next(_WARM_UP))
         for _ in range(ROUNDS):
             for in_flight, taken in turns.items():
-                taken.append(one_level(ask, target, parts, drawn, (in_flight, given.requests)))
+                taken.append(take_turn(ask, target, parts, Loading(in_flight), drawn, given.requests))
             chains.append([asks.chain_ms(asked) for asked in asks.recommend(drawn.next(given.requests // 2))])
         costs = costs_ms(asks, drawn.next(given.requests))
     levels = with_waiting([level_of(in_flight, taken) for in_flight, taken in turns.items()])
