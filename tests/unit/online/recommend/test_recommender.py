@@ -61,8 +61,7 @@ def until_from(fakes: Fakes, release: str) -> Answer:
     retrying = Retrying(
         stop=stop_after_delay(5), wait=wait_fixed(0.01), retry=retry_if_result(lambda a: a.release != release)
     )
-    answer: Answer = retrying(ask, fakes, 1)
-    return answer
+    return retrying(ask, fakes, 1)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
