@@ -38,24 +38,15 @@ CONTINUES, RETURNS = 0, 1  # regimes
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """m requests. Item codes are 1..n in the order of the release's items; 0 is padding or an unknown item.
+    """m requests. Item codes are 1..n in the order of the release's items; 0 is padding or an unknown item."""
 
-    Attributes:
-        items: (m, n) codes of the user's newest events before the request, newest first, padded on the right.
-        ratings: (m, n) rating codes of these events, 0 where padded.
-        times: (m, n) seconds of these events, 0 where padded.
-        lengths: (m,) how many events there are, up to n.
-        profiles: (m, fields) profile codes; 0 is an unknown value.
-        timestamps: (m,) seconds of the requests.
-        stored: channel name -> (m, d) vectors that are stored for these users; NaN for a user without one.
-    """
-
-    items: Ints
-    ratings: Ints
-    times: Ints
-    lengths: Ints
-    profiles: Ints
-    timestamps: Ints
+    items: Ints  # (m, n) codes of the user's newest events before the request, newest first, padded on the right
+    ratings: Ints  # (m, n) rating codes of these events, 0 where padded
+    times: Ints  # (m, n) seconds of these events, 0 where padded
+    lengths: Ints  # (m,) how many events there are, up to n
+    profiles: Ints  # (m, fields) profile codes; 0 is an unknown value
+    timestamps: Ints  # (m,) seconds of the requests
+    # channel name -> (m, d) vectors that are stored for these users; NaN for a user without one
     stored: Mapping[str, Float32] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -76,15 +67,10 @@ def regimes(request_times: Ints, last_times: Ints, has_history: NDArray[np.bool_
 
 @dataclass(frozen=True, eq=False)
 class Channel(ABC):
-    """A fitted channel, as it is served. Subclasses are frozen dataclasses of arrays and numbers.
+    """A fitted channel, as it is served. Subclasses are frozen dataclasses of arrays and numbers."""
 
-    Attributes:
-        form: name of the class within a release.
-        name: of the channel.
-    """
-
-    form: ClassVar[str]
-    name: str
+    form: ClassVar[str]  # name of the class within a release
+    name: str  # of the channel
 
     @property
     def events(self) -> int:
@@ -174,30 +160,21 @@ class HistorySum(VectorChannel):
 
     A hidden layer, where there is one, reads the sums and is added to them. It needs no model server, and a new rating
     adds one term to a sum.
-
-    Attributes:
-        rows: (fields, items + 1, d) history rows; row 0 (padding) is zero.
-        lag: (fields, regimes, lags) weight of the newest, second newest, ... event.
-        rating_weight: (fields, regimes, rating codes) factor of an event by its rating; that of padding, code 0, is 0.
-        base: (regimes, d) where the sum starts.
-        profile: per profile field (codes, d); code 0 is an unknown value.
-        items: (items + 1, d) item vectors.
-        bias: (items + 1,) popularity: one more item dimension, 1 in the user vector.
-        trained: (items + 1,) False for padding and for items without a rating.
-        hidden: none, or a layer whose output is added to the sum: of the sums of each field, the first with base and
-            profile in it, (fields, d, h) and (h,) to hidden units with SiLU, and (h, d) back.
     """
 
     form: ClassVar[str] = "history_sum"
 
-    rows: Float32
-    lag: Float32
+    rows: Float32  # (fields, items + 1, d) history rows; row 0 (padding) is zero
+    lag: Float32  # (fields, regimes, lags) weight of the newest, second newest, ... event
+    # (fields, regimes, rating codes) factor of an event by its rating; that of padding, code 0, is 0
     rating_weight: Float32
-    base: Float32
-    profile: tuple[Float32, ...]
-    items: Float32
-    bias: Float32
-    trained: NDArray[np.bool_]
+    base: Float32  # (regimes, d) where the sum starts
+    profile: tuple[Float32, ...]  # per profile field (codes, d); code 0 is an unknown value
+    items: Float32  # (items + 1, d) item vectors
+    bias: Float32  # (items + 1,) popularity: one more item dimension, 1 in the user vector
+    trained: NDArray[np.bool_]  # (items + 1,) False for padding and for items without a rating
+    # none, or a layer whose output is added to the sum: of the sums of each field, the first with base and profile in
+    # it, (fields, d, h) and (h,) to hidden units with SiLU, and (h, d) back
     hidden: tuple[Float32, ...] = ()
 
     @property
@@ -248,19 +225,13 @@ def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class StoredVectors(VectorChannel):
-    """The request brings the user's vector; a release holds them in `artifacts.USER_VECTORS` and not here.
-
-    Attributes:
-        users: (users, d) in the order of the users it was fitted on; NaN for a user it was not trained on.
-        items: (items + 1, d).
-        trained: (items + 1,) False for padding and items it was not trained on.
-    """
+    """The request brings the user's vector; a release holds them in `artifacts.USER_VECTORS` and not here."""
 
     form: ClassVar[str] = "stored_vectors"
 
-    users: Float32
-    items: Float32
-    trained: NDArray[np.bool_]
+    users: Float32  # (users, d) in the order of the users it was fitted on; NaN for a user it was not trained on
+    items: Float32  # (items + 1, d)
+    trained: NDArray[np.bool_]  # (items + 1,) False for padding and items it was not trained on
 
     def user_vectors(self, requests: Requests) -> Float32:
         return requests.stored[self.name]
@@ -271,15 +242,10 @@ class StoredVectors(VectorChannel):
 
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
-    """All channels of a release that compute something when a request comes, over one vocabulary of items.
+    """All channels of a release that compute something when a request comes, over one vocabulary of items."""
 
-    Attributes:
-        itemids: (items,) ascending; the code of ``itemids[c - 1]`` is c.
-        channels: none in a release that has stored vectors only.
-    """
-
-    itemids: NDArray[np.int64]
-    channels: tuple[Channel, ...]
+    itemids: NDArray[np.int64]  # (items,) ascending; the code of ``itemids[c - 1]`` is c
+    channels: tuple[Channel, ...]  # none in a release that has stored vectors only
 
     def codes(self, itemids: Ints) -> NDArray[np.int64]:
         """Codes of ``itemids``, any shape; 0 for an unknown item."""

@@ -94,23 +94,14 @@ class HoldoutRule(Frozen):
 
 
 class ItemNumber(Frozen):
-    """A numeric attribute of items, and how models read it.
+    """A numeric attribute of items, and how models read it."""
 
-    Attributes:
-        name: as declared.
-        column: of `artifacts.ITEMS`, where an unknown value is null.
-        unit: a feature store holds whole multiples of it, 0 for an unknown value.
-        scale: what such a multiple is divided by as a model's input.
-        shown: whether an answer says it; not where the title says it already.
-        centres: where the nearness of two items is measured from; ``width``: how far it reaches.
-    """
-
-    name: str
-    column: str
-    unit: float = 1.0
-    scale: float = 1.0
-    shown: bool = True
-    centres: tuple[float, ...] = ()
+    name: str  # as declared
+    column: str  # of `artifacts.ITEMS`, where an unknown value is null
+    unit: float = 1.0  # a feature store holds whole multiples of it, 0 for an unknown value
+    scale: float = 1.0  # what such a multiple is divided by as a model's input
+    shown: bool = True  # whether an answer says it; not where the title says it already
+    centres: tuple[float, ...] = ()  # where the nearness of two items is measured from; ``width``: how far it reaches
     width: float = 1.0
 
     def stored(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -120,40 +111,26 @@ class ItemNumber(Frozen):
 
 
 class Dataset(Frozen):
-    """One data set.
+    """One data set."""
 
-    Attributes:
-        name: as declared, or that of the published set with its counts.
-        origin: one line that says where it is from.
-        counts: of ratings, users, items and terms.
-        sha256: of the files in ``offline/raw`` that it was read from.
-        user_ids, item_ids: whether people write ids as numbers, which are then used inside too, or as strings.
-        levels: the values that ratings have; the rating of code c is ``levels[c - 1]``, code 0 is padding. One level
-            where events have no value.
-        binned: whether a level stands for an interval of values; the level of a value is then the nearest.
-        positive_level: codes above it are liked; 0: every event is.
-        profile: columns of `artifacts.USERS`, all categorical.
-        crossed: those of ``profile`` that the ranker crosses with items.
-        terms: names of the items' categorical and multi-valued attributes.
-        numbers: the items' numeric attributes.
-        holdout: which events are held out.
-        events: the types of events that a running server takes, and what each does; empty: `event_types` knows.
-    """
-
-    name: str
-    origin: str
-    counts: Mapping[str, int]
-    sha256: Mapping[str, str]
+    name: str  # as declared, or that of the published set with its counts
+    origin: str  # one line that says where it is from
+    counts: Mapping[str, int]  # of ratings, users, items and terms
+    sha256: Mapping[str, str]  # of the files in ``offline/raw`` that it was read from
+    # user_ids, item_ids: whether people write ids as numbers, which are then used inside too, or as strings
     user_ids: IdKind = "integer"
     item_ids: IdKind = "integer"
+    # the values that ratings have; the rating of code c is ``levels[c - 1]``, code 0 is padding. One level where events
+    # have no value
     levels: tuple[float, ...]
-    binned: bool = False
-    positive_level: int = Field(ge=0)
-    profile: tuple[str, ...] = ()
-    crossed: tuple[str, ...] = ()
-    terms: tuple[str, ...] = ()
-    numbers: tuple[ItemNumber, ...] = ()
-    holdout: HoldoutRule
+    binned: bool = False  # whether a level stands for an interval of values; the level of a value is then the nearest
+    positive_level: int = Field(ge=0)  # codes above it are liked; 0: every event is
+    profile: tuple[str, ...] = ()  # columns of `artifacts.USERS`, all categorical
+    crossed: tuple[str, ...] = ()  # those of ``profile`` that the ranker crosses with items
+    terms: tuple[str, ...] = ()  # names of the items' categorical and multi-valued attributes
+    numbers: tuple[ItemNumber, ...] = ()  # the items' numeric attributes
+    holdout: HoldoutRule  # which events are held out
+    # the types of events that a running server takes, and what each does; empty: `event_types` knows
     events: Mapping[str, Effect] = {}
 
     @property

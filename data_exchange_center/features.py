@@ -189,14 +189,10 @@ _NOTHING: Float32 = np.empty((1, 0), dtype=np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """One side's features of n users or items, encoded as far as that can be done before the request's time is known.
+    """One side's features of n users or items, encoded as far as is possible before the request's time is known."""
 
-    Attributes:
-        features: one for each column.
-        values: (n, features) model inputs; of an `ElapsedFeature` the moments, and all columns then in 64 bits.
-    """
-
-    features: tuple[Feature, ...]
+    features: tuple[Feature, ...]  # one for each column
+    # (n, features) model inputs; of an `ElapsedFeature` the moments, and all columns then in 64 bits
     values: NDArray[np.floating]
 
     @classmethod
@@ -255,15 +251,10 @@ class Widths(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ModelInputs:
-    """One list as the served model is given it: a row a candidate, and the user's history once.
+    """One list as the served model is given it: a row a candidate, and the user's history once."""
 
-    Attributes:
-        rows: (n, `Widths.row`).
-        history: (1, `Widths.history`).
-    """
-
-    rows: Float32
-    history: Float32 = field(default_factory=lambda: _NOTHING)
+    rows: Float32  # (n, `Widths.row`)
+    history: Float32 = field(default_factory=lambda: _NOTHING)  # (1, `Widths.history`)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,18 +1,38 @@
-"""Measured figures: their folder and names, the machine they were measured on, one look for all plots."""
+"""Measured figures: their folder and names, their age (commit, date, machine, digest of the code), one look for all
+plots.
+
+A figure is current as long as its recipe and the code that it depends on are what they were, comments and docstrings
+aside. Each file says itself what that is: `stale` tells an old one.
+"""
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import io
 import os
 import platform
+import subprocess
+import tokenize
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
-from data_exchange_center.recipes import DEFAULT
+from data_exchange_center.files import write_json
+from data_exchange_center.recipes import DEFAULT, RECIPES
 
-PICTURES: Final = Path(__file__).resolve().parents[1] / "pic"
+ROOT: Final = Path(__file__).resolve().parents[1]
+PICTURES: Final = ROOT / "pic"
 FIGURES: Final = PICTURES / "figures"
+# Code that figures depend on: of the artifacts; of the running server.
+OFFLINE: Final = ("data_exchange_center", "offline")
+PIPELINE: Final = (*OFFLINE, "offline_to_online", "online")
+UNFINISHED: Final = "not finished"
+OTHER_RECIPE: Final = "the recipe has changed"
 COLOURS: Final = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
 # matplotlib's rc parameters
 STYLE: Any = {
@@ -35,11 +55,93 @@ def machine() -> dict[str, Any]:
     """Processor, cores, memory in GB, system and Python, as stated by each measured figure."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    # Clouds hide the model's name behind its family's; its numbers tell one from the other.
+    numbers = ", ".join(
+        f"{part} {facts[key]}" for part, key in (("family", "cpu family"), ("model", "model")) if key in facts
+    )
     return {
-        "cpu": model or platform.processor() or platform.machine(),
+        "cpu": f"{name} ({numbers})" if numbers else name,
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9),
         "system": platform.system(),
         "python": platform.python_version(),
     }
+
+
+def write_figure(path: Path, content: Mapping[str, Any], code: Iterable[str], *, finished: bool = True) -> None:
+    """Write a measurement with its machine and its age.
+
+    Args:
+        content: with the name of its recipe, or of the default one.
+        code: files and folders of the repository that it depends on.
+        finished: False where the command that measures writes what it has so far.
+    """
+    commit = subprocess.run(
+        ("git", "rev-parse", "--short=12", "HEAD"), cwd=ROOT, check=False, capture_output=True, text=True
+    ).stdout.strip()
+    age = {"commit": commit, "date": datetime.now(UTC).date().isoformat(), "finished": finished}
+    of = {"code": sorted(code), "digest": digest(tuple(sorted(code))), "recipe": _recipe_of(content)}
+    write_json(path, {**content, "machine": machine(), "measured": {**age, **of}})
+
+
+def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> str:
+    """Why a figure has to be measured again; empty where it is current, or cannot be measured here.
+
+    Args:
+        here: the `machine` that it should have been measured on.
+    """
+    if "command" not in figure or "ended" in figure:  # of others, or of a study whose code is gone
+        return ""
+    age = figure.get("measured")
+    if age is None:
+        return "age unknown"
+    if digest(tuple(age["code"])) != age["digest"]:
+        return "the code has changed"
+    if here is not None and figure["machine"] != here:
+        return "measured on another machine"
+    if _recipe_of(figure) != age["recipe"]:
+        return OTHER_RECIPE
+    return "" if age["finished"] else UNFINISHED
+
+
+def _recipe_of(figure: Mapping[str, Any]) -> str | None:
+    recipe = RECIPES.get(figure.get("recipe", DEFAULT.name))
+    return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:12] if recipe else None
+
+
+@cache
+def digest(code: tuple[str, ...]) -> str:
+    """Twelve hex digits of the content of some files, and of the Python files in some folders; recipes are apart."""
+    found = hashlib.sha256()
+    for name in code:
+        path = ROOT / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            if file == ROOT / "data_exchange_center" / "recipes.py":
+                continue
+            content = _without_words(file) if file.suffix == ".py" else file.read_bytes()
+            found.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:12]
+
+
+@cache
+def _without_words(path: Path) -> bytes:
+    """A Python file's lines without comments and docstrings: words about the code age no figure."""
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                lines[first.lineno - 1 : first.end_lineno] = [""] * len(lines[first.lineno - 1 : first.end_lineno])
+    return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
+
+
+def drawn_from(path: Path) -> dict[str, str | None]:
+    """Metadata of a PNG that is drawn from a figure: ``Figure`` is the digest of the file."""
+    return {"Software": None, "Figure": hashlib.sha256(path.read_bytes()).hexdigest()[:12]}

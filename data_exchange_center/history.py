@@ -15,17 +15,11 @@ EVENT_BYTES = _EVENT.itemsize  # of a packed event: 13
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """One user's events, newest first.
+    """One user's events, newest first."""
 
-    Attributes:
-        itemids: (n,).
-        ratings: (n,) codes of `Dataset.levels`, from 1.
-        times: (n,) seconds since 1970-01-01 UTC.
-    """
-
-    itemids: NDArray[np.int64]
-    ratings: NDArray[np.int64]
-    times: NDArray[np.int64]
+    itemids: NDArray[np.int64]  # (n,)
+    ratings: NDArray[np.int64]  # (n,) codes of `Dataset.levels`, from 1
+    times: NDArray[np.int64]  # (n,) seconds since 1970-01-01 UTC
 
     def __len__(self) -> int:
         return len(self.itemids)

@@ -24,20 +24,15 @@ RECIPE: Final = "made_with"
 
 @dataclass(frozen=True)
 class Step:
-    """One offline step.
+    """One offline step."""
 
-    Attributes:
-        path: of its script, in the repository.
-        reads: files that its output depends on, with every recipe. `artifacts.DATASET` is left out where it only tells
-            which counts and metrics to expect.
-        reads_for: what a ranker is trained on -> files that are read for it besides.
-        report: the last file that it writes; None: its output is checked by other means.
-    """
-
-    path: str
+    path: str  # of its script, in the repository
+    # files that its output depends on, with every recipe. `artifacts.DATASET` is left out where it only tells which
+    # counts and metrics to expect
     reads: tuple[Artifact, ...] = ()
+    # what a ranker is trained on -> files that are read for it besides
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
-    report: Document | None = None
+    report: Document | None = None  # the last file that it writes; None: its output is checked by other means
 
     def inputs(self, recipe: Recipe) -> tuple[Artifact, ...]:
         """Files that it reads with ``recipe``."""

@@ -22,13 +22,9 @@ _FOUND: Final = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the lowest score 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Sorted ids; the code of ``ids[c - 1]`` is c.
+    """Sorted ids; the code of ``ids[c - 1]`` is c."""
 
-    Attributes:
-        ids: (n,) numbers or strings, ascending, each once.
-    """
-
-    ids: NDArray[Any]
+    ids: NDArray[Any]  # (n,) numbers or strings, ascending, each once
 
     @classmethod
     def of(cls, ids: ArrayLike) -> Vocabulary:

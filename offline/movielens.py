@@ -110,9 +110,7 @@ def described(data: MovieLens) -> Dataset:
         profile=(Columns.GENDER, Columns.AGE, Columns.OCCUPATION),
         crossed=(Columns.GENDER, Columns.AGE),
         terms=(Columns.GENRES,),
-        numbers=(
-            ItemNumber(name=YEAR, column=YEAR, shown=False, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),
-        ),
+        numbers=(ItemNumber(name=YEAR, column=YEAR, scale=100, centres=tuple(range(1920, 2001, 8)), width=6),),
         holdout=HoldoutRule(last=10),
     )
 
@@ -147,24 +145,17 @@ def _expect_ids(layout: Layout, data: MovieLens) -> None:
 
 
 class Layout(NamedTuple):
-    """File layout of one edition of MovieLens.
+    """File layout of one edition of MovieLens."""
 
-    Attributes:
-        files: names of ratings, users and items.
-        between: the fields of a rating.
-        user: a line of users, with groups ``id``, ``gender``, ``age`` and ``job``; ``user_expected``: in words.
-        item: a line of items, with groups ``id``, ``title``, and ``genres``, ``flags`` or ``words``, where these are 19
-            flags or lie between spaces; ``year``, where the title is without it; ``item_expected``: in words.
-        headers: the first line of each file; empty where files have none.
-    """
-
-    files: tuple[str, str, str]
-    between: str
-    user: str
+    files: tuple[str, str, str]  # names of ratings, users and items
+    between: str  # the fields of a rating
+    user: str  # a line of users, with groups ``id``, ``gender``, ``age`` and ``job``; ``user_expected``: in words
     user_expected: str
+    # a line of items, with groups ``id``, ``title``, and ``genres``, ``flags`` or ``words``, where these are 19 flags
+    # or lie between spaces; ``year``, where the title is without it; ``item_expected``: in words
     item: str
     item_expected: str
-    headers: tuple[str, str, str] = ("", "", "")
+    headers: tuple[str, str, str] = ("", "", "")  # the first line of each file; empty where files have none
 
     @property
     def first(self) -> int:

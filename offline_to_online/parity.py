@@ -158,21 +158,13 @@ def _whole(entity: Entity, answer: FeatureRows, own_ids: Mapping[int, OwnId]) ->
 
 @dataclass(frozen=True)
 class RecallTruth:
-    """The channels of a release over all its items.
+    """The channels of a release over all its items."""
 
-    Attributes:
-        manifest: names the channels and their weights.
-        channels: those that compute something when a request comes.
-        itemids: (items,) ascending numbers.
-        own_ids: own ids of the items.
-        index: exact search, in double precision.
-    """
-
-    manifest: Manifest
-    channels: ChannelSet
-    itemids: Ints
-    own_ids: OwnIds
-    index: ExactIndex
+    manifest: Manifest  # names the channels and their weights
+    channels: ChannelSet  # those that compute something when a request comes
+    itemids: Ints  # (items,) ascending numbers
+    own_ids: OwnIds  # own ids of the items
+    index: ExactIndex  # exact search, in double precision
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -432,15 +424,10 @@ def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarra
 
 @dataclass(frozen=True)
 class Served:
-    """Ratings that statistics are counted from, and the users or items they are counted for.
+    """Ratings that statistics are counted from, and the users or items they are counted for."""
 
-    Attributes:
-        ratings: the train and test rows of the users, or of all.
-        ids: userids or itemids.
-    """
-
-    ratings: pd.DataFrame
-    ids: pd.Index
+    ratings: pd.DataFrame  # the train and test rows of the users, or of all
+    ids: pd.Index  # userids or itemids
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
         """Number of ratings of each id, or of those of some ``rows``; 0 where none."""

@@ -41,8 +41,19 @@ from rich.table import Table
 from scipy.optimize import nnls
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import COLOURS, FIGURES, PICTURES, STYLE, machine
-from data_exchange_center.files import parts_of, write_json, written_in_place
+from data_exchange_center.figures import (
+    COLOURS,
+    FIGURES,
+    OFFLINE,
+    PICTURES,
+    STYLE,
+    UNFINISHED,
+    drawn_from,
+    machine,
+    stale,
+    write_figure,
+)
+from data_exchange_center.files import parts_of, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from offline.step_runner import ROOT
@@ -51,6 +62,7 @@ from past_one_machine.synthesis import Factors, Source, at_hand, expand
 
 log = logging.getLogger(__name__)
 
+CODE: Final = (*OFFLINE, "past_one_machine")
 OUTPUT: Final = FIGURES / "scale.json"
 PICTURE: Final = PICTURES / "scale.png"
 FACTORS: Final = (1, 4, 16)
@@ -69,11 +81,12 @@ def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
     found = opened(settings, OUTPUT)
     for factor in factors:
         measure(settings, found, factor, factor <= training_to, OUTPUT)
+    write_figure(OUTPUT, found, CODE)
     show(found, Console())
     log.info("written: %s", OUTPUT)
     if len({row["events"] for row in found["rows"]}) > 1:
         with mpl.rc_context(STYLE), written_in_place(PICTURE) as temporary:
-            picture(found).savefig(temporary, dpi=130, format="png", metadata={"Software": None})
+            picture(found).savefig(temporary, dpi=130, format="png", metadata=drawn_from(OUTPUT))
         log.info("written: %s", PICTURE)
 
 
@@ -82,15 +95,15 @@ def opened(settings: Settings, path: Path) -> dict[str, Any]:
     dataset = Source.of(at_hand(settings)).dataset.base_name
     head = {
         "command": "make bench-scale",
-        "machine": machine(),
         "dataset": dataset,
         "recipe": settings.recipe.name,
     }
     if path.is_file():
         before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if all(before.get(name) == value for name, value in head.items()):
+        why = stale(before, machine())
+        if all(before.get(name) == value for name, value in head.items()) and why in ("", UNFINISHED):
             return before
-        log.warning("%s was measured on other data or on another machine: it is begun again", path)
+        log.warning("%s is begun again: %s", path, why or "it is of other data")
     return {**head, "rows": []}
 
 
@@ -117,7 +130,7 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
             others = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]
             found["rows"] = [*others, *({**row, **sizes(folder)} for row in rows)]
             found["lines"] = lines(found["rows"])
-            write_json(path, found)
+            write_figure(path, found, CODE, finished=False)
 
 
 def measured(settings: Settings, data: Path, engine: str, step: str, folder: Path) -> Row:
@@ -309,7 +322,7 @@ def lines(rows: Sequence[Row]) -> list[Row]:
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """A line for each step, engine and factor."""
-    table = Table(title=f"steps on expansions of {found['dataset']}, {found['machine']['cores']} cores")
+    table = Table(title=f"steps on expansions of {found['dataset']}, {os.cpu_count()} cores")
     for name in ("step", "engine", "events", "seconds", "CPU s", "peak MB", "shuffled MB"):
         table.add_column(name, justify="left" if name in ("step", "engine") else "right")
     for row in sorted(found["rows"], key=lambda row: (row["step"], row["engine"], row["factor"])):

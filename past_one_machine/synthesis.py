@@ -41,8 +41,8 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_INTEGER, Dataset
-from data_exchange_center.figures import FIGURES, machine
-from data_exchange_center.files import sha256, write_json
+from data_exchange_center.figures import FIGURES, write_figure
+from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
 from offline import movielens, published
@@ -80,7 +80,8 @@ def figures(settings: Settings) -> None:
             found[f"x {factor}"] = of_source(Source.of(folder))
     show(found, Console())
     report = {"command": "make synthesise figures=1", "dataset": settings.data and settings.data.stem}
-    write_json(FIGURES / "synthesis.json", {**report, "machine": machine(), "seed": SEED, "rows": found})
+    code = ("data_exchange_center", "offline/preprocess", "past_one_machine/synthesis.py")
+    write_figure(FIGURES / "synthesis.json", {**report, "seed": SEED, "rows": found}, code)
 
 
 def at_hand(settings: Settings) -> Path:

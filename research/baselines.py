@@ -14,6 +14,7 @@ Expect: an hour on MovieLens-1M
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,8 +28,7 @@ import scipy.sparse as sp
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.figures import machine
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import machine, write_figure
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress, run
@@ -41,7 +41,7 @@ from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import best_unseen, item_knn
 from offline.models.ease import Float32, ease
 from offline.readers import read_with_holdout
-from research.experiments.fitted import CHOSEN_ON, before_the_last, digest, packed, resumed, unpacked
+from research.experiments.fitted import CHOSEN_ON, CODE, before_the_last, digest, packed, resumed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class Rival:
 
 
 SELECTED_BY = "ndcg@50"
+ENDED: Final = ("eSASRec", "HSTU", "the best fusion of them")  # their rows stay: their code is in commit 8f65f0c
 ROUNDS: Final = 3  # at most: how often each setting is looked at again
 Measured = dict[str, Any]  # metric -> mean over users, of the ten before the last ten
 
@@ -188,6 +189,9 @@ class Report:
         """``head``: with the `digest` of the cuts as ``cuts``."""
         self.path = path
         self.found = resumed(path, head, ("rows", "tried", "references", "own"))
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if before.get("cuts") == head["cuts"]:
+            self.found["rows"] |= {name: row for name, row in before["rows"].items() if name in ENDED}
 
     def tried(self, rival: str) -> list[Measured]:
         found: list[Measured] = self.found["tried"].setdefault(rival, [])
@@ -223,8 +227,8 @@ class Report:
         own = unpacked(self.found["own"]["of users"])
         return {"to the recipe": plain(asdict(metrics.compare(unpacked(of_users), own))), "of users": of_users}
 
-    def write(self) -> None:
-        write_json(self.path, self.found)
+    def write(self, *, finished: bool = False) -> None:
+        write_figure(self.path, self.found, (*CODE, "research/baselines.py"), finished=finished)
 
 
 # --- The baselines
@@ -488,6 +492,9 @@ def main(settings: Settings, only: Sequence[str]) -> None:
     for rival in classical():
         if not only or rival.name in only:
             entered.enter(rival)
+    entered.report.write(
+        finished=all(row["searched"] for name, row in entered.report.found["rows"].items() if name not in ENDED)
+    )
     show(entered.report.found, Console())
 
 

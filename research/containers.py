@@ -24,8 +24,7 @@ import requests
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, machine
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.settings import load_settings
 
 COMPOSE_FILES: Final = {"built": "docker-compose.yml:docker-compose.build.yml", "official": "docker-compose.yml"}
@@ -127,11 +126,11 @@ def main() -> None:
         "release": ready["release"],
         "recipe": ready["recipe"],
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "machine": machine(),
         "engine": docker("version", "--format", "{{.Server.Version}}"),
         "containers": rows,
     }
-    write_json(FIGURES / "containers.json", figures)
+    code = (*PIPELINE, "docker-compose.yml", "docker-compose.build.yml", "online/stack/images/Dockerfile")
+    write_figure(FIGURES / "containers.json", figures, code)
     print(json.dumps(rows, indent=1))  # noqa: T201
 
 

@@ -11,8 +11,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.recipes import ChannelRecipe, Recipe
 from offline.data.sequences import Inputs
-from offline.models.kinds import fit_channel
-from offline.models.stages import channel_set, item_vectors, user_vectors
+from offline.models.kinds import channel_set, fit_channel, item_vectors, user_vectors
 from tests.synthetic_world import DIM, World
 
 

@@ -58,7 +58,7 @@ class Diversifier:
 
     def __call__(self, slate: Slate) -> None:
         request, opened = slate.turn.request, slate.opened
-        wanted = request.diversity if isinstance(request, DiversityRequest) else None
+        wanted = request.diversity if isinstance(request, DiversityRequest) else 0
         wanted = self._default if wanted is None else wanted
         if not wanted or opened is None:
             return

@@ -33,7 +33,6 @@ from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, BadRequestError, UserId, read_id
 from online.web import records
-from online.web.asgi import MAX_EVENTS_BODY
 from online.web.guard import error_response, open_at_first, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
@@ -88,7 +87,7 @@ def register(app: Flask, parts: Parts) -> None:
     @app.post("/ml/event")
     @open_at_first
     def event() -> Response:
-        body = _body()
+        body = request.get_data(cache=False)
         events = validated(body, parse, _EXPECTED, _EXAMPLE, _SHAPE)
         opened, where = release_for_events(recommender), "[{place}]." if body.lstrip().startswith(b"[") else ""
         return jsonify(EventsAnswer(events=record(log, opened, events, where)).model_dump())
@@ -96,7 +95,8 @@ def register(app: Flask, parts: Parts) -> None:
     @app.route("/api/feedback", methods=["POST", "PUT"])
     @open_at_first
     def feedback() -> Response:
-        sent = validated(_body(), FeedbackList.model_validate_json, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
+        body, read = request.get_data(cache=False), FeedbackList.model_validate_json
+        sent = validated(body, read, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
         opened = release_for_events(recommender)
         dataset = opened.manifest.dataset
         events = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
@@ -112,11 +112,6 @@ def register(app: Flask, parts: Parts) -> None:
         forgotten = log.forget(own, dataset.base_name)
         recommender.forget(own)
         return jsonify(ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases).model_dump())
-
-
-def _body() -> bytes:
-    request.max_content_length = MAX_EVENTS_BODY
-    return request.get_data(cache=False)
 
 
 def release_for_events(recommender: Recommender) -> Release:

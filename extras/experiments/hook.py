@@ -143,9 +143,9 @@ def _paths() -> dict[str, Any]:
 
 
 def takes_part(request: Request) -> bool:
-    """Whether an experiment may decide on the release: not where one is named, nor for checks and measurements."""
+    """Whether an experiment may decide on the release: not where one is named, of nobody, nor for measurements."""
     agrees = not isinstance(request, ExperimentRequest) or request.experiments
-    return agrees and request.release is None and not request.strict
+    return agrees and bool(request.userid) and request.release is None and not request.strict
 
 
 def is_exposure(request: Request) -> bool:

@@ -36,32 +36,30 @@ _OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
 
 
+def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
+    """The recipe's ranker. Raises StepError when it is not trained on lists."""
+    if not isinstance(recipe.ranker, ListsRecipe):
+        raise StepError(f"recipe {recipe.name!r}: a ranker of kind {recipe.ranker.kind!r} is not trained on lists.")
+    return recipe.ranker
+
+
 @dataclass(frozen=True)
 class ListsConfig:
-    """Settings of the ranker's training lists: which requests, and what of their lists.
+    """Settings of the ranker's training lists: which requests, and what of their lists."""
 
-    Attributes:
-        seed: of what is random about them.
-        past: share of each user's events that the teachers know; requests come later.
-        stride: events between requests.
-        later: share of the requests that come years later.
-        weights: of each channel in the fusion.
-        size: candidates of a list.
-        history: events the ranker sees.
-        horizon: events after a request that say what was liked.
-    """
-
-    seed: int
-    past: float
-    stride: int
-    later: float
-    weights: tuple[float, ...]
-    size: int
-    history: int
-    horizon: int
+    seed: int  # of what is random about them
+    past: float  # share of each user's events that the teachers know; requests come later
+    stride: int  # events between requests
+    later: float  # share of the requests that come years later
+    weights: tuple[float, ...]  # of each channel in the fusion
+    size: int  # candidates of a list
+    history: int  # events the ranker sees
+    horizon: int  # events after a request that say what was liked
 
     @classmethod
-    def of(cls, recipe: Recipe, ranker: ListsRecipe) -> Self:
+    def of(cls, recipe: Recipe) -> Self:
+        """Raises StepError when the recipe's ranker is not trained on lists."""
+        ranker = ranker_of_lists(recipe)
         return cls(
             seed=ranker.seed + 1,
             past=ranker.past,
@@ -106,28 +104,20 @@ class ListsConfig:
 
 @dataclass(frozen=True)
 class Lists:
-    """m lists of c candidates; codes 0 pad lists that are shorter.
+    """m lists of c candidates; codes 0 pad lists that are shorter."""
 
-    Attributes:
-        users: (m,) positions in ``Sequences.userids``.
-        times: (m,) seconds of the request.
-        lengths: (m,) how much each user had rated at the request.
-        statistics: (m, user statistics) of each user at the request, as `statistics.user_statistics_after` counts them.
-        events, ratings, ages: (m, lags) history, newest first; ages in seconds.
-        candidates: (m, c) codes in fused order.
-        features: (m, c, candidate columns), half precision: they are most of the bytes.
-        liked, disliked: (m, c) whether the candidate is among the next events, and how it was rated.
-    """
-
-    users: NDArray[np.int32]
-    times: NDArray[np.int64]
-    lengths: NDArray[np.int32]
+    users: NDArray[np.int32]  # (m,) positions in ``Sequences.userids``
+    times: NDArray[np.int64]  # (m,) seconds of the request
+    lengths: NDArray[np.int32]  # (m,) how much each user had rated at the request
+    # (m, user statistics) of each user at the request, as `statistics.user_statistics_after` counts them
     statistics: NDArray[np.int64]
+    # events, ratings, ages: (m, lags) history, newest first; ages in seconds
     events: NDArray[np.int32]
     ratings: NDArray[np.int8]
     ages: NDArray[np.int32]
-    candidates: NDArray[np.int32]
-    features: NDArray[np.float16]
+    candidates: NDArray[np.int32]  # (m, c) codes in fused order
+    features: NDArray[np.float16]  # (m, c, candidate columns), half precision: they are most of the bytes
+    # liked, disliked: (m, c) whether the candidate is among the next events, and how it was rated
     liked: NDArray[np.bool_]
     disliked: NDArray[np.bool_]
 
@@ -275,15 +265,10 @@ def _search(
 
 @dataclass(frozen=True, eq=False)
 class ListSample:
-    """A sample of m lists.
+    """A sample of m lists."""
 
-    Attributes:
-        lists: (m, n) candidates instead of all, in fused order.
-        log_weights: (m, n) logarithm of how many candidates of the whole list each stands for.
-    """
-
-    lists: Lists
-    log_weights: Float32
+    lists: Lists  # (m, n) candidates instead of all, in fused order
+    log_weights: Float32  # (m, n) logarithm of how many candidates of the whole list each stands for
 
 
 def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None) -> ListSample:
@@ -321,17 +306,12 @@ class StoredFeatures:
     """Contents of a feature store at the end of a past, and the spec that encodes them.
 
     Users' statistics are not among it: the lists have them, as they stood at each request.
-
-    Attributes:
-        columns: names of `Lists.features`.
-        profile: name -> (users,) raw values.
-        items: items + 1; code c is row c, row 0 is padding.
     """
 
     spec: FeatureSpec
-    columns: tuple[str, ...]
-    profile: Mapping[str, NDArray[Any]]
-    items: Encoded
+    columns: tuple[str, ...]  # names of `Lists.features`
+    profile: Mapping[str, NDArray[Any]]  # name -> (users,) raw values
+    items: Encoded  # items + 1; code c is row c, row 0 is padding
 
     @classmethod
     def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> StoredFeatures:

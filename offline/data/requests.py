@@ -21,17 +21,11 @@ LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `
 
 @dataclass(frozen=True)
 class Points:
-    """m request points.
+    """m request points."""
 
-    Attributes:
-        users: (m,) positions in ``Sequences.userids``.
-        positions: (m,) how many of the user's events the request sees: all before the one of that position.
-        times: (m,) seconds of the request.
-    """
-
-    users: Ints
-    positions: Ints
-    times: Ints
+    users: Ints  # (m,) positions in ``Sequences.userids``
+    positions: Ints  # (m,) how many of the user's events the request sees: all before the one of that position
+    times: Ints  # (m,) seconds of the request
 
     def take(self, index: Ints | NDArray[np.bool_]) -> Points:
         return Points(self.users[index], self.positions[index], self.times[index])

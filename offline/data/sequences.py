@@ -25,26 +25,16 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sequences:
-    """Ratings of all users, user after user, each user's oldest first.
+    """Ratings of all users, user after user, each user's oldest first."""
 
-    Attributes:
-        userids: (users,) ascending.
-        itemids: (items,) itemid of code c is ``itemids[c - 1]``.
-        starts: (users + 1,) user u's events are ``starts[u]:starts[u + 1]``.
-        items: (events,) item codes.
-        ratings: (events,) codes of `Dataset.levels`, from 1.
-        liked: (events,) whether the rating is a click.
-        times: (events,) seconds.
-        recorded: (events,) feedback of a server, which trains whatever its place; None: there is none.
-    """
-
-    userids: Ints
-    itemids: Ints
-    starts: Ints
-    items: Ints
-    ratings: Ints
-    liked: NDArray[np.bool_]
-    times: Ints
+    userids: Ints  # (users,) ascending
+    itemids: Ints  # (items,) itemid of code c is ``itemids[c - 1]``
+    starts: Ints  # (users + 1,) user u's events are ``starts[u]:starts[u + 1]``
+    items: Ints  # (events,) item codes
+    ratings: Ints  # (events,) codes of `Dataset.levels`, from 1
+    liked: NDArray[np.bool_]  # (events,) whether the rating is a click
+    times: Ints  # (events,) seconds
+    # (events,) feedback of a server, which trains whatever its place; None: there is none
     recorded: NDArray[np.bool_] | None = None
 
     @property
@@ -198,27 +188,16 @@ def sequences(
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Arrays by user (in the order of ``data``) or by item code; row 0 of item arrays is padding.
+    """Arrays by user (in the order of ``data``) or by item code; row 0 of item arrays is padding."""
 
-    Attributes:
-        dataset: names of the profile's columns and of the numbers, levels of the ratings.
-        data: ratings; every user and item has a place, with ratings or without.
-        genre_names: in code order.
-        genres: (items + 1, genres) 0/1.
-        numbers: (items + 1, `Dataset.numbers`) values, NaN where unknown.
-        users: userid and profile, raw.
-        profile: the profile's vocabularies.
-        profiles: (users, profile) codes; 0 is an unknown value.
-    """
-
-    dataset: Dataset
-    data: Sequences
-    genre_names: tuple[str, ...]
-    genres: NDArray[np.float32]
-    numbers: NDArray[np.float64]
-    users: pd.DataFrame
-    profile: tuple[OneHotFeature, ...]
-    profiles: NDArray[np.int64]
+    dataset: Dataset  # names of the profile's columns and of the numbers, levels of the ratings
+    data: Sequences  # ratings; every user and item has a place, with ratings or without
+    genre_names: tuple[str, ...]  # in code order
+    genres: NDArray[np.float32]  # (items + 1, genres) 0/1
+    numbers: NDArray[np.float64]  # (items + 1, `Dataset.numbers`) values, NaN where unknown
+    users: pd.DataFrame  # userid and profile, raw
+    profile: tuple[OneHotFeature, ...]  # the profile's vocabularies
+    profiles: NDArray[np.int64]  # (users, profile) codes; 0 is an unknown value
 
     def codes(self, names: Sequence[str]) -> NDArray[np.int64]:
         """(users, names) codes of some profile fields."""

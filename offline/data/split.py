@@ -111,26 +111,19 @@ def free_memory_gb() -> float:
 
 @dataclass(frozen=True)
 class Counted:
-    """Counts of labelled and split ratings; the past is all but the holdout.
+    """Counts of labelled and split ratings; the past is all but the holdout."""
 
-    Attributes:
-        events, liked, past, past_liked: events; those that are liked; those of the past, and liked ones of these.
-        parts: events by value of `Split`.
-        users: with events; ``single``: with one.
-        with_past: users with an event of the past; ``longest_past``: the most that one has.
-        known: users with an event that the request of evaluation sees, at the second of their first held-out one.
-    """
-
+    # events, liked, past, past_liked: events; those that are liked; those of the past, and liked ones of these
     events: int
     liked: int
     past: int
     past_liked: int
-    parts: Mapping[str, int]
-    users: int
+    parts: Mapping[str, int]  # events by value of `Split`
+    users: int  # with events; ``single``: with one
     single: int
-    with_past: int
+    with_past: int  # users with an event of the past; ``longest_past``: the most that one has
     longest_past: int
-    known: int
+    known: int  # users with an event that the request of evaluation sees, at the second of their first held-out one
 
 
 def counted(ratings: pd.DataFrame) -> Counted:

@@ -28,15 +28,10 @@ RECENT: Final = 0.8  # quantile of all times after which an event is recent
 
 @dataclass(frozen=True)
 class Overall:
-    """Facts about all events of a past, known before items are counted.
+    """Facts about all events of a past, known before items are counted."""
 
-    Attributes:
-        recent_after: seconds; later events are recent.
-        mean_rating: of all events.
-    """
-
-    recent_after: float
-    mean_rating: float
+    recent_after: float  # seconds; later events are recent
+    mean_rating: float  # of all events
 
     @classmethod
     def of(cls, past: Sequences) -> Overall:
@@ -45,15 +40,11 @@ class Overall:
 
 @dataclass(frozen=True)
 class UserStatistic:
-    """A whole number about each user, known at every moment of the user's past.
+    """A whole number about each user, known at every moment of the user's past."""
 
-    Attributes:
-        column: of the user.
-        after: events, users (m,) and counts (m,) -> (m,): what stores hold after the first so many events of each user.
-            It must not look at later ones.
-    """
-
-    column: NumberFeature
+    column: NumberFeature  # of the user
+    # events, users (m,) and counts (m,) -> (m,): what stores hold after the first so many events of each user. It must
+    # not look at later ones
     after: Callable[[Sequences, Ints, Ints], Ints]
 
 
@@ -62,18 +53,14 @@ class ItemStatistic:
     """A whole number about each item at the end of a past.
 
     It is made of what can be counted of some users after the other, so that nobody need hold all events.
-
-    Attributes:
-        column: of the item.
-        counted: events of some users, or of all; what is known of all -> (items + 1,) or (items + 1, k) whole numbers.
-            Row 0 (padding) is not read.
-        joined: what those of some users and of others give together.
-        finished: (items + 1, k) of all users -> (items + 1,) the statistic.
     """
 
-    column: NumberFeature
+    column: NumberFeature  # of the item
+    # events of some users, or of all; what is known of all -> (items + 1,) or (items + 1, k) whole numbers. Row 0
+    # (padding) is not read
     counted: Callable[[Sequences, Overall], Ints]
-    joined: Literal["sum", "max", "min"] = "sum"
+    joined: Literal["sum", "max", "min"] = "sum"  # what those of some users and of others give together
+    # (items + 1, k) of all users -> (items + 1,) the statistic
     finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: counts[:, 0]
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,7 @@ from rich.table import Table
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.figures import FIGURES, machine, named
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, named, write_figure
 from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -146,13 +145,13 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
-    """Head of every report: command, machine, data set, recipe.
+    """Head of every report: command, data set, recipe.
 
     ``users``: where it is said how many of them have something to be found.
     """
     counted = {} if users is None else {"users": int(np.count_nonzero(np.diff(users.relevance.indptr)))}
     dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
-    return {"command": command, "machine": machine(), "dataset": dataset, "recipe": recipe.name, **counted}
+    return {"command": command, "dataset": dataset, "recipe": recipe.name, **counted}
 
 
 def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
@@ -165,10 +164,10 @@ def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation
     return folder / (f"{name}.json" if dataset == published.ML_1M else f"{name}_{dataset}.json")
 
 
-def write(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> None:
-    """Write a report to its `figure`, and say where."""
+def write(found: Mapping[str, Any], settings: Settings, kind: str, code: Iterable[str]) -> None:
+    """Write a report to its `figure`, and say where. ``code``: that it depends on, as in `write_figure`."""
     path = figure(found, settings, kind)
-    write_json(path, found)
+    write_figure(path, found, code)
     log.info("written: %s", path)
 
 
@@ -231,7 +230,7 @@ def main(settings: Settings, *, server: bool = False, with_source: bool = False)
     source = source_artifacts(settings) if with_source else None
     command = f"make evaluate{'' if server else '-offline'}{' with_source=1' if source else ''}"
     found = evaluate(settings, command, ask, source)
-    write(found, settings, "evaluation" if server else "evaluation_offline")
+    write(found, settings, *(("evaluation", PIPELINE) if server else ("evaluation_offline", OFFLINE)))
     show(found, Console())
     check(found)
 

@@ -29,28 +29,21 @@ class Holdout:
 
     A request sees the past as of its second. What a user rated in that very second before the held-out part is neither
     known nor a target: `judged` takes it off the lists.
-
-    Attributes:
-        past: all events before the held-out part: what models are fitted on.
-        known: those of them that the user's request sees.
-        relevance: (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user.
-        disliked: (users, items + 1) 1 where a user rated one there without ever liking it.
-        cold: (users, items + 1) what ``relevance`` would be of users without a past: nothing is known of them as of
-            the first held-out rating. There and in ``disliked`` they have nothing, so that no mean is over them.
-        popularity: (items + 1,) share of users who rated an item before.
-        times: (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that
-            systems know of it.
-        slices: name -> (users,) True for the users in it.
     """
 
-    past: Sequences
-    known: Sequences
+    past: Sequences  # all events before the held-out part: what models are fitted on
+    known: Sequences  # those of them that the user's request sees
+    # (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user
     relevance: sp.csr_matrix
-    disliked: sp.csr_matrix
+    disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated one there without ever liking it
+    # (users, items + 1) what ``relevance`` would be of users without a past: nothing is known of them as of the first
+    # held-out rating. There and in ``disliked`` they have nothing, so that no mean is over them
     cold: sp.csr_matrix
-    popularity: Floats
+    popularity: Floats  # (items + 1,) share of users who rated an item before
+    # (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that systems know of
+    # it
     times: Ints
-    slices: Mapping[str, NDArray[np.bool_]]
+    slices: Mapping[str, NDArray[np.bool_]]  # name -> (users,) True for the users in it
 
     def asked_at(self, times: Ints) -> Holdout:
         """The same targets, for requests at ``times`` (users,), none before those of `holdout_of`."""
@@ -126,19 +119,12 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers of a recommender for every user: item codes, best first, 0 where a list is shorter.
+    """Answers of a recommender for every user: item codes, best first, 0 where a list is shorter."""
 
-    Attributes:
-        channels: name -> (users, candidates) of each recall channel.
-        fused: (users, candidates) of all channels, in recall's order.
-        ranked: (users, candidates; of a server `SHOWN` or fewer) the best of these, in the ranker's order.
-        scores: the ranker's, parallel to ``ranked``.
-    """
-
-    channels: Mapping[str, Lists]
-    fused: Lists
-    ranked: Lists
-    scores: Floats
+    channels: Mapping[str, Lists]  # name -> (users, candidates) of each recall channel
+    fused: Lists  # (users, candidates) of all channels, in recall's order
+    ranked: Lists  # (users, candidates; of a server `SHOWN` or fewer) the best of these, in the ranker's order
+    scores: Floats  # the ranker's, parallel to ``ranked``
 
     def shown(self) -> Answers:
         """The same with no more ranked items than the server returns."""

@@ -134,19 +134,13 @@ def scored(channels: ChannelSet, state: State, second: int, seen: Ints, size: in
 
 @dataclass(frozen=True, eq=False)
 class Ranker:
-    """The ranking model, and the stored features of its rows.
-
-    Attributes:
-        columns: of `Fused.features`.
-        users: features of each.
-        items: features of each; code c is row c - 1.
-    """
+    """The ranking model, and the stored features of its rows."""
 
     spec: FeatureSpec
     model: ScoringModel
-    columns: tuple[str, ...]
-    users: Encoded
-    items: Encoded
+    columns: tuple[str, ...]  # of `Fused.features`
+    users: Encoded  # features of each
+    items: Encoded  # features of each; code c is row c - 1
 
     @classmethod
     def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> Ranker:
@@ -191,17 +185,12 @@ def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints
 
 @dataclass(frozen=True, eq=False)
 class ExactIndex:
-    """Items by code; row 0 is padding.
+    """Items by code; row 0 is padding."""
 
-    Attributes:
-        recipe: the channels that are searched, and how.
-        vectors: channel -> (items + 1, dim), NaN for an item that the channel was never trained on.
-        genres: (items + 1, genres) 0/1.
-    """
-
-    recipe: RecallRecipe
+    recipe: RecallRecipe  # the channels that are searched, and how
+    # channel -> (items + 1, dim), NaN for an item that the channel was never trained on
     vectors: Mapping[str, NDArray[np.floating]]
-    genres: Float32
+    genres: Float32  # (items + 1, genres) 0/1
 
     @classmethod
     def read(cls, folder: Path, recipe: RecallRecipe, itemids: Ints) -> ExactIndex:

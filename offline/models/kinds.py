@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center import plugins
-from data_exchange_center.channels import Channel, VectorChannel
+from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, VectorChannel
+from data_exchange_center.columns import Columns, vector_of
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
-from offline.data.lists import Lists, StoredFeatures
+from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models.training import PairsData, curves, train_on_lists
 
@@ -56,6 +59,47 @@ def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: Da
     return Fitted(fitted.channel, {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report})
 
 
+def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitted, ...]:
+    """All channels of the recipe, in its order. ``past``: events of the users and items of ``inputs``."""
+    return tuple(fit_channel(channel, past, inputs, recipe.data) for channel in recipe.recall.channels)
+
+
+def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
+    """Channels that compute something at a request: all but those with a stored vector for each user."""
+    return ChannelSet(past.itemids, tuple(each for each in channels if not isinstance(each, StoredVectors)))
+
+
+def user_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
+    """`artifacts.USER_VECTORS`: every user; null where a channel was not trained on the user."""
+    stored = {
+        vector_of(each.name): _rows(each.users, np.isfinite(each.users[:, 0]))
+        for each in channels
+        if isinstance(each, StoredVectors)
+    }
+    return pd.DataFrame({Columns.USER: past.userids, **stored})
+
+
+def item_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
+    """`artifacts.ITEM_VECTORS`: every item; null where a channel was not trained on the item."""
+    columns = {
+        vector_of(each.name): _rows(each.item_vectors()[1:], each.trained[1:])
+        for each in channels
+        if isinstance(each, VectorChannel)
+    }
+    return pd.DataFrame({Columns.ITEM: past.itemids, **columns})
+
+
+def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
+    return [row if known else None for row, known in zip(vectors, there, strict=True)]
+
+
+def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
+    """The recipe's channels fitted on the first part of each user's past, so none of the ranker's targets was in the
+    data that its inputs were fitted on."""
+    known = past.earlier(ranker_of_lists(recipe).past)
+    return tuple(fitted.channel for fitted in fit_channels(known, inputs, recipe))
+
+
 # --- Rankers
 
 
@@ -70,24 +114,15 @@ class PairExamples:
 
 @dataclass(frozen=True, eq=False)
 class ListExamples:
-    """Lists that recall made at moments of the past, and all else that may be known.
+    """Lists that recall made at moments of the past, and all else that may be known."""
 
-    Attributes:
-        past: every event that may be known.
-        recipe: of the recommender.
-        spec: the columns of a row.
-        teachers: the channels that made the lists, fitted on the first part of each user's past.
-        channels: the same, fitted on the whole past.
-        lists: the c candidates of a list are one user's, with the same history in every row.
-    """
-
-    past: Sequences
+    past: Sequences  # every event that may be known
     inputs: Inputs
-    recipe: Recipe
-    spec: FeatureSpec
-    teachers: Sequence[Channel]
-    channels: Sequence[Channel]
-    lists: Lists
+    recipe: Recipe  # of the recommender
+    spec: FeatureSpec  # the columns of a row
+    teachers: Sequence[Channel]  # the channels that made the lists, fitted on the first part of each user's past
+    channels: Sequence[Channel]  # the same, fitted on the whole past
+    lists: Lists  # the c candidates of a list are one user's, with the same history in every row
 
 
 @dataclass(frozen=True, eq=False)

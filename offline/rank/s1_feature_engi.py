@@ -37,8 +37,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data import samples, statistics
+from offline.data.lists import ListsConfig, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
-from offline.models import stages
+from offline.models import kinds
 from offline.readers import read_inputs, read_past_ratings
 
 
@@ -103,7 +104,7 @@ def recalled_lists(settings: Settings) -> None:
     spec, teachers = fit_teachers(inputs, recipe)
 
     # what the teachers recall at moments of the past, labelled: the ranker's training data
-    lists = stages.lists_config(recipe).recalled(past, inputs.profiles, teachers)
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
     artifacts.LISTS.write(folder, lists.table(past.userids))
     # what the feature store is to hold
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
@@ -114,8 +115,8 @@ def recalled_lists(settings: Settings) -> None:
 
 def fit_teachers(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
     """The ranker's columns, and the channels fitted on the first part of the past."""
-    spec = named_apart(statistics.list_spec(inputs, recipe, stages.ranker_of_lists(recipe)))
-    return spec, stages.fit_teachers(inputs.data, inputs, recipe)
+    spec = named_apart(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
+    return spec, kinds.fit_teachers(inputs.data, inputs, recipe)
 
 
 def write_about(
@@ -124,7 +125,7 @@ def write_about(
     """Write how the lists were made. ``read``: `provenance.made_from`."""
     folder = settings.exchange_dir
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.TEACHER_CHANNELS.write(folder, stages.channel_set(teachers, past).pack())
+    artifacts.TEACHER_CHANNELS.write(folder, kinds.channel_set(teachers, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
 
 

@@ -26,9 +26,9 @@ from data_exchange_center.release_parts import read_channels, read_dataset, read
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import published
+from offline.data.lists import ranker_of_lists
 from offline.data.statistics import list_spec
 from offline.models.kinds import ListExamples, PairExamples, fit_ranker, weights_to_bytes
-from offline.models.stages import ranker_of_lists
 from offline.models.training import pairs_data
 from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 

@@ -24,7 +24,7 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline import published
-from offline.models import stages
+from offline.models import kinds
 from offline.readers import InputsReader, read_inputs
 
 
@@ -34,14 +34,14 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     dataset = artifacts.DATASET.read(folder)["name"]
     inputs = read_inputs(settings)
     past = inputs.data
-    fitted = stages.fit_channels(past, inputs, recipe)
+    fitted = kinds.fit_channels(past, inputs, recipe)
     for channel, one in zip(recipe.recall.channels, fitted, strict=True):
         published.expect_learned(dataset, channel.kind, one.report)
 
-    served = stages.channels_of(fitted)
-    artifacts.USER_VECTORS.write(folder, stages.user_vectors(served, past))
-    artifacts.ITEM_VECTORS.write(folder, stages.item_vectors(served, past))
-    artifacts.CHANNELS.write(folder, stages.channel_set(served, past).pack())
+    served = [one.channel for one in fitted]
+    artifacts.USER_VECTORS.write(folder, kinds.user_vectors(served, past))
+    artifacts.ITEM_VECTORS.write(folder, kinds.item_vectors(served, past))
+    artifacts.CHANNELS.write(folder, kinds.channel_set(served, past).pack())
     reports = {one.channel.name: one.report for one in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for one in fitted:

@@ -57,19 +57,13 @@ _JOB: Final = "offline_to_online.stores.feast_job"
 
 
 class FeastEngine(NamedTuple):
-    """Environment of Feast's commands: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names.
+    """Environment of Feast's commands: this Python and Feast's file store, or a plugin that RECSYS_ENGINE names."""
 
-    Attributes:
-        python: which one they run in.
-        job: the module that runs them.
-        config: takes the place of what feature_store.yaml says; not for the feature server, which reads Redis alone.
-        variables: of the process; FEAST_OFFLINE_STORE is for definitions.py.
-    """
-
-    python: Callable[[Settings], Path]
-    job: str
+    python: Callable[[Settings], Path]  # which one they run in
+    job: str  # the module that runs them
+    # takes the place of what feature_store.yaml says; not for the feature server, which reads Redis alone
     config: Mapping[str, Any]
-    variables: Callable[[Settings], dict[str, str]]
+    variables: Callable[[Settings], dict[str, str]]  # of the process; FEAST_OFFLINE_STORE is for definitions.py
 
     @classmethod
     def of(cls, settings: Settings) -> FeastEngine:

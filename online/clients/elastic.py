@@ -32,11 +32,12 @@ _MAGNIFIED: Final = np.float32(1024)
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
 # What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
 _SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
+_MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemQuery:
-    """Items of a release without the seen ones, as each searched channel finds them.
+    """Items of a release without the seen ones, or some of them only, as each searched channel finds them.
 
     A channel searches by its vector, and by genre where its recipe gives genres a weight.
     """
@@ -46,18 +47,29 @@ class ItemQuery:
     vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
     terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
     seen: Sequence[int] | NDArray[np.int32] = ()
+    only: NDArray[np.int64] | None = None  # the items that are searched; None: all
 
 
-def unseen_filter(seen: Sequence[int] | NDArray[np.int32]) -> dict[str, Any]:
-    return {"bool": {"must_not": {"terms": {wire.ITEM_ID: np.asarray(seen, dtype=np.int64)}}}}
+def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int64] | None = None) -> dict[str, Any]:
+    """The items that may be found: none that was seen, and, where ``only`` is given, none but those."""
+    allowed: dict[str, Any] = {"must_not": _any_of(seen)}
+    if only is not None:
+        allowed["filter"] = {"bool": {"should": _any_of(only)}}
+    return {"bool": allowed}
 
 
-def channel_query(channel: VectorRecipe, query: ItemQuery, unseen: dict[str, Any]) -> dict[str, Any] | None:
-    """One search's ``query``; seen items are excluded. None: the channel has neither vector nor genres for this user.
+def _any_of(itemids: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
+    """Queries of which one matches an item that is among these: several where they are too many for one."""
+    ids = np.asarray(itemids, dtype=np.int64)
+    return [{"terms": {wire.ITEM_ID: ids[at : at + _MAX_TERMS]}} for at in range(0, max(len(ids), 1), _MAX_TERMS)]
+
+
+def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, Any]) -> dict[str, Any] | None:
+    """One search's ``query``, among the items ``allowed``. None: the channel has neither vector nor genres for it.
 
     The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
-    phase a search, and the scores are the same. The seen filter stands inside it, so that its neighbours are
-    neighbours among the unseen; and outside where genres bring in items of their own.
+    phase a search, and the scores are the same. The filter stands inside it, so that its neighbours are
+    neighbours among those; and outside where genres bring in items of their own.
     """
     alone = not query.terms or channel.term_weight <= 0
     near: dict[str, Any] | None = None
@@ -68,14 +80,14 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, unseen: dict[str, Any
                 "query_vector": vector * _MAGNIFIED if alone else vector,
                 "k": query.recall.num_candidates,  # without it, newer versions take the search's size
                 "num_candidates": query.recall.num_candidates,
-                "filter": unseen,
+                "filter": allowed,
                 "boost": channel.vector_weight,
             }
         }
     if alone:
         return near
     alike = {"terms": {wire.ITEM_GENRES: list(query.terms), "boost": channel.term_weight}}
-    return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **unseen["bool"]}}
+    return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **allowed["bool"]}}
 
 
 def inner_products(scores: NDArray[np.float64], channel: VectorRecipe) -> NDArray[np.float64]:
@@ -148,11 +160,11 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         self._copies = settings.cluster
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        unseen = unseen_filter(query.seen)
+        allowed = unseen_filter(query.seen, query.only)
         asked = {
             channel.name: search
             for channel in query.recall.searched
-            if (search := channel_query(channel, query, unseen)) is not None
+            if (search := channel_query(channel, query, allowed)) is not None
         }
         if not asked:
             return (NO_HITS,) * len(query.recall.searched)

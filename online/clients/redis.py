@@ -210,6 +210,7 @@ class StoredUser:
     history: History
     vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
     events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
+    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
 
     @classmethod
     def stranger(cls, events: tuple[Any, ...]) -> StoredUser:

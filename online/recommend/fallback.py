@@ -180,8 +180,10 @@ class ExactItems:
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
         """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
-        unseen = ~np.isin(self.itemids, query.seen)
-        return tuple(self._search(channel, query, unseen) for channel in query.recall.searched)
+        allowed = ~np.isin(self.itemids, query.seen)
+        if query.only is not None:
+            allowed &= np.isin(self.itemids, query.only)
+        return tuple(self._search(channel, query, allowed) for channel in query.recall.searched)
 
     def has_term(self, itemid: int, code: int) -> bool:
         """Whether an item that is held here has a term."""
@@ -192,13 +194,13 @@ class ExactItems:
         rows = np.flatnonzero(self.itemids == itemid)
         return not len(rows) or any(not np.isnan(vectors[rows]).any() for vectors in self.vectors.values())
 
-    def _search(self, channel: VectorRecipe, query: ItemQuery, unseen: NDArray[np.bool_]) -> Hits:
+    def _search(self, channel: VectorRecipe, query: ItemQuery, allowed: NDArray[np.bool_]) -> Hits:
         vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
         if vector is None and not terms:
             return NO_HITS
         scores: NDArray[np.floating] = np.full(len(self.itemids), np.nan, np.float32)  # (n,) products; NaN: not found
         if vector is not None:
-            scores[unseen] = self.vectors[channel.name][unseen] @ vector
+            scores[allowed] = self.vectors[channel.name][allowed] @ vector
         if terms:  # the nearest items, and those that have at least one of the terms
             nearest = np.full_like(scores, np.nan)
             best = _best(scores, query.recall.num_candidates)
@@ -206,7 +208,7 @@ class ExactItems:
             matches = np.zeros(len(scores), np.bool_)
             for code in terms:
                 matches[self.terms.get(code, [])] = True
-            scores = hybrid_scores(nearest, matches & unseen, channel)
+            scores = hybrid_scores(nearest, matches & allowed, channel)
         best = _best(scores, query.recall.candidates)
         return Hits(self.itemids[best], scores[best].astype(np.float64))
 

@@ -81,9 +81,12 @@ def channel_lists(
     """The best ``size`` unseen items by each channel, in the recipe's order. Raises as `channel_candidates`."""
     recipe = manifest.recipe.recall.model_copy(update={"candidates": size})
     vectors = user_vectors(manifest, channels, user, timestamp)
-    searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen))
+    searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only))
+    left_out = user.seen
+    if user.only is not None:
+        left_out = np.union1d(left_out, channels.itemids[~np.isin(channels.itemids, user.only)])
     with _usable(user):
-        lists = dict(channels.lists(user.history, user.profile, timestamp, user.seen, size))
+        lists = dict(channels.lists(user.history, user.profile, timestamp, left_out, size))
     lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
     return {channel.name: lists[channel.name] for channel in recipe.channels}
 
@@ -125,6 +128,8 @@ def popular_unseen(opened: Release, user: StoredUser, why: Lacking) -> Candidate
     """The popular unseen items, in the columns of channels that found nothing."""
     names = [channel.name for channel in opened.manifest.recipe.recall.channels]
     unseen = ~np.isin(opened.popular.ids, user.seen)
+    if user.only is not None:
+        unseen &= np.isin(opened.popular.ids, user.only)
     size = opened.manifest.recipe.recall.candidates
     popular = Hits(opened.popular.ids[unseen][:size], opened.popular.scores[unseen][:size])
     nothing = Hits(popular.ids[:0], popular.scores[:0])

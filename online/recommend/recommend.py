@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
+LATE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
+BUSY = "has more to answer than it can in time"
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
 Query = TypeVar("Query")
@@ -112,7 +114,9 @@ class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads.
 
     Attributes:
+        given: the state of a user that a request brings with it, in the place of the stored one; or None.
         before_recall: what extras do to a user's state before it is used: (request, release, user) -> user.
+        before_rank: what they do to the candidates: (request, release, user, candidates) -> candidates.
         before_answer: what they do to a slate before the answer leaves, in this order.
         answer_model: `Answer`, with the fields that extras have added.
     """
@@ -156,7 +160,9 @@ class Recommender:
 
     def unhook(self) -> None:
         """Leave the extras out."""
+        self.given: Callable[[Request, Release], StoredUser | None] = lambda request, opened: None
         self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
+        self.before_rank: list[Callable[[Request, Release, StoredUser, Candidates], Candidates]] = []
         self.before_answer: list[Callable[[Slate], None]] = []
         self.answer_model: type[Answer] = Answer
 
@@ -196,6 +202,8 @@ class Recommender:
     def slate(self, turn: Turn) -> Slate:
         """Make all parts of the answer to a request, after extras have seen it. Raises as `recommend`."""
         try:
+            if turn.late:  # or it would take the time of those that can still be answered well
+                raise ServiceError("server", BUSY)
             slate = self._slate(turn)
         except (ServiceError, NoReleaseError) as error:
             if turn.strict or turn.request.release or (instead := self._popular(turn, error)) is None:
@@ -209,7 +217,7 @@ class Recommender:
         # The user's state, from Redis, and with it which release answers.
         opened, user, lacking = self._state(turn)
         userid = turn.request.userid
-        if kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
+        if userid and kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
             # Nothing can answer but the release that is going live, if its users have such ids: it is waited for.
             patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
@@ -235,6 +243,8 @@ class Recommender:
         Raises ServiceError, as `attempt` does.
         """
         request = turn.request
+        if (given := self.given(request, opened)) is not None:
+            stored, lacking = given, ()
         if stored is None:
             return Slate.popular(turn, opened, lacking)
         # The user as of the request's time: events since the release are part of history and seen items.
@@ -250,6 +260,8 @@ class Recommender:
             turn, last_try, lambda: self._recall(turn, opened, user),
             lambda error: exact_search(error, opened, user, request.timestamp),
         )  # fmt: skip
+        for extend in self.before_rank:
+            candidates = extend(request, opened, user, candidates)
         row = attempt(
             turn, last_try, lambda: self._features_of(turn, opened, pending),
             lambda error: last_features(error, self._known.features(opened.release, request.userid)),
@@ -276,8 +288,10 @@ class Recommender:
         hurried = 0 < request.budget_ms < self._server.budget_ms
         patient = request.strict or not self.releases.something_to_answer_with
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._server.budget_ms)
-        deadline = Deadline.after(budget_ms / 1e3 - watch.seconds()).share(share)
-        return Turn(request, deadline, watch, hurried, preferred)
+        waited = watch.seconds()
+        deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
+        late = not patient and waited > LATE * budget_ms / 1e3
+        return Turn(request, deadline, watch, hurried, late, preferred)
 
     def within(self, client: Client[Query, Found], turn: Turn, share: float) -> Asking[Query, Found]:
         """A client as one request may use it; ``share``: of what is left of the request's time."""

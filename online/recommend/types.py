@@ -94,8 +94,8 @@ def read_id(field: str, text: str, kind: IdKind) -> OwnId:
 
 
 def check_userid(userid: OwnId, kind: IdKind) -> None:
-    """Raises WrongIdError. Without it, 7 and "7" would be the same user."""
-    if kind_of(userid) == kind:
+    """Raises WrongIdError. Without it, 7 and "7" would be the same user. Nobody (0) is of either kind."""
+    if not userid or kind_of(userid) == kind:
         return
     if kind == "string":
         raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
@@ -330,6 +330,7 @@ class Turn:
     deadline: Deadline
     watch: Stopwatch
     hurried: bool = False  # the caller has given it less time than the server's own budget
+    late: bool = False  # it has waited so long for its turn that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
 
     @property

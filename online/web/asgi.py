@@ -31,9 +31,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Answer = tuple[int, Headers, bytes]  # status, headers, body
 
-MAX_BODY: Final = 16 * 1024  # bytes; a request needs forty
-MAX_EVENTS_BODY: Final = 256 * 1024  # of the paths that take a list of events
-WITH_EVENTS: Final = ("/ml/event", "/api/feedback")
+MAX_BODY: Final = 256 * 1024  # bytes; a request needs forty, a list of events or of items more
+BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
 # In a request's WSGI environment: since when it is complete, in seconds of `time.perf_counter`. The wait for a thread
 # counts. Flask's own server does not set it.
 COMPLETE_SINCE: Final = "recsys.complete_since"
@@ -66,11 +65,6 @@ class ErrorAnswer(BaseModel):
 def error_body(code: str, message: str, **more: str) -> str:
     """An error as JSON. ``more``: ``field`` or ``service``, where there is one."""
     return ErrorAnswer(error=Error(code=code, message=message, **more)).model_dump_json(exclude_unset=True)
-
-
-def body_too_large(most: int) -> str:
-    """The error's sentence where a body is larger than ``most`` bytes."""
-    return f"The body is larger than {most} bytes."
 
 
 class Refusal(NamedTuple):
@@ -141,11 +135,10 @@ class Edge:
     async def _answered(self, scope: Scope, receive: Receive) -> Answer | None:
         # 1. what cannot be right is refused before its body is read
         headers = dict(scope["headers"])
-        most = MAX_EVENTS_BODY if scope["path"] in WITH_EVENTS else MAX_BODY  # bytes
         if b"transfer-encoding" in headers:
             return NO_LENGTH.answer()
-        if int(headers.get(b"content-length", b"0")) > most:
-            return Refusal(400, "bad_request", body_too_large(most), "body").answer()
+        if int(headers.get(b"content-length", b"0")) > MAX_BODY:
+            return Refusal(400, "bad_request", BODY_TOO_LARGE, "body").answer()
 
         # 2. the body arrives, within its time
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_origin
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
@@ -40,7 +40,7 @@ from online.recommend.types import (
     UnknownReleaseError,
 )
 from online.web import records
-from online.web.asgi import MAX_BODY, body_too_large, error_body
+from online.web.asgi import BODY_TOO_LARGE, error_body
 
 log = logging.getLogger(__name__)
 
@@ -221,12 +221,18 @@ def _explained(error: ValidationError, expected: Mapping[str, str], example: str
 
 
 def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
-    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field."""
+    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field.
+
+    A field that is a list may be given several times, any other one once.
+    """
+    lists = {name for name, each in model.model_fields.items() if get_origin(each.annotation) is list}
+    given: dict[str, Any] = {}
     for name, values in MultiDict(arguments).lists():
-        if len(values) > 1:
+        if len(values) > 1 and name not in lists:
             raise BadRequestError(name[:_SHOWN], f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.")
+        given[name] = values if name in lists else values[0]
     try:
-        return model.model_validate(dict(arguments), strict=False)
+        return model.model_validate(given, strict=False)
     except ValidationError as error:
         kind, path, message = _first(error)
         field = str(path[0])
@@ -276,8 +282,7 @@ def register_errors(app: Flask) -> None:
             case NoReleaseError():
                 return error_response(503, "no_release", str(error))
             case RequestEntityTooLarge():
-                message = body_too_large(request.max_content_length or MAX_BODY)
-                return error_response(400, "bad_request", message, field=_BODY)
+                return error_response(400, "bad_request", BODY_TOO_LARGE, field=_BODY)
             case SecurityError():
                 message = (
                     "This server is not the host that the request names; RECSYS_SERVER__ALLOWED_HOSTS names its own."

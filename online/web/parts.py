@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
@@ -24,6 +24,8 @@ from online.web.records import Observer
 
 log = logging.getLogger(__name__)
 
+Model = TypeVar("Model", bound=BaseModel)
+
 GROUP: Final = "recsys.server"  # of entry points
 
 
@@ -31,7 +33,7 @@ GROUP: Final = "recsys.server"  # of entry points
 class Parts:
     """The parts of a server that an extra may use, and those that it may replace or add to.
 
-    The two places that are made for extras are `Recommender.before_recall` and `Recommender.before_answer`.
+    The places that are made for extras are `Recommender.given`, `before_recall`, `before_rank` and `before_answer`.
 
     Attributes:
         stores: name of an extra -> where it keeps what it writes, if not in Redis.
@@ -59,20 +61,27 @@ class Parts:
 
     def extend_request(self, fields: type[Request], **expected: str) -> None:
         """Let requests have the fields of a subclass, each with what it must be, in words."""
-        self.request_model = create_model(
-            Request.__name__, __base__=(fields, self.request_model), __doc__=Request.__doc__
-        )
+        self.request_model = _extended(self.request_model, fields)
         self.expected |= expected
 
     def extend_answer(self, fields: type[Answer]) -> None:
         """Let answers have the fields of a subclass: `Slate.more` fills them."""
-        model = self.recommender.answer_model
-        self.recommender.answer_model = create_model(Answer.__name__, __base__=(fields, model), __doc__=Answer.__doc__)
+        self.recommender.answer_model = _extended(self.recommender.answer_model, fields)
 
     def describe(self, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> None:
         """Add to the OpenAPI document."""
         self.paths |= paths
         self.models += models
+
+
+def _extended(model: type[Model], fields: type[Model]) -> type[Model]:
+    """A model with the fields that a subclass of its base declares; those of earlier subclasses stay as they are."""
+    own = vars(fields)["__annotations__"]
+    kept: dict[str, Any] = {
+        name: (each.annotation, each) for name, each in model.model_fields.items() if name not in own
+    }
+    extended: type[Model] = create_model(model.__name__, __base__=(fields, model), __doc__=model.__doc__, **kept)
+    return extended
 
 
 def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> list[str]:

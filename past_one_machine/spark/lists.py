@@ -172,7 +172,7 @@ def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
         yield from lists.made(part, everybody, before[-1], before[number[part]])
 
     with users.in_parts(artifacts.LISTS, folder) as there:
-        users.run(spark, parts, made, artifacts.LISTS.columns).write.mode("overwrite").parquet(there.as_uri())
+        users.write_parts(users.run(spark, parts, made, artifacts.LISTS.columns), there)
         if not users.rows_in(there):
             raise StepError(NOTHING_LIKED)
 

@@ -46,7 +46,7 @@ def main(settings: Settings) -> None:
 
     with session(settings.spark) as spark, users.in_parts(artifacts.RATINGS, folder) as there:
         made = users.run(spark, parts, split, artifacts.RATINGS.columns)
-        made.write.mode("overwrite").parquet(there.as_uri())
+        users.write_parts(made, there)
         found = added_up(counted(rows) for rows in _some_users(there))
         step.check(found, dataset, settings.recipe)
     for table, kept in ((listed, artifacts.USERS), (items, artifacts.ITEMS)):

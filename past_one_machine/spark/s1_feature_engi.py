@@ -18,7 +18,7 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.models import stages
+from offline.data.lists import ListsConfig
 from offline.rank import s1_feature_engi as step
 from past_one_machine.spark.environment import run_job
 from past_one_machine.spark.lists import Teaching
@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
     spec, teachers = step.fit_teachers(inputs, recipe)
     past = inputs.data
     with tempfile.TemporaryDirectory(dir=folder, prefix=".lists.") as teaching:
-        Teaching(stages.lists_config(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
+        Teaching(ListsConfig.of(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
         run_job(settings, "past_one_machine.spark.lists", [teaching], "Spark did not make the training lists")
     run_job(settings, "past_one_machine.spark.features", [], "Spark did not make the features of users and items")
     step.write_about(settings, past, spec, teachers, read)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import Table
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BATCH: Final = 1 << 16  # rows of ratings, read at once
+ENDS_WITHIN_S: Final = 60.0  # a task of a job that has failed
 AT_ONCE: Final = 1 << 16  # rows handed to Spark
 
 
@@ -177,7 +179,8 @@ def folder_written_in_place(path: Path) -> Iterator[Path]:
         temporary.rename(path)
     finally:
         for left in (temporary, temporary.with_name(f"{temporary.name}.before")):
-            shutil.rmtree(left, ignore_errors=True)
+            if left.exists():
+                shutil.rmtree(left)
 
 
 @contextmanager
@@ -201,8 +204,31 @@ def write(table: Table, exchange_dir: Path, rows: DataFrame) -> int:
     Spark keeps what a task has written apart until the task has ended well, so a part is there once.
     """
     with in_parts(table, exchange_dir) as folder:
-        rows.write.mode("overwrite").parquet(folder.as_uri())
+        write_parts(rows, folder)
     return rows_in(table.at(exchange_dir))
+
+
+def write_parts(rows: DataFrame, folder: Path) -> None:
+    """Write rows into ``folder``. A job that fails is over when its last task is: none writes there later on."""
+    tracker = rows.sparkSession.sparkContext.statusTracker()
+
+    def running() -> bool:
+        stages = {
+            stage for job in tracker.getJobIdsForGroup() for stage in getattr(tracker.getJobInfo(job), "stageIds", ())
+        }
+        return any(getattr(tracker.getStageInfo(stage), "numActiveTasks", 0) for stage in stages)
+
+    try:
+        rows.write.mode("overwrite").parquet(folder.as_uri())
+    except Exception:
+        over = Retrying(
+            stop=stop_after_delay(ENDS_WITHIN_S),
+            wait=wait_fixed(0.1),
+            retry=retry_if_result(bool),
+            retry_error_callback=lambda _: None,
+        )
+        over(running)
+        raise
 
 
 def rows_in(path: Path) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from data_exchange_center import provenance
 from data_exchange_center.settings import Settings
-from offline.models.stages import ranker_of_lists
+from offline.data.lists import ranker_of_lists
 from past_one_machine.workers.group import Workers, fit_together, read_own_inputs, run
 
 

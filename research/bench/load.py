@@ -34,12 +34,13 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import machine
+from data_exchange_center.figures import PIPELINE
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 
+CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result
 LOST: Final = 0  # the status of a request whose connection ended before its answer, or that waited too long for it
 _TIMEOUT_S: Final = 30.0
@@ -344,10 +345,9 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
-    """Machine, data set and versions, stated with the figures."""
+    """Data set and versions, stated with the figures."""
     server = settings.server
     return {
-        "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "server": {"workers": server.workers, "threads": server.threads},
         "services": {name: service.get("version") for name, service in services.items()},

@@ -29,14 +29,14 @@ from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_del
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
+    CODE,
     STAGES,
     Drawn,
     Run,
@@ -283,7 +283,7 @@ def main(settings: Settings) -> None:
             console.print(table(levels))
             measured = {"levels": [vars(level) for level in levels]}
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
-    write_json(output, {**about, **facts(settings, server["services"]), **measured})
+    write_figure(output, {**about, **facts(settings, server["services"]), **measured}, CODE)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from research.bench.load import (
+    CODE,
     Answered,
     Drawn,
     Generator,
@@ -120,12 +120,12 @@ def main(settings: Settings) -> None:
             run = ask.fixed_rate(target, drawn.next(int(per_s * given.seconds)), per_s)
             points.append(point(run, factor, best))
             ask.closed(target, drawn.next(_WARM_UP), 1)  # what waited is through
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     console.print(f"best: {best['requests_per_s']}/s, {best['in_flight']} in flight, p99 {best['p99_ms']} ms")
     console.print(table(points))
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
 
 
 if __name__ == "__main__":

@@ -31,14 +31,14 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.against import ROOT
 from research.bench.load import (
+    CODE,
     Answered,
     Drawn,
     Generator,
@@ -272,7 +272,7 @@ def main(settings: Settings) -> None:
     Console().print(table(figures))
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)
-    write_json(given.output, {**about, **facts(settings, server["services"]), **figures, "holds": not found})
+    write_figure(given.output, {**about, **facts(settings, server["services"]), **figures, "holds": not found}, CODE)
     if found:
         raise StepError("; ".join(found))
 

@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import FIGURES, machine, named
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, OFFLINE, named, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.readers import read_model_reports
@@ -49,10 +48,9 @@ def report(settings: Settings) -> dict[str, Any]:
         exchange_dir = Path(folder)
         with Watch(os.getpid()) as watch:
             steps = list(run_steps(settings, exchange_dir))
-        costs = cost(steps, machine()["cores"])
+        costs = cost(steps, os.cpu_count() or 1)
         return {
             "command": "make bench-offline",
-            "machine": machine(),
             "dataset": artifacts.DATASET.read(exchange_dir)["name"],
             "recipe": settings.recipe.name,
             **costs,
@@ -91,7 +89,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> float:
 
 
 def show(found: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"offline steps on {found['dataset']}, {found['machine']['cores']} cores")
+    table = Table(title=f"offline steps on {found['dataset']}, {os.cpu_count()} cores")
     for name in ("step", "from", "seconds", "CPU s", "of the cores", "peak MB", "source's s"):
         table.add_column(name, justify="left" if name == "step" else "right")
     for step in found["steps"]:
@@ -113,7 +111,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 def main(settings: Settings) -> None:
     found = report(settings)
     path = FIGURES / f"{named('offline_bench', settings.recipe.name)}.json"
-    write_json(path, found)
+    write_figure(path, found, (*OFFLINE, "research/bench/steps.py"))
     show(found, Console())
     log.info("written: %s", path)
 

@@ -29,8 +29,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from online.clients.base import Client, Deadline
 from online.clients.elastic import ElasticItems
@@ -42,6 +41,7 @@ from online.recommend.release import OpeningError
 from online.recommend.types import STAGES, Request
 from research.bench.against import Turn, summary
 from research.bench.load import (
+    CODE,
     Answered,
     Drawn,
     Generator,
@@ -269,13 +269,13 @@ def main(settings: Settings) -> None:
     ratio = statistics.median(turn.p50_ms / statistics.median(c["chain"] for c in chain) for turn, chain in pairs)
     bare_ms = medians([each for chain in chains for each in chain])
     divided = server_costs(costs, levels[0]["processor_ms"]["server"])
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     console.print(table(levels))
     console.print(f"the server's processor time for a request alone, in ms: {divided}")
     console.print(f"bare calls, in ms: {bare_ms}; one request takes {ratio:.2f} times the slowest chain")
     about = {"command": "make bench-waterfall", "recipe": server["recipe"]}
     measured = {"levels": levels, "server_ms": divided, "bare_ms": bare_ms, "p50_over_chain": round(ratio, 2)}
-    write_json(given.output, {**about, **facts(settings, server["services"]), **measured})
+    write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
 
 
 if __name__ == "__main__":

@@ -20,19 +20,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from data_exchange_center.channels import Channel
+from data_exchange_center.figures import OFFLINE, OTHER_RECIPE, UNFINISHED, machine, stale
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline.data.lists import Lists as RecallLists
-from offline.data.lists import StoredFeatures, channel_hits, recall_lists
+from offline.data.lists import ListsConfig, StoredFeatures, channel_hits, ranker_of_lists, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import replay
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
-from offline.models.kinds import ListExamples, fit_ranker
-from offline.models.stages import channels_of, fit_channels, fit_teachers, lists_config, ranker_of_lists
+from offline.models.kinds import ListExamples, fit_channels, fit_ranker, fit_teachers
 from offline.models.training import ranked
 from offline.readers import read_with_holdout
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 CHOSEN_ON = "the ten before the last ten"
 SAME = ("cuts", "recipe")  # of a report that is resumed
+CODE = (*OFFLINE, "research/experiments")  # that figures of what is fitted here depend on
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,8 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
     ranker = ranker_of_lists(recipe)
     teachers = fit_teachers(past, inputs, recipe)
-    lists = lists_config(recipe).recalled(past, inputs.profiles, teachers)
-    channels = channels_of(fit_channels(past, inputs, recipe))
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
+    channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
     fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
     return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
@@ -133,9 +134,10 @@ def resumed(path: Path, head: Mapping[str, Any], kept: tuple[str, ...]) -> dict[
     found: dict[str, Any] = {**head, **{name: {} for name in kept}}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if all(before.get(name) == head[name] for name in SAME):
+        why = stale(before, machine())
+        if all(before.get(name) == head[name] for name in SAME) and why in ("", UNFINISHED, OTHER_RECIPE):
             return found | {name: before.get(name, {}) for name in kept}
-        log.warning("%s is of other data, or of other requests: it is begun again", path)
+        log.warning("%s is begun again: %s", path, why or "it is of other data, or of other requests")
     return found
 
 

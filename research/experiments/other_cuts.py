@@ -37,6 +37,7 @@ from data_exchange_center.history import History
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import head, show, write
@@ -44,9 +45,8 @@ from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import State, baselines
-from offline.models.stages import ranker_of_lists
 from offline.readers import read_with_holdout
-from research.experiments.fitted import EvalRequests, fit_stages, systems
+from research.experiments.fitted import CODE, EvalRequests, fit_stages, systems
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # besides the recipe's own
@@ -243,7 +243,7 @@ def main(settings: Settings, what: str) -> None:
     found = plain(
         {"seeds": by_seed, "global": at_one_moment, "clock": at_other_times, "last": of_the_last}[what](settings)
     )
-    write(found, settings, f"evaluation_{what}")
+    write(found, settings, f"evaluation_{what}", CODE)
     if what == "seeds":
         rows = found["systems"].items()
         means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}

@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center.channels import Channel
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import write_figure
 from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.lists import Lists as TrainingLists
-from offline.data.lists import ListsConfig, StoredFeatures
+from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import metrics
@@ -38,9 +38,17 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.report import per_user, plain, summary
 from offline.models.kinds import ListExamples, fit_channel, fit_ranker
-from offline.models.stages import lists_config, ranker_of_lists
 from offline.models.training import ranked
-from research.experiments.fitted import CHOSEN_ON, EvalRequests, before_the_last, digest, packed, resumed, unpacked
+from research.experiments.fitted import (
+    CHOSEN_ON,
+    CODE,
+    EvalRequests,
+    before_the_last,
+    digest,
+    packed,
+    resumed,
+    unpacked,
+)
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +192,7 @@ class Trial:
         return self.requests.lists(ranked(fitted.network, recalled, stored), size)
 
     def _training_lists(self, teachers: tuple[Channel, ...], recipe: Recipe) -> TrainingLists:
-        asked = lists_config(recipe)
+        asked = ListsConfig.of(recipe)
         if not self.newest or self.newest[0][:2] != (asked, teachers):
             self.newest.clear()  # before others are made: they are hundreds of megabytes
             past, profiles = self.requests.holdout.past, self.requests.inputs.profiles
@@ -263,7 +271,8 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 def main(settings: Settings) -> None:
     found: dict[str, Any] = {}
     for found in measure(settings, settings.recipe):
-        write_json(figure(found, settings, "tune_recipe"), found)
+        write_figure(figure(found, settings, "tune_recipe"), found, CODE, finished=False)
+    write_figure(figure(found, settings, "tune_recipe"), found, CODE)
     show(found, Console())
 
 

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, machine
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import load_settings
 
@@ -37,7 +36,7 @@ NOISE = re.compile(
     r"\r|%\||%\), .* gone, |^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
 )  # progress, commands, log, times
 FILM = re.compile(r"^│ +\d+ │")
-PARTS = ("offline", "services", "sync", "server")
+PARTS = ("offline", "sync", "server")
 
 
 def demo(checkout: Path) -> tuple[dict[str, int], str]:
@@ -85,7 +84,6 @@ def measure(checkout: Path) -> dict[str, Any]:
     answer.raise_for_status()
     return {
         "command": "make bench-demo",
-        "machine": machine(),
         "dataset": artifacts.DATASET.read(checkout / "data_exchange_center")["name"],
         "first": parts(first),
         "again": parts(again),
@@ -95,7 +93,7 @@ def measure(checkout: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    write_json(path, content)
+    write_figure(path, content, (*PIPELINE, "extras", "Makefile", "research/figures/demo.py"))
     log.info("written: %s", path)
 
 

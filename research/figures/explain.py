@@ -20,8 +20,7 @@ import requests
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES, machine
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import load_settings
@@ -88,7 +87,6 @@ def measure() -> dict[str, Any]:
         why_not.raise_for_status()
         return {
             "command": "make explain-figures",
-            "machine": machine(),
             "dataset": artifacts.DATASET.read(folder)["name"],
             "ms": timed(session, url, userids),
             "explained": shown(liked),
@@ -99,7 +97,7 @@ def measure() -> dict[str, Any]:
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     found = measure()
-    write_json(FIGURES / "explain.json", found)
+    write_figure(FIGURES / "explain.json", found, (*PIPELINE, "extras/explain", "research/figures/explain.py"))
     log.info("plain, with recall, explained: %s ms", found["ms"])
 
 

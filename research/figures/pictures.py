@@ -1,10 +1,10 @@
-"""Pictures of what commands have measured.
+"""Pictures of what commands have measured. Each names in its metadata the digest of the file it is drawn from.
 
 Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments}.png
         make serving-pictures     pic/{waterfall,shed}.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
-Reads:  pic/figures/*.json; for the last the reports of the steps
+Reads:  pic/figures/*.json; for the last the reports of the steps, which are kept in pic/figures/training.json
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,9 +20,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 
-from data_exchange_center.figures import COLOURS, FIGURES, PICTURES, STYLE, named
+from data_exchange_center import artifacts
+from data_exchange_center.figures import COLOURS, FIGURES, OFFLINE, PICTURES, STYLE, drawn_from, named, write_figure
 from data_exchange_center.files import written_in_place
+from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import over_time
@@ -364,26 +368,57 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
     },
     "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},
 }
+SOURCES: dict[str, str] = {  # picture -> file that it is drawn from
+    **{name: file for group in PICTURES_OF.values() for name, (file, _) in group.items()},
+    "scale": "scale.json",
+    "training": "training.json",
+    "training_source": "training_source.json",
+    "calibration_source": "training_source.json",
+}
 
 
-def save(name: str, drawn: Figure) -> None:
+def outdated() -> list[str]:
+    """Pictures that are drawn from another file than the one that is there."""
+    return [
+        name
+        for name, file in SOURCES.items()
+        if (FIGURES / file).is_file() and _source_of(PICTURES / f"{name}.png") != drawn_from(FIGURES / file)["Figure"]
+    ]
+
+
+def _source_of(picture: Path) -> str | None:
+    with Image.open(picture) as opened:
+        found: str | None = opened.info.get("Figure")
+    return found
+
+
+def save(name: str, file: str, drawn: Figure) -> None:
     with written_in_place(PICTURES / f"{name}.png") as temporary:
-        drawn.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+        drawn.savefig(temporary, dpi=110, format="png", metadata=drawn_from(FIGURES / file))
     log.info("written: %s", PICTURES / f"{name}.png")
 
 
 def main(settings: Settings, what: str) -> None:
     with mpl.rc_context(STYLE):
         if what == "training":
-            reports = read_model_reports(settings.exchange_dir)
-            save(named("training", settings.recipe.name), training(reports))
-            if any(report.get("calibration") for report in reports.values()):
-                save(named("calibration", settings.recipe.name), calibration(reports))
+            draw_training(settings)
             return
         for name, (file, draw) in PICTURES_OF[what].items():
             if not (FIGURES / file).is_file():
                 raise StepError(f"{FIGURES / file} is missing: run the command that measures it (see `make help`).")
-            save(name, draw(read(file)))
+            save(name, file, draw(read(file)))
+
+
+def draw_training(settings: Settings) -> None:
+    """Keep the reports of the steps as a figure, and draw it."""
+    recipe, reports = settings.recipe.name, read_model_reports(settings.exchange_dir)
+    file = f"{named('training', recipe)}.json"
+    dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
+    command = f"{'' if recipe == DEFAULT.name else f'RECSYS_RECIPE={recipe} '}make pictures"
+    write_figure(FIGURES / file, {"command": command, "dataset": dataset, "recipe": recipe, "models": reports}, OFFLINE)
+    save(named("training", recipe), file, training(reports))
+    if any(report.get("calibration") for report in reports.values()):
+        save(named("calibration", recipe), file, calibration(reports))
 
 
 if __name__ == "__main__":

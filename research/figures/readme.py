@@ -5,19 +5,22 @@ Every figure stands in ``pic/figures``, in a file that a command of this reposit
 
 Reads   pic/figures/*.json
 Writes  RESULTS.md, and README.md and README.zh-CN.md of the root and of each room
-Run     make readme        (python -m research.figures.readme --check: only say whether they are up to date)
+Run     make readme            check=1: write nothing, and fail where a page or a picture is not of the files; list the
+                               files that are stale. release=1: fail for these, too, as a release must
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
-from research.figures import costs, recommendations
+from data_exchange_center.figures import FIGURES, stale
+from research.figures import costs, pictures, recommendations
 from research.figures.tables import drawn
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -36,6 +39,7 @@ _CHINESE: Final = (
     (r"` on ", "`，机器："),
     ("cores", "核"),
     ("; data: ", "；数据："),
+    ("; commit ", "；提交 "),
 )
 
 
@@ -62,14 +66,34 @@ def pages() -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is out of date")
-    check = parser.parse_args().check
+    parser.add_argument("--release", action="store_true", help="exit 1 when a figure is stale, too")
+    given = parser.parse_args()
     for path in pages():
         old = path.read_text(encoding="utf-8")
         new = rendered(old, chinese=path.name.endswith(".zh-CN.md"))
-        if check and new != old:
-            sys.exit(f"{path.relative_to(ROOT)} does not show the figures of pic/figures: run make readme")
-        if not check:
+        if not given.check:
             path.write_text(new, encoding="utf-8")
+        elif new != old:
+            sys.exit(f"{path.relative_to(ROOT)} does not show the figures of pic/figures: run make readme")
+    if given.check and (old_pictures := pictures.outdated()):
+        sys.exit(f"not drawn from the figures that are there: {', '.join(old_pictures)}; see `make help room=research`")
+    found = stale_figures()
+    for why, files in found.items():
+        print(f"stale, {why}: {', '.join(files)}")  # noqa: T201
+    if found and given.release:
+        sys.exit("A release shows no stale figures: run make figures")
+
+
+def stale_figures() -> dict[str, list[str]]:
+    """Reason -> files that have to be measured again. All have to be of one machine: the one that most are of."""
+    figures = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
+    machines = [json.dumps(figure["machine"]) for figure in figures.values() if "measured" in figure]
+    here = json.loads(max(machines, key=machines.count)) if machines else None
+    found: dict[str, list[str]] = {}
+    for name, figure in figures.items():
+        if why := stale(figure, here):
+            found.setdefault(why, []).append(name)
+    return found
 
 
 if __name__ == "__main__":

@@ -14,19 +14,6 @@ from data_exchange_center.figures import FIGURES
 Figure = dict[str, Any]
 Draw = Callable[[Figure], str]
 
-# Studies that have ended: their figures stay, their code is in a commit.
-ENDED: Final = {
-    "make tune": "8f65f0c",
-    "make seeds": "8f65f0c",
-    "make ratings": "8f65f0c",
-    "make tune-later": "8f65f0c",
-    "make evaluate-large": "8f65f0c",
-    "make evaluate-ties": "8f65f0c",
-    "make tune-diversity": "edc4eee",
-    "make ablations with_source=1": "edc4eee",
-    "make bench-cold-start": "edc4eee",
-}
-
 BLOCKS: Final[dict[str, tuple[str, Draw]]] = {}
 
 
@@ -76,13 +63,15 @@ def span(found: Figure) -> str | None:
 
 
 def measured(figure: Figure) -> str:
-    """Name the command, the machine and, where there are some, the data set and the services' versions."""
+    """Name the command and the machine; data set, services' versions, commit and date where they are known."""
     machine = figure["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
     how = f"Measured by `{figure['command']}`"
-    if figure["command"] in ENDED:
-        how = f"Measured by a study that has ended, its code is in commit {ENDED[figure['command']]},"
-    return f"{how} on {where}{data}{services}."
+    if "ended" in figure:
+        how = f"Measured by a study that has ended, its code is in commit {figure['ended']},"
+    age = figure.get("measured")
+    when = f"; commit {age['commit']}, {age['date']}" if age else ""
+    return f"{how} on {where}{data}{services}{when}."

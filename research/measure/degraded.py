@@ -24,7 +24,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import machine
+from data_exchange_center.figures import PIPELINE
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
@@ -163,14 +163,13 @@ def main(settings: Settings) -> None:
         cases = measure(remembering, forgetful, holdout, userids, rows)
     found = {
         "command": f"make evaluate-degraded{f' users={size}' if size else ''}",
-        "machine": machine(),
         "dataset": release.dataset.name,
         "recipe": settings.recipe.name,
         "release": release.release,
         "users": len(rows),
         "cases": cases,
     }
-    write(found, settings, "degraded")
+    write(found, settings, "degraded", (*PIPELINE, "research/measure/degraded.py"))
     show(found, Console())
 
 

@@ -28,7 +28,7 @@ from rich.table import Table
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import machine
+from data_exchange_center.figures import PIPELINE
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
@@ -140,7 +140,6 @@ def main(settings: Settings) -> None:
     found = plain(
         {
             "command": f"make evaluate-diversity{f' users={size}' if size else ''}",
-            "machine": machine(),
             "dataset": release.dataset.name,
             "recipe": settings.recipe.name,
             "release": release.release,
@@ -150,7 +149,7 @@ def main(settings: Settings) -> None:
             **measured,
         }
     )
-    write(found, settings, "diversity")
+    write(found, settings, "diversity", (*PIPELINE, "extras/diversity", "research/measure/diversity.py"))
     show(found, Console())
 
 

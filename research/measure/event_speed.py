@@ -21,8 +21,7 @@ import numpy as np
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -136,7 +135,7 @@ def main(settings: Settings) -> None:
         batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), kind, value)
     about = facts(settings, ready(settings.server.url)["services"])
     found = {"command": "make bench-events", **about, "changed answer": changes, "batches": batches}
-    write_json(FIGURES / "events.json", found)
+    write_figure(FIGURES / "events.json", found, (*PIPELINE, "extras/events", "research/measure/event_speed.py"))
     print(f"from acknowledgement to changed answer: p50 {changes['p50_ms']} ms, p99 {changes['p99_ms']} ms")  # noqa: T201
     print(f"{batches['events_per_s']:,} events/s in batches of {BATCH}")  # noqa: T201
 

@@ -29,8 +29,7 @@ from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import machine
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import PIPELINE, write_figure
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
@@ -59,6 +58,7 @@ from research.bench.serving import loaded_releases, newest_releases
 from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
 from research.measure.some_users import SEED, parse_users, sample
 
+CODE: Final = (*PIPELINE, "extras/events", "extras/experiments", "research/measure/experiment_replay.py")
 K: Final = 50
 REDEALT: Final = 500  # experiments
 HEARD_S: Final = 60.0  # until every worker has heard of an experiment, or opened a release
@@ -240,7 +240,6 @@ def main(settings: Settings) -> None:
     experiments = {title: found_by(*pair) for title, pair in outcomes.items()}
     measured = {
         "command": f"make experiment-replay{f' users={size}' if size else ''}",
-        "machine": machine(),
         "dataset": dataset,
         "recipe": DEFAULT.name,
         "releases": releases,
@@ -252,9 +251,9 @@ def main(settings: Settings) -> None:
         Console().rule(title)
         show(each_found, Console())
     if output:
-        write_json(output, plain(measured))
+        write_figure(output, plain(measured), CODE)
     else:
-        write(plain(measured), settings, "experiments")
+        write(plain(measured), settings, "experiments", CODE)
     check(measured)
 
 

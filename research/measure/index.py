@@ -30,8 +30,7 @@ from rich.table import Table
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES, machine
-from data_exchange_center.files import write_json
+from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
@@ -43,6 +42,7 @@ from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchSt
 
 log = logging.getLogger(__name__)
 
+CODE: Final = (*PIPELINE, "research/measure/index.py")
 SCRATCH: Final = "bench"  # in place of a release's id
 WAITS_S: Final = 3600.0  # one graph of a million vectors takes its time
 APART: Final = 0.5  # times the standard deviation of each dimension
@@ -181,7 +181,6 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
     items = f" items={','.join(map(str, sizes))}" if sizes else ""
     found: dict[str, Any] = {
         "command": f"make bench-index{items}",
-        "machine": machine(),
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": manifest.recipe.name,
         "users": users,
@@ -193,9 +192,10 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         try:
             for row in rows:
                 found["rows"].append(row)
-                write_json(FIGURES / f"{name}.json", found)
+                write_figure(FIGURES / f"{name}.json", found, CODE, finished=False)
         finally:
             delete_index(client, SCRATCH)
+    write_figure(FIGURES / f"{name}.json", found, CODE)
     show(found["rows"], Console())
 
 

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
-from data_exchange_center.figures import machine
+from data_exchange_center.figures import PIPELINE
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -395,7 +395,6 @@ def main(settings: Settings) -> None:
     found = plain(
         {
             "command": "make evaluate-live" + ("" if size == USERS else f" users={size or 'all'}"),
-            "machine": machine(),
             "dataset": release.dataset.name,
             "recipe": settings.recipe.name,
             "release": release.release,
@@ -403,7 +402,7 @@ def main(settings: Settings) -> None:
             **summary(replayed),
         }
     )
-    write(found, settings, "evaluation_live_events")
+    write(found, settings, "evaluation_live_events", (*PIPELINE, "extras/events", "research/measure/live_events.py"))
     kept.done()
     show(found, Console())
 

@@ -10,9 +10,8 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from offline.data.lists import Lists
+from offline.data.lists import Lists, ListsConfig, ranker_of_lists
 from offline.data.sequences import Inputs
-from offline.models import stages
 from offline.rank import s1_feature_engi as step
 from offline.readers import read_inputs
 from past_one_machine.spark import s1_feature_engi as twin
@@ -45,9 +44,9 @@ def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: py
     def fit_teachers(inputs: Inputs, recipe: object) -> object:
         return spec, made_up(inputs)
 
-    spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, stages.ranker_of_lists(settings.recipe))
+    spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, ranker_of_lists(settings.recipe))
     monkeypatch.setattr(step, "fit_teachers", fit_teachers)
-    monkeypatch.setattr(stages, "lists_config", lambda recipe: ASKED)
+    monkeypatch.setattr(ListsConfig, "of", lambda recipe: ASKED)
     twin.main(settings)
     files = (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES)
     found, lists = (

@@ -18,7 +18,8 @@ export const tags = (item) =>
 
 // Its other attributes: [name, value].
 export const facts = (item) =>
-  Object.entries(item).filter(([name, value]) => !NOT_SHOWN.has(name) && ["string", "number"].includes(typeof value));
+  Object.entries(item).filter(([name, value]) =>
+    !NOT_SHOWN.has(name) && ["string", "number"].includes(typeof value) && `${value}` !== named(item).year);
 
 const GOLDEN_ANGLE = 137.508; // however many hues there are, each is far from those before
 const SHADES = [0, 0.12, -0.1]; // added to the lightness, so that hues that come near differ in it

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from past_one_machine.spark import users
+from past_one_machine.spark.environment import ATTEMPTS
 
 SCORES = {"itemid": pa.int32(), "score": pa.float32()}
 
@@ -45,6 +48,30 @@ def test_what_fails_for_good_leaves_what_was_there(spark: Any, tmp_path: Path) -
     with pytest.raises(Exception, match="as the test wants it"):
         written(spark, tmp_path, times=10**6)
     assert artifacts.POPULAR.read(tmp_path)["itemid"].tolist() == [9]
-    # a task that is being ended may still write into the hidden folder, which has been removed by then
-    shown = [path.name for path in artifacts.POPULAR.at(tmp_path).parent.iterdir() if not path.name.startswith(".")]
-    assert shown == ["popular.parquet"]
+    assert [path.name for path in artifacts.POPULAR.at(tmp_path).parent.iterdir()] == ["popular.parquet"]
+
+
+def test_a_task_that_outlives_its_job_writes_nothing_later(spark: Any, tmp_path: Path) -> None:
+    """When the job has failed, the second task goes on until the folder is gone, or for a second."""
+    folder, marks = artifacts.POPULAR.at(tmp_path).parent, tmp_path / "marks"
+    marks.mkdir()
+
+    def until(condition: Callable[[], bool], seconds: float) -> None:
+        again = retry_if_result(lambda there: not there)
+        Retrying(
+            stop=stop_after_delay(seconds), wait=wait_fixed(0.01), retry=again, retry_error_callback=lambda _: None
+        )(condition)
+
+    def made(part: users.Users) -> Iterator[pd.DataFrame]:
+        if part.first == 1:
+            (marks / uuid4().hex).touch()
+            raise RuntimeError("as the test wants it")
+        until(lambda: len(list(marks.iterdir())) == ATTEMPTS, 60)
+        until(lambda: not list(folder.glob(".popular.parquet*")), 1)
+        yield pd.DataFrame({"itemid": [part.last], "score": [0.25]})
+
+    parts = [users.Users(1, 2, 0, 2), users.Users(3, 4, 2, 2)]
+    with pytest.raises(Exception, match="as the test wants it"):
+        users.write(artifacts.POPULAR, tmp_path, users.run(spark, parts, made, SCORES))
+    until(lambda: bool(list(folder.iterdir())), 1)
+    assert not list(folder.iterdir())

@@ -227,6 +227,21 @@ class SearchContract:
             for m in set(range(len(answers))) - {n}:
                 assert self._ids(answers[m]) == self._ids(whole[m])
 
+    @pytest.mark.parametrize("terms", [(), (1, 4)])
+    def test_of_some_items_only_all_are_found_that_a_channel_can_find(
+        self, client: Search, world: World, terms: tuple[int, ...]
+    ) -> None:
+        """Few of them are among a plain search's neighbours: the limit stands inside the search."""
+        only = np.array(world.itemids[5::7], np.int64)
+        query = self._query(world, 1, only=only, terms=terms, seen=world.seen[1])
+        for n, hits in enumerate(client.call(query)):
+            truth = self._truth(world, query, n)
+            allowed = {itemid: score for itemid, score in truth.items() if itemid in only}
+            assert set(self._ids(hits)) == allowed.keys()
+            np.testing.assert_allclose(hits.scores, sorted(allowed.values(), reverse=True), rtol=1e-4, atol=1e-5)
+        for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
+            assert self._ids(hits) == []
+
     def test_who_has_seen_everything_is_given_nothing(self, client: Search, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
             assert self._ids(hits) == []

@@ -140,8 +140,11 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         world = self._world(query.release)
         self.answered += len(query.recall.searched)
+        left_out = (
+            query.seen if query.only is None else [*query.seen, *set(world.itemids).difference(query.only.tolist())]
+        )
         return tuple(
-            world.search(channel, query.vectors.get(channel.name), query.terms, query.seen, query.recall.candidates)
+            world.search(channel, query.vectors.get(channel.name), query.terms, left_out, query.recall.candidates)
             for channel in query.recall.searched
         )
 

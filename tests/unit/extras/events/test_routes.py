@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
-from online.web.asgi import MAX_EVENTS_BODY
+from online.web.asgi import MAX_BODY
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
@@ -254,9 +254,9 @@ def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
 def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
     events = [{**EVENT, "eventid": f"{'a' * 40}{n}", "recommendation": "r" * 32} for n in range(500)]
     assert len(send(http, events)["events"]) == 500
-    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_EVENTS_BODY)
+    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_BODY)
     assert too_large.status_code == 400
-    assert str(MAX_EVENTS_BODY) in too_large.text
+    assert str(MAX_BODY) in too_large.text
 
 
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:

@@ -11,7 +11,8 @@ from offline.data.lists import ListsConfig
 from offline.data.requests import Points
 from tests.unit.offline.data.ratings import made_up_ratings
 
-ASKED = ListsConfig.of(DEFAULT, ListRankerRecipe(seed=7, stride=3, past=0.4, later=0.5))
+RANKER = ListRankerRecipe(seed=7, stride=3, past=0.4, later=0.5)
+ASKED = ListsConfig.of(DEFAULT.model_copy(update={"ranker": RANKER}))
 DATA = made_up_ratings(users=30, events=12)
 
 

@@ -21,23 +21,22 @@ from data_exchange_center.recipes import (
     TowerRecipe,
 )
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists, StoredFeatures, recall_lists
+from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
 from offline.data.requests import Points
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
-from offline.models.kinds import FittedRanker, ListExamples, fit_ranker
-from offline.models.list_ranker import ListRanker
-from offline.models.stages import (
+from offline.models.kinds import (
+    FittedRanker,
+    ListExamples,
     channel_set,
-    channels_of,
     fit_channels,
+    fit_ranker,
     fit_teachers,
     item_vectors,
-    lists_config,
-    ranker_of_lists,
     user_vectors,
 )
+from offline.models.list_ranker import ListRanker
 from offline.models.training import ranked, train_on_lists
 from tests.datasets import STARS
 
@@ -82,7 +81,7 @@ def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> 
     fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
     recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(*RECIPE.recall.channels, fm))})
     fitted = fit_channels(past, inputs, recipe)
-    channels = channels_of(fitted)
+    channels = [each.channel for each in fitted]
     items, users = item_vectors(channels, past), user_vectors(channels, past)
     assert list(items) == ["itemid", "vector_tower", "vector_ease", "vector_pairs"]
     assert items["vector_tower"].isna().tolist() == items["vector_ease"].isna().tolist() == [False] * 29 + [True]
@@ -95,11 +94,11 @@ def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> 
 
 def taught(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
     teachers = fit_teachers(past, inputs, recipe)
-    return teachers, lists_config(recipe).recalled(past, inputs.profiles, teachers)
+    return teachers, ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
 
 
 def fitted_ranker(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], FittedRanker]:
-    ranker, channels = ranker_of_lists(recipe), channels_of(fit_channels(past, inputs, recipe))
+    ranker, channels = ranker_of_lists(recipe), tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
     teachers, lists = taught(past, inputs, recipe)
     return channels, fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))

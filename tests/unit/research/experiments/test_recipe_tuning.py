@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.figures import write_figure
 from data_exchange_center.recipes import DEFAULT, Recipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay
@@ -56,7 +57,7 @@ def test_a_change_changes_one_number() -> None:
 
 def keep(found: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found), encoding="utf-8")
+    write_figure(path, found, fitted.CODE, finished=False)
 
 
 def test_rows_are_kept_and_not_measured_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,83 @@
+"""For somebody who is not stored: a request brings the events, and nothing is written.
+
+The answer is that of a stranger to whom the same events were sent before: the channels make a user's vectors of a
+history alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from data_exchange_center.dataset import OwnId
+from extras.events.events import Event, Logged
+from extras.events.hook import MAX_EVENTS, refusal
+from online.clients.redis import StoredUser
+from online.recommend.release import Release
+from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, UserId
+from online.web.guard import EXPECTED as CORE
+
+EXPECTED: Final = {
+    "userid": CORE["userid"],
+    "history": f'a list of at most {MAX_EVENTS} events, for example [{{"itemid": 1, "type": "rating", "value": 5}}]',
+}
+
+
+class PastEvent(BaseModel):
+    """What somebody did with an item."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    itemid: UserId
+    type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default_factory=str, description="as of /ml/event; where it is not given, the one that rates"
+    )
+    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP)] | None = Field(
+        default=None, description="seconds since 1970-01-01 UTC; where it is not given, just before the request"
+    )
+
+
+class HistoryRequest(Request):
+    """For a user of the release, or, with a history, for anybody."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["userid"]}, {"required": ["history"]}]})
+
+    userid: UserId = Field(default_factory=int, description="with a history it may be left out; it is not looked up")
+    history: Annotated[list[PastEvent], Field(max_length=MAX_EVENTS)] = Field(
+        default_factory=list, description="what the user did, instead of what is stored"
+    )
+
+    @model_validator(mode="after")
+    def _of_somebody(self) -> HistoryRequest:
+        if self.model_fields_set.isdisjoint(("userid", "history")):
+            raise BadRequestError("userid", f"userid is missing; expected {EXPECTED['userid']}, or a history.")
+        return self
+
+
+class HistoryAnswer(Answer):
+    """For anybody."""
+
+    userid: OwnId = Field(
+        default=0, description="absent where the request names none", exclude_if=lambda userid: not userid
+    )
+
+
+def given(request: Request, opened: Release) -> StoredUser | None:
+    """The state of somebody with the events of a request; None: it brings none. Raises BadRequestError."""
+    if not isinstance(request, HistoryRequest) or "history" not in request.model_fields_set:
+        return None
+    dataset, now = opened.manifest.dataset, time.time()
+    rates = next((name for name, effect in dataset.event_types.items() if effect == "rates"), "")
+    nobody = 1 if dataset.user_ids == "integer" else "nobody"
+    events = []
+    for place, each in enumerate(request.history):
+        at = max(min(request.timestamp, int(now)) - 1, 0) if each.timestamp is None else each.timestamp
+        event = Event(f"{place}", request.userid or nobody, each.itemid, each.type or rates, at, each.value)
+        if (problem := refusal(event, dataset, now)) is not None:
+            field = problem[0] if problem[0] == "userid" else f"history[{place}].{problem[0]}"
+            raise BadRequestError(field, f"{field} {problem[1]}")
+        events.append(Logged(at, (0, place), event))
+    return StoredUser.stranger(tuple(events))

@@ -1,0 +1,73 @@
+"""More questions to the same stack: only these items; for somebody who is not stored; in this order; like this."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Flask, Response, request
+
+from extras.questions import history, rank, similar, where
+from online.recommend.types import Answer
+from online.web import records
+from online.web.guard import expect_may_be_strict, only_reads, parse_query, validated
+from online.web.openapi import KEY, json_of, operation, parameters, responses
+from online.web.parts import Parts
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """`where`, `exclude`, `only` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
+    recommender, limited, likeness = parts.recommender, where.Filter(), similar.Likeness()
+    parts.extend_request(where.FilterRequest, **where.EXPECTED)
+    parts.extend_request(history.HistoryRequest, **history.EXPECTED)
+    for fields in (where.FilterAnswer, history.HistoryAnswer, rank.RankAnswer):
+        parts.extend_answer(fields)
+    recommender.given = history.given
+    recommender.before_recall.append(limited.before_recall)
+    recommender.before_rank += [limited.before_rank, rank.before_rank]
+    recommender.before_answer += [limited.before_answer, rank.before_answer]
+    parts.describe(_paths(), [rank.RankRequest, similar.Similar])
+
+    @app.post(rank.PATH)
+    @only_reads
+    def in_order() -> Response:
+        record = records.current()
+        validate = rank.RankRequest.model_validate_json
+        wanted = validated(
+            request.get_data(cache=False), validate, rank.EXPECTED, f"for example {json.dumps(rank.EXAMPLE)}"
+        )
+        if wanted.strict:
+            expect_may_be_strict(parts.settings.server, record.facts)
+        record.facts |= {"user": wanted.userid, "candidates": len(wanted.candidates)}
+        preferred = parts.preferred(f"{wanted.userid}") if wanted.userid else None
+        answer = recommender.recommend(wanted, record.watch, preferred)
+        record.recommended(answer)
+        return Response(answer.model_dump_json(), mimetype="application/json")
+
+    @app.get(similar.PATH)
+    def like_this() -> Response:
+        query = parse_query(similar.SimilarQuery, request.args)
+        opened = recommender.releases.serving or recommender.releases.live()
+        records.current().facts |= {"items": query.itemid, "release": opened.release}
+        return Response(likeness.answer(opened, query).model_dump_json(), mimetype="application/json")
+
+
+def _paths() -> dict[str, Any]:
+    """The routes, as OpenAPI describes them."""
+    body = {"required": True, "content": json_of(rank.RankRequest, example=rank.EXAMPLE)}
+    in_order = operation(
+        "rank",
+        "Items in the order in which a user would like them",
+        responses(Answer, 400, 401, 403, 404, 408, 411, 429, 500, 503),
+        description="An item that /ml/rec would show has the score that it has there. Seen ones are ranked, too.",
+        security=KEY,
+        requestBody=body,
+    )
+    like_this = operation(
+        "similar",
+        "The items that are most like one, or several",
+        responses(similar.Similar, 400, 401, 408, 429, 500, 503),
+        security=KEY,
+        parameters=parameters(similar.SimilarQuery),
+    )
+    return {rank.PATH: {"post": in_order}, similar.PATH: {"get": like_this}}

@@ -1,0 +1,224 @@
+"""Only these: a list is limited to items by their attributes and ids, inside the search and on the popular list.
+
+The server holds the attributes of all items that answers show. A request's conditions are looked up there, and recall
+gets the items that are left: its channels search among those, so that they find fifty where there are fifty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from math import inf
+from typing import Annotated, Any, Final, Self
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from extras.questions.rank import among_popular, behind, numbers_of, popular_first
+from online.clients.redis import StoredUser
+from online.recommend.recommend import Slate
+from online.recommend.release import Release
+from online.recommend.types import Answer, BadRequestError, Candidates, Request, UserId
+
+MAX_IDS: Final = 10_000  # of a list
+_MAX_VALUES: Final = 100
+_NAMED: Final = 30  # values in an error
+_SHOWN: Final = 40  # characters of a name that are echoed
+
+Mask = NDArray[np.bool_]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Values = Annotated[list[str | Number], Field(min_length=1, max_length=_MAX_VALUES)]
+
+
+class Condition(BaseModel):
+    """What an attribute has to be: all that is given here."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1})
+
+    any: Values = Field(default_factory=list, description="at least one of these values")
+    all: Values = Field(default_factory=list, description="each of these values")
+    none: Values = Field(default_factory=list, description="none of these values; what has no value at all passes")
+    gte: Number = Field(default_factory=lambda: -inf, description="a number from this on")
+    gt: Number = Field(default_factory=lambda: -inf, description="a number above this")
+    lte: Number = Field(default_factory=lambda: inf, description="a number up to this")
+    lt: Number = Field(default_factory=lambda: inf, description="a number below this")
+
+    @property
+    def compares(self) -> bool:
+        return not self.model_fields_set <= {"any", "all", "none"}
+
+
+Where = Annotated[dict[str, Values | Condition], Field(max_length=20)]
+Ids = Annotated[list[UserId], Field(max_length=MAX_IDS)]
+EXPECTED: Final = {
+    "where": (
+        "an object that has for each attribute a list of values, or an object with any, all or none (lists of values) "
+        'or gte, gt, lte, lt (numbers), for example {"genres": ["Comedy"], "year": {"gte": 1990}}'
+    ),
+    "exclude": f"a list of at most {MAX_IDS:,} item ids",
+    "only": f"a list of at most {MAX_IDS:,} item ids",
+}
+
+
+class FilterRequest(Request):
+    """With the items that the list is limited to."""
+
+    where: Where = Field(default={}, description="attribute -> the values that an item may have, or a condition")
+    exclude: Ids = Field(default=[], description="items that are left out, like seen ones")
+    only: Ids = Field(default=[], description="where it is given, no other items are in the list")
+
+    @property
+    def filters(self) -> bool:
+        return not self.model_fields_set.isdisjoint(EXPECTED)
+
+
+class FilterAnswer(Answer):
+    """With the number of items that a filter leaves."""
+
+    matching: int | None = Field(
+        default=None,
+        description="with where, exclude or only: how many items of the release they leave, seen ones among them",
+        exclude_if=lambda matching: matching is None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Attributes:
+    """The items of a catalogue by their attributes.
+
+    Attributes:
+        itemids: (n,) ascending.
+        terms: attribute -> value -> places of the items that have it.
+        numbers: attribute -> (n,) values, NaN where there is none.
+    """
+
+    itemids: NDArray[np.int64]
+    terms: Mapping[str, Mapping[str, NDArray[np.intp]]]
+    numbers: Mapping[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, items: Mapping[int, Mapping[str, Any]]) -> Self:
+        """``items``: number -> attributes, as `CatalogueItem` has them."""
+        terms: dict[str, dict[str, list[int]]] = {}
+        numbers: dict[str, NDArray[np.float64]] = {}
+        for place, itemid in enumerate(sorted(items)):
+            for name, value in items[itemid].items():
+                if isinstance(value, list):
+                    for each in value:
+                        terms.setdefault(name, {}).setdefault(each, []).append(place)
+                elif value is not None:
+                    numbers.setdefault(name, np.full(len(items), np.nan))[place] = value
+        places = {name: {value: np.array(at) for value, at in found.items()} for name, found in terms.items()}
+        return cls(np.array(sorted(items), np.int64), places, numbers)
+
+    def select(self, where: Mapping[str, Sequence[str | float] | Condition]) -> Mask:
+        """(n,) the items that meet all conditions. Raises BadRequestError for what no item has."""
+        chosen = np.ones(len(self.itemids), np.bool_)
+        for name, wanted in where.items():
+            if name not in self.terms and name not in self.numbers:
+                there = ", ".join(sorted({*self.terms, *self.numbers})) or "none"
+                raise BadRequestError("where", f"Items have no attribute {name[:_SHOWN]!r} here; there are: {there}.")
+            given = wanted if isinstance(wanted, Condition) else Condition.model_construct(any=wanted)
+            if given.any:
+                chosen &= np.any([self._having(name, value) for value in given.any], axis=0)
+            for value in given.all:
+                chosen &= self._having(name, value)
+            for value in given.none:
+                chosen &= ~self._having(name, value)
+            if given.compares:
+                if name in self.terms:
+                    raise BadRequestError("where", f"{name} has names for values, not numbers: use any, all or none.")
+                values = self.numbers[name]
+                chosen &= (values >= given.gte) & (values > given.gt) & (values <= given.lte) & (values < given.lt)
+        return chosen
+
+    def _having(self, name: str, value: str | float) -> Mask:
+        """(n,) the items that have a value. Raises BadRequestError, with the values that there are, where none has."""
+        having = np.zeros(len(self.itemids), np.bool_)
+        if isinstance(value, str):
+            having[self.terms.get(name, {}).get(value, [])] = True
+        elif name in self.numbers:
+            having = self.numbers[name] == value
+        if not having.any():
+            given = (value if isinstance(value, str) else f"{value:g}")[:_SHOWN]
+            raise BadRequestError("where", f"No item has {given!r} as {name}; {self._those(name, given)}.")
+        return having
+
+    def _those(self, name: str, given: str) -> str:
+        """The values that there are; of many, those that are spelt most alike; of numbers, their range."""
+        if name in self.numbers:
+            return f"there are: {np.nanmin(self.numbers[name]):g} to {np.nanmax(self.numbers[name]):g}"
+        values = sorted(self.terms[name])
+        if len(values) <= _NAMED:
+            return f"there are: {', '.join(values)}"
+        near = get_close_matches(given, values, _NAMED, 0.4) or values[:_NAMED]
+        return f"among the {len(values)} that there are: {', '.join(near)}"
+
+
+class Filter:
+    """Limits a request's items. Shared by threads."""
+
+    def __init__(self) -> None:
+        # Made when the first request needs it
+        self._attributes: WeakKeyDictionary[Release, Attributes] = WeakKeyDictionary()
+
+    def before_recall(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
+        """The user, with the items that channels may find. Raises BadRequestError."""
+        if not isinstance(request, FilterRequest) or not request.filters:
+            return user
+        attributes, allowed = self._allowed(request, opened)
+        if not (user.number or len(user.history) or len(user.seen)):  # a stranger gets the popular list
+            return user
+        if 2 * allowed.sum() <= len(allowed):
+            return replace(user, only=attributes.itemids[allowed])
+        return replace(user, seen=np.union1d(user.seen, attributes.itemids[~allowed]).astype(np.int32))
+
+    def before_rank(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+        """Fill candidates up with allowed unseen items that no channel has a vector of, the popular ones first."""
+        if not isinstance(request, FilterRequest) or not request.filters or len(found.itemids) >= request.size:
+            return found
+        attributes, allowed = self._allowed(request, opened)
+        left = attributes.itemids[allowed]
+        left = left[~np.isin(left, [*user.seen, *found.itemids])]
+        return behind(opened, user, request.timestamp, found, popular_first(opened, left)[: request.size])
+
+    def before_answer(self, slate: Slate) -> None:
+        """Limit a popular list, and count what is left. Raises BadRequestError."""
+        request, opened = slate.turn.request, slate.opened
+        if not isinstance(request, FilterRequest) or not request.filters:
+            return
+        if opened is None:
+            slate.more["matching"] = 0
+            if slate.saved is not None:
+                slate.saved = slate.saved.model_copy(update={"item_list": _of_saved(request, slate.saved.item_list)})
+                slate.more["matching"] = len(slate.saved.item_list)
+            return
+        attributes, allowed = self._allowed(request, opened)
+        slate.more["matching"] = int(allowed.sum())
+        if slate.candidates is None:  # the popular list: of other items nobody knows how popular they are
+            slate.ranked = among_popular(slate.ranked, popular_first(opened, attributes.itemids[allowed]))
+
+    def _allowed(self, request: FilterRequest, opened: Release) -> tuple[Attributes, Mask]:
+        attributes = self._attributes.get(opened)
+        if attributes is None:
+            shown = {itemid: item.attributes for itemid, item in opened.catalogue.items()}
+            attributes = self._attributes[opened] = Attributes.of(shown)
+        allowed = attributes.select(request.where)
+        for name, own_ids in (("only", request.only), ("exclude", request.exclude)):
+            if name in request.model_fields_set:
+                allowed &= np.isin(attributes.itemids, numbers_of(own_ids, name, opened), invert=name == "exclude")
+        return attributes, allowed
+
+
+def _of_saved(request: FilterRequest, items: Sequence[Any]) -> list[Any]:
+    """The items of a popular list from the disk that pass. Raises BadRequestError."""
+    allowed = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}).select(request.where)
+    fields, only, exclude = request.model_fields_set, set(request.only), set(request.exclude)
+    return [
+        item
+        for item, passes in zip(items, allowed.tolist(), strict=True)
+        if passes and item.itemid not in exclude and ("only" not in fields or item.itemid in only)
+    ]

@@ -1,0 +1,120 @@
+"""Measure every figure anew on this machine, what the first page shows first: ``make figures``.
+
+A file that is current (`data_exchange_center.figures.stale`: its code, this machine) is skipped, so an interrupted run
+resumes; a study that writes as it goes resumes where it was. What some commands need to be there (a live release, both
+recipes' releases, containers) is made once before the first of them. One that fails does not stop the others.
+
+Reads   RECSYS_DATA, like every step: MovieLens-1M; for the figure of MovieLens-100K that in ml_100k=<file>
+Writes  pic/figures/*.json; then the pictures and the READMEs
+Run     make figures [only="serving.json shed.json"], with the default ports free
+Expect  about a day, most of it tune_recipe.json, rivals.json and index_growth.json, which come last
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import time
+from typing import Final, NamedTuple
+
+from data_exchange_center.figures import FIGURES, ROOT, machine, stale
+
+log = logging.getLogger(__name__)
+
+# Name -> commands that make what others need. The stores keep the source's release when the default's goes live.
+NEEDS: Final = {
+    "": (),
+    "free ports": ("make down",),
+    "live": ("make offline up sync serve",),
+    "source live": ("RECSYS_RECIPE=source make offline up sync serve",),
+    "both": ("RECSYS_RECIPE=source make offline up sync", "make offline sync serve"),
+    "containers": ("make down", "make docker-demo"),
+}
+
+
+class Measurement(NamedTuple):
+    """A file of ``pic/figures``, the command that writes it, and what has to be there."""
+
+    file: str
+    command: str
+    needs: str = "live"
+
+
+ML_100K: Final = "RECSYS_DATA={ml_100k} RECSYS_EXCHANGE_DIR=build/ml-100k "
+PLAN: Final = (
+    Measurement("demo.json", "make bench-demo", "free ports"),
+    Measurement("demo_output.json", "make demo-output", "free ports"),
+    Measurement("evaluation.json", "make evaluate with_source=1"),
+    Measurement("training.json", "make pictures"),
+    Measurement("serving.json", "make bench"),
+    Measurement("waterfall.json", "make bench-waterfall"),
+    Measurement("shed.json", "make bench-shed"),
+    Measurement("events.json", "make bench-events"),
+    Measurement("explain.json", "make explain-figures"),
+    Measurement("vector_index.json", "make bench-index"),
+    Measurement("degraded.json", "make evaluate-degraded users=1000"),
+    Measurement("diversity.json", "make evaluate-diversity users=1000"),
+    Measurement("evaluation_live_events.json", "make evaluate-live"),
+    Measurement("evaluation_clock.json", "make evaluate-clock"),
+    Measurement("evaluation_last.json", "make evaluate-last"),
+    Measurement("evaluation_global.json", "make evaluate-global"),
+    Measurement("evaluation_seeds.json", "make evaluate-seeds"),
+    Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate", "source live"),
+    Measurement("training_source.json", "RECSYS_RECIPE=source make pictures", "source live"),
+    Measurement("serving_recipes.json", "make bench-recipes", "both"),
+    Measurement("experiments.json", "make experiment-replay users=2000", "both"),
+    Measurement("serving_against.json", "make bench against=d652e99", "both"),
+    Measurement("soak.json", "make soak minutes=60", "both"),
+    Measurement("containers.json", "make docker-figures", "containers"),
+    Measurement("offline_bench.json", "make bench-offline", "free ports"),
+    Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
+    Measurement("scale.json", "make bench-scale", "free ports"),
+    Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
+    Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
+    Measurement("rivals.json", "make rivals"),
+    Measurement("tune_recipe.json", "make tune-recipe"),
+)
+
+
+def why_measure(file: str) -> str:
+    """Why a file has to be measured on this machine; empty where it is current."""
+    path = FIGURES / file
+    return stale(json.loads(path.read_text(encoding="utf-8")), machine()) if path.is_file() else "not measured yet"
+
+
+def main(only: list[str], ml_100k: str) -> None:
+    there, failed = "", []
+    for file, command, needs in PLAN:
+        why = "" if only and file not in only else why_measure(file)
+        if not why:
+            continue
+        if "{ml_100k}" in command and not ml_100k:
+            failed.append(file)
+            continue
+        began = time.monotonic()
+        log.info("%s: %s", file, why)
+        made = needs == there or all(map(run, NEEDS[needs]))
+        there = needs if made and needs else there
+        if not made or not run(command.format(ml_100k=ml_100k)) or why_measure(file):
+            failed.append(file)
+        log.info("%s: %s, %.0f s", file, "failed" if file in failed else "measured", time.monotonic() - began)
+    run("make evaluation-pictures serving-pictures readme")
+    if failed:
+        sys.exit(f"Not measured: {', '.join(failed)}. The output above says why; run make figures again.")
+
+
+def run(command: str) -> bool:
+    """Run a line of the shell in the repository's root; whether that went well."""
+    return subprocess.run(("bash", "-c", command), cwd=ROOT, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], choices=[each.file for each in PLAN], metavar="FILE")
+    parser.add_argument("--ml-100k", default="", help="MovieLens-100K's archive or folder")
+    given = parser.parse_args()
+    main(given.only, given.ml_100k)

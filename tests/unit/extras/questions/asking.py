@@ -1,0 +1,25 @@
+"""Requests, and what their answers hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from tests.unit.online.world import AT
+
+USER = 1
+
+
+def ask(http: FlaskClient, status: int = 200, path: str = "/ml/rec", **body: Any) -> dict[str, Any]:
+    """Ask for `USER`, at `AT`, where nothing else is given; a userid of None is left out."""
+    asked = {"userid": USER, "timestamp": AT, **body}
+    response = http.post(path, json={name: value for name, value in asked.items() if (name, value) != ("userid", None)})
+    assert response.status_code == status, response.text
+    assert response.json is not None
+    return dict(response.json)
+
+
+def ids(answer: Mapping[str, Any]) -> list[Any]:
+    return [item["itemid"] for item in answer["item_list"]]

@@ -1,0 +1,123 @@
+"""In this order: candidates that a client brings, as the served ranker scores them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.world import AT, LATER, LONG_HISTORY_USER, NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld
+
+
+def rank(http: FlaskClient, candidates: list[Any], status: int = 200, **body: Any) -> dict[str, Any]:
+    answer = ask(http, status, "/ml/rank", candidates=candidates, **body)
+    conforms(answer, "Answer" if status == 200 else "ErrorAnswer")
+    return answer
+
+
+@pytest.mark.parametrize("down", ["", "elasticsearch", "feast", "triton", "redis"])
+def test_items_of_a_list_have_its_scores_and_its_order(fakes: Fakes, http: FlaskClient, down: str) -> None:
+    for userid, timestamp in ((USER, AT), (LONG_HISTORY_USER, LATER), (UNKNOWN_USER, AT)):
+        fakes.service(down or "redis").down = False
+        ask(http, userid=userid)
+        fakes.service(down or "redis").down = bool(down)
+        shown = ask(http, userid=userid, timestamp=timestamp, size=200)["item_list"]
+        chosen = np.random.default_rng(0).permutation(len(shown))[:60]
+        expected = [shown[n] for n in sorted(chosen)]
+        ranked = rank(http, [shown[n]["itemid"] for n in chosen], userid=userid, timestamp=timestamp)
+        assert ids(ranked) == [item["itemid"] for item in expected]
+        scores = [item["score"] for item in ranked["item_list"]]
+        np.testing.assert_allclose(scores, [item["score"] for item in expected], atol=1e-6)
+        assert "unknown" not in ranked
+
+
+def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> None:
+    """Seen ones, too, and those that nobody has rated; of the one without features nothing can be said."""
+    own = fakes.world.own_item
+    everything = [own(itemid) for itemid in fakes.world.itemids]
+    answer = rank(http, [*everything, own(10**6), own(4), own(10**7)])
+    unranked = own(fakes.world.no_features_item)
+    assert sorted(ids(answer)) == sorted(set(everything) - {unranked})
+    assert answer["unknown"] == [unranked, own(10**6), own(10**7)]
+    scores = [item["score"] for item in answer["item_list"]]
+    assert scores == sorted(scores, reverse=True)
+    assert own(NO_VECTOR_ITEM) in ids(answer)
+    assert ids(rank(http, everything, size=3)) == ids(answer)[:3]
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_what_recall_has_not_found_follows_in_the_order_of_the_channels(fakes: Fakes, http: FlaskClient) -> None:
+    fakes.scorer.down = True
+    found = ask(http, size=200, explain="recall")["recall"]["fused"]
+    everything = fakes.world.itemids
+    order = ids(rank(http, everything, size=1000))
+    assert order[: len(found)] == found
+    vectors = fakes.world.user_vectors(USER)
+    tower = fakes.world.item_vectors["tower"]
+    behind = [itemid for itemid in order if itemid in fakes.world.seen[USER] and itemid in tower]
+    products = np.array([tower[itemid] @ vectors["tower"] for itemid in behind])
+    assert np.corrcoef(products, -np.arange(len(products)))[0, 1] > 0.5, "personal, though none was on a list"
+
+
+def test_somebody_with_a_history_gets_the_order_of_the_history(fakes: Fakes, http: FlaskClient) -> None:
+    own = fakes.world.own_item
+    events = [
+        {"itemid": own(4), "value": 5, "timestamp": AT - 60},
+        {"itemid": own(7), "value": 1, "timestamp": AT - 50},
+    ]
+    shown = ask(http, userid=None, history=events)
+    assert rank(http, ids(shown)[::-1], userid=None, history=events)["item_list"] == shown["item_list"]
+    assert rank(http, ids(shown)[::-1])["item_list"] != shown["item_list"]
+
+
+def test_without_any_service_the_popular_list_gives_the_order(fakes: Fakes, http: FlaskClient) -> None:
+    popular = [itemid for itemid, _ in fakes.world.popular]
+    ask(http)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        service.down = True
+    answer = rank(http, sorted(popular[10:40]), userid=11)
+    assert ids(answer) == popular[10:40]
+    assert answer["degraded"][0]["instead"] == "popular"
+
+
+def test_the_servers_diversity_is_not_for_it(fakes: Fakes, http: FlaskClient) -> None:
+    shown = ids(ask(http, diversity=0))
+    error = rank(http, shown, 400, diversity=0.5)["error"]
+    assert "'diversity' is not a field of this request" in error["message"]
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
+    user = fakes.world.own_user(USER)
+    shown = ids(ask(http, userid=user))
+    assert ids(rank(http, shown[::-1], userid=user)) == shown
+    assert rank(http, [7], 400, userid=user)["error"]["message"] == "candidates[0] must be a string in this release."
+
+
+WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
+    "none": ({"candidates": []}, "candidates", "candidates must be a list of 1 to 1,000 item ids."),
+    "too many": ({"candidates": list(range(1, 1002))}, "candidates", "must be a list of 1 to 1,000 item ids."),
+    "kind": ({"candidates": [1, "1"]}, "candidates", "candidates[1] must be a whole number in this release."),
+    "size": ({"candidates": [1], "size": 1001}, "size", "size must be a whole number from 1 to 1000."),
+    "nobody": ({"candidates": [1], "userid": None}, "userid", "or a history"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@pytest.mark.parametrize(("body", "field", "says"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_400_and_names_the_field(
+    http: FlaskClient, body: dict[str, Any], field: str, says: str
+) -> None:
+    error = ask(http, 400, "/ml/rank", **body)["error"]
+    assert error["field"] == field
+    assert says in error["message"]
+
+
+def test_without_candidates_it_is_400(http: FlaskClient) -> None:
+    error = ask(http, 400, "/ml/rank")["error"]
+    assert error["message"] == "candidates is missing; expected a list of 1 to 1,000 item ids."

@@ -1,0 +1,124 @@
+"""Like this: lists by item-item weights, by vectors, and by attributes, fused; with why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from extras.questions.similar import Table
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.extras.questions.asking import ask, ids
+from tests.unit.online.world import NO_VECTOR_ITEM, DefaultWorld, ShopWorld
+
+ITEM = 4
+
+
+def similar(http: FlaskClient, *itemids: Any, status: int = 200, **more: Any) -> dict[str, Any]:
+    response = http.get("/ml/similar", query_string={"itemid": itemids, **more})
+    assert response.status_code == status, response.text
+    assert response.json is not None
+    conforms(response.json, "Similar" if status == 200 else "ErrorAnswer")
+    return dict(response.json)
+
+
+def test_items_come_by_the_channels_with_their_places_and_what_they_share(fakes: Fakes, http: FlaskClient) -> None:
+    answer = similar(http, ITEM)
+    assert len(answer["item_list"]) == 20
+    assert ITEM not in ids(answer)
+    names = [channel.name for channel in fakes.world.recipe.recall.searched]
+    genres = set(fakes.world.attributes(ITEM)["genres"])
+    for item in answer["item_list"]:
+        assert list(item["why"]["ranks"]) == [name for name in names if name in item["why"]["ranks"]]
+        assert item["why"]["shared"] == sorted(genres & set(item["genres"]))
+        assert f"Film [{ITEM}] é (1999)" in item["why"]["sentence"]
+    assert ids(similar(http, ITEM, size=5)) == ids(answer)[:5]
+
+
+def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(fakes: Fakes, http: FlaskClient) -> None:
+    opened = fakes.recommender.releases.live()
+    name = fakes.world.recipe.recall.searched[0].name
+    fitted = {channel.name: channel for channel in opened.channels.channels}
+    if name in fitted:  # without popularity and filler
+        vectors = dict(zip(opened.channels.itemids.tolist(), fitted[name].items[1:], strict=True))  # type: ignore[attr-defined]
+    else:
+        vectors = fakes.world.item_vectors[name]
+    cosines = {
+        itemid: vectors[itemid] @ vectors[ITEM] / np.linalg.norm(vectors[itemid]) / np.linalg.norm(vectors[ITEM])
+        for itemid in fakes.world.trained
+        if itemid != ITEM
+    }
+    best = sorted(cosines, key=lambda itemid: -cosines[itemid])
+    first = [item for item in similar(http, ITEM, size=200)["item_list"] if item["why"]["ranks"].get(name, 99) <= 5]
+    assert {item["itemid"]: item["why"]["ranks"][name] for item in first} == {
+        itemid: best.index(itemid) + 1 for itemid in best[:5] if itemid in ids({"item_list": first})
+    }
+    assert len(first) == 5
+
+
+def test_several_items_are_taken_together(http: FlaskClient) -> None:
+    answer = similar(http, ITEM, 10, ITEM)
+    assert answer["itemids"] == [ITEM, 10]
+    assert not {ITEM, 10} & set(ids(answer))
+    assert ids(answer) != ids(similar(http, ITEM))
+    assert "these 2" in answer["item_list"][0]["why"]["sentence"]
+
+
+def test_an_item_that_nobody_has_rated_answers_by_its_attributes(fakes: Fakes, http: FlaskClient) -> None:
+    answer = similar(http, NO_VECTOR_ITEM)
+    genres = fakes.world.attributes(NO_VECTOR_ITEM)["genres"]
+    assert len(answer["item_list"]) == 20
+    for item in answer["item_list"]:
+        assert set(item["genres"]) == set(genres)
+        assert list(item["why"]["ranks"]) == ["attributes"]
+        assert f"Of the same kind: {', '.join(sorted(genres))}." in item["why"]["sentence"]
+
+
+def test_it_needs_no_service(fakes: Fakes, http: FlaskClient) -> None:
+    ask(http)
+    before = similar(http, ITEM)
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        service.down = True
+    assert similar(http, ITEM) == before
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_ids_may_be_strings_and_attributes_may_be_missing(fakes: Fakes, http: FlaskClient) -> None:
+    own = fakes.world.own_item
+    assert len(similar(http, own(ITEM))["item_list"]) == 20
+    assert similar(http, own(NO_VECTOR_ITEM))["item_list"] == []
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@pytest.mark.parametrize(
+    ("query", "field", "says"),
+    [
+        ({}, "itemid", "itemid is missing; expected 1 to 20 ids"),
+        ({"itemid": "x"}, "itemid", "itemid must be a whole number"),
+        ({"itemid": "999999"}, "itemid", "This release has no item 999999."),
+        ({"itemid": ["4"] * 21}, "itemid", "itemid must be 1 to 20 ids"),
+        ({"itemid": "4", "size": "201"}, "size", "size must be a whole number from 1 to 200"),
+        ({"itemid": "4", "size": ["2", "3"]}, "size", "'size' is given 2 times"),
+        ({"itemid": "4", "like": "5"}, "like", "There is no 'like' here; there are: itemid, size."),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_400_and_names_the_field(
+    http: FlaskClient, query: dict[str, Any], field: str, says: str
+) -> None:
+    response = http.get("/ml/similar", query_string=query)
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"]["field"] == field
+    assert says in response.json["error"]["message"]
+
+
+def test_item_item_weights_are_read_by_the_given_items_rows() -> None:
+    weights = np.array([[0, 3, 1], [9, 0, 0], [1, 2, 0]], np.float32)
+    table = Table("together", np.array([5, 6, 7]), weights, np.eye(3, dtype=np.float32))
+    assert table.best([5]).ids.tolist() == [6, 7]
+    assert table.best([5, 7]).ids.tolist() == [6]
+    assert table.best([8]).ids.tolist() == []

@@ -1,0 +1,184 @@
+"""Only these items: by attributes and ids, in every way of answering."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import ServerSettings, Settings
+from extras.questions.where import MAX_IDS, Attributes, Condition
+from online.main.s1_server import create_app
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
+from online.recommend.types import BadRequestError
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.fakes import FakeUsers
+from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld, World
+
+WHERE = {"genres": {"all": ["Comedy"], "none": ["Drama"]}}
+
+
+def matching(world: World) -> set[int]:
+    genres = {itemid: set(world.attributes(itemid)["genres"]) for itemid in world.itemids}
+    return {itemid for itemid, has in genres.items() if "Comedy" in has and "Drama" not in has}
+
+
+@pytest.mark.parametrize("down", ["", "elasticsearch", "feast", "triton", "redis"])
+def test_all_that_match_come_whatever_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
+    ask(http)
+    if down:
+        fakes.service(down).down = True
+    answer = ask(http, where=WHERE, size=200)
+    conforms(answer, "Answer")
+    unseen = matching(fakes.world) - set(fakes.world.seen[USER])
+    assert set(ids(answer)) == unseen
+    assert len(unseen) > 50
+    assert answer["matching"] == len(matching(fakes.world))
+    assert {each["service"] for each in answer.get("degraded", [])} == ({down} if down else set())
+
+
+def test_exact_and_filtered_index_agree_to_the_last(fakes: Fakes, http: FlaskClient) -> None:
+    indexed = ask(http, where=WHERE, size=200, explain="recall")
+    fakes.items.down = True
+    exact = ask(http, where=WHERE, size=200, explain="recall")
+    assert exact["recall"] == indexed["recall"]
+    assert exact["item_list"] == indexed["item_list"]
+
+
+def test_a_stranger_and_a_server_without_services_get_the_popular_ones_of_them(fakes: Fakes, http: FlaskClient) -> None:
+    popular = [itemid for itemid, _ in fakes.world.popular if itemid in matching(fakes.world)]
+    assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
+    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+        service.down = True
+    assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
+
+
+def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Path) -> None:
+    last = LastRelease(tmp_path / "saved.json")
+    last.keep(fakes.recommender.releases.live())
+    popular = [item.itemid for item in last.saved.item_list if item.itemid in matching(fakes.world)]  # type: ignore[union-attr]
+    services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
+    with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
+        http = create_app(fresh, Settings()).test_client()
+        answer = ask(http, where=WHERE, size=200, exclude=popular[:3])
+        assert ids(answer) == popular[3:]
+        assert answer["degraded"][0]["instead"] == "popular"
+        assert "no attribute" in ask(http, 400, where={"genre": ["x"]})["error"]["message"]
+
+
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_ids_limit_the_list_and_are_left_out_of_it(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+    best = ids(ask(http, userid=userid))
+    assert (
+        ids(ask(http, userid=userid, exclude=best[:10]))[:40]
+        == [i for i in ids(ask(http, userid=userid, exclude=best[:10], size=200)) if i not in best[:10]][:40]
+    )
+    assert not set(best[:10]) & set(ids(ask(http, userid=userid, exclude=best[:10])))
+    only = [*best[40:50], NO_VECTOR_ITEM, 10**6]
+    found = ask(http, userid=userid, only=only)
+    assert set(ids(found)) == {*best[40:50], NO_VECTOR_ITEM}, "one that no channel has a vector of comes, too"
+    assert found["matching"] == 11
+    assert ids(ask(http, userid=userid, only=[])) == []
+    assert set(ids(ask(http, userid=userid, only=only, exclude=[best[40]]))) == {*best[41:50], NO_VECTOR_ITEM}
+
+
+def test_seen_items_stay_away(fakes: Fakes, http: FlaskClient) -> None:
+    seen = fakes.world.seen[USER]
+    assert ids(ask(http, only=seen)) == []
+    assert set(ids(ask(http, userid=UNKNOWN_USER, only=seen))) == set(seen)
+
+
+def test_without_a_filter_nothing_is_done(fakes: Fakes, http: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Attributes, "of", None)
+    assert "matching" not in ask(http)
+    assert fakes.items.answered == len(fakes.world.recipe.recall.searched)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
+    "attribute": ({"where": {"genre": ["Comedy"]}}, "where", "no attribute 'genre' here; there are: genres."),
+    "value": ({"where": {"genres": ["Comdy"]}}, "where", "'Comdy' as genres; there are: Action, Adventure, Comedy"),
+    "number": ({"where": {"genres": {"none": [3]}}}, "where", "No item has '3' as genres"),
+    "no order": ({"where": {"genres": {"gte": 3}}}, "where", "use any, all or none"),
+    "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where", "where must be an object"),
+    "nothing": ({"where": {"genres": []}}, "where", "where must be an object"),
+    "too many": ({"exclude": list(range(1, MAX_IDS + 2))}, "exclude", f"a list of at most {MAX_IDS:,} item ids"),
+    "a million": ({"only": list(range(1, 10**6))}, "body", "The body is larger than 262144 bytes."),
+    "kind": ({"only": [1, "1"]}, "only", "only[1] must be a whole number in this release."),
+    "no id": ({"exclude": [0]}, "exclude", "a list of at most"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@pytest.mark.parametrize(("body", "field", "says"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_400_and_says_what_there_is(
+    http: FlaskClient, body: dict[str, Any], field: str, says: str
+) -> None:
+    for userid in (USER, UNKNOWN_USER):
+        error = ask(http, 400, userid=userid, **body)["error"]
+        assert error["field"] == field
+        assert says in error["message"]
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_items_without_attributes_are_chosen_by_their_ids(fakes: Fakes, http: FlaskClient) -> None:
+    user = fakes.world.own_user(USER)
+    error = ask(http, 400, userid=user, where={"genres": ["x"]})["error"]
+    assert error["message"] == "Items have no attribute 'genres' here; there are: none."
+    best = ids(ask(http, userid=user))
+    assert set(ids(ask(http, userid=user, only=best[:5]))) == set(best[:5])
+    assert "only[0] must be a string" in ask(http, 400, userid=user, only=[7])["error"]["message"]
+
+
+FILMS = Attributes.of({
+    30: {"genres": ["Comedy", "War"], "year": 1990}, 10: {"genres": ["Comedy"], "year": 1980},
+    20: {"genres": [], "year": None}, 40: {"genres": ["War"], "year": 1990},
+})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ({}, [10, 20, 30, 40]),
+        ({"genres": ["Comedy", "War"]}, [10, 30, 40]),
+        ({"genres": Condition(all=["Comedy", "War"])}, [30]),
+        ({"genres": Condition(none=["War"])}, [10, 20]),
+        ({"genres": Condition(any=["War"], none=["Comedy"])}, [40]),
+        ({"year": [1980.0]}, [10]),
+        ({"year": Condition(gte=1980)}, [10, 30, 40]),
+        ({"year": Condition(gt=1980)}, [30, 40]),
+        ({"year": Condition(lt=1990)}, [10]),
+        ({"year": Condition(gte=1981, lte=1989)}, []),
+        ({"year": Condition(none=[1990])}, [10, 20]),
+        ({"genres": ["Comedy"], "year": Condition(lte=1990, gte=1985)}, [30]),
+    ],
+)
+def test_all_conditions_hold(where: dict[str, Any], found: list[int]) -> None:
+    assert FILMS.itemids[FILMS.select(where)].tolist() == found
+
+
+def test_errors_name_the_range_of_a_number_and_of_many_values_those_that_are_alike() -> None:
+    many = Attributes.of({n: {"brand": [f"brand {n}"]} for n in range(100)})
+    with pytest.raises(BadRequestError, match=r"among the 100 that there are: brand 77, "):
+        many.select({"brand": ["brand77"]})
+    for value in (1985.0, "1990"):
+        with pytest.raises(BadRequestError, match=r"as year; there are: 1980 to 1990\."):
+            FILMS.select({"year": [value]})
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_scores_of_items_that_a_channel_finds_go_on_behind_its_list(fakes: Fakes, http: FlaskClient) -> None:
+    """Of 55 items of which 54 have vectors, all are scored by both channels, in the order of their products."""
+    only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:55]
+    assert NO_VECTOR_ITEM in only
+    answer = ask(http, only=only, size=200, explain="recall")
+    assert set(answer["recall"]["tower"]) == set(answer["recall"]["ease"]) == set(only) - {NO_VECTOR_ITEM}
+    assert answer["recall"]["fused"][-1] == NO_VECTOR_ITEM
+    assert len(answer["item_list"]) == 55
+    assert np.isfinite([item["score"] for item in answer["item_list"]]).all()
