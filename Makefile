@@ -117,15 +117,16 @@ lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check th
 offline: .venv/.ready ## run the seven offline steps: data, split, statistics, recall, features, ranking model
 	@$(BIN)/python -m offline.step_runner
 
-
-.PHONY: sync
+# The four loads read nothing of one another and run at the same time.
+loads := recall/s1_user_to_redis recall/s2_item_to_es rank/s1_feature_to_feast rank/s2_model_to_triton
+.PHONY: sync $(loads)
 sync: ## load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
-	$(call step,offline_to_online/recall,s1_user_to_redis.py)
-	$(call step,offline_to_online/recall,s2_item_to_es.py)
-	$(call step,offline_to_online/rank,s1_feature_to_feast.py)
-	$(call step,offline_to_online/rank,s2_model_to_triton.py)
+	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target $(loads)
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
 	$(call step,offline_to_online/release,s1_go_live.py)
+
+$(loads):
+	$(call step,offline_to_online/$(@D),$(@F).py)
 
 .PHONY: releases activate
 releases: setup ## list the releases in the stores, the live one and those to go back to
@@ -137,8 +138,7 @@ activate: setup ## serve an earlier release again: make activate release=<id>
 
 .PHONY: demo
 demo: setup ## run the whole pipeline: data, training, services, sync, server, fifty films for the first user
-	$(call timed,offline,$(MAKE) --no-print-directory offline)
-	$(call timed,services,$(MAKE) --no-print-directory up)
+	$(call timed,offline,$(MAKE) --no-print-directory --jobs 2 offline up) # the services start while the models are trained
 	$(call timed,sync,$(MAKE) --no-print-directory sync)
 	$(call timed,server,$(MAKE) --no-print-directory serve)
 	$(call step,online/main,s2_client.py)

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -29,7 +29,6 @@ from data_exchange_center.release import Manifest, ParityRecord, Published, why_
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline_to_online.stores.base import ReleaseStore
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
@@ -50,10 +49,6 @@ class Stores(NamedTuple):
     @classmethod
     def of(cls, settings: Settings) -> Stores:
         return cls(RedisStore(settings), ElasticsearchStore(settings), FeastStore(settings), TritonStore(settings))
-
-    @property
-    def all(self) -> tuple[ReleaseStore[Any, Any], ...]:
-        return tuple(self)
 
 
 # Manifests, as files.
@@ -108,13 +103,13 @@ def require_loaded(stores: Stores, release: str) -> Place:
 
     Raises StepError naming the step to run.
     """
-    for store in stores.all:
+    for store in stores:
         if not store.is_checked(release):
             raise StepError(
                 f"release {release} is not in {store.title}, or not wholly, or failed its check: "
                 f"run {store.step}, then this step again"
             )
-    for store in stores.all:
+    for store in stores:
         store.wait_until_served(release)
     return stores.triton.place_of(release)
 
@@ -135,7 +130,7 @@ def go_live(settings: Settings, release: str) -> set[str]:
     _activate(stores, release)
     keep = set(stores.redis.history())
     deleted: set[str] = set()
-    for store in stores.all:
+    for store in stores:
         old = store.releases() - keep
         store.delete(old)
         deleted |= old
@@ -164,13 +159,13 @@ def _require_place(stores: Stores, release: str, checked: Place) -> None:
 
 
 def _activate(stores: Stores, release: str) -> None:
-    for store in stores.all:
+    for store in stores:
         store.activate(release)
     log.info("release %s is live", release)
 
 
 def _settle(stores: Stores) -> None:
-    for store in stores.all:
+    for store in stores:
         store.settle()
 
 
@@ -181,7 +176,7 @@ def overview(settings: Settings) -> Table:
     """Every release that any store holds: whether it is live, and where it lies."""
     stores = Stores.of(settings)
     live, order = stores.redis.live(), stores.redis.history()
-    held = {store.title: store.releases() for store in stores.all}
+    held = {store.title: store.releases() for store in stores}
     columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
     table = Table(*columns, title="releases")
     known = set().union(*held.values())

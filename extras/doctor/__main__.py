@@ -106,7 +106,7 @@ def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
 
 def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Finding]:
     """Each step that loads, checks or puts live the release that the artifacts make; the services are up."""
-    for store in stores.all:
+    for store in stores:
         if store.is_checked(release):
             yield Finding(store.step, "done", f"release {release} is in {store.title}")
         else:

@@ -14,7 +14,6 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Lists = NDArray[np.int64]
@@ -73,6 +72,8 @@ def user_auc(scores: Floats, labels: Floats) -> Floats:
     The share of (1, 0) pairs that stand the right way round, from the ranks' sum (Mann & Whitney 1947). NaN where a
     class is absent.
     """
+    from scipy import stats  # a second to import, for those who evaluate alone
+
     labelled = ~np.isnan(labels)
     ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (~labelled).sum(axis=1, keepdims=True)
     ones, zeros = (labels == 1).sum(axis=1), (labels == 0).sum(axis=1)
@@ -168,6 +169,8 @@ def compare(
     first: Floats, second: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Comparison:
     """Paired difference of a per-user metric: bootstrap interval over users and Student's paired t-test."""
+    from scipy import stats
+
     difference = first - second
     there = difference[~np.isnan(difference)]
     estimate = mean(there, resamples=resamples, confidence=confidence, seed=seed)

@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss, roc_auc_score
 from torch import Tensor, nn
 
 from data_exchange_center.columns import Columns, Split
@@ -315,6 +314,8 @@ def auc(model: nn.Module, rows: Rows) -> float | None:
     labels = rows.labels.numpy()
     if len(labels) == 0 or labels.min() == labels.max():
         return None
+    from sklearn.metrics import roc_auc_score  # half a second to import, for rows of pairs alone
+
     return float(roc_auc_score(labels, predict(model, rows.inputs)))
 
 
@@ -322,6 +323,8 @@ def calibration(logits: NDArray[np.float32], labels: NDArray[np.float32], bins: 
     """Predicted against observed click rate, in bins of equally many rows; log loss. Empty without rows."""
     if len(labels) == 0:
         return {}
+    from sklearn.metrics import log_loss
+
     probability = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]

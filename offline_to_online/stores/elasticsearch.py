@@ -162,7 +162,11 @@ def writer_of(settings: Settings) -> Callable[[Elasticsearch, str, Sequence[Item
 
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Write the items over what there is of them."""
-    bulk(client, _actions(wire.item_index(release), rows), chunk_size=BULK)
+    documents = (
+        {"_index": wire.item_index(release), "_id": str(row.itemid), "_source": row.document()}
+        for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
+    )
+    bulk(client, documents, chunk_size=BULK)
 
 
 def write_items(
@@ -230,11 +234,6 @@ def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: int = 1, repl
             },
         },
     }
-
-
-def _actions(index: str, rows: Sequence[ItemRow]) -> Iterator[dict[str, Any]]:
-    for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False):
-        yield {"_index": index, "_id": str(row.itemid), "_source": row.document()}
 
 
 def _holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 import requests
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
@@ -190,35 +190,14 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
                     return False
         return True
 
-    # Check: what Triton announces, and what it scores.
+    # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
 
     def check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
         with self.reaching():
             place = self.place_of(manifest.release)
-            self._check_metadata(place, content.widths)
             difference = self._check_scores(place, content.lists, content.scores)
             self.mark_checked(place)
         return ModelReport(place, difference)
-
-    def _check_metadata(self, place: Place, widths: Widths) -> None:
-        """Names, types and shapes that Triton announces are those of `wire` and the spec. Raises CheckError."""
-        metadata: dict[str, Any] = _get(self._url(place)).json()
-        config: dict[str, Any] = _get(f"{self._url(place)}/config").json()
-        inputs = {wire.MODEL_INPUT: [-1, widths.row]}
-        if widths.history:
-            inputs[wire.MODEL_HISTORY] = [1, widths.history]
-        wanted = {
-            "name": place.model,
-            "inputs": [{"name": name, "datatype": "FP32", "shape": shape} for name, shape in inputs.items()],
-            "outputs": [{"name": wire.MODEL_OUTPUT, "datatype": "FP32", "shape": [-1, 1]}],
-        }
-        for key, value in wanted.items():
-            if metadata.get(key) != value:
-                raise CheckError(f"Triton announces {key} = {metadata.get(key)}; the feature spec says {value}")
-        if str(place.version) not in metadata.get("versions", []):
-            raise CheckError(f"Triton announces versions {metadata.get('versions')}; {place.version} is not among them")
-        if config.get("max_batch_size") != (rows := max_batch_size(widths)):
-            raise CheckError(f"Triton announces max_batch_size {config.get('max_batch_size')}, not {rows}")
 
     def _check_scores(self, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]) -> float:
         """Score lists as the server does, and compare with PyTorch's scores.
@@ -319,17 +298,13 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
                     self.command("load", model)
 
 
-def max_batch_size(widths: Widths) -> int:
-    """Rows that Triton may take at once; 0 where a request is one list: its rows share a history and are no batch."""
-    return 0 if widths.history else wire.MAX_BATCH
-
-
 def config_pbtxt(model: str, widths: Widths) -> str:
     """A model's configuration.
 
-    Every version in the folder is served: a release goes when its folder does, never because a newer one came.
+    Every version in the folder is served: a release goes when its folder does, never because a newer one came. Where a
+    request is one list, whose rows share a history, they are no batch.
     """
-    max_batch = max_batch_size(widths)
+    max_batch = 0 if widths.history else wire.MAX_BATCH
     rows = () if max_batch else (-1,)  # a batch's first dimension goes without saying
     inputs = [_tensor(wire.MODEL_INPUT, *rows, widths.row)]
     if widths.history:

@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
+LATE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
+BUSY = "has more to answer than it can in time"
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
 Query = TypeVar("Query")
@@ -200,6 +202,8 @@ class Recommender:
     def slate(self, turn: Turn) -> Slate:
         """Make all parts of the answer to a request, after extras have seen it. Raises as `recommend`."""
         try:
+            if turn.late:  # or it would take the time of those that can still be answered well
+                raise ServiceError("server", BUSY)
             slate = self._slate(turn)
         except (ServiceError, NoReleaseError) as error:
             if turn.strict or turn.request.release or (instead := self._popular(turn, error)) is None:
@@ -284,8 +288,10 @@ class Recommender:
         hurried = 0 < request.budget_ms < self._server.budget_ms
         patient = request.strict or not self.releases.something_to_answer_with
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._server.budget_ms)
-        deadline = Deadline.after(budget_ms / 1e3 - watch.seconds()).share(share)
-        return Turn(request, deadline, watch, hurried, preferred)
+        waited = watch.seconds()
+        deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
+        late = not patient and waited > LATE * budget_ms / 1e3
+        return Turn(request, deadline, watch, hurried, late, preferred)
 
     def within(self, client: Client[Query, Found], turn: Turn, share: float) -> Asking[Query, Found]:
         """A client as one request may use it; ``share``: of what is left of the request's time."""

@@ -330,6 +330,7 @@ class Turn:
     deadline: Deadline
     watch: Stopwatch
     hurried: bool = False  # the caller has given it less time than the server's own budget
+    late: bool = False  # it has waited so long for its turn that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
 
     @property

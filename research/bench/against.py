@@ -75,12 +75,12 @@ class Side(NamedTuple):
 
 
 def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, requests: int) -> Turn:
-    """Raises StepError where fewer than half of the requests are answered."""
+    """Raises StepError where next to nothing is answered; a commit that refuses most requests is a result."""
     loading.ask(ask, side.target, drawn.next(_WARM_UP))
     before = used_s(side.parts)
     run = loading.ask(ask, side.target, drawn.next(requests))
     after = used_s(side.parts)
-    expect_answers(side.target, run, at_least=0.5)
+    expect_answers(side.target, run, at_least=0.02)
     return Turn(run, {name: after[name] - before[name] for name in after})
 
 
@@ -463,7 +463,7 @@ def main(settings: Settings) -> None:
         server = ready(settings.server.url)
         taken = take_turns(ask, sides, loadings, Drawn(userids, given.seed), given.requests, given.rounds)
     levels = comparison(taken)
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     console.print(table(levels))
     console.print("both servers used the same services" if shared else "each server had services of its own")
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}

@@ -120,7 +120,7 @@ def main(settings: Settings) -> None:
             run = ask.fixed_rate(target, drawn.next(int(per_s * given.seconds)), per_s)
             points.append(point(run, factor, best))
             ask.closed(target, drawn.next(_WARM_UP), 1)  # what waited is through
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     console.print(f"best: {best['requests_per_s']}/s, {best['in_flight']} in flight, p99 {best['p99_ms']} ms")
     console.print(table(points))
     about = {"command": "make bench-shed", "recipe": server["recipe"]}

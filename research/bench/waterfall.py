@@ -269,7 +269,7 @@ def main(settings: Settings) -> None:
     ratio = statistics.median(turn.p50_ms / statistics.median(c["chain"] for c in chain) for turn, chain in pairs)
     bare_ms = medians([each for chain in chains for each in chain])
     divided = server_costs(costs, levels[0]["processor_ms"]["server"])
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     console.print(table(levels))
     console.print(f"the server's processor time for a request alone, in ms: {divided}")
     console.print(f"bare calls, in ms: {bare_ms}; one request takes {ratio:.2f} times the slowest chain")

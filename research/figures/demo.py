@@ -36,7 +36,7 @@ NOISE = re.compile(
     r"\r|%\||%\), .* gone, |^make\[|^(\S+/)?\.venv/bin/|^\d\d:\d\d:\d\d |^Triton: making|^--- "
 )  # progress, commands, log, times
 FILM = re.compile(r"^│ +\d+ │")
-PARTS = ("offline", "services", "sync", "server")
+PARTS = ("offline", "sync", "server")
 
 
 def demo(checkout: Path) -> tuple[dict[str, int], str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_exchange_center.figures import FIGURES
+from research.baselines import EASE, IALS, KNN, LATELY, MARKOV, POPULARITY
 from research.figures.tables import Figure, block, measured, read, shown, span, table
 
 NAMES = {
@@ -318,17 +319,7 @@ def _kept(found: Mapping[str, Any]) -> str:
 
 
 FUSION = "the best fusion of them"
-EXPECTED = (
-    "popularity",
-    "popularity of the last days",
-    "weighted item-kNN",
-    "weighted EASE",
-    "Markov chain",
-    "iALS",
-    "eSASRec",
-    "HSTU",
-    FUSION,
-)
+EXPECTED = (POPULARITY, LATELY, KNN, EASE, MARKOV, IALS, "eSASRec", "HSTU", FUSION)
 
 
 @block("rivals", "rivals.json")

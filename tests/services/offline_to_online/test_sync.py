@@ -238,7 +238,7 @@ def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(
         (s1_user_to_redis, RedisStore, "offline_to_online.stores.redis.check_user"),
         (s2_item_to_es, ElasticsearchStore, "offline_to_online.stores.elasticsearch.check_genres"),
         (s1_feature_to_feast, FeastStore, "offline_to_online.stores.feast.check_features"),
-        (s2_model_to_triton, TritonStore, "offline_to_online.stores.triton.TritonStore._check_metadata"),
+        (s2_model_to_triton, TritonStore, "offline_to_online.stores.triton.TritonStore._check_scores"),
     ],
     ids=lambda value: getattr(value, "title", ""),
 )
@@ -305,7 +305,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     store = RedisStore(stack)
     assert store.live() == ids["third"]
     assert store.history() == [ids["third"], ids["first"]]
-    assert [each.releases() for each in Stores.of(stack).all] == [kept] * 4
+    assert [each.releases() for each in Stores.of(stack)] == [kept] * 4
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
     assert TritonStore(stack).models() == ["ml_rec"]

@@ -103,4 +103,4 @@ def test_going_live_that_is_killed(standing: Standing) -> None:
     assert new, "it was killed after the pointer had moved, too"
     assert named(settings) == (standing.release, True)
     kept = {standing.release, standing.published.manifest.release}
-    assert [store.releases() for store in Stores.of(settings).all] == [kept] * 4
+    assert [store.releases() for store in Stores.of(settings)] == [kept] * 4

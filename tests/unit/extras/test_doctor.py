@@ -58,7 +58,7 @@ class Held(SimpleNamespace):
 
 
 def stores(settings: Settings, *holds: str, live: str | None = None, without: str = "") -> Stores:
-    titles = [(each.title, each.step) for each in Stores.of(settings).all]
+    titles = [(each.title, each.step) for each in Stores.of(settings)]
     return Stores(
         *(
             cast(Any, Held(title=title, step=step, holds=() if title == without else holds, is_live=live))

@@ -88,7 +88,7 @@ def stores(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Four stores that hold the release, whole and checked."""
     log: list[str] = []
     four = Stores(*cast(Any, (Redis(log), Store("Elasticsearch", log), Store("Feast", log), Triton("Triton", log))))
-    for store in four.all:
+    for store in four:
         cast(Any, store).checked.add(manifest.release)
         cast(Any, store).held.add(manifest.release)
     monkeypatch.setattr(Stores, "of", lambda _: four)
@@ -164,7 +164,7 @@ def test_a_release_that_a_store_lacks_is_refused_and_its_step_named(
     settings: Settings, manifest: Manifest, stores: Any, number: int
 ) -> None:
     record_parity(settings, manifest, RECORD)
-    store = stores.all[number]
+    store = stores[number]
     store.checked.clear()
     with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
         releases.go_live(settings, manifest.release)
@@ -198,7 +198,7 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
 
 def test_each_of_the_four_names_its_step_and_its_address() -> None:
     settings = Settings()
-    stores = Stores.of(settings).all
+    stores = Stores.of(settings)
     assert [store.title for store in stores] == ["Redis", "Elasticsearch", "Feast", "Triton"]
     for store in stores:
         assert (settings.exchange_dir.parent / store.step).is_file()

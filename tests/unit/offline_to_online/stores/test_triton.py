@@ -20,8 +20,8 @@ from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, conf
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(exchange_dir=tmp_path)
+def store(tmp_path: Path) -> TritonStore:
+    return TritonStore(Settings(exchange_dir=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -53,65 +53,65 @@ def of_release(exported: bytes, release: str) -> bytes:
 
 
 def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(
-    settings: Settings, exported: bytes, truth: OfflineTruth
+    store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:
     widths = truth.spec.widths
     first, second = (of_release(exported, release) for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
-    assert TritonStore(settings).write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
-    assert TritonStore(settings).write_version("bbbbbbbbbbbb", widths, second) == Place("ml_rec", 2)
-    assert TritonStore(settings).write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
-    assert {place.version: model.release for place, model in TritonStore(settings).versions().items()} == {
+    assert store.write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
+    assert store.write_version("bbbbbbbbbbbb", widths, second) == Place("ml_rec", 2)
+    assert store.write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
+    assert {place.version: model.release for place, model in store.versions().items()} == {
         1: "aaaaaaaaaaaa",
         2: "bbbbbbbbbbbb",
     }
 
 
 def test_other_bytes_of_a_release_become_a_version_of_their_own(
-    settings: Settings, exported: bytes, truth: OfflineTruth
+    store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:
     """The version that is there may be served: it is not written over before the new one is checked."""
-    first = TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
-    path = TritonStore(settings).folder_of(first) / MODEL_FILE
+    first = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    path = store.folder_of(first) / MODEL_FILE
     proto = onnx.load_from_string(exported)
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
     other = proto.SerializeToString()
-    second = TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, other)
+    second = store.write_version("aaaaaaaaaaaa", truth.spec.widths, other)
     assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
     assert path.read_bytes() == exported
-    assert TritonStore(settings).find("aaaaaaaaaaaa") == second
+    assert store.find("aaaaaaaaaaaa") == second
 
 
 def test_the_mark_of_a_check_holds_for_these_bytes_alone(
-    settings: Settings, exported: bytes, truth: OfflineTruth
+    store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:
-    place = TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
-    assert not TritonStore(settings).is_checked("aaaaaaaaaaaa")
-    TritonStore(settings).mark_checked(place)
-    assert TritonStore(settings).is_checked("aaaaaaaaaaaa")
-    (TritonStore(settings).folder_of(place) / MODEL_FILE).write_bytes(of_width(exported, "aaaaaaaaaaaa", 62))
-    assert not TritonStore(settings).is_checked("aaaaaaaaaaaa")
+    place = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    assert not store.is_checked("aaaaaaaaaaaa")
+    store.mark_checked(place)
+    assert store.is_checked("aaaaaaaaaaaa")
+    (store.folder_of(place) / MODEL_FILE).write_bytes(of_width(exported, "aaaaaaaaaaaa", 62))
+    assert not store.is_checked("aaaaaaaaaaaa")
 
 
 def test_what_a_broken_off_write_left_behind_is_no_version(
-    settings: Settings, exported: bytes, truth: OfflineTruth
+    store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:
-    folder = settings.service_dir("triton") / wire.MODEL
+    folder = store.repository / wire.MODEL
     rest = folder / ".aaaaaaaaaaaa"
     rest.mkdir(parents=True)
     (rest / MODEL_FILE).write_bytes(exported[:100])
-    assert TritonStore(settings).versions() == {}
-    assert TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported) == Place("ml_rec", 1)
+    assert store.versions() == {}
+    assert store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported) == Place("ml_rec", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
 
 
 def test_an_untouched_configuration_keeps_its_time_stamp(
-    settings: Settings, exported: bytes, truth: OfflineTruth
+    store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:
     """Triton loads all versions again when the configuration is newer."""
-    TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
-    config = settings.service_dir("triton") / wire.MODEL / "config.pbtxt"
+    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    config = store.repository / wire.MODEL / "config.pbtxt"
     before = config.stat().st_mtime_ns
-    TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
     assert config.stat().st_mtime_ns == before
 
 
@@ -125,16 +125,16 @@ def of_width(exported: bytes, release: str, width: int) -> bytes:
 
 
 def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
-    settings: Settings, exported: bytes, truth: OfflineTruth
+    store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:
     widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
     name, other = f"ml_rec_{wider}", of_width(exported, "bbbbbbbbbbbb", 62)
-    assert TritonStore(settings).write_version("aaaaaaaaaaaa", widths, exported) == Place("ml_rec", 1)
-    assert TritonStore(settings).write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
-    assert TritonStore(settings).write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
-    assert TritonStore(settings).models() == ["ml_rec", name]
+    assert store.write_version("aaaaaaaaaaaa", widths, exported) == Place("ml_rec", 1)
+    assert store.write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
+    assert store.write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
+    assert store.models() == ["ml_rec", name]
     for model, columns in (("ml_rec", widths), (name, wider)):
-        text = (settings.service_dir("triton") / model / "config.pbtxt").read_text()
+        text = (store.repository / model / "config.pbtxt").read_text()
         assert text == config_pbtxt(model, columns)
 
 
@@ -147,20 +147,19 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(
-    settings: Settings, exported: bytes, truth: OfflineTruth, told: list[tuple[str, str]]
+    store: TritonStore, exported: bytes, truth: OfflineTruth, told: list[tuple[str, str]]
 ) -> None:
     widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
-    store = TritonStore(settings)
     for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
-        TritonStore(settings).write_version(release, widths, of_release(exported, release))
-    other = TritonStore(settings).write_version("cccccccccccc", wider, of_width(exported, "cccccccccccc", 62))
+        store.write_version(release, widths, of_release(exported, release))
+    other = store.write_version("cccccccccccc", wider, of_width(exported, "cccccccccccc", 62))
     store.delete({"aaaaaaaaaaaa"})
     assert store.releases() == {"bbbbbbbbbbbb", "cccccccccccc"}
     assert told == [("load", "ml_rec")]
     told.clear()
     store.delete({"bbbbbbbbbbbb"})
     assert told == [("unload", "ml_rec")]
-    assert TritonStore(settings).models() == [other.model] == [f"ml_rec_{wider}"]
+    assert store.models() == [other.model] == [f"ml_rec_{wider}"]
     told.clear()
     store.delete({"aaaaaaaaaaaa"})
     assert told == []
@@ -169,7 +168,7 @@ def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(
 
 @pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
 def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
-    settings: Settings,
+    store: TritonStore,
     exported: bytes,
     truth: OfflineTruth,
     told: list[tuple[str, str]],
@@ -179,20 +178,20 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
     def fail(*_: object) -> None:
         raise error
 
-    live = TritonStore(settings).write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    live = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
     monkeypatch.setattr(TritonStore, "wait_until_ready", fail)
     with pytest.raises(type(error)):
-        TritonStore(settings).publish("bbbbbbbbbbbb", truth.spec.widths, of_release(exported, "bbbbbbbbbbbb"))
-    assert list(TritonStore(settings).versions()) == [live]
+        store.publish("bbbbbbbbbbbb", truth.spec.widths, of_release(exported, "bbbbbbbbbbbb"))
+    assert list(store.versions()) == [live]
     with pytest.raises(type(error)):
-        TritonStore(settings).publish("aaaaaaaaaaaa", truth.spec.widths, exported)
-    assert list(TritonStore(settings).versions()) == [live]  # it was there before
+        store.publish("aaaaaaaaaaaa", truth.spec.widths, exported)
+    assert list(store.versions()) == [live]  # it was there before
 
 
 @pytest.fixture
-def elsewhere(settings: Settings) -> Settings:
+def elsewhere(tmp_path: Path) -> Settings:
     """Triton's port is one that nobody listens on."""
-    return settings.model_copy(update={"triton": TritonSettings(grpc_port=1)})
+    return Settings(exchange_dir=tmp_path, triton=TritonSettings(grpc_port=1))
 
 
 @pytest.fixture
