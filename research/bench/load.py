@@ -30,6 +30,8 @@ from urllib.parse import urlsplit
 import httptools
 import numpy as np
 import uvloop
+from rich import box
+from rich.table import Table
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
@@ -431,6 +433,16 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
         return retrying(says_so)
     except RetryError:
         return False
+
+
+def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
+    """A column a key."""
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    for key in keys:
+        shown.add_column(key, justify="right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(str(row[key]) for key in keys))
+    return shown
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:

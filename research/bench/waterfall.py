@@ -129,32 +129,18 @@ class Call:
     processor_s: float  # of the calling thread
 
 
-class _Recording(Client[Any, Any]):
-    """A client that keeps its last call."""
+def recording(client: Client[Any, Any]) -> Client[Any, Any]:
+    """Make a client keep its last call, as ``last``."""
+    call = client.call
 
-    last: Call
-
-    def call(self, query: Any, deadline: Deadline | None = None) -> Any:
+    def kept(query: Any, deadline: Deadline | None = None) -> Any:
         began, used = time.perf_counter(), time.thread_time()
-        answer = super().call(query, deadline)
-        self.last = Call(query, time.perf_counter() - began, time.thread_time() - used)
+        answer = call(query, deadline)
+        client.last = Call(query, time.perf_counter() - began, time.thread_time() - used)  # type: ignore[attr-defined]
         return answer
 
-
-class _Redis(_Recording, RedisUsers):
-    """Redis, recorded."""
-
-
-class _Elastic(_Recording, ElasticItems):
-    """Elasticsearch, recorded."""
-
-
-class _Feast(_Recording, FeastFeatures):
-    """Feast, recorded."""
-
-
-class _Triton(_Recording, TritonScores):
-    """Triton, recorded."""
+    client.call = kept  # type: ignore[method-assign]
+    return client
 
 
 @dataclass(frozen=True)
@@ -169,17 +155,17 @@ class Bare:
     """The recommender and its clients in this process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._clients: dict[str, _Recording] = {
-            client.service: client
+        self._clients: dict[str, Any] = {
+            client.service: recording(client)
             for client in (
-                _Redis(settings.redis),
-                _Elastic(settings.elasticsearch),
-                _Feast(settings.feast),
-                _Triton(settings.triton),
+                RedisUsers(settings.redis),
+                ElasticItems(settings.elasticsearch),
+                FeastFeatures(settings.feast),
+                TritonScores(settings.triton),
             )
         }
         users, items, features, scorer = self._clients.values()
-        self._recommender = Recommender(users, items, features, scorer, settings.server)  # type: ignore[arg-type]
+        self._recommender = Recommender(users, items, features, scorer, settings.server)
 
     def open(self, userid: OwnId) -> None:
         """Open the live release in this process, however long that takes. Raises ServiceError, NoReleaseError."""
