@@ -97,13 +97,18 @@ class TowerRecipe(VectorRecipe):
 
 
 class EaseRecipe(VectorRecipe):
-    """Linear item-item model in low rank; the user vector is a weighted sum over the history. No gradient descent."""
+    """Linear item-item model in low rank; the user vector is a weighted sum over the history. No gradient descent.
+
+    Within a session the newest events weigh most. Of a user who comes back after a break it is the long-term taste:
+    all likes weigh the same.
+    """
 
     kind: Literal["ease"] = "ease"
     name: str = "ease"
     dim: int = 64
     l2: float = 1000.0
-    power: float = 0.75  # an event's weight is (lag + 1) ** -power
+    power: float = 0.75  # within a session an event's weight is (lag + 1) ** -power
+    taste: int = 500  # newest events whose likes are the taste of a user who comes back
     low_rank_beyond: int = 10_000  # items: where there are more, no matrix of items x items is made
     eigenvectors: int = 256  # of the co-occurrence matrix, which stand for it then
     seed: int = 0
@@ -137,7 +142,6 @@ class ListsRecipe(RankerRecipe):
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, all of them later than those
     horizon: int = 10  # events after a request that say what was liked
-    later: float = 0.05  # share of the requests that come years later
     epochs: int = 6
     batch_size: int = 128  # lists
     sampled: int = 32  # candidates of a list that a batch holds; others each time
@@ -167,6 +171,8 @@ class ListRankerRecipe(ListsRecipe):
     transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
+    # of a user who comes back after a break: columns of a row, and what each adds to the trained network's score
+    returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_standing", 0.2))
 
 
 # --- A recipe, and how one is read from JSON: by its kinds

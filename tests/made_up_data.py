@@ -77,7 +77,7 @@ id = "film"
 title = "name"
 [items.attributes]
 genres = { kind = "multi-valued", column = "kinds" }
-year = { kind = "numeric", column = "released", shown = false, scale = 100, centres = CENTRES, width = 6 }
+year = { kind = "numeric", column = "released", scale = 100, centres = CENTRES, width = 6 }
 
 [holdout]
 last = 10

@@ -24,7 +24,15 @@ from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
 from data_exchange_center.vocabulary import Vocabulary, top_k
-from offline.data.requests import Points, histories, next_events, postponed, request_points, requests_at, seen_before
+from offline.data.requests import (
+    Points,
+    histories,
+    next_events,
+    request_points,
+    requests_at,
+    seen_before,
+    with_late_returns,
+)
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import item_statistics, user_columns, user_statistics_after
 
@@ -50,7 +58,6 @@ class ListsConfig:
     seed: int  # of what is random about them
     past: float  # share of each user's events that the teachers know; requests come later
     stride: int  # events between requests
-    later: float  # share of the requests that come years later
     weights: tuple[float, ...]  # of each channel in the fusion
     size: int  # candidates of a list
     history: int  # events the ranker sees
@@ -64,7 +71,6 @@ class ListsConfig:
             seed=ranker.seed + 1,
             past=ranker.past,
             stride=ranker.stride,
-            later=ranker.later,
             weights=tuple(channel.fusion_weight for channel in recipe.recall.channels),
             size=recipe.recall.candidates,
             history=ranker.history,
@@ -72,9 +78,9 @@ class ListsConfig:
         )
 
     def requests(self, past: Sequences) -> Points:
-        """Draw the request points of all users of ``past``; some of them are moved years later."""
+        """Draw the request points of all users of ``past``; returns after a break come once more, years later."""
         rng = np.random.default_rng(self.seed)
-        return postponed(self.after_past(past, request_points(past, self.stride, rng)), self.later, rng)
+        return with_late_returns(past, self.after_past(past, request_points(past, self.stride, rng)), rng)
 
     def after_past(self, past: Sequences, points: Points) -> Points:
         """The points that come after what the teachers know."""

@@ -16,7 +16,7 @@ from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from offline.data.sequences import Ints, Sequences
 
-LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `postponed`
+LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `with_late_returns`
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,23 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     return Points(users[event], positions[event], data.times[event])
 
 
-def postponed(
-    points: Points, share: float, when: np.random.Generator, which: np.random.Generator | None = None
-) -> Points:
-    """Move a random ``share`` of the points years later, up to thirty; what they see stays.
+def with_late_returns(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
+    """Add, right behind every return after a break, a copy that comes years later, up to thirty, and sees the same.
 
-    So a ranker learns what to answer where the clock says nothing, as for a request of today over old data:
-    what was liked next by those who went on and by those who came back. Gaps that are no longer than `LONG_AGO_S` are
-    the data's own, so that who comes back after one is not taken for somebody else. The time that has passed is drawn
-    evenly on a logarithmic scale.
-
-    Args:
-        when: draws a time for each point.
-        which: draws then, for each, whether it counts; None: ``when``.
+    So a ranker learns what to answer where the clock says nothing, as for a request of today over old data: what was
+    liked next by those who came back. Copies of requests within a session would teach it the rest of that session.
+    Gaps that are no longer than `LONG_AGO_S` are the data's own. The time that has passed is drawn evenly on a
+    logarithmic scale: one number for each point, return or not.
     """
     soonest, latest = np.log(LATER_S)
-    passed = np.exp(when.uniform(soonest, latest, len(points))).astype(np.int64)
-    chosen = (which or when).random(len(points)) < share
-    return replace(points, times=points.times + np.where(chosen, passed, 0))
+    passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
+    newest = data.times[data.starts[points.users] + points.positions - 1]  # of the events that each request sees
+    returns = np.flatnonzero(points.times - newest >= BREAK_S)
+    index = np.concatenate([np.arange(len(points)), returns])
+    late = np.arange(len(index)) >= len(points)
+    order = np.argsort(index, kind="stable")
+    both = points.take(index[order])
+    return replace(both, times=both.times + np.where(late, passed[index], 0)[order])
 
 
 def histories(data: Sequences, points: Points, length: int) -> tuple[Ints, Ints, Ints, Ints]:

@@ -97,13 +97,13 @@ class Sequences:
         matrix.data[:] = 1
         return matrix
 
-    def seen_together(self) -> sp.csr_matrix:
-        """(items + 1, items + 1) by how many users both items were rated; on the diagonal, by how many one was.
+    def liked_together(self) -> sp.csr_matrix:
+        """(items + 1, items + 1) by how many users both items were liked; on the diagonal, by how many one was.
 
         Counts of some users and of others add up, as those of `followers` do.
         """
-        seen = self.seen().astype(np.int32)  # (users, items + 1)
-        counts = sp.csr_matrix(seen.T @ seen)
+        liked = self.select(self.liked).seen().astype(np.int32)  # (users, items + 1)
+        counts = sp.csr_matrix(liked.T @ liked)
         counts.sort_indices()
         return counts
 

@@ -1,6 +1,6 @@
 """Recall channel `ease`: EASE, a linear item-item model (Steck, "Embarrassingly Shallow Autoencoders", WWW 2019).
 
-Recipe: `EaseRecipe`. Reads which users rated which items, (users, items + 1) 0/1. Fits a weight matrix, (items + 1,
+Recipe: `EaseRecipe`. Reads which users liked which items, (users, items + 1) 0/1. Fits a weight matrix, (items + 1,
 items + 1), in closed form, and factors it: rows and columns (items + 1, dim), whose products are its best approximation
 of that rank. A user's vector is the weighted sum of the rows of the history, an item's is its column; nothing is
 trained by gradient descent.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import LinearOperator, svds
 
-from data_exchange_center.channels import HistorySum
+from data_exchange_center.channels import CONTINUES, RETURNS, HistorySum
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import Fitted
@@ -31,28 +31,39 @@ SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do n
 
 
 def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity."""
+    """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
+
+    Of a user who comes back it is the long-term taste: likes among the newest `EaseRecipe.taste` events all have one
+    weight, dislikes a tenth of it.
+    """
     # Factors of the weights, (items + 1, dim) each.
+    likes = past.select(past.liked)
     if past.n_items > recipe.low_rank_beyond:
-        rows, columns = low_rank_ease(past.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
+        rows, columns = low_rank_ease(likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
     else:
-        rows, columns = low_rank(ease_of_pairs(past.seen_together(), recipe.l2), recipe.dim, recipe.seed)
+        rows, columns = low_rank(ease_of_pairs(past.liked_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
-    # An event's weight in a user's sum: by its rating, (rating codes,), times by its place, (lags,).
+    # An event's weight in a user's sum: by its rating, (regimes, rating codes), times by its place, (regimes, lags).
     dataset, dim = inputs.dataset, columns.shape[1]
     ratings = np.arange(dataset.rating_codes)
-    rating_weight = np.where(ratings > dataset.positive_level, 1, 0.5) * (ratings > 0)
-    lag = np.arange(1, data.history + 1) ** -recipe.power
+    rating_weight = np.ones((2, dataset.rating_codes), dtype=np.float32)
+    for regime, disliked in ((CONTINUES, 0.5), (RETURNS, 0.1)):
+        rating_weight[regime, ratings <= dataset.positive_level] = disliked
+    rating_weight[:, 0] = 0  # padding
+    decay = np.arange(1, data.history + 1) ** -recipe.power
+    lag = np.zeros((2, max(data.history, recipe.taste)), dtype=np.float32)
+    lag[CONTINUES, : data.history] = decay
+    lag[RETURNS, : recipe.taste] = decay.mean()  # so that scores are about as large as within a session
     channel = HistorySum(
         name=recipe.name,
         rows=rows[None],
-        lag=np.broadcast_to(lag, (1, 2, data.history)).astype(np.float32),
-        rating_weight=np.broadcast_to(rating_weight, (1, 2, dataset.rating_codes)).astype(np.float32),
+        lag=lag[None],
+        rating_weight=rating_weight[None],
         base=np.zeros((2, dim), dtype=np.float32),
         profile=(),
         items=columns,
         bias=np.zeros(len(columns), dtype=np.float32),
-        trained=past.rated(),
+        trained=likes.rated(),
     )
     return Fitted(channel)
 
@@ -63,7 +74,7 @@ def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
 
 
 def ease_of_pairs(together: sp.csr_matrix, l2: float) -> Float32:
-    """EASE of `Sequences.seen_together`."""
+    """EASE of `Sequences.liked_together`."""
     gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
@@ -78,6 +89,9 @@ def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple
 
     ``dim`` is at most n - 1.
     """
+    if not (weights.count_nonzero() if sp.issparse(weights) else weights.any()):
+        nothing = np.zeros((weights.shape[0], min(dim, weights.shape[0] - 1)), dtype=np.float32)
+        return nothing, nothing.copy()
     return _factors(weights.astype(np.float64), dim, seed)  # in single precision, runs differ in the last digits
 
 
@@ -129,9 +143,6 @@ def transition_factors(followers: sp.csr_matrix, dim: int, seed: int = 0) -> tup
     share = liked**SMOOTHING / (liked**SMOOTHING).sum()
     information = np.log(counts.data / (events[counts.row] * share[counts.col]))
     positive = np.maximum(information, 0)
-    if not positive.any():
-        nothing = np.zeros((counts.shape[0], min(dim, counts.shape[0] - 1)), dtype=np.float32)
-        return nothing, nothing
     rows, columns = low_rank(sp.csr_matrix((positive, (counts.row, counts.col)), shape=counts.shape), dim, seed)
     rows[0] = columns[0] = 0
     return rows, columns

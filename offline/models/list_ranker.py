@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from data_exchange_center.channels import LONG_AGO_S, Channel, HistorySum
+from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistorySum
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
@@ -64,6 +64,7 @@ class ListRankerConfig(BaseModel):
     item_column: int
     crossed_columns: tuple[int, ...]
     feature_columns: tuple[int, int]  # included, excluded: what goes in as it is
+    returning: tuple[tuple[int, float], ...] = ()  # columns, and what each adds to the score of who comes back
     history_column: int  # the first of codes, ratings, ages
 
 
@@ -158,8 +159,12 @@ class ListRanker(Ranker):
             dim=2,
         )
         hidden = self.norm(hidden.flatten(0, 1))  # (m * c, width)
-        scores: Tensor = self.mlp(hidden) + self.skip(hidden)
-        return scores.view(*candidates.shape, 1)
+        scores: Tensor = (self.mlp(hidden) + self.skip(hidden)).view(*candidates.shape, 1)
+        if config.returning and not self.training:  # few examples are of those who come back
+            added = torch.stack([weight * rows[:, :, column] for column, weight in config.returning]).sum(dim=0)
+            comes_back = ages[:, :1] >= BREAK_S  # (m, 1); ages are 0 without a history
+            scores = scores + (added * comes_back).unsqueeze(-1)
+        return scores
 
     # --- Fit and rebuild
 
@@ -184,6 +189,9 @@ class ListRanker(Ranker):
             item_column=item,
             crossed_columns=tuple(crossed),
             feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
+            returning=tuple(
+                (spec.columns.index(name), weight) for name, weight in recipe.returning if name in spec.columns
+            ),
             history_column=spec.history_slice.start,
         ).model_dump(mode="json")
 

@@ -30,7 +30,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.lists import NOTHING_LIKED, ListsConfig
-from offline.data.requests import Points, postponed, request_points
+from offline.data.requests import Points, request_points, with_late_returns
 from offline.data.sequences import Ints, Sequences, profile_codes, sequences
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
@@ -88,12 +88,11 @@ class Teaching:
             rng.integers(0, self.config.stride, min(DRAWN_AT_ONCE, before - begin))
         return rng
 
-    def draws_later(self, everybody: int, requests: int, begin: int) -> tuple[np.random.Generator, np.random.Generator]:
-        """When a request comes later, and which does: as the draws are for request ``begin`` of all ``requests``."""
-        when, which = self.draws(everybody), self.draws(everybody)
-        for rng, numbers in ((when, begin), (which, requests + begin)):
-            cast(np.random.PCG64, rng.bit_generator).advance(numbers)  # one for each request
-        return when, which
+    def draws_late(self, everybody: int, begin: int) -> np.random.Generator:
+        """Draws of how much later returns come: as they are for request ``begin`` of all."""
+        rng = self.draws(everybody)
+        cast(np.random.PCG64, rng.bit_generator).advance(begin)  # one number for each request
+        return rng
 
     def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
         """Request points of users, at their own moments; the draws go on to the users after these."""
@@ -130,16 +129,15 @@ class Lists:
         """Number of requests of the range's users."""
         return sum(len(points) for *_, points in self.requests(part))
 
-    def made(self, part: users.Users, everybody: int, requests: int, before: int) -> Iterator[pa.Table]:
-        """The range's lists. ``before``: how many of all ``requests`` come before its own."""
+    def made(self, part: users.Users, everybody: int, before: int) -> Iterator[pa.Table]:
+        """The range's lists. ``before``: how many requests come before its own."""
         teaching = Teaching.load(self.teaching)
-        config, draws, begin = teaching.config, teaching.draws_later(everybody, requests, before), part.before
+        config, draws, begin = teaching.config, teaching.draws_late(everybody, before), part.before
         for past, people, points in self.requests(part):
             profiles = profile_codes(teaching.profile, people)
             teachers = teaching.teachers_of(slice(begin, begin + len(people)))
             begin += len(people)
-            later = postponed(points, config.later, *draws)
-            for of_one in _by_user(later):
+            for of_one in _by_user(with_late_returns(past, points, draws)):
                 lists = config.lists(past, of_one, profiles, teachers).table(past.userids)
                 for first in range(0, len(lists), self.at_once):
                     yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)
@@ -169,7 +167,7 @@ def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
     everybody = sum(part.size for part in parts)
 
     def made(part: users.Users) -> Iterator[pa.Table]:
-        yield from lists.made(part, everybody, before[-1], before[number[part]])
+        yield from lists.made(part, everybody, before[number[part]])
 
     with users.in_parts(artifacts.LISTS, folder) as there:
         users.write_parts(users.run(spark, parts, made, artifacts.LISTS.columns), there)

@@ -60,7 +60,7 @@ class CountedOnSpark(Sequences):
         first = super().earlier(share)
         return self.of(first, self._settings, share) if self.share == 1 else first
 
-    def seen_together(self) -> sp.csr_matrix:
+    def liked_together(self) -> sp.csr_matrix:
         return self._count()
 
     def followers(self, window: int) -> sp.csr_matrix:
@@ -91,9 +91,9 @@ def read_counted_on_spark(settings: Settings) -> Inputs:
 
 
 def counted(past: Sequences, share: float, window: int | None) -> sp.csr_matrix:
-    """Count pairs in the first ``share`` of each user's events: `followers`, or `seen_together` without a window."""
+    """Count pairs in the first ``share`` of each user's events: `followers`, or `liked_together` without a window."""
     first = past.earlier(share)
-    return first.seen_together() if window is None else first.followers(window)
+    return first.liked_together() if window is None else first.followers(window)
 
 
 def count(

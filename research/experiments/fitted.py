@@ -10,30 +10,20 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
-from data_exchange_center.channels import Channel
 from data_exchange_center.figures import OFFLINE, OTHER_RECIPE, UNFINISHED, machine, stale
-from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from offline.data.lists import Lists as RecallLists
-from offline.data.lists import ListsConfig, StoredFeatures, channel_hits, ranker_of_lists, recall_lists
-from offline.data.requests import Points
-from offline.data.sequences import Inputs, Sequences
-from offline.data.statistics import list_spec
 from offline.evaluation import replay
 from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.protocols import EvalRequests, Stages, in_both_orders
 from offline.evaluation.replay import Holdout
-from offline.models.kinds import ListExamples, fit_channels, fit_ranker, fit_teachers
-from offline.models.training import ranked
 from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)
@@ -41,63 +31,6 @@ log = logging.getLogger(__name__)
 CHOSEN_ON = "the ten before the last ten"
 SAME = ("cuts", "recipe")  # of a report that is resumed
 CODE = (*OFFLINE, "research/experiments")  # that figures of what is fitted here depend on
-
-
-@dataclass(frozen=True, eq=False)
-class Stages:
-    """Fitted channels and ranker, and the ranker's features of users and items."""
-
-    channels: tuple[Channel, ...]
-    ranker: nn.Module
-    stored: StoredFeatures
-
-
-def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
-    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
-    ranker = ranker_of_lists(recipe)
-    teachers = fit_teachers(past, inputs, recipe)
-    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
-    channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
-    spec = list_spec(inputs, recipe, ranker)
-    fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
-    return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
-
-
-@dataclass(frozen=True, eq=False)
-class EvalRequests:
-    """One request for every user with a past and a holdout, at the holdout's times."""
-
-    holdout: Holdout
-    inputs: Inputs
-
-    @property
-    def data(self) -> Sequences:
-        """All events before the holdout, of which a request sees a part."""
-        return self.holdout.past
-
-    @property
-    def points(self) -> Points:
-        asked = np.diff((self.holdout.relevance + self.holdout.disliked).indptr) > 0
-        users = np.flatnonzero((self.data.lengths > 0) & asked)
-        return Points(users, self.holdout.known.lengths[users], self.holdout.times[users])
-
-    def hits(self, channel: Channel, size: int) -> list[Hits]:
-        """Hits of a channel at every point."""
-        return list(channel_hits(self.data, self.points, self.inputs.profiles, channel, size))
-
-    def recalled(self, channels: Sequence[Channel], recipe: Recipe, size: int) -> RecallLists:
-        """The fused lists of every point."""
-        weights = [channel.fusion_weight for channel in recipe.recall.channels]
-        history = ranker_of_lists(recipe).history
-        return recall_lists(self.data, self.points, self.inputs.profiles, channels, weights, size=size, history=history)
-
-    def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:
-        """Codes of every point -> (users, size), 0 where shorter and for users without a request."""
-        out = np.zeros((self.holdout.past.n_users, size), dtype=np.int64)
-        for user, codes in zip(self.points.users, rows, strict=True):
-            kept = codes[:size]
-            out[user, : len(kept)] = kept
-        return out
 
 
 def before_the_last(settings: Settings) -> EvalRequests:
@@ -113,17 +46,13 @@ def before_the_last(settings: Settings) -> EvalRequests:
 
 def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:
     """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
-    size, channels = recipe.recall.candidates, stages.channels
-    recalled = requests.recalled(channels, recipe, size)
+    size = recipe.recall.candidates
     alone = {
         f"channel {each.name}": requests.lists((hits.ids for hits in requests.hits(each, size)), size)
-        for each in channels
+        for each in stages.channels
     }
-    return {
-        **alone,
-        "recall": requests.lists(recalled.candidates, size),
-        "ranked": requests.lists(ranked(stages.ranker, recalled, stages.stored), size),
-    }
+    recalled, served = in_both_orders(stages, recipe, requests.inputs, requests.holdout)
+    return {**alone, "recall": recalled, "ranked": served}
 
 
 # --- Reports that grow while a command runs, and that the next run resumes

@@ -29,7 +29,6 @@ import numpy as np
 import scipy.sparse as sp
 from rich.console import Console
 
-from data_exchange_center.as_of import happened
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.frozen import Frozen
@@ -42,15 +41,15 @@ from offline.data.sequences import Ints, Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.metrics import Lists
+from offline.evaluation.protocols import EvalRequests, fit_stages, holdout_at, moment
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import State, baselines
 from offline.readers import read_with_holdout
-from research.experiments.fitted import CODE, EvalRequests, fit_stages, systems
+from research.experiments.fitted import CODE, systems
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # besides the recipe's own
-BEFORE = 0.9  # share of all ratings that lie before T
 LAST = HoldoutRule(last=1)
 CUTS = (10, 50, 200)
 Summaries = Mapping[str, Mapping[str, float]]  # system -> metric -> mean over users
@@ -100,15 +99,6 @@ def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
 # --- One moment for all
 
 
-def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
-    """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
-    before = happened(data.times, time)
-    known = data.select(before).lengths
-    first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
-    following = ~before & (first > 0) & (data.positions < first + horizon)
-    return replay.holdout_of(data.select(before), data.select(following))
-
-
 def at_one_moment(settings: Settings) -> dict[str, Any]:
     """Both splits' table, and the gap between them."""
     inputs, recipe = read_with_holdout(settings), settings.recipe
@@ -116,8 +106,8 @@ def at_one_moment(settings: Settings) -> dict[str, Any]:
     per_user = replay.hold_out(data, rule)
     answers = served.answers(settings, per_user)
     one = {**baselines(per_user, SHOWN), "recall": answers.fused, "ranked": answers.ranked}
-    moment = int(np.quantile(data.times, BEFORE))
-    holdout = holdout_at(data, moment, rule.longest)
+    time = moment(data)
+    holdout = holdout_at(data, time, rule.longest)
     stages = fit_stages(holdout.past, inputs, recipe)
     fitted = systems(stages, EvalRequests(holdout, inputs), recipe)
     asked = {when: (at, systems(stages, EvalRequests(at, inputs), recipe)) for when, at in later(holdout).items()}
@@ -127,8 +117,8 @@ def at_one_moment(settings: Settings) -> dict[str, Any]:
     )
     return {
         **head("make evaluate-global", settings, recipe, holdout),
-        "time": moment,
-        "ratings before": int(happened(data.times, moment).sum()),
+        "time": time,
+        "ratings before": len(holdout.past.items),
         "returning users": int((holdout.slices["returning"] & (np.diff(holdout.relevance.indptr) > 0)).sum()),
         "clock": {EVERYBODY: clock_table({SITTING: (holdout, fitted), **asked})[EVERYBODY]},
         "table": other,

@@ -36,19 +36,11 @@ from offline.data.statistics import list_spec
 from offline.evaluation import metrics
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
+from offline.evaluation.protocols import EvalRequests
 from offline.evaluation.report import per_user, plain, summary
 from offline.models.kinds import ListExamples, fit_channel, fit_ranker
 from offline.models.training import ranked
-from research.experiments.fitted import (
-    CHOSEN_ON,
-    CODE,
-    EvalRequests,
-    before_the_last,
-    digest,
-    packed,
-    resumed,
-    unpacked,
-)
+from research.experiments.fitted import CHOSEN_ON, CODE, before_the_last, digest, packed, resumed, unpacked
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +74,7 @@ AROUND: Final[Mapping[str, Values]] = {
         "dim": (32, 128, 256),
         "l2": (300.0, 3000.0, 10000.0),
         "power": (0.5, 1.0),
+        "taste": (100, 200, 1000),
         "seed": SEEDS,
     },
     "list": {
@@ -89,7 +82,6 @@ AROUND: Final[Mapping[str, Values]] = {
         "past": (0.5, 0.7),
         "stride": (3, 10),
         "horizon": (5, 20),
-        "later": (0.0, 0.02, 0.1),
         "epochs": (3, 8),
         "batch_size": (64, 256),
         "sampled": (16, 64, 256),
@@ -108,6 +100,7 @@ NOT_TRIED: Final[Mapping[str, str]] = {
     "validation_share": "of the source's models",
     "window": "of the genre statistics, as the source has it",
     "clicks_for_preference": "of the genre statistics, as the source has it",
+    "returning": "chosen on the session before each user's last",
     "vector_weight": "of the index's search: genres have no weight in it",
     "term_weight": "of the index's search: the source's genres",
     "num_candidates": "of an approximate search: `make bench-index`",

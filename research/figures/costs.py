@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from research.figures.tables import Figure, block, measured, read, shown, table
 
@@ -49,26 +48,6 @@ def containers(figure: Figure) -> str:
     return shown(figure, head, rows)
 
 
-@block("fm", "offline_seeds.json")
-def fm(figure: Figure) -> str:
-    """AUC of the factorization machine by part of the rows, with the spread of its seeds."""
-    return _auc(figure, "fm")
-
-
-@block("deepfm", "offline_seeds.json")
-def deepfm(figure: Figure) -> str:
-    """AUC of DeepFM by part of the rows, with the spread of its seeds."""
-    return _auc(figure, "deepfm")
-
-
-def _auc(figure: Figure, model: str) -> str:
-    rows = [
-        (part, f"{found['by_seed'][0]:.4f}", f"{found['min']:.4f} to {found['max']:.4f}")
-        for part, found in figure[model].items()
-    ]
-    return shown(figure, ("rows", "AUC", "over 3 seeds"), rows)
-
-
 @block("offline", "offline_bench.json")
 def offline(figure: Figure) -> str:
     """Seconds, share of the cores and memory of every offline step, and the source's seconds."""
@@ -85,24 +64,6 @@ def _step_row(name: str, took: Figure) -> Sequence[object]:
     share = f"{took['share']:.0%}" if "share" in took else None
     memory = took.get("peak_rss_mb", took.get("peak_mb"))
     return (name, took.get("began"), took["seconds"], share, memory, took.get("source_seconds"))
-
-
-@block("ratings", "rating_prediction.json")
-def ratings(figure: Figure) -> str:
-    """Rating prediction with the source's columns and with more: chosen on validation, the test rows read once."""
-    source, added = sorted(int(key) for key in figure if key.isdigit())
-    rows = [(source, "the source's", figure[str(source)]), (added, "with both", figure[str(added)])]
-    rows += [(part["columns"], f"with the {name}", part) for name, part in figure["parts"].items()]
-    head = ("columns", "which", "validation AUC", "test AUC", "test GAUC")
-    cells = [
-        (columns, which, f"{found['validation']['auc']:.4f}", *(_test_score(found, m) for m in ("auc", "gauc")))
-        for columns, which, found in sorted(rows, key=lambda row: row[0])
-    ]
-    return shown(figure, head, cells)
-
-
-def _test_score(found: Figure, metric: str) -> str | None:
-    return f"{found['test'][metric]:.4f}" if "test" in found else None
 
 
 @block("index", "vector_index.json")
@@ -306,20 +267,6 @@ def soak(figure: Figure) -> str:
     return shown(figure, head, rows, note)
 
 
-@block("cold_start", "cold_start.json")
-def cold_start(figure: Figure) -> str:
-    """The first requests after Elasticsearch's start, without a warm-up and with it."""
-    head = ("warm-up", "p50 ms", "p99 ms", "degraded", "server ready after s")
-    rows = [
-        (name, found["p50_ms"], found["p99_ms"], f"{found['degraded'] / found['requests']:.1%}", found["ready_s"])
-        for name, found in figure["warm_up"].items()
-    ]
-    requests = next(iter(figure["warm_up"].values()))["requests"] // figure["rounds"]
-    rate = f"{figure['requests_per_s']:g} a second"
-    note = f"The first {requests} requests after each of {figure['rounds']} starts, at {rate}."
-    return shown(figure, head, rows, note)
-
-
 @block("scale", "scale.json")
 def scale(figure: Figure) -> str:
     """Seconds and peak memory of each step and engine at each size, and how they grow."""
@@ -360,67 +307,3 @@ def index_growth(figure: Figure) -> str:
         for row in figure["rows"]
     ]
     return shown(figure, (*head, *more), rows)
-
-
-FILE = "large_catalogues.json"
-LARGE_METRICS = {"recall@200": "recall@200", "ndcg@50": "NDCG@50"}
-KINDS = {"tower": "softmax over a sample of {size} items", "ease": "{size} eigenvectors"}
-FULL = {"tower": "softmax over all items", "ease": "whole inverse"}
-LOST = (
-    "On {ratings} of {users} users, {items} items. Alone: what the channel finds by itself; fused: with the other one"
-    " in full. In brackets the paired difference to the full way, in thousandths, with its 95 % interval."
-)
-TAKEN = (
-    "Processor seconds of one batch of the tower (512 requests, their gradients and the optimizer's step), or of all "
-    "of EASE; peak memory of the process, some 1,000 MB of it before anything is fitted."
-)
-
-
-@block("large_lost", FILE)
-def lost(figure: Figure) -> str:
-    """Each way's metrics, with its difference to the full way."""
-    head = ("channel", "way", *(f"{where}: {name}" for where in ("alone", "fused") for name in LARGE_METRICS.values()))
-    lines = [
-        (row["channel"], _way(row["channel"], row["way"]), *_cells(row["alone"]), *_cells(row["fused"]))
-        for row in figure["rows"]
-    ]
-    said = LOST.format(ratings=figure["ratings"], users=f"{figure['users']:,}", items=f"{figure['items']:,}")
-    return shown(figure, _head(head), lines, said)
-
-
-@block("large_taken", FILE)
-def taken(figure: Figure) -> str:
-    """Seconds and memory of each way at each size of the catalogue."""
-    head = ("channel", "way", "items", "processor seconds", "peak MB")
-    lines = [
-        (
-            row["kind"],
-            _way(row["kind"], row["way"]),
-            f"{row['items']:,}",
-            f"{row['cpu_seconds']:.2f}" if row["cpu_seconds"] < 10 else f"{row['cpu_seconds']:.0f}",
-            f"{row['peak_mb']:,.0f}",
-        )
-        for row in figure["growth"]
-    ]
-    return shown(figure, _head(head), lines, TAKEN)
-
-
-def _head(names: tuple[str, ...]) -> list[str]:
-    """``alone: recall@200``: the first word translated."""
-    parts = (name.partition(": ") for name in names)
-    return [f"{first}{between}{rest}" for first, between, rest in parts]
-
-
-def _way(kind: str, way: str) -> str:
-    return FULL[kind] if way == "full" else KINDS[kind].format(size=f"{int(way):,}")
-
-
-def _cells(found: Mapping[str, Any]) -> list[str]:
-    return [_cell(found[name], found["to the full way"][name]) for name in LARGE_METRICS]
-
-
-def _cell(value: float, change: Mapping[str, Any]) -> str:
-    if change["low"] == change["high"] == 0:
-        return f"{value:.4f}"
-    difference, low, high = (f"{1000 * change[name]:+.1f}" for name in ("difference", "low", "high"))
-    return f"{value:.4f} ({difference}, {low} to {high})"

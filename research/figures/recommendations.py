@@ -249,18 +249,6 @@ def last(figure: Figure) -> str:
     return shown(figure, ["list", *names.values()], ours + published)
 
 
-@block("ablation", "evaluation_ablation.json")
-def ablation(figure: Figure) -> str:
-    """Ablations, on the ten before the last ten."""
-    head = ("part", "what was tried", *METRICS.values(), RETURNING, "NDCG@50 to the recipe's")
-    rows = []
-    for row in figure["rows"]:
-        change = "" if row["name"] == figure["reference"] else paired(row["against reference"]["ndcg@50"])
-        values = (f"{row[metric]:.4f}" for metric in (*METRICS, RETURNING))
-        rows.append((row["group"], row["name"], *values, change))
-    return shown(figure, head, rows)
-
-
 @block("seeds", "evaluation_seeds.json")
 def seeds(figure: Figure) -> str:
     """Mean and standard deviation over seeds."""
@@ -288,23 +276,6 @@ def one_moment(figure: Figure) -> str:
     people = "At one moment: {users} users, {returning} of them back after an hour or more."
     counts = people.format(users=figure["users"], returning=figure["returning users"])
     return shown(figure, head, rows, counts)
-
-
-@block("ties", "evaluation_ties.json")
-def ties(figure: Figure) -> str:
-    """The recipe as it is against the same with the events of each second in random order."""
-    differences = figure["ndcg@50, shuffled to as it is"]
-    pairs = ((label, each) for label in METRICS.values() for each in ("as it is", "shuffled"))
-    head = ("list", *map(", ".join, pairs), "NDCG@50, difference")
-    rows = []
-    for system, change in differences.items():
-        both = figure["table"][system], figure["table"][f"{system}, ties shuffled"]
-        values = (f"{found[metric]:.3f}" for metric in METRICS for found in both)
-        rows.append((name_of(system), *values, paired(change)))
-    share = "{share} of a user's neighbouring events are of one second.".format(
-        share=f"{figure['pairs of one second']:.0%}"
-    )
-    return shown(figure, head, rows, share)
 
 
 def _three(found: Mapping[str, Any]) -> str:
@@ -451,18 +422,6 @@ def diversity(figure: Figure) -> str:
         f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
     )
     return shown(figure, head, lines, note)
-
-
-@block("diversity_ways", "tune_diversity.json")
-def ways(figure: Figure) -> str:
-    """Gains of each way for 1 % of the NDCG."""
-    first = figure["ways"]["as ranked"]["0"]
-    found = {"as ranked": {name: _mean(first[name]) for name in MEASURES}, **figure["for the cost"]}
-    lines = [
-        (name, *(None if row is None else f"{row[measure]:.3f}" for measure in MEASURES)) for name, row in found.items()
-    ]
-    each = "Each at the strength, between those that were tried, that costs 1 % of the NDCG@50."
-    return shown(figure, ("way", *MEASURES), lines, f"{each} {figure['users']:,} users.")
 
 
 def _mean(value: Any) -> float:

@@ -70,8 +70,6 @@ def measured(figure: Figure) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
     how = f"Measured by `{figure['command']}`"
-    if "ended" in figure:
-        how = f"Measured by a study that has ended, its code is in commit {figure['ended']},"
     age = figure.get("measured")
     when = f"; commit {age['commit']}, {age['date']}" if age else ""
     return f"{how} on {where}{data}{services}{when}."

@@ -13,7 +13,7 @@ from offline.data.sequences import Inputs
 from offline.readers import read_inputs
 from past_one_machine.spark.lists import Lists, Teaching
 
-ASKED = ListsConfig(seed=3, past=0.3, stride=2, later=0.3, weights=(2, 1), size=12, history=4, horizon=5)
+ASKED = ListsConfig(seed=3, past=0.3, stride=2, weights=(2, 1), size=12, history=4, horizon=5)
 DIM = 6
 
 

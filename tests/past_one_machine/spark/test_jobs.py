@@ -50,12 +50,12 @@ def test_sequences_have_spark_count_all_events_or_the_first(tmp_path: Path, monk
     asked: list[tuple[float, int | None]] = []
     monkeypatch.setattr(pairs.CountedOnSpark, "_count", lambda self, window=None: asked.append((self.share, window)))
     past = pairs.read_counted_on_spark(world().split(tmp_path)).data
-    past.seen_together()
+    past.liked_together()
     past.earlier(0.7).followers(3)
     assert asked == [(1.0, None), (0.7, 3)]
     for others in (past.before_last(1), past.earlier(0.7).earlier(0.5), past.earlier(0.7).last(2)):
         assert type(others) is not pairs.CountedOnSpark
-        assert others.seen_together().shape == (past.n_items + 1,) * 2
+        assert others.liked_together().shape == (past.n_items + 1,) * 2
 
 
 @pytest.mark.parametrize("make", [world, SKEWED])
@@ -119,8 +119,4 @@ def test_the_draws_of_some_users_are_what_they_are_among_all(tmp_path: Path) -> 
     everybody = teaching.draws(0)
     everybody.integers(0, ASKED.stride, 17)
     assert everybody.integers(0, 10**9) == teaching.draws(17).integers(0, 10**9)
-    when, which = teaching.draws_later(17, 100, 30)
-    one = teaching.draws(17)
-    drawn = one.uniform(0, 1, 100), one.random(100)
-    assert when.uniform(0, 1) == drawn[0][30]
-    assert which.random() == drawn[1][30]
+    assert teaching.draws_late(17, 30).uniform(0, 1) == teaching.draws(17).uniform(0, 1, 100)[30]

@@ -94,8 +94,8 @@ def test_where_the_data_are_from_makes_no_other_release_but_what_they_are_does(t
 def test_attributes_are_told_by_their_declared_names(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
     first = item_rows(tmp_path)[0]
-    assert first.attributes == {"genres": artifacts.ITEMS.read(tmp_path).loc[0, Columns.GENRES].tolist()}
     items = artifacts.ITEMS.read(tmp_path)
+    assert first.attributes == {"genres": items.loc[0, Columns.GENRES].tolist(), "year": items.loc[0, "year"]}
     terms = [["brand: acme", "colour: red: dark", "colour: blue"], ["colour: red: dark"]] + [[]] * (len(items) - 2)
     prices = [9.5, 12.0] + [float("nan")] * (len(items) - 2)
     artifacts.ITEMS.write(tmp_path, items.assign(**{Columns.GENRES: terms, "price": prices}))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data_exchange_center import artifacts
 from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.features import one_hot
-from offline.data.requests import Points, histories, next_events, postponed, request_points, seen_before
+from offline.data.requests import Points, histories, next_events, request_points, seen_before, with_late_returns
 from offline.data.sequences import Sequences, sequences, user_states
 
 
@@ -72,19 +72,21 @@ def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int,
     assert np.all(ages[items > 0] > 0)
 
 
-def test_a_share_of_the_requests_comes_two_to_thirty_years_later_and_sees_the_same() -> None:
+def test_every_return_comes_once_more_two_to_thirty_years_later_and_sees_the_same() -> None:
     data = made([400] * 5)
-    points = request_points(data, 1, np.random.default_rng(0))
-    later = postponed(points, 0.25, np.random.default_rng(1))
-    passed = later.times - points.times
-    assert 0.2 < (passed > 0).mean() < 0.3
-    assert passed[passed > 0].min() >= LONG_AGO_S
+    hours = np.concatenate([np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths])
+    data = replace(data, times=hours)
+    points = request_points(data, 3, np.random.default_rng(0))
+    both = with_late_returns(data, points, np.random.default_rng(1))
+    late = both.times > data.times.max()
+    for name in ("users", "positions", "times"):
+        assert np.array_equal(getattr(points, name), getattr(both, name)[~late])
+    returns = np.flatnonzero(histories(data, points, 9)[3] == 1)
+    assert np.array_equal(both.positions[late], points.positions[returns])
+    assert np.array_equal(np.flatnonzero(late), returns + 1 + np.arange(len(returns)))  # each behind its request
+    passed = both.times[late] - points.times[returns]
+    assert passed.min() >= LONG_AGO_S
     assert 20 * 365 * 86_400 < passed.max() <= 30 * 365 * 86_400
-    assert np.array_equal(later.positions, points.positions)
-    (items, *_, regime), (seen, *_) = histories(data, later, 9), histories(data, points, 9)
-    assert np.array_equal(items, seen)
-    assert (regime[passed > 0] == 1).all()
-    assert np.array_equal(postponed(points, 0.0, np.random.default_rng(1)).times, points.times)
 
 
 def test_returning_is_a_regime_of_its_own() -> None:
@@ -112,13 +114,15 @@ def test_the_same_item_again_is_seen_once_and_no_target() -> None:
     assert liked.tolist() == [[False, True, False]]
 
 
-def test_together_is_by_users_however_often_they_rated() -> None:
-    rows = pd.DataFrame({"userid": [1, 1, 1, 2], "itemid": [5, 7, 5, 5], "rating": 4, "timestamp": range(4)})
-    counts = sequences(rows, np.arange(1, 12), positive_level=3).seen_together()
+def test_together_is_by_users_however_often_they_liked() -> None:
+    rows = pd.DataFrame(
+        {"userid": [1, 1, 1, 2, 2], "itemid": [5, 7, 5, 5, 7], "rating": [4, 4, 5, 4, 3], "timestamp": range(5)}
+    )
+    counts = sequences(rows, np.arange(1, 12), positive_level=3).liked_together()
     assert (counts[5, 5], counts[5, 7], counts[7, 5], counts[7, 7], counts.sum()) == (2, 1, 1, 1, 5)
 
 
-@pytest.mark.parametrize("count", [Sequences.seen_together, lambda past: past.followers(3)])
+@pytest.mark.parametrize("count", [Sequences.liked_together, lambda past: past.followers(3)])
 def test_pairs_of_some_users_and_of_others_add_up(count: Callable[[Sequences], sp.csr_matrix]) -> None:
     random = np.random.default_rng(1)
     columns = {"userid": np.sort(random.integers(1, 9, 120)), "itemid": random.integers(1, 12, 120)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from data_exchange_center.channels import HistorySum
+from data_exchange_center.channels import BREAK_S, HistorySum, Requests
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
 from offline.data.sequences import Inputs, Sequences
 from offline.models import ease as item_item
@@ -100,6 +100,22 @@ def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
         channel = channel_of(rated, each)
         assert np.flatnonzero(~channel.trained).tolist() == [0, 7]
         assert np.isfinite(channel.items).all()
+
+
+def test_who_comes_back_is_known_by_all_likes_alike(past: Sequences) -> None:
+    channel = channel_of(past, EaseRecipe(dim=4, l2=L2, taste=8))
+    shape, codes = (1, 9), np.arange(1, 10)[None]
+    ratings = np.array([[5, 1, 4, 3, 5, 4, 5, 4, 5]])
+
+    def vector(age: int) -> np.ndarray:
+        events = Requests(codes, ratings, np.zeros(shape, int), np.array([9]), np.zeros((1, 0), int), np.array([age]))
+        return channel.user_vectors(events)[0, :-2]
+
+    weight = np.mean(np.arange(1, 6) ** -0.75)  # of the five events that recall looks at within a session
+    by_rating = np.array([1, 0.1, 1, 0.1, 1, 1, 1, 1])  # the newest eight: likes, and two dislikes
+    assert vector(BREAK_S) == pytest.approx(weight * by_rating @ channel.rows[0][1:9], rel=1e-4)
+    within = np.arange(1, 6) ** -0.75 * [1, 0.5, 1, 0.5, 1]
+    assert vector(BREAK_S - 1) == pytest.approx(within @ channel.rows[0][1:6], rel=1e-4)
 
 
 def of(items: list[list[int]], ratings: list[list[int]], n_items: int) -> Sequences:

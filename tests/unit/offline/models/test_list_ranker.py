@@ -30,7 +30,9 @@ SPEC = FeatureSpec(
     candidate=("a_score", "fused_log_rank"),
     history=HistoryFeature(length=LENGTH),
 )
-RECIPE = ListRankerRecipe(kernels=3, hidden=(8, 4))
+RECIPE = ListRankerRecipe(
+    kernels=3, hidden=(8, 4), returning=(("fused_log_rank", -0.5), ("year", 0.125), ("no such column", 1.0))
+)
 CONFIG = ListRankerConfig.model_validate(ListRanker.configure(RECIPE, SPEC, STARS, {"factors": (4, 2, 3)}))
 
 
@@ -102,6 +104,26 @@ def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRan
     assert soon[3:].tolist() == pytest.approx([np.log1p(3600) / 10, 0])
     assert late.tolist() == later.tolist()
     assert late[3:].tolist() == [0, 1]
+
+
+def test_who_comes_back_after_an_hour_is_scored_by_given_columns_too(ranker: ListRanker) -> None:
+    random = np.random.default_rng(5)
+    rows = torch.from_numpy(random.random((3, CANDIDATES, SPEC.width), dtype=np.float32))
+    rows[:, :, :3] = 1  # codes
+    rows[:, :, SPEC.history_slice] = 0
+    newest = [SPEC.columns.index(f"history_{part}_0") for part in ("item", "rating", "age")]
+    rows[:2, :, newest[:2]] = 1
+    rows[0, :, newest[2]], rows[1, :, newest[2]] = 3600, 3599  # comes back; goes on; the third has no history
+    plain = ListRanker(CONFIG.model_copy(update={"returning": ()})).eval()
+    plain.load_state_dict(ranker.state_dict())
+    rank, year = (SPEC.columns.index(name) for name in ("fused_log_rank", "year"))
+    with torch.no_grad():
+        added = (ranker(rows) - plain(rows))[..., 0]
+        in_training = ranker.train()(rows) - plain.train()(rows)
+    ranker.eval()
+    torch.testing.assert_close(added[0], 0.125 * rows[0, :, year] - 0.5 * rows[0, :, rank])
+    assert not added[1:].any()
+    assert not in_training.any()
 
 
 def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:

@@ -61,8 +61,7 @@ def until_from(fakes: Fakes, release: str) -> Answer:
     retrying = Retrying(
         stop=stop_after_delay(5), wait=wait_fixed(0.01), retry=retry_if_result(lambda a: a.release != release)
     )
-    answer: Answer = retrying(ask, fakes, 1)
-    return answer
+    return retrying(ask, fakes, 1)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -121,12 +120,6 @@ def test_ties_go_by_itemid(fakes: Fakes) -> None:
     fakes.world.weights[:] = 0  # the world's own array: every score is a half
     itemids = list(ask(fakes, 1).itemids)
     assert itemids == sorted(itemids)
-
-
-def test_stages_are_timed(fakes: Fakes) -> None:
-    took = ask(fakes, 1).took_ms
-    assert list(took) == ["redis", "elasticsearch", "feast", "triton", "total"]
-    assert took["total"] >= max(took.values()) > 0
 
 
 def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fakes) -> None:

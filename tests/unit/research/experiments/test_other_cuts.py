@@ -11,10 +11,10 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay, served
+from offline.evaluation.protocols import EvalRequests, fit_stages
 from offline.readers import read_with_holdout
-from research.experiments import other_cuts
-from research.experiments.fitted import EvalRequests, fit_stages, systems
-from research.experiments.other_cuts import last_ratings, spread, states, with_seed, without_time
+from research.experiments.fitted import systems
+from research.experiments.other_cuts import last_ratings, of_the_last, spread, states, with_seed, without_time
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.evaluation.made_up import made_up
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
@@ -37,23 +37,6 @@ def test_a_seed_is_changed_in_every_part() -> None:
     assert with_seed(seeded, 0) == RECIPE
     found = spread([{"recall": {"ndcg": 1.0}}, {"recall": {"ndcg": 3.0}}])
     assert found == {"recall": {"ndcg": {"by_seed": [1.0, 3.0], "mean": 2.0, "std": pytest.approx(np.sqrt(2))}}}
-
-
-def test_at_one_moment_for_all_nothing_later_is_known() -> None:
-    data = inputs_of(np.zeros(USERS - 1, dtype=int)).data
-    times = data.times + 1000 * data.users  # each starts a little later than the one before
-    data = replace(data, times=times)
-    time = 20_000
-    holdout = other_cuts.holdout_at(data, time, 3)
-    assert holdout.past.times.max() < time
-    assert holdout.past.lengths.sum() == (times < time).sum()
-    liked = np.asarray(holdout.relevance.sum(axis=1) + holdout.disliked.sum(axis=1)).ravel()
-    started = holdout.past.lengths > 0
-    assert (liked[~started] == 0).all()
-    assert set(liked[started]) <= {1, 2, 3, 0}
-    user = int(np.flatnonzero(started)[-1])
-    first = data.starts[user] + holdout.past.lengths[user]
-    assert holdout.times[user] == times[first] >= time
 
 
 def test_the_last_rating_is_the_target_liked_or_not() -> None:
@@ -92,7 +75,7 @@ def test_histories_reach_to_the_last_rating(released: Settings) -> None:
 
 
 def test_every_list_with_and_without_the_time(released: Settings) -> None:
-    found = other_cuts.of_the_last(released)
+    found = of_the_last(released)
     names = {f"{name}, {how} the time" for name in ("recall", "ranked") for how in ("with", "without")}
     assert set(found["table"]) == names
     for row in found["table"].values():

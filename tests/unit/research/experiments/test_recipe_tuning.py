@@ -15,8 +15,8 @@ from data_exchange_center.recipes import DEFAULT, Recipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure
+from offline.evaluation.protocols import EvalRequests
 from research.experiments import fitted, recipe_tuning
-from research.experiments.fitted import EvalRequests
 from research.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
 from tests.unit.offline.models.test_stages import RECIPE
 

@@ -1,0 +1,239 @@
+"""Evaluation protocols: which requests are evaluated, and what models may be fitted on.
+
+In session    as many of each user's last events as the data set holds out; most requests continue a session. The
+              artifacts are fitted on what precedes them, and answer, or the server.
+Next session  each user's last session, begun by the first event after a break of an hour.
+One moment    the first events of each user from one time on, which nothing that is known comes after.
+
+The last two are fitted here, in memory, on what precedes their requests. Requests come at their own times, and as of
+now, years later; as of now those alone count who came back, since by then a session is over. Each protocol compares the
+served order with recall's, by the length of the gap before the request and by activity.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from data_exchange_center.as_of import happened
+from data_exchange_center.channels import BREAK_S, Channel
+from data_exchange_center.files import write_json
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import ListsRecipe, Recipe
+from data_exchange_center.settings import Settings
+from offline.data.lists import Lists as RecallLists
+from offline.data.lists import ListsConfig, StoredFeatures, channel_hits, ranker_of_lists, recall_lists
+from offline.data.requests import Points
+from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.statistics import list_spec
+from offline.evaluation import metrics, replay
+from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import Holdout
+from offline.evaluation.report import per_user, plain
+from offline.models.kinds import ListExamples, fit_channels, fit_ranker, fit_teachers
+from offline.models.training import ranked
+from offline.readers import read_with_holdout
+
+log = logging.getLogger(__name__)
+
+IN_SESSION, NEXT_SESSION, ONE_MOMENT = "in session", "next session", "one moment"
+AT_ITS_TIME, AS_OF_NOW = "at its time", "as of now"
+ALL: Final = "all"
+GAPS: Final = (  # from, and to less than, so many seconds
+    ("below an hour", 0, BREAK_S),
+    ("an hour to a day", BREAK_S, 86_400),
+    ("a day to a month", 86_400, 30 * 86_400),
+    ("a month and longer", 30 * 86_400, math.inf),
+)
+LEAST = 5  # events before a session that is evaluated
+BEFORE = 0.9  # share of all events that come before the one moment
+MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
+
+
+# --- The cuts
+
+
+def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
+    """Hold out each user's last session; not of a user who has fewer than ``least`` events before it."""
+    begins = (np.diff(data.times, prepend=data.times[:1]) >= BREAK_S) | (data.positions == 0)
+    last = np.zeros(data.n_users, dtype=np.int64)  # position of the event that begins each user's last session
+    np.maximum.at(last, data.users[begins], data.positions[begins])
+    held_out = (last >= least)[data.users] & (data.positions >= last[data.users])
+    return replay.holdout_of(data.select(~held_out), data.select(held_out))
+
+
+def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
+    """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
+    before = happened(data.times, time)
+    known = data.select(before).lengths
+    first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
+    following = ~before & (first > 0) & (data.positions < first + horizon)
+    return replay.holdout_of(data.select(before), data.select(following))
+
+
+def moment(data: Sequences) -> int:
+    """The time that `BEFORE` of all events come before."""
+    return int(np.quantile(data.times, BEFORE))
+
+
+def as_of_now(holdout: Holdout) -> Holdout:
+    """The same targets, for requests now."""
+    return holdout.asked_at(np.full_like(holdout.times, int(time.time())))
+
+
+# --- Fitted in memory, in one go; a numbered step writes files between
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """Fitted channels and ranker, and the ranker's features of users and items."""
+
+    channels: tuple[Channel, ...]
+    ranker: nn.Module
+    stored: StoredFeatures
+
+
+def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
+    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
+    ranker = ranker_of_lists(recipe)
+    teachers = fit_teachers(past, inputs, recipe)
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
+    channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
+    spec = list_spec(inputs, recipe, ranker)
+    fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+    return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
+
+
+@dataclass(frozen=True, eq=False)
+class EvalRequests:
+    """One request for every user with a past and a holdout, at the holdout's times."""
+
+    holdout: Holdout
+    inputs: Inputs
+
+    @property
+    def data(self) -> Sequences:
+        """All events before the holdout, of which a request sees a part."""
+        return self.holdout.past
+
+    @property
+    def points(self) -> Points:
+        asked = np.diff((self.holdout.relevance + self.holdout.disliked).indptr) > 0
+        users = np.flatnonzero((self.data.lengths > 0) & asked)
+        return Points(users, self.holdout.known.lengths[users], self.holdout.times[users])
+
+    def hits(self, channel: Channel, size: int) -> list[Hits]:
+        """Hits of a channel at every point."""
+        return list(channel_hits(self.data, self.points, self.inputs.profiles, channel, size))
+
+    def recalled(self, channels: Sequence[Channel], recipe: Recipe, size: int) -> RecallLists:
+        """The fused lists of every point."""
+        weights = [channel.fusion_weight for channel in recipe.recall.channels]
+        history = ranker_of_lists(recipe).history
+        return recall_lists(self.data, self.points, self.inputs.profiles, channels, weights, size=size, history=history)
+
+    def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:
+        """Codes of every point -> (users, size), 0 where shorter and for users without a request."""
+        out = np.zeros((self.holdout.past.n_users, size), dtype=np.int64)
+        for user, codes in zip(self.points.users, rows, strict=True):
+            kept = codes[:size]
+            out[user, : len(kept)] = kept
+        return out
+
+
+def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout) -> tuple[Lists, Lists]:
+    """(users, candidates) of the fused lists, in recall's order and in the ranker's."""
+    size, requests = recipe.recall.candidates, EvalRequests(holdout, inputs)
+    recalled = requests.recalled(stages.channels, recipe, size)
+    orders = recalled.candidates, ranked(stages.ranker, recalled, stages.stored)
+    return requests.lists(orders[0], size), requests.lists(orders[1], size)
+
+
+# --- What is compared
+
+
+def slices(holdout: Holdout, counts: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Name and (users,) of each group among the users who count. ``holdout``: with requests at their own times."""
+    gap = gaps(holdout)
+    yield ALL, counts
+    for name, shortest, longest in GAPS:
+        yield name, counts & (gap >= shortest) & (gap < longest)
+    for name in ("few ratings", "many ratings"):
+        yield name, counts & holdout.slices[name]
+
+
+def gaps(holdout: Holdout) -> Ints:
+    """(users,) seconds from the newest event that is known to the request."""
+    past, newest = holdout.past, np.zeros(holdout.past.n_users, dtype=np.int64)
+    newest[past.lengths > 0] = past.times[past.starts[1:][past.lengths > 0] - 1]
+    return holdout.times - newest
+
+
+def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]]) -> dict[str, Any]:
+    """When -> slice -> number of users, means of recall's order and of the served one, and their paired difference.
+
+    Args:
+        holdout: with requests at their own times.
+        answer: (users, candidates) in recall's order, and in the served one.
+    """
+    found: dict[str, Any] = {}
+    for when, asked in ((AT_ITS_TIME, holdout), (AS_OF_NOW, as_of_now(holdout))):
+        recalled, served = map(asked.judged, answer(asked))
+        one, other = (per_user(asked.relevance, lists) for lists in (recalled, served))
+        counts = np.diff(asked.relevance.indptr) > 0
+        if when == AS_OF_NOW:
+            counts &= gaps(holdout) >= BREAK_S
+        found[when] = {
+            name: {
+                "users": int(users.sum()),
+                "recall": {metric: float(one[metric][users].mean()) for metric in MEASURES if metric in one},
+                "ranked": {metric: float(other[metric][users].mean()) for metric in MEASURES if metric in one},
+                "difference": {
+                    metric: asdict(metrics.compare(other[metric][users], one[metric][users]))
+                    for metric in MEASURES
+                    if metric in one
+                },
+            }
+            for name, users in slices(holdout, counts)
+            if users.any()
+        }
+    return found
+
+
+def fitted(settings: Settings, release: str) -> dict[str, Any]:
+    """The protocols whose models are fitted here; none for a ranker that is not trained on lists.
+
+    They take minutes, and are kept with the artifacts, for the next evaluation of the same ``release``; after a change
+    of the evaluation's own code remove the file.
+    """
+    path, recipe = settings.offline_dir / "evaluation" / "protocols.json", settings.recipe
+    if not isinstance(recipe.ranker, ListsRecipe):
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("release") == release:
+        log.info("the protocols with fits of their own are those in %s", path)
+        return dict(kept["protocols"])
+    inputs = read_with_holdout(settings)
+    found = {}
+    for name, holdout in (
+        (NEXT_SESSION, last_sessions(inputs.data)),
+        (ONE_MOMENT, holdout_at(inputs.data, moment(inputs.data), inputs.dataset.holdout.longest)),
+    ):
+        if not holdout.relevance.nnz:
+            log.warning("%s: nobody liked anything then", name)
+            continue
+        log.info("%s: everything is fitted on the %s events before", name, f"{len(holdout.past.items):,}")
+        stages = fit_stages(holdout.past, inputs, recipe)
+        found[name] = plain(compared(holdout, partial(in_both_orders, stages, recipe, inputs)))
+    write_json(path, {"release": release, "protocols": found})
+    return found

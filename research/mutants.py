@@ -1,0 +1,171 @@
+"""Mutation testing: small faults planted by mutmut, one at a time, that the tests nearest to a file have to notice.
+
+A mutant that no test notices is a survivor: a test is missing, or the change means nothing (`MEANS_NOTHING`). Each file
+is mutated in a clone of the committed state, below build/mutants; what was run there is kept, so an ended run resumes.
+
+Reads   the committed state of this checkout
+Writes  research/MUTANTS.md, with what was found so far of every file
+Run     make mutants [only="data_exchange_center/fusion.py ..."]
+Expect  minutes to an hour a file, on one core; not in the gate
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from data_exchange_center.figures import ROOT
+
+CLONES: Final = ROOT / "build" / "mutants"
+REPORT: Final = ROOT / "research" / "MUTANTS.md"
+CORE, EVENTS, RELEASE = "tests/unit/data_exchange_center", "tests/unit/extras/events", "tests/unit/online/recommend"
+# File -> the tests that have to notice its faults.
+TARGETS: Final = {
+    "data_exchange_center/fusion.py": (f"{CORE}/test_fusion.py",),
+    "data_exchange_center/features.py": (f"{CORE}/test_features.py",),
+    "data_exchange_center/history.py": (f"{CORE}/test_history.py", "tests/unit/test_as_of.py"),
+    "data_exchange_center/as_of.py": ("tests/unit/test_as_of.py",),
+    "offline/evaluation/metrics.py": ("tests/unit/offline/evaluation/test_metrics.py",),
+    "extras/events/log.py": (f"{EVENTS}/test_log.py", f"{EVENTS}/test_events.py", f"{EVENTS}/test_routes.py"),
+    "extras/events/events.py": (f"{EVENTS}/test_events.py", f"{EVENTS}/test_routes.py"),
+    "extras/events/feedback.py": (f"{EVENTS}/test_feedback.py",),
+    "online/recommend/release.py": (f"{RELEASE}/test_recommender.py", f"{RELEASE}/test_last_release.py"),
+}
+# What a mutated line looks like -> why no test has to notice it.
+MEANS_NOTHING: Final = {
+    r"zip\(.*(strict=(None|False)|, )\)": "lengths that the line before made equal",
+    r"dtype=None|(asarray|array|zeros|full)\([^)]*, \)": "the type that the values have anyway",
+    r"XX|(Error|error)\(|raise |log\.": "words for a person",
+}
+KILLED, NO_TEST = {1, 3, 24, 36, 152, 255, -24, -11, -9}, {5, 33}  # exit codes of a mutant's tests, as mutmut has them
+
+SETTINGS: Final = """
+[tool.mutmut]
+source_paths = ["{room}"]
+also_copy = {others}
+only_mutate = ["{file}"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-seed=0", "-n", "0"]
+pytest_add_cli_args_test_selection = {tests}
+process_isolation = "forkserver"
+"""
+
+
+class Survivor(NamedTuple):
+    """A change that no test noticed."""
+
+    function: str
+    before: str
+    after: str
+
+    @property
+    def reason(self) -> str:
+        return next((why for pattern, why in MEANS_NOTHING.items() if re.search(pattern, self.after)), "")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What became of a file's mutants."""
+
+    file: str
+    killed: int
+    untested: int  # in functions that none of the tests calls
+    left: int  # not run yet
+    survivors: list[Survivor]
+
+
+def clone(file: str) -> Path:
+    """Clone the committed state for one file, unless it is there, with mutmut's settings."""
+    folder = CLONES / file.replace("/", ".").removesuffix(".py")
+    if not folder.exists():
+        subprocess.run(("git", "clone", "--quiet", "--no-hardlinks", ROOT, folder), check=True)
+        rooms = sorted(path.parent.name for path in folder.glob("*/__init__.py") if path.parent.name != "tests")
+        room = file.partition("/")[0]
+        others = json.dumps([*(name for name in rooms if name != room), "pic", "Makefile", "README.md"])
+        with (folder / "pyproject.toml").open("a", encoding="utf-8") as settings:
+            settings.write(SETTINGS.format(room=room, others=others, file=file, tests=json.dumps(list(TARGETS[file]))))
+    return folder
+
+
+def mutate(file: str) -> None:
+    """Run mutmut on one file, with one process. Exits when its tests fail without a mutant."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = ("nice", "-n", "15", sys.executable, "-m", "mutmut", "run", "--max-children", "1")
+    if subprocess.run(command, cwd=clone(file), env=environment, check=False).returncode:
+        sys.exit(f"mutmut failed on {file}, in {clone(file)}: see above")
+
+
+def found(file: str) -> Found | None:
+    """Read what mutmut has kept of a file; None where it has not been run."""
+    folder = CLONES / file.replace("/", ".").removesuffix(".py")
+    kept = folder / "mutants" / f"{file}.meta"
+    if not kept.is_file():
+        return None
+    codes: dict[str, int | None] = json.loads(kept.read_text(encoding="utf-8"))["exit_code_by_key"]
+    return Found(
+        file,
+        killed=sum(code in KILLED for code in codes.values()),
+        untested=sum(code in NO_TEST for code in codes.values()),
+        left=sum(code is None for code in codes.values()),
+        survivors=list(survivors(folder, [name for name, code in codes.items() if code == 0])),
+    )
+
+
+def survivors(folder: Path, names: list[str]) -> Iterator[Survivor]:
+    """Ask mutmut for the changed lines of each mutant."""
+    for name in names:
+        command = (sys.executable, "-m", "mutmut", "show", name)
+        shown = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+        lines = [line for line in shown.splitlines() if line[:1] in ("-", "+") and line[1:2] not in ("-", "+")]
+        before, after = ("; ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
+        yield Survivor(re.sub(r"__mutmut_\d+$|^.*\.xǁ?_?", "", name).replace("ǁ", "."), before, after)
+
+
+def report(files: list[Found]) -> str:
+    """The Markdown page: a table of files, then the survivors that nothing explains."""
+    lines = [
+        "# Mutants",
+        "",
+        "Written by `make mutants` ([mutants.py](mutants.py)): small faults, one at a time, and whether the",
+        "nearest tests notice them. A survivor is explained where its change means nothing; the others are below.",
+        "",
+        "| file | mutants | killed | survive | of them explained | in functions without a test here | not run |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for each in files:
+        explained = sum(bool(one.reason) for one in each.survivors)
+        total = each.killed + each.untested + each.left + len(each.survivors)
+        counts = (total, each.killed, len(each.survivors), explained, each.untested, each.left)
+        lines.append(f"| `{each.file}` | {' | '.join(map(str, counts))} |")
+    for reason in MEANS_NOTHING.values():
+        count = sum(one.reason == reason for each in files for one in each.survivors)
+        lines += ["", f"Explained, {count}: {reason}."]
+    for each in files:
+        if rows := [one for one in each.survivors if not one.reason]:
+            lines += ["", f"## {each.file}", "", "| function | line | survives as |", "|---|---|---|"]
+            lines += [f"| `{one.function}` | {_code(one.before)} | {_code(one.after)} |" for one in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", "\\|").replace("`", "'") + "`"
+
+
+def main(only: list[str]) -> None:
+    for file in only or TARGETS:
+        mutate(file)
+        there = [each for each in map(found, TARGETS) if each]
+        REPORT.write_text(report(there), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", default=[], choices=TARGETS, metavar="FILE")
+    main(parser.parse_args().only)

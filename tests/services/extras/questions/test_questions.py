@@ -1,0 +1,146 @@
+"""The questions over the real services: the filter inside Elasticsearch's search, scores by Triton, faults of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from flask.testing import FlaskClient
+
+from data_exchange_center import wire
+from data_exchange_center.settings import Settings
+from online.main.s1_server import create_app
+from online.recommend.recommend import Recommender
+from tests.fault_proxy import FAULTS
+from tests.services.online.faults import INSTEAD, PORTS, behind_proxies, with_fault
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, World
+
+STRANGER = UNKNOWN_USER
+ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+BUDGET_MS = 1000
+FAR = 99_999_999  # no item's
+
+
+@pytest.fixture(scope="module")
+def http(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    keys = tmp_path_factory.mktemp("keys") / "api_keys"  # none: events may be sent without
+    settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": keys})})
+    with closing(Recommender.from_settings(settings)) as recommender:
+        yield create_app(recommender, settings).test_client()
+
+
+def chosen(world: World) -> list[int]:
+    """A third of the items, one that was never trained among them."""
+    return [itemid for itemid in world.itemids[:-1] if itemid % 3 == 1 and (itemid // 3) % 3 != 0]
+
+
+@pytest.mark.parametrize("userid", [USER, LONG_HISTORY_USER])
+def test_every_channel_finds_what_an_exact_search_among_them_finds(
+    http: FlaskClient, world: World, userid: int
+) -> None:
+    only = chosen(world)
+    assert NO_VECTOR_ITEM in only
+    own = [world.own_item(itemid) for itemid in only]
+    answer = ask(http, userid=world.own_user(userid), only=own, size=200, explain="recall", strict=True)
+    left_out = [*world.seen[userid], *set(world.itemids).difference(only)]
+    vectors, recall = world.user_vectors(userid), world.recipe.recall
+    for channel in recall.channels:
+        found = [world.item_numbers[each] for each in answer["recall"][channel.name]]
+        vector, terms = vectors[channel.name], world.user_terms[userid]
+        assert found == world.search(channel, vector, terms, left_out, recall.candidates).ids.tolist()
+    unseen = set(only) - set(world.seen[userid])
+    assert {world.item_numbers[each] for each in ids(answer)} == unseen or len(ids(answer)) == 200
+    assert answer["matching"] == len(only)
+
+
+def test_attributes_limit_the_list(http: FlaskClient, world: World) -> None:
+    if not world.attributes(USER):
+        assert (
+            "there are: none" in ask(http, 400, userid=world.own_user(1), where={"genres": ["x"]})["error"]["message"]
+        )
+        return
+    answer = ask(http, where={"genres": {"any": ["Comedy"], "none": ["Drama"]}}, size=200, strict=True)
+    genres = {itemid: world.attributes(itemid)["genres"] for itemid in world.itemids}
+    allowed = {itemid for itemid, has in genres.items() if "Comedy" in has and "Drama" not in has}
+    assert set(ids(answer)) == allowed - set(world.seen[USER])
+    assert len(ids(answer)) > 50
+
+
+def test_the_answer_to_a_history_is_that_of_a_stored_user_and_writes_nothing(
+    http: FlaskClient, stack: Settings, world: World
+) -> None:
+    user, rates = world.own_user(STRANGER), {"type": "rating"}
+    history = [
+        {"itemid": world.own_item(3 * n + 1), **rates, "value": 1 + n % 5, "timestamp": AT - 900 + n} for n in range(8)
+    ]
+    with redis.Redis(port=stack.redis.port) as store:
+        keys = sorted(store.keys())
+        given = ask(http, userid=None, history=history, strict=True, size=100)
+        assert sorted(store.keys()) == keys
+        try:
+            for n, event in enumerate(history):
+                stored = http.post("/ml/event", json={"eventid": f"{n}", "userid": user, **event})
+                assert stored.status_code == 200, stored.text
+            assert ask(http, userid=user, strict=True, size=100)["item_list"] == given["item_list"]
+        finally:
+            partition = wire.event_partition(user)
+            store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
+    assert not given["cold_start"]
+
+
+@pytest.mark.parametrize("userid", [USER, LONG_HISTORY_USER])
+def test_candidates_have_the_scores_of_the_list(http: FlaskClient, world: World, userid: int) -> None:
+    user = world.own_user(userid)
+    shown = ask(http, userid=user, size=200, strict=True)["item_list"]
+    candidates = [item["itemid"] for item in shown[::-1]]
+    unknown = world.own_item(FAR)
+    ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[unknown, *candidates], strict=True)
+    assert ranked["unknown"] == [unknown]
+    assert ids(ranked) == candidates[::-1]
+    scores = [[item["score"] for item in items] for items in (ranked["item_list"], shown)]
+    np.testing.assert_allclose(np.array(scores[0]), np.array(scores[1]), atol=1e-6)
+    everything = [world.own_item(itemid) for itemid in world.itemids[:-1]]
+    every = ask(http, 200, "/ml/rank", userid=user, candidates=everything, strict=True)
+    assert sorted(map(str, ids(every))) == sorted(map(str, everything))
+
+
+def test_what_is_alike_comes_from_the_servers_memory(http: FlaskClient, world: World) -> None:
+    response = http.get("/ml/similar", query_string={"itemid": [world.own_item(4), world.own_item(10)]})
+    assert response.status_code == 200, response.text
+    assert response.json is not None
+    assert len(response.json["item_list"]) == 20
+
+
+@ONE_WORLD
+@pytest.mark.parametrize("name", PORTS)
+def test_beside_a_fault_every_question_is_answered(stack: Settings, world: World, name: str, tmp_path: Path) -> None:
+    allowed = chosen(world)
+    bodies: dict[str, dict[str, Any]] = {
+        "where": {"where": {"genres": ["Comedy"]}}, "only": {"only": allowed},
+        "history": {"userid": None, "history": [{"itemid": 4, "value": 5}]},
+        "rank": {"path": "/ml/rank", "candidates": allowed},
+    }  # fmt: skip
+    with behind_proxies(stack) as (settings, proxies), closing(Recommender.from_settings(settings)) as recommender:
+        http = create_app(recommender).test_client()
+        before = {asked: ask(http, **body, budget_ms=4 * BUDGET_MS) for asked, body in bodies.items()}
+        for fault in FAULTS:
+            with with_fault(proxies[name], fault):
+                answers = {asked: ask(http, **body, budget_ms=BUDGET_MS) for asked, body in bodies.items()}
+                similar = http.get("/ml/similar?itemid=4")
+            assert similar.status_code == 200
+            for asked, answer in answers.items():
+                lacking = {each["service"]: each["instead"] for each in answer.get("degraded", [])}
+                needed = asked != "history" or name not in ("redis", "feast")
+                assert (name in lacking) == needed, (fault, asked, lacking)
+                assert lacking.get(name, INSTEAD[name][0]) in INSTEAD[name]
+                if name == "elasticsearch":
+                    assert set(ids(answer)) == set(ids(before[asked])), (fault, asked)
+            assert set(ids(answers["only"])) <= set(allowed)
+            assert all("Comedy" in item["genres"] for item in answers["where"]["item_list"])
+            assert sorted(ids(answers["rank"])) == sorted(ids(before["rank"]))

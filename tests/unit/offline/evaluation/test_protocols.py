@@ -1,0 +1,101 @@
+"""The cuts of each protocol, and what is compared there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline.data.sequences import Sequences
+from offline.evaluation import protocols
+from offline.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, gaps, holdout_at, last_sessions
+from tests.unit.offline.evaluation.conftest import settings_of
+from tests.unit.offline.models.test_stages import USERS, inputs_of
+
+HOUR, DAY = 3600, 86_400
+
+
+def of_times(times: list[list[int]], liked: bool = True) -> Sequences:
+    """Each user rates other items, at these times."""
+    lengths = [len(own) for own in times]
+    ratings = np.full(sum(lengths), 5 if liked else 1)
+    items = np.concatenate([np.arange(1, n + 1) for n in lengths])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    users, catalogue = np.arange(len(times)), np.arange(1, max(lengths) + 1)
+    return Sequences(users, catalogue, starts, items, ratings, ratings > 3, np.concatenate(times))
+
+
+def test_the_last_session_of_each_user_with_enough_before_it_is_held_out() -> None:
+    session = list(range(0, 300, 60))  # five events within minutes
+    data = of_times(
+        [
+            [*session, 240 + HOUR, 250 + HOUR],
+            [*session, 240 + HOUR - 1],  # no break of an hour
+            [*session[:4], DAY],  # too few before it
+            [*session, DAY, 3 * DAY, 3 * DAY + 1],
+        ]
+    )
+    holdout = last_sessions(data)
+    assert holdout.past.lengths.tolist() == [5, 6, 5, 6]
+    assert np.asarray(holdout.relevance.sum(axis=1)).ravel().tolist() == [2, 0, 0, 2]
+    assert holdout.times.tolist() == [240 + HOUR, 0, 0, 3 * DAY]
+    assert gaps(holdout)[[0, 3]].tolist() == [HOUR, 2 * DAY]
+
+
+def test_at_one_moment_for_all_nothing_later_is_known() -> None:
+    data = inputs_of(np.zeros(USERS - 1, dtype=int)).data
+    times = data.times + 1000 * data.users  # each starts a little later than the one before
+    data = replace(data, times=times)
+    time = 20_000
+    holdout = holdout_at(data, time, 3)
+    assert holdout.past.times.max() < time
+    assert holdout.past.lengths.sum() == (times < time).sum()
+    liked = np.asarray(holdout.relevance.sum(axis=1) + holdout.disliked.sum(axis=1)).ravel()
+    started = holdout.past.lengths > 0
+    assert (liked[~started] == 0).all()
+    assert set(liked[started]) <= {1, 2, 3, 0}
+    user = int(np.flatnonzero(started)[-1])
+    first = data.starts[user] + holdout.past.lengths[user]
+    assert holdout.times[user] == times[first] >= time
+
+
+def test_as_of_now_those_alone_count_who_came_back() -> None:
+    session = list(range(0, 300, 60))
+    holdout = holdout_at(of_times([[*session, 400], [*session, 300 + 40 * DAY], [*session, 300 + DAY]]), 301, 3)
+    asked: list[int] = []
+
+    def answer(at: protocols.Holdout) -> tuple[np.ndarray, np.ndarray]:
+        asked.append(int(at.times.min()))
+        wanted = np.full((3, 50), 0)
+        wanted[:, 0] = 6  # each user's next item
+        return np.zeros_like(wanted), wanted
+
+    found = compared(holdout, answer)
+    assert asked[0] == 400
+    assert asked[1] > 10**9
+    users = {when: {name: row["users"] for name, row in groups.items()} for when, groups in found.items()}
+    gap = {"a day to a month": 1, "a month and longer": 1}
+    assert users[AT_ITS_TIME] == {"all": 3, "below an hour": 1, **gap, "few ratings": 3}
+    assert users[AS_OF_NOW] == {"all": 2, **gap, "few ratings": 2}
+    row = found[AS_OF_NOW]["all"]
+    assert (row["ranked"]["ndcg@50"], row["recall"]["ndcg@50"], row["difference"]["ndcg@50"]["low"]) == (1, 0, 1)
+
+
+def test_protocols_are_fitted_once_for_a_release(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of("default", exchange)
+    fits: list[int] = []
+    monkeypatch.setattr(protocols, "fit_stages", lambda past, *_: fits.append(len(past.items)))
+    monkeypatch.setattr(protocols, "in_both_orders", lambda *args: (np.zeros((args[-1].past.n_users, 50), int),) * 2)
+    path = settings.offline_dir / "evaluation" / "protocols.json"
+    try:
+        first = protocols.fitted(settings, "one")
+        assert protocols.fitted(settings, "one") == json.loads(path.read_text())["protocols"] == first
+        assert len(fits) == len(first) > 0
+        protocols.fitted(settings, "two")
+        assert len(fits) == 2 * len(first)
+    finally:
+        path.unlink(missing_ok=True)
+    assert protocols.fitted(settings_of("source", exchange), "one") == {}
