@@ -56,7 +56,7 @@ def test_a_final_fit_holds_nothing_out_and_is_not_evaluated(tmp_path: Path) -> N
         assert inputs.dataset.name.endswith("+final") == each.final
         if each.final:
             assert len(inputs.data.items) == len(split)
-            with pytest.raises(StepError, match="fitted on all events.*without final=1"):
+            with pytest.raises(StepError, match=r"fitted on all events.*without final=1"):
                 read_with_holdout(each)
         else:
             assert len(read_with_holdout(each).data.items) == len(split)
