@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import mmh3
 import redis
 from pydantic import ValidationError
 from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
@@ -41,7 +42,6 @@ RECORD: Final = f"recsys_record_{_DIGEST}"
 COMPACT: Final = f"recsys_compact_{_DIGEST}"
 FORGET: Final = f"recsys_forget_{_DIGEST}"
 EXPOSE: Final = f"recsys_expose_{_DIGEST}"
-_WORD: Final = 0xFFFFFFFF
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL: Final = -1  # what the function answers where too many are there
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
@@ -302,23 +302,5 @@ def feast_online_key(number: int) -> bytes:
 def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:
     """The fields below that key which are a release's; ``features``: all that it stores of a user."""
     view = wire.feast_name(wire.USER_SERVICE, release)
-    return {f"_ts:{view}".encode(), *(struct.pack("<I", _murmur3(f"{view}:{name}".encode())) for name in features)}
-
-
-def _murmur3(data: bytes) -> int:
-    """MurmurHash3 of 32 bits (Appleby, public domain), seed 0."""
-    value, whole = 0, len(data) // 4 * 4
-    for (block,) in struct.iter_unpack("<I", data[:whole]):
-        value = _rotated(value ^ _mixed(block), 13) * 5 + 0xE6546B64 & _WORD
-    value ^= _mixed(int.from_bytes(data[whole:], "little")) ^ len(data)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        value = (value ^ value >> shift) * factor & _WORD
-    return value ^ value >> 16
-
-
-def _mixed(block: int) -> int:
-    return _rotated(block * 0xCC9E2D51 & _WORD, 15) * 0x1B873593 & _WORD
-
-
-def _rotated(value: int, bits: int) -> int:
-    return (value << bits | value >> 32 - bits) & _WORD
+    hashes = (mmh3.hash(f"{view}:{name}", signed=False) for name in features)
+    return {f"_ts:{view}".encode(), *(struct.pack("<I", each) for each in hashes)}

@@ -9,13 +9,13 @@ Run     make experiments
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -36,22 +36,17 @@ from extras.experiments.declaration import (
 )
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import RedisUsers
+from online.web.guard import validated
 
 LIVE = "live"  # in place of a release's id
 
 
 def declared(arguments: argparse.Namespace, kept: Kept) -> Declaration:
-    """Declaration of an experiment from the command line. Raises ExperimentError."""
+    """Declaration of an experiment from the command line. Raises BadRequestError."""
     given = ("name", "kind", "share", "metric", "horizon_s", "planned_users")
     fields = {name: value for name in given if (value := getattr(arguments, name)) is not None}
-    try:
-        return Declaration.model_validate({**fields, "arms": arms(arguments.arms, kept)})
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        if not problem["loc"]:  # arms that do not suit the kind
-            raise ExperimentError("kind", f"kind: {problem['msg'].removeprefix('Value error, ')}") from error
-        where = str(problem["loc"][0])
-        raise ExperimentError(where, f"{where} must be {EXPECTED[where]}") from error
+    body = json.dumps({**fields, "arms": arms(arguments.arms, kept)}).encode()
+    return validated(body, Declaration.model_validate_json, EXPECTED, "")
 
 
 def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
@@ -90,7 +85,7 @@ def _at(seconds: int) -> str:
 
 
 def main(settings: Settings) -> None:
-    """Raises ExperimentError, ServiceError."""
+    """Raises BadRequestError, ServiceError."""
     arguments = _parser().parse_args()
     with closing(ExperimentStore(settings.redis)) as store, closing(RedisUsers(settings.redis)) as users:
         now = int(time.time())

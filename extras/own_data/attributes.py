@@ -107,64 +107,48 @@ def _unit(known: NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Scale:
+class Levels:
     """The values of events as codes of a few levels.
 
     Attributes:
         values: the value of code c is ``values[c - 1]``.
         positive: codes above it are liked.
         binned: whether a code is of an interval of values.
-        edges: of intervals, each belonging to the one below it; else the values themselves.
-        found: of intervals, those that hold values, counted from 0; else all.
+        codes: (values,) of each value that there is, ascending; from 1.
     """
 
     values: tuple[float, ...]
     positive: int
     binned: bool
-    edges: NDArray[np.float64]
-    found: NDArray[np.int64]
+    codes: NDArray[np.int64]
 
-    @classmethod
-    def without_values(cls) -> Scale:
-        """Implicit feedback: one level, and it is liked."""
-        return cls((1.0,), 0, False, np.zeros(0), np.zeros(1, np.int64))
 
-    @classmethod
-    def of(
-        cls,
-        distinct: NDArray[np.float64],
-        counts: NDArray[np.int64],
-        positive_above: float,
-        declared: Sequence[float] = (),
-    ) -> Scale:
-        """A level for each value, or for each that is declared.
+ONE_LEVEL: Final = Levels((1.0,), 0, False, np.ones(1, np.int64))  # implicit feedback: every event is liked
 
-        Where there are more than `MOST_LEVELS`, one for each of as many intervals, cut at quantiles of the values that
-        are liked and of those that are not; its value is the interval's median.
 
-        Args:
-            distinct: the values that there are, ascending.
-            counts: how many events have each.
-        """
-        values = np.unique(declared) if len(declared) else distinct
-        if len(values) <= MOST_LEVELS:
-            positive = int((values <= positive_above).sum())
-            return cls(tuple(values.tolist()), positive, False, values, np.arange(len(values)))
-        low = distinct <= positive_above
-        between = [positive_above] if low.any() and not low.all() else []
-        edges = np.unique(
-            np.concatenate([_cuts(distinct[low], counts[low]), between, _cuts(distinct[~low], counts[~low])])
-        )
-        found, cells = np.unique(np.searchsorted(edges, distinct, side="left"), return_inverse=True)
-        medians = [_median(distinct[cells == cell], counts[cells == cell]) for cell in range(len(found))]
-        return cls(tuple(medians), sum(value <= positive_above for value in medians), True, edges, found)
+def levels(
+    distinct: NDArray[np.float64], counts: NDArray[np.int64], positive_above: float, declared: Sequence[float] = ()
+) -> Levels:
+    """A level for each value, or for each that is declared.
 
-    def codes(self, values: NDArray[np.float64]) -> NDArray[np.int8]:
-        """(events,) values -> codes, from 1; without values (any array) all are 1."""
-        if not len(self.edges):
-            return np.ones(len(values), dtype=np.int8)
-        cells = np.searchsorted(self.edges, values, side="left")
-        return (np.searchsorted(self.found, cells) + 1).astype(np.int8)
+    Where there are more than `MOST_LEVELS`, one for each of as many intervals, cut at quantiles of the values that
+    are liked and of those that are not; its value is the interval's median.
+
+    Args:
+        distinct: (values,) that there are, ascending.
+        counts: (values,) how many events have each.
+    """
+    values = np.unique(declared) if len(declared) else distinct
+    if len(values) <= MOST_LEVELS:
+        positive = int((values <= positive_above).sum())
+        return Levels(tuple(values.tolist()), positive, False, np.searchsorted(values, distinct) + 1)
+    low = distinct <= positive_above
+    between = [positive_above] if low.any() and not low.all() else []
+    edges = np.unique(np.concatenate([_cuts(distinct[low], counts[low]), between, _cuts(distinct[~low], counts[~low])]))
+    # the intervals that hold values, counted from 0; each edge belongs to the interval below it
+    found, cells = np.unique(np.searchsorted(edges, distinct, side="left"), return_inverse=True)
+    medians = [_median(distinct[cells == cell], counts[cells == cell]) for cell in range(len(found))]
+    return Levels(tuple(medians), sum(value <= positive_above for value in medians), True, cells + 1)
 
 
 def _cuts(distinct: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from data_exchange_center.columns import Columns, slugs
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, SEPARATOR, Dataset, IdKind, ItemNumber
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration, times
-from extras.own_data.attributes import Scale
+from extras.own_data.attributes import Levels
 from extras.own_data.declaration import (
     DECLARATION,
     INTERACTIONS,
@@ -70,7 +70,7 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         users, profile, crossed = _users(source, declared.users)
         items, catalogue, terms, numbers = _items(source, declared.items)
         events = _events(source, declared.interactions, users, items)
-        scale = _scale(events, declared.interactions)
+        levels = _levels(events, declared.interactions)
         user_ids, people = _numbered(events, users, "userid", Columns.USER)
         item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
 
@@ -85,7 +85,7 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         things[Columns.TITLE] = [title or own_id for title, own_id in titles]
         things = things.sort_values(Columns.ITEM, ignore_index=True)
 
-        _write_events(events, scale, exchange_dir)
+        _write_events(events, exchange_dir)
         artifacts.RAW_USERS.write(exchange_dir, people)
         artifacts.RAW_ITEMS.write(exchange_dir, things)
         n_terms = things[Columns.GENRES].explode().nunique()
@@ -96,9 +96,9 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             sha256={},
             user_ids=user_ids,
             item_ids=item_ids,
-            levels=scale.values,
-            binned=scale.binned,
-            positive_level=scale.positive,
+            levels=levels.values,
+            binned=levels.binned,
+            positive_level=levels.positive,
             profile=tuple(profile),
             crossed=crossed,
             terms=terms,
@@ -333,22 +333,20 @@ def _expect_listed(events: Table, column: str, listed: Table) -> None:
     events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
 
 
-def _scale(events: Table, declared: InteractionsTable) -> Scale:
-    """The levels of the values that there are."""
-    if declared.value is None or declared.positive_above is None:
-        return Scale.without_values()
+def _levels(events: Table, declared: InteractionsTable) -> Levels:
+    """The levels of the values that there are; ``codes`` has the code of each."""
     found = events.connection.execute("SELECT number, count(*) AS n FROM timed GROUP BY number ORDER BY number")
-    distinct, counts = found.fetchnumpy().values()
-    return Scale.of(np.asarray(distinct), np.asarray(counts), declared.positive_above, declared.levels or ())
+    distinct, counts = map(np.asarray, found.fetchnumpy().values())
+    levels = attributes.ONE_LEVEL
+    if declared.positive_above is not None:
+        levels = attributes.levels(distinct, counts, declared.positive_above, declared.levels or ())
+    events.connection.register("codes", pd.DataFrame({"number": distinct, "code": levels.codes}))
+    return levels
 
 
-def _write_events(events: Table, scale: Scale, exchange_dir: Path) -> None:
+def _write_events(events: Table, exchange_dir: Path) -> None:
     """Write `artifacts.RAW_INTERACTIONS`, sorted on disk."""
-    connection = events.connection
-    distinct = np.asarray(connection.execute("SELECT DISTINCT number FROM timed").fetchnumpy()["number"])
-    codes = pd.DataFrame({"number": distinct, "code": scale.codes(distinct)})
-    connection.register("codes", codes)
-    made = connection.sql(
+    made = events.connection.sql(
         "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
         "CAST(micros // 1000000 AS BIGINT) AS timestamp "
         "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "

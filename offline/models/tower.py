@@ -13,8 +13,7 @@ Served: `HistorySum`, by which a user's vector is updated, or made for a new use
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from data_exchange_center.channels import HistorySum
-from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import Vocabulary
@@ -45,42 +43,27 @@ SMOOTHING = 0.75  # of how often an item is liked, for its chance to be sampled
 # --- Network
 
 
-@dataclass(frozen=True)
-class TowerShape:
-    """Sizes of the tower."""
-
-    items: int  # codes 1..items
-    genres: int
-    profile: tuple[int, ...]  # cardinality of each profile field; code 0 is an unknown value
-    levels: int = 5  # of ratings: their codes are 1..levels
-    positive_level: int = 3  # codes above this are likes
-    dim: int = 64
-    history: int = 100  # events looked back at
-    fields: int = 2  # history fields, each with item rows of its own: the first starts fast, the last slow
-    hidden: int = 0  # units of the layer that is added to the sums; 0: none
-
-
 class Tower(nn.Module):
     """(history, profile) -> user vectors; item vectors with popularity as the last dimension."""
 
     genres: Tensor  # (items + 1, genres) each item's genres, summing to 1
 
-    def __init__(
-        self, shape: TowerShape, genres: NDArray[np.float32], popularity: NDArray[np.float32], dropout: float = 0.2
-    ) -> None:
-        """``genres``: (items + 1, genres) 0/1; ``popularity``: (items + 1,) clicks. Row 0 is padding."""
+    def __init__(self, recipe: TowerRecipe, inputs: Inputs, history: int, popularity: NDArray[np.float32]) -> None:
+        """``history``: events looked back at; ``popularity``: (items + 1,) clicks, row 0 padding."""
         super().__init__()
-        self.shape = shape
+        self.recipe = recipe
+        genres, dataset, d, fields = inputs.genres, inputs.dataset, recipe.dim, recipe.fields
         share = genres / np.maximum(genres.sum(axis=1, keepdims=True), 1)
         self.register_buffer("genres", torch.from_numpy(share.astype(np.float32)))
-        rows, d = shape.items + 1, shape.dim
+        rows, n_genres = genres.shape
         self.item = nn.Embedding(rows, d, padding_idx=0)
-        self.item_genre = nn.Parameter(torch.randn(shape.genres, d) * 0.05)
+        self.item_genre = nn.Parameter(torch.randn(n_genres, d) * 0.05)
         self.bias = nn.Parameter(torch.from_numpy(np.log1p(popularity).astype(np.float32)))
-        self._history = [nn.Embedding(rows, d, padding_idx=0) for _ in range(shape.fields)]
+        # each history field has item rows of its own: the first starts fast, the last slow
+        self._history = [nn.Embedding(rows, d, padding_idx=0) for _ in range(fields)]
         self.history = nn.ModuleList(self._history)
-        self.history_genre = nn.Parameter(torch.randn(shape.fields, shape.genres, d) * 0.05)
-        self._profile = [nn.Embedding(n, d, padding_idx=0) for n in shape.profile]  # code 0: unknown
+        self.history_genre = nn.Parameter(torch.randn(fields, n_genres, d) * 0.05)
+        self._profile = [nn.Embedding(each.cardinality, d, padding_idx=0) for each in inputs.profile]  # code 0: unknown
         self.profile = nn.ModuleList(self._profile)
         self.regime = nn.Embedding(REGIMES, d)
         for table in (self.item, *self._history, *self._profile, self.regime):
@@ -88,15 +71,15 @@ class Tower(nn.Module):
             if table.padding_idx is not None:
                 with torch.no_grad():
                     table.weight[0] = 0
-        lag = torch.arange(1, shape.history + 1).float()
-        powers = torch.linspace(-0.8, -0.2, shape.fields)
+        lag = torch.arange(1, history + 1).float()
+        powers = torch.linspace(-0.8, -0.2, fields)
         self.lag = nn.Parameter((lag[None, :] ** powers[:, None])[:, None].repeat(1, REGIMES, 1))
-        first = first_rating_weights(shape.levels, shape.positive_level, (0.4, 0.5, 0.7), (1.0, 1.1))
-        self.rating_weight = nn.Parameter(first.repeat(shape.fields, REGIMES, 1))
-        self.dropout = nn.Dropout(dropout)
-        if shape.hidden:
-            self.up = nn.Linear(shape.fields * d, shape.hidden)
-            self.down = nn.Linear(shape.hidden, d, bias=False)
+        first = first_rating_weights(len(dataset.levels), dataset.positive_level, (0.4, 0.5, 0.7), (1.0, 1.1))
+        self.rating_weight = nn.Parameter(first.repeat(fields, REGIMES, 1))
+        self.dropout = nn.Dropout(recipe.dropout)
+        if recipe.hidden:  # units of a layer that is added to the sums
+            self.up = nn.Linear(fields * d, recipe.hidden)
+            self.down = nn.Linear(recipe.hidden, d, bias=False)
             nn.init.zeros_(self.down.weight)  # it begins as the sum
 
     def start_from(self, events: NDArray[np.float32], candidates: NDArray[np.float32]) -> None:
@@ -140,7 +123,7 @@ class Tower(nn.Module):
             first = first + table(column)
         sums[0] = first + sums[0]
         user = torch.stack(sums).sum(dim=0)
-        if self.shape.hidden:
+        if self.recipe.hidden:
             user = user + self.down(nn.functional.silu(self.up(torch.cat(sums, dim=1))))
         return user
 
@@ -164,9 +147,9 @@ class Tower(nn.Module):
 
     def _hidden_tables(self) -> tuple[NDArray[np.float32], ...]:
         """As `HistorySum` has them."""
-        if not self.shape.hidden:
+        if not self.recipe.hidden:
             return ()
-        up = self.up.weight.numpy().T.reshape(self.shape.fields, self.shape.dim, self.shape.hidden)
+        up = self.up.weight.numpy().T.reshape(self.recipe.fields, self.recipe.dim, self.recipe.hidden)
         return up.copy(), self.up.bias.numpy().copy(), self.down.weight.numpy().T.copy()
 
 
@@ -175,29 +158,12 @@ class Tower(nn.Module):
 
 def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
     """Fit the channel."""
-    cardinalities = [feature.cardinality for feature in inputs.profile]
-    people, dataset = inputs.profiles, inputs.dataset
-    tower, losses = train_tower(past, inputs.genres, people, cardinalities, dataset, recipe, data.history)
+    tower, losses = train_tower(recipe, past, inputs, data.history)
     return Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
 
 
-def train_tower(
-    data: Sequences,
-    genres: NDArray[np.float32],
-    profiles: NDArray[np.int64],
-    cardinalities: Sequence[int],
-    dataset: Dataset,
-    recipe: TowerRecipe,
-    lags: int,
-) -> tuple[Tower, list[float]]:
-    """A tower fitted on all of ``data``, and each epoch's loss.
-
-    Args:
-        genres: (items + 1, genres) 0/1, row 0 empty.
-        profiles: (users, fields) codes, 0 unknown.
-        cardinalities: of each field, the unknown included.
-        dataset: whose levels the ratings have.
-        lags: events looked back at.
+def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: int) -> tuple[Tower, list[float]]:
+    """A tower fitted on all of ``past``, which looks back at ``history`` events, and each epoch's loss.
 
     Raises StepError when no user has two events: there is no request point.
     """
@@ -205,28 +171,17 @@ def train_tower(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     trainer = current_trainer()
-    everything, data = data, trainer.own_events(data)  # all, and of several processes this one's
+    data = trainer.own_events(past)  # of several processes, this one's
     own_clicks = torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1))
     clicks = trainer.sum(own_clicks).numpy().astype(np.float32)  # (items + 1,)
 
     # The network, started from what follows what; its loss over all items, or over a sample of many.
-    shape = TowerShape(
-        items=data.n_items,
-        genres=genres.shape[1],
-        profile=tuple(cardinalities),
-        levels=len(dataset.levels),
-        positive_level=dataset.positive_level,
-        dim=recipe.dim,
-        history=lags,
-        fields=recipe.fields,
-        hidden=recipe.hidden,
-    )
-    model = Tower(shape, genres, clicks, recipe.dropout)
+    model = Tower(recipe, inputs, history, clicks)
     chance = chances(clicks, recipe.sampled_items) if data.n_items > recipe.sampled_beyond else None
     if recipe.start == "followers" and trainer.first:  # it has all events, and other processes begin as it does
-        factors = transition_factors(everything.followers(recipe.horizon), recipe.dim, recipe.seed)
+        factors = transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
-    loss_of = trainer.placed(_Loss(model, torch.from_numpy(profiles), chance))
+    loss_of = trainer.placed(_Loss(model, torch.from_numpy(inputs.profiles), chance))
     optimizer = _optimizer(model, recipe)
     points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
     batches = -(-trainer.numbered(len(points)).total // recipe.batch_size)
@@ -241,7 +196,7 @@ def train_tower(
         for_samples = np.random.default_rng([recipe.seed, epoch])  # all processes draw the same
         for index in np.array_split(rng.permutation(own.total), batches):
             sample = None if chance is None else drawn(chance, for_samples)
-            yield _batch(data, points.take(own.of(index)), lags, recipe, sample)
+            yield _batch(data, points.take(own.of(index)), history, recipe, sample)
 
     losses = trainer.train(
         Run(model, optimizer, schedule, rng),

@@ -18,7 +18,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, cast
@@ -44,6 +43,7 @@ from online.stack.feast.service import feast_environment, feature_repo, prepare_
 
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
+Frames = Mapping[Entity, pd.DataFrame]
 CHUNK: Final = 500  # entities a request
 _READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _FIELDS: Final = "fields.json"
@@ -73,17 +73,8 @@ class FeastEngine(NamedTuple):
         return cast(FeastEngine, plugins.load("recsys.feast", settings.engine))
 
 
-@dataclass(frozen=True)
-class FeatureContent:
-    """Raw features of all users and items, and when they were true."""
-
-    frames: dict[Entity, pd.DataFrame]  # the key first, then the stored features in the spec's order
-    at: pd.Timestamp  # UTC
-    own_ids: Mapping[Entity, OwnIds]
-
-
-class FeastStore(ReleaseStore[FeatureContent, int]):
-    """A pair of feature views and services a release. The report of a check is the status of a first answer."""
+class FeastStore(ReleaseStore):
+    """A pair of feature views and services a release."""
 
     title: ClassVar[str] = "Feast"
     step: ClassVar[str] = "offline_to_online/rank/s1_feature_to_feast.py"
@@ -98,25 +89,35 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
             for url in self.settings.feast.urls:
                 session.get(f"{url}/health", timeout=self.settings.feast.timeout_s).raise_for_status()
 
-    def load(self, manifest: Manifest, content: FeatureContent) -> None:
+    def sync(self, manifest: Manifest, frames: Frames, at: pd.Timestamp, own_ids: Mapping[Entity, OwnIds]) -> int:
+        """Load a release and check it. Returns the status of a first answer; raises CheckError naming the row.
+
+        Args:
+            frames: raw features: the key first, then the stored features in the spec's order.
+            at: when they were true, UTC.
+        """
+        self.load(manifest, frames, at)
+        return self.check(manifest, frames, own_ids)
+
+    def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
         settings, release = self.settings, manifest.release
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         self.expect_alive()
-        write_features(settings, release, manifest.feature_spec, content.frames, content.at)
+        write_features(settings, release, manifest.feature_spec, frames, at)
         materialize(settings, release)
         with self.reaching():
             wait_until_known(settings, release)
 
-    def check(self, manifest: Manifest, content: FeatureContent) -> int:
+    def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> int:
         """Load all of it again where the online store has lost rows that the registry has as loaded."""
         settings, release = self.settings, manifest.release
         with self.reaching():
             try:
-                check_features(settings, release, content.frames, content.own_ids)
+                check_features(settings, release, frames, own_ids)
             except CheckError as error:
                 log.warning("%s: loading all of release %s again", error, release)
                 _materialize_again(settings, release)
-                check_features(settings, release, content.frames, content.own_ids)
+                check_features(settings, release, frames, own_ids)
             wait_until_known(settings, None)
             answer = ask(settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
             answer.raise_for_status()
@@ -170,9 +171,7 @@ def release_dir(settings: Settings, release: str) -> Path:
     return feature_repo(settings) / "releases" / release
 
 
-def write_features(
-    settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
-) -> None:
+def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: Frames, at: pd.Timestamp) -> None:
     """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
 
     The same features give the same bytes.
@@ -306,9 +305,7 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
             raise CheckError(f"Feast at {url} does not know service {service!r} after {_READY_S:g} s")
 
 
-def check_features(
-    settings: Settings, release: str, frames: Mapping[Entity, pd.DataFrame], own_ids: Mapping[Entity, OwnIds]
-) -> None:
+def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
     """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
     for entity, frame in frames.items():
         service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]

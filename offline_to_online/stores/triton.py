@@ -59,25 +59,7 @@ class Place:
         return f"{self.model} version {self.version}"
 
 
-@dataclass(frozen=True)
-class ModelContent:
-    """An exported model, and PyTorch's scores of some lists."""
-
-    onnx: bytes
-    widths: Widths
-    lists: Sequence[ModelInputs]
-    scores: Sequence[Float32]  # of each list
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """The model's place, and the largest difference of its scores to PyTorch's."""
-
-    place: Place
-    difference: float
-
-
-class TritonStore(ReleaseStore[ModelContent, ModelReport]):
+class TritonStore(ReleaseStore):
     """A version of the ranking model a release."""
 
     title: ClassVar[str] = "Triton"
@@ -92,13 +74,23 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         """The model repository, which Triton reads."""
         return self.settings.service_dir("triton")
 
+    def sync(
+        self, manifest: Manifest, onnx: bytes, lists: Sequence[ModelInputs], scores: Sequence[Float32]
+    ) -> tuple[Place, float]:
+        """Load a release's exported model and check it by PyTorch's scores of some lists.
+
+        Returns its place, and the largest difference. Raises CheckError.
+        """
+        self.load(manifest, onnx)
+        return self.check(manifest, lists, scores)
+
     # Load: write a version, have Triton read it, wait until it answers.
 
-    def load(self, manifest: Manifest, content: ModelContent) -> None:
+    def load(self, manifest: Manifest, onnx: bytes) -> None:
         with self.reaching():
             if (place := self.find(manifest.release)) is not None:
                 self._mark_of(place).unlink(missing_ok=True)
-            self.publish(manifest.release, content.widths, content.onnx)
+            self.publish(manifest.release, manifest.feature_spec.widths, onnx)
 
     def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Write the release's version and return where it stands once Triton answers with it.
@@ -192,12 +184,12 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
 
     # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
 
-    def check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
+    def check(self, manifest: Manifest, lists: Sequence[ModelInputs], scores: Sequence[Float32]) -> tuple[Place, float]:
         with self.reaching():
             place = self.place_of(manifest.release)
-            difference = self._check_scores(place, content.lists, content.scores)
+            difference = self._check_scores(place, lists, scores)
             self.mark_checked(place)
-        return ModelReport(place, difference)
+        return place, difference
 
     def _check_scores(self, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]) -> float:
         """Score lists as the server does, and compare with PyTorch's scores.

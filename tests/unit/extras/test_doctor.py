@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,6 +21,7 @@ from extras.doctor.__main__ import Finding, examine, show
 from offline_to_online.releases import Stores, open_release, record_parity
 from online.clients.base import Client, Pong, ServiceError
 from tests.free_ports import settings_on_free_ports
+from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
 
@@ -146,20 +145,9 @@ def answering(settings: Settings) -> Iterator[tuple[Settings, dict[str, Any]]]:
     """A server that answers /readyz with what the test puts into the dictionary."""
     said: dict[str, Any] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(said).encode())
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        port = settings.server.model_copy(update={"port": server.server_port})
-        yield settings.model_copy(update={"server": port}), said
-        server.shutdown()
+    with serving(lambda *_: (200, json.dumps(said).encode())) as port:
+        server = settings.server.model_copy(update={"port": port})
+        yield settings.model_copy(update={"server": server}), said
 
 
 @pytest.mark.parametrize(

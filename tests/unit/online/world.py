@@ -7,11 +7,10 @@ what recall says of a candidate, and the history. `ShopWorld` is that with ids t
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,44 +46,18 @@ LATER = LAST_EVENT + 86_400  # and one after it
 
 
 @dataclass(frozen=True)
-class World(ABC):
+class World:
     release: str = "aaaaaaaaaaaa"
     model: str = wire.MODEL
     name: str = STARS.name  # of the data set
     model_version: int = 1
     seed: int = 0
 
-    @property
-    @abstractmethod
-    def recipe(self) -> Recipe: ...
-
-    @property
-    @abstractmethod
-    def spec(self) -> FeatureSpec: ...
-
-    @property
-    @abstractmethod
-    def channels(self) -> ChannelSet: ...
-
-    @property
-    @abstractmethod
-    def item_vectors(self) -> dict[str, dict[int, NDArray[np.float32]]]:
-        """Channel -> itemid -> vector, of the items that compete."""
-
-    @property
-    @abstractmethod
-    def stored_vectors(self) -> dict[int, dict[str, NDArray[np.float32]]]:
-        """userid -> channel -> vector."""
-
-    @property
-    @abstractmethod
-    def user_features(self) -> dict[int, dict[str, Any]]:
-        """Raw values by userid, without the id itself."""
-
-    @property
-    @abstractmethod
-    def item_features(self) -> dict[int, dict[str, Any]]:
-        """Raw values by itemid, without the id itself."""
+    # A subclass has besides: recipe, spec, channels,
+    item_vectors: ClassVar[Any]  # channel -> itemid -> vector, of the items that compete
+    stored_vectors: ClassVar[Any]  # userid -> channel -> vector
+    user_features: ClassVar[Any]  # userid -> raw values, without the id itself
+    item_features: ClassVar[Any]  # itemid -> raw values, without the id itself
 
     @cached_property
     def itemids(self) -> list[int]:

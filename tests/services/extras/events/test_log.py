@@ -61,12 +61,6 @@ def state(settings: Settings, userid: int) -> list[Event]:
     return [each.event for each in sorted(user.events, key=lambda each: each.position)] if user else []
 
 
-def test_the_same_eventid_twice_counts_once(log: EventLog, client: redis.Redis, settings: Settings) -> None:
-    assert log.call(Recording(FILMS, [rating(111, 1), rating(111, 1), rating(111, 2, "e1")])) == (True, False, False)
-    assert log.call(Recording(FILMS, [rating(111, 1)])) == (False,)
-    assert logged(client, 111) == state(settings, 111) == [rating(111, 1)]
-
-
 def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None:
     """Every event is sent twice, by two of them, in batches of random sizes."""
     logs = [EventLog(settings.redis) for _ in range(WRITERS)]

@@ -55,8 +55,7 @@ class Loop(ServerLoop):
     def post(self, path: str, body: object) -> dict[str, Any]:
         response = self._client.post(path, json=body)
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json or {}
-        return answer
+        return response.json or {}
 
 
 @pytest.fixture

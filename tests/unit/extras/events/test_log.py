@@ -16,7 +16,7 @@ from data_exchange_center.settings import RedisSettings
 from extras.events import log as functions
 from extras.events.compaction import unneeded
 from extras.events.events import Event, Logged, updated
-from extras.events.log import MOST_COUNTING, Call, EventLog, Recording, TooManyEventsError
+from extras.events.log import MOST_COUNTING, Call, EventLog, Recording
 from online.clients import base
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser
@@ -77,15 +77,6 @@ def test_what_is_not_needed_may_take_longer_to_find_than_redis_may_to_answer(mon
     with closing(EventLog(RedisSettings(), slowly)) as log:
         assert log.call(Recording("films", [NEW, OTHER])) == (True, True)
     assert there.counting == {7: {f"e{n}" for n in range(1_501, MOST_COUNTING + 1)} | {"new"}, 8: {"other"}}
-
-
-def test_of_a_batch_the_other_users_events_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    user = a_full_user(trained_on=0)
-    there = MadeUpRedis(monkeypatch, {7: {each.event.eventid for each in user.events}})
-    with closing(EventLog(RedisSettings())) as log, pytest.raises(TooManyEventsError, match="Of user 7 2,000"):
-        log.call(Recording("films", [NEW, OTHER]))
-    assert there.counting[8] == {"other"}
-    assert len(there.counting[7]) == MOST_COUNTING
 
 
 def test_where_it_cannot_be_found_the_service_failed(monkeypatch: pytest.MonkeyPatch) -> None:

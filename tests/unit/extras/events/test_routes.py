@@ -102,14 +102,6 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, 
     assert [first, second] == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])
 
 
-def test_hidden_and_back_again(http: FlaskClient) -> None:
-    best = items(ask(http))[0]
-    send(http, {"eventid": "h", "userid": 1, "itemid": best, "type": "hide"})
-    assert best not in items(ask(http))
-    send(http, {"eventid": "u", "userid": 1, "itemid": best, "type": "undo"})
-    assert best in items(ask(http))
-
-
 def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
     before = items(ask(http))
     answer = send(http, {**EVENT, "itemid": 999_999})
@@ -160,13 +152,6 @@ def test_what_is_refused_is_said_and_nothing_is_recorded(
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 400
     assert fakes.log.events == {}
-
-
-def test_without_redis_it_is_said_that_nothing_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
-    ask(http)
-    fakes.log.down = True
-    error = send(http, EVENT, 503)["error"]
-    assert (error["code"], error["service"]) == ("service_unavailable", "redis")
 
 
 def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:

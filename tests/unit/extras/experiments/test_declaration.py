@@ -36,6 +36,7 @@ from extras.experiments.declaration import (
     stopped,
     unpack,
 )
+from online.recommend.types import BadRequestError
 
 CONTROL, TREATMENT = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 USERS = range(1, 20_001)
@@ -243,11 +244,11 @@ def test_the_command_line_declares_the_same() -> None:
         ({"arms": ["control=live:0", "new=live"]}, "arms must be an object of 2 to 8 arms"),
         ({"share": 2.0}, "share must be a number above 0"),
         ({"name": "x2;id"}, "name must be 1 to 40 characters of a-z, 0-9, - and _"),
-        ({"kind": "interleaved"}, "kind: interleaved arms have no weights"),
+        ({"kind": "interleaved"}, "interleaved arms have no weights"),
     ],
 )
 def test_a_wrong_command_line_is_one_sentence(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ExperimentError, match=message):
+    with pytest.raises(BadRequestError, match=message):
         declared(arguments(**given), THERE)
 
 

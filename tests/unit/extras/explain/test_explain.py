@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_exchange_center.channels import BREAK_S, HistorySum, Requests, StoredVectors
+from data_exchange_center.channels import BREAK_S, HistorySum, Requests
 from data_exchange_center.history import History
 from extras.explain.explain import MAX_ITEMS, MAX_ROWS
 from extras.explain.shapes import Explanation, Shares
@@ -249,9 +249,3 @@ def test_each_share_is_the_product_of_an_item_with_a_term() -> None:
     assert shares.profile[:, 0] == pytest.approx(one.items[[9, 1]] @ one.profile[0][1], abs=1e-5)
     assert shares.base == pytest.approx(one.items[[9, 1]] @ one.base[0], abs=1e-5)
     assert shares.popularity == pytest.approx(one.bias[[9, 1]])
-
-
-def test_a_channel_whose_scores_are_no_sums_has_none() -> None:
-    one = channel()
-    learned = StoredVectors("fm", one.items, one.items, one.trained)
-    assert shares_of(learned, requests([[3]], [[5]], [[1, 1]], ago=1), np.array([9])) is None

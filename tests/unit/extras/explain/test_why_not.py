@@ -54,11 +54,6 @@ def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
             assert all("None" not in text for text in (found.sentence.en, found.sentence.zh))
 
 
-def test_what_is_seen(fakes: Fakes) -> None:
-    found = why_not(fakes, fakes.world.seen[USER][0])
-    assert (found.code, found.channels, found.ranked) == ("seen", {}, None)
-
-
 @pytest.mark.parametrize("kind", [DefaultWorld])
 def test_what_was_not_yet_seen_then(fakes: Fakes) -> None:
     """A request of an earlier time knows nothing of the newest event."""

@@ -104,8 +104,7 @@ def test_who_sends_a_key_is_counted_by_it_and_others_by_their_address(fakes: Fak
     http = limited(fakes, rate="1/day", keys_file=path)
 
     def status(address: str, key: str = "") -> int:
-        code: int = asked(http, address, **({"Authorization": f"Bearer {key}"} if key else {})).status_code
-        return code
+        return asked(http, address, **({"Authorization": f"Bearer {key}"} if key else {})).status_code
 
     assert [status("10.0.0.1", shop), status("10.0.0.2", shop)] == [200, 429]
     assert [status("10.0.0.1"), status("10.0.0.1", "recsys_nobodys")] == [200, 429]

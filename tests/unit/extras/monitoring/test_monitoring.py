@@ -34,8 +34,7 @@ def promtool() -> str:
 
 
 def dashboard() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(DASHBOARD.read_text(encoding="utf-8"))
-    return content
+    return json.loads(DASHBOARD.read_text(encoding="utf-8"))
 
 
 def expressions() -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extras.own_data.attributes import CENTRES, MOST_LEVELS, Scale, intervals, item_number
+from extras.own_data.attributes import CENTRES, MOST_LEVELS, Levels, intervals, item_number, levels
 from extras.own_data.declaration import AttributeSpec
 
 
@@ -48,8 +48,11 @@ def test_a_number_that_nearly_all_share_has_a_width() -> None:
     assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))
 
 
-def scale_of(values: np.ndarray, above: float) -> Scale:
-    return Scale.of(*np.unique(values, return_counts=True), above)
+def levels_of(values: np.ndarray, above: float) -> tuple[Levels, np.ndarray]:
+    """The levels, and the code of each value."""
+    distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    found = levels(distinct, counts, above)
+    return found, found.codes[places]
 
 
 @pytest.mark.parametrize(
@@ -58,17 +61,17 @@ def scale_of(values: np.ndarray, above: float) -> Scale:
 )
 def test_a_side_of_a_single_value_is_a_level_of_its_own(one: float, many: np.ndarray, above: float) -> None:
     values = np.concatenate([np.full(500, one), many])
-    levels = scale_of(values, above)
-    assert ((levels.codes(values) > levels.positive) == (values > above)).all()
-    assert one in levels.values
-    assert len(levels.values) <= MOST_LEVELS
+    found, codes = levels_of(values, above)
+    assert ((codes > found.positive) == (values > above)).all()
+    assert one in found.values
+    assert len(found.values) <= MOST_LEVELS
 
 
 @pytest.mark.parametrize("above", [-1.0, 1_000.0])
 def test_nothing_or_all_may_be_liked(above: float) -> None:
     values = np.arange(100.0)
-    levels = scale_of(values, above)
-    assert ((levels.codes(values) > levels.positive) == (values > above)).all()
+    found, codes = levels_of(values, above)
+    assert ((codes > found.positive) == (values > above)).all()
 
 
 @given(
@@ -80,17 +83,13 @@ def test_levels_are_cut_at_the_quantiles_and_named_by_the_medians_of_all_values(
 ) -> None:
     """Counted values give what numpy says of the values themselves."""
     all_values = np.array(values)
-    levels = scale_of(all_values, above)
-    codes = levels.codes(all_values)
-    assert set(codes) == set(range(1, len(levels.values) + 1))
-    for code, value in enumerate(levels.values, 1):
+    found, codes = levels_of(all_values, above)
+    assert set(codes) == set(range(1, len(found.values) + 1))
+    for code, value in enumerate(found.values, 1):
         assert value == np.median(all_values[codes == code])
-    if levels.binned:
-        cut = [
-            edge
-            for part in (all_values[all_values <= above], all_values[all_values > above])
-            if len(np.unique(part)) > MOST_LEVELS // 2
-            for edge in np.quantile(part, np.linspace(0, 1, MOST_LEVELS // 2 + 1)[1:-1], method="lower")
-            if edge < part.max()
-        ]
-        assert set(cut) <= set(levels.edges)
+    if found.binned:
+        for part in (all_values[all_values <= above], all_values[all_values > above]):
+            if len(np.unique(part)) > MOST_LEVELS // 2:
+                for edge in np.quantile(part, np.linspace(0, 1, MOST_LEVELS // 2 + 1)[1:-1], method="lower"):
+                    (code,) = set(codes[all_values == edge])
+                    assert edge == all_values[codes == code].max()

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import http.server
 import json
 import logging
 import subprocess
 import sys
-import threading
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -17,6 +16,7 @@ from data_exchange_center.settings import Settings, TracingSettings
 from extras.tracing import hook as tracing
 from online.main.s1_server import create_app
 from online.web.records import JsonLines
+from tests.http_server import serving
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.conftest import plain
 
@@ -94,21 +94,14 @@ def test_without_the_package_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
 def test_spans_reach_a_collector() -> None:
     arrived: list[tuple[str, bytes]] = []
 
-    class Collector(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            arrived.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
+    def collect(request: Any, body: bytes) -> tuple[int, bytes]:
+        arrived.append((request.path, body))
+        return 200, b""
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        made = tracing.provider(TracingSettings(endpoint=f"http://127.0.0.1:{server.server_port}/v1/traces"))
+    with serving(collect) as port:
+        made = tracing.provider(TracingSettings(endpoint=f"http://127.0.0.1:{port}/v1/traces"))
         made.get_tracer("a").start_span("whatever").end()
         assert made.force_flush(10_000)
         made.shutdown()
-        server.shutdown()
     assert [path for path, _ in arrived] == ["/v1/traces"]
     assert b"whatever" in arrived[0][1] or arrived[0][1][:2] == b"\x1f\x8b"

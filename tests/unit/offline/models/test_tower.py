@@ -21,14 +21,14 @@ from offline.data.requests import Points, request_points, requests_at
 from offline.data.sequences import Inputs, Sequences
 from offline.models import ease
 from offline.models.list_ranker import ListRanker, Tables, crossed_log_odds, similarities
-from offline.models.tower import Tower, TowerShape, target_weights, train_tower
+from offline.models.tower import Tower, target_weights, train_tower
 from offline.models.training import ranked, train_on_lists
 from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS, PAIRED = 60, 40, 24, 6, 10, 30
 RECIPE = TowerRecipe(dim=8, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
-CARDINALITIES = (3, 4)
+PROFILE = (one_hot("two", "user", [1, 2]), one_hot("three", "user", [1, 2, 3]))
 PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
 TRAINED = np.arange(ITEMS + 1) > 0
 COUNT = DenseFeature(name="n_ratings", entity="user", scale=5, transform="log1p")
@@ -42,8 +42,13 @@ SPEC = FeatureSpec(
 )
 
 
+def inputs_of(data: Sequences) -> Inputs:
+    nothing = np.zeros((ITEMS + 1, 0))
+    return Inputs(STARS, data, ("a", "b"), GENRES, nothing, pd.DataFrame(), PROFILE, PROFILES)
+
+
 def fitted(data: Sequences, recipe: TowerRecipe) -> Tower:
-    return train_tower(data, GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[0]
+    return train_tower(recipe, data, inputs_of(data), TOWER_LAGS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +69,7 @@ def tower(data: Sequences) -> Tower:
 
 @pytest.fixture(scope="module")
 def lists(data: Sequences, tower: Tower) -> Lists:
-    known = Inputs(STARS, data, ("a", "b"), GENRES, np.zeros((ITEMS + 1, 0)), pd.DataFrame(), (), PROFILES)
-    other = ease.fit(EaseRecipe(dim=8, l2=1.0), data.before_last(3), known, DataRecipe(history=LAGS)).channel
+    other = ease.fit(EaseRecipe(dim=8, l2=1.0), data.before_last(3), inputs_of(data), DataRecipe(history=LAGS)).channel
     channels = (tower.channel("tower", TRAINED), other)
     points = request_points(data, 3, np.random.default_rng(0))
     return recall_lists(data, points, PROFILES, channels, (2, 1), size=10, history=LAGS, horizon=3)
@@ -131,7 +135,7 @@ def test_a_sample_of_all_items_trains_the_tower_that_all_items_train(data: Seque
     recipe = RECIPE.model_copy(update={"epochs": 2})
     everything = recipe.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": ITEMS})
     (one, losses), (other, same) = (
-        train_tower(data, GENRES, PROFILES, CARDINALITIES, STARS, each, TOWER_LAGS) for each in (recipe, everything)
+        train_tower(each, data, inputs_of(data), TOWER_LAGS) for each in (recipe, everything)
     )
     assert same == pytest.approx(losses, abs=1e-4)
     assert other.item_vectors().detach().numpy() == pytest.approx(one.item_vectors().detach().numpy(), abs=1e-2)
@@ -151,7 +155,7 @@ def test_a_tower_that_begins_with_what_follows_what_learns_sooner(data: Sequence
 
     def loss(start: str) -> float:
         recipe = RECIPE.model_copy(update={"start": start, "epochs": 1})
-        return train_tower(past, GENRES, PROFILES, CARDINALITIES, STARS, recipe, TOWER_LAGS)[1][0]
+        return train_tower(recipe, past, inputs_of(past), TOWER_LAGS)[1][0]
 
     assert loss("followers") < loss("random") - 0.1
 
@@ -170,9 +174,9 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
     assert weights(0.2, 1.0) == pytest.approx([2**-0.2, 0.5, 0.125, 0.5])
 
 
-def test_a_tower_begins_with_the_rows_that_there_are() -> None:
-    shape = TowerShape(items=3, genres=2, profile=(), dim=4)
-    tower = Tower(shape, GENRES[:4], np.zeros(4, np.float32))
+def test_a_tower_begins_with_the_rows_that_there_are(data: Sequences) -> None:
+    few = replace(inputs_of(data), genres=GENRES[:4])
+    tower = Tower(TowerRecipe(dim=4, hidden=0), few, 100, np.zeros(4, np.float32))
     before = tower.history_rows().detach(), tower.item.weight.detach().clone()
     events, candidates = np.zeros((2, 4, 3), np.float32)
     events[2], candidates[1] = 7, 8

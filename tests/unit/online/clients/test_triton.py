@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import GoneError, ServiceError
 from online.clients.triton import ScoreQuery, TritonScores
+from tests.http_server import serving
 
 ROWS = 3
 SCORES = np.array([0.5, 0.25, 0.125], "<f4")
@@ -42,30 +41,13 @@ class Triton:
 def triton() -> Iterator[tuple[Triton, TritonScores]]:
     told = Triton()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def infer(request: Any, body: bytes) -> tuple[int, bytes]:
+        head = int(request.headers["Inference-Header-Content-Length"])
+        told.asked.append((request.path, json.loads(body[:head]), len(body) - head))
+        return told.status, told.body
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            head = int(self.headers["Inference-Header-Content-Length"])
-            told.asked.append((self.path, json.loads(body[:head]), len(body) - head))
-            self.send_response(told.status)
-            self.send_header("Content-Length", str(len(told.body)))
-            self.end_headers()
-            self.wfile.write(told.body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    with closing(TritonScores(TritonSettings(http_port=server.server_port, timeout_s=10))) as client:
+    with serving(infer) as port, closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as client:
         yield told, client
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def query(rows: int = ROWS) -> ScoreQuery:

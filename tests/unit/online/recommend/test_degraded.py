@@ -53,7 +53,9 @@ def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: in
     ask(fakes, userid)
     down(fakes, "triton")
     answer = ask(fakes, userid)
-    assert itemids(answer) == fused(answer)[:50] == fakes.world.recalled(userid).ids.tolist()[:50]
+    recalled = fakes.world.recalled(userid)
+    assert itemids(answer) == fused(answer)[:50] == recalled.ids.tolist()[:50]
+    np.testing.assert_allclose([item.score for item in answer.item_list], recalled.scores[:50], rtol=1e-5)
     (lacking,) = answer.degraded
     assert (lacking.outcome, lacking.service, lacking.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
 
@@ -298,13 +300,6 @@ def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -
 
 def assert_ended(stuck: threading.Event) -> None:
     assert stuck.wait(10)
-
-
-def test_scores_of_what_is_not_ranked_are_recalls(fakes: Fakes) -> None:
-    ask(fakes)
-    down(fakes, "triton")
-    scores = [item.score for item in ask(fakes).item_list]
-    np.testing.assert_allclose(scores, fakes.world.recalled(1).scores[:50], rtol=1e-5)
 
 
 def test_who_has_waited_too_long_for_a_thread_is_answered_from_memory(fakes: Fakes) -> None:

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.dataset import OwnId
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
-from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
+from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
 
@@ -44,14 +44,6 @@ def test_items_are_told_by_their_own_ids_and_without_what_they_do_not_have(fakes
         assert list(item) == ["itemid", "score", "title"]
         assert item["title"] == item["itemid"]
     assert told["recall"]["fused"] == [fakes.world.own_item(itemid) for itemid in fakes.world.recalled(1).ids.tolist()]
-
-
-@SHOP
-def test_an_unknown_string_is_given_the_popular_list(fakes: Fakes) -> None:
-    answer = ask(fakes, "nobody", MAX_SIZE)
-    assert answer.outcomes == (Outcome.COLD_START,)
-    popular = [fakes.world.own_item(itemid) for itemid, _ in fakes.world.popular[:MAX_SIZE]]
-    assert [item["itemid"] for item in answer.model_dump(mode="json")["item_list"]] == popular
 
 
 @pytest.mark.parametrize(

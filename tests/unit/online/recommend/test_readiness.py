@@ -25,12 +25,5 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(opened.scorer.calls) == 1
 
 
-def test_what_is_no_longer_fresh_is_found_out_again(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "FRESH_S", 0.0)
-    assert opened.recommender.readiness().ready
-    opened.scorer.down = True
-    assert not opened.recommender.readiness().ready
-
-
 def _wait(go: threading.Event) -> None:
     assert go.wait(10)

@@ -61,8 +61,7 @@ def until_from(fakes: Fakes, release: str) -> Answer:
     retrying = Retrying(
         stop=stop_after_delay(5), wait=wait_fixed(0.01), retry=retry_if_result(lambda a: a.release != release)
     )
-    answer: Answer = retrying(ask, fakes, 1)
-    return answer
+    return retrying(ask, fakes, 1)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -121,12 +120,6 @@ def test_ties_go_by_itemid(fakes: Fakes) -> None:
     fakes.world.weights[:] = 0  # the world's own array: every score is a half
     itemids = list(ask(fakes, 1).itemids)
     assert itemids == sorted(itemids)
-
-
-def test_stages_are_timed(fakes: Fakes) -> None:
-    took = ask(fakes, 1).took_ms
-    assert list(took) == ["redis", "elasticsearch", "feast", "triton", "total"]
-    assert took["total"] >= max(took.values()) > 0
 
 
 def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fakes) -> None:
@@ -312,10 +305,11 @@ def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pyt
     del second.titles[second.itemids[0]]
     fakes.add(second)
     fakes.users.live_release = second.release
-    for _ in range(20):
+    for attempt in Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.01), reraise=True):
         assert ask(fakes, 1).item_list == first.item_list
-        time.sleep(0.01)  # until the opening has failed, too
-    assert "cannot be opened" in caplog.text
+        with attempt:
+            assert "cannot be opened" in caplog.text
+    assert ask(fakes, 1).item_list == first.item_list
 
 
 def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:

@@ -42,8 +42,7 @@ ComposeLoader.add_constructor("!override", ComposeLoader.construct_sequence)
 
 
 def loaded(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), ComposeLoader)
-    return content
+    return yaml.load(path.read_text(encoding="utf-8"), ComposeLoader)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import pytest
 
@@ -14,16 +12,7 @@ from online.stack.feast.service import FEAST
 from online.stack.server import SERVER
 from online.stack.service import NotReadyError
 from tests.free_ports import free_ports
-
-
-class _Ready(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path in ("/healthz", "/readyz") else 404)
-        self.end_headers()
-        self.wfile.write(json.dumps({"ready": True}).encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
+from tests.http_server import serving
 
 
 @pytest.fixture
@@ -33,10 +22,11 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Ready) as listening:
-        Thread(target=listening.serve_forever, daemon=True).start()
-        yield listening.server_port
-        listening.shutdown()
+    known = ("/healthz", "/readyz")
+    with serving(
+        lambda request, _: (200 if request.path in known else 404, json.dumps({"ready": True}).encode())
+    ) as at:
+        yield at
 
 
 def feast_on(port: int) -> Settings:

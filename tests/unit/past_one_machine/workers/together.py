@@ -7,14 +7,16 @@ import time
 from typing import NamedTuple, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
 from data_exchange_center.settings import TrainingSettings
 from offline.data.lists import Lists, StoredFeatures
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.models import training
 from offline.models.tower import train_tower
 from offline.models.training import train_on_lists
@@ -25,6 +27,7 @@ from tests.datasets import STARS
 USERS, ITEMS, LAGS = 41, 30, 8
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
 PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
+PROFILE = (one_hot("two", "user", [1, 2]), one_hot("three", "user", [1, 2, 3]))
 TOWER = TowerRecipe(dim=8, epochs=3, batch_size=24, learning_rate=0.02, stride=2, horizon=3, dropout=0.0)
 SAMPLED = {"sampled_beyond": ITEMS - 1, "sampled_items": 8}
 
@@ -54,7 +57,9 @@ def world() -> Sequences:
 
 
 def tower(recipe: TowerRecipe) -> Trained:
-    network, losses = train_tower(world(), GENRES, PROFILES, (3, 4), STARS, recipe, LAGS)
+    past, nothing = world(), np.zeros((ITEMS + 1, 0))
+    inputs = Inputs(STARS, past, ("a", "b"), GENRES, nothing, pd.DataFrame(), PROFILE, PROFILES)
+    network, losses = train_tower(recipe, past, inputs, LAGS)
     return Trained(network.state_dict(), losses)
 
 
