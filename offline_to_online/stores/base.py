@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Final
 
@@ -14,12 +14,14 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
 from elasticsearch.serializer import OrjsonSerializer
 from redis.exceptions import RedisClusterException
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.clients.redis import Connected, connect
 
 TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's own timeouts are for one user's row
+READY_S: Final = 60.0
 START_SERVICES: Final = "Start the services with `make up`, see `make status` and `make logs`, and run this step again."
 
 _SERVICE_ERRORS = (
@@ -87,6 +89,17 @@ def reaching(name: str, address: str) -> Iterator[None]:
     except _SERVICE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
+
+
+def until_ready(answers: Callable[[], bool], every_s: float) -> bool:
+    """Try until a service answers, for `READY_S` at most. Returns whether it does."""
+    retrying = Retrying(
+        retry=retry_if_not_result(bool),
+        stop=stop_after_delay(READY_S),
+        wait=wait_fixed(every_s),
+        retry_error_callback=lambda _: False,
+    )
+    return bool(retrying(answers))
 
 
 def redis_address(settings: Settings) -> str:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
@@ -27,7 +28,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
 import yaml
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
@@ -38,14 +38,13 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress
-from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, ReleaseStore
+from offline_to_online.stores.base import READY_S, START_SERVICES, TIMEOUT_S, ReleaseStore, until_ready
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 Frames = Mapping[Entity, pd.DataFrame]
 CHUNK: Final = 500  # entities a request
-_READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _UNAPPLIED: Final = ".unapplied"  # file in the repository: changes that `feast apply` has not seen yet
@@ -295,14 +294,10 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
     """Return when each feature server answers for a release's services (None: the live ones). Raises CheckError."""
     for url, entity in itertools.product(settings.feast.urls, ENTITIES):
         service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
-        retrying = Retrying(
-            retry=retry_if_not_result(bool),
-            stop=stop_after_delay(_READY_S),
-            wait=wait_fixed(0.25),
-            retry_error_callback=lambda _: False,
-        )
-        if not retrying(lambda *asked: ask(settings, *asked).ok, service, wire.FEAST_KEY[entity], [1], url):
-            raise CheckError(f"Feast at {url} does not know service {service!r} after {_READY_S:g} s")
+        answers = partial(ask, settings, service, wire.FEAST_KEY[entity], [1], url)
+        # the feature server looks at the registry again every few seconds
+        if not until_ready(lambda: answers().ok, 0.25):  # noqa: B023 (called before the next)
+            raise CheckError(f"Feast at {url} does not know service {service!r} after {READY_S:g} s")
 
 
 def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:

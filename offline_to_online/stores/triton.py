@@ -13,11 +13,11 @@ import shutil
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 import requests
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -28,14 +28,13 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.onnx_export import ModelFile, largest_difference, read_model_file
-from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore
+from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, until_ready
 from online.clients.base import ServiceError
 from online.clients.triton import ScoreQuery, TritonScores
 from online.stack.triton.service import KEY_HEADER
 
 MODEL_FILE: Final = "model.onnx"
 TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
-_READY_S: Final = 60.0
 _CONFIG: Final = """\
 name: "{model}"
 platform: "onnxruntime_onnx"
@@ -158,16 +157,10 @@ class TritonStore(ReleaseStore):
 
     def wait_until_ready(self, place: Place) -> None:
         """Return when the version answers, on every Triton. Raises CheckError after a minute."""
-        retrying = Retrying(
-            retry=retry_if_not_result(bool),
-            stop=stop_after_delay(_READY_S),
-            wait=wait_fixed(0.1),
-            retry_error_callback=lambda _: False,
-        )
-        if not retrying(self._answers_everywhere, place):
+        if not until_ready(partial(self._answers_everywhere, place), 0.1):
             triton = self.settings.triton
             where = ", ".join((triton.http_url, *triton.nodes.split(","))).rstrip(", ")
-            raise CheckError(f"Triton at {where}: {place} is not ready after {_READY_S:g} s")
+            raise CheckError(f"Triton at {where}: {place} is not ready after {READY_S:g} s")
 
     def _answers_everywhere(self, place: Place) -> bool:
         if _get(f"{self._url(place)}/ready").status_code != requests.codes.ok:
