@@ -114,8 +114,8 @@ lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check th
 # --- the pipeline -----------------------------------------------------------------------------------------------------
 
 .PHONY: offline
-offline: .venv/.ready ## run the seven offline steps: data, split, statistics, recall, features, ranking model
-	@$(BIN)/python -m offline.step_runner
+offline: .venv/.ready ## run the seven offline steps: data, split, statistics, recall, features, ranking model (final=1: on all events, none held out)
+	@$(if $(final),RECSYS_FINAL=true) $(BIN)/python -m offline.step_runner
 
 # The four loads read nothing of one another and run at the same time.
 loads := recall/s1_user_to_redis recall/s2_item_to_es rank/s1_feature_to_feast rank/s2_model_to_triton

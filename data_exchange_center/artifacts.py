@@ -33,7 +33,6 @@ class ArtifactError(RecsysError):
 class _File:
     path: str  # below the exchange folder
     made_by: str  # path of the step
-    about: str
     examples: str | None = field(default=None, kw_only=True)  # only for rankers that are trained on these
 
     def at(self, exchange_dir: Path) -> Path:
@@ -206,39 +205,22 @@ _own_item = {
 _profile, _numbers = (pa.string(), pa.int32()), (pa.float64(),)
 
 # --- Step 0: the data set in standard form, as step 1 (or its twin on Spark) reads it
-DATASET = Document(
-    "offline/raw/dataset.json",
-    _S0,
-    "The Dataset that lies here: name, origin, sha256 of its tables; kinds of ids, levels, attributes, holdout.",
-)
-RAW_INTERACTIONS = Table(
-    "offline/raw/interactions.parquet",
-    _S0,
-    "Every event of the data set itself, sorted by user and time; of the same time in the order of the source, which "
-    "may be finer than the seconds kept here: so the order of the rows counts. Ratings are codes of `Dataset.levels`, "
-    "1 where events have no value.",
-    _event,
-)
-RAW_USERS = Table(
-    "offline/raw/users.parquet",
-    _S0,
-    "Every user of the data set itself, by number: own id and profile, as in `USERS`.",
-    _own_user,
-    _profile,
-)
-RAW_ITEMS = Table(
-    "offline/raw/items.parquet",
-    _S0,
-    "Every item, by number: own id, title, terms and numbers, as in `ITEMS`.",
-    _own_item,
-    _numbers,
-)
+# The Dataset that lies here: name, origin, sha256 of its tables; kinds of ids, levels, attributes, holdout
+DATASET = Document("offline/raw/dataset.json", _S0)
+# Every event of the data set itself, sorted by user and time; of the same time in the order of the source, which may be
+# finer than the seconds kept here: so the order of the rows counts. Ratings are codes of `Dataset.levels`, 1 where
+# events have no value
+RAW_INTERACTIONS = Table("offline/raw/interactions.parquet", _S0, _event)
+# Every user of the data set itself, by number: own id and profile, as in `USERS`
+RAW_USERS = Table("offline/raw/users.parquet", _S0, _own_user, _profile)
+# Every item, by number: own id, title, terms and numbers, as in `ITEMS`
+RAW_ITEMS = Table("offline/raw/items.parquet", _S0, _own_item, _numbers)
 RAW = (RAW_INTERACTIONS, RAW_USERS, RAW_ITEMS)
+# Feedback (`events.Event`) that `make events` has brought: own ids as text, place in the log; without an eventid, that
+# a user was forgotten. Empty where it is not trained on
 EVENTS = Table(
     "offline/events.parquet",
     _S0,
-    "Feedback (`events.Event`) that `make events` has brought: own ids as text, place in the log; without "
-    "an eventid, that a user was forgotten. Empty where it is not trained on.",
     {
         **dict.fromkeys(("eventid", "userid", "itemid", "type"), pa.string()),
         **{"value": pa.float64(), "timestamp": pa.int64(), "recommendation": pa.string()},
@@ -247,130 +229,77 @@ EVENTS = Table(
 )
 
 # --- Step 1: labels and split
-RATINGS = Table(
-    "offline/ratings.parquet",
-    _S1_SPLIT,
-    "Every rating, labelled and split, sorted by user and time (ties in file order).",
-    {**_event, Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
-)
-USERS = Table(
-    "offline/users.parquet",
-    _S1_SPLIT,
-    "Every user's own id and profile, a column for each of `Dataset.profile`.",
-    _own_user,
-    _profile,
-)
-ITEMS = Table(
-    "offline/items.parquet",
-    _S1_SPLIT,
-    "Every item's own id, title (the own id where it has none) and terms; a column for each of `Dataset.numbers`.",
-    _own_item,
-    _numbers,
-)
-SPLIT_REPORT = Document("offline/split_report.json", _S1_SPLIT, "What the split was made from (sha256).")
+# Every rating, labelled and split, sorted by user and time (ties in file order)
+RATINGS = Table("offline/ratings.parquet", _S1_SPLIT, {**_event, Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()})
+# Every user's own id and profile, a column for each of `Dataset.profile`
+USERS = Table("offline/users.parquet", _S1_SPLIT, _own_user, _profile)
+# Every item's own id, title (the own id where it has none) and terms; a column for each of `Dataset.numbers`
+ITEMS = Table("offline/items.parquet", _S1_SPLIT, _own_item, _numbers)
+# What the split was made from (sha256)
+SPLIT_REPORT = Document("offline/split_report.json", _S1_SPLIT)
 
 # --- Step 2: genre statistics
-GENRES = Document("offline/genres.json", _S2_TERMS, "Genre names in code order; code = position + 1.")
-TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS, "What the terms were counted from (sha256).")
-IMPRESSION_TERMS = Table(
-    "offline/impression_terms.parquet",
-    _S2_TERMS,
-    "One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the "
-    "last interactions strictly before it.",
-    {**_user, **_item},
-    (pa.int8(),),
-)
-USER_TERMS = Table(
-    "offline/user_terms.parquet",
-    _S2_TERMS,
-    "Every user's newest genre impressions and clicks, as they are served.",
-    _user,
-    (pa.int8(),),
-)
-ITEM_TERMS = Table(
-    "offline/item_terms.parquet", _S2_TERMS, "Every item's genre codes.", {**_item, Columns.GENRES: _ids}
-)
+# Genre names in code order; code = position + 1
+GENRES = Document("offline/genres.json", _S2_TERMS)
+# What the terms were counted from (sha256)
+TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS)
+# One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the last
+# interactions strictly before it
+IMPRESSION_TERMS = Table("offline/impression_terms.parquet", _S2_TERMS, {**_user, **_item}, (pa.int8(),))
+# Every user's newest genre impressions and clicks, as they are served
+USER_TERMS = Table("offline/user_terms.parquet", _S2_TERMS, _user, (pa.int8(),))
+# Every item's genre codes
+ITEM_TERMS = Table("offline/item_terms.parquet", _S2_TERMS, {**_item, Columns.GENRES: _ids})
 
 # --- Step 3: state of each user, popular items
-USER_PREFERENCES = Table(
-    "offline/user_preferences.parquet",
-    _S1_TERM_RECALL,
-    "Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough.",
-    {**_user, Columns.GENRES: _ids},
-)
-USER_SEEN = Table(
-    "offline/user_seen.parquet",
-    _S1_TERM_RECALL,
-    "The items each user has rated (train and test rows), which are never recommended again.",
-    {**_user, Columns.SEEN: _ids},
-)
+# Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough
+USER_PREFERENCES = Table("offline/user_preferences.parquet", _S1_TERM_RECALL, {**_user, Columns.GENRES: _ids})
+# The items each user has rated (train and test rows), which are never recommended again
+USER_SEEN = Table("offline/user_seen.parquet", _S1_TERM_RECALL, {**_user, Columns.SEEN: _ids})
+# Every user's profile codes, as the channels read them, and events, newest first (train and test rows)
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S1_TERM_RECALL,
-    "Every user's profile codes, as the channels read them, and events, newest first (train and test rows).",
     {
         **_user,
         **{Columns.PROFILE: _ids, Columns.ITEMS: _ids, Columns.RATINGS: _levels, Columns.TIMES: pa.list_(pa.int64())},
     },
 )
-POPULAR = Table(
-    "offline/popular.parquet",
-    _S1_TERM_RECALL,
-    "Items by the share of users who clicked them, best first: what cold-start users are served.",
-    {**_item, Columns.SCORE: pa.float32()},
-)
-TERM_RECALL_REPORT = Document(
-    "offline/term_recall_report.json", _S1_TERM_RECALL, "Share of users with preferred genres."
-)
+# Items by the share of users who clicked them, best first: what cold-start users are served
+POPULAR = Table("offline/popular.parquet", _S1_TERM_RECALL, {**_item, Columns.SCORE: pa.float32()})
+# Share of users with preferred genres
+TERM_RECALL_REPORT = Document("offline/term_recall_report.json", _S1_TERM_RECALL)
 
 # --- Step 4: recall channels
-USER_VECTORS = Table(
-    "offline/user_vectors.parquet",
-    _S2_VECTOR_RECALL,
-    "The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; "
-    "their inner product with an item vector is the model's ranking.",
-    _user,
-    (_vector,),
-)
-ITEM_VECTORS = Table(
-    "offline/item_vectors.parquet",
-    _S2_VECTOR_RECALL,
-    "A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the "
-    "channel was never trained on.",
-    _item,
-    (_vector,),
-    rows_together=1 << 16,
-)
-CHANNELS = Binary(
-    "offline/channels.npz",
-    _S2_VECTOR_RECALL,
-    "ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none.",
-)
-RECALL_REPORT = Document(
-    "offline/recall_report.json", _S2_VECTOR_RECALL, "By channel name: configuration, curves, metrics."
-)
+# The user vectors that are stored: a column `vector_of(channel)` for every channel that learns one for each user; their
+# inner product with an item vector is the model's ranking
+USER_VECTORS = Table("offline/user_vectors.parquet", _S2_VECTOR_RECALL, _user, (_vector,))
+# A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the channel
+# was never trained on
+ITEM_VECTORS = Table("offline/item_vectors.parquet", _S2_VECTOR_RECALL, _item, (_vector,), rows_together=1 << 16)
+# ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none
+CHANNELS = Binary("offline/channels.npz", _S2_VECTOR_RECALL)
+# By channel name: configuration, curves, metrics
+RECALL_REPORT = Document("offline/recall_report.json", _S2_VECTOR_RECALL)
 
 # --- Step 5: features, and what the ranker is trained on
-FEATURE_SPEC = Document("offline/feature_spec.json", _S1_FEATURES, "The FeatureSpec of the ranking model.")
+# The FeatureSpec of the ranking model
+FEATURE_SPEC = Document("offline/feature_spec.json", _S1_FEATURES)
+# One row a train or test rating: label, split and the encoded input columns
 SAMPLES = Table(
     "offline/samples.parquet",
     _S1_FEATURES,
-    "One row a train or test rating: label, split and the encoded input columns.",
     {Columns.LABEL: pa.int8(), Columns.SPLIT: pa.string()},
     (pa.float32(),),
     examples="pairs",
 )
-TEACHER_CHANNELS = Binary(
-    "offline/teacher_channels.npz",
-    _S1_FEATURES,
-    "ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists.",
-    examples="lists",
-)
+# ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists
+TEACHER_CHANNELS = Binary("offline/teacher_channels.npz", _S1_FEATURES, examples="lists")
+# What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what was
+# liked after, by item code. Features are the bytes of halves, candidate after candidate
 LISTS = Table(
     "offline/lists.parquet",
     _S1_FEATURES,
-    "What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what "
-    "was liked after, by item code. Features are the bytes of halves, candidate after candidate.",
     {
         **{**_user, "times": pa.int64(), "lengths": pa.int32(), "statistics": pa.list_(pa.int64())},
         **{"events": _ids, "ratings": _levels, "ages": _ids, "candidates": _ids},
@@ -379,25 +308,18 @@ LISTS = Table(
     examples="lists",
     rows_together=4096,  # some 20 MB
 )
-USER_FEATURES = Table(
-    "offline/user_features.parquet",
-    _S1_FEATURES,
-    "Every user's newest raw feature values: profile (strings or whole numbers) and statistics.",
-    _user,
-    (pa.string(), pa.int64()),
-)
-ITEM_FEATURES = Table(
-    "offline/item_features.parquet",
-    _S1_FEATURES,
-    "Every item's raw feature values: genre flags or statistics.",
-    _item,
-    (pa.int64(),),
-)
-FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES, "What the features were made from (sha256).")
+# Every user's newest raw feature values: profile (strings or whole numbers) and statistics
+USER_FEATURES = Table("offline/user_features.parquet", _S1_FEATURES, _user, (pa.string(), pa.int64()))
+# Every item's raw feature values: genre flags or statistics
+ITEM_FEATURES = Table("offline/item_features.parquet", _S1_FEATURES, _item, (pa.int64(),))
+# What the features were made from (sha256)
+FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES)
 
 # --- Step 6: the ranker
-RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL, "State dict of the ranking model.")
-RANK_REPORT = Document("offline/ranker_report.json", _S2_MODEL, "The ranking model: configuration, curves, metrics.")
+# State dict of the ranking model
+RANK_WEIGHTS = Binary("offline/ranker.pt", _S2_MODEL)
+# The ranking model: configuration, curves, metrics
+RANK_REPORT = Document("offline/ranker_report.json", _S2_MODEL)
 
 ARTIFACTS: tuple[Artifact, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Artifact))
 

@@ -55,15 +55,15 @@ IdKind = Literal["integer", "string"]
 # Effect of an event on its user's state, besides its entry in the log: the item joins the history (and is seen); it is
 # not recommended any more; earlier events with it no longer count; none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
-WITH_EVENTS = "+events"  # at the end of a data set's name: feedback was merged
+WITH_EVENTS, FINAL = "+events", "+final"  # at the end of a data set's name: feedback was merged; nothing is held out
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
 class HoldoutRule(Frozen):
-    """Number of each user's last events that are held out for evaluation, or a share within bounds."""
+    """Number of each user's last events that are held out for evaluation, or a share within bounds; share 0: none."""
 
     last: int | None = Field(default=None, ge=1)
-    share: float | None = Field(default=None, gt=0, lt=1)
+    share: float | None = Field(default=None, ge=0, lt=1)
     at_least: int = Field(default=1, ge=0)  # of a share
     at_most: int = Field(default=10, ge=1)  # of a share
 
@@ -81,8 +81,10 @@ class HoldoutRule(Frozen):
         """(users,) events of each user -> how many of them are held out: all of them, where there are no more."""
         if self.last is not None:
             wanted = np.full(np.shape(lengths), self.last)
+        elif not self.share:
+            wanted = np.zeros(np.shape(lengths))
         else:
-            part = np.floor((self.share or 0.0) * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
+            part = np.floor(self.share * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
             wanted = np.clip(part, self.at_least, self.at_most)
         sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
         return sizes
@@ -129,14 +131,19 @@ class Dataset(Frozen):
     crossed: tuple[str, ...] = ()  # those of ``profile`` that the ranker crosses with items
     terms: tuple[str, ...] = ()  # names of the items' categorical and multi-valued attributes
     numbers: tuple[ItemNumber, ...] = ()  # the items' numeric attributes
-    holdout: HoldoutRule  # which events are held out
+    holdout: HoldoutRule  # which events are held out, unless it is ``final``: then all are fitted on
+    final: bool = False
     # the types of events that a running server takes, and what each does; empty: `event_types` knows
     events: Mapping[str, Effect] = {}
 
     @property
     def base_name(self) -> str:
-        """The name under which its events are kept, whether they have joined it or not."""
-        return self.name.removesuffix(WITH_EVENTS)
+        """The name as declared, under which its events are kept: whether they have joined it, whether it is final."""
+        return self.name.partition("+")[0]
+
+    def held_out(self, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+        """(users,) events of each user -> how many of them, the last ones, are held out."""
+        return self.holdout.sizes(lengths) if not self.final else np.zeros(np.shape(lengths), np.int64)
 
     @property
     def has_values(self) -> bool:

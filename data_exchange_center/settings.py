@@ -340,6 +340,7 @@ class Settings(BaseSettings):
 
     data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
     train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
+    final: bool = False  # fit on all events: nothing is held out, so there is nothing to evaluate on
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(

@@ -45,11 +45,18 @@ def read_with_holdout(settings: Settings) -> Inputs:
 
     Feedback of servers is not among them: most of it came after the moment that is evaluated.
 
-    Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones.
+    Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones, or
+    when there are none.
     """
     found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
-    held_out = data.positions >= np.repeat(data.lengths - found.dataset.holdout.sizes(data.lengths), data.lengths)
+    sizes = found.dataset.held_out(data.lengths)  # (users,)
+    if not sizes.any():
+        raise StepError(
+            "These artifacts are fitted on all events, so nothing is left to evaluate them on. Run `make offline` "
+            "without final=1, and with a holdout in dataset.toml, for a fit that can be evaluated."
+        )
+    held_out = data.positions >= np.repeat(data.lengths - sizes, data.lengths)
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
     if not np.array_equal(held_out, (split[split != Split.RECORDED] == Split.HOLDOUT).to_numpy()):
         raise StepError(

@@ -1,6 +1,6 @@
 """Like this: the items that are most like one, or like several, and why.
 
-Each channel brings a list, and the lists are fused as in recall. A channel that adds up item-item weights, as EASE
+Each channel brings a list, and ranks are fused as in recall. A channel that adds up item-item weights, as EASE
 does, lists what the weights of the given items say; any other one what is nearest by its item vectors. Items that
 nobody has rated have no vectors: theirs is the list by attributes. All of it is in the server's memory; no service is
 called.
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
-from data_exchange_center.fusion import Hits, fuse
+from data_exchange_center.fusion import Fused, Hits, fuse
 from data_exchange_center.vocabulary import Vocabulary
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
@@ -28,7 +28,14 @@ from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Siz
 PATH: Final = "/ml/similar"
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
-_BY_ATTRIBUTES: Final = "attributes"  # the list of that name
+# Item-item weights are the better predictor of what is liked next: `make evaluate-similar`
+_WEIGHTS: Final = {"together": 4.0, "near": 1.0}
+BY_ATTRIBUTES: Final = "attributes"  # the list of that name
+_SENTENCES: Final = {
+    "together": "Often liked by those who like {}.",
+    "near": "Near to {} in the taste of those who know both.",
+    BY_ATTRIBUTES: "Like {} by what is known of it.",
+}
 
 
 class SimilarQuery(BaseModel):
@@ -119,34 +126,51 @@ def _known(rows: Float32, trained: NDArray[np.bool_]) -> Float32:
 
 @dataclass(frozen=True, eq=False)
 class Alike:
-    """How alike the items of a release are."""
+    """How alike the items of a release are.
+
+    Attributes:
+        values: item -> the values of its attributes that have names.
+        popular: item -> its score on the popular list.
+    """
 
     tables: Mapping[str, Table]
-    values: Mapping[int, frozenset[str]]  # item -> the values of its attributes
+    values: Mapping[int, frozenset[str]]
+    popular: Mapping[int, float]
 
     @classmethod
     def of(cls, opened: Release) -> Self:
         values = {
-            itemid: frozenset(
-                value for values in item.attributes.values() if isinstance(values, list) for value in values
-            )
+            itemid: frozenset(each for value in item.attributes.values() if isinstance(value, list) for each in value)
             for itemid, item in opened.catalogue.items()
         }
-        return cls(tables(opened), values)
+        return cls(
+            tables(opened), values, dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
+        )
 
-    def by_attributes(self, opened: Release, itemids: Sequence[int]) -> Hits:
-        """The items that have most values in common with some, for how many they have; of equals the popular ones."""
-        wanted = frozenset().union(*(self.values[itemid] for itemid in itemids))
-        if not wanted:
-            return Hits(np.empty(0, np.int64), np.empty(0))
-        popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
+    def of_all(self, itemids: Sequence[int]) -> frozenset[str]:
+        """The values that any of these items has."""
+        return frozenset().union(*(self.values[itemid] for itemid in itemids))
+
+    def lists(self, itemids: Sequence[int]) -> dict[str, Hits]:
+        """The items that are most like some, by channel, or by attributes where no channel knows any of them."""
+        found = {name: table.best(itemids) for name, table in self.tables.items()}
+        return found if any(len(hits.ids) for hits in found.values()) else {BY_ATTRIBUTES: self._by_attributes(itemids)}
+
+    def _by_attributes(self, itemids: Sequence[int]) -> Hits:
+        """By the share of their values that they have in common with some; of equals the popular ones."""
+        wanted = self.of_all(itemids)
         scores = {
             itemid: len(wanted & values) / len(wanted | values)
             for itemid, values in self.values.items()
             if itemid not in itemids and wanted & values
         }
-        best = sorted(scores, key=lambda itemid: (-scores[itemid], -popular.get(itemid, 0), itemid))[:_LIST]
+        best = sorted(scores, key=lambda itemid: (-scores[itemid], -self.popular.get(itemid, 0), itemid))[:_LIST]
         return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))
+
+    def fused(self, lists: Mapping[str, Hits]) -> Fused:
+        """Such lists as one."""
+        weights = [_WEIGHTS[self.tables[name].kind] if name in self.tables else 1.0 for name in lists]
+        return fuse(list(lists.values()), weights, _LIST)
 
 
 class Likeness:
@@ -157,43 +181,27 @@ class Likeness:
 
     def answer(self, opened: Release, query: SimilarQuery) -> Similar:
         """Raises BadRequestError for an item that the release does not have."""
-        alike = self._alike.get(opened)
-        if alike is None:
+        if (alike := self._alike.get(opened)) is None:
             alike = self._alike[opened] = Alike.of(opened)
         own_ids = [read_id("itemid", text, opened.manifest.dataset.item_ids) for text in dict.fromkeys(query.itemid)]
         for own in own_ids:
             if own not in opened.numbers:
                 raise BadRequestError("itemid", f"This release has no item {own!r}.")
         given = [opened.numbers[own] for own in own_ids]
-        lists = {name: table.best(given) for name, table in alike.tables.items()}
-        if not any(len(hits.ids) for hits in lists.values()):
-            lists = {_BY_ATTRIBUTES: alike.by_attributes(opened, given)}
-        recipe = opened.manifest.recipe.recall
-        weights = {channel.name: channel.fusion_weight for channel in recipe.channels}
-        fused = fuse(list(lists.values()), [weights.get(name, 1.0) for name in lists], _LIST)
-        ranks = {name: {itemid: n for n, itemid in enumerate(hits.ids.tolist(), 1)} for name, hits in lists.items()}
-        wanted = frozenset().union(*(alike.values[itemid] for itemid in given))
-        titles = [opened.catalogue[itemid].title for itemid in given]
+        lists, wanted = alike.lists(given), alike.of_all(given)
+        fused = alike.fused(lists)
+        what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
         found: list[Item] = []
-        for itemid, score in zip(fused.ids.tolist(), fused.scores.tolist(), strict=True):
-            if (item := opened.catalogue.get(itemid)) is None or len(found) == query.size:
-                continue
-            places = {name: at[itemid] for name, at in ranks.items() if itemid in at}
+        for itemid, score in zip(fused.ids[: query.size].tolist(), fused.scores.tolist(), strict=False):
+            ranks = {
+                name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))
+            }
             shared = sorted(wanted & alike.values[itemid])
-            why = Why(ranks=places, shared=shared, sentence=_sentence(alike.tables, places, shared, titles))
-            found.append(SimilarItem.model_construct(**Item.of(item, score).model_dump(), why=why))
-        return Similar(release=opened.release, itemids=own_ids, item_list=found)  # type: ignore[arg-type]
-
-
-def _sentence(
-    tables: Mapping[str, Table], places: Mapping[str, int], shared: Sequence[str], titles: Sequence[str]
-) -> str:
-    """The reason in words, by the list that has the item highest."""
-    best = min(places, key=places.__getitem__)
-    what = titles[0] if len(titles) == 1 else f"these {len(titles)}"
-    kind = f" Of the same kind: {', '.join(shared)}." if shared else ""
-    if best not in tables:
-        return f"Like {what} by what is known of it.{kind}"
-    if tables[best].kind == "together":
-        return f"Often liked by those who like {what}.{kind}"
-    return f"Near to {what} in the taste of those who know both.{kind}"
+            kind = f" Of the same kind: {', '.join(shared)}." if shared else ""
+            best = min(ranks, key=ranks.__getitem__)
+            sentence = (
+                _SENTENCES[alike.tables[best].kind if best in alike.tables else BY_ATTRIBUTES].format(what) + kind
+            )
+            shown = Item.of(opened.catalogue[itemid], score).model_dump()
+            found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))
+        return Similar.model_construct(release=opened.release, itemids=own_ids, item_list=found)

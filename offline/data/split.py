@@ -60,7 +60,7 @@ def part_of(
     position: NDArray[np.int64], size: NDArray[np.int64], dataset: Dataset, train_share: float
 ) -> NDArray[np.str_]:
     """(rows,) a value of `Split` for rows at a position (from 0) among their user's ``size`` rows in time."""
-    offline = size - dataset.holdout.sizes(size)
+    offline = size - dataset.held_out(size)
     split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
     return np.where(position >= offline, Split.HOLDOUT, split)
 

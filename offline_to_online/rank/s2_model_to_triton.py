@@ -19,7 +19,7 @@ from data_exchange_center.steps import run
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.parity import offline_truth
 from offline_to_online.releases import open_release
-from offline_to_online.stores.triton import ModelContent, TritonStore
+from offline_to_online.stores.triton import TritonStore
 
 LISTS = 100
 
@@ -32,13 +32,12 @@ def main(settings: Settings) -> None:
     widths, lists = truth.spec.widths, truth.sampled_lists(LISTS)
     onnx = export_onnx(truth.model, widths, manifest.release)
     exported = check_onnx(onnx, truth.model, lists)
-    content = ModelContent(onnx, widths, lists, [truth.scores(inputs) for inputs in lists])
-    served = store.sync(manifest, content)
+    place, served = store.sync(manifest, onnx, lists, [truth.scores(inputs) for inputs in lists])
     history = f", {wire.MODEL_HISTORY} FP32 [1, {widths.history}]" if widths.history else ""
-    print(f"release {manifest.release}: {served.place} in Triton at {store.address}")
+    print(f"release {manifest.release}: {place} in Triton at {store.address}")
     print(f"  {wire.MODEL_INPUT} FP32 [-1, {widths.row}]{history} -> {wire.MODEL_OUTPUT}")
     print(f"  ONNX opset {OPSET}, IR <= {MAX_IR}, {len(onnx):,} bytes; {sum(map(len, lists)):,} rows against PyTorch:")
-    print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton by at most {served.difference:.1e}")
+    print(f"  ONNX Runtime differs by at most {exported:.1e}, Triton by at most {served:.1e}")
 
 
 if __name__ == "__main__":

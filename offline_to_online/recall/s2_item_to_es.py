@@ -18,7 +18,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.releases import open_release
 from offline_to_online.rows import item_rows, sampled_searches
-from offline_to_online.stores.elasticsearch import ElasticsearchStore, IndexContent
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
 
 GENRE = 2  # Adventure, the genre whose count the source prints
 USERS = 500
@@ -27,13 +27,11 @@ USERS = 500
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     rows, searches = item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, USERS)
-    report = ElasticsearchStore(settings).sync(manifest, IndexContent(rows, searches))
+    found, channels = ElasticsearchStore(settings).sync(manifest, rows, searches)
     print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
     if len(genres := manifest.feature_spec.genres) >= GENRE:
-        print(
-            f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {report.genres.get(GENRE, 0):,} of {len(rows):,}"
-        )
-    for name, candidates in report.channels.items():
+        print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")
+    for name, candidates in channels.items():
         without = sum(vector_of(name) not in row.vectors for row in rows)
         print(f"  {name}: items without a vector: {without:,}; {candidates}")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final
 
 import elasticsearch
 import redis
@@ -14,16 +14,14 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
 from elasticsearch.serializer import OrjsonSerializer
 from redis.exceptions import RedisClusterException
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
-from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.clients.redis import Connected, connect
 
-Content = TypeVar("Content")  # what a step hands over to be loaded
-Report = TypeVar("Report")  # what a check that passed has found
-
 TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's own timeouts are for one user's row
+READY_S: Final = 60.0
 START_SERVICES: Final = "Start the services with `make up`, see `make status` and `make logs`, and run this step again."
 
 _SERVICE_ERRORS = (
@@ -36,11 +34,12 @@ _SERVICE_ERRORS = (
 )
 
 
-class ReleaseStore(ABC, Generic[Content, Report]):
+class ReleaseStore(ABC):
     """A service that holds releases side by side, each under names of its own.
 
-    A release is marked as checked once everything that was loaded has been read back and compared with its source;
-    loading it again takes the mark away first. Without the mark a release does not go live.
+    Each store has a ``sync``, by which a step loads a release and checks it. A release is marked as checked once
+    everything that was loaded has been read back and compared with its source; loading it again, which is safe while
+    the release is served, takes the mark away first. Without the mark a release does not go live.
 
     Every method raises StepError, naming the service and its address, when a request to the service fails.
     """
@@ -59,19 +58,6 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     def reaching(self) -> AbstractContextManager[None]:
         return reaching(self.title, self.address)
 
-    def sync(self, manifest: Manifest, content: Content) -> Report:
-        """Load a release and check it. Loading the release that is served again is safe. Raises CheckError."""
-        self.load(manifest, content)
-        return self.check(manifest, content)
-
-    @abstractmethod
-    def load(self, manifest: Manifest, content: Content) -> None:
-        """Write all of a release, without a mark."""
-
-    @abstractmethod
-    def check(self, manifest: Manifest, content: Content) -> Report:
-        """Read all of a release back, compare it with its source, and mark it. Raises CheckError naming the row."""
-
     @abstractmethod
     def is_checked(self, release: str) -> bool:
         """Whether the release is whole and passed its check when it was last loaded."""
@@ -88,10 +74,10 @@ class ReleaseStore(ABC, Generic[Content, Report]):
     def delete(self, releases: Collection[str]) -> None:
         """Delete all that these releases have here, and what interrupted loads have left behind."""
 
-    def wait_until_served(self, release: str) -> None:
+    def wait_until_served(self, release: str) -> None:  # noqa: B027 (for some)
         """Return once the service answers for a checked release. Raises CheckError when it does not come to that."""
 
-    def settle(self) -> None:
+    def settle(self) -> None:  # noqa: B027 (for some)
         """Make what `activate` and `delete` have changed known to the service, where that takes a command."""
 
 
@@ -103,6 +89,17 @@ def reaching(name: str, address: str) -> Iterator[None]:
     except _SERVICE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
+
+
+def until_ready(answers: Callable[[], bool], every_s: float) -> bool:
+    """Try until a service answers, for `READY_S` at most. Returns whether it does."""
+    retrying = Retrying(
+        retry=retry_if_not_result(bool),
+        stop=stop_after_delay(READY_S),
+        wait=wait_fixed(every_s),
+        retry_error_callback=lambda _: False,
+    )
+    return bool(retrying(answers))
 
 
 def redis_address(settings: Settings) -> str:

@@ -54,14 +54,6 @@ Ints = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class IndexContent:
-    """Content of a release's index, and searches that it must answer."""
-
-    items: Sequence[ItemRow]
-    searches: Mapping[str, Sequence[Search]]  # channel name -> searches of some users
-
-
-@dataclass(frozen=True)
 class VectorCheck:
     """Outcome of comparing a channel's candidates with the model's exact ones."""
 
@@ -81,15 +73,7 @@ class VectorCheck:
         )
 
 
-@dataclass(frozen=True)
-class IndexReport:
-    """Findings of an index's checks."""
-
-    genres: Mapping[int, int]  # genre code -> items
-    channels: Mapping[str, VectorCheck]  # by channel name
-
-
-class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
+class ElasticsearchStore(ReleaseStore):
     """The items' genres and vectors."""
 
     title: ClassVar[str] = "Elasticsearch"
@@ -104,8 +88,18 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
         with self.reaching(), elastic_client(self.settings) as client:
             yield client
 
-    def load(self, manifest: Manifest, content: IndexContent) -> None:
-        release, items = manifest.release, content.items
+    def sync(
+        self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
+    ) -> tuple[dict[int, int], dict[str, VectorCheck]]:
+        """Load a release and check it: by the items, and by users' searches of each channel.
+
+        Returns genre code -> items, and the outcome by channel name. Raises CheckError naming the row.
+        """
+        self.load(manifest, items)
+        return self.check(manifest, items, searches)
+
+    def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:
+        release = manifest.release
         with self.client() as client:
             marks = marks_of(client, release)
             if marks.get(CHECKED):
@@ -115,19 +109,21 @@ class ElasticsearchStore(ReleaseStore[IndexContent, IndexReport]):
                 put = writer_of(self.settings)
                 write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, put)
 
-    def check(self, manifest: Manifest, content: IndexContent) -> IndexReport:
-        release, recall, items = manifest.release, manifest.recipe.recall, content.items
+    def check(
+        self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
+    ) -> tuple[dict[int, int], dict[str, VectorCheck]]:
+        release, recall = manifest.release, manifest.recipe.recall
         with self.client() as client:
             check_documents(client, release, items)
             genres = check_genres(client, release, items)
             channels = {}
             for channel in recall.searched:
                 index = ChannelIndex(client, release, items, recall, channel)
-                channels[channel.name] = index.check(content.searches[channel.name])
+                channels[channel.name] = index.check(searches[channel.name])
             put_marks(client, release, {**marks_of(client, release), CHECKED: True})
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
                 _point_alias(client, release)
-        return IndexReport(genres, channels)
+        return genres, channels
 
     def is_checked(self, release: str) -> bool:
         with self.client() as client:

@@ -18,8 +18,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, cast
 
@@ -28,7 +28,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
 import yaml
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
@@ -39,13 +38,13 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress
-from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, ReleaseStore
+from offline_to_online.stores.base import READY_S, START_SERVICES, TIMEOUT_S, ReleaseStore, until_ready
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
+Frames = Mapping[Entity, pd.DataFrame]
 CHUNK: Final = 500  # entities a request
-_READY_S: Final = 60.0  # the feature server looks at the registry again every few seconds
 _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _UNAPPLIED: Final = ".unapplied"  # file in the repository: changes that `feast apply` has not seen yet
@@ -73,17 +72,8 @@ class FeastEngine(NamedTuple):
         return cast(FeastEngine, plugins.load("recsys.feast", settings.engine))
 
 
-@dataclass(frozen=True)
-class FeatureContent:
-    """Raw features of all users and items, and when they were true."""
-
-    frames: dict[Entity, pd.DataFrame]  # the key first, then the stored features in the spec's order
-    at: pd.Timestamp  # UTC
-    own_ids: Mapping[Entity, OwnIds]
-
-
-class FeastStore(ReleaseStore[FeatureContent, int]):
-    """A pair of feature views and services a release. The report of a check is the status of a first answer."""
+class FeastStore(ReleaseStore):
+    """A pair of feature views and services a release."""
 
     title: ClassVar[str] = "Feast"
     step: ClassVar[str] = "offline_to_online/rank/s1_feature_to_feast.py"
@@ -98,25 +88,35 @@ class FeastStore(ReleaseStore[FeatureContent, int]):
             for url in self.settings.feast.urls:
                 session.get(f"{url}/health", timeout=self.settings.feast.timeout_s).raise_for_status()
 
-    def load(self, manifest: Manifest, content: FeatureContent) -> None:
+    def sync(self, manifest: Manifest, frames: Frames, at: pd.Timestamp, own_ids: Mapping[Entity, OwnIds]) -> int:
+        """Load a release and check it. Returns the status of a first answer; raises CheckError naming the row.
+
+        Args:
+            frames: raw features: the key first, then the stored features in the spec's order.
+            at: when they were true, UTC.
+        """
+        self.load(manifest, frames, at)
+        return self.check(manifest, frames, own_ids)
+
+    def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
         settings, release = self.settings, manifest.release
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         self.expect_alive()
-        write_features(settings, release, manifest.feature_spec, content.frames, content.at)
+        write_features(settings, release, manifest.feature_spec, frames, at)
         materialize(settings, release)
         with self.reaching():
             wait_until_known(settings, release)
 
-    def check(self, manifest: Manifest, content: FeatureContent) -> int:
+    def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> int:
         """Load all of it again where the online store has lost rows that the registry has as loaded."""
         settings, release = self.settings, manifest.release
         with self.reaching():
             try:
-                check_features(settings, release, content.frames, content.own_ids)
+                check_features(settings, release, frames, own_ids)
             except CheckError as error:
                 log.warning("%s: loading all of release %s again", error, release)
                 _materialize_again(settings, release)
-                check_features(settings, release, content.frames, content.own_ids)
+                check_features(settings, release, frames, own_ids)
             wait_until_known(settings, None)
             answer = ask(settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
             answer.raise_for_status()
@@ -170,9 +170,7 @@ def release_dir(settings: Settings, release: str) -> Path:
     return feature_repo(settings) / "releases" / release
 
 
-def write_features(
-    settings: Settings, release: str, spec: FeatureSpec, frames: dict[Entity, pd.DataFrame], at: pd.Timestamp
-) -> None:
+def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: Frames, at: pd.Timestamp) -> None:
     """Write a release's parquet files and, last, fields.json, which makes the release visible to Feast.
 
     The same features give the same bytes.
@@ -296,19 +294,13 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
     """Return when each feature server answers for a release's services (None: the live ones). Raises CheckError."""
     for url, entity in itertools.product(settings.feast.urls, ENTITIES):
         service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
-        retrying = Retrying(
-            retry=retry_if_not_result(bool),
-            stop=stop_after_delay(_READY_S),
-            wait=wait_fixed(0.25),
-            retry_error_callback=lambda _: False,
-        )
-        if not retrying(lambda *asked: ask(settings, *asked).ok, service, wire.FEAST_KEY[entity], [1], url):
-            raise CheckError(f"Feast at {url} does not know service {service!r} after {_READY_S:g} s")
+        answers = partial(ask, settings, service, wire.FEAST_KEY[entity], [1], url)
+        # the feature server looks at the registry again every few seconds
+        if not until_ready(lambda: answers().ok, 0.25):  # noqa: B023 (called before the next)
+            raise CheckError(f"Feast at {url} does not know service {service!r} after {READY_S:g} s")
 
 
-def check_features(
-    settings: Settings, release: str, frames: Mapping[Entity, pd.DataFrame], own_ids: Mapping[Entity, OwnIds]
-) -> None:
+def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
     """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
     for entity, frame in frames.items():
         service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]

@@ -37,7 +37,7 @@ _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
 _RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
 
 
-class RedisStore(ReleaseStore[RecallState, None]):
+class RedisStore(ReleaseStore):
     """User state for recall, and which release is live."""
 
     title: ClassVar[str] = "Redis"
@@ -55,6 +55,11 @@ class RedisStore(ReleaseStore[RecallState, None]):
     def client(self) -> Iterator[Connected]:
         with self.reaching(), redis_client(self.settings) as client:
             yield client
+
+    def sync(self, manifest: Manifest, content: RecallState) -> None:
+        """Load a release and check it. Raises CheckError naming the user."""
+        self.load(manifest, content)
+        self.check(manifest, content)
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
         """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.

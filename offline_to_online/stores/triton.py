@@ -13,11 +13,11 @@ import shutil
 from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 import requests
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -28,14 +28,13 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.onnx_export import ModelFile, largest_difference, read_model_file
-from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore
+from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, until_ready
 from online.clients.base import ServiceError
 from online.clients.triton import ScoreQuery, TritonScores
 from online.stack.triton.service import KEY_HEADER
 
 MODEL_FILE: Final = "model.onnx"
 TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
-_READY_S: Final = 60.0
 _CONFIG: Final = """\
 name: "{model}"
 platform: "onnxruntime_onnx"
@@ -59,25 +58,7 @@ class Place:
         return f"{self.model} version {self.version}"
 
 
-@dataclass(frozen=True)
-class ModelContent:
-    """An exported model, and PyTorch's scores of some lists."""
-
-    onnx: bytes
-    widths: Widths
-    lists: Sequence[ModelInputs]
-    scores: Sequence[Float32]  # of each list
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """The model's place, and the largest difference of its scores to PyTorch's."""
-
-    place: Place
-    difference: float
-
-
-class TritonStore(ReleaseStore[ModelContent, ModelReport]):
+class TritonStore(ReleaseStore):
     """A version of the ranking model a release."""
 
     title: ClassVar[str] = "Triton"
@@ -92,13 +73,23 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
         """The model repository, which Triton reads."""
         return self.settings.service_dir("triton")
 
+    def sync(
+        self, manifest: Manifest, onnx: bytes, lists: Sequence[ModelInputs], scores: Sequence[Float32]
+    ) -> tuple[Place, float]:
+        """Load a release's exported model and check it by PyTorch's scores of some lists.
+
+        Returns its place, and the largest difference. Raises CheckError.
+        """
+        self.load(manifest, onnx)
+        return self.check(manifest, lists, scores)
+
     # Load: write a version, have Triton read it, wait until it answers.
 
-    def load(self, manifest: Manifest, content: ModelContent) -> None:
+    def load(self, manifest: Manifest, onnx: bytes) -> None:
         with self.reaching():
             if (place := self.find(manifest.release)) is not None:
                 self._mark_of(place).unlink(missing_ok=True)
-            self.publish(manifest.release, content.widths, content.onnx)
+            self.publish(manifest.release, manifest.feature_spec.widths, onnx)
 
     def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Write the release's version and return where it stands once Triton answers with it.
@@ -166,16 +157,10 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
 
     def wait_until_ready(self, place: Place) -> None:
         """Return when the version answers, on every Triton. Raises CheckError after a minute."""
-        retrying = Retrying(
-            retry=retry_if_not_result(bool),
-            stop=stop_after_delay(_READY_S),
-            wait=wait_fixed(0.1),
-            retry_error_callback=lambda _: False,
-        )
-        if not retrying(self._answers_everywhere, place):
+        if not until_ready(partial(self._answers_everywhere, place), 0.1):
             triton = self.settings.triton
             where = ", ".join((triton.http_url, *triton.nodes.split(","))).rstrip(", ")
-            raise CheckError(f"Triton at {where}: {place} is not ready after {_READY_S:g} s")
+            raise CheckError(f"Triton at {where}: {place} is not ready after {READY_S:g} s")
 
     def _answers_everywhere(self, place: Place) -> bool:
         if _get(f"{self._url(place)}/ready").status_code != requests.codes.ok:
@@ -192,12 +177,12 @@ class TritonStore(ReleaseStore[ModelContent, ModelReport]):
 
     # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
 
-    def check(self, manifest: Manifest, content: ModelContent) -> ModelReport:
+    def check(self, manifest: Manifest, lists: Sequence[ModelInputs], scores: Sequence[Float32]) -> tuple[Place, float]:
         with self.reaching():
             place = self.place_of(manifest.release)
-            difference = self._check_scores(place, content.lists, content.scores)
+            difference = self._check_scores(place, lists, scores)
             self.mark_checked(place)
-        return ModelReport(place, difference)
+        return place, difference
 
     def _check_scores(self, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]) -> float:
         """Score lists as the server does, and compare with PyTorch's scores.

@@ -24,7 +24,6 @@ import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -40,21 +39,20 @@ from online.stack.catalogue import on_free_ports
 from research.bench.load import (
     ANSWERED,
     CODE,
-    Answered,
     Drawn,
     Generator,
-    Run,
+    Loading,
     Target,
+    Turn,
     becomes_ready,
-    expect_answers,
     facts,
     generator,
     known_userids,
-    percentile_ms,
     ready,
-    stage_medians_ms,
+    summary,
+    take_turn,
 )
-from research.bench.processes import Part, held, parts_of, used_s
+from research.bench.processes import Part, held, parts_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +62,6 @@ THIS, OTHER = "this", "other"
 COUNTS: Final = ("answered", "degraded", "refused")
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
-_WARM_UP = 100  # requests before each level of each turn
 
 
 class Side(NamedTuple):
@@ -72,16 +69,6 @@ class Side(NamedTuple):
 
     target: Target
     parts: dict[str, Part]
-
-
-def one_turn(ask: Generator, side: Side, loading: Loading, drawn: Drawn, requests: int) -> Turn:
-    """Raises StepError where next to nothing is answered; a commit that refuses most requests is a result."""
-    loading.ask(ask, side.target, drawn.next(_WARM_UP))
-    before = used_s(side.parts)
-    run = loading.ask(ask, side.target, drawn.next(requests))
-    after = used_s(side.parts)
-    expect_answers(side.target, run, at_least=0.02)
-    return Turn(run, {name: after[name] - before[name] for name in after})
 
 
 def idle_parts(sides: Mapping[str, Side], active: str) -> dict[str, Part]:
@@ -96,11 +83,13 @@ def take_turns(
 ) -> dict[str, dict[str, list[Turn]]]:
     """Every side once a round and level, in the opposite order every other round."""
     taken: dict[str, dict[str, list[Turn]]] = {name: {each.name: [] for each in loadings} for name in sides}
-    for turn in range(rounds):
+    for number in range(rounds):
         for loading in loadings:
-            for name in sides if turn % 2 == 0 else reversed(sides):
+            for name in sides if number % 2 == 0 else reversed(sides):
                 with held(idle_parts(sides, name)):
-                    taken[name][loading.name].append(one_turn(ask, sides[name], loading, drawn, requests))
+                    target, parts = sides[name]
+                    turn = take_turn(ask, target, parts, loading, drawn, requests, at_least=0.5)
+                    taken[name][loading.name].append(turn)
     return taken
 
 
@@ -124,67 +113,7 @@ def table(levels: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-# --- Costs of a request on each side, and their ratios
-
-
-@dataclass(frozen=True)
-class Loading:
-    """A level of load: so many requests in flight, or so many a second."""
-
-    in_flight: int = 0
-    per_s: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return f"{self.in_flight} in flight" if self.in_flight else f"{self.per_s:g}/s"
-
-    def ask(self, generator: Generator, target: Target, userids: Sequence[Any]) -> Run:
-        if self.in_flight:
-            return generator.closed(target, userids, self.in_flight)
-        return generator.fixed_rate(target, userids, self.per_s)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One server at one level, once."""
-
-    run: Run
-    used_s: Mapping[str, float]  # processor seconds of each part of its stack meanwhile
-
-    @property
-    def requests_per_s(self) -> float:
-        return len(self.run.good) / self.run.seconds
-
-    @property
-    def p50_ms(self) -> float:
-        return percentile_ms(self.run.good, 50)
-
-    @property
-    def processor_ms(self) -> float:
-        """Processor milliseconds of all parts together, for an answered request."""
-        return 1e3 * sum(self.used_s.values()) / len(self.run.good)
-
-
-def summary(turns: Sequence[Turn]) -> dict[str, Any]:
-    """Latencies over the answers of all turns together; processor time for each that was answered."""
-    good: list[Answered] = [answer for turn in turns for answer in turn.run.good]
-    requests = sum(len(turn.run.answers) for turn in turns)
-    refused = sum(turn.run.refused for turn in turns)
-    processor_ms = {
-        part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2) for part in turns[0].used_s
-    }
-    return {
-        "answered": len(good),
-        "degraded": sum(turn.run.degraded for turn in turns),
-        "refused": refused,
-        "failed": requests - len(good) - refused,
-        "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
-        "p50_ms": percentile_ms(good, 50),
-        "p99_ms": percentile_ms(good, 99),
-        "stage_p50_ms": stage_medians_ms(good),
-        "processor_ms": {**processor_ms, "all": round(sum(processor_ms.values()), 2)},
-        "generator_ms": round(1e3 * sum(turn.run.generator_s for turn in turns) / len(good), 3),
-    }
+# --- Both sides' costs of a request, and their ratios
 
 
 def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:

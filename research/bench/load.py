@@ -15,6 +15,7 @@ import asyncio
 import http.client
 import json
 import multiprocessing
+import statistics
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ from urllib.parse import urlsplit
 import httptools
 import numpy as np
 import uvloop
+from rich import box
+from rich.table import Table
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
@@ -39,6 +42,7 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from research.bench.processes import Part, used_s
 
 CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result
@@ -302,6 +306,93 @@ def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
     }
 
 
+# --- One turn of a server at one level of load, and what several come to
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A level of load: so many requests in flight, or so many a second."""
+
+    in_flight: int = 0
+    per_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.in_flight} in flight" if self.in_flight else f"{self.per_s:g}/s"
+
+    def ask(self, generator: Generator, target: Target, userids: Sequence[OwnId]) -> Run:
+        if self.in_flight:
+            return generator.closed(target, userids, self.in_flight)
+        return generator.fixed_rate(target, userids, self.per_s)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One server at one level, once."""
+
+    run: Run
+    used_s: Mapping[str, float]  # processor seconds of each part of its stack meanwhile
+
+    @property
+    def requests_per_s(self) -> float:
+        return len(self.run.good) / self.run.seconds
+
+    @property
+    def p50_ms(self) -> float:
+        return percentile_ms(self.run.good, 50)
+
+    @property
+    def processor_ms(self) -> float:
+        """Processor milliseconds of all parts together, for an answered request."""
+        return 1e3 * sum(self.used_s.values()) / len(self.run.good)
+
+
+def take_turn(
+    ask: Generator,
+    target: Target,
+    parts: Mapping[str, Part],
+    loading: Loading,
+    drawn: Drawn,
+    requests: int,
+    *,
+    warm_up: int = 100,
+    at_least: float = ANSWERED,
+) -> Turn:
+    """Measure a server once at one level, after a warm-up at the same.
+
+    Args:
+        parts: of its stack, whose processor time is measured.
+        at_least: share of the requests that has to be answered, or StepError is raised.
+    """
+    loading.ask(ask, target, drawn.next(max(warm_up, loading.in_flight)))
+    before = used_s(parts)
+    run = expect_answers(target, loading.ask(ask, target, drawn.next(max(requests, loading.in_flight))), at_least)
+    after = used_s(parts)
+    return Turn(run, {name: after[name] - before[name] for name in after})
+
+
+def summary(turns: Sequence[Turn]) -> dict[str, Any]:
+    """Latencies over the answers of all turns together; processor time for each that was answered."""
+    good: list[Answered] = [answer for turn in turns for answer in turn.run.good]
+    requests = sum(len(turn.run.answers) for turn in turns)
+    refused = sum(turn.run.refused for turn in turns)
+    processor_ms = {
+        part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2) for part in turns[0].used_s
+    }
+    return {
+        "answered": len(good),
+        "degraded": sum(turn.run.degraded for turn in turns),
+        "refused": refused,
+        "failed": requests - len(good) - refused,
+        "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
+        "p50_ms": percentile_ms(good, 50),
+        "p99_ms": percentile_ms(good, 99),
+        "stage_p50_ms": stage_medians_ms(good),
+        **({"processor_ms": {**processor_ms, "all": round(sum(processor_ms.values()), 2)}} if processor_ms else {}),
+        "generator_ms": round(1e3 * sum(turn.run.generator_s for turn in turns) / len(good), 3),
+    }
+
+
 # --- Target of a benchmark, and the facts stated with its figures
 
 
@@ -342,6 +433,16 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
         return retrying(says_so)
     except RetryError:
         return False
+
+
+def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
+    """A column a key."""
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    for key in keys:
+        shown.add_column(key, justify="right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(str(row[key]) for key in keys))
+    return shown
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -39,61 +38,31 @@ from research.bench.load import (
     CODE,
     STAGES,
     Drawn,
-    Run,
+    Loading,
     Target,
+    Turn,
     expect_answers,
     facts,
     generate,
     generator,
     known_userids,
-    percentile_ms,
     reaching,
     ready,
-    stage_medians_ms,
+    summary,
+    take_turn,
 )
 
 
-@dataclass(frozen=True)
-class Level:
-    """Measurements at one concurrency."""
-
-    concurrency: int
-    requests: int
-    answered: int  # with a list, whole or not
-    degraded: int  # of those
-    refused: int  # 503
-    requests_per_s: float  # answered; so are the times
-    p50_ms: float
-    p99_ms: float
-    stage_p50_ms: dict[str, float]
-
-
-def summarise(concurrency: int, run: Run) -> Level:
-    """Medians and the 99th percentile over what was answered at a level."""
-    good = run.good
-    return Level(
-        concurrency=concurrency,
-        requests=len(run.answers),
-        answered=len(good),
-        degraded=run.degraded,
-        refused=run.refused,
-        requests_per_s=round(len(good) / run.seconds, 1),
-        p50_ms=percentile_ms(good, 50),
-        p99_ms=percentile_ms(good, 99),
-        stage_p50_ms=stage_medians_ms(good),
-    )
-
-
-def table(levels: Sequence[Level]) -> Table:
+def table(levels: Sequence[Mapping[str, Any]]) -> Table:
     """Times in ms; the stages' are the server's medians, and overlap."""
     shown = Table(box=box.SIMPLE, pad_edge=False)
     for name in ("in flight", "answered", "degraded", "refused", "requests/s", "p50", "p99", *STAGES):
         shown.add_column(name, justify="right", overflow="fold")
     for level in levels:
-        stages = (f"{level.stage_p50_ms.get(stage, float('nan')):.1f}" for stage in STAGES)
-        figures = (f"{level.requests_per_s:.1f}", f"{level.p50_ms:.1f}", f"{level.p99_ms:.1f}")
-        counts = (level.concurrency, level.answered, level.degraded, level.refused)
-        shown.add_row(*map(str, counts), *figures, *stages)
+        counts = (level[name] for name in ("concurrency", "answered", "degraded", "refused"))
+        times = (level[name] for name in ("requests_per_s", "p50_ms", "p99_ms"))
+        stages = (level["stage_p50_ms"].get(stage, "-") for stage in STAGES)
+        shown.add_row(*map(str, (*counts, *times, *stages)))
     return shown
 
 
@@ -108,22 +77,26 @@ class Load:
     warm_up: int  # requests before each level
     seed: int
 
-    def measure(self, release: str | None = None) -> list[Level]:
-        """Each level after a warm-up at its own concurrency, from a process that does nothing else.
+    def measure(self, release: str | None = None) -> dict[int, Turn]:
+        """Requests in flight -> a turn, from a process that does nothing else.
 
         Raises StepError where more than one in a hundred is not answered, or one from another release.
         """
         drawn, target = Drawn(self.userids, self.seed), Target(self.url)
-        measured = []
+        taken = {}
         with generator() as ask:
-            for concurrency in self.levels:
-                expect_answers(target, ask.closed(target, drawn.next(max(self.warm_up, concurrency)), concurrency))
-                run = ask.closed(target, drawn.next(max(self.requests, concurrency)), concurrency)
-                expect_answers(target, run)
-                if others := {answer.release for answer in run.good} - {release or run.good[0].release}:
+            for level in self.levels:
+                turn = take_turn(ask, target, {}, Loading(level), drawn, self.requests, warm_up=self.warm_up)
+                good = turn.run.good
+                if others := {answer.release for answer in good} - {release or good[0].release}:
                     raise StepError(f"{self.url} answered from release {', '.join(sorted(others))}, too")
-                measured.append(summarise(concurrency, run))
-        return measured
+                taken[level] = turn
+        return taken
+
+
+def levels_of(rounds: Sequence[Mapping[int, Turn]]) -> list[dict[str, Any]]:
+    """Sum the rounds of a server up, level by level."""
+    return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in rounds[0]]
 
 
 # --- Both recipes, in turns
@@ -133,7 +106,7 @@ BASELINE, COMPARED = SOURCE.name, DEFAULT.name
 _SWITCH_S = 60.0  # until every worker serves a release that has gone live
 _ASKED = 32  # requests, over connections enough for every worker to get some
 
-Rounds = list[list[Level]]  # of one recipe: its levels, round by round
+Rounds = list[dict[int, Turn]]  # of one recipe: requests in flight -> a turn, round by round
 
 
 class Loaded(NamedTuple):
@@ -182,58 +155,30 @@ def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
         raise StepError(f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s") from error
 
 
-def take_turns(recipes: Sequence[str], rounds: int, measured: Callable[[str], list[Level]]) -> dict[str, Rounds]:
+def take_turns(recipes: Sequence[str], rounds: int, measured: Callable[[str], dict[int, Turn]]) -> dict[str, Rounds]:
     """Every recipe once a round, in the opposite order every other round."""
     taken: dict[str, Rounds] = {recipe: [] for recipe in recipes}
-    for turn in range(rounds):
-        for recipe in recipes if turn % 2 == 0 else reversed(recipes):
+    for number in range(rounds):
+        for recipe in recipes if number % 2 == 0 else reversed(recipes):
             taken[recipe].append(measured(recipe))
     return taken
 
 
-def middle(levels: Sequence[Level]) -> Level:
-    """The medians of one concurrency's rounds."""
-
-    def median(values: Sequence[float]) -> float:
-        return round(float(np.median(values)), 2)
-
-    return Level(
-        concurrency=levels[0].concurrency,
-        **{
-            name: sum(getattr(level, name) for level in levels)
-            for name in ("requests", "answered", "degraded", "refused")
-        },
-        requests_per_s=median([level.requests_per_s for level in levels]),
-        p50_ms=median([level.p50_ms for level in levels]),
-        p99_ms=median([level.p99_ms for level in levels]),
-        stage_p50_ms={
-            stage: median([level.stage_p50_ms[stage] for level in levels]) for stage in levels[0].stage_p50_ms
-        },
-    )
-
-
 def comparison(taken: Mapping[str, Rounds], releases: Mapping[str, str]) -> dict[str, Any]:
-    """Medians over the rounds, each round's p50, and how many times the baseline's p50 the other's is."""
-    middles = {recipe: [middle(level) for level in zip(*rounds, strict=True)] for recipe, rounds in taken.items()}
-    p50s = {
-        recipe: [[level.p50_ms for level in levels] for levels in zip(*rounds, strict=True)]
+    """Every recipe's levels, with each round's p50, and how many times the baseline's p50 the other's is."""
+    found: dict[str, Any] = {
+        recipe: {
+            "release": releases[recipe],
+            "levels": [
+                {**level, "p50_ms_of_rounds": [each[level["concurrency"]].p50_ms for each in rounds]}
+                for level in levels_of(rounds)
+            ],
+        }
         for recipe, rounds in taken.items()
     }
-    pairs = zip(middles[BASELINE], middles[COMPARED], strict=True)
-    return {
-        "rounds": len(taken[BASELINE]),
-        "recipes": {
-            recipe: {
-                "release": releases[recipe],
-                "levels": [
-                    {**vars(level), "p50_ms_of_rounds": of_rounds}
-                    for level, of_rounds in zip(middles[recipe], p50s[recipe], strict=True)
-                ],
-            }
-            for recipe in taken
-        },
-        "p50_ratio": {str(base.concurrency): round(other.p50_ms / base.p50_ms, 3) for base, other in pairs},
-    }
+    pairs = zip(found[BASELINE]["levels"], found[COMPARED]["levels"], strict=True)
+    ratio = {str(base["concurrency"]): round(other["p50_ms"] / base["p50_ms"], 3) for base, other in pairs}
+    return {"rounds": len(taken[BASELINE]), "recipes": found, "p50_ratio": ratio}
 
 
 def measure_recipes(settings: Settings, load: Load, rounds: int, console: Console) -> dict[str, Any]:
@@ -241,12 +186,12 @@ def measure_recipes(settings: Settings, load: Load, rounds: int, console: Consol
     loaded, live = loaded_releases(settings)
     releases = newest_releases(loaded, artifacts.DATASET.read(settings.exchange_dir)["name"])
 
-    def measured(recipe: str) -> list[Level]:
+    def measured(recipe: str) -> dict[int, Turn]:
         go_back(settings, releases[recipe])
         until_served(load.url, load.userids, releases[recipe])
-        levels = load.measure(releases[recipe])
-        console.print(f"{recipe}, release {releases[recipe]}", table(levels))
-        return levels
+        taken = load.measure(releases[recipe])
+        console.print(f"{recipe}, release {releases[recipe]}", table(levels_of([taken])))
+        return taken
 
     try:
         taken = take_turns((BASELINE, COMPARED), rounds, measured)
@@ -279,9 +224,9 @@ def main(settings: Settings) -> None:
             measured = measure_recipes(settings, load, given.rounds, console)
         else:
             about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
-            levels = load.measure()
+            levels = levels_of([load.measure()])
             console.print(table(levels))
-            measured = {"levels": [vars(level) for level in levels]}
+            measured = {"levels": levels}
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
     write_figure(output, {**about, **facts(settings, server["services"]), **measured}, CODE)
 

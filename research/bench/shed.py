@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES, write_figure
@@ -38,6 +36,7 @@ from research.bench.load import (
     percentile_ms,
     reaching,
     ready,
+    table,
 )
 
 OUTPUT: Final = FIGURES / "shed.json"
@@ -46,6 +45,7 @@ FACTORS: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 JUDGED: Final = 1.5  # times the best rate
 KEEPS: Final = 0.9  # of the best rate
 SLOWS: Final = 1.2  # times a request's budget, at most: p99 of what is answered
+KEYS: Final = ("factor", "goodput", "shed", "degraded", "failed", "p50_ms", "p99_ms", "generator_cores")
 _WARM_UP: Final = 50
 
 
@@ -91,16 +91,6 @@ def verdict(points: Sequence[dict[str, Any]], budget_ms: int) -> dict[str, Any]:
     return {"judged": JUDGED, "goodput_at_least": KEEPS, "p99_ms_at_most": limit_ms, "holds": useful and in_time}
 
 
-def table(points: Sequence[dict[str, Any]]) -> Table:
-    shown = Table(box=box.SIMPLE, pad_edge=False)
-    keys = ("factor", "goodput", "shed", "degraded", "failed", "p50_ms", "p99_ms", "generator_cores")
-    for name in keys:
-        shown.add_column(name, justify="right")
-    for each in points:
-        shown.add_row(*(str(each[key]) for key in keys))
-    return shown
-
-
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m research.bench.shed", description="More than the server can do.")
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
@@ -122,7 +112,7 @@ def main(settings: Settings) -> None:
             ask.closed(target, drawn.next(_WARM_UP), 1)  # what waited is through
     console = Console(width=max(Console().width, 140))
     console.print(f"best: {best['requests_per_s']}/s, {best['in_flight']} in flight, p99 {best['p99_ms']} ms")
-    console.print(table(points))
+    console.print(table(points, KEYS))
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
     write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)

@@ -26,9 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.figures import FIGURES, write_figure
@@ -49,10 +47,12 @@ from research.bench.load import (
     percentile_ms,
     reaching,
     ready,
+    table,
 )
 from research.bench.processes import Part, Use, parts_of
 
 OUTPUT: Final = FIGURES / "soak.json"
+KEYS: Final = ("process", "rss_mb", "rss_mb_at_end", "times", "threads", "threads_at_most", "open_files_at_most")
 _LOOKS_EVERY_S: Final = 2.0
 _WARM_UP: Final = 0.3  # of the run, or two switches if those take longer
 
@@ -130,16 +130,6 @@ def problems(figures: Mapping[str, Any]) -> list[str]:
     if figures["of_neither_release"]:
         found.append(f"{figures['of_neither_release']} answers are of neither release")
     return found
-
-
-def table(figures: Mapping[str, Any]) -> Table:
-    shown = Table(box=box.SIMPLE, pad_edge=False)
-    keys = ("process", "rss_mb", "rss_mb_at_end", "times", "threads", "threads_at_most", "open_files_at_most")
-    for name in keys:
-        shown.add_column(name, justify="right")
-    for process in figures["processes"]:
-        shown.add_row(*(str(process[key]) for key in keys))
-    return shown
 
 
 # --- Growth of processes: samples and the verdict
@@ -269,7 +259,7 @@ def main(settings: Settings) -> None:
     finally:
         go_back(settings, live)
     figures = soak.figures(given.grows_at_most)
-    Console().print(table(figures))
+    Console().print(table(figures["processes"], KEYS))
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)
     write_figure(given.output, {**about, **facts(settings, server["services"]), **figures, "holds": not found}, CODE)

@@ -39,36 +39,27 @@ from online.clients.triton import TritonScores
 from online.recommend.recommend import Recommender
 from online.recommend.release import OpeningError
 from online.recommend.types import STAGES, Request
-from research.bench.against import Turn, summary
 from research.bench.load import (
     CODE,
     Answered,
     Drawn,
-    Generator,
+    Loading,
     Target,
-    expect_answers,
+    Turn,
     facts,
     generator,
     known_userids,
     reaching,
     ready,
+    summary,
+    take_turn,
 )
-from research.bench.processes import PARTS, Part, parts_of, used_s
+from research.bench.processes import PARTS, parts_of
 
 OUTPUT: Final = FIGURES / "waterfall.json"
 LEVELS: Final = (1, 4, 16)
 ROUNDS: Final = 3
 _WARM_UP: Final = 100
-
-
-def one_level(ask: Generator, target: Target, parts: Mapping[str, Part], drawn: Drawn, load: tuple[int, int]) -> Turn:
-    """``load``: requests in flight, requests. Raises StepError for an answer that is none."""
-    in_flight, requests = load
-    ask.closed(target, drawn.next(_WARM_UP), in_flight)
-    before = used_s(parts)
-    run = expect_answers(target, ask.closed(target, drawn.next(requests), in_flight))
-    after = used_s(parts)
-    return Turn(run, {name: after[name] - before[name] for name in after})
 
 
 def own_wall_ms(answer: Answered) -> float:
@@ -138,32 +129,18 @@ class Call:
     processor_s: float  # of the calling thread
 
 
-class _Recording(Client[Any, Any]):
-    """A client that keeps its last call."""
+def recording(client: Client[Any, Any]) -> Client[Any, Any]:
+    """Make a client keep its last call, as ``last``."""
+    call = client.call
 
-    last: Call
-
-    def call(self, query: Any, deadline: Deadline | None = None) -> Any:
+    def kept(query: Any, deadline: Deadline | None = None) -> Any:
         began, used = time.perf_counter(), time.thread_time()
-        answer = super().call(query, deadline)
-        self.last = Call(query, time.perf_counter() - began, time.thread_time() - used)
+        answer = call(query, deadline)
+        client.last = Call(query, time.perf_counter() - began, time.thread_time() - used)  # type: ignore[attr-defined]
         return answer
 
-
-class _Redis(_Recording, RedisUsers):
-    """Redis, recorded."""
-
-
-class _Elastic(_Recording, ElasticItems):
-    """Elasticsearch, recorded."""
-
-
-class _Feast(_Recording, FeastFeatures):
-    """Feast, recorded."""
-
-
-class _Triton(_Recording, TritonScores):
-    """Triton, recorded."""
+    client.call = kept  # type: ignore[method-assign]
+    return client
 
 
 @dataclass(frozen=True)
@@ -178,17 +155,17 @@ class Bare:
     """The recommender and its clients in this process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._clients: dict[str, _Recording] = {
-            client.service: client
+        self._clients: dict[str, Any] = {
+            client.service: recording(client)
             for client in (
-                _Redis(settings.redis),
-                _Elastic(settings.elasticsearch),
-                _Feast(settings.feast),
-                _Triton(settings.triton),
+                RedisUsers(settings.redis),
+                ElasticItems(settings.elasticsearch),
+                FeastFeatures(settings.feast),
+                TritonScores(settings.triton),
             )
         }
         users, items, features, scorer = self._clients.values()
-        self._recommender = Recommender(users, items, features, scorer, settings.server)  # type: ignore[arg-type]
+        self._recommender = Recommender(users, items, features, scorer, settings.server)
 
     def open(self, userid: OwnId) -> None:
         """Open the live release in this process, however long that takes. Raises ServiceError, NoReleaseError."""
@@ -261,7 +238,7 @@ def main(settings: Settings) -> None:
         asks.recommend(drawn.next(_WARM_UP))
         for _ in range(ROUNDS):
             for in_flight, taken in turns.items():
-                taken.append(one_level(ask, target, parts, drawn, (in_flight, given.requests)))
+                taken.append(take_turn(ask, target, parts, Loading(in_flight), drawn, given.requests))
             chains.append([asks.chain_ms(asked) for asked in asks.recommend(drawn.next(given.requests // 2))])
         costs = costs_ms(asks, drawn.next(given.requests))
     levels = with_waiting([level_of(in_flight, taken) for in_flight, taken in turns.items()])

@@ -235,6 +235,24 @@ def clock(figure: Figure) -> str:
     return shown(figure, ["", "list", *times], rows, worth)
 
 
+@block("protocols", "evaluation.json")
+def protocols(figure: Figure) -> str:
+    """NDCG@50 of recall's order and the served one in each protocol, at the requests' own times and as of now."""
+    head = ("protocol", "request", "gap before it", "users", "recall", "served", "difference, paired")
+    rows = [
+        (protocol, when, gap, f"{row['users']:,}", *_ndcg(row), paired(row["difference"]["ndcg@50"]))
+        for protocol, by_time in figure.get("protocols", {}).items()
+        for when, groups in by_time.items()
+        for gap, row in groups.items()
+    ]
+    return shown(figure, head, rows, "NDCG@50.")
+
+
+def _ndcg(row: Mapping[str, Any]) -> tuple[str, str]:
+    one, other = (f"{row[order]['ndcg@50']:.3f}" for order in ("recall", "ranked"))
+    return one, other
+
+
 @block("last", "evaluation_last.json")
 def last(figure: Figure) -> str:
     """Leave-one-out, and published figures of others."""

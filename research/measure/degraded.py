@@ -29,7 +29,7 @@ from data_exchange_center.release_parts import read_own_ids, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from offline.evaluation import metrics, replay
-from offline.evaluation.evaluate import write
+from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
@@ -162,9 +162,7 @@ def main(settings: Settings) -> None:
         rows = sample(holdout.past.n_users, size)
         cases = measure(remembering, forgetful, holdout, userids, rows)
     found = {
-        "command": f"make evaluate-degraded{f' users={size}' if size else ''}",
-        "dataset": release.dataset.name,
-        "recipe": settings.recipe.name,
+        **head(f"make evaluate-degraded{f' users={size}' if size else ''}", settings, settings.recipe),
         "release": release.release,
         "users": len(rows),
         "cases": cases,

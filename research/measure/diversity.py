@@ -35,7 +35,7 @@ from data_exchange_center.steps import StepError, progress
 from extras.diversity.diversity import similarity_rows
 from extras.diversity.hook import STAGE, DiversityRequest
 from offline.evaluation import metrics, replay
-from offline.evaluation.evaluate import figure, write
+from offline.evaluation.evaluate import figure, head, write
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
@@ -139,9 +139,7 @@ def main(settings: Settings) -> None:
         measured = measure(recommender, holdout, kinds, userids, rows, sorted({*STRENGTHS, best}))
     found = plain(
         {
-            "command": f"make evaluate-diversity{f' users={size}' if size else ''}",
-            "dataset": release.dataset.name,
-            "recipe": settings.recipe.name,
+            **head(f"make evaluate-diversity{f' users={size}' if size else ''}", settings, settings.recipe),
             "release": release.release,
             "users": len(rows),
             "asked": ASKED,

@@ -30,7 +30,7 @@ from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.live import expect_release
 from research.bench.load import Drawn, Target, expect_answers, facts, generator, known_userids, ready
-from research.measure.live_events import Loop, ServerLoop
+from research.measure.live_events import ServerLoop
 
 REQUESTS_PER_S: Final = 50.0  # in addition to the events
 CHANGES: Final = 300  # events whose answers are waited for
@@ -39,7 +39,7 @@ PREFIX: Final = "bench-events:"  # of eventids
 WITHIN_S: Final = 10.0  # an answer that does not know the event by then is wrong
 
 
-def change_s(loop: Loop, userid: OwnId, kind: str, value: float | None) -> float:
+def change_s(loop: ServerLoop, userid: OwnId, kind: str, value: float | None) -> float:
     """Seconds from the acknowledgement of an event to an answer that knows it. Raises StepError where none does."""
     first = loop.ask(userid, None, 1)[0]
     loop.tell([Event(f"{PREFIX}{userid}", userid, first, kind, int(time.time()), value)])
@@ -109,7 +109,7 @@ def _loop(settings: Settings, release: Manifest) -> ServerLoop:
 
 
 @contextmanager
-def _taken_back(loop: Loop, userids: Sequence[OwnId]) -> Iterator[None]:
+def _taken_back(loop: ServerLoop, userids: Sequence[OwnId]) -> Iterator[None]:
     """Nothing of an earlier run is there, and nothing stays."""
     try:
         for userid in userids:

@@ -48,54 +48,40 @@ WAITS_S: Final = 3600.0  # one graph of a million vectors takes its time
 APART: Final = 0.5  # times the standard deviation of each dimension
 Breadths = Mapping[VectorIndex, tuple[int, ...]]
 USERS, GROWN_USERS = 200, 50
-INDICES: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1), ("hnsw", 3))  # and their shards
+GROWN: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1))  # and their shards
+INDICES: Final = (*GROWN, ("hnsw", 3))
 BREADTHS: Final[Breadths] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
 GROWN_BREADTHS: Final[Breadths] = {"flat": (256,), "hnsw": (256, 1000, 4000)}
 
 
-def measure(client: Elasticsearch, settings: Settings, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """One row an index, number of shards, channel and breadth: share of the exact candidates that are found,
-    milliseconds a search."""
-    recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
-    searches = sampled_searches(settings.exchange_dir, manifest, USERS)
-    for kind, shards in INDICES:
-        delete_index(client, SCRATCH)
-        write_items(client, SCRATCH, rows, manifest.vector_dims, kind, shards)
-        for channel in recall.searched:
-            for breadth in BREADTHS[kind]:
-                asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
-                found = searched(client, searches[channel.name], rows, asked, channel)
-                log.info("%s, %d shards, %s, breadth %d: %.4f", kind, shards, channel.name, breadth, found["found"])
-                yield {"index": kind, "shards": shards, "channel": channel.name, **found}
-
-
-def measure_growth(
+def measure(
     client: Elasticsearch, settings: Settings, manifest: Manifest, sizes: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """One row a size, index, channel and breadth."""
+    """Yield a row for each size, index, number of shards, channel and breadth: share of the exact candidates that are
+    found, milliseconds of a search, seconds to load, bytes of an item.
+
+    Args:
+        sizes: of the catalogue; empty: the release's own, with more users and breadths.
+    """
     recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
-    searches = sampled_searches(settings.exchange_dir, manifest, GROWN_USERS)
-    for size in sizes:
+    indices, breadths, users = (GROWN, GROWN_BREADTHS, GROWN_USERS) if sizes else (INDICES, BREADTHS, USERS)
+    searches = sampled_searches(settings.exchange_dir, manifest, users)
+    for size in sizes or [len(rows)]:
         grown = multiplied(rows, size)
-        for kind, breadths in GROWN_BREADTHS.items():
+        for kind, shards in indices:
             delete_index(client, SCRATCH)
             began = time.monotonic()
-            write_items(client, SCRATCH, grown, manifest.vector_dims, kind)
+            write_items(client, SCRATCH, grown, manifest.vector_dims, kind, shards)
             loaded_s = time.monotonic() - began
-            bytes_an_item = _stored_bytes(client) / size
+            costs = {"loaded_s": round(loaded_s, 1), "bytes_an_item": round(_stored_bytes(client) / size)}
             for channel in recall.searched:
-                for breadth in breadths:
-                    asked = recall.model_copy(update={"num_candidates": breadth})
+                for breadth in breadths[kind]:
+                    asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
                     row = searched(client, searches[channel.name], grown, asked, channel)
-                    log.info("%d items, %s, %s, %d: %.4f", size, kind, channel.name, breadth, row["found"])
-                    yield {
-                        "items": size,
-                        "index": kind,
-                        "channel": channel.name,
-                        **row,
-                        "loaded_s": round(loaded_s, 1),
-                        "bytes_an_item": round(bytes_an_item),
-                    }
+                    log.info(
+                        "%d items, %s, %d shards, %s, %d: %.4f", size, kind, shards, channel.name, breadth, row["found"]
+                    )
+                    yield {"items": size, "index": kind, "shards": shards, "channel": channel.name, **row, **costs}
 
 
 def _stored_bytes(client: Elasticsearch) -> int:
@@ -188,9 +174,8 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         "rows": [],
     }
     with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
-        rows = measure_growth(client, settings, manifest, sizes) if sizes else measure(client, settings, manifest)
         try:
-            for row in rows:
+            for row in measure(client, settings, manifest, sizes):
                 found["rows"].append(row)
                 write_figure(FIGURES / f"{name}.json", found, CODE, finished=False)
         finally:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import requests
@@ -41,7 +41,7 @@ from data_exchange_center.steps import StepError, progress
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.data.sequences import Sequences
-from offline.evaluation.evaluate import write
+from offline.evaluation.evaluate import head, write
 from offline.evaluation.live import IN_FLIGHT, expect_release
 from offline.evaluation.metrics import mean
 from offline.evaluation.report import plain
@@ -55,7 +55,7 @@ Each = Callable[[Callable[["ServerLoop", int], Any], Sequence[int]], Iterator[An
 
 
 def replay_all(replay: Replay, users: Sequence[int], kept: KeptResults, each: Each) -> list[Replayed]:
-    """``each``: calls a function with a `Loop` and every user, and gives the results as they come, in any order."""
+    """``each``: calls a function with a loop and every user, and gives the results as they come, in any order."""
     for user in users:
         assert replay.userid(user) != replay.stranger(user)  # noqa: S101
     found = kept.read()
@@ -204,14 +204,14 @@ class Replayed:
         return cls(found["user"], ranks, np.array(found["shares"], np.float64))
 
 
-def of_user(loop: Loop, user: int, replay: Replay) -> Replayed:
+def of_user(loop: ServerLoop, user: int, replay: Replay) -> Replayed:
     """Replay a user. Before the first event, the answer is the same as without events: one request serves both."""
     never = replayed(loop, user, replay, NEVER)
     ranks = {name: never if late == NEVER else replayed(loop, user, replay, late, never) for name, late in LATE.items()}
     return Replayed(user, ranks, as_stranger(loop, user, replay))
 
 
-def replayed(loop: Loop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
+def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
     """(held out,) rank, from 1, of each liked event's item in the list just before; inf: not on the list; NaN where
     it was not liked, or liked before.
 
@@ -235,7 +235,7 @@ def replayed(loop: Loop, user: int, replay: Replay, late: int, never: Floats | N
     return ranks
 
 
-def as_stranger(loop: Loop, user: int, replay: Replay) -> Floats:
+def as_stranger(loop: ServerLoop, user: int, replay: Replay) -> Floats:
     """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the stranger has.
 
     What the user had seen before is taken off the list, as no held-out item is new that was seen. NaN without a liked
@@ -299,19 +299,6 @@ class KeptResults:
 
 
 TIMEOUT_S = 30.0
-
-
-class Loop(Protocol):
-    """Operations of a measurement on a server."""
-
-    def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        """Request the recommended items as of a second (None: of now, with all events), best first."""
-
-    def tell(self, events: Sequence[Event]) -> None:
-        """Record events; the next answer knows them."""
-
-    def take_back(self, userid: OwnId, prefix: str) -> None:
-        """Remove a user's events whose eventids begin with ``prefix``."""
 
 
 class ServerLoop:
@@ -394,9 +381,9 @@ def main(settings: Settings) -> None:
         replayed = replay_all(replay, users, kept, each)
     found = plain(
         {
-            "command": "make evaluate-live" + ("" if size == USERS else f" users={size or 'all'}"),
-            "dataset": release.dataset.name,
-            "recipe": settings.recipe.name,
+            **head(
+                "make evaluate-live" + ("" if size == USERS else f" users={size or 'all'}"), settings, settings.recipe
+            ),
             "release": release.release,
             "users": len(users),
             **summary(replayed),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import pandas as pd
 import pytest
 import redis
 
+from data_exchange_center.dataset import OwnIds
+from data_exchange_center.features import Entity
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
 from offline_to_online.rows import feature_frames, feature_ids, newest_event
 from offline_to_online.stores import feast
-from offline_to_online.stores.feast import FeastStore, FeatureContent
+from offline_to_online.stores.feast import FeastStore, Frames
 from online.stack.feast.service import FEAST
 from online.stack.redis.service import REDIS
 from tests.cluster.needs_spark import needs_spark
@@ -39,20 +42,23 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield settings
 
 
+Content = tuple[Frames, pd.Timestamp, Mapping[Entity, OwnIds]]
+
+
 @pytest.fixture(scope="module")
 def manifest(settings: Settings) -> Manifest:
     return release_of_artifacts(settings)
 
 
 @pytest.fixture(scope="module")
-def content(settings: Settings, manifest: Manifest) -> FeatureContent:
+def content(settings: Settings, manifest: Manifest) -> Content:
     frames = feature_frames(settings.exchange_dir, manifest.feature_spec)
-    return FeatureContent(frames, newest_event(settings.exchange_dir), feature_ids(settings.exchange_dir))
+    return frames, newest_event(settings.exchange_dir), feature_ids(settings.exchange_dir)
 
 
 @pytest.fixture(scope="module")
 def by_files(
-    settings: Settings, manifest: Manifest, content: FeatureContent, tmp_path_factory: pytest.TempPathFactory
+    settings: Settings, manifest: Manifest, content: Content, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[bytes, dict[bytes, bytes]]:
     """Rows that the file store writes of the same release, in a repository and a database of its own."""
     other = settings.model_copy(
@@ -62,7 +68,7 @@ def by_files(
             "redis": settings.redis.model_copy(update={"feast_db": 2}),
         }
     )
-    feast.write_features(other, manifest.release, manifest.feature_spec, content.frames, content.at)
+    feast.write_features(other, manifest.release, manifest.feature_spec, *content[:2])
     feast.materialize(other, manifest.release)
     return rows(other)
 
@@ -74,21 +80,22 @@ def rows(settings: Settings) -> dict[bytes, dict[bytes, bytes]]:
 
 
 def test_executors_write_what_the_file_store_writes(
-    settings: Settings, manifest: Manifest, content: FeatureContent, by_files: dict[bytes, dict[bytes, bytes]]
+    settings: Settings, manifest: Manifest, content: Content, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
     """Each value is the same in Redis, and read back through the feature server, which has no Spark."""
     store = FeastStore(settings)
-    store.load(manifest, content)
+    frames, at, own_ids = content
+    store.load(manifest, frames, at)
     assert rows(settings) == by_files
-    assert len(by_files) == sum(len(frame) for frame in content.frames.values())
-    assert store.check(manifest, content) == 200
+    assert len(by_files) == sum(len(frame) for frame in frames.values())
+    assert store.check(manifest, frames, own_ids) == 200
 
 
 def test_what_redis_has_lost_the_file_store_loads_again(
-    settings: Settings, manifest: Manifest, content: FeatureContent, by_files: dict[bytes, dict[bytes, bytes]]
+    settings: Settings, manifest: Manifest, content: Content, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
     """It does not mind that Spark has registered the release."""
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as client:
         client.flushdb()
-    FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, content)
+    FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, content[0], content[2])
     assert rows(settings) == by_files

@@ -70,21 +70,6 @@ def test_what_is_not_given_is_not_handed_over() -> None:
     assert handed_over() == ["", "", "", ".services"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "command"),
-    [
-        (["releases"], "offline_to_online.releases list"),
-        (["activate", "release=abc123"], 'offline_to_online.releases activate "abc123"'),
-        (["doctor"], "extras.doctor"),
-        (["sync"], "s1_go_live.py"),
-    ],
-)
-def test_a_target_of_the_bridge_runs_its_command(arguments: list[str], command: str) -> None:
-    done = make("--dry-run", *arguments, "--assume-old=setup")
-    assert done.returncode == 0, done.stderr
-    assert command in done.stdout
-
-
 def test_activate_without_a_release_says_which_there_are() -> None:
     done = make("activate", "--assume-old=setup")
     assert done.returncode != 0

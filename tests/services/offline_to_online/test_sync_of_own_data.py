@@ -11,15 +11,12 @@ from contextlib import closing
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
-from data_exchange_center import artifacts, wire
+from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import CheckError
-from offline_to_online.rank import s3_check_offline_and_online
 from offline_to_online.releases import go_back
-from offline_to_online.stores.base import redis_client
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError
 from tests.own_ids import item_of, name_by_strings, user_of
@@ -80,20 +77,6 @@ def test_strings_are_asked_for_and_answered(named: Settings, first: str, recomme
     assert ask(recommender, "nobody").outcomes == (Outcome.COLD_START,)
     with pytest.raises(WrongIdError, match=r'for example {"userid": "1"}'):
         ask(recommender, 1)
-
-
-def test_a_check_that_fails_names_the_user_as_people_do(named: Settings, first: str) -> None:
-    key, other = (wire.user_key(first, user_of(number)) for number in (2, 3))
-    with redis_client(named) as client:
-        whole = client.hgetall(key)
-        try:
-            client.hset(key, wire.USER_NUMBER, client.hget(other, wire.USER_NUMBER))
-            with pytest.raises(CheckError) as raised:
-                s3_check_offline_and_online.main(named)
-        finally:
-            client.hset(key, mapping=whole)
-    assert f"user {user_of(2)!r}: Redis gives the number 3" in str(raised.value)
-    s3_check_offline_and_online.main(named)  # a check that failed takes away the record of the one before
 
 
 def test_whole_numbers_and_hundreds_of_categories_take_over_and_back(

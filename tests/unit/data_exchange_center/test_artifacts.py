@@ -26,10 +26,10 @@ def test_every_file_has_one_entry_and_a_maker_that_exists() -> None:
         assert (root / artifact.made_by).is_file(), f"{artifact.path} names {artifact.made_by}"
 
 
-TABLE = Table("t/x.parquet", "maker.py", "test", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
-OPEN = Table("t/open.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.int8(),))
-MIXED = Table("t/mixed.parquet", "maker.py", "test", {"userid": pa.int32()}, open_ended=(pa.string(), pa.int64()))
-DOCUMENT = Document("t/x.json", "maker.py", "test")
+TABLE = Table("t/x.parquet", "maker.py", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
+OPEN = Table("t/open.parquet", "maker.py", {"userid": pa.int32()}, open_ended=(pa.int8(),))
+MIXED = Table("t/mixed.parquet", "maker.py", {"userid": pa.int32()}, open_ended=(pa.string(), pa.int64()))
+DOCUMENT = Document("t/x.json", "maker.py")
 
 
 @pytest.fixture
@@ -111,13 +111,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
 
 
 def test_a_binary_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    weights = Binary("w.bin", "maker.py", "test")
+    weights = Binary("w.bin", "maker.py")
     weights.write(tmp_path, b"\x00\x01")
     assert weights.read(tmp_path) == b"\x00\x01"
 
 
 def test_a_binary_is_unpacked_or_named_as_wrong(tmp_path: Path) -> None:
-    numbers = Binary("n.bin", "maker.py", "test")
+    numbers = Binary("n.bin", "maker.py")
     numbers.write(tmp_path, b"12")
     assert numbers.read_as(tmp_path, int) == 12
     numbers.write(tmp_path, b"twelve")

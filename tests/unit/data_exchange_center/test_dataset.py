@@ -25,6 +25,13 @@ def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float,
     assert sizes.tolist() == [min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths]
 
 
+def test_a_share_of_0_and_a_final_data_set_hold_nothing_out() -> None:
+    lengths = np.array([0, 1, 30, 400])
+    assert not HoldoutRule(share=0.0).sizes(lengths).any()
+    assert not STARS.model_copy(update={"final": True}).held_out(lengths).any()
+    assert np.array_equal(STARS.held_out(lengths), STARS.holdout.sizes(lengths))
+
+
 @given(st.integers(1, 99), st.integers(1, 400))
 @example(29, 100)
 def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.history import History
+from data_exchange_center.history import History, state_as_of
 
 events = st.lists(st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)), max_size=20)
 
@@ -40,3 +40,12 @@ def test_nobody_has_a_negative_age() -> None:
 @given(events, st.integers(0, 2**40))
 def test_a_request_sees_what_is_older_than_its_second(rows: list[tuple[int, int, int]], second: int) -> None:
     assert rows_of(history(rows).as_of(second)) == [row for row in rows if row[2] < second]
+
+
+def test_of_what_was_seen_only_what_came_later_is_unknown() -> None:
+    """An item that was rated before the second, and one that the history is too short for, stay seen."""
+    later = history([(4, 5, 200), (2, 3, 100), (9, 4, 40)])
+    known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), 100)
+    assert (known.itemids.tolist(), seen.tolist()) == ([9], [1, 9])
+    known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), None)
+    assert (known.itemids.tolist(), seen.tolist()) == ([4, 2, 9], [1, 2, 4, 9])

@@ -129,16 +129,6 @@ def test_a_step_reads_and_writes_what_is_declared(
         assert list(recorded) == [file.path for file in step.inputs(settings.recipe)]
 
 
-def test_nothing_the_server_gets_is_from_the_last_ten(settings: Settings) -> None:
-    rows = offline_rows(settings)
-    folder = settings.exchange_dir
-    seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]
-    assert len(seen) == USERS
-    for user, items in seen.items():
-        assert list(items) == rows.loc[rows[Columns.USER] == user, Columns.ITEM].tolist()
-    assert set(artifacts.POPULAR.read(folder)[Columns.ITEM]) == set(rows[Columns.ITEM])
-
-
 def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
     """Everybody's last ten ratings are of other items, the other way round and at other times, still the last."""
     frame = raw.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
@@ -214,15 +204,6 @@ def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> 
     numbers = [n for n, feature in enumerate(spec.of("user")) if feature in spec.dense]
     cold = {str(name): column.to_numpy() for name, column in features.loc[sorted(COLD)].items()}
     assert not spec.encode_users(cold).at(10**9)[:, numbers].any()
-
-
-def test_the_state_is_the_newest_of_the_past(settings: Settings) -> None:
-    state = artifacts.USER_STATE.read(settings.exchange_dir).set_index(Columns.USER)
-    columns = {Columns.ITEMS: Columns.ITEM, Columns.RATINGS: Columns.RATING, Columns.TIMES: Columns.TIMESTAMP}
-    for user, own in offline_rows(settings).groupby(Columns.USER):
-        for name, raw in columns.items():
-            assert list(state.loc[user, name]) == own[raw].tolist()[::-1]
-    assert state[Columns.PROFILE].map(min).min() == 1  # everybody's values are known
 
 
 def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
 
@@ -39,107 +41,95 @@ def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         step_runner.run_step("s1.py", {})
 
 
-def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    given: list[dict[str, str]] = []
-    ran: list[str] = []
+@dataclass
+class Runs:
+    """What each step would have been run with, in the order in which they began."""
 
-    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
-        given.append(environment)
-        ran.append(step)
+    settings: Settings
+    begun: dict[str, tuple[dict[str, str], str | None]] = field(default_factory=dict)
+    at: Callable[[str], object] = lambda step: None  # what happens in a step
+
+    def run_step(self, step: str, environment: dict[str, str], script: str | None) -> dict[str, str]:
+        self.begun[step] = environment, script
+        self.at(step)
         return {"step": step}
 
-    monkeypatch.setattr(step_runner, "run_step", run_step)
+    def __call__(self, folder: Path, **changes: object) -> list[str]:
+        ended = step_runner.run_steps(self.settings.model_copy(update=changes), folder)
+        return [each["step"] for each in ended]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
+    found = Runs(Settings(exchange_dir=tmp_path, data=None))
+    monkeypatch.setattr(step_runner, "run_step", found.run_step)
+    artifacts.DATASET.write(tmp_path, {"name": "other"})
+    return found
+
+
+def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
+) -> None:
     monkeypatch.setenv("RECSYS_RECIPE", "default")
-    settings = Settings(recipe_name="source", exchange_dir=tmp_path / "here", data=None)
-    artifacts.DATASET.write(settings.exchange_dir, {"name": "other"})
-    assert len(list(step_runner.run_steps(settings, tmp_path / "there"))) == len(provenance.STEPS) == len(given)
+    ended = runs(tmp_path / "there", recipe_name="source")
+    assert len(ended) == len(provenance.STEPS) == len(runs.begun)
     expected = {
         "RECSYS_RECIPE": "source",
         "RECSYS_EXCHANGE_DIR": str(tmp_path / "there"),
-        "RECSYS_DATA": str(tmp_path / "here" / "offline" / "raw"),
+        "RECSYS_DATA": str(tmp_path / "offline" / "raw"),
     }
-    assert all({name: each[name] for name in expected} == expected for each in given)
-    assert ran.index(provenance.SPLIT.path) == 1
-    assert ran[-1] in (provenance.RANKER.path, provenance.TERM_RECALL.path)  # both wait for all that they read
+    assert all({name: each[name] for name in expected} == expected for each, _ in runs.begun.values())
+    assert ended.index(provenance.SPLIT.path) == 1
+    assert ended[-1] in (provenance.RANKER.path, provenance.TERM_RECALL.path)  # both wait for all that they read
 
 
-def test_into_the_own_folder_the_data_is_looked_for_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    given: list[dict[str, str]] = []
+def test_into_the_own_folder_the_data_is_looked_for_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
+) -> None:
     monkeypatch.delenv("RECSYS_DATA", raising=False)
-    monkeypatch.setattr(
-        step_runner, "run_step", lambda step, environment, script: given.append(environment) or {"step": step}
-    )
-    settings = Settings(exchange_dir=tmp_path, data=None)
-    artifacts.DATASET.write(tmp_path, {"name": "other"})
-    assert len(list(step_runner.run_steps(settings, tmp_path))) == len(given)
-    assert not any("RECSYS_DATA" in each for each in given)
+    assert len(runs(tmp_path)) == len(runs.begun)
+    assert not any("RECSYS_DATA" in environment for environment, _ in runs.begun.values())
 
 
-def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_steps_that_read_nothing_of_one_another_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
+) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = Barrier(2, timeout=20)  # seconds; broken when the two do not meet
-
-    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
-        if step in (provenance.VECTOR_RECALL.path, provenance.FEATURES.path):
-            together.wait()
-        return {"step": step}
-
-    monkeypatch.setattr(step_runner, "run_step", run_step)
-    settings = Settings(recipe_name="default", exchange_dir=tmp_path)
-    assert len(list(step_runner.run_steps(settings, tmp_path))) == len(provenance.STEPS)
+    pair = (provenance.VECTOR_RECALL.path, provenance.FEATURES.path)
+    runs.at = lambda step: together.wait() if step in pair else None
+    assert len(runs(tmp_path)) == len(provenance.STEPS)
 
 
 def test_of_steps_that_are_ready_the_last_of_the_pipeline_begin_first(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
 ) -> None:
     """They train; with lists, the statistics of the terms delay none of them."""
-    ran: list[str] = []
-
-    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
-        ran.append(step)
-        return {"step": step}
-
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(step_runner, "run_step", run_step)
-    settings = Settings(recipe_name="default", exchange_dir=tmp_path)
-    assert len(list(step_runner.run_steps(settings, tmp_path))) == len(provenance.STEPS)
-    assert ran[2:5] == [provenance.FEATURES.path, provenance.VECTOR_RECALL.path, provenance.TERMS.path]
+    assert len(runs(tmp_path)) == len(provenance.STEPS)
+    assert [*runs.begun][2:5] == [provenance.FEATURES.path, provenance.VECTOR_RECALL.path, provenance.TERMS.path]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_failed_step_keeps_those_behind_it_from_running(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: str
-) -> None:
-    ran: list[str] = []
-
-    def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, str]:
-        ran.append(step)
+def test_a_failed_step_keeps_those_behind_it_from_running(tmp_path: Path, runs: Runs, recipe: str) -> None:
+    def fail(step: str) -> None:
         if step == provenance.SPLIT.path:
             raise StepError("no")
-        return {"step": step}
 
-    monkeypatch.setattr(step_runner, "run_step", run_step)
+    runs.at = fail
     with pytest.raises(StepError, match="no"):
-        list(step_runner.run_steps(Settings(recipe_name=recipe, exchange_dir=tmp_path), tmp_path))
-    assert ran == [provenance.GET_DATA.path, provenance.SPLIT.path]
+        runs(tmp_path, recipe_name=recipe)
+    assert [*runs.begun] == [provenance.GET_DATA.path, provenance.SPLIT.path]
 
 
-def test_an_engine_puts_scripts_in_the_place_of_steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_engine_puts_scripts_in_the_place_of_steps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
+) -> None:
     """Those that it has; the step itself is not started."""
-    ran: dict[str, str | None] = {}
-
-    def run_step(step: str, environment: dict[str, str], script: str | None) -> dict[str, str]:
-        ran[step] = script
-        return {"step": step}
-
     twins = {provenance.TERMS.path: "elsewhere/s2.py"}
     monkeypatch.setattr(plugins, "load", lambda group, name: {("recsys.steps", "large"): twins}[group, name])
-    monkeypatch.setattr(step_runner, "run_step", run_step)
-    list(step_runner.run_steps(Settings(exchange_dir=tmp_path, engine="large"), tmp_path))
-    assert {step: script for step, script in ran.items() if script} == twins
-    assert len(ran) == len(provenance.STEPS)
+    assert len(runs(tmp_path, engine="large")) == len(provenance.STEPS)
+    assert {step: script for step, (_, script) in runs.begun.items() if script} == twins
 
 
 def test_the_script_in_a_steps_place_is_run_under_the_steps_name(

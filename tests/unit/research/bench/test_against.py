@@ -9,21 +9,19 @@ import psutil
 import pytest
 
 from data_exchange_center.steps import StepError
-from research.bench import against
+from research.bench import load
 from research.bench.against import (
     OTHER,
     THIS,
-    Loading,
     Side,
     comparison,
     grown,
     idle_parts,
-    one_turn,
     table,
     take_turns,
     unanswered,
 )
-from research.bench.load import Answered, Drawn, Run, Target
+from research.bench.load import Answered, Drawn, Loading, Run, Target, take_turn
 from research.bench.processes import Part
 
 
@@ -54,7 +52,7 @@ def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         used["server"] += 1.0
         return dict.fromkeys(("server", "redis", "elasticsearch", "feast", "triton"), used["server"])
 
-    monkeypatch.setattr(against, "used_s", used_s)
+    monkeypatch.setattr(load, "used_s", used_s)
 
 
 def test_sides_take_turns_level_by_level() -> None:
@@ -83,9 +81,9 @@ def test_what_both_need_is_not_held() -> None:
 
 
 def test_what_is_no_answer_is_not_measured() -> None:
-    side, broken = Side(Target("fast"), {}), Answered(0.01, 500, error="broken")
+    asks = Asks(Answered(0.01, 500, error="broken"))
     with pytest.raises(StepError, match="answered 500: broken"):
-        one_turn(Asks(broken), side, Loading(in_flight=1), Drawn([1], 0), 10)  # type: ignore[arg-type]
+        take_turn(asks, Target("fast"), {}, Loading(in_flight=1), Drawn([1], 0), 10)  # type: ignore[arg-type]
 
 
 COUNTS = {"answered": 990, "degraded": 10, "refused": 10, "failed": 0}

@@ -9,7 +9,7 @@ import pytest
 from data_exchange_center.steps import StepError
 from research.bench import load
 from research.bench.load import LOST, Target, expect_answers, generate
-from research.bench.serving import Load
+from research.bench.serving import Load, levels_of
 from tests.free_ports import free_ports
 from tests.unit.online.answering import answering
 
@@ -78,4 +78,5 @@ def test_an_answer_of_another_release_is_told(url: str) -> None:
     asking = Load(url, userids=[1, 7], levels=[1], requests=2, warm_up=1, seed=0)
     with pytest.raises(StepError, match="release b, too"):
         asking.measure("a")
-    assert [level.requests for level in Load(url, [1, 2], [1, 2], 2, 1, seed=0).measure("a")] == [2, 2]
+    taken = Load(url, [1, 2], [1, 2], requests=2, warm_up=1, seed=0).measure("a")
+    assert [(level["concurrency"], level["answered"]) for level in levels_of([taken, taken])] == [(1, 4), (2, 4)]

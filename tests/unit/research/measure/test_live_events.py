@@ -14,7 +14,6 @@ from research.measure.live_events import (
     NEVER,
     PREFIX,
     KeptResults,
-    Loop,
     Replay,
     Replayed,
     as_stranger,
@@ -111,7 +110,7 @@ def test_what_is_asked_for_before_anything_is_told_is_asked_once(replay: Replay)
         assert found.ranks[name].tolist() == replayed(NextInLine(), 0, replay, late).tolist()
 
 
-def each_of(loop: NextInLine) -> Callable[[Callable[[Loop, int], Replayed], Sequence[int]], Iterator[Replayed]]:
+def each_of(loop: NextInLine) -> Callable[[Callable[[NextInLine, int], Replayed], Sequence[int]], Iterator[Replayed]]:
     """One after the other."""
     return lambda of, users: (of(loop, user) for user in users)
 
@@ -146,7 +145,7 @@ def test_a_run_that_was_ended_goes_on_where_it_was(replay: Replay, tmp_path: Pat
     path.write_text(text + text.splitlines()[1][:50])  # killed in the middle of a line
     asked: list[int] = []
 
-    def each(of: Callable[[Loop, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+    def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
         asked.extend(users)
         return (of(NextInLine(), user) for user in users)
 
