@@ -273,34 +273,23 @@ def _tasks(folder: Path) -> Iterator[Mapping[str, Any]]:
 class Line:
     """cost = fixed + each * events, with neither below zero.
 
-    ``off``: the largest distance of a measurement from the line, as a share of the measurement; ``exponent``: of the
-    power law between the two largest sizes, 1 where a cost grows as its data does; None with one size.
+    ``off``: the largest distance of a measurement from the line, as a share of the measurement.
     """
 
     fixed: float
     each: float
     off: float
-    exponent: float | None
-
-    def at(self, events: float) -> float:
-        return self.fixed + self.each * events
 
 
 def line(events: Sequence[int], costs: Sequence[float]) -> Line:
     """The line with the least squares of *relative* distances: a small size counts as much as a large one.
 
-    Raises ValueError for no measurement, or for one of nothing.
+    Args:
+        events, costs: one measurement each, above zero.
     """
     sizes, found = np.asarray(events, dtype=np.float64), np.asarray(costs, dtype=np.float64)
-    if not len(sizes) or (found <= 0).any() or (sizes <= 0).any():
-        raise ValueError(f"a line needs costs above zero of events above zero, found {costs} of {events}")
     (fixed, each), _ = nnls(np.stack([1 / found, sizes / found], axis=1), np.ones(len(found)))
-    off = float(np.abs((fixed + each * sizes) / found - 1).max())
-    exponent = None
-    if len(set(sizes.tolist())) > 1:
-        small, large = np.argsort(sizes)[-2:]
-        exponent = float(np.log(found[large] / found[small]) / np.log(sizes[large] / sizes[small]))
-    return Line(float(fixed), float(each), off, exponent)
+    return Line(float(fixed), float(each), float(np.abs((fixed + each * sizes) / found - 1).max()))
 
 
 def lines(rows: Sequence[Row]) -> list[Row]:
@@ -345,16 +334,19 @@ def picture(found: Mapping[str, Any]) -> Figure:
 
 def _panel(axes: Axes, found: Mapping[str, Any], measure: str) -> None:
     sizes = sorted({row["events"] for row in found["rows"]})
-    grown = [each for each in found["lines"] if each[measure]["exponent"] is not None]
-    steps = list(dict.fromkeys(each["step"] for each in grown))
-    for each in grown:
+    along = np.geomspace(sizes[0], sizes[-1], 50)
+    steps: list[str] = []
+    for each in found["lines"]:
         rows = [row for row in found["rows"] if (row["step"], row["engine"]) == (each["step"], each["engine"])]
-        colour = COLOURS[steps.index(each["step"]) % len(COLOURS)]
+        if len(rows) < 2:
+            continue
+        if each["step"] not in steps:
+            steps.append(each["step"])
+        colour, through = COLOURS[steps.index(each["step"]) % len(COLOURS)], each[measure]
         axes.plot([row["events"] for row in rows], [row[measure] for row in rows], "o", color=colour)
-        events = np.geomspace(sizes[0], sizes[-1], 50)
-        along = [Line(**each[measure]).at(size) for size in events]
         label = f"{Path(each['step']).stem}, {each['engine']}"
-        axes.plot(events, along, DASHES[each["engine"]], color=colour, label=label)
+        costs = through["fixed"] + through["each"] * along
+        axes.plot(along, costs, DASHES[each["engine"]], color=colour, label=label)
 
 
 if __name__ == "__main__":

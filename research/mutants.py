@@ -97,7 +97,7 @@ def clone(file: str) -> Path:
 def mutate(file: str) -> None:
     """Run mutmut on one file, with one process. Exits when its tests fail without a mutant."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = ("nice", "-n", "15", sys.executable, "-m", "mutmut", "run", "--max-children", "1")
+    command = ("nice", "-n", "10", sys.executable, "-m", "mutmut", "run", "--max-children", "1")
     if subprocess.run(command, cwd=clone(file), env=environment, check=False).returncode:
         sys.exit(f"mutmut failed on {file}, in {clone(file)}: see above")
 

@@ -1,9 +1,10 @@
-"""One more process of a service than the stack starts, on ports of its own: killed, stopped and started by a test."""
+"""One more process of a service than the stack starts, killed, stopped and started by a test; and a wait."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,13 @@ from data_exchange_center.settings import Settings
 from online.stack.service import ROOT, NotReadyError, Service
 
 PATIENCE_S = 120.0  # on a busy machine
+
+
+def until(what: Callable[[], object], within_s: float = PATIENCE_S) -> None:
+    """Wait until ``what`` is true, or fail."""
+    for attempt in Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.05), reraise=True):
+        with attempt:
+            assert what(), f"not within {within_s:g} s"
 
 
 class ServiceProcess:

@@ -48,6 +48,12 @@ def _password(settings: Settings) -> str | None:
     return password.get_secret_value() if password else None
 
 
+def has_taken_over(settings: Settings, replica: int, port: int) -> bool:
+    """Whether the master on ``port`` is gone, and its replica in its place."""
+    found = masters(settings)
+    return replica in found and port not in found
+
+
 def masters(settings: Settings) -> dict[int, set[int]]:
     """Port of each master that answers -> its replicas' ports."""
     for host, port in settings.redis.addresses:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,12 +22,12 @@ from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery, set_copies
-from tests.cluster.redis_cluster import masters, own_cluster, server_process
+from tests.cluster.processes import until
+from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 
 FILMS, RELEASE = "films", "eeeeeeeeeeee"
 WRITERS, KILLS = 8, 2
-HEALED_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,6 @@ def kept(settings: Settings) -> None:
     with redis_client(settings) as client:
         client.set(key, "{}")
         set_copies(client, RedisStore(settings).layout, key)
-
-
-def until(what: Callable[[], bool], within_s: float = HEALED_WITHIN_S) -> None:
-    end = time.monotonic() + within_s
-    while not what():
-        assert time.monotonic() < end, "not within the time"
-        time.sleep(0.1)
 
 
 def healed(settings: Settings) -> bool:
@@ -106,7 +98,7 @@ def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settin
                 port = client.get_node_from_key(key).port  # type: ignore[attr-defined]
             (replica,) = masters(settings)[port]
             server_process(settings, port).kill()
-            until(lambda gone=port, heir=replica: heir in (found := masters(settings)) and gone not in found)
+            until(lambda gone=port, heir=replica: has_taken_over(settings, heir, gone))
             before = [len(writer.acknowledged) for writer in writers]
             until(lambda b=before: all(len(w.acknowledged) > n + 20 for w, n in zip(writers, b, strict=True)))
             until(lambda: healed(settings))

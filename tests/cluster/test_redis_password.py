@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Final
@@ -19,7 +18,8 @@ from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 from offline_to_online.stores.base import redis_client
 from online.stack.feast.service import feast_environment
-from tests.cluster.redis_cluster import masters, own_cluster, server_process
+from tests.cluster.processes import until
+from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, server_process
 
 PASSWORD: Final = "p@ss%w0rd$1"
 FAILED_OVER_WITHIN_S = 60.0
@@ -51,9 +51,6 @@ def test_a_replica_that_takes_over_has_what_was_acknowledged(settings: Settings)
         port = client.get_node_from_key(wire.event_log_key("films", wire.event_partition(7))).port  # type: ignore[attr-defined]
     (replica,) = masters(settings)[port]
     server_process(settings, port).kill()
-    end = time.monotonic() + FAILED_OVER_WITHIN_S
-    while replica not in masters(settings) or port in masters(settings):
-        assert time.monotonic() < end, "the replica does not take over"
-        time.sleep(0.1)
+    until(lambda: has_taken_over(settings, replica, port), FAILED_OVER_WITHIN_S)
     with closing(EventLog(settings.redis.model_copy(update={"write_replicas": 0}))) as log:
         assert log.call(Recording("films", [event])) == (False,), "it is there, and counts once"

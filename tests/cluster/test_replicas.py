@@ -26,7 +26,7 @@ from online.stack.service import LOOPBACK, Service
 from online.stack.supervision import Supervisor
 from online.stack.triton.service import TRITON
 from tests.cluster.haproxy import balanced
-from tests.cluster.processes import PATIENCE_S, ServiceProcess
+from tests.cluster.processes import PATIENCE_S, ServiceProcess, until
 from tests.free_ports import free_ports
 from tests.metrics_page import value
 from tests.services.offline_to_online.releases import SYNC, live, written
@@ -113,18 +113,13 @@ class Busy:
 
     def wait_for(self, count: int, since: float) -> list[Answered]:
         """A number of answers to requests since then, of any kind."""
-        end = time.monotonic() + PATIENCE_S
-        while len(found := self.load.between(since, float("inf"))) < count:
-            assert time.monotonic() < end, f"{len(found)} answers"
-            time.sleep(0.05)
-        return found
+        until(lambda: len(self.load.between(since, float("inf"))) >= count, PATIENCE_S)
+        return self.load.between(since, float("inf"))
 
     def wait_until_asked(self, replica: Replica) -> None:
         """It gets its share of what comes."""
-        end, before = time.monotonic() + PATIENCE_S, replica.answered()
-        while replica.answered() < before + ENOUGH // 4:
-            assert time.monotonic() < end, "it is not asked"
-            time.sleep(0.1)
+        before = replica.answered()
+        until(lambda: replica.answered() >= before + ENOUGH // 4, PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

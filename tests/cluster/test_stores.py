@@ -22,7 +22,8 @@ from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
 from online.stack.supervision import members
-from tests.cluster.redis_cluster import masters, server_process
+from tests.cluster.processes import until
+from tests.cluster.redis_cluster import has_taken_over, masters, server_process
 from tests.services.offline_to_online.releases import REQUESTS, SYNC, answer, live, same, written
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import Load, few, load
@@ -126,15 +127,10 @@ def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, as
     port, (replica,) = next(iter(masters(settings).items()))
     begin = time.monotonic()
     server_process(settings, port).kill()
-    end = time.monotonic() + 60
-    while replica not in masters(settings) or port in masters(settings):
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    until(lambda: has_taken_over(settings, replica, port), 60)
     over = time.monotonic() + 2
-    end = over + 60
-    while len(after := asked.between(over, float("inf"))) < 20:
-        assert time.monotonic() < end, f"{len(after)} answers"
-        time.sleep(0.1)
+    until(lambda: len(asked.between(over, float("inf"))) >= 20, 60)
+    after = asked.between(over, float("inf"))
     answers = asked.between(begin, time.monotonic())
     assert [each for each in answers if each.status != requests.codes.ok] == []
     assert [each for each in after if "redis" in each.lacking] == [], "the replica answers for it"

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, HistorySum
 from offline import readers
 from past_one_machine.workers import TWINS
+from tests.cluster.processes import until
 from tests.unit.offline.synthetic import made_up_movielens
 
 ROOT = Path(readers.__file__).parents[1]
@@ -97,11 +97,8 @@ def test_a_killed_worker_changes_nothing(two: Path) -> None:
 
 def kill_one_after_an_epoch(process: subprocess.Popen[str], folder: Path) -> int:
     """The process id of the last worker, which is killed as soon as there is a checkpoint."""
-    end = time.monotonic() + PATIENCE_S
-    while not list((folder / "offline").glob("checkpoints-*/*.pt")):
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: process.poll() is not None or list((folder / "offline").glob("checkpoints-*/*.pt")), PATIENCE_S)
+    assert process.poll() is None
     last = max(
         child.pid for child in psutil.Process(process.pid).children() if "resource_tracker" not in str(child.cmdline())
     )

@@ -49,15 +49,6 @@ def test_no_answer_holds_a_seen_film(road: Road) -> None:
     road.check_unseen()
 
 
-def test_the_answer_explains_which_channel_found_what(road: Road) -> None:
-    body = {"userid": 1, "size": 200, "explain": True, "strict": True}
-    answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
-    channels = {channel.name for channel in road.settings.recipe.recall.channels}
-    assert set(answer["recall"]) == {"fused"} | channels
-    found = set().union(*(answer["recall"][name] for name in channels))
-    assert {item["itemid"] for item in answer["item_list"]} <= set(answer["recall"]["fused"]) <= found
-
-
 def test_someone_who_comes_back_is_answered_as_such(road: Road) -> None:
     """Whether a session goes on or a user returns is an input of the recall: the clock of the request decides."""
     state = artifacts.USER_STATE.read(road.settings.exchange_dir).set_index("userid")
@@ -85,13 +76,6 @@ def test_the_client_prints_a_table(road: Road) -> None:
     assert done.returncode == 0, done.stdout
     for item in road.recommend(2, size=5).json()["item_list"]:
         assert item["title"][:20] in done.stdout
-
-
-def test_the_client_says_plainly_that_no_server_is_there(road: Road) -> None:
-    done = road.step("online/main/s2_client.py", "--url", "http://127.0.0.1:9")
-    assert done.returncode != 0
-    assert "http://127.0.0.1:9" in done.stdout
-    assert "Traceback" not in done.stdout
 
 
 def test_health_and_readiness(road: Road) -> None:
@@ -135,12 +119,3 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
     finally:
         server.terminate()
         server.wait(timeout=30)
-
-
-def test_a_missing_artifact_names_the_step_to_run(road: Road) -> None:
-    done = road.run(
-        "env", "RECSYS_EXCHANGE_DIR=/nonexistent/exchange", ".venv/bin/python", "offline/preprocess/s1_data_split.py"
-    )
-    assert done.returncode != 0
-    assert "s0_get_data.py" in done.stdout
-    assert "Traceback" not in done.stdout
