@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from data_exchange_center.as_of import happened
 
 _EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])
-EVENT_BYTES = _EVENT.itemsize  # of a packed event: 13
 
 
 @dataclass(frozen=True, eq=False)

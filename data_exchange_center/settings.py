@@ -132,9 +132,8 @@ class ElasticsearchSettings(ServiceSettings):
     port: Port = 9200
     transport_port: Port = 9300
     scheme: Literal["http", "https"] = "http"  # the local stack and the containers speak http
-    ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = (
-        None  # PEM file, for https with your own authority
-    )
+    # PEM file, for https with your own authority
+    ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = None
     user: str = "elastic"
     password: SecretStr | None = None
     timeout_s: Seconds = 1.0
@@ -230,9 +229,8 @@ class ServerSettings(ServiceSettings):
     max_in_flight: Annotated[int, Field(ge=1)] = 64  # of a worker: those it answers and those that wait; beyond: 503
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
-    allowed_hosts: str = (
-        ""  # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
-    )
+    # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
+    allowed_hosts: str = ""
     strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests to a server open to other machines
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it

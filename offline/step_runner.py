@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts, plugins, provenance
-from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
 from data_exchange_center.steps import StepError, run
 
@@ -75,7 +74,10 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
     """
     environment = _environment(settings, exchange_dir)
     twins = twins_of(settings)
-    order = TopologicalSorter(_read_of(settings.recipe))
+    # each step waits for the steps whose files it reads
+    order = TopologicalSorter(
+        {step.path: {file.made_by for file in step.inputs(settings.recipe)} for step in provenance.STEPS}
+    )
     order.prepare()
     places = [step.path for step in provenance.STEPS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -113,11 +115,6 @@ def _environment(settings: Settings, exchange_dir: Path) -> dict[str, str]:
         "RECSYS_RECIPE": settings.recipe_name,
     }
     return environment if data is None else environment | {"RECSYS_DATA": str(data.absolute())}
-
-
-def _read_of(recipe: Recipe) -> dict[str, set[str]]:
-    """Step -> the steps whose files it reads."""
-    return {step.path: {file.made_by for file in step.inputs(recipe)} for step in provenance.STEPS}
 
 
 def main(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
 from typing import Any, Final, NamedTuple
@@ -201,11 +202,6 @@ class RecallTruth:
         ]
         return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
 
-    def findable(self, scores: Mapping[str, Float64], seen: Ints) -> Ints:
-        """Unseen items that at least one channel can find, by `scores`."""
-        known = ~np.isnan(np.stack(list(scores.values()))).all(axis=0)
-        return np.setdiff1d(self.itemids[known], seen)
-
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
         """Rows of items. Raises CheckError for an unknown one."""
         codes = Vocabulary(self.itemids).codes(itemids)
@@ -351,7 +347,8 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
     if seen:
         raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5]]}")
     scores = truth.recall.scores(state, online.timestamp)
-    if not len(online.itemids) and len(left := truth.recall.findable(scores, state.seen)):
+    known = ~np.isnan(np.stack(list(scores.values()))).all(axis=0)  # (items,) of one channel or more
+    if not len(online.itemids) and len(left := np.setdiff1d(truth.recall.itemids[known], state.seen)):
         raise CheckError(f"{who}: no channel found anything, and {len(left)} items that they know are unseen")
     fused = truth.recall.fused(scores, online.found)
     if not np.array_equal(fused.ids, online.itemids):
@@ -402,7 +399,9 @@ def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, Us
     """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
-    profiles = _profiles(artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir).profile)
+    people, names = artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir).profile
+    codes = profile_codes([one_hot(name, "user", people[name].tolist()) for name in names], people).astype(np.int32)
+    profiles = dict(zip(people[Columns.USER].tolist(), codes, strict=True))
     rows = {row.number: row for row in user_rows(exchange_dir)}
     states = {}
     for userid in userids:
@@ -415,11 +414,6 @@ def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, Us
             history=History(*(events[column].to_numpy(np.int64)[::-1] for column in columns)),
         )
     return states
-
-
-def _profiles(people: pd.DataFrame, names: Sequence[str]) -> dict[int, np.ndarray]:
-    codes = profile_codes([one_hot(name, "user", people[name].tolist()) for name in names], people).astype(np.int32)
-    return dict(zip(people[Columns.USER].tolist(), codes, strict=True))
 
 
 @dataclass(frozen=True)
@@ -551,7 +545,14 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
             )
         if len(differ) > SHOWN:
             wrong.append(f"and {len(differ) - SHOWN} more columns like them")
-    wrong += list(_disorder(truth, online))[:SHOWN]
+    disordered = (
+        f"user {answer.own_id!r}: {said}"
+        for answer in online
+        for said in truth.recall.disorder(
+            truth.recall.scores(truth.states[answer.userid], answer.timestamp), answer.found
+        )
+    )
+    wrong += islice(disordered, SHOWN)
     if wrong:
         raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong))
     largest = {
@@ -574,13 +575,6 @@ def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Flo
         SCORE: np.concatenate([answer.scores for answer in answers]),
     }
     return {name: values.astype(np.float64) for name, values in columns.items()}
-
-
-def _disorder(truth: OfflineTruth, online: Sequence[Answer]) -> Iterator[str]:
-    for answer in online:
-        scores = truth.recall.scores(truth.states[answer.userid], answer.timestamp)
-        for what in truth.recall.disorder(scores, answer.found):
-            yield f"user {answer.own_id!r}: {what}"
 
 
 def _groups(truth: OfflineTruth) -> dict[str, Sequence[str]]:

@@ -32,7 +32,6 @@ from extras.events.events import Event
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)
 BATCH: Final = 10_000  # entries of a file, at most
-_PAGE: Final = 1_000  # entries read at a time
 _LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")
 SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
 
@@ -145,24 +144,11 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     return Entry(position, event.userid, event)
 
 
-def entries(client: redis.Redis, log_key: str, after: str | None = None) -> Iterator[Entry]:
-    """A stream's entries, from the beginning or after a place. Raises StepError for one that cannot be read."""
-    while True:
-        page: Any = client.xrange(log_key, min=f"({after}" if after else "-", count=_PAGE)
-        yield from (entry_of(log_key, raw, fields) for raw, fields in page)
-        if len(page) < _PAGE:
-            return
-        after = page[-1][0].decode()
-
-
 class Brought(NamedTuple):
     """Counts of new entries of the log."""
 
     events: int
     forgotten: int  # users
-
-    def __add__(self, other: Brought) -> Brought:  # type: ignore[override]
-        return Brought(self.events + other.events, self.forgotten + other.forgotten)
 
 
 def logged_datasets(client: redis.Redis) -> list[str]:
@@ -173,18 +159,18 @@ def logged_datasets(client: redis.Redis) -> list[str]:
 
 def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> Brought:
     """Write what is new in a data set's log to ``parts``. Raises StepError for an entry that cannot be read."""
-    brought = Brought(0, 0)
+    events = forgotten = 0
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
             key = wire.event_log_key(dataset, partition)
             while entries := _next(client, key, parts.last(partition), batch):
                 parts.append(partition, entries)
-                events = sum(entry.event is not None for entry in entries)
-                brought += Brought(events, len(entries) - events)
-    return brought
+                gone = sum(entry.event is None for entry in entries)
+                events, forgotten = events + len(entries) - gone, forgotten + gone
+    return Brought(events, forgotten)
 
 
 def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Entry]:
     milliseconds, count = last
-    entries: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
-    return [entry_of(key, raw, fields) for raw, fields in entries]
+    found: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
+    return [entry_of(key, raw, fields) for raw, fields in found]

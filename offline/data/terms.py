@@ -106,7 +106,7 @@ def newest_terms(interactions: pd.DataFrame, flags: Int8, window: int) -> tuple[
         userids (users,) in ascending order and (users, 2 * genres): impressions, then clicks.
     """
     users = interactions[Columns.USER].to_numpy()
-    starts = np.flatnonzero(_changes(users))
+    _, starts = np.unique(users, return_index=True)
     end = np.r_[starts[1:], len(users)][: len(starts)]  # excluded
     return users[starts], _window_sums(interactions, flags, np.maximum(starts, end - window), end)
 
@@ -115,11 +115,6 @@ def statistics_table(frame: pd.DataFrame, statistics: Int8, genres: Sequence[str
     """Append the statistics to ``frame``, under their column names."""
     table = pd.DataFrame(statistics, columns=statistic_columns(genres), index=frame.index)
     return pd.concat([frame, table], axis=1)
-
-
-def _changes(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """True where a value differs from the one before it, and at the first."""
-    return np.r_[True, values[1:] != values[:-1]] if len(values) else np.array([], dtype=bool)
 
 
 def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Int8:

@@ -219,11 +219,6 @@ def weights_to_bytes(model: nn.Module) -> bytes:
     return buffer.getvalue()
 
 
-def load_weights(model: nn.Module, content: bytes) -> None:
-    """The inverse of `weights_to_bytes`, into ``model``."""
-    model.load_state_dict(torch.load(io.BytesIO(content), weights_only=True))
-
-
 def load_ranker(weights: bytes, config: Config) -> ScoringModel:
     """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
 
@@ -231,5 +226,5 @@ def load_ranker(weights: bytes, config: Config) -> ScoringModel:
     Raises ValueError or RuntimeError when the two do not belong together.
     """
     network = ranker_class(config.get("kind")).build(config)
-    load_weights(network, weights)
+    network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     return ScoringModel(network).eval()

@@ -115,7 +115,9 @@ class FeastStore(ReleaseStore):
                 check_features(settings, release, frames, own_ids)
             except CheckError as error:
                 log.warning("%s: loading all of release %s again", error, release)
-                _materialize_again(settings, release)
+                # first apply: another engine may have registered the release
+                again = ["materialize", "--disable-event-timestamp", *_views(release)]
+                run_feast(settings, ["apply"], again)
                 check_features(settings, release, frames, own_ids)
             wait_until_known(settings, None)
             answer = ask(settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
@@ -203,11 +205,6 @@ def materialize(settings: Settings, release: str) -> None:
     """Register what lies in the repository and load what is new of this release into the online store."""
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()  # Feast reads it as UTC
     run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
-
-
-def _materialize_again(settings: Settings, release: str) -> None:
-    """``apply`` first: another engine may have registered the release."""
-    run_feast(settings, ["apply"], ["materialize", "--disable-event-timestamp", *_views(release)])
 
 
 def _views(release: str) -> list[str]:

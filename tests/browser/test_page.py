@@ -70,6 +70,20 @@ def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
     expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
 
 
+def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page, fakes: Fakes) -> None:
+    choice = page.get_by_label("Only")
+    choice.select_option("Comedy")
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    expect(page.locator(".card")).to_have_count(50)
+    for card in page.locator(".card .tags").all():
+        assert "Comedy" in card.inner_text()
+    first = page.locator(".card").first
+    first.get_by_text("More like this").click()
+    expect(first.locator(".alike li")).to_have_count(6)
+    choice.select_option("everything")
+    expect(page.locator(".card .tags", has_not_text="Comedy").first).to_be_visible()
+
+
 def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> None:
     """Somebody else than who is there, though chance would have it so."""
     fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]

@@ -10,6 +10,7 @@ import { Person } from "./person.js";
 import { Road } from "./road.js";
 import { Status } from "./status.js";
 import { keep, kept } from "./stored.js";
+import { terms } from "./titles.js";
 import { afterAll, moment } from "./when.js";
 import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
@@ -27,12 +28,16 @@ const typeOf = (state, effect) => Object.entries(liveOf(state)?.event_types ?? {
 // Who asked before the page was loaded again, strangers too; undefined where ids are of another kind by now.
 const askedBefore = (like) => [kept("userid")].find((userid) => typeof userid === typeof like);
 
+// Terms of items that were shown, each once, by name: what a list can be limited to.
+const kindsOf = (terms) =>
+  [...new Map(terms.map((term) => [JSON.stringify(term), term])).values()].sort(([, one], [, other]) => (one < other ? -1 : 1));
+
 const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
-    when: "now", diversity: undefined, answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
+    when: "now", diversity: undefined, where: {}, kinds: [], answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
     problem: null, again: null, busy: true,
   };
 
@@ -67,16 +72,18 @@ class App extends Component {
   };
 
   // History and list as they are now. What is on its way for somebody else is given up.
-  ask = async (userid = this.state.userid, when = this.state.when, diversity = this.state.diversity) => {
+  ask = async (userid = this.state.userid, when = this.state.when, diversity = this.state.diversity, where = this.state.where) => {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    this.setState({ busy: true, problem: null, when, diversity });
+    this.setState({ busy: true, problem: null, when, diversity, where });
     try {
       const history = await api.history({ userid, size: 100 }, asking.signal);
-      const body = { userid, size: SIZE, timestamp: moment(when, history.last), diversity };
+      const filter = Object.keys(where).length ? where : undefined;
+      const body = { userid, size: SIZE, timestamp: moment(when, history.last), diversity, where: filter };
       const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
-      this.setState({ history, answer, before, explained: new Map(), busy: false });
+      const kinds = kindsOf([...this.state.kinds, ...answer.item_list.flatMap(terms)]);
+      this.setState({ history, answer, before, kinds, explained: new Map(), busy: false });
       // An interleaved list is of two releases; it is the same again as long as nothing happens. Asked for as of a
       // second, after all that has happened, it counts only once in the experiment.
       const interleaved = answer.experiments?.some(({ arms }) => arms.length > 1);

@@ -1,11 +1,12 @@
 // The fifty as cards, which move visibly when their order changes.
 import { Acts } from "./acts.js";
+import { api } from "./api.js";
 import { Diversity } from "./diversity.js";
 import { Explanation } from "./explanation.js";
 import { animateFrom, places } from "./flip.js";
 import { focusAgain, focusIn } from "./focus.js";
 import { Component, html } from "./html.js";
-import { Lacking } from "./notice.js";
+import { Lacking, Notice } from "./notice.js";
 import { facts, named, painted, tags } from "./titles.js";
 import { When } from "./when.js";
 
@@ -29,6 +30,40 @@ const Details = ({ t, item, told }) => html`
     ${told && html`<${Explanation} t=${t} told=${told} />`}
   </details>`;
 
+// Titles like one: asked for when somebody looks.
+class Alike extends Component {
+  state = { found: null, problem: null };
+
+  look = async (event) => {
+    if (!event.currentTarget.open || this.state.found) return;
+    try {
+      this.setState({ found: (await api.similar(this.props.item.itemid)).item_list, problem: null });
+    } catch (problem) {
+      this.setState({ problem });
+    }
+  };
+
+  render({ t }, { found, problem }) {
+    return html`
+      <details class="alike" onToggle=${this.look}>
+        <summary>${t("alike")}</summary>
+        ${problem && html`<${Notice} t=${t} problem=${problem} />`}
+        ${found && html`<ul>${found.map((each) => html`
+          <li key=${each.itemid} title=${each.why.sentence}>${named(each).title} <span class="quiet">${named(each).year}</span></li>`)}</ul>`}
+      </details>`;
+  }
+}
+
+// What the list is limited to.
+const Only = ({ t, kinds, where, change }) => html`
+  <label class="diversity">${t("only")}
+    <select onChange=${({ target }) => change(target.value ? Object.fromEntries([JSON.parse(target.value)].map(([name, value]) => [name, [value]])) : {})}>
+      <option value="">${t("everything")}</option>
+      ${kinds.map(([name, value]) => html`
+        <option value=${JSON.stringify([name, value])} selected=${where[name]?.[0] === value}>${value}</option>`)}
+    </select>
+  </label>`;
+
 const Card = ({ t, language, item, rank, old, moving, told, waiting, best, live, act }) => {
   const { title, year } = named(item);
   return html`
@@ -40,6 +75,7 @@ const Card = ({ t, language, item, rank, old, moving, told, waiting, best, live,
         <p class="reason">${told?.reason.sentence[language] ?? (waiting ? "…" : "")}</p>
         <${Acts} t=${t} item=${item} live=${live} act=${act} />
         <${Details} t=${t} item=${item} told=${told} />
+        <${Alike} t=${t} item=${item} />
       </div>
       <div class="side">
         <span class="score" title=${t("score")}><span class="visually-hidden">${t("score")} </span>${item.score.toFixed(3)}</span>
@@ -75,11 +111,12 @@ class Cards extends Component {
   }
 }
 
-export const List = ({ t, language, answer, before, explained, unexplained, history, when, diversity, busy, live, ask, act, explain }) => html`
+export const List = ({ t, language, answer, before, explained, unexplained, history, when, diversity, where, kinds, busy, live, ask, act, explain }) => html`
   <section aria-labelledby="list-title">
     <h2 id="list-title">${t("list")}</h2>
     ${history?.last != null && html`<${When} t=${t} when=${when} change=${(each) => ask(undefined, each)} />`}
     <${Diversity} t=${t} diversity=${diversity ?? answer?.diversity} change=${(each) => ask(undefined, undefined, each)} />
+    ${kinds.length > 0 && html`<${Only} t=${t} kinds=${kinds} where=${where} change=${(each) => ask(undefined, undefined, undefined, each)} />`}
     <p class="quiet" role="status">
       ${busy ? t("loading") : answer && t("answered", { n: answer.item_list.length, release: answer.release, ms: answer.took_ms.total })}
     </p>

@@ -12,9 +12,12 @@ export function named(item) {
   return match ? { title: isolated(match[1]), year: match[2] } : { title: isolated(item.title), year: "" };
 }
 
-// The lists among an item's attributes, one after the other: genres.
-export const tags = (item) =>
-  Object.entries(item).filter(([name, value]) => !NOT_SHOWN.has(name) && Array.isArray(value)).flatMap(([, value]) => value);
+// The lists among an item's attributes, one after the other: [name, value], as genres and one of them.
+export const terms = (item) =>
+  Object.entries(item).filter(([name, value]) => !NOT_SHOWN.has(name) && Array.isArray(value))
+    .flatMap(([name, values]) => values.map((value) => [name, value]));
+
+export const tags = (item) => terms(item).map(([, value]) => value);
 
 // Its other attributes: [name, value].
 export const facts = (item) =>

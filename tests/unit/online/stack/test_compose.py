@@ -62,10 +62,6 @@ def tags() -> dict[str, str]:
     return {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}  # Renovate adds digests
 
 
-def interpolated(text: str, variables: dict[str, str]) -> str:
-    return re.sub(r"\$\{(\w+)\}", lambda match: variables[match[1]], text)
-
-
 @pytest.mark.parametrize("path", [COMPOSE, BUILD], ids=lambda path: path.name)
 def test_it_is_valid_by_the_compose_specification(path: Path) -> None:
     schema = json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())

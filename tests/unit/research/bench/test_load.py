@@ -11,7 +11,7 @@ from research.bench import load
 from research.bench.load import LOST, Target, expect_answers, generate
 from research.bench.serving import Load, levels_of
 from tests.free_ports import free_ports
-from tests.unit.online.answering import Handler, answering
+from tests.unit.online.answering import answering
 
 STALL_S = 3.0  # much longer than a busy machine takes for an answer
 
@@ -23,10 +23,11 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("how", [{"in_flight": 5}, {"per_s": 1_000.0}])
-def test_every_user_is_asked_for_once(url: str, how: dict[str, float]) -> None:
-    users = list(range(100, 137))
-    run = generate(Target(url), users, **how)  # type: ignore[arg-type]
-    assert Handler.asked == Counter(users)
+def test_every_user_is_asked_for_once(how: dict[str, float]) -> None:
+    users, asked = list(range(100, 137)), Counter[int]()
+    with answering(asked) as url:
+        run = generate(Target(url), users, **how)  # type: ignore[arg-type]
+    assert asked == Counter(users)
     assert sorted(answer.took_ms["total"] for answer in run.good if answer.took_ms) == users
     assert run.seconds > 0
     assert run.generator_s > 0
