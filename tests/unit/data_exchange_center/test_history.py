@@ -25,7 +25,9 @@ def rows_of(one: History) -> list[tuple[int, int, int]]:
 def test_a_history_survives_the_wire_in_13_bytes_an_event(rows: list[tuple[int, int, int]]) -> None:
     raw = history(rows).pack()
     assert len(raw) == 13 * len(rows)
-    assert rows_of(History.unpack(raw)) == rows
+    found = History.unpack(raw)
+    assert rows_of(found) == rows
+    assert found.itemids.dtype == found.ratings.dtype == found.times.dtype == np.int64
 
 
 def test_half_an_event_is_no_history() -> None:
