@@ -382,7 +382,15 @@ class FeatureSpec(Frozen):
         lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
         Raises ValueError when candidates or history are missing, or are given where the spec has none.
         """
-        rows = self._rows(self.width, users, items, timestamps, candidates, history)
+        if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.widths.history:
+            raise ValueError(
+                f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
+                f"{len(self.candidate)} and {self.widths.history}"
+            )
+        rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)  # (..., n, width)
+        rows[..., self._positions["user"]] = users.at(timestamps)
+        rows[..., self._positions["item"]] = items.at(timestamps)
+        rows[..., self.candidate_slice] = candidates
         rows[..., self.history_slice] = history
         return rows
 
@@ -395,25 +403,5 @@ class FeatureSpec(Frozen):
         history: Float32 = _NOTHING,
     ) -> ModelInputs:
         """One user's list of n items, of the values that `assemble` puts into (n, width) rows. Raises as it does."""
-        return ModelInputs(self._rows(self.widths.row, user, items, timestamp, candidates, history), history)
-
-    def _rows(
-        self,
-        width: int,
-        users: Encoded,
-        items: Encoded,
-        timestamps: int | NDArray[np.integer],
-        candidates: Float32,
-        history: Float32,
-    ) -> Float32:
-        """(..., n, width) rows with all columns but the history's."""
-        if candidates.shape[-1] != len(self.candidate) or history.shape[-1] != self.widths.history:
-            raise ValueError(
-                f"{candidates.shape[-1]} candidate and {history.shape[-1]} history columns are given; the spec has "
-                f"{len(self.candidate)} and {self.widths.history}"
-            )
-        rows = np.empty((*items.values.shape[:-1], width), dtype=np.float32)
-        rows[..., self._positions["user"]] = users.at(timestamps)
-        rows[..., self._positions["item"]] = items.at(timestamps)
-        rows[..., self.candidate_slice] = candidates
-        return rows
+        rows = self.assemble(user, items, timestamp, candidates, history)
+        return ModelInputs(np.ascontiguousarray(rows[:, : self.widths.row]), history)

@@ -417,14 +417,13 @@ def _plain(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
-def _variable(place: tuple[int | str, ...]) -> str:
-    return "RECSYS_" + "__".join(str(part) for part in place).upper().removeprefix("RECSYS_")
-
-
 def load_settings() -> Settings:
     """Settings from the environment; a wrong value ends the process with one sentence that names it."""
     try:
         return Settings()
     except ValidationError as error:
-        problems = [(_variable(each["loc"]), each["msg"].removeprefix("Value error, ")) for each in error.errors()]
-        sys.exit("Wrong setting: " + "; ".join(f"{variable}: {message}" for variable, message in problems))
+        problems = []
+        for each in error.errors():
+            variable = "__".join(map(str, each["loc"])).upper().removeprefix("RECSYS_")
+            problems.append(f"RECSYS_{variable}: {each['msg'].removeprefix('Value error, ')}")
+        sys.exit(f"Wrong setting: {'; '.join(problems)}")

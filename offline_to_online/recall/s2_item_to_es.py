@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
         print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")
     for name, candidates in channels.items():
         without = sum(vector_of(name) not in row.vectors for row in rows)
-        print(f"  {name}: items without a vector: {without:,}; {candidates}")
+        print(f"  {name}: {candidates}; {without:,} items without a vector")
 
 
 if __name__ == "__main__":

@@ -231,7 +231,15 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             log.info("feast %s", " ".join(command))
         arguments = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
         job = [str(engine.python(settings)), "-m", engine.job, arguments]
-        _run(settings, repo, commands[0][0], job, engine.variables(settings))
+        more = {**feast_environment(settings), **engine.variables(settings), "FEAST_NO_PROGRESS": "1"}
+        done = subprocess.run(job, cwd=repo, env=os.environ | more, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            raise StepError(
+                f"Feast's `{commands[0][0]}` failed in {repo}, its online store being Redis at "
+                f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'})",
+                START_SERVICES,
+            )
         copy.replace(registry)
 
 
@@ -253,25 +261,6 @@ def _for_commands(config: Path, registry: Path, engine: FeastEngine) -> str:
     values["registry"]["path"] = str(registry)
     values |= engine.config
     return yaml.safe_dump(values, default_style='"')
-
-
-def _run(settings: Settings, repo: Path, what: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
-    """A process of Feast's; ``what`` it is to do, for what an error says. Raises StepError with Feast's last words."""
-    done = subprocess.run(
-        command,
-        cwd=repo,
-        env={**os.environ, **feast_environment(settings), **variables, "FEAST_NO_PROGRESS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise StepError(
-            f"Feast's `{what}` failed in {repo}, its online store being Redis at "
-            f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'})",
-            START_SERVICES,
-        )
 
 
 # The running feature server: is it alive, does it know a release, are the values right.
