@@ -236,6 +236,7 @@ MEASURED: Final = ("ml-1m", "ml-100k")  # real data sets; on made-up data qualit
 BEATEN: Final = ("recall@200", "recall@50", "ndcg@50")  # must be above the baselines', on both
 BETTER_RANKED: Final = ("recall@50", "ndcg@50")
 P_VALUE: Final = 0.01
+ENOUGH: Final = 30  # users, for the interval of a slice to mean anything
 
 
 def check(found: Mapping[str, Any]) -> None:
@@ -268,12 +269,12 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _worse(protocols: Mapping[str, Any]) -> Iterator[str]:
-    """Where the served order is worse than recall's by more than the interval."""
+    """Where the served order is worse than recall's by more than the interval, in slices of `ENOUGH` users."""
     rows = ((name, when, users, row) for name, by_time in protocols.items() for when, groups in by_time.items()
             for users, row in groups.items())  # fmt: skip
     for *where, row in rows:
         change = row["difference"]["ndcg@50"]
-        if change["high"] < 0:
+        if row["users"] >= ENOUGH and change["high"] < 0:
             yield (
                 f"{', '.join(where)}: the served order changes ndcg@50 of recall's by "
                 f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"

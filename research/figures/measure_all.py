@@ -48,6 +48,7 @@ PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
     Measurement("demo_output.json", "make demo-output", "free ports"),
     Measurement("evaluation.json", "make evaluate with_source=1"),
+    Measurement("evaluation_offline.json", "make evaluate-offline"),
     Measurement("training.json", "make pictures"),
     Measurement("serving.json", "make bench"),
     Measurement("waterfall.json", "make bench-waterfall"),

@@ -235,15 +235,15 @@ def clock(figure: Figure) -> str:
     return shown(figure, ["", "list", *times], rows, worth)
 
 
-@block("protocols", "evaluation.json")
+@block("protocols", "evaluation_offline.json")
 def protocols(figure: Figure) -> str:
     """NDCG@50 of recall's order and the served one in each protocol, at the requests' own times and as of now."""
-    head = ("protocol", "request", "gap before it", "users", "recall", "served", "difference, paired")
+    head = ("protocol", "request", "slice", "users", "recall", "served", "difference, paired")
     rows = [
-        (protocol, when, gap, f"{row['users']:,}", *_ndcg(row), paired(row["difference"]["ndcg@50"]))
-        for protocol, by_time in figure.get("protocols", {}).items()
+        (protocol, when, name, f"{row['users']:,}", *_ndcg(row), paired(row["difference"]["ndcg@50"]))
+        for protocol, by_time in figure["protocols"].items()
         for when, groups in by_time.items()
-        for gap, row in groups.items()
+        for name, row in groups.items()
     ]
     return shown(figure, head, rows, "NDCG@50.")
 

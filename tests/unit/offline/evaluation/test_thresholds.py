@@ -21,7 +21,12 @@ def found() -> dict[str, Any]:
         "ranking": {"recall@50": dict(better), "ndcg@50": dict(better)},
         "protocols": {
             "next session": {
-                "as of now": {"all": {"difference": {"ndcg@50": {"difference": -0.01, "low": -0.03, "high": 0.01}}}}
+                "as of now": {
+                    "all": {
+                        "users": 1000,
+                        "difference": {"ndcg@50": {"difference": -0.01, "low": -0.03, "high": 0.01}},
+                    }
+                }
             }
         },
     }
@@ -57,10 +62,11 @@ def test_what_is_not_reached_is_named(
 
 
 def test_an_order_that_is_worse_than_recalls_in_any_slice_is_named(found: dict[str, Any]) -> None:
-    row = found["protocols"]["next session"]["as of now"]["all"]["difference"]
-    row["ndcg@50"] = {"difference": -0.022, "low": -0.027, "high": -0.017}
+    row = found["protocols"]["next session"]["as of now"]["all"]
+    row["difference"]["ndcg@50"] = {"difference": -0.022, "low": -0.027, "high": -0.017}
     with pytest.raises(StepError, match=r"next session, as of now, all: .* by -0\.0220 \(-0\.0270 to -0\.0170\)"):
         report.check(found)
+    report.check(found | {"protocols": {"next session": {"as of now": {"all": row | {"users": 3}}}}})
 
 
 def test_the_smaller_data_set_has_bounds_of_its_own(found: dict[str, Any]) -> None:
