@@ -236,6 +236,13 @@ MEASURED: Final = ("ml-1m", "ml-100k")  # real data sets; on made-up data qualit
 BEATEN: Final = ("recall@200", "recall@50", "ndcg@50")  # must be above the baselines', on both
 BETTER_RANKED: Final = ("recall@50", "ndcg@50")
 P_VALUE: Final = 0.01
+# protocol, time of the request -> NDCG@50 of the served order, at least
+PROTOCOLS: Final = {
+    ("next session", "at its time"): 0.175,
+    ("next session", "as of now"): 0.172,
+    ("one moment", "at its time"): 0.175,
+    ("one moment", "as of now"): 0.172,
+}
 ENOUGH: Final = 30  # users, for the interval of a slice to mean anything
 
 
@@ -265,11 +272,15 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
             change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
             if not (change > 0 and p_value < P_VALUE):
                 yield f"the ranker changes {name} of recall's order by {change:+.4f} with p = {p_value:.2g}"
-        yield from _worse(found.get("protocols", {}))
+        yield from _missed_by_protocols(found.get("protocols", {}))
 
 
-def _worse(protocols: Mapping[str, Any]) -> Iterator[str]:
-    """Where the served order is worse than recall's by more than the interval, in slices of `ENOUGH` users."""
+def _missed_by_protocols(protocols: Mapping[str, Any]) -> Iterator[str]:
+    """Where the served order is below its floor, or worse than recall's by more than the interval of `ENOUGH` users."""
+    for (name, when), floor in PROTOCOLS.items():
+        value = protocols[name][when]["all"]["ranked"]["ndcg@50"] if name in protocols else floor
+        if value < floor:
+            yield f"{name}, {when}: ndcg@50 is {value:.4f} and should be at least {floor:.3f}"
     rows = ((name, when, users, row) for name, by_time in protocols.items() for when, groups in by_time.items()
             for users, row in groups.items())  # fmt: skip
     for *where, row in rows:

@@ -69,7 +69,7 @@ PLAN: Final = (
     Measurement("experiments.json", "make experiment-replay users=2000", "both"),
     Measurement("serving_against.json", "make bench against=d652e99", "both"),
     Measurement("soak.json", "make soak minutes=60", "both"),
-    Measurement("containers.json", "make docker-figures", "containers"),
+    Measurement("containers.json", "make docker-figures && make docker-down", "containers"),
     Measurement("offline_bench.json", "make bench-offline", "free ports"),
     Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),

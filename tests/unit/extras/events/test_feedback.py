@@ -163,7 +163,11 @@ def test_the_steps_train_on_it_unless_told_not_to(
     with_holdout = read_with_holdout(settings).data
     assert with_holdout.times.max() < NOW, "evaluation asks for a moment before"
     assert recorded_rows(settings) == 2
-    assert artifacts.DATASET.read(settings.exchange_dir)["name"].endswith("+events")
+    described = artifacts.DATASET.read(settings.exchange_dir)
+    assert described["name"].endswith("+events")
+    assert (described["counts"]["ratings"], described["counts"]["users"]) == (
+        len(ratings), len(artifacts.USERS.read(settings.exchange_dir)),
+    )  # fmt: skip
 
     without = settings.model_copy(update={"train_on_events": False})
     s0_get_data.main(without)

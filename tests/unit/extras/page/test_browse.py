@@ -104,6 +104,16 @@ def test_a_map_is_made_once_while_the_release_is_open(http: FlaskClient, fakes: 
     assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
 
 
+def test_a_map_without_elasticsearch_says_so_and_is_made_when_it_is_back(http: FlaskClient, fakes: Fakes) -> None:
+    http.get("/ml/users")
+    fakes.items.down = True
+    answer = http.get("/ml/map")
+    assert answer.status_code == 503
+    conforms(answer.json, "ErrorAnswer")
+    fakes.items.down = False
+    assert http.get("/ml/map").status_code == 200
+
+
 def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.eye(3, 6), 50, axis=0)  # three directions, which lie in one plane
