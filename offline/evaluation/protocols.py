@@ -31,6 +31,7 @@ from data_exchange_center.files import write_json
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 from offline.data.lists import Lists as RecallLists
 from offline.data.lists import ListsConfig, StoredFeatures, channel_hits, ranker_of_lists, recall_lists
 from offline.data.requests import Points
@@ -233,7 +234,11 @@ def fitted(settings: Settings, release: str) -> dict[str, Any]:
             log.warning("%s: nobody liked anything then", name)
             continue
         log.info("%s: everything is fitted on the %s events before", name, f"{len(holdout.past.items):,}")
-        stages = fit_stages(holdout.past, inputs, recipe)
+        try:
+            stages = fit_stages(holdout.past, inputs, recipe)
+        except StepError as error:
+            log.warning("%s: %s", name, error)
+            continue
         found[name] = plain(compared(holdout, partial(in_both_orders, stages, recipe, inputs)))
     write_json(path, {"release": release, "protocols": found})
     return found

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation import protocols
 from offline.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, gaps, holdout_at, last_sessions
@@ -82,6 +83,18 @@ def test_as_of_now_those_alone_count_who_came_back() -> None:
     assert users[AS_OF_NOW] == {"all": 2, **gap, "few ratings": 2}
     row = found[AS_OF_NOW]["all"]
     assert (row["ranked"]["ndcg@50"], row["recall"]["ndcg@50"], row["difference"]["ndcg@50"]["low"]) == (1, 0, 1)
+
+
+def test_a_past_that_is_too_small_to_fit_is_left_out(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise StepError("nothing to train on")
+
+    settings = settings_of("default", exchange)
+    monkeypatch.setattr(protocols, "fit_stages", refuses)
+    try:
+        assert protocols.fitted(settings, "small") == {}
+    finally:
+        (settings.offline_dir / "evaluation" / "protocols.json").unlink(missing_ok=True)
 
 
 def test_protocols_are_fitted_once_for_a_release(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
