@@ -242,6 +242,15 @@ class SearchContract:
         for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
             assert self._ids(hits) == []
 
+    def test_there_may_be_more_ids_than_one_query_of_elasticsearch_takes(self, client: Search, world: World) -> None:
+        """Its limit is 65,536 terms."""
+        others = np.arange(10**6, 10**6 + 70_000)
+        plain = client.call(self._query(world, 1))
+        among_many = client.call(self._query(world, 1, only=np.concatenate([np.sort(world.itemids), others])))
+        without_many = client.call(self._query(world, 1, seen=np.concatenate([world.seen[1], others])))
+        for hits, same, also in zip(plain, among_many, without_many, strict=True):
+            assert self._ids(hits) == self._ids(same) == self._ids(also)
+
     def test_who_has_seen_everything_is_given_nothing(self, client: Search, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
             assert self._ids(hits) == []
