@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_exchange_center.figures import FIGURES
+from offline.evaluation.report import ENOUGH
 from research.baselines import EASE, IALS, KNN, LATELY, MARKOV, POPULARITY
 from research.figures.tables import Figure, block, measured, read, shown, span, table
 
@@ -244,8 +245,9 @@ def protocols(figure: Figure) -> str:
         for protocol, by_time in figure["protocols"].items()
         for when, groups in by_time.items()
         for name, row in groups.items()
+        if row["users"] >= ENOUGH
     ]
-    return shown(figure, head, rows, "NDCG@50.")
+    return shown(figure, head, rows, f"NDCG@50, of slices of {ENOUGH} users and more.")
 
 
 def _ndcg(row: Mapping[str, Any]) -> tuple[str, str]:

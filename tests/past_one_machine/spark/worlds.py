@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
+from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
 from data_exchange_center.files import sha256
@@ -64,19 +65,21 @@ def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000,
 
     Args:
         most: events of the fifth user besides.
-        seconds: in which all events are; few of them: most have the second of others.
+        seconds: in which all events are, but for a break in their middle; few of them: most have the second of others.
     """
     random = np.random.default_rng(seed)
     lengths = np.arange(users)
     lengths[[0, 7, users - 1]] = 0
     lengths[4] += most
     userids = np.repeat(np.arange(10, 10 + 3 * users, 3), lengths)
+    items_rated, ratings = random.integers(0, items, len(userids)), random.integers(1, 6, len(userids))
+    times = random.integers(0, seconds, len(userids))
     raw = pd.DataFrame(
         {
             Columns.USER: userids.astype(np.int32),
-            Columns.ITEM: (random.integers(0, items, len(userids)) * 2 + 1).astype(np.int32),
-            Columns.RATING: random.integers(1, 6, len(userids)).astype(np.int8),
-            Columns.TIMESTAMP: NOW + random.integers(0, seconds, len(userids)),
+            Columns.ITEM: (items_rated * 2 + 1).astype(np.int32),
+            Columns.RATING: ratings.astype(np.int8),
+            Columns.TIMESTAMP: NOW + times + np.where(2 * times > seconds, 2 * BREAK_S, 0),
         }
     ).sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     everybody = np.arange(10, 10 + 3 * users, 3, dtype=np.int32)
