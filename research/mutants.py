@@ -85,16 +85,26 @@ class Found:
 
 def clone(file: str) -> Path:
     """Clone the committed state for one file, unless that is there as it is now, with mutmut's settings."""
-    folder = CLONES / file.replace("/", ".").removesuffix(".py")
-    if folder.exists() and any(committed(folder, name) != committed(ROOT, name) for name in (file, *TARGETS[file])):
+    folder, room = CLONES / file.replace("/", ".").removesuffix(".py"), file.partition("/")[0]
+    others = [
+        path.parent.name for path in sorted(ROOT.glob("*/__init__.py")) if path.parent.name not in (room, "tests")
+    ]
+    settings = SETTINGS.format(
+        room=room,
+        others=json.dumps([*others, "pic", "Makefile", "README.md"]),
+        file=file,
+        tests=json.dumps(list(TARGETS[file])),
+    )
+    configured = folder / "pyproject.toml"
+    if folder.exists() and (
+        not configured.read_text(encoding="utf-8").endswith(settings)
+        or any(committed(folder, name) != committed(ROOT, name) for name in (file, *TARGETS[file]))
+    ):
         shutil.rmtree(folder)
     if not folder.exists():
         subprocess.run(("git", "clone", "--quiet", "--no-hardlinks", ROOT, folder), check=True)
-        rooms = sorted(path.parent.name for path in folder.glob("*/__init__.py") if path.parent.name != "tests")
-        room = file.partition("/")[0]
-        others = json.dumps([*(name for name in rooms if name != room), "pic", "Makefile", "README.md"])
-        with (folder / "pyproject.toml").open("a", encoding="utf-8") as settings:
-            settings.write(SETTINGS.format(room=room, others=others, file=file, tests=json.dumps(list(TARGETS[file]))))
+        with configured.open("a", encoding="utf-8") as end:
+            end.write(settings)
     return folder
 
 
@@ -185,7 +195,7 @@ def _code(text: str) -> str:
 def main(only: list[str], part: str) -> None:
     for file in only or TARGETS:
         mutate(file, part)
-        there = [each for each in map(found, TARGETS) if each]
+        there = [each for each in map(found, TARGETS) if each and each.killed]
         REPORT.write_text(report(there), encoding="utf-8")
 
 
