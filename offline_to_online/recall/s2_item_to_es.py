@@ -9,8 +9,8 @@ Reads:  data_exchange_center/offline/items, item_terms, item_vectors, user_vecto
 Writes: index ml_item-<release>; the alias ml_item when there is none yet
 Run:    cd offline_to_online/recall && python s2_item_to_es.py
 Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel (fm by the source's recipe, tower and
-        ease by the default one) the index's candidates are the model's exact ones (200 by the source's recipe, 256 by
-        the default one)
+        ease by the default one) every item's vector finds that item first, or its equal, and the index's candidates
+        are the model's exact ones (200 by the source's recipe, 256 by the default one)
 """
 
 from data_exchange_center.columns import vector_of
@@ -31,9 +31,13 @@ def main(settings: Settings) -> None:
     print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
     if len(genres := manifest.feature_spec.genres) >= GENRE:
         print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")
-    for name, candidates in channels.items():
-        without = sum(vector_of(name) not in row.vectors for row in rows)
-        print(f"  {name}: {candidates}; {without:,} items without a vector")
+    for name, (tied, candidates) in channels.items():
+        known = sum(vector_of(name) in row.vectors for row in rows)
+        print(
+            f"  {name}: vector finds its own item first: {known - tied:,} of {known:,} (in a tie with its equal: "
+            f"{tied:,}); without a vector: {len(rows) - known:,}"
+        )
+        print(f"  {name}: {candidates}")
 
 
 if __name__ == "__main__":

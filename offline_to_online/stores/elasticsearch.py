@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar, Final
 
@@ -43,6 +43,7 @@ COMPLETE: Final = "complete"
 CHECKED: Final = "checked"
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
+SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
 _SHOWN_ONLY: Final = {"index": False, "doc_values": False}
@@ -90,10 +91,11 @@ class ElasticsearchStore(ReleaseStore):
 
     def sync(
         self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
-    ) -> tuple[dict[int, int], dict[str, VectorCheck]]:
+    ) -> tuple[dict[int, int], dict[str, tuple[int, VectorCheck]]]:
         """Load a release and check it: by the items, and by users' searches of each channel.
 
-        Returns genre code -> items, and the outcome by channel name. Raises CheckError naming the row.
+        Returns genre code -> items; channel name -> items that tie with the one that is found by their own vector, and
+        the outcome of the searches. Raises CheckError naming the row.
         """
         self.load(manifest, items)
         return self.check(manifest, items, searches)
@@ -111,7 +113,7 @@ class ElasticsearchStore(ReleaseStore):
 
     def check(
         self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
-    ) -> tuple[dict[int, int], dict[str, VectorCheck]]:
+    ) -> tuple[dict[int, int], dict[str, tuple[int, VectorCheck]]]:
         release, recall = manifest.release, manifest.recipe.recall
         with self.client() as client:
             check_documents(client, release, items)
@@ -119,7 +121,7 @@ class ElasticsearchStore(ReleaseStore):
             channels = {}
             for channel in recall.searched:
                 index = ChannelIndex(client, release, items, recall, channel)
-                channels[channel.name] = index.check(searches[channel.name])
+                channels[channel.name] = index.check_self_first(), index.check(searches[channel.name])
             put_marks(client, release, {**marks_of(client, release), CHECKED: True})
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
                 _point_alias(client, release)
@@ -342,7 +344,7 @@ class ChannelIndex:
         header = {"index": wire.item_index(self.release)}
         answers = []
         batches = range(0, len(searches), MSEARCH)
-        for start in progress(batches, desc=f"users' candidates, {name}", unit="batch", leave=False):
+        for start in progress(batches, desc=f"searches, {name}", unit="batch", leave=False):
             parts: list[Mapping[str, Any]] = []
             for each in searches[start : start + MSEARCH]:
                 query = ItemQuery(self.release, recall, {name: each.vector}, seen=each.seen)
@@ -355,6 +357,26 @@ class ChannelIndex:
                     raise CheckError(f"Elasticsearch refused a search: {reason}")
                 answers.append(found(answer, self.channel, by_vector_alone=True))
         return answers
+
+    def check_self_first(self) -> int:
+        """Search with each item's own vector: it finds that item first, or its equal. Returns how many tie.
+
+        All item vectors have one length, so none has a larger product with an item than the item itself.
+        """
+        (itemids, vectors), nothing = self.vectors, np.empty(0, np.int32)
+        narrow = self.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 10})
+        answers = replace(self, recall=narrow).search([Search(0, vector, nothing) for vector in vectors])
+        tied = 0
+        for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
+            first, best = (int(hits.ids[0]), float(hits.scores[0])) if len(hits.ids) else (0, -np.inf)
+            if first != itemid and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
+                what = f"item {self.own_ids[first]!r} first, by {best:.6f}" if first else "nothing"
+                raise CheckError(
+                    f"item {self.own_ids[itemid]!r}: its own vector of channel {self.channel.name} finds {what}; its "
+                    f"inner product with itself is {own:.6f}"
+                )
+            tied += first != itemid
+        return tied
 
     def check(self, searches: Sequence[Search]) -> VectorCheck:
         """`compare`, and enough of the exact candidates are found."""

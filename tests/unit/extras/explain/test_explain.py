@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from extras.explain.explain import MAX_ITEMS, MAX_ROWS
 from extras.explain.shapes import Explanation, Shares
 from extras.explain.shares import shares_of
 from online.clients.base import ServiceError
-from online.recommend.types import Answer, Request, Stopwatch
+from online.recommend.types import Answer, Request
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper, requests
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
@@ -182,8 +181,7 @@ def test_a_strangers_items_have_their_places_on_the_whole_popular_list(fakes: Fa
 
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     asked(fakes)
-    request = Request(userid=8, timestamp=AT, explain=True, budget_ms=20)
-    late = fakes.recommender.recommend(request, Stopwatch(time.perf_counter() - 1))
+    late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True), share=0.0)
     assert len(late.item_list) == 50
     assert late.explained == []
 

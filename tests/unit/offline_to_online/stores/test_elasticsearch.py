@@ -141,6 +141,27 @@ def check_of(
     return partial(ChannelIndex(client, "aaaaaaaaaaaa", rows, recall, FM).check, searches)
 
 
+@pytest.mark.parametrize(
+    ("hits", "said"),
+    [
+        (Hits(np.array([2, 1]), np.array([1.0, 0.5])), ""),  # equal to its neighbour: a tie
+        (Hits(np.array([2, 1]), np.array([1.1, 1.0])), r"item 1: .* finds item 'two' first, by 1\.1.*itself is 1\.0"),
+        (Hits(np.array([]), np.array([])), r"item 1: .* finds nothing"),
+    ],
+)
+def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
+    row = ItemRow(1, 1, "", (), {}, {FIELD: np.array([0.6, 0.8], np.float32)})
+    other = ItemRow(2, "two", "", (), {}, {})
+    monkeypatch.setattr(ChannelIndex, "search", lambda *_: [hits])
+    client = cast(Elasticsearch, None)
+    attempt = ChannelIndex(client, "aaaaaaaaaaaa", [row, other], SOURCE.recall, FM).check_self_first
+    if said:
+        with pytest.raises(CheckError, match=said):
+            attempt()
+    else:
+        assert attempt() == 1
+
+
 def test_an_engine_that_is_not_there_is_refused() -> None:
     with pytest.raises(PluginError, match="No 'nothing' among the plugins"):
         elasticsearch.writer_of(Settings(engine="nothing"))
