@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -65,15 +66,21 @@ def test_status_shows_every_service_and_exits_with_0(stack: Settings) -> None:
 
 def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     """Elasticsearch, Feast and Triton ask for no password, so nobody else may reach them."""
-    pids = {process.pid for process in members(stack)}
-    listening = [
+    addresses = listening(stack)
+    assert {address.ip for address in addresses} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
+
+
+@retry(stop=stop_after_delay(30), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
+def listening(settings: Settings) -> list[Any]:
+    """Addresses that the services' processes listen on, once there is one for each port: a worker may be replaced."""
+    pids = {process.pid for process in members(settings)}
+    found = [
         connection.laddr
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN and connection.pid in pids
     ]
-    ports = {port.number(stack) for service in SERVICES for port in service.ports}
-    assert ports <= {address.port for address in listening}
-    assert {address.ip for address in listening} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
+    assert {port.number(settings) for service in SERVICES for port in service.ports} <= {each.port for each in found}
+    return found
 
 
 @pytest.mark.parametrize("name", [service.name for service in SERVICES])
