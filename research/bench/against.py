@@ -61,6 +61,7 @@ OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
 COUNTS: Final = ("answered", "degraded", "refused")
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
+_LEAST = 0.02  # of a turn's requests are answered: that a commit refuses most of them is a result
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
 
 
@@ -88,7 +89,7 @@ def take_turns(
             for name in sides if number % 2 == 0 else reversed(sides):
                 with held(idle_parts(sides, name)):
                     target, parts = sides[name]
-                    turn = take_turn(ask, target, parts, loading, drawn, requests, at_least=0.5)
+                    turn = take_turn(ask, target, parts, loading, drawn, requests, at_least=_LEAST)
                     taken[name][loading.name].append(turn)
     return taken
 
