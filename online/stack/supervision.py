@@ -28,6 +28,7 @@ from online.stack.service import BIN, ROOT, Service, StackError
 
 CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
+KEPT: Final = {"SPT_NOENV": "1"}  # gunicorn's titles, where setproctitle is installed, would write over the environment
 PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
 _SOCKET_PATH_BYTES: Final = 90  # a Unix socket's path may have 107, and supervisord first makes a longer one
 
@@ -52,7 +53,7 @@ def log(settings: Settings) -> Path:
 def describe(service: Service, settings: Settings) -> str:
     """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
-    environment = {**program.environment, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
+    environment = {**program.environment, **KEPT, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
     return json.dumps({"command": program.command, "directory": str(ROOT), "environment": environment}, indent=1)
 
 
