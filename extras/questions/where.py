@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from extras.questions.rank import among_popular, behind, numbers_of, popular_first
 from online.clients.redis import StoredUser
@@ -69,6 +69,7 @@ class FilterRequest(Request):
     where: Where = Field(default={}, description="attribute -> the values that an item may have, or a condition")
     exclude: Ids = Field(default=[], description="items that are left out, like seen ones")
     only: Ids = Field(default=[], description="where it is given, no other items are in the list")
+    _allowed: tuple[Release, Attributes, Mask] | None = PrivateAttr(default=None)  # looked up once, for all stages
 
     @property
     def filters(self) -> bool:
@@ -202,6 +203,8 @@ class Filter:
             slate.ranked = among_popular(slate.ranked, popular_first(opened, attributes.itemids[allowed]))
 
     def _allowed(self, request: FilterRequest, opened: Release) -> tuple[Attributes, Mask]:
+        if request._allowed is not None and request._allowed[0] is opened:
+            return request._allowed[1:]
         attributes = self._attributes.get(opened)
         if attributes is None:
             shown = {itemid: item.attributes for itemid, item in opened.catalogue.items()}
@@ -210,6 +213,7 @@ class Filter:
         for name, own_ids in (("only", request.only), ("exclude", request.exclude)):
             if name in request.model_fields_set:
                 allowed &= np.isin(attributes.itemids, numbers_of(own_ids, name, opened), invert=name == "exclude")
+        request._allowed = opened, attributes, allowed
         return attributes, allowed
 
 
