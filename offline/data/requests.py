@@ -41,8 +41,7 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     """
     users, positions = data.users, data.positions
     phase = rng.integers(0, stride, data.n_users)[users]
-    returns = np.diff(data.times, prepend=data.times[:1]) >= BREAK_S  # the first event of a user is left out below
-    chosen = ((positions + phase) % stride == 0) | returns
+    chosen = ((positions + phase) % stride == 0) | data.begins_session  # a user's first event is left out below
     event = np.unique(first_of_second(users, data.times)[chosen])
     event = event[positions[event] > 0]
     return Points(users[event], positions[event], data.times[event])

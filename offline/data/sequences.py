@@ -14,6 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import OneHotFeature, one_hot
@@ -58,6 +59,12 @@ class Sequences:
     def positions(self) -> Ints:
         """(events,) how many events of the same user come before each event."""
         return np.arange(len(self.items)) - np.repeat(self.starts[:-1], self.lengths)
+
+    @property
+    def begins_session(self) -> NDArray[np.bool_]:
+        """(events,) whether the event is its user's first, or comes after a break."""
+        begins: NDArray[np.bool_] = (np.diff(self.times, prepend=self.times[:1]) >= BREAK_S) | (self.positions == 0)
+        return begins
 
     def select(self, keep: NDArray[np.bool_]) -> Sequences:
         """The same users and items with some of the events. ``keep``: (events,)."""

@@ -66,7 +66,7 @@ MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
     """Hold out each user's last session; not of a user who has fewer than ``least`` events before it."""
-    begins = (np.diff(data.times, prepend=data.times[:1]) >= BREAK_S) | (data.positions == 0)
+    begins = data.begins_session
     last = np.zeros(data.n_users, dtype=np.int64)  # position of the event that begins each user's last session
     np.maximum.at(last, data.users[begins], data.positions[begins])
     held_out = (last >= least)[data.users] & (data.positions >= last[data.users])
