@@ -10,7 +10,8 @@ GET  /docs    the API's description, as a page; /openapi.json
 
 From extras:
 POST /ml/rec  with "where" ({"genres": ["Comedy"], "year": {"gte": 1990}}), "only" and "exclude" (item ids): from these
-              items alone; with "history" ([{"itemid": 1, "value": 5}, ...]): for somebody who is not stored
+              items alone; with "history" ([{"itemid": 1, "value": 5}, ...]): for somebody who is not stored; with
+              "cursor" (true, then the one of the answer before): page by page
 POST /ml/rank {"userid": 1, "candidates": [1, 2858]}: these in the ranker's order; GET /ml/similar?itemid=1: like this
 GET  /        a page for people, by /ml/users, /ml/history, /ml/items, /ml/map and /ml/releases
 POST /ml/releases/<release>/activate: go back to it
@@ -53,7 +54,7 @@ from online.web.openapi import Alive, description, register_description
 from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
-EXTRAS: Final = ("tracing", "monitoring", "keys", "questions", "diversity", "explain", "events", "experiments", "page")
+EXTRAS: Final = ("tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "experiments", "page")
 
 
 def create_app(
