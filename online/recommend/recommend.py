@@ -114,6 +114,7 @@ class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads.
 
     Attributes:
+        opening: what an extra makes of a release that was read, before anything is answered from it.
         given: the state of a user that a request brings with it, in the place of the stored one; or None.
         before_recall: what extras do to a user's state before it is used: (request, release, user) -> user.
         before_rank: what they do to the candidates: (request, release, user, candidates) -> candidates.
@@ -143,7 +144,7 @@ class Recommender:
             read_release, users, items, features,
             background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
         )  # fmt: skip
-        self.releases = Releases(users, read, self._background, last)
+        self.releases = Releases(users, lambda release: self.opening(read(release)), self._background, last)
         self.readiness = Readiness(self.releases, self.clients, self.breakers)
 
     @classmethod
@@ -160,6 +161,7 @@ class Recommender:
 
     def unhook(self) -> None:
         """Leave the extras out."""
+        self.opening: Callable[[Release], Release] = lambda opened: opened
         self.given: Callable[[Request, Release], StoredUser | None] = lambda request, opened: None
         self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
         self.before_rank: list[Callable[[Request, Release, StoredUser, Candidates], Candidates]] = []
