@@ -218,9 +218,11 @@ class Experimenting:
         return _told(experiment, request, answer, arm, as_dealt=answer.release == release)
 
     def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
-        """The list that both arms draft; where one cannot give its own whole list, the first arm's alone."""
+        """The list that both arms draft; where one cannot give its own whole list, or page by page, the first's."""
         control, other = (arm.release for arm in experiment.arms.values())
         first = self._recommender.recommend(request, watch, control, FIRST_LIST)
+        if getattr(request, "cursor", False):  # of one list
+            return _told(experiment, request, first, experiment.control, as_dealt=False)
         second = first if other == control else self._recommender.recommend(request, Stopwatch(watch.began), other)
         lacking = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
         if (first.release, second.release) != (control, other) or lacking:

@@ -1,4 +1,4 @@
-"""More questions to the same stack: only these items; for somebody who is not stored; in this order; like this."""
+"""More questions to the same stack: only these; the next page; for somebody not stored; in this order; like this."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from extras.questions import history, rank, similar, where
+from extras.questions import cursor, history, rank, similar, where
 from online.recommend.types import Answer
 from online.web import records
 from online.web.guard import expect_may_be_strict, only_reads, parse_query, validated
@@ -16,16 +16,20 @@ from online.web.parts import Parts
 
 
 def register(app: Flask, parts: Parts) -> None:
-    """`where`, `exclude`, `only` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
+    """`where`, `exclude`, `only`, `cursor` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
     recommender, limited, likeness = parts.recommender, where.Filter(), similar.Likeness()
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
-    for fields in (where.FilterAnswer, history.HistoryAnswer, rank.RankAnswer):
+    parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)
+    for fields in (where.FilterAnswer, cursor.CursorAnswer, history.HistoryAnswer, rank.RankAnswer):
         parts.extend_answer(fields)
     recommender.given = history.given
-    recommender.before_recall.append(limited.before_recall)
+    recommender.before_history.append(cursor.before_history)
+    recommender.before_recall += [limited.before_recall, cursor.before_recall]
     recommender.before_rank += [limited.before_rank, rank.before_rank]
-    recommender.before_answer += [limited.before_answer, rank.before_answer]
+    # A list is limited before others choose from it; the cursor says what has come of it.
+    recommender.before_answer[:0] = [limited.before_answer, rank.before_answer, cursor.drop_shown]
+    recommender.before_answer.append(cursor.before_answer)
     parts.describe(_paths(), [rank.RankRequest, similar.Similar])
 
     @app.post(rank.PATH)

@@ -105,6 +105,12 @@ def among_popular(popular: Ranked, itemids: NDArray[np.int64]) -> Ranked:
     return Ranked(itemids, scores, popular.lacking)
 
 
+def kept(ranked: Ranked, mask: NDArray[np.bool_]) -> Ranked:
+    """Some items of a ranked list, (n,), in the same order."""
+    rows = None if ranked.rows is None else ranked.rows[mask]
+    return replace(ranked, itemids=ranked.itemids[mask], scores=ranked.scores[mask], rows=rows)
+
+
 def behind(opened: Release, user: StoredUser, timestamp: int, found: Candidates, more: NDArray[np.int64]) -> Candidates:
     """``found``, as it is, and behind it ``more`` items, (m,), that no channel's list has.
 

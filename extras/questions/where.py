@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from extras.questions.cursor import pages, shown
 from extras.questions.rank import among_popular, behind, numbers_of, popular_first
 from online.clients.redis import StoredUser
 from online.recommend.recommend import Slate
@@ -171,7 +172,7 @@ class Filter:
         if not isinstance(request, FilterRequest) or not request.filters:
             return user
         attributes, allowed = self._allowed(request, opened)
-        if not (user.number or len(user.history) or len(user.seen)):  # a stranger gets the popular list
+        if user.is_blank:  # and gets the popular list
             return user
         if 2 * allowed.sum() <= len(allowed):
             return replace(user, only=attributes.itemids[allowed])
@@ -179,17 +180,20 @@ class Filter:
 
     def before_rank(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
         """Fill candidates up with allowed unseen items that no channel has a vector of, the popular ones first."""
-        if not isinstance(request, FilterRequest) or not request.filters or len(found.itemids) >= request.size:
+        if not isinstance(request, FilterRequest) or not (request.filters or pages(request)):
+            return found
+        before = shown(request, opened)
+        if (~np.isin(found.itemids, before)).sum() >= request.size:
             return found
         attributes, allowed = self._allowed(request, opened)
         left = attributes.itemids[allowed]
-        left = left[~np.isin(left, [*user.seen, *found.itemids])]
+        left = left[~np.isin(left, np.concatenate([user.seen, found.itemids, before]))]
         return behind(opened, user, request.timestamp, found, popular_first(opened, left)[: request.size])
 
     def before_answer(self, slate: Slate) -> None:
         """Limit a popular list, and count what is left. Raises BadRequestError."""
         request, opened = slate.turn.request, slate.opened
-        if not isinstance(request, FilterRequest) or not request.filters:
+        if not isinstance(request, FilterRequest) or not (request.filters or (opened and pages(request))):
             return
         if opened is None:
             slate.more["matching"] = 0
@@ -198,7 +202,8 @@ class Filter:
                 slate.more["matching"] = len(slate.saved.item_list)
             return
         attributes, allowed = self._allowed(request, opened)
-        slate.more["matching"] = int(allowed.sum())
+        if request.filters:
+            slate.more["matching"] = int(allowed.sum())
         if slate.candidates is None:  # the popular list: of other items nobody knows how popular they are
             slate.ranked = among_popular(slate.ranked, popular_first(opened, attributes.itemids[allowed]))
 

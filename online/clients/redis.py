@@ -217,6 +217,11 @@ class StoredUser:
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing counts that is known of the user: a stranger, all of whose events change nothing."""
+        return not (self.number or len(self.history) or len(self.seen))
+
     def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
         """The user as a request sees it, with the events applied that came before a second; None: all.
 

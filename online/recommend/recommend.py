@@ -116,7 +116,8 @@ class Recommender:
     Attributes:
         opening: what an extra makes of a release that was read, before anything is answered from it.
         given: the state of a user that a request brings with it, in the place of the stored one; or None.
-        before_recall: what extras do to a user's state before it is used: (request, release, user) -> user.
+        before_history: what extras do to a user's state before its events are applied; it may be None.
+        before_recall: what they do to it before it is used: (request, release, user) -> user.
         before_rank: what they do to the candidates: (request, release, user, candidates) -> candidates.
         before_answer: what they do to a slate before the answer leaves, in this order.
         answer_model: `Answer`, with the fields that extras have added.
@@ -163,6 +164,7 @@ class Recommender:
         """Leave the extras out."""
         self.opening: Callable[[Release], Release] = lambda opened: opened
         self.given: Callable[[Request, Release], StoredUser | None] = lambda request, opened: None
+        self.before_history: list[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = []
         self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
         self.before_rank: list[Callable[[Request, Release, StoredUser, Candidates], Candidates]] = []
         self.before_answer: list[Callable[[Slate], None]] = []
@@ -247,13 +249,15 @@ class Recommender:
         request = turn.request
         if (given := self.given(request, opened)) is not None:
             stored, lacking = given, ()
+        for of_state in self.before_history:
+            stored = of_state(request, opened, stored)
         if stored is None:
             return Slate.popular(turn, opened, lacking)
         # The user as of the request's time: events since the release are part of history and seen items.
         user = opened.current(stored, request.before)
         for hook in self.before_recall:
             user = hook(request, opened, user)
-        if not (user.number or len(user.history) or len(user.seen)):  # a stranger, all of whose events change nothing
+        if user.is_blank:
             return Slate.popular(turn, opened, lacking)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.

@@ -33,7 +33,7 @@ GROUP: Final = "recsys.server"  # of entry points
 class Parts:
     """The parts of a server that an extra may use, and those that it may replace or add to.
 
-    The places that are made for extras are `Recommender.given`, `before_recall`, `before_rank` and `before_answer`.
+    The places that are made for extras are the hooks of `Recommender`.
 
     Attributes:
         stores: name of an extra -> where it keeps what it writes, if not in Redis.

@@ -110,6 +110,29 @@ def test_candidates_have_the_scores_of_the_list(http: FlaskClient, world: World,
     assert sorted(map(str, ids(every))) == sorted(map(str, everything))
 
 
+def test_five_pages_are_one_list_while_ratings_arrive(http: FlaskClient, stack: Settings, world: World) -> None:
+    """And nothing comes twice where a page is answered otherwise: without Elasticsearch, or by another release."""
+    user = world.own_user(USER)
+    whole = ids(ask(http, userid=user, size=200, strict=True))
+    cursor: Any = True
+    shown: list[Any] = []
+    try:
+        for page in range(5):
+            answer = ask(http, userid=user, cursor=cursor, strict=True)
+            assert set(shown).isdisjoint(ids(answer))
+            shown, cursor = [*shown, *ids(answer)], answer["cursor"]
+            liked = {"eventid": f"{page}", "userid": user, "itemid": shown[-7], "type": "rating", "value": 5}
+            event = {**liked, "timestamp": AT - 60 + page}
+            assert http.post("/ml/event", json=event).status_code == 200
+        assert shown[:200] == whole
+        assert len(shown) == 250
+        assert shown[43] not in ids(ask(http, userid=user, size=200)), "the ratings count where nobody pages"
+    finally:
+        with redis.Redis(port=stack.redis.port) as store:
+            partition = wire.event_partition(user)
+            store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
+
+
 def test_what_is_alike_comes_from_the_servers_memory(http: FlaskClient, world: World) -> None:
     response = http.get("/ml/similar", query_string={"itemid": [world.own_item(4), world.own_item(10)]})
     assert response.status_code == 200, response.text

@@ -13,9 +13,10 @@ USER = 1
 
 
 def ask(http: FlaskClient, status: int = 200, path: str = "/ml/rec", **body: Any) -> dict[str, Any]:
-    """Ask for `USER`, at `AT`, where nothing else is given; a userid of None is left out."""
+    """Ask for `USER`, at `AT`, where nothing else is given; a userid or timestamp of None is left out."""
     asked = {"userid": USER, "timestamp": AT, **body}
-    response = http.post(path, json={name: value for name, value in asked.items() if (name, value) != ("userid", None)})
+    left_out = [name for name in ("userid", "timestamp") if asked[name] is None]
+    response = http.post(path, json={name: value for name, value in asked.items() if name not in left_out})
     assert response.status_code == status, response.text
     assert response.json is not None
     return dict(response.json)

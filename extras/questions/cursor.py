@@ -1,0 +1,182 @@
+"""The next page: a list goes on where a page ended, whatever is rated and whichever release goes live in between.
+
+An answer's cursor holds the second of the first page, the newest of the user's events that counted, and what was shown.
+With it the same list is made again, and what was shown is dropped. Where that leaves less than a page, or another
+release answers, what was shown is left out of the search instead. The server keeps nothing.
+
+A cursor can do nothing that a request with ``exclude`` and ``timestamp`` could not, so it is checked, but not secret.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Annotated, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from data_exchange_center.dataset import OwnId
+from extras.questions.rank import kept
+from online.clients.redis import StoredUser
+from online.recommend.recommend import Slate
+from online.recommend.release import Release
+from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request
+
+MAX_SHOWN: Final = 10_000  # items of all pages
+EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}
+_MAX_LENGTH: Final = 200_000  # characters, and bytes of what they stand for, times `_RATIO`
+_RATIO: Final = 10
+_SUM: Final = 6  # bytes
+_NONE: Final = np.empty(0, np.int64)
+# Fields that may change from page to page
+_FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"})
+
+
+class Cursor(BaseModel):
+    """Where a list goes on."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    request: str  # digest of what the list is of
+    timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP)]  # of the first page
+    newest: tuple[int, int]  # place in the log of the newest event that counts
+    release: str  # that ranked the items of ``page``
+    left: int  # how many more it had ranked
+    left_out: list[OwnId]  # shown before those of ``page``: left out of the search
+    page: list[OwnId]  # shown of that ranked list: dropped after ranking
+
+    def text(self) -> str:
+        raw = zlib.compress(self.model_dump_json().encode(), 9)
+        return urlsafe_b64encode(_sum(raw) + raw).decode()
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Inverse of `text`. Raises BadRequestError."""
+        try:
+            found = urlsafe_b64decode(text.encode("ascii"))
+            raw, inflate = found[_SUM:], zlib.decompressobj()
+            if _sum(raw) == found[:_SUM]:
+                plain = inflate.decompress(raw, _MAX_LENGTH * _RATIO)
+                return cls.model_validate_json(plain)
+        except (ValueError, zlib.error):
+            pass
+        raise BadRequestError("cursor", f"cursor is not one of this server's; it must be {EXPECTED['cursor']}.")
+
+
+def _sum(raw: bytes) -> bytes:
+    return blake2b(raw, digest_size=_SUM, person=b"cursor").digest()
+
+
+class CursorRequest(Request):
+    """For a page of a list."""
+
+    cursor: bool | Annotated[str, Field(min_length=1, max_length=_MAX_LENGTH)] = Field(
+        default=False, description=f"{EXPECTED['cursor']}; all but size, explain and the like has to stay the same"
+    )
+    _goes_on: Cursor | None = PrivateAttr(default=None)
+    _newest: tuple[int, int] = PrivateAttr(default=(-1, 0))
+
+    @property
+    def digest(self) -> str:
+        """Stands for all that decides which list it is."""
+        what = self.model_dump(mode="json", include=self.model_fields_set - _FREE, exclude_unset=True)
+        return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+    def shown(self, release: str) -> tuple[list[OwnId], list[OwnId]]:
+        """Items of the pages before: those that are left out of the search, and those that are dropped after it."""
+        if (found := self._goes_on) is None:
+            return [], []
+        same_list = found.release == release and found.left >= self.size
+        return (found.left_out, found.page) if same_list else ([*found.left_out, *found.page], [])
+
+    @model_validator(mode="after")
+    def _as_of_the_first_page(self) -> CursorRequest:
+        if isinstance(self.cursor, str):
+            self._goes_on = found = Cursor.read(self.cursor)
+            if found.request != self.digest:
+                free = ", ".join(sorted(_FREE - {"cursor"}))
+                raise BadRequestError("cursor", f"cursor is of another list: from page to page only {free} may change.")
+            self._newest = found.newest
+            object.__setattr__(self, "timestamp", found.timestamp)  # and not among those that were given
+        return self
+
+
+class CursorAnswer(Answer):
+    """With the place where the list goes on."""
+
+    cursor: str | None = Field(
+        default=None,
+        description="with cursor: for the next page; absent where the list has ended",
+        exclude_if=lambda cursor: cursor is None,
+    )
+
+
+def pages(request: Request) -> bool:
+    """Whether a request is for a page of a list."""
+    return isinstance(request, CursorRequest) and bool(request.cursor)
+
+
+def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArray[np.int64]:
+    """Numbers of the items of the pages before, of those that the release knows.
+
+    ``searched``: of those alone that are left out of the search.
+    """
+    if not isinstance(request, CursorRequest) or request._goes_on is None:
+        return _NONE
+    left_out, dropped = request.shown(opened.release)
+    own_ids = left_out if searched else [*left_out, *dropped]
+    return np.array([opened.numbers[own] for own in own_ids if own in opened.numbers], np.int64)
+
+
+def before_history(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:
+    """The user with the events that counted for the first page."""
+    if not isinstance(request, CursorRequest) or not request.cursor or stored is None:
+        return stored
+    if request._goes_on is None:
+        request._newest = max((each.position for each in stored.events), default=(-1, 0))
+        return stored
+    return replace(stored, events=tuple(each for each in stored.events if each.position <= request._newest))
+
+
+def before_recall(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+    """The user, with shown items among the seen ones as far as they are left out of the search."""
+    if not len(left_out := shown(request, opened, searched=True)) or user.is_blank:
+        return user
+    return replace(user, seen=np.union1d(user.seen, left_out).astype(np.int32))
+
+
+def drop_shown(slate: Slate) -> None:
+    """Take what was shown off a list that is ranked, or popular."""
+    request, opened = slate.turn.request, slate.opened
+    if opened is not None and len(numbers := shown(request, opened)):
+        slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.itemids, numbers))
+    elif slate.saved is not None and isinstance(request, CursorRequest) and request._goes_on is not None:
+        before = set(request.shown("")[0]).union(request.shown("")[1])
+        items = [item for item in slate.saved.item_list if item.itemid not in before]
+        slate.saved = slate.saved.model_copy(update={"item_list": items})
+
+
+def before_answer(slate: Slate) -> None:
+    """Say where the list goes on. The last of the hooks that decide what is shown."""
+    request, opened, ranked = slate.turn.request, slate.opened, slate.ranked
+    if not isinstance(request, CursorRequest) or not request.cursor:
+        return
+    release = opened.release if opened else ""
+    left_out, page = request.shown(release)
+    now = [item.itemid for item in slate.items]
+    if len(now) < request.size or len(left_out) + len(page) + len(now) > MAX_SHOWN:
+        return
+    slate.more["cursor"] = Cursor(
+        request=request.digest,
+        timestamp=request.timestamp,
+        newest=request._newest,
+        release=release,
+        left=len(ranked.itemids) - len(now),
+        left_out=sorted(left_out, key=str),
+        page=sorted([*page, *now], key=str),
+    ).text()

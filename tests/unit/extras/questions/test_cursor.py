@@ -1,0 +1,147 @@
+"""Page by page: one list, cut into pages, whatever happens between them."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import ServerSettings, Settings
+from extras.questions.cursor import Cursor
+from online.main.s1_server import create_app
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.fakes import FakeUsers
+from tests.unit.online.world import AT, NO_FEATURES_ITEM, UNKNOWN_USER, DefaultWorld
+
+UNSCORED = NO_FEATURES_ITEM + 3000
+SERVICES = ("redis", "elasticsearch", "feast", "triton")
+
+
+def pages(http: FlaskClient, n: int = 5, between: Any = lambda page, shown: None, **body: Any) -> list[Any]:
+    """The items of ``n`` pages, checked for repeats; ``between`` is called after each."""
+    cursor: Any = True
+    shown: list[Any] = []
+    for page in range(n):
+        answer = ask(http, cursor=cursor, **body)
+        conforms(answer, "Answer")
+        assert not set(ids(answer)) & set(shown), page
+        shown += ids(answer)
+        between(page, shown)
+        cursor = answer.get("cursor")
+    return shown
+
+
+def rates(http: FlaskClient, userid: Any = USER, **more: Any) -> Any:
+    """Between pages the user rates an item of the last one, as of now."""
+
+    def rate(page: int, shown: list[Any]) -> None:
+        event = {"eventid": f"{page}", "userid": userid, "itemid": shown[-7], "type": "rating", "value": 5, **more}
+        assert http.post("/ml/event", json=event).status_code == 200
+
+    return rate
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+@pytest.mark.parametrize("late", [{}, {"timestamp": AT - 60}], ids=["now", "late"])
+@pytest.mark.parametrize("as_of", [AT, None])
+def test_pages_are_those_of_the_first_pages_list(
+    http: FlaskClient, userid: int, late: dict[str, int], as_of: int | None
+) -> None:
+    whole = ids(ask(http, userid=userid, size=200, timestamp=as_of))
+    found = pages(http, 5, rates(http, userid, **late), userid=userid, timestamp=as_of)
+    assert found[:200] == whole
+    assert len(found) == 250
+    now = ids(ask(http, userid=userid, size=200, timestamp=None))
+    assert not set(found[43::50]) & set(now), "the ratings count where nobody pages"
+
+
+def test_sizes_may_change_and_the_list_ends(fakes: Fakes, http: FlaskClient) -> None:
+    user = fakes.world.own_user(USER)
+    first = ask(http, userid=user, size=30, cursor=True)
+    second = ask(http, userid=user, size=70, cursor=first["cursor"])
+    assert ids(first) + ids(second) == ids(ask(http, userid=user, size=100))
+    cursor, shown = second["cursor"], {*ids(first), *ids(second)}
+    while cursor:
+        answer = ask(http, userid=user, size=200, cursor=cursor)
+        cursor = answer.get("cursor")
+        assert shown.isdisjoint(ids(answer))
+        shown |= set(ids(answer))
+    unseen = set(fakes.world.itemids) - set(fakes.world.seen[USER])
+    assert {fakes.world.own_item(itemid) for itemid in unseen} - shown <= {fakes.world.own_item(UNSCORED)}
+
+
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+    rate = rates(http, userid)
+
+    def switch(page: int, shown: list[Any]) -> None:
+        rate(page, shown)
+        if page == 1:
+            other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
+            fakes.add(other)
+            fakes.users.activate(other.release)
+            fakes.recommender.releases.open(other.release).result()
+
+    user = fakes.world.own_user(userid)
+    assert len(pages(http, 5, switch, userid=user)) == 250
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+@pytest.mark.parametrize("down", SERVICES)
+def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
+    def fails(page: int, shown: list[Any]) -> None:
+        fakes.service(down).down = page % 2 == 0
+
+    assert len(pages(http, 5, fails)) == 250
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_a_popular_list_from_the_disk_is_paged(fakes: Fakes, tmp_path: Path) -> None:
+    last = LastRelease(tmp_path / "saved.json")
+    last.keep(fakes.recommender.releases.live())
+    services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
+    for service in services:
+        service.down = True
+    with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
+        http = create_app(fresh, Settings()).test_client()
+        whole = ids(ask(http, size=200))
+        assert pages(http, 3) == whole[:150]
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_a_filter_a_history_and_a_diverse_list_are_paged(fakes: Fakes, http: FlaskClient) -> None:
+    where = {"genres": ["Comedy"]}
+    assert pages(http, 3, size=20, where=where) == ids(ask(http, size=60, where=where))
+    history = [{"itemid": 4, "value": 5}, {"itemid": 10, "value": 4}]
+    body: dict[str, Any] = {"userid": None, "history": history, "size": 30}
+    assert pages(http, 3, **body) == ids(ask(http, **{**body, "size": 90}))
+    assert len(pages(http, 4, diversity=0.5)) == 200
+
+
+def test_a_plain_answer_has_none(http: FlaskClient) -> None:
+    assert "cursor" not in ask(http)
+    assert "cursor" not in ask(http, cursor=False)
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
+    cursor = ask(http, cursor=True, size=20)["cursor"]
+    huge = Cursor(request="x" * 10_000_000, timestamp=0, newest=(0, 0), release="", left=0, left_out=[], page=[])
+    for bad in ("", "x", "é", cursor[:-4], cursor[:-5] + "AAAA=", cursor[1:], 7, huge.text()):
+        assert ask(http, 400, cursor=bad)["error"]["field"] == "cursor", bad
+    others: list[dict[str, Any]] = [
+        {"userid": 2}, {"timestamp": AT + 1}, {"where": {"genres": ["Comedy"]}}, {"exclude": [1]}, {"diversity": 0.5}
+    ]  # fmt: skip
+    for other in others:
+        error = ask(http, 400, cursor=cursor, **other)["error"]
+        assert (error["field"], "cursor is of another list" in error["message"]) == ("cursor", True), other
+    assert len(ids(ask(http, cursor=cursor, size=10, explain=True))) == 10
