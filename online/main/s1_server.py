@@ -58,7 +58,8 @@ from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
-    "tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "gorse", "items", "experiments", "page"
+    "tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "gorse", "items", "experiments",
+    "page",
 )  # fmt: skip
 
 
