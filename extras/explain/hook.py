@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.dataset import MAX_BYTES
 from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
-from extras.explain.why_not import for_a_stranger, of_no_item, why_not
+from extras.explain.why_not import for_a_stranger, of_hidden, of_no_item, why_not
 from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
+from online.recommend.release import Release
 from online.recommend.types import (
     MAX_SIZE,
     MAX_TIMESTAMP,
@@ -104,7 +105,8 @@ def register(app: Flask, parts: Parts) -> None:
         record = records.current()
         query = parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": query.userid, "item": query.itemid}
-        found = absent(recommender, parts.request_model, query, record.watch, parts.preferred(query.userid))
+        preferred = parts.preferred(query.userid)
+        found = absent(recommender, parts.request_model, query, record.watch, preferred, parts.hidden)
         record.facts |= {"release": found.release}
         return Response(found.model_dump_json(), mimetype="application/json")
 
@@ -124,13 +126,19 @@ def explain(recommender: Recommender, slate: Slate) -> None:
 
 
 def absent(
-    recommender: Recommender, model: type[Request], query: WhyNotRequest, watch: Stopwatch, preferred: str | None = None
+    recommender: Recommender,
+    model: type[Request],
+    query: WhyNotRequest,
+    watch: Stopwatch,
+    preferred: str | None = None,
+    hidden: Callable[[Release], Collection[int]] = lambda opened: (),
 ) -> WhyNot:
     """Explain why an item is not in the list that a user would get now, by making that list.
 
     Args:
         model: of the request for that list.
-        preferred: as `Recommender.answer` has it.
+        preferred: as `Recommender.recommend` has it.
+        hidden: as `Parts` has it.
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
@@ -146,6 +154,8 @@ def absent(
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
     if (itemid := opened.numbers.get(own_id)) is None:
         return of_no_item(opened, userid, own_id, query.size)
+    if itemid in hidden(opened):
+        return of_hidden(opened, userid, itemid, query.size)
     if (evidence := Evidence.of(slate)) is None:
         return for_a_stranger(opened, slate.ranked, userid, itemid, query.size)
     return why_not(_scorer(recommender, turn), evidence, userid, itemid, query.size)

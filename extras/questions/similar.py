@@ -22,6 +22,7 @@ from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Fused, Hits, fuse
 from data_exchange_center.vocabulary import Vocabulary
+from extras.questions.rules import Rules
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
 
@@ -176,7 +177,8 @@ class Alike:
 class Likeness:
     """Answers what is like what. Shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
         self._alike: WeakKeyDictionary[Release, Alike] = WeakKeyDictionary()
 
     def answer(self, opened: Release, query: SimilarQuery) -> Similar:
@@ -190,9 +192,10 @@ class Likeness:
         given = [opened.numbers[own] for own in own_ids]
         lists, wanted = alike.lists(given), alike.of_all(given)
         fused = alike.fused(lists)
+        order = self._rules.order(opened, fused.ids)[: query.size]
         what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
         found: list[Item] = []
-        for itemid, score in zip(fused.ids[: query.size].tolist(), fused.scores.tolist(), strict=False):
+        for itemid, score in zip(fused.ids[order].tolist(), fused.scores[order].tolist(), strict=True):
             ranks = {
                 name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))
             }

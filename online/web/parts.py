@@ -11,13 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from flask import Flask
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, create_model
 
 from data_exchange_center import plugins
 from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
+from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
 from online.web.guard import EXPECTED
 from online.web.records import Observer
@@ -41,6 +44,7 @@ class Parts:
         registry: of metrics, which extras/monitoring shows.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
+        hidden: a release -> numbers of the items that no answer shows, for whom ever.
         request_model: what checks a request.
         expected: its fields -> what each must be, in words.
         paths: of the OpenAPI document, in addition to the server's own.
@@ -54,6 +58,7 @@ class Parts:
     recommend: Callable[[Request, Stopwatch], Answer]
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     preferred: Callable[[str], str | None] = lambda userid: None
+    hidden: Callable[[Release], NDArray[np.int64]] = lambda opened: np.empty(0, np.int64)
     request_model: type[Request] = Request
     expected: dict[str, str] = field(default_factory=lambda: dict(EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)
