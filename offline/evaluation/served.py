@@ -104,6 +104,18 @@ def read_states(folder: Path, past: Sequences) -> list[State]:
     return [known.get(userid, unknown) for userid in past.userids]
 
 
+def known_states(folder: Path, holdout: Holdout) -> list[State]:
+    """The stored profiles with all events that each user's request sees, stored ones or not."""
+    known = holdout.known
+
+    def own(events: Ints) -> list[Ints]:
+        return [part[::-1] for part in np.split(events, known.starts[1:-1])]
+
+    events = zip(own(known.itemids[known.items - 1]), own(known.ratings), own(known.times), strict=True)
+    stored = read_states(folder, holdout.past)
+    return [State(History(*each), user.profile) for each, user in zip(events, stored, strict=True)]
+
+
 def user_vectors(
     folder: Path, index: ExactIndex, channels: ChannelSet, states: Sequence[State], past: Sequences, times: Ints
 ) -> dict[str, Float32]:

@@ -32,19 +32,18 @@ from rich.console import Console
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.frozen import Frozen
-from data_exchange_center.history import History
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.lists import ranker_of_lists
-from offline.data.sequences import Ints, Sequences
+from offline.data.sequences import Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.metrics import Lists
 from offline.evaluation.protocols import EvalRequests, fit_stages, holdout_at, moment
 from offline.evaluation.replay import SHOWN, Holdout
 from offline.evaluation.report import per_user, plain, summary
-from offline.evaluation.served import State, baselines
+from offline.evaluation.served import baselines
 from offline.readers import read_with_holdout
 from research.experiments.fitted import CODE, systems
 
@@ -191,17 +190,6 @@ def without_time(holdout: Holdout) -> Holdout:
     return holdout.asked_at(newest + 1)
 
 
-def states(holdout: Holdout, stored: Sequence[State]) -> list[State]:
-    """The stored profiles with all events that each request sees."""
-    known = holdout.known
-
-    def own(events: Ints) -> list[Ints]:
-        return [part[::-1] for part in np.split(events, known.starts[1:-1])]
-
-    events = zip(own(known.itemids[known.items - 1]), own(known.ratings), own(known.times), strict=True)
-    return [State(History(*each), user.profile) for each, user in zip(events, stored, strict=True)]
-
-
 def hit_rates(holdout: Holdout, lists: Lists) -> dict[str, float]:
     """Hit rates and NDCG over all users with a target; one item is relevant, so recall is the hit rate."""
     judged, wanted = holdout.judged(lists), holdout.relevance
@@ -213,10 +201,9 @@ def hit_rates(holdout: Holdout, lists: Lists) -> dict[str, float]:
 def of_the_last(settings: Settings) -> dict[str, Any]:
     """Recall's order and the ranker's, with the time of the request and without it."""
     named = last_ratings(read_with_holdout(settings).data)
-    stored = served.read_states(settings.exchange_dir, named.past)
     table = {}
     for how, holdout in (("with", named), ("without", without_time(named))):
-        answers = served.answers(settings, holdout, states(holdout, stored))
+        answers = served.answers(settings, holdout, served.known_states(settings.exchange_dir, holdout))
         table[f"recall, {how} the time"] = hit_rates(holdout, answers.fused)
         table[f"ranked, {how} the time"] = hit_rates(holdout, answers.ranked)
     return {

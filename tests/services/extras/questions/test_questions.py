@@ -144,7 +144,7 @@ def test_rules_reach_every_worker_and_every_answer(
     path, key = tmp_path / "rules.toml", rules_key(world.dataset)
     with closing(Recommender.from_settings(patient)) as one, closing(Recommender.from_settings(patient)) as other:
         workers = [create_app(recommender, patient).test_client() for recommender in (one, other)]
-        best = [ids(ask(worker, strict=True)) for worker in workers][0]
+        best = ids(ask(workers[0], strict=True))
         path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
         with pytest.raises(RuleProblemError, match=f"no item {FAR}"):
             rules.main(patient, ["--file", f"{path}"])

@@ -14,7 +14,7 @@ from offline.evaluation import replay, served
 from offline.evaluation.protocols import EvalRequests, fit_stages
 from offline.readers import read_with_holdout
 from research.experiments.fitted import systems
-from research.experiments.other_cuts import last_ratings, of_the_last, spread, states, with_seed, without_time
+from research.experiments.other_cuts import last_ratings, of_the_last, spread, with_seed, without_time
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.evaluation.made_up import made_up
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
@@ -67,7 +67,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def test_histories_reach_to_the_last_rating(released: Settings) -> None:
     data = read_with_holdout(released).data
-    found = states(last_ratings(data), served.read_states(released.exchange_dir, data))
+    found = served.known_states(released.exchange_dir, last_ratings(data))
     for user, state in enumerate(found):
         own = slice(data.starts[user], data.starts[user + 1] - 1)
         assert state.history.itemids.tolist() == data.itemids[data.items[own] - 1][::-1].tolist()

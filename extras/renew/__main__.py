@@ -1,0 +1,360 @@
+"""Renew what is served, if that makes it no worse: ``make renew``.
+
+1. events    feedback is exported (`make events`); the newest fifth of what the live release does not know is held back
+2. offline   the seven steps run, into a folder of the candidate's own
+3. gate      candidate and live release answer by exact search for the newest events of each user, which neither was
+             fitted on, and nothing later of that user either; their NDCG@50 is compared in pairs
+4. sync      the candidate's artifacts take the place of the live release's, `make sync` loads, checks and goes live
+
+A candidate is refused when its data set has shrunk, when too few users have new events to judge by, and when the
+interval of the difference reaches below the margin. The live release answers all the while, and stays live after a
+refusal. An interrupted renewal resumes: with the gate where the candidate is trained, with sync where it has passed.
+
+Reads:  RECSYS_DATA, or the data set in the exchange folder; the log of events and the live pointer in Redis; the
+        artifacts of the live release, which have to lie in the exchange folder
+Writes: online/renewal/report.json and online/renewal/candidate/ in the exchange folder; once the gate is passed
+        offline/ there, whose former content is kept in online/renewal/previous/, and the stores, as `make sync` does
+Run:    make renew (margin=0.03: the loss of NDCG@50 that the interval may reach, as a share of the live release's)
+Expect: the new release is live, or a sentence with the reason: exit code 3 for a refusal, 1 where it can be resumed
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset, OwnIds
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import write_json, written_in_place
+from data_exchange_center.release_parts import read_dataset, read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.events import s1_log_to_parquet
+from extras.events.event_parts import SCHEMA, EventParts
+from extras.events.feedback import merge
+from offline.data.sequences import sequences
+from offline.evaluation import metrics, replay, served
+from offline.readers import PAST
+from offline.step_runner import ROOT, run_steps
+from offline_to_online.stores.redis import RedisStore
+
+log = logging.getLogger(__name__)
+
+HELD_BACK: Final = 0.2  # of the events that the live release was not fitted on
+LEAST_KEPT: Final = 0.9  # of the live release's ratings, users and items
+LEAST_USERS: Final = 100  # with something to be found
+MOST_USERS: Final = 10_000  # who are judged by, drawn with a fixed seed
+MARGIN: Final = 0.03
+K: Final = 50
+TRIES: Final = 3  # of a sync
+TARGET: Final = "target"
+
+
+class RefusedError(StepError):
+    """The candidate must not go live. The message says why."""
+
+    exit_code: ClassVar[int] = 3
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m extras.renew", description=__doc__.splitlines()[0])
+    parser.add_argument("--margin", type=float, default=MARGIN, help="default: %(default)s")
+    margin = parser.parse_args().margin
+    with locked(settings.service_dir("renewal")):
+        report = renew(settings, margin)
+    print(json.dumps(report, indent=2))  # noqa: T201 (a command speaks to a person)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One renewal at a time; the lock of a killed process is free. Raises StepError for the second."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StepError(f"another renewal runs ({file.read()}): wait until it ends") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {_now()}")
+        file.flush()
+        yield
+
+
+def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
+    """Run or resume a renewal; its report. Raises RefusedError, and RecsysError where the same call resumes."""
+    folder = settings.service_dir("renewal")
+    candidate, previous = _in(settings, folder / "candidate"), folder / "previous"
+    if not settings.offline_dir.exists() and previous.exists():  # killed between two renames
+        previous.rename(settings.offline_dir)
+    live = RedisStore(settings).live()
+    if live is None:
+        raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
+    report = _read(folder / "report.json")
+    begun = report.get("candidate") and not report.get("verdict")
+    recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
+    if not (begun and (report["live"], report["recipe"]) == (live, recipe)):
+        shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
+        report = {"started": _now(), "live": live, "recipe": recipe}
+    report.pop("interrupted", None)
+    try:
+        _stages(settings, candidate, previous, report, margin)
+    except RefusedError as error:
+        report |= {"verdict": "refused", "reason": str(error)}
+        raise
+    except RecsysError as error:
+        report["interrupted"] = str(error)
+        raise
+    finally:
+        report["ended"] = _now()
+        write_json(folder / "report.json", report)
+    shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
+    return report
+
+
+def _stages(settings: Settings, candidate: Settings, previous: Path, report: dict[str, Any], margin: float) -> None:
+    """Go through what is left of a renewal, and note in ``report`` how far it is."""
+    path = settings.service_dir("renewal") / "report.json"
+    if "candidate" not in report:
+        live = live_settings(settings, report["live"])
+        s1_log_to_parquet.main(settings)
+        report["events"] = hold_back(settings, candidate, live)
+        for step in run_steps(settings, candidate.exchange_dir):
+            log.info("%s: %.1f s", step["step"], step["seconds"])
+            expect_size(read_dataset(candidate.exchange_dir), read_dataset(live.exchange_dir))  # after the first one
+        report["candidate"] = release_of_artifacts(candidate).release
+        write_json(path, report)
+    if report["candidate"] == report["live"]:
+        report |= {"verdict": "unchanged", "reason": "The data, the events and the recipe are those of the release."}
+        return
+    if "gate" not in report:
+        live = live_settings(settings, report["live"])
+        dataset = read_dataset(live.exchange_dir)
+        events = EventParts(settings.events_dir(dataset.base_name)).read()
+        report["gate"] = judge(live, candidate, events) | {"margin": margin}
+        expect_no_worse(report["gate"])
+        write_json(path, report)
+    put_in_place(candidate.offline_dir, settings.offline_dir, previous)
+    report["tries"] = report.get("tries", 0) + 1
+    write_json(path, report)
+    try:
+        sync()
+    except StepError as error:
+        if report["tries"] < TRIES:
+            raise
+        settings.offline_dir.rename(candidate.offline_dir)
+        previous.rename(settings.offline_dir)
+        raise RefusedError(f"{error} That was the last of {TRIES} tries") from error
+    report |= {"verdict": "activated", "reason": "It is no worse than the release that was live."}
+
+
+# --- Events, and the data set
+
+
+def live_settings(settings: Settings, release: str) -> Settings:
+    """Settings whose recipe and artifacts are those of the live release.
+
+    Raises StepError when other artifacts lie in the exchange folder.
+    """
+    path = settings.service_dir("renewal") / "live_recipe.json"
+    with written_in_place(path) as temporary:
+        temporary.write_text(RedisStore(settings).published(release).manifest.recipe.model_dump_json(), "utf-8")
+    live = settings.model_copy(update={"recipe_name": str(path)})
+    try:
+        found = release_of_artifacts(live).release
+    except RecsysError as error:
+        raise StepError(
+            f"the artifacts of live release {release} are not in {settings.offline_dir} ({error})"
+        ) from error
+    if found != release:
+        raise StepError(
+            f"the artifacts in {settings.offline_dir} are release {found}, and {release} is live",
+            "Run `make sync` to serve them, or `make offline sync` to make new ones.",
+        )
+    return live
+
+
+def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[str, Any]:
+    """Write the exported events where the candidate's steps find them, without the newest ones; counts of both.
+
+    Newest: the last `HELD_BACK` of those that the live release was not fitted on, in the order in which the server
+    acknowledged them. Users who were forgotten are forgotten in the candidate, too.
+    """
+    name = read_dataset(live.exchange_dir).base_name
+    events = EventParts(settings.events_dir(name)).read()
+    ids = ["userid", "eventid"]
+    known = pd.MultiIndex.from_frame(artifacts.EVENTS.read(live.exchange_dir)[ids])
+    new = events["eventid"].notna() & ~pd.MultiIndex.from_frame(events[ids]).isin(known)
+    held = np.flatnonzero(new)[int(np.ceil((1 - HELD_BACK) * new.sum())) :]
+    path = candidate.events_dir(name) / "00-all.parquet"
+    with written_in_place(path) as temporary:
+        pq.write_table(
+            pa.Table.from_pandas(events.drop(index=events.index[held]), SCHEMA, preserve_index=False), temporary
+        )
+    return {"new": int(new.sum()), "held back": len(held)}
+
+
+def expect_size(found: Dataset, live: Dataset) -> None:
+    """Raise RefusedError for another data set than the live release's, or one that has shrunk."""
+    if (found.base_name, found.levels) != (live.base_name, live.levels):
+        raise RefusedError(
+            f"the data set is {found.base_name}, and the live release is of {live.base_name}",
+            "Put another data set live with `make offline sync`.",
+        )
+    for name in ("ratings", "users", "items"):
+        now, before = found.counts[name], live.counts[name]
+        if now < LEAST_KEPT * before:
+            raise RefusedError(
+                f"the data set has {now:,} {name}, and that of the live release has {before:,}: less than "
+                f"{LEAST_KEPT:.0%} are left",
+                "If that is meant, put it live with `make offline sync`.",
+            )
+
+
+# --- The gate
+
+
+def judge(live: Settings, candidate: Settings, events: pd.DataFrame) -> dict[str, Any]:
+    """NDCG@50 of both on the events that neither was fitted on, and the paired difference with its interval.
+
+    ``events``: all that are exported, as `artifacts.EVENTS`.
+    """
+    rows = newest_events(live, candidate, events)
+    values = {name: ndcg(of, rows) for name, of in (("candidate", candidate), ("live", live))}
+    both = pd.DataFrame(values).dropna()
+    compared = asdict(metrics.compare(both["candidate"].to_numpy(), both["live"].to_numpy()))
+    times = rows.loc[rows[TARGET], Columns.TIMESTAMP]
+    span = [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in times.agg(["min", "max"]).dropna().astype(int)]
+    means = {name: float(both[name].mean()) if len(both) else 0.0 for name in values}
+    return {"metric": f"ndcg@{K}", "events": len(times), "span": span, **means, **compared}
+
+
+def expect_no_worse(gate: dict[str, Any]) -> None:
+    """Raise RefusedError when too few users can be judged by, or when the candidate may be worse than the margin."""
+    if gate["users"] < LEAST_USERS:
+        raise RefusedError(
+            f"{gate['users']:,} users liked something new among the events that neither release was fitted on, and "
+            f"{LEAST_USERS} are needed to tell which is better",
+            "Collect more feedback, or hold events out ([holdout] in dataset.toml).",
+        )
+    floor = -gate["margin"] * gate["live"]
+    if gate["low"] < floor:
+        raise RefusedError(
+            f"on the newest events of {gate['users']:,} users the candidate's NDCG@{K} is {gate['candidate']:.4f}, the "
+            f"live release's {gate['live']:.4f}; the difference is {gate['difference']:+.4f} (95 %: {gate['low']:+.4f} "
+            f"to {gate['high']:+.4f}), and it may not reach below {floor:+.4f}"
+        )
+
+
+def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> pd.DataFrame:
+    """Everything known of the users who are judged by, with own ids, by user and time; `TARGET`: what is to be found.
+
+    A user's targets are the last events, no more than the data set holds out, of those that come after everything of
+    that user which either release was fitted on. What the live release's data set has counts as it is there, and of the
+    candidate's only what is newer: damaged data does not judge itself. Nothing but targets follows a first target.
+    """
+    dataset = read_dataset(live.exchange_dir)
+    ratings, users, items = (table.read(live.exchange_dir) for table in artifacts.RAW)
+    merged = merge(dataset, ratings, users, items, events)
+    ids = read_own_ids(live.exchange_dir), read_own_ids(candidate.exchange_dir)
+    people = OwnIds(merged.users[Columns.USER].tolist(), merged.users[Columns.OWN_ID].tolist(), dataset.user_ids)
+    rows = _by_own_ids(merged.ratings, people, ids[0].items)
+    fitted = []  # of both, each user's last second that was fitted on
+    for of, own in zip((live, candidate), ids, strict=True):
+        known = _by_own_ids(artifacts.RATINGS.read(of.exchange_dir), *own)
+        fitted.append(known[known[Columns.SPLIT].isin(PAST)].groupby(Columns.USER)[Columns.TIMESTAMP].max())
+    both_users, both_items = ({*one.values()} & {*other.values()} for one, other in zip(*ids, strict=True))
+
+    # what is known of everybody, then what the candidate's data set (`known`) has later; of it what follows the fits
+    newest = rows.groupby(Columns.USER)[Columns.TIMESTAMP].max()
+    later = known[known[Columns.TIMESTAMP] > known[Columns.USER].map(newest)]
+    rows = pd.concat([rows, later.drop(columns=Columns.SPLIT)], ignore_index=True)
+    rows = rows[rows[Columns.USER].isin(both_users)].sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
+    last = rows[Columns.USER].map(pd.concat(fitted).groupby(level=0).max()).fillna(-1)
+    new = rows[(rows[Columns.TIMESTAMP] > last) & rows[Columns.ITEM].isin(both_items)]
+    new = new[new.groupby(Columns.USER).cumcount(ascending=False) < dataset.holdout.longest]
+
+    # of some users, where there are very many
+    begins = new.groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    begins = begins.sample(min(len(begins), MOST_USERS), random_state=0)
+    rows = rows.assign(**{TARGET: rows.index.isin(new.index)})
+    first = rows[Columns.USER].map(begins)
+    return rows[rows[TARGET] & first.notna() | (rows[Columns.TIMESTAMP] <= first)].reset_index(drop=True)
+
+
+def _by_own_ids(ratings: pd.DataFrame, users: OwnIds, items: OwnIds) -> pd.DataFrame:
+    """Ratings with own ids in the place of numbers."""
+    own = {name: ratings[name].map(dict(ids)) for name, ids in ((Columns.USER, users), (Columns.ITEM, items))}
+    kept = [name for name in (Columns.RATING, Columns.TIMESTAMP, Columns.SPLIT) if name in ratings]
+    return pd.DataFrame(own | {name: ratings[name] for name in kept})
+
+
+def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
+    """NDCG@50 of a release's answers at each user's first target, by own id; NaN where nothing new was liked."""
+    folder, dataset = settings.exchange_dir, read_dataset(settings.exchange_dir)
+    users, items = read_own_ids(folder)
+    numbered = rows.assign(
+        **{Columns.USER: rows[Columns.USER].map(users.numbers), Columns.ITEM: rows[Columns.ITEM].map(items.numbers)}
+    ).dropna(subset=[Columns.ITEM])  # an item that only the other release knows
+    numbered = numbered.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
+    data = sequences(numbered, list(items), dataset.positive_level)
+    target = numbered[TARGET].to_numpy(np.bool_)
+    holdout = replay.holdout_of(data.select(~target), data.select(target))
+    answers = served.answers(settings, holdout, served.known_states(folder, holdout))
+    found = metrics.ndcg(holdout.judged(answers.ranked), holdout.relevance, K)
+    return pd.Series(found, [users[userid] for userid in data.userids.tolist()])
+
+
+# --- Going live
+
+
+def put_in_place(candidate: Path, artifacts_dir: Path, previous: Path) -> None:
+    """Exchange the artifacts for the candidate's; done already where the candidate has none any more."""
+    if candidate.exists():
+        if artifacts_dir.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            artifacts_dir.rename(previous)
+        candidate.rename(artifacts_dir)
+
+
+def sync() -> None:
+    """Load, check, go live: `make sync`. Raises StepError."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(["make", "--no-print-directory", "sync"], cwd=ROOT, env=environment)
+    if done.returncode:
+        raise StepError("`make sync` failed, as it says above; the live release answers on. `make renew` tries again.")
+
+
+def _in(settings: Settings, folder: Path) -> Settings:
+    return settings.model_copy(update={"exchange_dir": folder})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+if __name__ == "__main__":
+    run(main)

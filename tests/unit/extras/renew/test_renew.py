@@ -1,0 +1,264 @@
+"""A renewal over made-up data: the steps are real, the live pointer and the sync are not."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import recipe_called
+from data_exchange_center.release_parts import read_dataset, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.events.event_parts import SCHEMA
+from extras.renew import __main__ as renew
+from tests.made_up_data import shop
+
+LATER = 1_800_000_000  # after everything in the data
+
+
+def steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
+    """As `run_steps`, in this process."""
+    here = settings.model_copy(update={"exchange_dir": exchange_dir})
+    for step in provenance.STEPS:
+        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(here)
+        yield {"step": step.path, "seconds": 0.0}
+
+
+@dataclass
+class Stack:
+    """What is live, and what becomes of it."""
+
+    settings: Settings
+    live: str
+    trained: int = 0
+    fails: list[str] = field(default_factory=list)  # of the next syncs
+
+    def sync(self) -> None:
+        if self.fails:
+            raise StepError(self.fails.pop(0))
+        self.live = release_of_artifacts(self.settings).release
+
+    def renew(self, **changes: Any) -> dict[str, Any]:
+        return renew.renew(self.settings.model_copy(update=changes))
+
+    @property
+    def report(self) -> dict[str, Any]:
+        path = self.settings.service_dir("renewal") / "report.json"
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("renewal")
+    settings = Settings(data=shop(folder / "data", users=260, items=60, views=5_000), exchange_dir=folder / "exchange")
+    list(steps(settings, settings.exchange_dir))
+    return settings
+
+
+@pytest.fixture
+def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    exchange = tmp_path / "exchange"
+    shutil.copytree(made.exchange_dir, exchange)
+    settings = made.model_copy(update={"exchange_dir": exchange})
+    stack = Stack(settings, release_of_artifacts(settings).release)
+    recipe = settings.recipe
+
+    def run(of: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
+        stack.trained += 1
+        return steps(of, exchange_dir)
+
+    published = SimpleNamespace(manifest=SimpleNamespace(recipe=recipe))
+    store = SimpleNamespace(live=lambda: stack.live, published=lambda release: published)
+    monkeypatch.setattr(renew, "RedisStore", lambda settings: store)
+    monkeypatch.setattr(renew, "run_steps", run)
+    monkeypatch.setattr(renew, "sync", stack.sync)
+    monkeypatch.setattr(renew.s1_log_to_parquet, "main", lambda settings: None)
+    return stack
+
+
+def collected(settings: Settings, users: int, each: int = 5) -> pd.DataFrame:
+    """Events of users who go on through the shop, later than all of the data; exported."""
+    ratings, items = artifacts.RATINGS.read(settings.exchange_dir), artifacts.ITEMS.read(settings.exchange_dir)
+    people = artifacts.USERS.read(settings.exchange_dir).set_index(Columns.USER)[Columns.OWN_ID]
+    own = items.set_index(Columns.ITEM)[Columns.OWN_ID]
+    few = ratings.groupby(Columns.USER)[Columns.ITEM].nunique().nsmallest(users).index
+    seen = ratings.groupby(Columns.USER)[Columns.ITEM].agg(set)
+    rows = []
+    for user in few:
+        new = [item for item in own.index if item not in seen[user]][:each]
+        rows += [(people[user], own[item], LATER + n) for n, item in enumerate(new)]
+    table = pd.DataFrame(rows, columns=["userid", "itemid", "timestamp"])
+    table = table.sort_values("timestamp", kind="stable", ignore_index=True)
+    table = table.assign(
+        eventid=[f"e{n}" for n in table.index], type="click", value=np.nan, recommendation=None,
+        acknowledged_ms=LATER * 1000 + table.index, sequence=0,
+    )  # fmt: skip
+    folder = settings.events_dir("shop")
+    folder.mkdir(parents=True)
+    written = pa.Table.from_pandas(table[SCHEMA.names], SCHEMA, preserve_index=False)
+    pq.write_table(written, folder / "00-000000000000001-000000000.parquet")
+    return table
+
+
+def damaged(settings: Settings, folder: Path, damage: Callable[[list[list[str]]], list[list[str]]]) -> Path:
+    """The shop's data with its rows changed."""
+    shutil.copytree(str(settings.data), folder)
+    with (folder / "interactions.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    with (folder / "interactions.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *damage(rows)])
+    return folder
+
+
+def shuffled(rows: list[list[str]]) -> list[list[str]]:
+    items = np.random.default_rng(0).permutation([item for _, item, _ in rows])
+    return [[user, str(item), at] for (user, _, at), item in zip(rows, items, strict=True)]
+
+
+def served(stack: Stack, release: str) -> bool:
+    """Whether the release is live, and its artifacts lie where they were."""
+    return stack.live == release == release_of_artifacts(stack.settings).release
+
+
+def test_nothing_new_is_no_new_release(stack: Stack) -> None:
+    assert stack.renew()["verdict"] == "unchanged"
+    assert not (stack.settings.service_dir("renewal") / "candidate").exists()
+
+
+def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) -> None:
+    former = stack.live
+    events = collected(stack.settings, users=160)
+    found = stack.renew()
+    assert (found["verdict"], found["live"], found["candidate"]) == ("activated", former, stack.live)
+    assert found["events"] == {"new": 800, "held back": 160}
+    fitted = artifacts.EVENTS.read(stack.settings.exchange_dir)
+    assert set(fitted["eventid"]) == set(events["eventid"][:640])
+    assert found["gate"]["users"] >= renew.LEAST_USERS
+    assert served(stack, found["candidate"])
+    previous = stack.settings.service_dir("renewal") / "previous"
+    assert len(pq.read_table(previous / "events.parquet")) == 0  # the former release's artifacts are kept
+
+
+def test_what_either_was_fitted_on_is_no_target(stack: Stack, tmp_path: Path) -> None:
+    events = collected(stack.settings, users=160)
+    candidate = stack.settings.model_copy(update={"exchange_dir": tmp_path / "candidate"})
+    renew.hold_back(stack.settings, candidate, stack.settings)
+    list(steps(stack.settings, candidate.exchange_dir))
+    rows = renew.newest_events(stack.settings, candidate, events)
+    targets = rows[rows[renew.TARGET]]
+    with_events = targets[targets[Columns.USER].isin(events["userid"])]
+    held = events[640:]
+    assert set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True)) == set(
+        zip(held["userid"], held["itemid"], strict=True)
+    )  # not what their data set holds out, which comes before events that the candidate was fitted on
+    assert len(targets) > len(with_events)  # of others the held-out ones
+    begins = targets.groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    others = rows[~rows[renew.TARGET]]
+    assert (others[Columns.TIMESTAMP] <= others[Columns.USER].map(begins)).all()
+
+
+def test_half_a_data_set_is_refused_before_it_is_trained_on(stack: Stack, tmp_path: Path) -> None:
+    former, half = stack.live, damaged(stack.settings, tmp_path / "half", lambda rows: rows[::2])
+    with pytest.raises(renew.RefusedError, match=r"the data set has 2,500 ratings, and .* has 5,000: less than 90%"):
+        stack.renew(data=half)
+    assert stack.report["verdict"] == "refused"
+    assert not artifacts.RATINGS.at(stack.settings.service_dir("renewal") / "candidate").exists()
+    assert served(stack, former)
+
+
+def test_shuffled_labels_are_refused_by_what_the_live_release_holds_out(stack: Stack, tmp_path: Path) -> None:
+    former = stack.live
+    with pytest.raises(renew.RefusedError, match=r"the candidate's NDCG@50 is 0\.\d+, the live release's"):
+        stack.renew(data=damaged(stack.settings, tmp_path / "shuffled", shuffled))
+    gate = stack.report["gate"]
+    assert gate["high"] < 0
+    assert served(stack, former)
+
+
+def test_a_worse_recipe_is_refused(stack: Stack, tmp_path: Path) -> None:
+    former, recipe = stack.live, recipe_called("default").model_dump(mode="json")
+    recipe["name"] = "worse"
+    recipe["recall"]["candidates"] = 5
+    path = tmp_path / "worse.json"
+    path.write_text(json.dumps(recipe), encoding="utf-8")
+    with pytest.raises(renew.RefusedError, match=r"it may not reach below -0\.\d+"):
+        stack.renew(recipe_name=str(path))
+    assert served(stack, former)
+
+
+def test_a_service_that_dies_is_waited_for_and_nothing_is_trained_twice(stack: Stack) -> None:
+    former = stack.live
+    collected(stack.settings, users=160)
+    stack.fails = ["Triton does not answer"]
+    with pytest.raises(StepError, match="Triton does not answer"):
+        stack.renew()
+    assert stack.live == former
+    assert "verdict" not in stack.report
+    assert stack.renew()["verdict"] == "activated"
+    assert stack.trained == 1
+    assert served(stack, stack.report["candidate"])
+
+
+def test_what_cannot_be_loaded_is_refused_in_the_end(stack: Stack) -> None:
+    former = stack.live
+    collected(stack.settings, users=160)
+    stack.fails = ["offline and online disagree"] * renew.TRIES
+    for _ in range(renew.TRIES - 1):
+        with pytest.raises(StepError, match="disagree"):
+            stack.renew()
+    with pytest.raises(renew.RefusedError, match=r"disagree.*the last of 3 tries"):
+        stack.renew()
+    assert served(stack, former)
+
+
+def test_too_few_users_tell_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    collected(stack.settings, users=160)
+    monkeypatch.setattr(renew, "LEAST_USERS", 1_000)
+    with pytest.raises(renew.RefusedError, match=r"\d+ users liked something new .* and 1000 are needed"):
+        stack.renew()
+
+
+def test_killed_between_two_renames(stack: Stack) -> None:
+    folder = stack.settings.service_dir("renewal")
+    folder.mkdir(parents=True)
+    stack.settings.offline_dir.rename(folder / "previous")
+    assert stack.renew()["verdict"] == "unchanged"
+    assert stack.settings.offline_dir.exists()
+
+
+def test_of_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
+    refused = pytest.raises(StepError, match=r"another renewal runs \(process \d+ since 2")
+    with renew.locked(tmp_path), refused, renew.locked(tmp_path):
+        pass
+    with renew.locked(tmp_path):
+        pass
+
+
+def test_other_artifacts_than_those_that_are_live(stack: Stack) -> None:
+    stack.live = "0123456789ab"
+    with pytest.raises(StepError, match="and 0123456789ab is live"):
+        stack.renew()
+    stack.live = None  # type: ignore[assignment]
+    with pytest.raises(StepError, match="no release is live"):
+        stack.renew()
+
+
+def test_the_data_set_that_was_judged(stack: Stack) -> None:
+    dataset = read_dataset(stack.settings.exchange_dir)
+    with pytest.raises(renew.RefusedError, match="the data set is another, and the live release is of shop"):
+        renew.expect_size(dataset.model_copy(update={"name": "another"}), dataset)
