@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
+import numpy as np
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +15,6 @@ from extras.explain.explain import Evidence, Scorer, explained, explained_as_pop
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import for_a_stranger, of_hidden, of_no_item, why_not
 from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
-from online.recommend.release import Release
 from online.recommend.types import (
     MAX_SIZE,
     MAX_TIMESTAMP,
@@ -30,7 +30,7 @@ from online.recommend.types import (
 from online.web import records
 from online.web.guard import parse_query
 from online.web.openapi import KEY, operation, parameters, responses
-from online.web.parts import Parts
+from online.web.parts import InOrder, Parts
 
 PATH: Final = "/ml/why-not"
 Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
@@ -106,7 +106,7 @@ def register(app: Flask, parts: Parts) -> None:
         query = parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": query.userid, "item": query.itemid}
         preferred = parts.preferred(query.userid)
-        found = absent(recommender, parts.request_model, query, record.watch, preferred, parts.hidden)
+        found = absent(recommender, parts.request_model, query, record.watch, preferred, parts.in_order)
         record.facts |= {"release": found.release}
         return Response(found.model_dump_json(), mimetype="application/json")
 
@@ -131,14 +131,14 @@ def absent(
     query: WhyNotRequest,
     watch: Stopwatch,
     preferred: str | None = None,
-    hidden: Callable[[Release], Collection[int]] = lambda opened: (),
+    in_order: InOrder = lambda opened, itemids: np.arange(len(itemids)),
 ) -> WhyNot:
     """Explain why an item is not in the list that a user would get now, by making that list.
 
     Args:
         model: of the request for that list.
         preferred: as `Recommender.recommend` has it.
-        hidden: as `Parts` has it.
+        in_order: as `Parts` has it.
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
@@ -154,7 +154,7 @@ def absent(
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
     if (itemid := opened.numbers.get(own_id)) is None:
         return of_no_item(opened, userid, own_id, query.size)
-    if itemid in hidden(opened):
+    if not len(in_order(opened, np.array([itemid]))):
         return of_hidden(opened, userid, itemid, query.size)
     if (evidence := Evidence.of(slate)) is None:
         return for_a_stranger(opened, slate.ranked, userid, itemid, query.size)

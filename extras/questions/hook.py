@@ -20,7 +20,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender, limited = parts.recommender, where.Filter()
     held = rules.Rules(recommender)
     held.follow()
-    parts.hidden, likeness = held.hidden, similar.Likeness(held)
+    parts.in_order, likeness = held.order, similar.Likeness(held.order)
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
     parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)

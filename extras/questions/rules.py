@@ -137,15 +137,11 @@ class Rules:
             found = self._numbers[opened] = now, _numbers(rules.hidden, opened), _numbers(rules.boosted, opened)
         return found[1:]
 
-    def hidden(self, opened: Release) -> Ids:
-        """Numbers of the hidden items."""
-        return self.of(opened)[0]
-
     # --- what they do
 
     def before_recall(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
-        if not self._kept.rules or user.is_blank or not len(hidden := self.hidden(opened)):
+        if not self._kept.rules or user.is_blank or not len(hidden := self.of(opened)[0]):
             return user
         return user.without(hidden)
 
@@ -153,7 +149,7 @@ class Rules:
         """The candidates of a client, without hidden ones."""
         if not self._kept.rules or not isinstance(request, RankRequest):
             return found
-        return found.only(~np.isin(found.itemids, self.hidden(opened)))
+        return found.only(~np.isin(found.itemids, self.of(opened)[0]))
 
     def before_answer(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
@@ -168,7 +164,7 @@ class Rules:
             slate.saved = slate.saved.model_copy(update={"item_list": shown})
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
-        """Places of a list's items as the rules want them."""
+        """Places of a list's items as the rules want them: `Parts.in_order`."""
         hidden, boosted = self.of(opened)
         return in_order(np.isin(itemids, hidden), np.isin(itemids, boosted))
 

@@ -27,6 +27,7 @@ from online.web.records import Observer
 
 log = logging.getLogger(__name__)
 
+InOrder = Callable[[Release, NDArray[np.integer]], NDArray[np.intp]]
 Model = TypeVar("Model", bound=BaseModel)
 
 GROUP: Final = "recsys.server"  # of entry points
@@ -44,7 +45,7 @@ class Parts:
         registry: of metrics, which extras/monitoring shows.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
-        hidden: a release -> numbers of the items that no answer shows, for whom ever.
+        in_order: places of a list's items (a release, their numbers), best first, without those that nobody is shown.
         request_model: what checks a request.
         expected: its fields -> what each must be, in words.
         paths: of the OpenAPI document, in addition to the server's own.
@@ -58,7 +59,7 @@ class Parts:
     recommend: Callable[[Request, Stopwatch], Answer]
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     preferred: Callable[[str], str | None] = lambda userid: None
-    hidden: Callable[[Release], NDArray[np.int64]] = lambda opened: np.empty(0, np.int64)
+    in_order: InOrder = lambda opened, itemids: np.arange(len(itemids))
     request_model: type[Request] = Request
     expected: dict[str, str] = field(default_factory=lambda: dict(EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)
