@@ -69,18 +69,18 @@ class ExplainAnswer(Answer):
 
 
 class WhyNotRequest(BaseModel):
-    """About whom and what. Ids are text, as in an address, and are read as the release's are."""
+    """User, item and list of the question. Ids are text, as in an address, and are read as the release's are."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
     itemid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
-    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the list that is asked about")
+    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the explained list")
     timestamp: Timestamp = Field(
-        description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: as if asked then, not now"
+        description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: the moment of the request"
     )
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
-        default=None, description="a number from 0 to 1, of the list that is asked about"
+        default=None, description="a number from 0 to 1, of the explained list"
     )
 
 
@@ -137,8 +137,8 @@ def absent(
 
     Args:
         model: of the request for that list.
-        preferred: as `Recommender.recommend` has it.
-        in_order: as `Parts` has it.
+        preferred: as in `Recommender.recommend`.
+        in_order: as in `Parts`.
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """

@@ -125,7 +125,7 @@ class Explanation(BaseModel):
 class Standing(BaseModel):
     """How far an item came."""
 
-    size: int = Field(description="how long the list is that was asked about")
+    size: int = Field(description="length of the explained list")
     channels: dict[str, ChannelPlace] = Field(
         default={}, description="by exact search among all unseen items: `rank` may be beyond `cut`"
     )

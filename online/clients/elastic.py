@@ -30,7 +30,7 @@ from online.clients.http import Http, HttpClient
 _MAGNIFIED: Final = np.float32(1024)
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
-# What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
+# The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
 _SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
 _MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
 
@@ -59,7 +59,7 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int6
 
 
 def _any_of(itemids: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Queries of which one matches an item that is among these: several where they are too many for one."""
+    """Terms queries for these items, of at most `_MAX_TERMS` each."""
     ids = np.asarray(itemids, dtype=np.int64)
     return [{"terms": {wire.ITEM_ID: ids[at : at + _MAX_TERMS]}} for at in range(0, max(len(ids), 1), _MAX_TERMS)]
 

@@ -61,8 +61,7 @@ class _Node:
 class Http:
     """Kept-alive connections, as many as threads use at once. Shared by threads, not across a fork.
 
-    Of several servers each is called in its turn, past those that do not answer. So a call may be made twice: it only
-    reads.
+    Several servers are called round robin, past those that do not answer. So a call may be made twice: it only reads.
     """
 
     def __init__(

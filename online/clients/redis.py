@@ -35,16 +35,16 @@ Stored = TypeVar("Stored")
 
 _VECTOR: Final = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
-# Of redis-py, whose error where no node says who has which slot is none of its RedisErrors.
+# RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
 ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
-# What says that another server has the slot by now, or will have it soon.
+# Errors after which another server has the slot, or will have it soon.
 MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
 
 
 class _TimelySocket(socket.socket):
     """A socket whose operations end by the deadline of their thread, or by its own timeout where that is shorter.
 
-    A timeout counts each read alone, so redis-py would follow a server that sends a byte now and then for ever. Waiting
+    A timeout counts each read alone, so redis-py would follow forever a server that sends a byte now and then. Waiting
     for the call in a thread would keep the deadline as well, but leave the thread with that server.
     """
 
@@ -200,7 +200,7 @@ WHICH_IS_LIVE: Final = UserQuery(0, None, None)
 class StoredUser:
     """A user's state for recall and ranking, as the release has it, and what came after.
 
-    Of a stranger, whom the release does not know, there is only what came after.
+    A stranger, whom the release does not know, has only the latter.
     """
 
     number: int  # who the user is in the feature store; 0: a stranger
@@ -279,7 +279,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     def _user(
         self, userid: OwnId, stored: Mapping[bytes, bytes], since: Mapping[bytes, bytes], kept: bool
     ) -> StoredUser | None:
-        """The release's state and what came since. Of a release that is gone nobody is a stranger."""
+        """The release's state and what came since; None where neither is there, or the release is gone."""
         events = self._events(userid, since)
         if stored and wire.FORGOTTEN.encode() not in since:
             return replace(self._decode(userid, stored), events=events)
@@ -370,7 +370,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         """Own ids that begin with ``prefix``, as text, and how many events of each the release has.
 
         In the order of their text; ``fewest``: those with the fewest events, of all or, with a prefix, of the first
-        `COMPARED_USERS` that begin so. Who was forgotten is left out of these. Raises ServiceError; StoredError where
+        `COMPARED_USERS` that begin so. Forgotten users are left out. Raises ServiceError; StoredError where
         the release has no list of its users.
         """
         counts, begins = wire.event_counts_key(release), prefix.encode()

@@ -1,7 +1,7 @@
 """One request, top to bottom: the user's state, recall, rank, answer.
 
-Redis -> Elasticsearch, and Feast meanwhile -> Triton. What there is instead of a service that is away stands in
-`fallback`, which release answers in `release`.
+Redis -> Elasticsearch, and Feast meanwhile -> Triton. The fallbacks for a service that is away are in `fallback`, the
+choice of the release that answers is in `release`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from online.recommend.types import (
 
 log = logging.getLogger(__name__)
 
-# Of what is left when a stage begins. Redis usually takes 1 % of its share, and leaves the rest to those after it.
+# Shares of the time that is left when a stage begins. Redis usually takes 1 % of its share: the rest is for the others.
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
@@ -220,7 +220,7 @@ class Recommender:
         opened, user, lacking = self._state(turn)
         userid = turn.request.userid
         if userid and kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
-            # Nothing can answer but the release that is going live, if its users have such ids: it is waited for.
+            # An id of this kind fits only a release that may be going live: wait for it.
             patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
             opened = self.releases.live(users)

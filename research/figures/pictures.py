@@ -184,7 +184,7 @@ def _shades(names: Sequence[str]) -> list[str]:
 
 
 def replayed(found: Found) -> Figure:
-    """A panel an experiment: left that which must come out even, right that which must not."""
+    """One panel per experiment: on the left those that must show no difference, on the right those that must."""
     figure = Figure(figsize=(14, 8), layout="constrained")
     panels = figure.subplots(2, 2)
     for axes, each in zip(panels.flat, found["experiments"].values(), strict=True):
