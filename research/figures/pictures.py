@@ -202,7 +202,7 @@ def by_seconds(found: Found) -> Figure:
 
 
 def replayed(found: Found) -> Figure:
-    """A panel an experiment: left that which must come out even, right that which must not."""
+    """One panel per experiment: on the left those that must show no difference, on the right those that must."""
     figure = Figure(figsize=(14, 8), layout="constrained")
     panels = figure.subplots(2, 2)
     for axes, each in zip(panels.flat, found["experiments"].values(), strict=True):
