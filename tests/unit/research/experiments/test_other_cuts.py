@@ -1,7 +1,8 @@
-"""Other seeds, one moment for all users, and everybody's last rating."""
+"""Other seeds, other times of the same requests, and everybody's last rating."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,18 @@ from offline.evaluation import replay, served
 from offline.evaluation.protocols import EvalRequests, fit_stages
 from offline.readers import read_with_holdout
 from research.experiments.fitted import systems
-from research.experiments.other_cuts import last_ratings, of_the_last, spread, with_seed, without_time
+from research.experiments.other_cuts import (
+    HOUR_LATER,
+    NOW,
+    last_ratings,
+    later,
+    of_the_last,
+    spread,
+    with_seed,
+    without_time,
+)
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline.evaluation.made_up import made_up
+from tests.unit.offline.evaluation.made_up import LAST_FOUR, made_up
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 
@@ -37,6 +47,16 @@ def test_a_seed_is_changed_in_every_part() -> None:
     assert with_seed(seeded, 0) == RECIPE
     found = spread([{"recall": {"ndcg": 1.0}}, {"recall": {"ndcg": 3.0}}])
     assert found == {"recall": {"ndcg": {"by_seed": [1.0, 3.0], "mean": 2.0, "std": pytest.approx(np.sqrt(2))}}}
+
+
+def test_an_hour_later_and_now_the_targets_are_the_same() -> None:
+    holdout = replay.hold_out(made_up(), LAST_FOUR)
+    asked = later(holdout)
+    assert np.array_equal(asked[HOUR_LATER].times, holdout.times + 3600)
+    assert abs(asked[NOW].times - time.time()).max() < 60
+    for each in asked.values():
+        assert each.relevance is holdout.relevance
+        assert np.array_equal(each.known.items, holdout.past.items)
 
 
 def test_the_last_rating_is_the_target_liked_or_not() -> None:
