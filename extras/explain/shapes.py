@@ -10,8 +10,8 @@ from data_exchange_center.dataset import OwnId
 
 ReasonCode = Literal["liked", "rated", "profile", "terms", "popular", "taste"]
 WhyNotCode = Literal[
-    "in_the_list", "seen", "unknown_user", "unknown_item", "never_trained", "not_found", "not_fused", "no_features",
-    "ranked_below", "too_alike",
+    "in_the_list", "seen", "hidden", "unknown_user", "unknown_item", "never_trained", "not_found", "not_fused",
+    "no_features", "ranked_below", "too_alike",
 ]  # fmt: skip
 
 

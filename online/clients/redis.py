@@ -222,6 +222,10 @@ class StoredUser:
         """Whether nothing counts that is known of the user: a stranger, all of whose events change nothing."""
         return not (self.number or len(self.history) or len(self.seen))
 
+    def without(self, itemids: NDArray[np.integer]) -> StoredUser:
+        """The user, to whom these items are not recommended either."""
+        return replace(self, seen=np.union1d(self.seen, itemids).astype(np.int32))
+
     def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
         """The user as a request sees it, with the events applied that came before a second; None: all.
 
@@ -308,6 +312,12 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             raise StoredError(self.service, f"holds an incomplete user {userid!r}: no field {error}") from error
         except ValueError as error:
             raise StoredError(self.service, f"holds a user {userid!r} that cannot be read ({error})") from error
+
+    def value(self, key: str) -> bytes:
+        """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""
+        with self._asking("value"):
+            found: Any = self._redis.get(key)  # typed for the asynchronous client too
+            return found or b""
 
     def published(self, release: str) -> Published | None:
         """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""

@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,6 +250,11 @@ class Releases:
     def saved(self) -> SavedPopular | None:
         """The popular list of the release that was opened last, by this process or one before it."""
         return self._last.saved if self._last else None
+
+    @property
+    def disk(self) -> Path | None:
+        """Folder of what is kept for the time when nothing answers; None: nothing is."""
+        return self._last.path.parent if self._last else None
 
     @property
     def something_to_answer_with(self) -> bool:

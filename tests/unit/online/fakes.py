@@ -65,6 +65,13 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.opened: list[str] = []  # releases whose manifest was read
         self.history = [live] if live is not None else []  # activated releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
+        self.values: dict[str, bytes] = {}  # that extras keep
+
+    def value(self, key: str) -> bytes:
+        """Not among the calls: a thread reads it now and then."""
+        if self.down:
+            raise ServiceError(self.service, "cannot be reached")
+        return self.values.get(key, b"")
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
