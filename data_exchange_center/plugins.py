@@ -21,6 +21,7 @@ from data_exchange_center.errors import RecsysError
 # Groups of models and features; examples/ holds a package that brings some.
 RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; the server imports a channel's: no torch
 SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
+NAMED_RECIPES: Final = "recsys.named_recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 # Events that servers were sent: "unpack" and "apply" in a state of a user, "collect" (step 0) and "merge" (step 1) in a

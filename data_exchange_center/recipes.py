@@ -287,12 +287,16 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (SOURCE, DEFAULT
 
 
 def recipe_called(name: str) -> Recipe:
-    """One of `RECIPES`, or one in a JSON file. Raises ValueError, in a sentence, when there is none, or it is none."""
+    """One of `RECIPES` or of a plugin, or one in a JSON file. Raises ValueError, in a sentence, when there is none."""
     if not name.endswith(".json"):
-        if name not in RECIPES:
-            known = ", ".join(sorted(RECIPES))
+        if name in RECIPES:
+            return RECIPES[name]
+        others = plugins.find(plugins.NAMED_RECIPES)
+        if name not in others:
+            known = ", ".join(sorted({*RECIPES, *others}))
             raise ValueError(f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one")
-        return RECIPES[name]
+        found: Recipe = others[name].load()
+        return found
     try:
         return Recipe.model_validate_json(Path(name).read_bytes())
     except OSError as error:

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
@@ -359,10 +360,14 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that RECSYS_RECIPE names: one of `recipes.RECIPES`, or in a .json file."""
-        from data_exchange_center.recipes import recipe_called
+        """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
+        from data_exchange_center.recipes import DEFAULT, recipe_called
 
-        return recipe_called(self.recipe_name)
+        name, dataset = self.recipe_name, self.offline_dir / "raw" / "dataset.json"  # `artifacts.DATASET`
+        if name == DEFAULT.name and dataset.is_file():
+            with suppress(ValueError):  # damaged: the next step that reads it says so
+                name = json.loads(dataset.read_bytes()).get("recipe", name)
+        return recipe_called(name)
 
     @property
     def offline_dir(self) -> Path:

@@ -399,8 +399,9 @@ def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, Us
     """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
-    people, names = artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir).profile
-    codes = profile_codes([one_hot(name, "user", people[name].tolist()) for name in names], people).astype(np.int32)
+    people, dataset = artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir)
+    profile = [one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
+    codes = profile_codes(profile, people).astype(np.int32)
     profiles = dict(zip(people[Columns.USER].tolist(), codes, strict=True))
     rows = {row.number: row for row in user_rows(exchange_dir)}
     states = {}
@@ -409,7 +410,7 @@ def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, Us
         columns = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
         states[userid] = replace(
             rows[userid],
-            seen=np.unique(events[Columns.ITEM].to_numpy(np.int32)),
+            seen=np.unique(events[Columns.ITEM][: 0 if dataset.had_again else None].to_numpy(np.int32)),
             profile=profiles[userid],
             history=History(*(events[column].to_numpy(np.int64)[::-1] for column in columns)),
         )

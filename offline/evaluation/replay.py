@@ -33,7 +33,7 @@ class Holdout:
 
     past: Sequences  # all events before the held-out part: what models are fitted on
     known: Sequences  # those of them that the user's request sees
-    # (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user
+    # (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user, or had again
     relevance: sp.csr_matrix
     disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated one there without ever liking it
     # (users, items + 1) what ``relevance`` would be of users without a past: nothing is known of them as of the first
@@ -83,7 +83,7 @@ def as_of(data: Sequences, times: Ints) -> Sequences:
 
 def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
     """Cut each user's last events off, as many as ``rule`` says."""
-    sizes = rule.sizes(data.lengths)
+    sizes = rule.sizes(data.lengths, data.newest)
     return holdout_of(data.before_last(sizes), data.last(sizes))
 
 
@@ -96,9 +96,9 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     has_past = known.lengths > 0
     before[has_past] = past.times[past.starts[1:][has_past] - 1]
     returns = times - before >= BREAK_S
-    seen = past.seen()
-    liked = _without(_events(future, future.liked), seen)
-    disliked = _without(_without(_events(future, ~future.liked), seen), liked)
+    seen, no_targets = past.seen(), past.left_out()
+    liked = _without(_events(future, future.liked), no_targets)
+    disliked = _without(_without(_events(future, ~future.liked), no_targets), liked)
     return Holdout(
         past=past,
         known=known,

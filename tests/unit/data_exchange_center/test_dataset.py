@@ -16,27 +16,33 @@ LENGTHS = st.lists(st.integers(0, 400), max_size=20)
 
 @given(LENGTHS, st.integers(1, 12))
 def test_a_number_is_held_out_of_everyone_who_has_so_many(lengths: list[int], last: int) -> None:
-    assert HoldoutRule(last=last).sizes(np.array(lengths, int)).tolist() == [min(n, last) for n in lengths]
+    sizes = HoldoutRule(last=last).sizes(np.array(lengths, int), np.array(lengths, int))
+    assert sizes.tolist() == [min(n, last) for n in lengths]
 
 
 @given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
 def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
-    sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int))
+    sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int), np.array(lengths, int))
     assert sizes.tolist() == [min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths]
 
 
 def test_a_share_of_0_and_a_final_data_set_hold_nothing_out() -> None:
     lengths = np.array([0, 1, 30, 400])
-    assert not HoldoutRule(share=0.0).sizes(lengths).any()
-    assert not STARS.model_copy(update={"final": True}).held_out(lengths).any()
-    assert np.array_equal(STARS.held_out(lengths), STARS.holdout.sizes(lengths))
+    assert not HoldoutRule(share=0.0).sizes(lengths, lengths).any()
+    assert not STARS.model_copy(update={"final": True}).held_out(lengths, lengths).any()
+    assert np.array_equal(STARS.held_out(lengths, lengths), STARS.holdout.sizes(lengths, lengths))
+
+
+def test_the_last_basket_of_those_who_have_two_is_held_out() -> None:
+    lengths, newest = np.array([0, 3, 3, 8]), np.array([0, 3, 1, 5])
+    assert HoldoutRule(basket=True).sizes(lengths, newest).tolist() == [0, 0, 1, 5]
 
 
 @given(st.integers(1, 99), st.integers(1, 400))
 @example(29, 100)
 def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
     rule = HoldoutRule(share=percent / 100, at_least=0, at_most=400)
-    assert rule.sizes(np.array([length])).tolist() == [length * percent // 100]
+    assert rule.sizes(np.array([length]), np.array([1])).tolist() == [length * percent // 100]
 
 
 @pytest.mark.parametrize(
