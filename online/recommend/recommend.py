@@ -115,6 +115,7 @@ class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads.
 
     Attributes:
+        opening: what an extra makes of a release that was read, before anything is answered from it.
         given: the state of a user that a request brings with it, in the place of the stored one; or None.
         before_history: what extras do to a user's state before its events are applied; it may be None.
         before_recall: what they do to it before it is used: (request, release, user) -> user.
@@ -146,7 +147,7 @@ class Recommender:
             read_release, users, items, features,
             background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
         )  # fmt: skip
-        self.releases = Releases(users, read, self._background, last)
+        self.releases = Releases(users, lambda release: self.opening(read(release)), self._background, last)
         self.readiness = Readiness(self.releases, self.clients, self.breakers)
 
     @classmethod
@@ -163,6 +164,7 @@ class Recommender:
 
     def unhook(self) -> None:
         """Leave the extras out."""
+        self.opening: Callable[[Release], Release] = lambda opened: opened
         self.given: Callable[[Request, Release], StoredUser | None] = lambda request, opened: None
         self.before_history: list[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = []
         self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
