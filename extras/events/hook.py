@@ -1,4 +1,4 @@
-"""The routes that write: events come in, in this server's own shape and in Gorse's, and users are forgotten.
+"""The routes that write: events come in, and users are forgotten.
 
 Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's.
 The odd cases:
@@ -12,19 +12,17 @@ The odd cases:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any, Final
 
 from flask import Flask, Response, jsonify, request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, IdKind, OwnId, kind_of
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
 from extras.events.compaction import unneeded_events
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording, TooManyEventsError
@@ -40,7 +38,6 @@ from online.web.parts import Parts
 AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
-_GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
 ItemId = UserId  # an own id, too
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {
@@ -53,32 +50,19 @@ _EXPECTED: Final = {
     "recommendation": f"a string of at most {MAX_NAME} characters, or null",
 }
 _EVENT: Final = {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}
-_FEEDBACK: Final = [{"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}]
 _USERID: Final = {"name": "userid", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
 _EXAMPLE: Final = f"for example {json.dumps(_EVENT)}"
 _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
-_STRING: Final = f"a string of 1 to {MAX_BYTES} bytes"
-_GORSE: Final = {  # field -> how Gorse calls it
-    "userid": "UserId", "itemid": "ItemId", "type": "FeedbackType", "value": "Value", "timestamp": "Timestamp"
-}  # fmt: skip
-_GORSE_EXPECTED: Final = {
-    "FeedbackType": _EXPECTED["type"],
-    "UserId": _STRING,
-    "ItemId": _STRING,
-    "Value": _EXPECTED["value"],
-    "Timestamp": "a time after 1970 in ISO 8601, as 2026-05-31T17:45:00Z, or empty",
-}
-_GORSE_EXAMPLE: Final = f"for example {json.dumps(_FEEDBACK)}"
-_GORSE_SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 
 
 def register(app: Flask, parts: Parts) -> None:
-    """`POST /ml/event`, Gorse's `/api/feedback`, `DELETE /ml/user/<userid>`."""
+    """`POST /ml/event`, `DELETE /ml/user/<userid>`."""
     recommender = parts.recommender
     log = parts.stores.get("events") or EventLog(parts.settings.redis, partial(unneeded_events, recommender))
+    app.extensions["events"] = log  # for others who record
     app.url_map.converters["any_text"] = AnyText
-    parts.describe(_paths(), [IncomingEvents, FeedbackList, EventsAnswer, FeedbackAnswer, ForgottenAnswer])
+    parts.describe(_paths(), [IncomingEvents, EventsAnswer, ForgottenAnswer])
 
     @app.errorhandler(TooManyEventsError)
     def too_many_events(error: TooManyEventsError) -> Response:
@@ -92,21 +76,10 @@ def register(app: Flask, parts: Parts) -> None:
         opened, where = release_for_events(recommender), "[{place}]." if body.lstrip().startswith(b"[") else ""
         return jsonify(EventsAnswer(events=record(log, opened, events, where)).model_dump())
 
-    @app.route("/api/feedback", methods=["POST", "PUT"])
-    @open_at_first
-    def feedback() -> Response:
-        body, read = request.get_data(cache=False), FeedbackList.model_validate_json
-        sent = validated(body, read, _GORSE_EXPECTED, _GORSE_EXAMPLE, _GORSE_SHAPE)
-        opened = release_for_events(recommender)
-        dataset = opened.manifest.dataset
-        events = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
-        recorded = record(log, opened, events, "[{place}].", _GORSE)
-        return jsonify(FeedbackAnswer(RowAffected=sum(each.new for each in recorded)).model_dump())
-
     @app.delete("/ml/user/<any_text:userid>", merge_slashes=False)
     def forget(userid: str) -> Response:
         if len(userid.encode()) > MAX_BYTES:
-            raise BadRequestError("userid", f"userid must be {_STRING}.")
+            raise BadRequestError("userid", f"userid must be a string of 1 to {MAX_BYTES} bytes.")
         dataset = release_for_events(recommender).manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
@@ -220,61 +193,6 @@ def parse(body: bytes) -> list[Event]:
     return [IncomingEvent.model_validate_json(body).event()]
 
 
-def _seconds(text: str) -> int | None:
-    """Seconds since 1970 of a time in ISO 8601, in UTC where it names no zone; None: no time. Raises ValueError."""
-    if not text or text.startswith(_GO_ZERO):
-        return None
-    at = datetime.fromisoformat(text)
-    seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
-    if not 0 <= seconds <= MAX_TIMESTAMP:
-        raise ValueError("before 1970, or after 2106")
-    return seconds
-
-
-def _a_time(text: str) -> str:
-    """Raises ValueError."""
-    _seconds(text)
-    return text
-
-
-class Feedback(BaseModel):
-    """An event as Gorse's clients send it. Ids are strings there; those of this data set may be numbers."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-    FeedbackType: Annotated[str, Field(min_length=1, max_length=64)]
-    UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
-    ItemId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
-    Value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    Timestamp: Annotated[str, AfterValidator(_a_time)] = ""  # empty: now
-
-    def event(self, users: IdKind, items: IdKind) -> Event:
-        """The same event; its eventid is made of what was sent, so that it counts once.
-
-        Without a time, the same feedback is the same event whenever it is sent.
-        """
-        seconds = _seconds(self.Timestamp)
-        sent_at = "" if seconds is None else str(seconds)
-        sent = "\n".join((self.FeedbackType, self.UserId, self.ItemId, sent_at, str(self.Value)))
-        return Event(
-            eventid=f"gorse-{hashlib.sha256(sent.encode()).hexdigest()[:32]}",
-            userid=_own(self.UserId, users),
-            itemid=_own(self.ItemId, items),
-            type=self.FeedbackType,
-            timestamp=_now() if seconds is None else seconds,
-            value=self.Value,
-        )
-
-
-class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)]]):
-    """Several, as Gorse's clients send them."""
-
-
-def _own(text: str, kind: IdKind) -> OwnId:
-    """An id, which is text in Gorse's shape; one that is no number where numbers are expected is refused later."""
-    return int(text) if kind == "integer" and text.isascii() and text.isdecimal() else text
-
-
 class EventRecorded(BaseModel):
     """What became of an event."""
 
@@ -287,12 +205,6 @@ class EventsAnswer(BaseModel):
     """The events are recorded, in the order in which they were sent."""
 
     events: list[EventRecorded]
-
-
-class FeedbackAnswer(BaseModel):
-    """The events are recorded; how many of them are new."""
-
-    RowAffected: int
 
 
 class ForgottenAnswer(BaseModel):
@@ -308,14 +220,6 @@ class ForgottenAnswer(BaseModel):
 
 def _paths() -> dict[str, Any]:
     """The routes, as OpenAPI describes them."""
-    body = {"required": True, "content": json_of(FeedbackList, example=_FEEDBACK)}
-
-    def feedback(method: str) -> dict[str, Any]:
-        summary = "Events as Gorse's clients send them"
-        return operation(
-            f"{method}_feedback", summary, responses(FeedbackAnswer, *_ERRORS, 409), security=KEY, requestBody=body
-        )
-
     return {
         "/ml/event": {
             "post": operation(
@@ -332,7 +236,6 @@ def _paths() -> dict[str, Any]:
                 requestBody={"required": True, "content": json_of(IncomingEvents, example=_EVENT)},
             )
         },
-        "/api/feedback": {method: feedback(method) for method in ("post", "put")},
         "/ml/user/{userid}": {
             "delete": operation(
                 "forget",

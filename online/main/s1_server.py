@@ -17,8 +17,11 @@ GET  /        a page for people, by /ml/users, /ml/history, /ml/items, /ml/map a
 POST /ml/releases/<release>/activate: go back to it
 GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list. Optional: size, timestamp, diversity
 POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list: feedback,
-              on disk when it is acknowledged, known to the next answer. /api/feedback takes Gorse's shape
+              on disk when it is acknowledged, known to the next answer
+GET  /api/recommend/1, /api/item/1/neighbors, /api/popular, POST /api/session/recommend, /api/feedback: as in Gorse
 DELETE /ml/user/1  forgets a user
+POST /ml/item {"itemid": 999001, "title": "Heat 2", "attributes": {"genres": ["Action"]}}: a new item, at once;
+              PATCH and DELETE /ml/item/999001
 GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
 GET  /metrics for Prometheus
 
@@ -54,7 +57,10 @@ from online.web.openapi import Alive, description, register_description
 from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
-EXTRAS: Final = ("tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "experiments", "page")
+EXTRAS: Final = (
+    "tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "gorse", "items", "experiments",
+    "page",
+)  # fmt: skip
 
 
 def create_app(

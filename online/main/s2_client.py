@@ -17,19 +17,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import requests
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
+from online.main.client import Client
 
-TIMEOUT_S = 10.0
 _ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the data set's attributes
 
 
@@ -78,34 +75,9 @@ def first_user(settings: Settings) -> OwnId:
 
 
 def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
-    """Send a request for recommendations to the server, with a key where one is needed; its answer.
-
-    Raises StepError with one sentence when there is none.
-    """
-    address = f"{url.rstrip('/')}/ml/rec"
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        with local_session() as session:
-            response = session.post(address, json=body, headers=headers, timeout=TIMEOUT_S)
-    except requests.Timeout as error:
-        raise StepError(f"The server at {url} did not answer within {TIMEOUT_S:.0f} s. See `make logs`.") from error
-    except requests.ConnectionError as error:
-        raise StepError(f"No server answers at {url}. Start it with `make serve`, or name another: --url.") from error
-    except requests.RequestException as error:
-        raise StepError(f"{url} is not a usable address ({error}).") from error
-    try:
-        answer = response.json()
-        if response.ok:
-            answer["item_list"]
-        else:
-            answer["error"]["message"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StepError(
-            f"What answers at {url} is not this server: status {response.status_code} without the expected JSON."
-        ) from error
-    if not response.ok:
-        raise StepError(f"The server at {url} answered {response.status_code}: {answer['error']['message']}")
-    return dict(answer)
+    """Request recommendations from the server, with a key where one is needed. Raises ServerError."""
+    with Client(url, key) as client:
+        return client.recommend(**body).model_dump()
 
 
 def as_curl(url: str, userid: OwnId) -> str:

@@ -7,12 +7,14 @@ from contextlib import closing
 
 import pytest
 import redis
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
+from online.stack.catalogue import by_name
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 from tests.services.own_redis import own_redis
@@ -30,6 +32,8 @@ def _clear(stack: Settings) -> None:
         client.delete(wire.LIVE_KEY, wire.HISTORY_KEY)
     models = TritonStore(stack)
     models.delete(models.releases())
+    # Triton is not ready while it unloads a model.
+    Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True)(by_name("triton").version, stack)
 
 
 @pytest.fixture(scope="module")

@@ -3,27 +3,28 @@ from __future__ import annotations
 import argparse
 import io
 import shlex
+import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from rich.console import Console
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.steps import StepError
 from online.main import s2_client
-from online.main.s1_server import create_app
+from online.main.client import Client, ServerError
 from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
 from online.web.guard import EXPECTED, parse
-from tests.unit.online.conftest import Fakes
+from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER
 
 
 @pytest.fixture
 def url(fakes: Fakes) -> Iterator[str]:
-    server: BaseWSGIServer = make_server("127.0.0.1", 0, create_app(fakes.recommender), threaded=True)
+    server: BaseWSGIServer = make_server("127.0.0.1", 0, fakes.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -113,15 +114,15 @@ def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> No
 
 
 def test_no_server_is_one_sentence() -> None:
-    with pytest.raises(StepError, match=r"No server answers at http://127\.0\.0\.1:9\."):
+    with pytest.raises(ServerError, match=r"No server answers at http://127\.0\.0\.1:9\."):
         ask("http://127.0.0.1:9", {"userid": 1, "size": 50})
 
 
 def test_the_servers_own_sentence_is_passed_on(url: str, fakes: Fakes) -> None:
-    with pytest.raises(StepError, match="size must be"):
+    with pytest.raises(ServerError, match="size must be"):
         ask(url, {"userid": 1, "size": 201})
     fakes.users.down = True
-    with pytest.raises(StepError, match="503: redis"):
+    with pytest.raises(ServerError, match="503: redis"):
         ask(url, {"userid": 1, "size": 50})
 
 
@@ -129,12 +130,53 @@ def test_somebody_elses_server_is_told_apart() -> None:
     server = make_server("127.0.0.1", 0, lambda environ, start: (start("200 OK", []), [b"<html>"])[1])
     thread = threading.Thread(target=server.handle_request)
     thread.start()
-    with pytest.raises(StepError, match="not this server"):
+    with pytest.raises(ServerError, match="not this server"):
         ask(f"http://127.0.0.1:{server.port}", {"userid": 1, "size": 50})
     thread.join()
     server.server_close()
 
 
 def test_no_url_is_told() -> None:
-    with pytest.raises(StepError, match="not a usable address"):
+    with pytest.raises(ServerError, match="not a usable address"):
         ask("nonsense", {"userid": 1, "size": 50})
+
+
+def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:
+    with Client(url) as client:
+        found = client.recommend(8, size=5, explain=True)
+        assert (found.userid, len(found.item_list)) == (8, 5)
+        assert len(found.explained) == 5  # type: ignore[attr-defined]  # an extra's field
+        ids = found.itemids
+        assert client.recommend(history=[{"itemid": ids[0], "type": "rating", "value": 5}], size=3).userid == 0
+        assert sorted(client.rank(ids, 8).itemids) == sorted(ids)  # type: ignore[type-var]
+        assert ids[0] not in [item.itemid for item in client.similar(ids[0], size=3).item_list]
+        event = {"eventid": "a", "userid": 8, "itemid": ids[0], "type": "rating", "value": 5}
+        assert [each.new for each in client.record(event, event)] == [True, False]
+        with pytest.raises(ServerError, match="size must be") as refused:
+            client.recommend(8, size=201)
+        assert (refused.value.status, refused.value.field) == (400, "size")
+
+
+def test_busy_servers_are_asked_again_and_slow_ones_are_left() -> None:
+    answers = iter(["503 Service Unavailable", "429 Too Many Requests", "200 OK"])
+    sent = []
+
+    def application(environ: dict[str, Any], start: Any) -> list[bytes]:
+        sent.append(environ["REQUEST_METHOD"])
+        start(next(answers), [("Retry-After", "0")])
+        return [b'{"release": "r", "item_list": []}']
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with Client(f"http://127.0.0.1:{server.port}") as client:
+            assert client.similar(1).release == "r"
+            assert sent == ["GET"] * 3
+    finally:
+        server.shutdown()
+        thread.join()
+    with socket.create_server(("127.0.0.1", 0)) as silent, Client(retries=1, timeout_s=0.1) as client:
+        client.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ServerError, match=r"did not answer within 0\.1 s"):
+            client.similar(1)

@@ -17,7 +17,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
+from tests.unit.online.world import DefaultWorld, World
 
 USER = 8
 SERVICES = ("redis", "elasticsearch", "feast", "triton")
@@ -82,28 +82,3 @@ def test_the_next_answer_is_that_of_the_new_history(http: FlaskClient, world: Wo
         world.histories[USER], world.user_features[USER]["n_ratings"] = old, count
         world.seen[USER] = [item for item in world.seen[USER] if item not in rated]
     assert ask(http, USER, timestamp=at)["item_list"] == before["item_list"], "as of before, nothing has changed"
-
-
-def test_gorses_own_client_is_understood(stack: Settings, world: World, tmp_path: Path) -> None:
-    from gorse import Gorse
-
-    from tests.services.online.gunicorn_server import running
-
-    path = tmp_path / "api_keys"
-    key = keys.add(path, "gorse")
-    item = world.trained[7]
-    feedback = {
-        "FeedbackType": "rating", "UserId": str(UNKNOWN_USER), "ItemId": str(item), "Value": 4.0,
-        "Timestamp": "2022-02-24",
-    }  # fmt: skip
-    with running(tmp_path, stack, keys_file=path, workers=1) as (settings, _):
-        client = Gorse(settings.server.url, key)
-        assert client.insert_feedbacks([feedback])["RowAffected"] == 1
-        assert client.insert_feedbacks([feedback])["RowAffected"] == 0
-    with redis.Redis(port=stack.redis.port) as store:
-        stored = store.hgetall(wire.user_events_key(world.dataset, UNKNOWN_USER))
-        store.delete(
-            wire.user_events_key(world.dataset, UNKNOWN_USER),
-            wire.event_log_key(world.dataset, wire.event_partition(UNKNOWN_USER)),
-        )
-    assert len(stored) == 1

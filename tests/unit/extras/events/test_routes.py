@@ -154,35 +154,6 @@ def test_what_is_refused_is_said_and_nothing_is_recorded(
     assert fakes.log.events == {}
 
 
-def test_gorses_shape(http: FlaskClient, fakes: Fakes) -> None:
-    sent = [
-        {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24"},
-        {"FeedbackType": "view", "UserId": "1", "ItemId": "7", "Timestamp": "2022-02-24T10:00:00+01:00", "Comment": ""},
-        {"FeedbackType": "view", "UserId": "2", "ItemId": "7", "Timestamp": ""},
-    ]
-    assert send(http, sent, path="/api/feedback") == {"RowAffected": 3}
-    assert send(http, sent[:2], path="/api/feedback") == {"RowAffected": 0}
-    assert http.put("/api/feedback", json=sent[:1]).json == {"RowAffected": 0}
-    assert send(http, sent[2:], path="/api/feedback") == {"RowAffected": 0}, "without a time it counts once, too"
-    zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
-    assert send(http, zero, path="/api/feedback") == {"RowAffected": 0}, "Go's zero time is none"
-    first, second = (logged.event for logged in fakes.log.of_user(fakes.world.dataset, 1))
-    assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
-    assert second.timestamp == 1645693200
-    assert fakes.log.of_user(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
-     ({"FeedbackType": "star"}, "[0].FeedbackType"), ({"Value": None}, "[0].Value")],
-)  # fmt: skip
-def test_gorses_shape_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
-    sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}
-    assert send(http, [sent], 400, "/api/feedback")["error"]["field"] == field
-    assert fakes.log.events == {}
-
-
 def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(http: FlaskClient, fakes: Fakes) -> None:
     """While a release is being opened, the one before takes events of the same data set."""
     ask(http)

@@ -1,0 +1,294 @@
+"""Gorse's calls in Gorse's shapes, so that its clients work with this server: recommendations, neighbours, the popular
+items, sessions, and feedback.
+
+Ids are strings there, whatever they are in the data set. `n` and `offset` are a part of one list of at most 200. Keys
+come in `X-API-Key`, which `extras.keys` reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from flask import Flask, Response, request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+
+from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
+from extras.events.events import Event
+from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
+from extras.questions.similar import Likeness, SimilarQuery
+from online.recommend.release import Release
+from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
+from online.web import records
+from online.web.guard import only_reads, open_at_first, parse_query, validated
+from online.web.openapi import KEY, json_of, operation, parameters, responses
+from online.web.parts import Parts
+
+log = logging.getLogger(__name__)
+
+_GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
+_FEEDBACK: Final = [{"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}]
+_STRING: Final = f"a string of 1 to {MAX_BYTES} bytes"
+_NAMES: Final = {  # field of an event -> how Gorse calls it
+    "userid": "UserId", "itemid": "ItemId", "type": "FeedbackType", "value": "Value", "timestamp": "Timestamp"
+}  # fmt: skip
+_EXPECTED: Final = {
+    "FeedbackType": "a type of event that the data set declares, as a string",
+    "UserId": _STRING,
+    "ItemId": _STRING,
+    "Value": "a number, or null",
+    "Timestamp": "a time after 1970 in ISO 8601, as 2026-05-31T17:45:00Z, or empty",
+}
+_EXAMPLE: Final = f"for example {json.dumps(_FEEDBACK)}"
+_SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """`GET /api/recommend/<userid>`, `/api/item/<itemid>/neighbors`, `/api/popular`; `POST /api/session/recommend`,
+    `/api/feedback`."""
+    recommender, likeness = parts.recommender, Likeness(parts.in_order)
+    events = app.extensions.get("events")
+    if events is None or "history" not in parts.request_model.model_fields:
+        log.warning("the extra gorse is left out: it needs the extras events and questions")
+        return
+    parts.describe(_paths(), [FeedbackList, SessionFeedbackList, Recommended, Scores, FeedbackAnswer])
+
+    def serving() -> Release:
+        return recommender.releases.serving or recommender.releases.live()
+
+    def recommended(page: Page, **fields: Any) -> list[Item]:
+        """The page of a list. Raises BadRequestError."""
+        current = records.current()
+        answer = parts.recommend(parts.request_model.model_validate(fields | {"size": page.end}), current.watch)
+        current.recommended(answer)
+        return answer.item_list[page.offset :]
+
+    @app.get("/api/recommend/<any_text:userid>")
+    def gorse_recommend(userid: str) -> Response:
+        page, text = parse_query(Page, request.args), userid.removesuffix("/")  # before a category, which PyGorse adds
+        opened = recommender.releases.serving  # None: nothing but the popular list can be had
+        kind: IdKind = opened.manifest.dataset.user_ids if opened else "integer" if text.isdecimal() else "string"
+        own = read_id("userid", text, kind)
+        records.current().facts |= {"user": own, "size": page.end}
+        items = recommended(page, userid=own)
+        if request.headers.get("X-API-Version") == "2":
+            return _json(Recommended(_scores((item.itemid, item.score) for item in items).root))
+        return _json(Recommended([str(item.itemid) for item in items]))
+
+    @app.get("/api/item/<any_text:itemid>/neighbors")
+    def gorse_neighbours(itemid: str) -> Response:
+        page = parse_query(Page, request.args)
+        found = likeness.answer(serving(), SimilarQuery(itemid=[itemid], size=page.end)).item_list[page.offset :]
+        return _json(_scores((item.itemid, item.score) for item in found))
+
+    @app.get("/api/popular")
+    def gorse_popular() -> Response:
+        page, opened = parse_query(Page, request.args), serving()
+        at = parts.in_order(opened, opened.popular.ids)[page.offset : page.end]
+        own = (opened.catalogue[itemid].own_id for itemid in opened.popular.ids[at].tolist())
+        return _json(_scores(zip(own, opened.popular.scores[at].tolist(), strict=True)))
+
+    @app.post("/api/session/recommend")
+    @only_reads
+    def gorse_session() -> Response:
+        """For somebody who is not stored: the feedback is all that is known, and is not recorded."""
+        page, body = parse_query(Page, request.args), request.get_data(cache=False)
+        sent = validated(body, SessionFeedbackList.model_validate_json, _EXPECTED, _EXAMPLE, _SHAPE)
+        dataset, history = serving().manifest.dataset, []
+        nobody = 1 if dataset.user_ids == "integer" else "nobody"
+        for place, each in enumerate(sent.root):
+            event = replace(each.event(dataset.user_ids, dataset.item_ids), userid=nobody)
+            if (problem := refusal(event, dataset, time.time())) is not None:
+                field = f"[{place}].{_NAMES[problem[0]]}"
+                raise BadRequestError(field, f"{field} {problem[1]}")
+            known = {"itemid": event.itemid, "type": event.type, "value": event.value}
+            history.append(known | ({} if each.seconds is None else {"timestamp": each.seconds}))
+        items = recommended(page, history=history)
+        return _json(_scores((item.itemid, item.score) for item in items))
+
+    @app.route("/api/feedback", methods=["POST", "PUT"])
+    @open_at_first
+    def feedback() -> Response:
+        body = request.get_data(cache=False)
+        sent = validated(body, FeedbackList.model_validate_json, _EXPECTED, _EXAMPLE, _SHAPE)
+        opened = release_for_events(recommender)
+        dataset = opened.manifest.dataset
+        given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
+        recorded = record(events, opened, given, "[{place}].", _NAMES)
+        return _json(FeedbackAnswer(RowAffected=sum(each.new for each in recorded)))
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), mimetype="application/json")
+
+
+# --------------------------------------------------------------------------------------------------------------- shapes
+
+
+class Page(BaseModel):
+    """A part of a list."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    n: Annotated[int, Field(ge=1, le=MAX_SIZE)] = Field(
+        default=10, description=f"a whole number from 1 to {MAX_SIZE}: how many items"
+    )
+    offset: Annotated[int, Field(ge=0, lt=MAX_SIZE)] = Field(
+        default=0, description=f"a whole number from 0 to {MAX_SIZE - 1}: how many are left out before them"
+    )
+
+    @property
+    def end(self) -> int:
+        """Raises BadRequestError where it is beyond the longest list."""
+        if self.offset + self.n > MAX_SIZE:
+            raise BadRequestError("offset", f"offset and n must be {MAX_SIZE} together, at most.")
+        return self.offset + self.n
+
+
+class Score(BaseModel):
+    """An item of a list."""
+
+    Id: str
+    Score: float
+
+
+class Scores(RootModel[list[Score]]):
+    """Items, best first."""
+
+
+class Recommended(RootModel[list[str] | list[Score]]):
+    """Ids, best first; with the header X-API-Version: 2 their scores, too."""
+
+
+def _scores(found: Iterable[tuple[OwnId, float]]) -> Scores:
+    return Scores([Score(Id=str(own), Score=score) for own, score in found])
+
+
+def _seconds(text: str) -> int | None:
+    """Seconds since 1970 of a time in ISO 8601, in UTC where it names no zone; None: no time. Raises ValueError."""
+    if not text or text.startswith(_GO_ZERO):
+        return None
+    at = datetime.fromisoformat(text)
+    seconds = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    if not 0 <= seconds <= MAX_TIMESTAMP:
+        raise ValueError("before 1970, or after 2106")
+    return seconds
+
+
+def _a_time(text: str) -> str:
+    """Raises ValueError."""
+    _seconds(text)
+    return text
+
+
+class SessionFeedback(BaseModel):
+    """An event as Gorse's clients send it. Ids are strings there; those of this data set may be numbers."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+    FeedbackType: Annotated[str, Field(min_length=1, max_length=64)]
+    UserId: Annotated[str, Field(max_length=MAX_BYTES)] = ""
+    ItemId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+    Value: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    Timestamp: Annotated[str, AfterValidator(_a_time)] = ""  # empty: now
+
+    @property
+    def seconds(self) -> int | None:
+        return _seconds(self.Timestamp)
+
+    def event(self, users: IdKind, items: IdKind) -> Event:
+        """The same event; its eventid is made of what was sent, so that it counts once.
+
+        Without a time, the same feedback is the same event whenever it is sent.
+        """
+        sent_at = "" if self.seconds is None else str(self.seconds)
+        sent = "\n".join((self.FeedbackType, self.UserId, self.ItemId, sent_at, str(self.Value)))
+        return Event(
+            eventid=f"gorse-{hashlib.sha256(sent.encode()).hexdigest()[:32]}",
+            userid=_own(self.UserId, users),
+            itemid=_own(self.ItemId, items),
+            type=self.FeedbackType,
+            timestamp=int(time.time()) if self.seconds is None else self.seconds,
+            value=self.Value,
+        )
+
+
+class Feedback(SessionFeedback):
+    """Of a user."""
+
+    UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+
+
+class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)]]):
+    """Several, as Gorse's clients send them."""
+
+
+class SessionFeedbackList(RootModel[Annotated[list[SessionFeedback], Field(min_length=1, max_length=MAX_EVENTS)]]):
+    """Several of a session, whose user is not looked at."""
+
+
+def _own(text: str, kind: IdKind) -> OwnId:
+    """An id, which is text in Gorse's shape; one that is no number where numbers are expected is refused later."""
+    return int(text) if kind == "integer" and text.isascii() and text.isdecimal() else text
+
+
+class FeedbackAnswer(BaseModel):
+    """The events are recorded; how many of them are new."""
+
+    RowAffected: int
+
+
+# -------------------------------------------------------------------------------------------------------------- OpenAPI
+
+
+def _paths() -> dict[str, Any]:
+    """The routes, as OpenAPI describes them."""
+    reading = (400, 401, 408, 429, 500, 503)
+    page: list[dict[str, Any]] = parameters(Page)
+    version = {"name": "X-API-Version", "in": "header", "schema": {"enum": ["1", "2"]}}
+
+    def place(name: str) -> dict[str, Any]:
+        return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+    def body(model: type[BaseModel]) -> dict[str, Any]:
+        return {"required": True, "content": json_of(model, example=_FEEDBACK)}
+
+    def feedback(method: str) -> dict[str, Any]:
+        answers = responses(FeedbackAnswer, 400, 401, 403, 408, 409, 411, 429, 500, 503)
+        summary = "Events as Gorse's clients send them"
+        return operation(f"{method}_feedback", summary, answers, security=KEY, requestBody=body(FeedbackList))
+
+    return {
+        "/api/recommend/{userid}": {
+            "get": operation(
+                "gorse_recommend", "A user's best unseen items, as Gorse answers",
+                responses(Recommended, *reading, 404), security=KEY, parameters=[place("userid"), *page, version],
+            )
+        },
+        "/api/item/{itemid}/neighbors": {
+            "get": operation(
+                "gorse_neighbors", "The items most like one, as Gorse answers", responses(Scores, *reading, 404),
+                security=KEY, parameters=[place("itemid"), *page],
+            )
+        },
+        "/api/popular": {
+            "get": operation(
+                "gorse_popular", "The popular items, as Gorse answers", responses(Scores, *reading),
+                security=KEY, parameters=page,
+            )
+        },
+        "/api/session/recommend": {
+            "post": operation(
+                "gorse_session", "For somebody who is not stored, as Gorse answers",
+                responses(Scores, *reading, 403, 411), security=KEY, parameters=page,
+                requestBody=body(SessionFeedbackList),
+            )
+        },
+        "/api/feedback": {method: feedback(method) for method in ("post", "put")},
+    }  # fmt: skip

@@ -1,0 +1,174 @@
+"""A client of the server for programs: pooled connections, retries, a timeout, typed answers.
+
+    from online.main.client import Client
+
+    with Client("http://127.0.0.1:5000", key="...") as client:
+        for item in client.recommend(1, size=10, where={"genres": ["Comedy"]}).item_list:
+            print(item.title, item.score)
+
+What a server answers with an error raises `ServerError`, and so does no answer. Requests are sent again where the
+connection fails, and after 429 and 503, which is safe: they read, or count once however often they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import requests
+from pydantic import BaseModel, ConfigDict, ValidationError
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.util import Retry
+
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.http import local_session
+from online.recommend.types import Answer, Item
+
+Found = TypeVar("Found", bound=BaseModel)
+
+
+class Recommended(Answer):
+    """An answer of /ml/rec or /ml/rank; what extras add (``explained``, ``cursor``, ...) are attributes, too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    userid: OwnId = 0  # of a request that names nobody
+
+
+class Similar(BaseModel):
+    """The items most like those given, best first."""
+
+    model_config = ConfigDict(extra="allow")
+
+    release: str
+    item_list: list[Item]
+
+
+class Recorded(BaseModel):
+    """What became of an event; ``new``: false where one of this id was recorded before."""
+
+    eventid: str
+    new: bool
+    known_item: bool
+
+
+class _Events(BaseModel):
+    events: list[Recorded]
+
+
+class ItemState(BaseModel):
+    """An item after a change; its title is None when it was taken away."""
+
+    model_config = ConfigDict(extra="allow")
+
+    itemid: OwnId
+    title: str | None
+    attributes: dict[str, Any]
+
+
+class ServerError(RecsysError):
+    """No answer, or one that is an error; the message is the server's own, in a sentence.
+
+    Attributes:
+        status: of the answer; 0: there is none.
+        field: of the request, where one is wrong.
+    """
+
+    def __init__(self, message: str, status: int = 0, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.field = status, field
+
+
+class Client:
+    """Requests to one server. May be shared by threads; close it, or use it in a ``with``."""
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:5000",
+        key: str | None = None,
+        *,
+        timeout_s: float = 10.0,
+        retries: int = 2,
+    ) -> None:
+        """``key``: where the server needs one; ``timeout_s``: of each try."""
+        self.url, self.timeout_s = url.rstrip("/"), timeout_s
+        again = Retry(retries, allowed_methods=None, status_forcelist=(429, 503), raise_on_status=False)
+        again.backoff_factor, again.retry_after_max = 0.1, 2
+        self._http = local_session()
+        for scheme in ("http://", "https://"):
+            self._http.mount(scheme, HTTPAdapter(pool_maxsize=16, max_retries=again))
+        if key:
+            self._http.headers["Authorization"] = f"Bearer {key}"
+
+    def recommend(self, userid: OwnId | None = None, **fields: Any) -> Recommended:
+        """A user's best unseen items. ``fields``: as of /ml/rec: size, timestamp, where, history, explain, ..."""
+        return self._send("POST", "/ml/rec", Recommended, {"userid": userid, **fields})
+
+    def rank(self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any) -> Recommended:
+        """Items in the order in which a user would like them."""
+        body = {"userid": userid, "candidates": list(candidates), **fields}
+        return self._send("POST", "/ml/rank", Recommended, body)
+
+    def similar(self, *itemids: OwnId, size: int = 20) -> Similar:
+        """The items that are most like one, or several."""
+        return self._send("GET", "/ml/similar", Similar, params={"itemid": itemids, "size": size})
+
+    def record(self, *events: Mapping[str, Any]) -> list[Recorded]:
+        """What users did: eventid, userid, itemid, type; value, timestamp, recommendation."""
+        return self._send("POST", "/ml/event", _Events, list(events)).events
+
+    def add_item(self, itemid: OwnId, title: str, attributes: Mapping[str, Any]) -> ItemState:
+        """An item that the release does not have, to be recommended at once."""
+        return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
+
+    def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
+        """Another ``title``, other ``attributes``; what is left out stays."""
+        return self._send("PATCH", f"/ml/item/{quote(str(itemid), safe='')}", ItemState, fields)
+
+    def remove_item(self, itemid: OwnId) -> ItemState:
+        """Recommend an item no more."""
+        return self._send("DELETE", f"/ml/item/{quote(str(itemid), safe='')}", ItemState)
+
+    def _send(
+        self, method: str, path: str, shape: type[Found], body: Any = None, params: Mapping[str, Any] | None = None
+    ) -> Found:
+        """Send what is given, without fields that are None. Raises ServerError."""
+        if isinstance(body, dict):
+            body = {name: value for name, value in body.items() if value is not None}
+        try:
+            response = self._http.request(method, f"{self.url}{path}", json=body, params=params, timeout=self.timeout_s)
+        except requests.RequestException as error:
+            raise ServerError(self._without_an_answer(error)) from error
+        try:
+            if response.ok:
+                return shape.model_validate_json(response.content)
+            wrong = response.json()["error"]
+            said = f"The server at {self.url} answered {response.status_code}: {wrong['message']}"
+        except (ValidationError, ValueError, KeyError, TypeError) as error:
+            raise ServerError(
+                f"What answers at {self.url} is not this server: status {response.status_code} without the expected "
+                "JSON.",
+                response.status_code,
+            ) from error
+        raise ServerError(said, response.status_code, wrong.get("field"))
+
+    def _without_an_answer(self, error: requests.RequestException) -> str:
+        last = getattr(error.args[0] if error.args else None, "reason", error)  # of several tries
+        if isinstance(last, (requests.Timeout, TimeoutError, ReadTimeoutError)):
+            return f"The server at {self.url} did not answer within {self.timeout_s:g} s. See `make logs`."
+        if isinstance(error, requests.ConnectionError):
+            return f"No server answers at {self.url}. Start it with `make serve`, or name another address."
+        return f"{self.url} is not a usable address ({error})."
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

@@ -1,0 +1,135 @@
+"""Gorse's own Python client on a server over fakes; and what it does not send."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from gorse import Gorse, GorseException
+from werkzeug.serving import make_server
+
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.questions.asking import ask
+from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
+
+pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+USER = 8
+
+
+@pytest.fixture
+def client(fakes: Fakes) -> Iterator[Gorse]:
+    server = make_server("127.0.0.1", 0, fakes.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Gorse(f"http://127.0.0.1:{server.port}", "")
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def send(http: FlaskClient, body: Any, status: int = 200) -> Any:
+    response = http.post("/api/feedback", json=body)
+    assert response.status_code == status, response.text
+    return response.json
+
+
+def listed(http: FlaskClient, **body: Any) -> list[tuple[str, float]]:
+    answer = ask(http, timestamp=None, **body)
+    return [(str(item["itemid"]), item["score"]) for item in answer["item_list"]]
+
+
+def test_the_list_is_that_of_our_own_call_in_parts(client: Gorse, http: FlaskClient) -> None:
+    whole = [name for name, _ in listed(http, userid=USER, size=12)]
+    parts = [[each.id for each in client.get_recommend(f"{USER}", n=6, offset=offset)] for offset in (0, 6)]
+    assert parts[0] + parts[1] == whole
+    assert http.get(f"/api/recommend/{USER}?n=12").json == whole  # without the version ids alone
+    assert len(http.get(f"/api/recommend/{USER}").json) == 10  # type: ignore[arg-type]
+
+
+def test_neighbours_are_what_is_similar(client: Gorse, http: FlaskClient) -> None:
+    similar = http.get("/ml/similar?itemid=4&size=5").json
+    assert similar is not None
+    wanted = [{"Id": str(item["itemid"]), "Score": item["score"]} for item in similar["item_list"]]
+    assert client.get_neighbors("4", n=3) + client.get_neighbors("4", n=2, offset=3) == wanted
+
+
+def test_what_is_popular(http: FlaskClient) -> None:
+    popular = [name for name, _ in listed(http, userid=UNKNOWN_USER, size=5)]
+    found = http.get("/api/popular?n=4&offset=1").json
+    assert found is not None
+    assert [each["Id"] for each in found] == popular[1:]
+    assert all(isinstance(each["Score"], float) for each in found)
+
+
+def test_a_session_is_a_history_and_leaves_no_trace(client: Gorse, http: FlaskClient, fakes: Fakes) -> None:
+    history = [{"itemid": 4, "type": "rating", "value": 5, "timestamp": AT - 60}]
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(AT - 60))
+    feedback = {"FeedbackType": "rating", "ItemId": "4", "Value": 5, "Timestamp": at}
+    wanted = listed(http, userid=None, history=history, size=7)
+    found = client.session_recommend([feedback], n=7)
+    assert [each["Id"] for each in found] == [name for name, _ in wanted]
+    assert fakes.log.events == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/api/recommend/bob", "userid"), ("/api/recommend/1?n=0", "n"), ("/api/recommend/1?n=150&offset=51", "offset"),
+     ("/api/recommend/1?write-back-type=read", "write-back-type"), ("/api/item/99999999/neighbors", "itemid"),
+     ("/api/item/4/neighbors?n=x", "n"), ("/api/popular?offset=-1", "offset")],
+)  # fmt: skip
+def test_a_wrong_request_names_its_field(http: FlaskClient, path: str, field: str) -> None:
+    response = http.get(path)
+    assert response.status_code == 400, response.text
+    assert response.json is not None
+    assert response.json["error"]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"), [({"ItemId": "-1"}, "[0].ItemId"), ({"FeedbackType": "star"}, "[0].FeedbackType")]
+)
+def test_a_wrong_session_names_its_field(client: Gorse, wrong: dict[str, Any], field: str) -> None:
+    with pytest.raises(GorseException) as refused:
+        client.session_recommend([{"FeedbackType": "rating", "ItemId": "4", "Value": 5, **wrong}])
+    assert refused.value.status_code == 400
+    assert f'"field":"{field}"' in refused.value.message.replace(" ", "")
+
+
+def test_without_services_the_popular_list_answers(client: Gorse, fakes: Fakes) -> None:
+    client.get_recommend(f"{USER}")
+    fakes.users.down = fakes.items.down = fakes.features.down = fakes.scorer.down = True
+    assert len(client.get_recommend(f"{USER}", n=5)) == 5
+    assert len(client.get_neighbors("4", n=5)) == 5
+
+
+def test_feedback_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
+    sent = [
+        {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24"},
+        {"FeedbackType": "view", "UserId": "1", "ItemId": "7", "Timestamp": "2022-02-24T10:00:00+01:00", "Comment": ""},
+        {"FeedbackType": "view", "UserId": "2", "ItemId": "7", "Timestamp": ""},
+    ]
+    assert send(http, sent) == {"RowAffected": 3}
+    assert send(http, sent[:2]) == {"RowAffected": 0}
+    assert http.put("/api/feedback", json=sent[:1]).json == {"RowAffected": 0}
+    assert send(http, sent[2:]) == {"RowAffected": 0}, "without a time it counts once, too"
+    zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
+    assert send(http, zero) == {"RowAffected": 0}, "Go's zero time is none"
+    first, second = (logged.event for logged in fakes.log.of_user(fakes.world.dataset, 1))
+    assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
+    assert second.timestamp == 1645693200
+    assert fakes.log.of_user(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
+     ({"FeedbackType": "star"}, "[0].FeedbackType"), ({"Value": None}, "[0].Value")],
+)  # fmt: skip
+def test_feedback_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
+    sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}
+    assert send(http, [sent], 400)["error"]["field"] == field
+    assert fakes.log.events == {}
