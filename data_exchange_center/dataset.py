@@ -55,13 +55,18 @@ IdKind = Literal["integer", "string"]
 # Effect of an event on its user's state, besides its entry in the log: the item joins the history (and is seen); it is
 # not recommended any more; earlier events with it no longer count; none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
+Repeats = Literal["never", "again"]  # whether what a user has had is recommended again
 WITH_EVENTS, FINAL = "+events", "+final"  # at the end of a data set's name: feedback was merged; nothing is held out
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
 class HoldoutRule(Frozen):
-    """Number of each user's last events that are held out for evaluation, or a share within bounds; share 0: none."""
+    """Number of each user's last events that are held out for evaluation, or a share within bounds; share 0: none.
 
+    Or the last basket, all events of a user's last second, of users who have earlier ones.
+    """
+
+    basket: bool = Field(default=False, exclude_if=lambda basket: not basket)
     last: int | None = Field(default=None, ge=1)
     share: float | None = Field(default=None, ge=0, lt=1)
     at_least: int = Field(default=1, ge=0)  # of a share
@@ -69,17 +74,22 @@ class HoldoutRule(Frozen):
 
     @model_validator(mode="after")
     def _can_hold(self) -> Self:
-        if (self.last is None) == (self.share is None):
-            raise ValueError("either last or share must be given")
-        if self.last is not None and (self.at_least, self.at_most) != (1, 10):
-            raise ValueError("at_least and at_most are bounds of a share; leave them out where last is given")
+        if (self.last is not None) + (self.share is not None) + self.basket != 1:
+            raise ValueError("either last or share must be given, or basket = true")
+        if self.share is None and (self.at_least, self.at_most) != (1, 10):
+            raise ValueError("at_least and at_most are bounds of a share; leave them out where there is none")
         if self.at_least > self.at_most:
             raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}")
         return self
 
-    def sizes(self, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(users,) events of each user -> how many of them are held out: all of them, where there are no more."""
-        if self.last is not None:
+    def sizes(self, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
+        """(users,) events of each user -> how many of them are held out: all of them, where there are no more.
+
+        ``newest``: (users,) those of each user's last second.
+        """
+        if self.basket:
+            wanted = np.where(newest < lengths, newest, 0)
+        elif self.last is not None:
             wanted = np.full(np.shape(lengths), self.last)
         elif not self.share:
             wanted = np.zeros(np.shape(lengths))
@@ -113,7 +123,7 @@ class ItemNumber(Frozen):
 
 
 class Dataset(Frozen):
-    """One data set."""
+    """Declaration of a data set: name, ids, columns, levels, holdout."""
 
     name: str  # as declared, or that of the published set with its counts
     origin: str  # one line that says where it is from
@@ -135,15 +145,22 @@ class Dataset(Frozen):
     final: bool = False
     # the types of events that a running server takes, and what each does; empty: `event_types` knows
     events: Mapping[str, Effect] = {}
+    repeats: Repeats = Field(default="never", exclude_if=lambda repeats: repeats == "never")
+    recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)  # stands for `default`
 
     @property
     def base_name(self) -> str:
         """The name as declared, under which its events are kept: whether they have joined it, whether it is final."""
         return self.name.partition("+")[0]
 
-    def held_out(self, lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(users,) events of each user -> how many of them, the last ones, are held out."""
-        return self.holdout.sizes(lengths) if not self.final else np.zeros(np.shape(lengths), np.int64)
+    def held_out(self, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
+        """(users,) events of each user -> how many of them, the last ones, are held out. See `HoldoutRule.sizes`."""
+        return self.holdout.sizes(lengths, newest) if not self.final else np.zeros(np.shape(lengths), np.int64)
+
+    @property
+    def had_again(self) -> bool:
+        """Whether what a user has had is recommended again."""
+        return self.repeats == "again"
 
     @property
     def has_values(self) -> bool:

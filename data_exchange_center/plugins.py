@@ -5,7 +5,7 @@ Built-in ones are declared in this repository's pyproject.toml, an outsider's in
     [project.entry-points."recsys.recipes"]
     mine = "my_package.my_channel:MyRecipe"
 
-The core names no room to the right of it: it looks a group up. An entry point whose folder was taken away is skipped.
+The core imports no package that depends on it: it looks a group up. An entry point whose folder is gone is skipped.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from data_exchange_center.errors import RecsysError
 # Groups of models and features; examples/ holds a package that brings some.
 RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; the server imports a channel's: no torch
 SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
+NAMED_RECIPES: Final = "recsys.named_recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
 # Events that servers were sent: "unpack" and "apply" in a state of a user, "collect" (step 0) and "merge" (step 1) in a
@@ -38,8 +39,7 @@ class PluginError(RecsysError, ValueError):
 def find(group: str) -> Mapping[str, EntryPoint]:
     """Return the entry points of a group by name, without importing them; read once a process, in some 30 ms.
 
-    An installed package replaces a built-in plugin of the same name only under another name: of two with one name the
-    first that Python finds counts.
+    A package cannot replace a built-in plugin: of two with the same name, the first that Python finds counts.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):

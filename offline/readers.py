@@ -50,7 +50,7 @@ def read_with_holdout(settings: Settings) -> Inputs:
     """
     found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
-    sizes = found.dataset.held_out(data.lengths)  # (users,)
+    sizes = found.dataset.held_out(data.lengths, data.newest)  # (users,)
     if not sizes.any():
         raise StepError(
             "These artifacts are fitted on all events, so nothing is left to evaluate them on. Run `make offline` "

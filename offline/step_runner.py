@@ -1,8 +1,8 @@
 """Runs the offline steps as a user does: each in a process of its own, started in its own folder. ``make offline``.
 
 Steps that read nothing of one another run at the same time, as many as the machine has cores: what each reads and
-writes is declared in `provenance`. Of those that could run, the last of the pipeline begin first: there stand those
-that train. What a step prints appears when it is over; how far it is, and why it failed, at once, behind its name.
+writes is declared in `provenance`. Among those that could run, the last of the pipeline begin first, as these
+train. What a step prints appears when it is over; how far it is, and why it failed, at once, behind its name.
 """
 
 from __future__ import annotations

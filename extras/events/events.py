@@ -107,7 +107,9 @@ def updated(
             hidden[item] = True
         elif effect == "retracts":
             last[item], rated[item], hidden[item] = time, [], False
-    return _history(history, last, rated, dataset.has_values), _seen(seen, history, last, rated, hidden)
+    return _history(history, last, rated, dataset.has_values), _seen(
+        seen, history, last, rated, hidden, dataset.had_again
+    )
 
 
 def _history(
@@ -149,11 +151,14 @@ def _seen(
     last: Mapping[int, int],
     rated: Mapping[int, list[tuple[int, int]]],
     hidden: Mapping[int, bool],
+    had_again: bool,
 ) -> NDArray[np.int32]:
     if not rated and not hidden:
         return old
     remaining = set(history.itemids[~_replaced(history, last)].tolist())
     gone = [item for item in rated if not rated[item] and item not in remaining and not hidden.get(item)]
-    more = [item for item in rated if rated[item]] + [item for item, is_hidden in hidden.items() if is_hidden]
+    more = [item for item in rated if rated[item] and not had_again] + [
+        item for item, is_hidden in hidden.items() if is_hidden
+    ]
     seen: NDArray[np.int32] = np.union1d(old[~np.isin(old, gone)], more).astype(np.int32)
     return seen

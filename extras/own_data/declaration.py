@@ -9,9 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule
+from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
+from data_exchange_center.recipes import recipe_called
 from data_exchange_center.steps import StepError
 
 MOST_LEVELS: Final = 10  # a model has a weight for each
@@ -113,10 +114,21 @@ class InteractionsTable(_Table):
         return self
 
 
-class UsersTable(_Table):
-    """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
+class _Listed(_Table):
+    """A table of ids.
+
+    Attributes:
+        keep: of an id that stands in several rows, as in a log that repeats what is known of its users, the row that
+            counts; left out, an id is listed once.
+    """
 
     id: str
+    keep: Literal["last"] | None = None
+
+
+class UsersTable(_Listed):
+    """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
+
     attributes: Attributes = {}
     separator: str = Field(default="|", min_length=1)  # between the values of a multi-valued attribute
     crossed: tuple[str, ...] | None = None  # left out: the first two that are not multi-valued
@@ -129,10 +141,9 @@ class UsersTable(_Table):
         return self
 
 
-class ItemsTable(_Table):
+class ItemsTable(_Listed):
     """The items and what is known of them."""
 
-    id: str
     title: str | None = None
     attributes: Attributes = {}
     separator: str = Field(default="|", min_length=1)
@@ -141,10 +152,23 @@ class ItemsTable(_Table):
 EventName: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
 
 
+def _recipe(name: str) -> str:
+    recipe_called(name)
+    return name
+
+
 class Declaration(_Frozen):
-    """A whole data set; ``events``: what a running server takes, as `Dataset.events`."""
+    """A whole data set.
+
+    Attributes:
+        repeats: whether what a user has had is recommended again.
+        recipe: name of the recipe that stands for `default`; left out, that one itself.
+        events: what a running server takes, as `Dataset.events`.
+    """
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^\w[\w.-]*$")
+    repeats: Repeats = "never"
+    recipe: Annotated[str, AfterValidator(_recipe)] | None = None
     interactions: InteractionsTable
     users: UsersTable | None = None
     items: ItemsTable | None = None

@@ -105,6 +105,8 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
             numbers=numbers,
             holdout=declared.holdout,
             events=declared.events,
+            repeats=declared.repeats,
+            recipe=declared.recipe,
         )
 
 
@@ -227,7 +229,13 @@ def _listed(
     lists = [column for column, spec in zip(columns, specs.values(), strict=True) if spec.kind == "multi-valued"]
     table = source.table(name, declared, {key: declared.id, **columns}, lists)
     _expect_ids(table, key)
-    _expect_once(table, key)
+    if declared.keep is None:
+        _expect_once(table, key)
+    else:  # the last row of each id
+        table.connection.execute(
+            f"DELETE FROM {name} USING (SELECT {key} AS id, max((file, row)) AS place FROM {name} GROUP BY {key}) last "
+            f"WHERE {key} = last.id AND (file, row) <> last.place"
+        )
     largest = attributes.LARGEST_STORED
     expressions = [key]
     for column, spec in zip(columns, specs.values(), strict=True):

@@ -97,16 +97,17 @@ def requests_at(
 
 def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, NDArray[np.bool_]]:
     """The first ``horizon`` events from each request on: codes (m, horizon), 0 after the user's last; whether liked,
-    and not known already."""
+    and a target."""
     event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
     there = event < data.starts[points.users + 1][:, None]
     event = np.where(there, event, 0)
-    return np.where(there, data.items[event], 0), data.liked[event] & data.first_of_pair[event] & there
+    return np.where(there, data.items[event], 0), data.liked[event] & data.targets[event] & there
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
-    """(row, item code) of everything that each request sees as rated."""
-    counts = points.positions
+    """(row, item code) of everything that each request sees as rated, and so is not recommended; of what is had again
+    nothing."""
+    counts = np.zeros_like(points.positions) if data.had_again else points.positions
     rows = np.repeat(np.arange(len(points)), counts)
     first = np.repeat(data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
     return rows, data.items[np.arange(int(counts.sum())) + first]

@@ -37,6 +37,7 @@ class Sequences:
     times: Ints  # (events,) seconds
     # (events,) feedback of a server, which trains whatever its place; None: there is none
     recorded: NDArray[np.bool_] | None = None
+    had_again: bool = False  # as `Dataset.had_again`
 
     @property
     def n_users(self) -> int:
@@ -49,6 +50,12 @@ class Sequences:
     @property
     def lengths(self) -> Ints:
         return np.diff(self.starts)
+
+    @property
+    def newest(self) -> Ints:
+        """(users,) events of each user's last second."""
+        last = np.repeat(self.times[self.starts[1:] - 1], self.lengths)
+        return np.bincount(self.users[self.times == last], minlength=self.n_users)
 
     @property
     def users(self) -> Ints:
@@ -104,6 +111,10 @@ class Sequences:
         matrix.data[:] = 1
         return matrix
 
+    def left_out(self) -> sp.csr_matrix:
+        """(users, items + 1) 1 where a user is not recommended an item: what was seen, unless it is had again."""
+        return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.had_again else self.seen()
+
     def liked_together(self) -> sp.csr_matrix:
         """(items + 1, items + 1) by how many users both items were liked; on the diagonal, by how many one was.
 
@@ -128,9 +139,11 @@ class Sequences:
         return counts
 
     @cached_property
-    def first_of_pair(self) -> NDArray[np.bool_]:
-        """(events,) whether the event is its user's first with the item: the same item again is no target, as what was
-        seen is not recommended."""
+    def targets(self) -> NDArray[np.bool_]:
+        """(events,) whether an event can be a target: its user's first with the item where what was seen is not
+        recommended, else each."""
+        if self.had_again:
+            return np.ones(len(self.items), dtype=np.bool_)
         pairs = self.users * (self.n_items + 1) + self.items
         first = np.zeros(len(pairs), dtype=np.bool_)
         first[np.unique(pairs, return_index=True)[1]] = True
@@ -158,12 +171,14 @@ def sequences(
     itemids: NDArray[np.integer] | list[int],
     positive_level: int,
     userids: NDArray[np.integer] | list[int] | None = None,
+    had_again: bool = False,
 ) -> Sequences:
     """Sequences of a ratings table that is sorted by user and time.
 
     Args:
         positive_level: ratings above it are liked.
         userids: all users, with ratings or without; None: those with ratings.
+        had_again: as `Dataset.had_again`.
 
     Raises:
         ValueError: an item is not in ``itemids`` or a user not in ``userids``, or the rows are not sorted by user.
@@ -190,6 +205,7 @@ def sequences(
         liked=values > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
         recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy() if Columns.SPLIT in ratings else None,
+        had_again=had_again,
     )
 
 
@@ -225,7 +241,7 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
-        data=sequences(ratings, itemids, dataset.positive_level, userids),
+        data=sequences(ratings, itemids, dataset.positive_level, userids, dataset.had_again),
         genre_names=tuple(genres),
         genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
         numbers=np.vstack([np.full((1, numbers.shape[1]), np.nan), numbers]),
@@ -242,7 +258,7 @@ def profile_codes(profile: Sequence[OneHotFeature], users: pd.DataFrame) -> NDAr
 
 
 def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[OneHotFeature]) -> pd.DataFrame:
-    """`artifacts.USER_STATE`: profile codes and events, newest first, of which a request's vectors are made.
+    """`artifacts.USER_STATE`: profile codes and events, newest first, from which a request's vectors are made.
 
     Args:
         ratings: sorted by user and time, without the held-out ones.

@@ -45,8 +45,10 @@ def label_and_split(
     frame = ratings.assign(**{Columns.SPLIT: np.where(feedback, Split.RECORDED, "")})
     frame = frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     own = (frame[Columns.SPLIT] != Split.RECORDED).to_numpy()
-    position, size = positions(frame.loc[own, Columns.USER])
-    frame.loc[own, Columns.SPLIT] = part_of(position, size, dataset, train_share)
+    rows = frame.loc[own]
+    position, size = positions(rows[Columns.USER])
+    newest = newest_of(rows[Columns.TIMESTAMP].to_numpy(), position, size)
+    frame.loc[own, Columns.SPLIT] = part_of(position, size, newest, dataset, train_share)
     frame.insert(len(frame.columns) - 1, Columns.LABEL, labels(frame[Columns.RATING].to_numpy(), dataset))
     return frame
 
@@ -57,10 +59,15 @@ def labels(ratings: NDArray[np.int8], dataset: Dataset) -> NDArray[np.int8]:
 
 
 def part_of(
-    position: NDArray[np.int64], size: NDArray[np.int64], dataset: Dataset, train_share: float
+    position: NDArray[np.int64],
+    size: NDArray[np.int64],
+    newest: NDArray[np.int64],
+    dataset: Dataset,
+    train_share: float,
 ) -> NDArray[np.str_]:
-    """(rows,) a value of `Split` for rows at a position (from 0) among their user's ``size`` rows in time."""
-    offline = size - dataset.held_out(size)
+    """(rows,) a value of `Split` for rows at a position (from 0) among their user's ``size`` rows in time, of which
+    ``newest`` are of the last second."""
+    offline = size - dataset.held_out(size, newest)
     split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
     return np.where(position >= offline, Split.HOLDOUT, split)
 
@@ -85,6 +92,14 @@ def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.array([], dtype=np.int64)
     sizes = np.diff(np.r_[starts, len(ids)])
     return np.arange(len(ids)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)
+
+
+def newest_of(times: NDArray[np.int64], position: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(rows,) sorted by user and time -> how many rows of each row's user are of the user's last second."""
+    last = np.arange(len(times)) - position + size - 1  # (rows,) place of the user's last row
+    of_last = np.bincount(last[times == times[last]], minlength=len(times))
+    newest: NDArray[np.int64] = of_last[last]
+    return newest
 
 
 # --- Refusal of data that would make nonsense
@@ -113,16 +128,15 @@ def free_memory_gb() -> float:
 class Counted:
     """Counts of labelled and split ratings; the past is all but the holdout."""
 
-    # events, liked, past, past_liked: events; those that are liked; those of the past, and liked ones of these
     events: int
     liked: int
-    past: int
+    past: int  # events of the past
     past_liked: int
     parts: Mapping[str, int]  # events by value of `Split`
-    users: int  # with events; ``single``: with one
-    single: int
-    with_past: int  # users with an event of the past; ``longest_past``: the most that one has
-    longest_past: int
+    users: int  # with events
+    single: int  # users with one event
+    with_past: int  # users with an event of the past
+    longest_past: int  # the most past events of a user
     known: int  # users with an event that the request of evaluation sees, at the second of their first held-out one
 
 

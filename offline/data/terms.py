@@ -149,12 +149,12 @@ def preferred_codes(counts: Int8, at_least: int) -> list[list[int]]:
     return [(row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)]
 
 
-def seen_items(past: pd.DataFrame, users: pd.Series) -> pd.DataFrame:
+def seen_items(past: pd.DataFrame, users: pd.Series, had_again: bool = False) -> pd.DataFrame:
     """userid, seen: the items of each of ``users``, once each, oldest first: `artifacts.USER_SEEN`.
 
-    ``past``: ratings without the held-out ones.
+    ``past``: ratings without the held-out ones. ``had_again``: as `Dataset.had_again`; nothing is left out then.
     """
-    first = past.drop_duplicates([Columns.USER, Columns.ITEM])
+    first = past[:0] if had_again else past.drop_duplicates([Columns.USER, Columns.ITEM])
     ends = np.searchsorted(first[Columns.USER], users, side="right")
     seen = np.split(first[Columns.ITEM].to_numpy(), ends)[: len(users)]
     return pd.DataFrame({Columns.USER: users.to_numpy(), Columns.SEEN: list(seen)})

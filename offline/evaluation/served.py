@@ -68,7 +68,7 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
     preferred = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
     wanted = genre_flags([preferred.get(user, ()) for user in past.userids], index.genres.shape[1]).astype(np.float32)
     popular = np.searchsorted(past.itemids, artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()) + 1
-    seen, size = holdout.known.seen(), recipe.candidates
+    seen, size = holdout.known.left_out(), recipe.candidates
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, size), np.nan)
@@ -272,11 +272,11 @@ def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
     Nothing of the past is on a list, so that all of it is left when `Holdout.judged` has taken off what shares the
     request's second.
     """
-    past, known = holdout.past.seen(), holdout.known.seen()
+    past, known, left_out = holdout.past.seen(), holdout.known.seen(), holdout.past.left_out()
     return {
         POPULARITY: popular_lists(holdout, size),
-        KNN: best_unseen(known @ item_knn(past), past, size),
-        EASE: best_unseen(known @ ease(past), past, size),
+        KNN: best_unseen(known @ item_knn(past), left_out, size),
+        EASE: best_unseen(known @ ease(past), left_out, size),
     }
 
 
@@ -296,7 +296,7 @@ def popular_lists(holdout: Holdout, size: int) -> Lists:
     """The most liked items that a user has not rated in the past."""
     past = holdout.past
     clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
-    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.seen(), size)
+    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.left_out(), size)
 
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:

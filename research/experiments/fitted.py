@@ -40,7 +40,7 @@ def before_the_last(settings: Settings) -> EvalRequests:
     """
     inputs = read_with_holdout(settings)
     rule = inputs.dataset.holdout
-    data = inputs.data.before_last(rule.sizes(inputs.data.lengths))
+    data = inputs.data.before_last(rule.sizes(inputs.data.lengths, inputs.data.newest))
     return EvalRequests(replay.hold_out(data, rule), replace(inputs, data=data))
 
 

@@ -225,7 +225,7 @@ def main(settings: Settings) -> None:
     loaded, live = loaded_releases(settings)
     releases = newest_releases(loaded, dataset)
     expect_release(settings.server.url, live or releases[DEFAULT.name])
-    sizes = inputs.dataset.holdout.sizes(inputs.data.lengths)
+    sizes = inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest)
     data = Replay(inputs.data, sizes, read_own_ids(settings.exchange_dir), inputs.dataset)
     some = sample(inputs.data.n_users, size)
     users = np.random.default_rng(SEED).permutation(some[sizes[some] > 0]).tolist()  # in no order: as they come

@@ -369,7 +369,7 @@ def main(settings: Settings) -> None:
     inputs = read_with_holdout(settings)
     replay = Replay(
         inputs.data,
-        inputs.dataset.holdout.sizes(inputs.data.lengths),
+        inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest),
         read_own_ids(settings.exchange_dir),
         inputs.dataset,
     )

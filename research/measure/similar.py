@@ -73,7 +73,7 @@ def ranked(scores: NDArray[np.floating]) -> Lists:
 def main(settings: Settings) -> None:
     inputs = read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    past, sizes = holdout.past, inputs.dataset.holdout.sizes(inputs.data.lengths)
+    past, sizes = holdout.past, inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest)
     given, liked = pairs(past, inputs.data.last(sizes))
     with closing(Recommender.from_settings(settings)) as recommender:
         alike = Alike.of(recommender.releases.live(wait_s=60))

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_exchange_center.dataset import MAX_INTEGER, Dataset, HoldoutRule, ItemNumber, OwnIds, kind_of, own_id
+from data_exchange_center.dataset import HoldoutRule, ItemNumber, OwnIds, kind_of, own_id
 from tests.datasets import STARS
 
 LENGTHS = st.lists(st.integers(0, 400), max_size=20)
@@ -16,27 +16,33 @@ LENGTHS = st.lists(st.integers(0, 400), max_size=20)
 
 @given(LENGTHS, st.integers(1, 12))
 def test_a_number_is_held_out_of_everyone_who_has_so_many(lengths: list[int], last: int) -> None:
-    assert HoldoutRule(last=last).sizes(np.array(lengths, int)).tolist() == [min(n, last) for n in lengths]
+    sizes = HoldoutRule(last=last).sizes(np.array(lengths, int), np.array(lengths, int))
+    assert sizes.tolist() == [min(n, last) for n in lengths]
 
 
 @given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
 def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
-    sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int))
+    sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int), np.array(lengths, int))
     assert sizes.tolist() == [min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths]
 
 
 def test_a_share_of_0_and_a_final_data_set_hold_nothing_out() -> None:
     lengths = np.array([0, 1, 30, 400])
-    assert not HoldoutRule(share=0.0).sizes(lengths).any()
-    assert not STARS.model_copy(update={"final": True}).held_out(lengths).any()
-    assert np.array_equal(STARS.held_out(lengths), STARS.holdout.sizes(lengths))
+    assert not HoldoutRule(share=0.0).sizes(lengths, lengths).any()
+    assert not STARS.model_copy(update={"final": True}).held_out(lengths, lengths).any()
+    assert np.array_equal(STARS.held_out(lengths, lengths), STARS.holdout.sizes(lengths, lengths))
+
+
+def test_the_last_basket_of_those_who_have_two_is_held_out() -> None:
+    lengths, newest = np.array([0, 3, 3, 8]), np.array([0, 3, 1, 5])
+    assert HoldoutRule(basket=True).sizes(lengths, newest).tolist() == [0, 0, 1, 5]
 
 
 @given(st.integers(1, 99), st.integers(1, 400))
 @example(29, 100)
 def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
     rule = HoldoutRule(share=percent / 100, at_least=0, at_most=400)
-    assert rule.sizes(np.array([length])).tolist() == [length * percent // 100]
+    assert rule.sizes(np.array([length]), np.array([1])).tolist() == [length * percent // 100]
 
 
 @pytest.mark.parametrize(
@@ -58,23 +64,12 @@ def test_a_number_is_stored_in_its_unit_and_zero_where_unknown() -> None:
     assert price.stored(np.array([19.99, np.nan, -0.5])).tolist() == [1999, 0, -50]
 
 
-def test_one_attribute_needs_no_name_before_its_terms() -> None:
-    assert STARS.term("genres", "Sci-Fi") == "Sci-Fi"
-    assert STARS.attribute_and_value("Sci-Fi: new") == ("genres", "Sci-Fi: new")
-
-
 def test_a_term_of_several_attributes_names_its_own() -> None:
+    assert STARS.term("genres", "Sci-Fi: new") == "Sci-Fi: new"
+    assert STARS.attribute_and_value("Sci-Fi: new") == ("genres", "Sci-Fi: new")
     shop = STARS.model_copy(update={"terms": ("brand", "kind")})
     assert shop.term("kind", "lamp: desk") == "kind: lamp: desk"
     assert shop.attribute_and_value("kind: lamp: desk") == ("kind", "lamp: desk")
-
-
-def test_it_comes_back_from_json() -> None:
-    assert Dataset.model_validate_json(STARS.model_dump_json()) == STARS
-    assert STARS.rating_codes == 6
-
-
-numbers = st.lists(st.integers(1, MAX_INTEGER), unique=True, max_size=20)
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=20))

@@ -39,7 +39,9 @@ def test_every_kind_of_this_project_is_declared_with_its_training() -> None:
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValidationError, match=r"'oracle' among the plugins.*there are: deepfm, ease, fm, list, tower"):
+    with pytest.raises(
+        ValidationError, match=r"'oracle' among the plugins.*there are: deepfm, ease, fm, .*list, .*tower"
+    ):
         RecallRecipe.model_validate({"channels": [{"kind": "oracle", "name": "delphi"}]})
     with pytest.raises(ValidationError, match="'ease' is no ranker"):
         Recipe.model_validate({**SOURCE.model_dump(), "ranker": {"kind": "ease"}})

@@ -108,7 +108,7 @@ def test_the_same_item_again_is_seen_once_and_no_target() -> None:
     frame["rating"] = 5
     data = sequences(frame, [10, 12, 14], 3)
     assert data.seen().toarray().tolist() == [[0, 1, 1, 1]]
-    assert data.first_of_pair.tolist() == [True, True, False, True, False]
+    assert data.targets.tolist() == [True, True, False, True, False]
     after, liked = next_events(data, Points(np.array([0]), np.array([2]), data.times[2:3]), 3)
     assert after.tolist() == [[1, 3, 3]]
     assert liked.tolist() == [[False, True, False]]

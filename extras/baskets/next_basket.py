@@ -1,0 +1,281 @@
+"""Evaluate the next basket, as the literature does: ``make evaluate-baskets``.
+
+The last basket of everybody who has at least two before it is what is to be found; everything is fitted on what
+precedes it. Baselines are the personal top and TIFU-KNN (Hu et al., "Modeling Personalized Item Frequency Information
+for Next-basket Recommendation", SIGIR 2020), fitted here on the same baskets. With --variants the recipe's parts are
+compared on the last basket but one, on which they were chosen; each is fitted, in memory, on what precedes that.
+
+Published figures are of the same log without items that were had less than nine times; here all count.
+
+Reads:  the artifacts of `make offline` of a data set with ``[holdout] basket = true``; with --server the server
+Writes: pic/figures/baskets_<data set>.json; of a data set of yours offline/evaluation/ in the exchange folder
+Run:    python -m extras.baskets.next_basket [--server] [--variants]
+Expect: Ta Feng: recall@10 above 0.145 and NDCG@10 above 0.13; a few minutes, with --variants a quarter of an hour more
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import plugins
+from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, write_figure
+from data_exchange_center.recipes import DEFAULT, Recipe
+from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.baskets.own_items import BASKETS, LatelyRecipe, OwnItemsRecipe
+from offline.data.sequences import Inputs, Ints, Sequences
+from offline.evaluation import metrics, replay, served
+from offline.evaluation.evaluate import asking_server, head
+from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.protocols import fit_stages, in_both_orders
+from offline.evaluation.replay import Holdout
+from offline.evaluation.report import plain
+from offline.preprocess.s0_get_data import FETCHED
+from offline.readers import read_with_holdout
+
+log = logging.getLogger(__name__)
+
+LEAST: Final = 2  # baskets before the one that is to be found
+SIZES: Final = (10, 20)
+HAD, NEW = "had before", "new to the user"
+CHUNK: Final = 1000  # users at once
+PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
+PUBLISHED: Final = {
+    "recall@10": 0.130,
+    "ndcg@10": 0.101,
+    "recall@20": 0.181,
+    "ndcg@20": 0.121,
+}  # TIFU-KNN, its authors'
+
+
+# --- Baselines
+
+
+def baskets(data: Sequences) -> tuple[Ints, Ints]:
+    """(events,) number of each event's basket among its user's, from 0; (users,) how many baskets each user has."""
+    users = data.users
+    begins = np.ones(len(users), dtype=np.int64)
+    begins[1:] = (users[1:] != users[:-1]) | (data.times[1:] != data.times[:-1])
+    counts = np.bincount(users, begins, data.n_users).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return np.cumsum(begins) - 1 - first[users], counts
+
+
+def frequencies(data: Sequences, weights: Floats) -> sp.csr_matrix:
+    """(users, items + 1) sums of the events' weights."""
+    pairs = (weights.astype(np.float32), (data.users, data.items))
+    return sp.csr_matrix(pairs, shape=(data.n_users, data.n_items + 1))
+
+
+def personal_top(data: Sequences) -> sp.csr_matrix:
+    """How often each user has had an item; of equally often, and where there are none, what others have had most."""
+    popularity = np.bincount(data.items, minlength=data.n_items + 1)
+    share = sp.csr_matrix(popularity / (popularity.max() + 1))
+    own = frequencies(data, np.ones(len(data.items)))
+    return sp.csr_matrix(own + sp.csr_matrix(np.ones((data.n_users, 1))) @ share)
+
+
+def tifu(
+    data: Sequences,
+    *,
+    neighbours: int = 300,
+    groups: int = 7,
+    within: float = 0.9,
+    between: float = 0.7,
+    own: float = 0.7,
+) -> sp.csr_matrix:
+    """TIFU-KNN with the values published for Ta Feng: (users, items + 1) scores.
+
+    A user's vector is the mean over up to ``groups`` groups of baskets, each a mean over its baskets; an event weighs
+    ``within`` ** (baskets since) times ``between`` ** (groups since). The score is ``own`` times the user's vector, and
+    the rest the mean vector of the ``neighbours`` nearest users, by Euclidean distance.
+    """
+    number, counts = baskets(data)
+    count = counts[data.users]
+    size, larger = count // groups, count % groups  # the last ``larger`` groups hold one basket more
+    smaller = (groups - larger) * size  # baskets in the others
+    late = np.maximum(number - smaller, 0) // (size + 1) + groups - larger
+    group = np.where(count < groups, number, np.where(number < smaller, number // np.maximum(size, 1), late))
+    in_group = np.where(count < groups, 1, np.where(number < smaller, size, size + 1))
+    weights = within ** (count - 1 - number) * between ** (groups - 1 - group) / in_group / np.minimum(count, groups)
+    vectors = frequencies(data, weights)
+    near = sp.vstack(list(_neighbours(vectors, neighbours)), format="csr")
+    return sp.csr_matrix(own * vectors + (1 - own) * near)
+
+
+def _neighbours(vectors: sp.csr_matrix, n: int) -> Iterator[sp.csr_matrix]:
+    """The mean vector of each user's ``n`` nearest users, the user among them."""
+    there = vectors[np.diff(vectors.indptr) > 0]
+    lengths = np.asarray(there.multiply(there).sum(axis=1)).ravel()
+    n, columns = min(n, there.shape[0]), sp.csr_matrix(there.T)
+    for begin in range(0, vectors.shape[0], CHUNK):
+        distances = lengths - 2 * (vectors[begin : begin + CHUNK] @ columns).toarray()  # but for the user's own length
+        nearest = np.argpartition(distances, n - 1, axis=1)[:, :n]
+        share = np.full(nearest.size, 1 / n, np.float32)
+        rows = sp.csr_matrix(
+            (share, nearest.ravel(), np.arange(0, nearest.size + 1, n)), shape=(len(nearest), there.shape[0])
+        )
+        yield sp.csr_matrix(rows @ there)
+
+
+def best(scores: sp.csr_matrix, left_out: sp.csr_matrix, size: int) -> Lists:
+    """(users, size) codes, best first."""
+    parts = [slice(begin, begin + CHUNK) for begin in range(0, scores.shape[0], CHUNK)]
+    return np.concatenate([served.best_unseen(scores[part].toarray(), left_out[part], size) for part in parts])
+
+
+# --- What is measured
+
+
+def evaluated(holdout: Holdout) -> NDArray[np.bool_]:
+    """(users,) those with enough baskets before the request, and something to be found."""
+    _, counts = baskets(holdout.known)
+    return (counts >= LEAST) & (np.diff(holdout.relevance.indptr) > 0)
+
+
+def measured(holdout: Holdout, lists: Lists, users: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Metric -> (users,) values; recall of what was had before and of what is new, of users who have such targets."""
+    had = sp.csr_matrix(holdout.relevance.multiply(holdout.known.seen()))
+    new = sp.csr_matrix(holdout.relevance - had)
+    new.eliminate_zeros()
+    found = {f"recall@{k}": metrics.recall(lists, holdout.relevance, k)[users] for k in SIZES}
+    found |= {f"ndcg@{k}": metrics.ndcg(lists, holdout.relevance, k)[users] for k in SIZES}
+    parts = {HAD: had, NEW: new}
+    return found | {f"recall@10, {name}": metrics.recall(lists, part, 10)[users] for name, part in parts.items()}
+
+
+def means(found: Mapping[str, Floats]) -> dict[str, float]:
+    return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+
+def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any]:
+    """The released recipe, by exact search or by the running server, and the baselines. Raises StepError where the
+    data set does not hold out last baskets."""
+    inputs = read_with_holdout(settings)
+    if not inputs.dataset.holdout.basket:
+        raise StepError("This data set does not hold out the last basket: [holdout] basket = true in its dataset.toml.")
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    users, left_out = evaluated(holdout), holdout.past.left_out()
+    answers = asking_server(settings)(holdout) if server else served.answers(settings, holdout)
+    log.info("baselines")
+    lists = {
+        "popularity": served.popular_lists(holdout, max(SIZES)),
+        PERSONAL: best(personal_top(holdout.past), left_out, max(SIZES)),
+        TIFU: best(tifu(holdout.past), left_out, max(SIZES)),
+        **{f"channel {name}": found for name, found in answers.channels.items()},
+        "recall": answers.fused,
+        RANKED: answers.ranked,
+    }
+    found = {name: measured(holdout, holdout.judged(each), users) for name, each in lists.items()}
+    had = holdout.relevance.multiply(holdout.known.seen()).tocsr()[users].nnz / holdout.relevance[users].nnz
+    return plain(
+        {
+            **head(command, settings, settings.recipe),
+            "release": release_of_artifacts(settings).release,
+            "users": int(users.sum()),
+            "share of the targets that were had before": had,
+            "published": PUBLISHED,
+            "table": {name: means(values) for name, values in found.items()},
+            "ranked against": {
+                other: {name: asdict(metrics.compare(found[RANKED][name], found[other][name])) for name in found[other]}
+                for other in (PERSONAL, TIFU, "recall")
+            },
+        }
+    )
+
+
+# --- The recipe's parts, on the last basket but one
+
+
+def variants() -> dict[str, Recipe]:
+    """Name -> recipe: from MovieLens's to this one, a part at a time."""
+    of_movielens, ranker = DEFAULT.recall.channels, DEFAULT.ranker
+    own, lately = OwnItemsRecipe(fusion_weight=4.0), LatelyRecipe(fusion_weight=2.0)
+
+    def recipe(*channels: Any) -> Recipe:
+        recall = DEFAULT.recall.model_copy(update={"channels": channels})
+        return Recipe(name="variant", recall=recall, ranker=ranker)
+
+    return {
+        "MovieLens's recipe, unchanged": DEFAULT,
+        "and one's own items": recipe(own, *of_movielens),
+        "and the last days": recipe(own, lately, *of_movielens),
+        "as served": BASKETS,
+    }
+
+
+def compared(inputs: Inputs, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and measures of each recipe, fitted on what precedes the last basket but one, with which it is compared."""
+    past = replay.hold_out(inputs.data, inputs.dataset.holdout).past
+    holdout = replay.hold_out(past, inputs.dataset.holdout)
+    users = evaluated(holdout)
+    for name, recipe in recipes.items():
+        begin = time.perf_counter()
+        stages = fit_stages(holdout.past, inputs, recipe)
+        seconds = round(time.perf_counter() - begin)
+        orders = map(holdout.judged, in_both_orders(stages, recipe, inputs, holdout))
+        recall, ranked = (means(measured(holdout, lists, users)) for lists in orders)
+        yield name, {"users": int(users.sum()), "recall": recall, "ranked": ranked, "seconds": seconds}
+        log.info("%s: recall@10 %.4f, NDCG@10 %.4f", name, ranked["recall@10"], ranked["ndcg@10"])
+
+
+# --- The command
+
+
+def figure(dataset: str, settings: Settings) -> Path:
+    folder = FIGURES if dataset in plugins.find(FETCHED) else settings.offline_dir / "evaluation"
+    return folder / f"baskets_{dataset}.json"
+
+
+def main(settings: Settings, *, server: bool = False, parts: bool = False) -> None:
+    found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
+    path = figure(found["dataset"], settings)
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if parts:
+        kept["variants"] = dict(compared(read_with_holdout(settings), variants()))
+    if "variants" in kept:
+        found["variants"] = plain(kept["variants"])
+    write_figure(path, found, (*(PIPELINE if server else OFFLINE), "extras/baskets"))
+    show(found, Console())
+    log.info("written: %s", path)
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """The tables."""
+    orders = {f"{name}: {order}": row[order] for name, row in found.get("variants", {}).items() for order in
+              ("recall", "ranked")}  # fmt: skip
+    for title, rows in (
+        (f"{found['users']:,} users of {found['dataset']}, last basket", found["table"]),
+        ("last basket but one", orders),
+    ):
+        if not rows:
+            continue
+        table = Table("", *next(iter(rows.values())), title=title)
+        for name, row in rows.items():
+            table.add_row(name, *(f"{value:.4f}" for value in row.values()))
+        console.print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", action="store_true", help="evaluate the running server")
+    parser.add_argument(
+        "--variants", action="store_true", help="compare the recipe's parts, on the last basket but one"
+    )
+    given = parser.parse_args()
+    run(partial(main, server=given.server, parts=given.variants))

@@ -1,0 +1,138 @@
+"""Two recall channels for things that are had again, and the recipe with them: RECSYS_RECIPE=baskets.
+
+`own`: what somebody has had, by how often and how lately. `lately`: what everybody has had in the last days before the
+request, as a supermarket's offers change by the week. Neither has vectors; both score all items when a request comes.
+
+Events of one second are a basket: where a log has days as times, all that a user has on one day. Lateness among one's
+own items is counted in baskets, which is why a request of today over old data gets the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.channels import Channel, Float32, Requests
+from data_exchange_center.recipes import (
+    DEFAULT,
+    ChannelRecipe,
+    DataRecipe,
+    EaseRecipe,
+    ListRankerRecipe,
+    Recipe,
+    TowerRecipe,
+)
+from data_exchange_center.vocabulary import NOT_FOUND
+
+if TYPE_CHECKING:
+    from offline.data.sequences import Inputs, Sequences
+    from offline.models.kinds import Fitted
+
+DAY_S: Final = 86_400
+
+
+# --- One's own items
+
+
+class OwnItemsRecipe(ChannelRecipe):
+    """Settings of the channel of one's own items."""
+
+    kind: Literal["own_items"] = "own_items"
+    name: str = "own"
+    decay: float = 0.9  # from one basket to the one before it
+    newest: int = 300  # events that are looked at
+
+
+@dataclass(frozen=True, eq=False)
+class OwnItems(Channel):
+    """An item's score is the sum over the user's events with it of ``decay`` ** (baskets since)."""
+
+    form: ClassVar[str] = "own_items"
+
+    decay: float
+    newest: int
+    known: NDArray[np.bool_]  # (items + 1,) False for padding
+
+    @property
+    def events(self) -> int:
+        return self.newest
+
+    def scores(self, requests: Requests) -> Float32:
+        items, times = requests.items, requests.times  # (m, n)
+        later = np.zeros(items.shape, np.int64)  # baskets after each event's
+        later[:, 1:] = np.cumsum(times[:, 1:] != times[:, :-1], axis=1)
+        rows = np.broadcast_to(np.arange(len(items))[:, None], items.shape)
+        weights = (self.decay**later) * (items > 0)
+        width = len(self.known)
+        sums = np.bincount((rows * width + items).ravel(), weights.ravel(), len(items) * width).reshape(
+            len(items), width
+        )
+        return np.where((sums > 0) & self.known, sums, NOT_FOUND).astype(np.float32)
+
+
+def fit_own(recipe: OwnItemsRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Nothing is learned. The server imports this file without PyTorch and `offline`, so they are imported here."""
+    from offline.models.kinds import Fitted
+
+    known = np.arange(past.n_items + 1) > 0
+    return Fitted(OwnItems(recipe.name, recipe.decay, recipe.newest, known))
+
+
+# --- What everybody has had lately
+
+
+class LatelyRecipe(ChannelRecipe):
+    """Settings of the channel of the last days."""
+
+    kind: Literal["lately"] = "lately"
+    name: str = "lately"
+    decay: float = 0.5  # from one day to the one before it
+
+
+@dataclass(frozen=True, eq=False)
+class Lately(Channel):
+    """An item's score is its share of what was had in the days before the request, each of which weighs less than the
+    next; of a request after the data's end, in its last days."""
+
+    form: ClassVar[str] = "lately"
+
+    first_day: int  # days since 1970-01-01
+    shares: Float32  # (days + 1, items + 1) before each day
+
+    def scores(self, requests: Requests) -> Float32:
+        day = np.clip(requests.timestamps // DAY_S - self.first_day, 0, len(self.shares) - 1)  # (m,)
+        shares = self.shares[day]  # (m, items + 1)
+        return np.where(shares > 0, shares, np.float32(NOT_FOUND))
+
+
+def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Count by day, and add the days up. As shares: the ranker's teachers know less of each day than what is served."""
+    from offline.models.kinds import Fitted
+
+    day, first = past.times // DAY_S, int(past.times.min() // DAY_S)  # (events,)
+    sums = np.zeros((int(day.max()) - first + 2, past.n_items + 1), dtype=np.float32)
+    np.add.at(sums, (day[past.liked] - first + 1, past.items[past.liked]), 1)
+    for today in range(1, len(sums)):  # what was had on a day counts from the next one on
+        sums[today] += recipe.decay * sums[today - 1]
+    return Fitted(Lately(recipe.name, first, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)))
+
+
+# --- The recipe. What differs from `default` was chosen on the last basket but one: pic/figures/baskets_ta-feng.json
+
+BASKETS: Final = Recipe(
+    name="baskets",
+    recall=DEFAULT.recall.model_copy(
+        update={
+            "channels": (
+                OwnItemsRecipe(fusion_weight=4.0),
+                LatelyRecipe(fusion_weight=2.0),
+                TowerRecipe(),
+                EaseRecipe(),
+            )
+        }
+    ),
+    ranker=ListRankerRecipe(returning=()),
+)

