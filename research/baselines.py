@@ -94,7 +94,7 @@ class Fitted:
 
     Attributes:
         lists: (users, `SIZE`) codes, best first, nothing that the request knows; 0 pads.
-        seconds: of training, without inference.
+        seconds: processor time of training, without inference.
     """
 
     lists: Lists
@@ -265,12 +265,12 @@ class Kept(Generic[Model]):
         self._last: tuple[Sequences, tuple[Any, ...], Model, float] | None = None
 
     def __call__(self, past: Sequences, setting: Setting) -> tuple[Model, float]:
-        """The model, and how many seconds it took."""
+        """The model, and how many seconds of processor time it took."""
         wanted = tuple(setting[name] for name in self._of)
         if self._last is None or self._last[0] is not past or self._last[1] != wanted:
-            begin = time.perf_counter()
+            begin = time.process_time()
             model = self._fit(past, setting)
-            self._last = past, wanted, model, time.perf_counter() - begin
+            self._last = past, wanted, model, time.process_time() - begin
         return self._last[2:]
 
 

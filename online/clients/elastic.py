@@ -158,6 +158,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         login = (settings.user, password.get_secret_value()) if password else None
         super().__init__(Http(*settings.urls, timeout_s=timeout_s, login=login, ca_certs=settings.ca_certs), timeout_s)
         self._copies = settings.cluster
+        self.more: dict[str, str] = {}  # release -> an index of an extra that is searched together with the release's
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -185,7 +186,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Send several searches in one round trip."""
         lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
-        path = f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}"
+        indexes = ",".join(filter(None, (wire.item_index(release), self.more.get(release))))
+        path = f"/{indexes}/_msearch?filter_path={_NEEDED}"
         return list(self._read(self._http.post(path, b"".join(lines), _LINES))["responses"])
 
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:

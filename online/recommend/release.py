@@ -351,6 +351,18 @@ class Releases:
             if self._last is not None:
                 self._background.submit(self._last.keep, opened)
 
+    def renew(self, view: Callable[[Release], Release]) -> list[Release]:
+        """Put a view of each open release in its place. Returns those that are open now."""
+        with self._lock:
+            for name, opening in self._openings.items():
+                if _is_open(opening) and (shown := view(opening.result())) is not opening.result():
+                    self._openings[name] = Future()
+                    self._openings[name].set_result(shown)
+            if self.serving is not None:
+                self.serve(view(self.serving))
+            opened = [opening.result() for opening in self._openings.values() if _is_open(opening)]
+            return opened if self.serving is None or self.serving in opened else [self.serving, *opened]
+
     # --- from closed to open
 
     def open(self, release: str) -> Future[Release]:

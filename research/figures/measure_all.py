@@ -59,9 +59,6 @@ PLAN: Final = (
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("diversity.json", "make evaluate-diversity users=1000"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
-    Measurement("evaluation_clock.json", "make evaluate-clock"),
-    Measurement("evaluation_last.json", "make evaluate-last"),
-    Measurement("evaluation_global.json", "make evaluate-global"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate", "source live"),
     Measurement("training_source.json", "RECSYS_RECIPE=source make pictures", "source live"),
@@ -76,6 +73,7 @@ PLAN: Final = (
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
     Measurement("rivals.json", "make rivals"),
+    Measurement("evaluation_papers.json", "make baselines evaluate-papers", ""),
     Measurement("tune_recipe.json", "make tune-recipe"),
 )
 
