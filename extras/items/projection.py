@@ -27,9 +27,12 @@ from online.clients.elastic import CatalogueItem, IndexedItem
 from online.recommend.fallback import ExactItems
 from online.recommend.release import EncodedItems, ItemCache, Release
 
-RIDGE: Final = 10.0  # `make evaluate-new-items` compares others
+# `make evaluate-new-items` compares others
+RIDGE: Final = 1.0
+WEIGHT: Final = 1.0  # power of the share of users who like an item: at 1, each like counts once in the regression
 _FEWEST: Final = 10  # items at the end of the popular list, where all are rated
 _FITTED: Final = 20_000  # items at most, the popular ones
+_LITTLE: Final = 1e-9  # a popularity that is not zero
 
 Float64 = NDArray[np.float64]
 
@@ -81,18 +84,21 @@ def inputs(terms: Sequence[Sequence[int]], numbers: Float64, n_terms: int, decla
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """Linear regression with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
+    """Weighted linear regression, with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
 
     means: Float64  # (columns,)
     intercept: Float64  # (d,)
     weights: Float64  # (columns, d)
 
     @classmethod
-    def fit(cls, given: Float64, wanted: NDArray[np.floating], strength: float = RIDGE) -> Self:
-        means, intercept = given.mean(axis=0), wanted.mean(axis=0, dtype=np.float64)
+    def fit(cls, given: Float64, wanted: NDArray[np.floating], weights: Float64, strength: float = RIDGE) -> Self:
+        """``weights``: (n,) of each item, above zero."""
+        share = weights / weights.sum()
+        means, intercept = share @ given, share @ wanted
         centred = given - means
-        gram = centred.T @ centred + strength * np.eye(centred.shape[1])
-        return cls(means, intercept, np.linalg.solve(gram, centred.T @ (wanted - intercept)))
+        weighted = centred.T * (share * len(share))
+        gram = weighted @ centred + strength * np.eye(centred.shape[1])
+        return cls(means, intercept, np.linalg.solve(gram, weighted @ (wanted - intercept)))
 
     def __call__(self, given: Float64) -> Float32:
         projected: Float32 = ((given - self.means) @ self.weights + self.intercept).astype(np.float32)
@@ -118,13 +124,15 @@ class Spaces:
     # --- of the release's own items
 
     @cached_property
-    def known(self) -> tuple[NDArray[np.int64], Float64]:
-        """Numbers (n,), ascending, and inputs (n, columns) of the items that regressions are fitted on."""
-        popular = self.base.popular.ids[:_FITTED]
+    def known(self) -> tuple[NDArray[np.int64], Float64, Float64]:
+        """The items that regressions are fitted on: numbers (n,), ascending, inputs (n, columns), weights (n,)."""
+        popular, scores = self.base.popular.ids[:_FITTED], self.base.popular.scores[:_FITTED]
         numbers = np.union1d(popular, self.base.exact.itemids[: _FITTED - len(popular)])
         catalogue, own = self.base.catalogue, self._own_numbers(numbers)
         terms = [term_codes(self.dataset, self.spec, catalogue[each].attributes) for each in numbers.tolist()]
-        return numbers, inputs(terms, own, len(self.spec.genres), self.dataset.numbers)
+        weights = np.full(len(numbers), _LITTLE)
+        weights[np.searchsorted(numbers, popular)] = np.maximum(scores.astype(np.float64) ** WEIGHT, _LITTLE)
+        return numbers, inputs(terms, own, len(self.spec.genres), self.dataset.numbers), weights
 
     def _own_numbers(self, itemids: NDArray[np.int64]) -> Float64:
         """(n, `Dataset.numbers`) values of the release's items, NaN where unknown: by what the ranker is given."""
@@ -159,7 +167,8 @@ class Spaces:
         """The regression to rows of all the release's known items, (n, d), NaN for those that have none."""
         if name not in self.regressions:
             there = ~np.isnan(wanted).any(axis=1)
-            self.regressions[name] = Ridge.fit(self.known[1][there], wanted[there])
+            _, given, weights = self.known
+            self.regressions[name] = Ridge.fit(given[there], wanted[there], weights[there])
         return self.regressions[name]
 
     # --- of new ones
