@@ -7,6 +7,7 @@ choice of the release that answers is in `release`.
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, attempt, exact_search, lacks, last_features
 from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
-from online.recommend.readiness import Readiness, warm_up_elasticsearch
+from online.recommend.readiness import Readiness, go_on_warming_up, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
 from online.recommend.types import (
@@ -139,6 +140,7 @@ class Recommender:
         self.unhook()
         self._server = server
         self._background = ThreadPoolExecutor(2, "background")
+        self._closed = threading.Event()
         self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
         read = partial(
@@ -415,12 +417,16 @@ class Recommender:
             warm_up_elasticsearch(self.users, self.items, opened, self._server.warm_up_s)
         except ServiceError as error:
             log.warning("Elasticsearch is not warmed up: %s", error)
+        if self._server.warm_up_s:
+            arguments = (self.users, self.items, opened, self._closed)
+            threading.Thread(target=go_on_warming_up, args=arguments, name="warm-up", daemon=True).start()
 
     def forget(self, userid: OwnId) -> None:
         """Let this process know nothing of a user any more; what the services hold is not touched."""
         self._known.forget(userid)
 
     def close(self) -> None:
+        self._closed.set()
         self.user_features.close()
         self._background.shutdown()
         for client in self.clients:

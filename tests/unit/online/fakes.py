@@ -35,7 +35,6 @@ class Fake:
     def __init__(self, *worlds: World) -> None:
         self.worlds = {world.release: world for world in worlds}
         self.calls: list[Any] = []
-        self.closed = False
 
     def _seen(self, query: Any = None) -> None:
         if self.on_call is not None:
@@ -49,7 +48,7 @@ class Fake:
         return "fake"
 
     def close(self) -> None:
-        self.closed = True
+        """Nothing is open."""
 
 
 class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
