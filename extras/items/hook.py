@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
-import numpy as np
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -196,11 +194,9 @@ def register(app: Flask, parts: Parts) -> None:
 
 def without_hidden(request: Request, opened: Release, user: StoredUser) -> StoredUser:
     """A user to whom Elasticsearch shows nothing that was taken away."""
-    if not isinstance(opened, Extended) or not len(opened.hidden):
+    if not isinstance(opened, Extended) or user.is_blank or not len(opened.hidden):
         return user
-    if not (user.number or len(user.history) or len(user.seen)):  # a stranger gets the popular list
-        return user
-    return replace(user, seen=np.union1d(user.seen, opened.hidden).astype(np.int32))
+    return user.without(opened.hidden)
 
 
 def expect_room(before: Record | None, held: int) -> None:

@@ -2,8 +2,7 @@
 
 It is fitted on the release's own items, in milliseconds, when the first new item is there. `extended` makes of a
 release one that has the new items too: in the catalogue, in the exact search, in the channels, which read events with
-them, and with what the ranker needs. What the ranker knows of an item by counting is taken from items that nobody has
-rated.
+them, and for the ranker, which sees a new item as the known one that is nearest to it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.columns import Columns, genre_flags
+from data_exchange_center.columns import genre_flags
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Hits
@@ -30,7 +29,6 @@ from online.recommend.release import EncodedItems, ItemCache, Release
 # `make evaluate-new-items` compares others
 RIDGE: Final = 1.0
 WEIGHT: Final = 1.0  # power of the share of users who like an item: at 1, each like counts once in the regression
-_FEWEST: Final = 10  # items at the end of the popular list, where all are rated
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # a popularity that is not zero
 
@@ -148,21 +146,6 @@ class Spaces:
                 values[:, place] = [np.nan if each is None else each for each in shown]
         return values
 
-    @cached_property
-    def typical(self) -> NDArray[np.floating]:
-        """(features,) of an item that nobody has rated."""
-        itemids = self.features.itemids
-        unrated = np.ones(len(itemids), np.bool_)
-        exact = self.base.exact
-        held = Vocabulary(exact.itemids).codes(itemids) - 1
-        unrated &= held >= 0
-        for vectors in exact.vectors.values():
-            unrated[unrated] = np.isnan(vectors[held[unrated], 0])
-        rows = self.features.rows.values[unrated]
-        if not len(rows):
-            rows = self.features.find(self.base.popular.ids[-_FEWEST:])[1].values
-        return np.median(rows if len(rows) else Encoded.none(self.spec.of("item"), 1).values, axis=0)  # type: ignore[no-any-return]
-
     def regression(self, name: str, wanted: NDArray[np.floating]) -> Ridge:
         """The regression to rows of all the release's known items, (n, d), NaN for those that have none."""
         if name not in self.regressions:
@@ -228,24 +211,43 @@ class Spaces:
                 of_item[name] = row
         return found
 
-    def rows(self, items: Sequence[Described]) -> Encoded:
-        """What the ranker is given of items, new or changed."""
-        known, before = self.features.find(np.array([item.number for item in items], np.int64))
+    def nearest(self, new: Sequence[IndexedItem], channels: ChannelSet) -> dict[int, int]:
+        """New item -> the release's own one that is nearest by direction, in the space of the first channel."""
+        name = next(iter(self.base.exact.vectors))
+        numbers, known = np.array([item.itemid for item in new], np.int64), self.known[0]
+        known = known[self.features.find(known)[0]]
+        fitted = {channel.name: channel for channel in channels.channels}.get(name) if self.sums else None
+        if isinstance(fitted, HistorySum):
+            known = known[fitted.trained[channels.codes(known)]]
+            there, here = fitted.items[channels.codes(known)], fitted.items[channels.codes(numbers)]
+        else:
+            places = Vocabulary(self.base.exact.itemids).codes(known) - 1
+            known, places = known[places >= 0], places[places >= 0]
+            there = np.nan_to_num(self.base.exact.vectors[name][places])
+            here = np.array([item.vectors.get(name, there[:1].sum(axis=0)) for item in new]).reshape(len(new), -1)
+        if not len(known):
+            return {}
+        lengths = np.maximum(np.linalg.norm(there, axis=1), 1e-12)
+        best = (here @ (there / lengths[:, None]).T).argmax(axis=1)
+        return dict(zip(numbers.tolist(), known[best].tolist(), strict=True))
+
+    def rows(self, items: Sequence[Described], nearest: Mapping[int, int]) -> Encoded:
+        """What the ranker is given of items: of changed ones what it knows of them, of a new one as of its nearest.
+
+        Its own attributes are the item's own. The rest is counted, or learned by the item's id.
+        """
         features = self.spec.of("item")
-        values = np.tile(self.typical, (len(items), 1))
-        if (own := _place(features, Columns.ITEM)) is not None:
-            values[:, own] = 0  # unknown
+        known, before = self.features.find(np.array([nearest.get(item.number, item.number) for item in items]))
+        values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
-        flags = genre_flags(self.spec.genres)
-        for row, item in enumerate(items):
-            for code, flag in enumerate(flags, 1):
-                if (at := _place(features, flag)) is not None:
-                    values[row, at] = code in item.terms
-            for number in self.dataset.numbers:
-                if (at := _place(features, _column(number))) is not None and number.name in item.numbers:
-                    value = item.numbers[number.name]
-                    stored = number.stored(np.array([np.nan if value is None else value]))
-                    values[row, at] = features[at].encode(stored)[0]
+        for code, flag in enumerate(genre_flags(self.spec.genres), 1):
+            if (at := _place(features, flag)) is not None:
+                values[:, at] = [code in item.terms for item in items]
+        for number in self.dataset.numbers:
+            given = np.array([number.name in item.numbers for item in items], np.bool_)
+            if (at := _place(features, _column(number))) is not None and given.any():
+                of_items = np.array([item.numbers.get(number.name) for item in items], np.float64)  # None is NaN
+                values[given, at] = features[at].encode(number.stored(of_items[given]))
         return Encoded(features, values.astype(self.features.rows.values.dtype, copy=False))
 
 
@@ -292,7 +294,7 @@ def extended(
     changed = [each for item in items if (each := _changed(base.exact, item)) is not None]
     shown = {number: item for number, item in base.catalogue.items() if number not in set(hidden)}
     listed = ~np.isin(base.popular.ids, gone)
-    rows = spaces.rows(items)
+    rows = spaces.rows(items, spaces.nearest(added, channels) if added else {})
     numbers = np.array([item.number for item in items], np.int32)
     fields = {name: getattr(base, name) for name in Release.__dataclass_fields__}
     fields |= {

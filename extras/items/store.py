@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
 EVERY_S: Final = 0.5
+AGAIN_S: Final = 2.0  # after a failure
 INDEX: Final = "ml_new_item"
 _VERSION: Final = ""  # field of the hash; no own id is empty
 _STAMP: Final = "stamp"  # field of a document: a hash of the others
@@ -290,14 +291,15 @@ def _follow(of: ref[Follower]) -> None:
     end = threading.Event()
     atexit.register(end.set)
     while not end.is_set() and (follower := of()) is not None:
+        done = False
         try:
-            follower.catch_up()
+            done = follower.catch_up()
         except ServiceError:
             pass  # it is logged
         except Exception:
             log.exception("new items cannot be followed")
         del follower
-        end.wait(EVERY_S)
+        end.wait(EVERY_S if done else AGAIN_S)
     atexit.unregister(end.set)
 
 

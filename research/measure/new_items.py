@@ -15,7 +15,7 @@ Expect  two fits and a minute
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -27,7 +27,6 @@ from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.channels import HistorySum
-from data_exchange_center.columns import Columns
 from data_exchange_center.fusion import RRF_K
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
@@ -36,6 +35,7 @@ from extras.items.projection import Ridge
 from extras.items.projection import inputs as attribute_inputs
 from offline.data.requests import Points, requests_at
 from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.statistics import number_column
 from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.metrics import Floats
@@ -237,13 +237,22 @@ def hidden(channel: HistorySum, codes: Ints) -> HistorySum:
     return replace(channel, trained=trained)
 
 
-def served_features(stages: Stages, codes: Ints) -> Stages:
-    """The ranker's features of what it was not trained on, as a server has them: of no known id."""
-    items = stages.stored.items
-    own = next(n for n, each in enumerate(items.features) if each.name == Columns.ITEM)
+def as_nearest(stages: Stages, channels: Sequence[HistorySum], codes: Ints, numbers: Collection[str]) -> Stages:
+    """With channels that have placed some items, which the ranker sees as the known ones that are nearest to them.
+
+    ``numbers``: columns that are an item's own.
+    """
+    items, first = stages.stored.items, channels[0]
+    own = stages.channels[0]
+    assert isinstance(own, HistorySum)  # noqa: S101
+    known = np.flatnonzero(own.trained)
+    unit = first.items[known] / np.maximum(np.linalg.norm(first.items[known], axis=1, keepdims=True), 1e-12)
+    nearest = known[(first.items[codes] @ unit.T).argmax(axis=1)]
     values = items.values.copy()
-    values[codes, own] = 0
-    return replace(stages, stored=replace(stages.stored, items=replace(items, values=values)))
+    of_data = np.array([each.name in numbers for each in items.features])
+    values[codes] = np.where(of_data, items.values[codes], items.values[nearest])
+    stored = replace(stages.stored, items=replace(items, values=values))
+    return replace(stages, channels=tuple(channels), stored=stored)
 
 
 def means(found: Sequence[Mapping[str, Floats]]) -> dict[str, float]:
@@ -264,7 +273,7 @@ def measured(settings: Settings) -> dict[str, Any]:
     cold = replace(holdout, past=without(past, every), known=without(holdout.known, every))
     study = Study(recipe, holdout, replace(inputs, data=past), cold)
     log.info("%d items are new: everything is fitted without them", len(every))
-    stages = served_features(fit_stages(cold.past, replace(inputs, data=cold.past), recipe), every)
+    stages = fit_stages(cold.past, replace(inputs, data=cold.past), recipe)
     own = [channel for channel in stages.channels if isinstance(channel, HistorySum)]
     numbers = inputs.numbers
     terms = [(np.flatnonzero(row) + 1).tolist() for row in inputs.genres]
@@ -277,7 +286,8 @@ def measured(settings: Settings) -> dict[str, Any]:
         return [each.with_likes(codes, n, k) for each in placed]
 
     def listed(channels: Sequence[HistorySum], codes: Ints) -> dict[str, Floats]:
-        return study.listed(replace(stages, channels=tuple(channels)), codes)
+        own_columns = {number_column(number.column) for number in inputs.dataset.numbers}
+        return study.listed(as_nearest(stages, channels, codes, own_columns), codes)
 
     # Chosen on one half: the strength by who likes an item, the power by all that is liked, k by who likes it again
     tried: dict[str, dict[str, dict[str, float]]] = {"strength": {}, "power": {}, "k": {}}

@@ -42,7 +42,7 @@ def genres(world: World) -> dict[str, Any]:
 def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool]:
     """Where an item is found, by a way of answering."""
     user = world.own_user(USER)
-    full = ask(http, userid=user, size=200, only=[wanted, world.own_item(world.trained[0])])
+    full = ask(http, userid=user, size=200, only=[wanted, world.own_item(world.trained[0])], explain=True)
     popular = ask(http, userid=world.own_user(99_999), size=200, only=[wanted])
     ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[wanted])
     similar = http.get("/ml/similar", query_string={"itemid": [wanted]})
@@ -80,6 +80,10 @@ def test_every_channel_finds_it(shop: FlaskClient, world: World) -> None:
         add(shop, itemid=item, attributes=genres(world))
     found = ask(shop, only=[*new, *world.trained[:60]], explain="recall")["recall"]
     assert all(set(new) <= set(found[channel.name]) for channel in world.recipe.recall.searched)
+    why_not = shop.get("/ml/why-not", query_string={"userid": USER, "itemid": NEW, "timestamp": AT})
+    assert why_not.json is not None
+    assert set(why_not.json["channels"]) if "channels" in why_not.json else why_not.json
+    print(why_not.json)
 
 
 def test_one_of_the_releases_own_is_changed_hidden_and_comes_back(shop: FlaskClient, world: World) -> None:
