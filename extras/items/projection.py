@@ -1,8 +1,9 @@
 """New items in the spaces of a release: a ridge regression from attributes to each channel's vectors.
 
-It is fitted on the release's own items, in milliseconds, when the first new item is there. `extended` makes of a
-release one that has the new items too: in the catalogue, in the exact search, in the channels, which read events with
-them, and for the ranker, which sees a new item as the known one that is nearest to it.
+It is fitted on the release's own items, in milliseconds, when the first new item is there. With its first likes an
+item moves from there toward what those users had liked before. `extended` makes of a release one that has the new items
+too: in the catalogue, in the exact search, in the channels, which read events with them, and for the ranker, which sees
+a new item as the known one that is nearest to it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from online.recommend.release import EncodedItems, ItemCache, Release
 # `make evaluate-new-items` compares others
 RIDGE: Final = 1.0
 WEIGHT: Final = 1.0  # power of the share of users who like an item: at 1, each like counts once in the regression
+LIKES: Final = 10  # of a new item that are kept, each as the `BEFORE` newest items that the user had liked before
+BEFORE: Final = 10
+K, SPREAD = 3.0, 2.0  # by n likes an item moves n / (n + K) of the way
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # a popularity that is not zero
 
@@ -42,12 +46,14 @@ class Described:
     Attributes:
         terms: codes, from 1, ascending.
         numbers: name of a numeric attribute -> value, None where it is unknown; of a changed item it may lack some.
+        likes: of each that is kept, numbers of the items that the user had liked before.
     """
 
     number: int
     shown: CatalogueItem
     terms: tuple[int, ...]
     numbers: Mapping[str, float | None]
+    likes: tuple[tuple[int, ...], ...] = ()
 
 
 def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any]) -> tuple[int, ...]:
@@ -55,11 +61,6 @@ def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any
     codes = {term: code for code, term in enumerate(spec.genres, 1)}
     names = (dataset.term(name, value) for name in dataset.terms for value in attributes.get(name) or ())
     return tuple(sorted(codes[name] for name in names if name in codes))
-
-
-def described(opened: Release, number: int, shown: CatalogueItem, numbers: Mapping[str, float | None]) -> Described:
-    dataset = opened.manifest.dataset
-    return Described(number, shown, term_codes(dataset, opened.spec, shown.attributes), numbers)
 
 
 def inputs(terms: Sequence[Sequence[int]], numbers: Float64, n_terms: int, declared: Sequence[ItemNumber]) -> Float64:
@@ -101,6 +102,20 @@ class Ridge:
     def __call__(self, given: Float64) -> Float32:
         projected: Float32 = ((given - self.means) @ self.weights + self.intercept).astype(np.float32)
         return projected
+
+
+def moved(placed: Float32, liked: Float64, likes: NDArray[np.integer], centre: Float64, k: float = K) -> Float32:
+    """Vectors of n items by their attributes, (n, d), moved toward what those had liked who like them.
+
+    Args:
+        liked: (n, d) mean vectors of that, over the users; not read where there is none.
+        likes: (n,) of how many users.
+        centre: (d,) of all that is liked; what is said by a mean of several is less than what is meant, by `SPREAD`.
+    """
+    share = (likes / (likes + k))[:, None]
+    meant = np.where(share > 0, centre + SPREAD * (liked - centre), 0)
+    nearer: Float32 = ((1 - share) * placed + share * meant).astype(np.float32)
+    return nearer
 
 
 class Spaces:
@@ -146,13 +161,25 @@ class Spaces:
                 values[:, place] = [np.nan if each is None else each for each in shown]
         return values
 
-    def regression(self, name: str, wanted: NDArray[np.floating]) -> Ridge:
-        """The regression to rows of all the release's known items, (n, d), NaN for those that have none."""
+    def place(self, name: str, wanted: NDArray[np.floating], items: Sequence[Described]) -> Float32:
+        """Rows of new items, (m, d), by those of all the release's known ones, (n, d), NaN for what has none.
+
+        By their attributes, and by their likes, where there are some.
+        """
+        numbers, given, weights = self.known
+        there = ~np.isnan(wanted).any(axis=1)
         if name not in self.regressions:
-            there = ~np.isnan(wanted).any(axis=1)
-            _, given, weights = self.known
             self.regressions[name] = Ridge.fit(given[there], wanted[there], weights[there])
-        return self.regressions[name]
+        ridge = self.regressions[name]
+        placed = ridge(self.inputs(items))
+        liked, likes = np.zeros(placed.shape), np.zeros(len(items), np.int64)
+        codes = Vocabulary(numbers)
+        for row, item in enumerate(items):
+            rows = [at[there[at]] for each in item.likes if len(at := codes.codes(each) - 1)]
+            means = [wanted[at].mean(axis=0) for at in rows if len(at)]
+            if means:
+                liked[row], likes[row] = np.mean(means, axis=0), len(means)
+        return moved(placed, liked, likes, ridge.intercept)
 
     # --- of new ones
 
@@ -166,14 +193,14 @@ class Spaces:
         before = self.base.channels
         if not self.sums or not items:
             return before
-        numbers, given = np.array([item.number for item in items]), self.inputs(items)
+        numbers = np.array([item.number for item in items])
         at = np.searchsorted(before.itemids, numbers)  # where they are inserted
         codes = before.codes(self.known[0])
 
         def longer(name: str, rows: Float32) -> Float32:
             """(items + 1, d) with the new items' rows."""
             wanted = np.where((trained[codes] & (codes > 0))[:, None], rows[codes], np.nan)
-            return np.insert(rows, at + 1, self.regression(name, wanted)(given), axis=0)
+            return np.insert(rows, at + 1, self.place(name, wanted, items), axis=0)
 
         channels = []
         for channel in before.channels:
@@ -194,7 +221,7 @@ class Spaces:
     def vectors(self, items: Sequence[Described], channels: ChannelSet) -> list[dict[str, Float32]]:
         """What the index holds of each item, by channel. ``channels``: those that know the items."""
         found: list[dict[str, Float32]] = [{} for _ in items]
-        known, given = self.known[0], self.inputs(items)
+        known = self.known[0]
         sums = {channel.name: channel for channel in channels.channels} if self.sums else {}
         codes = channels.codes(np.array([item.number for item in items], np.int64))
         exact = self.base.exact
@@ -206,7 +233,7 @@ class Spaces:
             else:
                 wanted = np.full((len(known), there.shape[1]), np.nan)
                 wanted[places >= 0] = there[places[places >= 0]]
-                rows = self.regression(f"{name}.index", wanted)(given)
+                rows = self.place(f"{name}.index", wanted, items)
             for of_item, row in zip(found, rows, strict=True):
                 of_item[name] = row
         return found

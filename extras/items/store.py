@@ -25,7 +25,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from data_exchange_center.settings import ElasticsearchSettings, Settings
-from extras.items.projection import Extended, Spaces, described, extended
+from extras.items.projection import Described, Extended, Spaces, extended, term_codes
 from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems, IndexedItem
 from online.clients.redis import RedisClient
@@ -53,6 +53,7 @@ class Record(BaseModel):
         number: of one that was new; the release's own, where it has the item, is another one with ids that are strings.
         title: None: the item is taken away.
         numbers: name -> value of the numeric attributes that were given.
+        likes: of each of the first users who liked it, the newest items liked before, by their own ids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +62,7 @@ class Record(BaseModel):
     title: str | None = None
     terms: dict[str, list[str]] = {}
     numbers: dict[str, float | None] = {}
+    likes: tuple[tuple[OwnId, ...], ...] = ()
 
 
 Change = Callable[[Record | None, int], Record | None]  # of a record, and how many there are
@@ -243,7 +245,7 @@ class Follower:
                     self._kept[of] = found
                     opened = self._releases.renew(self.view)
             for known in (self._spaces, self._views):  # those that are closed by now are forgotten
-                for base in set(known) - {_base(each) for each in opened}:
+                for base in set(known) - {base_of(each) for each in opened}:
                     del known[base]
             behind = [each for each in opened if not self._indexed.get(each, False)]
         for each in behind:
@@ -255,9 +257,15 @@ class Follower:
             self._indexed[each] = True
         return True
 
+    def record(self, base: Release, own: OwnId) -> Record | None:
+        """A new item, as this process knows it; None for one that the release has of its own."""
+        dataset = base.manifest.dataset
+        kept = self._kept.get((dataset.base_name, dataset.item_ids))
+        return None if own in base.numbers or not kept or not kept.records else kept.records.get(own)
+
     def view(self, opened: Release) -> Release:
         """A release with the items as this process knows them."""
-        base = _base(opened)
+        base = base_of(opened)
         dataset = base.manifest.dataset
         of = dataset.base_name, dataset.item_ids
         with self._lock:
@@ -278,7 +286,9 @@ class Follower:
                 continue
             before = None if number is None else base.catalogue[number].attributes
             shown = CatalogueItem(own, record.title, _shown(base, record, before))
-            items.append(described(base, number or record.number, shown, record.numbers))
+            terms = term_codes(base.manifest.dataset, base.spec, shown.attributes)
+            likes = tuple(tuple(base.numbers[each] for each in of if each in base.numbers) for of in record.likes)
+            items.append(Described(number or record.number, shown, terms, record.numbers, likes))
         if not items and not hidden and not isinstance(self._views.get(base, (0, base))[1], Extended):
             return base
         if base not in self._spaces:
@@ -303,7 +313,7 @@ def _follow(of: ref[Follower]) -> None:
     atexit.unregister(end.set)
 
 
-def _base(opened: Release) -> Release:
+def base_of(opened: Release) -> Release:
     return opened.base if isinstance(opened, Extended) else opened
 
 

@@ -1,10 +1,9 @@
 """Evaluate new items by how many have liked them so far: placed by attributes, by who liked them, and learned.
 
-Some items are held out of a training with all their events, and then placed as `extras.items` does it. Targets are
-those of them that users liked among their held-out last ratings; a request is the one that comes before these. By a
-number of likes, the first ones of each item before anybody's held-out part: an item is placed by its attributes, and by
-the users who liked it, n / (n + k) of the way. What is to be chosen is chosen on one half of the items, and the figures
-are those of the other half. The warm model is trained with all events but the held-out ones.
+Some items are held out of a training with all their events, and then placed as `extras.items` does it: by their
+attributes, and by their first likes. Targets are those of them that users liked among their held-out last ratings, and
+requests come before these. The ridge's strength, the weight of popular items and k are chosen on one half of the items;
+the figures are those of the other half. The learned ones are of a model that was trained with them.
 
 Reads   data_exchange_center/offline (`make offline`, or its first two steps)
 Writes  pic/figures/new_items.json (another recipe's or data set's: with its name)
@@ -31,7 +30,7 @@ from data_exchange_center.fusion import RRF_K
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.vocabulary import NOT_FOUND
-from extras.items.projection import Ridge
+from extras.items.projection import BEFORE, LIKES, Ridge, moved
 from extras.items.projection import inputs as attribute_inputs
 from offline.data.requests import Points, requests_at
 from offline.data.sequences import Inputs, Ints, Sequences
@@ -48,7 +47,7 @@ log = logging.getLogger(__name__)
 
 ITEMS: Final = 400  # half to choose on, half to report
 LEAST: Final = 10  # likes of each before the held-out part
-LIKES: Final = (0, 1, 2, 5, 10)
+NUMBERS: Final = (0, 1, 2, 5, 10)  # of likes
 STRENGTHS: Final = (0.3, 1.0, 3.0, 10.0, 100.0)
 WEIGHTS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 KS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -71,29 +70,24 @@ def without(data: Sequences, codes: Ints) -> Sequences:
     return data.select(~np.isin(data.items, codes))
 
 
-def likers(past: Sequences, cold: Sequences, profiles: Ints, channel: HistorySum, codes: Ints, most: int) -> Float32:
-    """(codes, most, d) vectors of the first users who liked each item, as they were just before; NaN where none is.
+def liked_before(past: Sequences, cold: Sequences, rows: Float32, codes: Ints) -> Float32:
+    """(codes, `LIKES`, d) means of what the first who liked each item had liked before; NaN where there is none.
 
-    ``cold``: the events that these vectors may be made of.
+    ``cold``: the events that are known of them; ``rows``: (items + 1, d).
     """
     events = np.flatnonzero(past.liked & np.isin(past.items, codes))
     events = events[np.argsort(past.times[events], kind="stable")]
-    place = np.zeros(len(events), np.int64)  # of an event among those of its item
-    seen: dict[int, int] = {}
-    for n, item in enumerate(past.items[events].tolist()):
-        place[n] = seen.get(item, 0)
-        seen[item] = int(place[n]) + 1
-    events, place = events[place < most], place[place < most]
-    users, times = past.users[events], past.times[events]
-    earlier = np.array([
-        np.searchsorted(cold.times[cold.starts[user] : cold.starts[user + 1]], time)
-        for user, time in zip(users.tolist(), times.tolist(), strict=True)
-    ], np.int64)  # fmt: skip
-    points = Points(users, earlier, times)
-    found = channel.user_vectors(requests_at(cold, points, profiles, channel.events, {}))[:, :-2]
-    vectors = np.full((len(codes), most, found.shape[1]), np.nan, np.float32)
-    vectors[np.searchsorted(codes, past.items[events]), place] = found
-    return vectors
+    users, found = past.users[events], np.full((len(codes), LIKES, rows.shape[1]), np.nan, np.float32)
+    likes = np.zeros(len(codes), np.int64)  # of each item so far
+    for event, user in zip(events.tolist(), users.tolist(), strict=True):
+        place = int(np.searchsorted(codes, past.items[event]))
+        begin, end = cold.starts[user], cold.starts[user + 1]
+        end = begin + np.searchsorted(cold.times[begin:end], past.times[event])
+        before = cold.items[begin:end][cold.liked[begin:end]][-BEFORE:]
+        if len(before) and likes[place] < LIKES:
+            found[place, likes[place]] = rows[before].mean(axis=0)
+            likes[place] += 1
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,22 +96,16 @@ class Placed:
 
     channel: HistorySum
     by_attributes: Float32  # (codes, d + 1) vectors and biases
-    of_likers: Float32  # (codes, most, d)
-    by_likers: Ridge  # mean vector of those who liked an item -> its vector and bias
+    liked: Float32  # (codes, `LIKES`, d + 1)
+    centre: Floats  # (d + 1,)
     rows: Float32  # (fields, codes, d)
 
     def with_likes(self, codes: Ints, n: int, k: float) -> HistorySum:
         """The channel with the items, of which so many likes are known."""
-        placed = self.by_attributes
-        if n:
-            first = self.of_likers[:, :n]
-            count = (~np.isnan(first[:, :, 0])).sum(axis=1)
-            known = count > 0
-            mean = np.nan_to_num(first).sum(axis=1) / np.maximum(count, 1)[:, None]
-            share = (count / (count + k))[:, None]
-            placed = np.where(
-                known[:, None], (1 - share) * placed + share * self.by_likers(mean.astype(np.float64)), placed
-            )
+        first = self.liked[:, :n]
+        likes = (~np.isnan(first[:, :, 0])).sum(axis=1)
+        mean = np.nan_to_num(first).sum(axis=1) / np.maximum(likes, 1)[:, None]
+        placed = moved(self.by_attributes, mean.astype(np.float64), likes, self.centre, k)
         items, bias, rows = self.channel.items.copy(), self.channel.bias.copy(), self.channel.rows.copy()
         trained = self.channel.trained.copy()
         items[codes], bias[codes], rows[:, codes], trained[codes] = placed[:, :-1], placed[:, -1], self.rows, True
@@ -125,26 +113,21 @@ class Placed:
 
 
 def place(
-    channel: HistorySum, given: Floats, codes: Ints, strength: float, power: float, past: Sequences, cold: Sequences,
-    profiles: Ints,
-) -> Placed:  # fmt: skip
+    channel: HistorySum, given: Floats, codes: Ints, strength: float, power: float, past: Sequences, cold: Sequences
+) -> Placed:
     """``given``: (items + 1, columns) of all; ``power``: of an item's likes, by which it is weighted."""
     trained = np.flatnonzero(channel.trained)
     likes = np.bincount(cold.items[cold.liked], minlength=cold.n_items + 1)
-    weights = np.maximum(likes.astype(np.float64) ** power, 1e-9)
+    weights = np.maximum(likes[trained].astype(np.float64) ** power, 1e-9)
     wanted = np.column_stack([channel.items, channel.bias])
-    # mean vectors of the first who liked each item that the channel knows
-    first = likers(cold, cold, profiles, channel, trained, max(LIKES))
-    there = ~np.isnan(first[:, :, 0]).all(axis=1)
-    means = np.nanmean(first[there], axis=1).astype(np.float64)
-    known = trained[there]
-    of_rows = [Ridge.fit(given[trained], rows[trained], weights[trained], strength) for rows in channel.rows]
+    ridge = Ridge.fit(given[trained], wanted[trained], weights, strength)
+    of_rows = [Ridge.fit(given[trained], rows[trained], weights, strength) for rows in channel.rows]
     return Placed(
         channel,
-        Ridge.fit(given[trained], wanted[trained], weights[trained], strength)(given[codes]),
-        likers(past, cold, profiles, channel, codes, max(LIKES)),
-        Ridge.fit(means, wanted[known], weights[known], strength),
-        np.stack([ridge(given[codes]) for ridge in of_rows]),
+        ridge(given[codes]),
+        liked_before(past, cold, wanted, codes),
+        ridge.intercept,
+        np.stack([of_field(given[codes]) for of_field in of_rows]),
     )
 
 
@@ -280,7 +263,7 @@ def measured(settings: Settings) -> dict[str, Any]:
     given = attribute_inputs(terms, numbers, inputs.genres.shape[1], inputs.dataset.numbers)
 
     def by(strength: float, power: float, codes: Ints) -> list[Placed]:
-        return [place(each, given, codes, strength, power, past, cold.past, inputs.profiles) for each in own]
+        return [place(each, given, codes, strength, power, past, cold.past) for each in own]
 
     def with_likes(placed: Sequence[Placed], codes: Ints, n: int, k: float) -> list[HistorySum]:
         return [each.with_likes(codes, n, k) for each in placed]
@@ -303,7 +286,7 @@ def measured(settings: Settings) -> dict[str, Any]:
     power = float(best(tried["power"], "served recall@50 of all"))
     halves = by(strength, power, chosen)
     for k in KS:
-        several = [study.placed(with_likes(halves, chosen, n, k), chosen) for n in LIKES[1:]]
+        several = [study.placed(with_likes(halves, chosen, n, k), chosen) for n in NUMBERS[1:]]
         tried["k"][f"{k:g}"] = means(several)
         log.info("k %s: %s", k, tried["k"][f"{k:g}"])
     k = float(best(tried["k"], "AUC"))
@@ -311,12 +294,12 @@ def measured(settings: Settings) -> dict[str, Any]:
     # The other half
     systems: dict[str, dict[str, Floats]] = {}
     likes = np.bincount(cold.past.items[cold.past.liked], minlength=past.n_items + 1)
-    for n in LIKES:
+    for n in NUMBERS:
         systems[f"popular, {n} likes"] = study.popular(
             np.where(np.isin(np.arange(len(likes)), reported), n, likes), reported
         )
     halves = by(strength, power, reported)
-    for n in LIKES:
+    for n in NUMBERS:
         placed = with_likes(halves, reported, n, k)
         systems[f"{n} likes"] = study.placed(placed, reported) | listed(placed, reported)
         log.info("%d likes: %s", n, means([systems[f"{n} likes"]]))

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
 from extras.items import store
-from extras.items.projection import Extended, Ridge
+from extras.items.projection import BEFORE, LIKES, SPREAD, Extended, Ridge, moved
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import AT, DefaultWorld, ShopWorld, World
@@ -190,6 +190,30 @@ def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
     assert before["cold_start"]
     assert not after["cold_start"]
     assert NEW not in ids(after)
+
+
+@ONE_WORLD
+def test_its_first_likes_move_it(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    add(shop, attributes={"genres": ["Comedy"]})
+    placed = _added(fakes).vectors["tower"]
+    for n, userid in enumerate(world.userids):
+        for value in (2, 5):
+            event = {"eventid": f"{n}/{value}", "userid": userid, "itemid": NEW, "type": "rating", "value": value}
+            assert shop.post("/ml/event", json=event).status_code == 200
+            assert shop.post("/ml/event", json=event).status_code == 200  # once more, which counts once
+    kept = fakes.new_items.records[world.dataset][NEW].likes
+    with_likes = [u for u in world.userids if (world.histories[u].ratings > 3).any()]
+    assert len(kept) == min(len(with_likes), LIKES) == LIKES
+    history = world.histories[world.userids[0]]
+    assert list(kept[0]) == history.itemids[history.ratings > 3][:BEFORE].tolist()
+    shop.patch(f"/ml/item/{NEW}", json={"title": "Known by now"})
+    assert not np.allclose(_added(fakes).vectors["tower"], placed)
+
+
+def test_likes_move_an_item_part_of_the_way() -> None:
+    placed, liked, centre = np.zeros((2, 1), np.float32), np.array([[3.0], [3.0]]), np.array([1.0])
+    found = moved(placed, liked, np.array([0, 3]), centre, k=3.0)
+    np.testing.assert_allclose(found[:, 0], [0, 0.5 * (1 + SPREAD * 2)])
 
 
 def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: Fakes, world: World) -> None:
