@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import cmath
-import itertools
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,7 +39,7 @@ def second_release(fakes: Fakes) -> None:
     fakes.users.history.append(OTHER)
 
 
-def test_the_fifty_are_cards_in_the_servers_order(page: Page, fakes: Fakes) -> None:
+def test_the_fifty_are_cards_in_the_servers_order(page: Page) -> None:
     assert page.locator(".card").count() == 50
     answer = page.request.post(f"{page.url}ml/rec", data={"userid": 1}).json()
     years = [item["title"].replace("(1999)", "1999") for item in answer["item_list"]]
@@ -58,7 +55,7 @@ def test_the_fifty_are_cards_in_the_servers_order(page: Page, fakes: Fakes) -> N
     expect(first.get_by_text("What moved the ranking model")).to_be_visible()
 
 
-def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
+def test_a_user_is_found_by_id(page: Page) -> None:
     before = titles(page)
     page.get_by_label("User id").fill(str(LONG_HISTORY_USER))
     page.get_by_role("list", name="Users").get_by_role("button").first.click()
@@ -70,7 +67,7 @@ def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
     expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
 
 
-def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page, fakes: Fakes) -> None:
+def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page) -> None:
     choice = page.get_by_label("Only")
     choice.select_option("Comedy")
     expect(page.locator("main")).to_have_attribute("aria-busy", "false")
@@ -328,13 +325,11 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
     expect(page.locator(".near")).to_contain_text("Film")
 
 
-def test_the_map_is_walked_with_the_arrow_keys(page: Page, fakes: Fakes) -> None:
+def test_the_map_is_walked_with_the_arrow_keys(page: Page) -> None:
     view(page, "Map")
     page.get_by_role("application").focus()
-    titles, near = (
-        {item["title"]: item for item in page.request.get(f"{page.url.split('#')[0]}ml/map").json()["item_list"]},
-        [],
-    )
+    items = page.request.get(f"{page.url.split('#')[0]}ml/map").json()["item_list"]
+    titles, near = {item["title"]: item for item in items}, []
     for _ in range(3):
         before = page.locator(".near").inner_text()
         page.keyboard.press("ArrowRight")
@@ -344,25 +339,7 @@ def test_the_map_is_walked_with_the_arrow_keys(page: Page, fakes: Fakes) -> None
     assert 0 < places[0] < places[1] < places[2]
 
 
-GENRES = (
-    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
-
-
-def test_genres_have_colours_that_can_be_told_apart(page: Page) -> None:
-    paint = """async genres => {
-        const { paint } = await import("/page/titles.js");
-        return genres.map(each => paint({ genres: [each] }));
-    }"""
-    painted = page.evaluate(paint, list(GENRES))
-    assert page.evaluate(paint, list(GENRES)) == painted
-    colours = [(0.5 + each["shade"], cmath.rect(0.13, math.radians(each["hue"]))) for each in painted]  # in OKLab
-    for (light, colour), (other_light, other) in itertools.combinations(colours, 2):
-        assert math.hypot(light - other_light, abs(colour - other)) > 0.06  # 0.02 is just noticeable
-
-
-def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said: Said) -> None:
+def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> None:
     view(page, "Status")
     expect(page.get_by_text("Everything is there.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
@@ -518,7 +495,7 @@ def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Pa
     expect(page.locator("main")).to_be_focused()
 
 
-def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page, site: Site) -> None:
+def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page) -> None:
     """Both answers are held back in turn: the list, then its reasons."""
     reason = page.locator(".card .reason").first
     expect(reason).not_to_have_text("…")

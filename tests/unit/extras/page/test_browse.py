@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
 from extras.page.hook import TitleSearch, projected
-from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, BLANK_USER, LAST_EVENT, UNKNOWN_USER, DefaultWorld, ShopWorld, SourceWorld
@@ -243,44 +240,29 @@ def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient
     assert [(stage["stage"], stage["received"]) for stage in stages] == [("redis", {"users": 0})]
 
 
-@pytest.fixture
-def keyed(fakes: Fakes, tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, dict[str, str]]:
-    """A server that knows one key, and the header with it."""
-    path = tmp_path_factory.mktemp("keys") / "api_keys"
-    settings = Settings()
-    server = settings.server.model_copy(update={"keys_file": path})
-    app = create_app(fakes.recommender, settings.model_copy(update={"server": server}))
-    return app.test_client(), {"Authorization": f"Bearer {keys.add(path, 'person')}"}
-
-
-def test_a_release_is_put_live_again_with_a_key(fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]) -> None:
-    http, key = keyed
+def test_a_release_is_put_live_again_with_a_key(http: FlaskClient, with_a_key: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER))
     assert http.post(f"/ml/releases/{OTHER}/activate").status_code == 401
     assert fakes.users.live_release == fakes.world.release
-    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
     assert response.status_code == 200, response.text
     conforms(response.json, "Activated")
     assert fakes.users.activated() == (OTHER, [OTHER, fakes.world.release])
     assert http.post("/ml/rec", json={"userid": 1}).json["release"] == OTHER  # type: ignore[index]
 
 
-def test_a_release_that_cannot_answer_is_not_put_live(fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]) -> None:
-    http, key = keyed
+def test_a_release_that_cannot_answer_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER, model_version=2))
     del fakes.scorer.worlds[OTHER]
     for release, status in ((OTHER, 503), ("cccccccccccc", 404), ("nonsense", 400)):
-        assert http.post(f"/ml/releases/{release}/activate", headers=key).status_code == status
+        assert with_a_key.post(f"/ml/releases/{release}/activate").status_code == status
         assert fakes.users.live_release == fakes.world.release
 
 
-def test_a_release_without_users_to_try_it_with_is_not_put_live(
-    fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]
-) -> None:
-    http, key = keyed
+def test_a_release_without_users_to_try_it_with_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER))
     fakes.users.unlisted.add(OTHER)
-    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
     assert response.status_code == 503
     conforms(response.json, "ErrorAnswer")
     assert fakes.users.live_release == fakes.world.release

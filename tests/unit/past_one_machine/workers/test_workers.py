@@ -57,20 +57,15 @@ def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "change"),
-    [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", {"batch_size": 1, "epochs": 1})],
+    [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", together.ONE_REQUEST), ("ranker", None)],
 )  # where a batch is one request, a worker often has none of it
-def test_two_workers_take_the_steps_of_one(two: list[dict[str, Trained]], name: str, change: dict[str, int]) -> None:
-    alone, together_ = together.tower(together.TOWER.model_copy(update=change)), two[0][name]
-    assert together_.losses == pytest.approx(alone.losses, abs=1e-5)
-    for key, weights in alone.weights.items():
-        assert together_.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
-
-
-def test_two_workers_rank_as_one_does(two: list[dict[str, Trained]]) -> None:
-    alone, together_ = together.ranker(), two[0]["ranker"]
-    assert together_.losses == pytest.approx(alone.losses, abs=1e-5)
-    for key, weights in alone.weights.items():  # the running mean and variance of the batches among them
-        assert together_.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
+def test_two_workers_take_the_steps_of_one(
+    two: list[dict[str, Trained]], name: str, change: dict[str, int] | None
+) -> None:
+    alone = together.ranker() if change is None else together.tower(together.TOWER.model_copy(update=change))
+    assert two[0][name].losses == pytest.approx(alone.losses, abs=1e-5)
+    for key, weights in alone.weights.items():  # the ranker's running mean and variance of the batches among them
+        assert two[0][name].weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
 
 
 def test_each_draws_its_own_dropout_and_learns_as_well(two: list[dict[str, Trained]]) -> None:

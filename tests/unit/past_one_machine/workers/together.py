@@ -30,6 +30,7 @@ PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
 PROFILE = (one_hot("two", "user", [1, 2]), one_hot("three", "user", [1, 2, 3]))
 TOWER = TowerRecipe(dim=8, epochs=3, batch_size=24, learning_rate=0.02, stride=2, horizon=3, dropout=0.0)
 SAMPLED = {"sampled_beyond": ITEMS - 1, "sampled_items": 8}
+ONE_REQUEST = {"batch_size": 1, "epochs": 1}  # a batch
 
 
 class Trained(NamedTuple):
@@ -115,13 +116,11 @@ def ranker() -> Trained:
 def work() -> dict[str, Trained]:
     with group.joined(TrainingSettings()) as each:
         assert each.world == 2
-        dropout = TOWER.model_copy(update={"dropout": 0.2})
-        one_user_a_batch = TOWER.model_copy(update={"batch_size": 1, "epochs": 1})
         return {
             "tower": tower(TOWER),
-            "dropout": tower(dropout),
+            "dropout": tower(TOWER.model_copy(update={"dropout": 0.2})),
             "sampled": tower(TOWER.model_copy(update=SAMPLED)),
-            "tiny batches": tower(one_user_a_batch),
+            "tiny batches": tower(TOWER.model_copy(update=ONE_REQUEST)),
             "ranker": ranker(),
         }
 
