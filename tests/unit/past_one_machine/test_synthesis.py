@@ -109,7 +109,7 @@ def test_a_folder_that_is_there_is_left_alone(films: Path, tmp_path: Path) -> No
     assert (tmp_path / "x" / "mine").read_text() == "mine"
 
 
-def test_a_bad_cell_leaves_nothing(films: Path, tmp_path: Path) -> None:
+def test_a_bad_cell_leaves_nothing(tmp_path: Path) -> None:
     bad = shop(tmp_path / "shop")
     with (bad / "interactions.csv").open("a") as file:
         file.write("somebody,SKU,yesterday\n")

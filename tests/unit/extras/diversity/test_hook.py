@@ -68,7 +68,7 @@ def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes)
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_without_diversity_the_answer_is_what_it_was(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+def test_without_diversity_the_answer_is_what_it_was(http: FlaskClient, userid: int) -> None:
     def body(**more: object) -> dict[str, object]:
         answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "explain": True, "stages": True, **more})
         found = dict(answer.json or {})
@@ -92,7 +92,7 @@ def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fak
     assert brought_up > 0
 
 
-def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, tmp_path: Path) -> None:
+def test_a_request_that_names_none_gets_the_servers_own(tmp_path: Path) -> None:
     world: World = DefaultWorld()
     services = FakeUsers(world, live=world.release), FakeItems(world), FakeFeatures(world), FakeScorer(world)
     server = ServerSettings(budget_ms=5_000, warm_up_s=0, diversity=0.3)

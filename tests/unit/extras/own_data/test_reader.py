@@ -168,75 +168,60 @@ def test_half_stars_and_awkward_categories(tmp_path: Path) -> None:
     assert (found.items.loc[found.items["id"] == "t9", "title"] == "t9").all()  # it has no name
 
 
-TWICE = "sku,name\na,A\nb,B\na,C\n"
+HEAD, IN_SECONDS = "customer,sku,at\n", SHOP.replace('"iso"', '"s"')
+PEOPLE = SHOP + '\n[users]\nid = "customer"\n'
+STARS = "customer,sku,at,stars\n1,1,1,5\n1,2,2,"
+OF_FIVE = RATED.replace("positive_above = 3", "positive_above = 3\nlevels = [1, 5]")
+ALONE = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
+
+
+@pytest.mark.parametrize(
+    ("declaration", "interactions", "message"),
+    [
+        (SHOP.replace('"customer"', '"custmer"'), ROWS, "s.csv has no column 'custmer'; .*'customer' meant"),
+        (SHOP, "", r"interactions\.csv is empty"),
+        (SHOP, HEAD, r"interactions\.csv holds no row"),
+        (SHOP, ROWS + "u-3,b\n", r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
+        (SHOP, ROWS + ",b,2024-01-01\n", "line 5, column 'customer': an id .* nothing"),
+        (SHOP, ROWS + '"a\nb",b,noon\n', "line 5, column 'at': an ISO 8601 .* found 'noon'"),
+        (IN_SECONDS, ROWS, "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit"),
+        (SHOP, ROWS + "u,b,1704067200\n", 'line 5, .* an ISO 8601 .*, which .* "s" would fit'),
+        (SHOP, ROWS + "u,b,1969-12-31\n", "line 5, column 'at': a time since 1970 expected, fo"),
+        (SHOP, ROWS + "u,b,2199-12-31\n", "line 5, column 'at': a time that is not in the fut"),
+        (IN_SECONDS, HEAD + "1,1,1700000000\n1,2,7000000000\n", "line 3, .* not in the future expected, found '70000"),
+        (IN_SECONDS, HEAD + "1,1,1\n1,2,1700000000000\n", "found '1700000000000', which .* \"ms\" would fit\\."),
+        (SHOP, "at," + ROWS.replace("\n", "\nx,").removesuffix("x,"), "has 2 columns 'at': give"),
+        (SHOP, ROWS + 'u-3,b,"2024-01-01\nu-4,b,2024-01-01\n', "line 5: a quote is not closed"),
+        (SHOP, ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000, "line 7: a quote is not closed"),
+        (RATED, STARS + "good\n", "line 3, column 'stars': a number"),
+        (RATED, STARS + "\n", "line 3, column 'stars': a number .* nothing"),
+        (OF_FIVE, STARS + "4\n", "line 3, column 'stars': one of 1, 5 expected, found '4'"),
+        (LISTED, ROWS, r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions"),
+        (SHOP, ALONE, "holds 1 user"),
+        (SHOP, HEAD + "u,a,2024-01-01\nv,a,2024-01-02\n", "holds 1 item"),
+        (SHOP, HEAD + f"{'u' * 513},a,2024-01-01\n", "at most 512 bytes"),
+        (SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'), ROWS, r"holds no log\.csv"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, interactions: str, message: str) -> None:
+    with pytest.raises(StepError, match=message) as error:
+        read(written(tmp_path, declaration, interactions_csv=interactions))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("declaration", "files", "message"),
     [
-        (SHOP.replace('"customer"', '"custmer"'), {}, "s.csv has no column 'custmer'; .*'customer' meant"),
-        (SHOP, {"interactions_csv": ""}, r"interactions\.csv is empty"),
-        (SHOP, {"interactions_csv": "customer,sku,at\n"}, r"interactions\.csv holds no row"),
-        (SHOP, {"interactions_csv": ROWS + "u-3,b\n"}, r"line 5: 3 columns expected, .* 2 found in 'u-3,b'"),
-        (SHOP, {"interactions_csv": ROWS + ",b,2024-01-01\n"}, "line 5, column 'customer': an id .* nothing"),
-        (SHOP, {"interactions_csv": ROWS + '"a\nb",b,noon\n'}, "line 5, column 'at': an ISO 8601 .* found 'noon'"),
-        (SHOP.replace('"iso"', '"s"'), {}, "line 2, column 'at': seconds since 1970 .*0Z', .* \"iso\" would fit"),
-        (SHOP, {"interactions_csv": ROWS + "u,b,1704067200\n"}, 'line 5, .* an ISO 8601 .*, which .* "s" would fit'),
-        (SHOP, {"interactions_csv": ROWS + "u,b,1969-12-31\n"}, "line 5, column 'at': a time since 1970 expected, fo"),
-        (SHOP, {"interactions_csv": ROWS + "u,b,2199-12-31\n"}, "line 5, column 'at': a time that is not in the fut"),
-        (
-            SHOP.replace('"iso"', '"s"'),
-            {"interactions_csv": "customer,sku,at\n1,1,1700000000\n1,2,7000000000\n"},
-            "line 3, column 'at': a time that is not in the future expected, found '7000000000'",
-        ),
-        (SHOP, {"interactions_csv": "at," + ROWS.replace("\n", "\nx,").removesuffix("x,")}, "has 2 columns 'at': give"),
-        (SHOP, {"interactions_csv": ROWS + 'u-3,b,"2024-01-01\nu-4,b,2024-01-01\n'}, "line 5: a quote is not closed"),
-        (
-            SHOP,
-            {"interactions_csv": ROWS + '"a\nb",b,2024-01-01\n"u-3,' + "b,2024-01-01\n" * 20_000},
-            "line 7: a quote is not closed",
-        ),
-        (
-            SHOP.replace('"iso"', '"s"'),
-            {"interactions_csv": "customer,sku,at\n1,1,1\n1,2,1700000000000\n"},
-            r"seconds since 1970 \(time_unit = \"s\"\) expected, found '1700000000000', which .* \"ms\" would fit\.",
-        ),
-        (
-            RATED,
-            {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,good\n"},
-            "line 3, column 'stars': a number",
-        ),
-        (RATED, {"interactions_csv": "customer,sku,at,stars\n1,1,1,\n"}, "line 2, column 'stars': a number .* nothing"),
-        (
-            RATED.replace("positive_above = 3", "positive_above = 3\nlevels = [1, 5]"),
-            {"interactions_csv": "customer,sku,at,stars\n1,1,1,5\n1,2,2,4\n"},
-            "line 3, column 'stars': one of 1, 5 expected, found '4'",
-        ),
-        (LISTED, {}, r"holds no items.csv or items.csv.gz or .*\[items\].*; it holds interactions"),
-        (
-            LISTED,
-            {"items_csv": TWICE},
-            r"items\.csv, line 4, column 'sku': 'a' is there already, in items\.csv, line 2",
-        ),
+        (LISTED, {"items_csv": "sku,name\na,A\nb,B\na,C\n"}, "line 4, .* 'a' is there already, in items.csv, line 2"),
         (LISTED, {"items_csv": "sku,name\n"}, r"items\.csv holds no row under its header: a row for every id"),
         (LISTED, {"items_csv": "sku,name\na,A\nb ,B\n"}, r"listed in items\.csv expected, found 'b'; 'b ' is listed"),
-        (
-            LISTED,
-            {"items_csv": "sku,name\na,A\n"},
-            r"interactions\.csv, line 2, column 'sku': an id that is listed in items\.csv expected, found 'b'",
-        ),
-        (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n"}, "holds 1 user"),
-        (
-            SHOP + '\n[users]\nid = "customer"\n',
-            {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nu,b,2024-01-02\n", "users_csv": "customer\nu\nv\n"},
-            r"interactions\.csv holds 1 user; at least 2",
-        ),
-        (SHOP, {"interactions_csv": "customer,sku,at\nu,a,2024-01-01\nv,a,2024-01-02\n"}, "holds 1 item"),
-        (SHOP, {"interactions_csv": f"customer,sku,at\n{'u' * 513},a,2024-01-01\n"}, "at most 512 bytes"),
-        (SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'), {}, r"holds no log\.csv"),
+        (LISTED, {"items_csv": "sku,name\na,A\n"}, "line 2, .* an id that is listed in items.csv expected, found 'b'"),
+        (PEOPLE, {"interactions_csv": ALONE, "users_csv": "customer\nu\nv\n"}, "s.csv holds 1 user; at least 2"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, files: dict[str, str], message: str) -> None:
+def test_files_that_do_not_fit_together_are_one_sentence(
+    tmp_path: Path, declaration: str, files: dict[str, str], message: str
+) -> None:
     with pytest.raises(StepError, match=message) as error:
         read(written(tmp_path, declaration, **files))
     assert "\n" not in str(error.value)
@@ -309,9 +294,8 @@ def test_two_files_of_a_table_are_not_guessed_between(tmp_path: Path) -> None:
 
 def test_a_user_with_more_events_than_a_person_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MOST_OF_ONE_USER", 500)
-    rows = "customer,sku,at\n" + "bot,a,2024-01-01\n" * 501
     with pytest.raises(StepError, match="customer 'bot' has more than 500 events"):
-        read(written(tmp_path, interactions_csv=rows))
+        read(written(tmp_path, interactions_csv=HEAD + "bot,a,2024-01-01\n" * 501))
 
 
 @pytest.mark.parametrize(

@@ -123,16 +123,6 @@ def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
     assert within < between / 3
 
 
-def test_popularity_is_no_direction_and_it_comes_out_the_same_each_time() -> None:
-    rng = np.random.default_rng(1)
-    ranks = rng.permutation(200)
-    vectors = rng.normal(size=(200, 8))
-    vectors[:, 7] = 20 - 4 * np.log1p(ranks)
-    places = projected(vectors.astype(np.float32), ranks)
-    np.testing.assert_array_equal(places, projected(vectors.astype(np.float32), ranks))
-    assert max(abs(np.corrcoef(places[:, axis], np.log1p(ranks))[0, 1]) for axis in (0, 1)) < 0.2
-
-
 def test_items_that_are_all_alike_are_in_one_place() -> None:
     for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
         assert (projected(each, np.arange(5)) == 0).all()
@@ -141,11 +131,9 @@ def test_items_that_are_all_alike_are_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("path", "field"),
     [
-        ("/ml/users?size=0", "size"), ("/ml/users?size=101", "size"), ("/ml/users?fewest=maybe", "fewest"),
-        ("/ml/users?order=any", "order"), ("/ml/history", "userid"), ("/ml/history?userid=", "userid"),
-        ("/ml/history?userid=one", "userid"), ("/ml/history?userid=1&size=x", "size"), ("/ml/items", "q"),
+        ("/ml/users?size=101", "size"), ("/ml/users?fewest=maybe", "fewest"), ("/ml/users?order=any", "order"),
+        ("/ml/history", "userid"), ("/ml/history?userid=one", "userid"), ("/ml/history?userid=%C2%B2", "userid"),
         ("/ml/items?q=" + "x" * 101, "q"), ("/ml/items?q=a&release=A", "release"),
-        ("/ml/history?userid=%C2%B2", "userid"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:

@@ -16,30 +16,18 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline import step_runner
-from offline.data.lists import Lists
 from offline.models.training import Share
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from past_one_machine.workers.s2_model_train import read_own_lists, rows_of
 from tests.free_ports import free_ports
+from tests.unit.offline.data.ratings import made_up_lists
 from tests.unit.offline.test_readers import settings  # noqa: F401 (a fixture)
 from tests.unit.past_one_machine.workers import together
 from tests.unit.past_one_machine.workers.together import Trained
 
-LIST = Lists(
-    users=np.zeros(1, np.int32),
-    times=np.zeros(1, np.int64),
-    lengths=np.zeros(1, np.int32),
-    statistics=np.zeros((1, 2), np.int64),
-    events=np.ones((1, 4), np.int32),
-    ratings=np.ones((1, 4), np.int8),
-    ages=np.ones((1, 4), np.int32),
-    candidates=np.ones((1, 3), np.int32),
-    features=np.ones((1, 3, 2), np.float16),
-    liked=np.ones((1, 3), np.bool_),
-    disliked=np.zeros((1, 3), np.bool_),
-)
+LIST = made_up_lists(np.ones((1, 3), np.int32), np.ones((1, 3, 2), np.float16), liked=np.ones((1, 3), np.bool_))
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from offline.models.training import train_on_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from tests.datasets import STARS
+from tests.unit.offline.data.ratings import made_up_lists
 
 USERS, ITEMS, LAGS = 41, 30, 8
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
@@ -91,20 +92,8 @@ def ranker() -> Trained:
     random, m, c = np.random.default_rng(0), 31, 12
     features = random.normal(size=(m, c, 3)).astype(np.float16)
     liked = features[:, :, 0] == features[:, :, 0].max(axis=1, keepdims=True)
-    one = np.zeros(m, np.int32)
-    lists = Lists(
-        users=one,
-        times=one.astype(np.int64),
-        lengths=one,
-        statistics=np.zeros((m, 1), np.int64),
-        events=one[:, None],
-        ratings=one[:, None].astype(np.int8),
-        ages=one[:, None],
-        candidates=np.tile(np.arange(1, c + 1, dtype=np.int32), (m, 1)),
-        features=features,
-        liked=liked,
-        disliked=(features[:, :, 1] > 1) & ~liked,
-    )
+    candidates = np.tile(np.arange(1, c + 1, dtype=np.int32), (m, 1))
+    lists = made_up_lists(candidates, features, liked=liked, disliked=(features[:, :, 1] > 1) & ~liked)
     recipe = ListRankerRecipe(epochs=3, batch_size=2, sampled=8, learning_rate=0.02)
     now = training.current_trainer()
     if isinstance(now, Workers) and not now.first:  # the first has them all
