@@ -83,7 +83,7 @@ def headline(figure: Figure) -> str:
 def quality(figure: Figure) -> str:
     """The headline in two sentences."""
 
-    fusion = read("rivals.json")["rows"][FUSION]
+    fusion = read("baselines.json")["rows"][FUSION]
 
     def recalls(found: Mapping[str, Any], of_fusion: float) -> str:
         names = {"default: ranked": "the default recipe", "EASE": "EASE", "popularity": "the most liked films"}
@@ -298,8 +298,8 @@ FUSION = "the best fusion of them"
 EXPECTED = (POPULARITY, LATELY, KNN, EASE, MARKOV, IALS, "eSASRec", "HSTU", FUSION)
 
 
-@block("rivals", "rivals.json")
-def rivals(figure: Figure) -> str:
+@block("baselines", "baselines.json")
+def baselines(figure: Figure) -> str:
     """Every tuned baseline, and the recipe, which comes last."""
     columns = ("NDCG@50 to the recipe's, paired", "trained for", "tuned")
     head = ("list", *METRICS.values(), RETURNING, *columns)
