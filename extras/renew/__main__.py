@@ -214,12 +214,7 @@ def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[s
 
 
 def expect_size(found: Dataset, live: Dataset) -> None:
-    """Raise RefusedError for another data set than the live release's, or one that has shrunk."""
-    if (found.base_name, found.levels) != (live.base_name, live.levels):
-        raise RefusedError(
-            f"the data set is {found.base_name}, and the live release is of {live.base_name}",
-            "Put another data set live with `make offline sync`.",
-        )
+    """Raise RefusedError for a data set that has shrunk, or for another one than the live release's."""
     for name in ("ratings", "users", "items"):
         now, before = found.counts[name], live.counts[name]
         if now < LEAST_KEPT * before:
@@ -228,6 +223,11 @@ def expect_size(found: Dataset, live: Dataset) -> None:
                 f"{LEAST_KEPT:.0%} are left",
                 "If that is meant, put it live with `make offline sync`.",
             )
+    if (found.base_name, found.levels) != (live.base_name, live.levels):
+        raise RefusedError(
+            f"the data set is {found.base_name}, and the live release is of {live.base_name}",
+            "Put another data set live with `make offline sync`.",
+        )
 
 
 # --- The gate
@@ -316,7 +316,7 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
         **{Columns.USER: rows[Columns.USER].map(users.numbers), Columns.ITEM: rows[Columns.ITEM].map(items.numbers)}
     ).dropna(subset=[Columns.ITEM])  # an item that only the other release knows
     numbered = numbered.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    data = sequences(numbered, list(items), dataset.positive_level)
+    data = sequences(numbered, list(items), dataset.positive_level, had_again=dataset.had_again)
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
     answers = served.answers(settings, holdout, served.known_states(folder, holdout))
