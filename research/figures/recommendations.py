@@ -429,6 +429,20 @@ def diversity(figure: Figure) -> str:
     return shown(figure, head, lines, note)
 
 
+@block("similar", "similar.json")
+def similar(figure: Figure) -> str:
+    """Whether what is liked next is among the items most like the one liked last."""
+    systems = figure["systems"]
+    first = next(iter(systems.values()))
+    rows = [(f"`{name}`" if name.startswith("/") else name, *map(span, row.values())) for name, row in systems.items()]
+    earlier = ", ".join(f"{row['hit rate@10']['mean']:.3f} with {weight}" for weight, row in figure["weights"].items())
+    note = (
+        f"{figure['pairs']:,} pairs of the later half of the held-out ratings. The weight of EASE's list against 1 was "
+        f"chosen on {figure['chosen on']:,} pairs of the earlier half, by hit rate@10: {earlier}."
+    )
+    return shown(figure, ("list", *first), rows, note)
+
+
 def _mean(value: Any) -> float:
     return float(value["mean"] if isinstance(value, Mapping) else value)
 
