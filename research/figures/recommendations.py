@@ -443,6 +443,20 @@ def similar(figure: Figure) -> str:
     return shown(figure, ("list", *first), rows, note)
 
 
+@block("seen_again", "seen_again.json")
+def seen_again(figure: Figure) -> str:
+    """What a discount of what was shown before costs in a replay."""
+    rows = []
+    for factor, row in figure["factors"].items():
+        change = row["change"]
+        moved = f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
+        name = {"1": "off", "inf": "nothing twice"}.get(factor, factor)
+        found = (f"{row[metric]['mean']:.4f}" for metric in ("recall@50", "NDCG@50"))
+        served = f"**{name}**" if factor == f"{figure['served']:g}" else name
+        rows.append((served, *found, moved, f"{row['shown before']['mean']:.1%}"))
+    return shown(figure, ("factor", "recall@50", "NDCG@50", "change of NDCG@50", "shown before"), rows)
+
+
 def _mean(value: Any) -> float:
     return float(value["mean"] if isinstance(value, Mapping) else value)
 
