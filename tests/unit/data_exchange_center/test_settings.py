@@ -4,16 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings, load_settings
-
-
-def test_defaults_are_a_laptops() -> None:
-    settings = Settings()
-    assert (settings.redis.port, settings.elasticsearch.port, settings.feast.port) == (6379, 9200, 6566)
-    assert (settings.triton.http_port, settings.triton.grpc_port, settings.triton.metrics_port) == (8000, 8001, 8002)
-    assert settings.server.port == 5000
-    assert settings.recipe is RECIPES["default"]
 
 
 def test_the_environment_reaches_every_level(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,16 +21,12 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(readiness, "FRESH_S", 60.0)
     go = threading.Event()
     opened.scorer.calls.clear()
-    opened.scorer.on_call = lambda: _wait(go)
+    opened.scorer.on_call = lambda: go.wait(10)
     with ThreadPoolExecutor(MANY) as callers:
         answers = [callers.submit(opened.recommender.readiness) for _ in range(MANY)]
         go.set()
         assert len({id(answer.result()) for answer in answers}) == 1
     assert len(opened.scorer.calls) == 1
-
-
-def _wait(go: threading.Event) -> None:
-    assert go.wait(10)
 
 
 def warm(fakes: Fakes, within_s: float = 60.0) -> None:
