@@ -46,10 +46,7 @@ NODES = {"REDIS__CLUSTER": "true"}
             for nodes in ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
         ),
         ({"REDIS__NODES": "one:1,two:2"}, "RECSYS_REDIS: nodes are given and cluster is not"),
-        (
-            {"TRITON__HTTP_NODES": "one:3,two:4"},
-            "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name the gRPC",
-        ),
+        ({"TRITON__HTTP_NODES": "one:3,two:4"}, "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name the gRPC"),
     ],
     ids=str,
 )
@@ -81,13 +78,6 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RECSYS_DATA", "")
     assert load_settings().redis.password is None
     assert load_settings().data is None
-
-
-def test_settings_of_an_environment_are_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = Settings(exchange_dir=tmp_path, data=tmp_path / "x.zip")
-    for name, value in settings.environment().items():
-        monkeypatch.setenv(name, value)
-    assert load_settings() == settings
 
 
 def test_a_bound_wildcard_is_reached_through_loopback() -> None:

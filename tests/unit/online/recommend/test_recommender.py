@@ -91,13 +91,6 @@ def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: in
         assert told == {"itemid": shown.own_id, "title": shown.title, **shown.attributes}
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld])
-def test_the_time_of_a_request_counts(fakes: Fakes) -> None:
-    soon, later = (ask(fakes, 1, explain=True, timestamp=timestamp) for timestamp in (AT, LATER))
-    assert soon.recall["tower"] != later.recall["tower"]  # he continues, or he returns
-    assert soon.item_list != later.item_list
-
-
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
     world = fakes.world
     told = ask(fakes, 1, 5, explain=True).recall
