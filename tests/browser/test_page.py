@@ -18,7 +18,7 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
-VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
+VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
 
 
 def titles(page: Page) -> list[str]:
@@ -425,6 +425,23 @@ def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Sit
     assert fakes.users.live_release == OTHER
     page.reload()
     expect(page.get_by_label("API key")).to_have_value(site.key)
+
+
+def test_a_title_is_added_and_shows_where_it_goes(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+    said.expected.append("401")
+    view(page, "Add a title")
+    page.get_by_label("Title", exact=True).fill("A film of mine (2026)")
+    page.get_by_label("Comedy").check()
+    page.get_by_role("button", name="Add it").click()
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
+    page.get_by_label("API key").fill(site.key)
+    page.get_by_role("button", name="Try again").click()
+    verdict = page.get_by_role("article")
+    expect(verdict.get_by_role("heading", name="A film of mine 2026")).to_be_visible()
+    expect(verdict.get_by_role("row", name="tower")).to_be_visible()
+    expect(verdict.locator("ul").first.get_by_role("listitem")).to_have_count(6)
+    verdict.get_by_role("button", name="Take it away again").click()
+    expect(verdict).to_have_count(0)
 
 
 def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
