@@ -190,6 +190,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
             "users": int(users.sum()),
             "share of the targets that were had before": had,
             "published": PUBLISHED,
+            "settings": carried_over(),
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": {
                 other: {name: asdict(metrics.compare(found[RANKED][name], found[other][name])) for name in found[other]}
@@ -216,6 +217,23 @@ def variants() -> dict[str, Recipe]:
         "and one's own items": recipe(own, *of_movielens),
         "and the last days": recipe(own, lately, *of_movielens),
         "as served": BASKETS,
+    }
+
+
+def carried_over() -> dict[str, Any]:
+    """How many of the settings of MovieLens's recipe are the served one's too, and which are others or new."""
+
+    def flat(recipe: Recipe) -> dict[str, Any]:
+        content = recipe.model_dump(mode="json", exclude={"name"})
+        channels = {f"channel {each['name']}": each for each in content["recall"].pop("channels")}
+        parts = {"data": content["data"], "recall": content["recall"], "ranker": content["ranker"], **channels}
+        return {f"{part}: {key}": value for part, keys in parts.items() for key, value in keys.items()}
+
+    old, new = flat(DEFAULT), flat(BASKETS)
+    return {
+        "unchanged": sum(old[key] == new[key] for key in old.keys() & new.keys()),
+        "changed": {key: [old[key], new[key]] for key in old if key in new and old[key] != new[key]},
+        "added": {key: new[key] for key in new if key not in old},
     }
 
 

