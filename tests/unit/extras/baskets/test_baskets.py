@@ -123,7 +123,7 @@ def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytes
     table = found["table"]
     assert table["popularity"]["recall@10"] < min(table[name]["recall@10"] for name in ("TIFU-KNN", "ranked"))
     assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2
-    assert found["settings"]["unchanged"] > 40
+    assert found["settings"]["unchanged"] > 30
     assert "channel own: decay" in found["settings"]["added"]
     next_basket.main(road)  # what was compared before stays
     assert "variants" in json.loads(
