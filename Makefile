@@ -89,6 +89,7 @@ compile_image = $(compile) $(2) --constraint requirements-dev.txt --generate-has
 lock: ## pin the Python packages again: requirements*.txt and the images' (upgrade=1: to the newest)
 	$(compile_all) --group dev --output-file requirements-dev.txt $(if $(upgrade),--upgrade)
 	$(compile_all) --group research --constraint requirements-dev.txt --output-file requirements-research.txt
+	$(compile_all) --group mcp --constraint requirements-dev.txt --output-file requirements-mcp.txt
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
 	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)

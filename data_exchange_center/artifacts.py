@@ -235,16 +235,16 @@ RATINGS = Table("offline/ratings.parquet", _S1_SPLIT, {**_event, Columns.LABEL: 
 USERS = Table("offline/users.parquet", _S1_SPLIT, _own_user, _profile)
 # Every item's own id, title (the own id where it has none) and terms; a column for each of `Dataset.numbers`
 ITEMS = Table("offline/items.parquet", _S1_SPLIT, _own_item, _numbers)
-# What the split was made from (sha256)
+# Inputs of the split (sha256)
 SPLIT_REPORT = Document("offline/split_report.json", _S1_SPLIT)
 
 # --- Step 2: genre statistics
 # Genre names in code order; code = position + 1
 GENRES = Document("offline/genres.json", _S2_TERMS)
-# What the terms were counted from (sha256)
+# Inputs of the genre statistics (sha256)
 TERMS_REPORT = Document("offline/terms_report.json", _S2_TERMS)
-# One row a train or test rating, in the order of ratings.parquet: the user's genre impressions and clicks over the last
-# interactions strictly before it
+# One row for each rating that is not held out, in the order of ratings.parquet: the user's genre impressions and clicks
+# over the last interactions strictly before it
 IMPRESSION_TERMS = Table("offline/impression_terms.parquet", _S2_TERMS, {**_user, **_item}, (pa.int8(),))
 # Every user's newest genre impressions and clicks, as they are served
 USER_TERMS = Table("offline/user_terms.parquet", _S2_TERMS, _user, (pa.int8(),))
@@ -254,9 +254,9 @@ ITEM_TERMS = Table("offline/item_terms.parquet", _S2_TERMS, {**_item, Columns.GE
 # --- Step 3: state of each user, popular items
 # Each user's preferred genres as codes, most clicked first; empty where no genre was clicked often enough
 USER_PREFERENCES = Table("offline/user_preferences.parquet", _S1_TERM_RECALL, {**_user, Columns.GENRES: _ids})
-# The items each user has rated (train and test rows), which are never recommended again
+# The items each user has rated without the held-out ones, which are never recommended again
 USER_SEEN = Table("offline/user_seen.parquet", _S1_TERM_RECALL, {**_user, Columns.SEEN: _ids})
-# Every user's profile codes, as the channels read them, and events, newest first (train and test rows)
+# Every user's profile codes, as the channels read them, and events but the held-out ones, newest first
 USER_STATE = Table(
     "offline/user_state.parquet",
     _S1_TERM_RECALL,
@@ -285,7 +285,7 @@ RECALL_REPORT = Document("offline/recall_report.json", _S2_VECTOR_RECALL)
 # --- Step 5: features, and what the ranker is trained on
 # The FeatureSpec of the ranking model
 FEATURE_SPEC = Document("offline/feature_spec.json", _S1_FEATURES)
-# One row a train or test rating: label, split and the encoded input columns
+# One row for each rating that is not held out: label, split and the encoded input columns
 SAMPLES = Table(
     "offline/samples.parquet",
     _S1_FEATURES,
@@ -295,8 +295,8 @@ SAMPLES = Table(
 )
 # ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists
 TEACHER_CHANNELS = Binary("offline/teacher_channels.npz", _S1_FEATURES, examples="lists")
-# What the ranker is trained on: lists of the teacher channels at later moments, with the history before and what was
-# liked after, by item code. Features are the bytes of halves, candidate after candidate
+# Training examples of the list ranker: lists of the teacher channels at later moments, with the history before and the
+# likes after, by item code. Features are the bytes of halves, candidate after candidate
 LISTS = Table(
     "offline/lists.parquet",
     _S1_FEATURES,
@@ -312,7 +312,7 @@ LISTS = Table(
 USER_FEATURES = Table("offline/user_features.parquet", _S1_FEATURES, _user, (pa.string(), pa.int64()))
 # Every item's raw feature values: genre flags or statistics
 ITEM_FEATURES = Table("offline/item_features.parquet", _S1_FEATURES, _item, (pa.int64(),))
-# What the features were made from (sha256)
+# Inputs of the features (sha256)
 FEATURES_REPORT = Document("offline/features_report.json", _S1_FEATURES)
 
 # --- Step 6: the ranker
@@ -323,7 +323,7 @@ RANK_REPORT = Document("offline/ranker_report.json", _S2_MODEL)
 
 ARTIFACTS: tuple[Artifact, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Artifact))
 
-# What goes live. The release's id is made of their bytes.
+# Parts of a release; its id is a hash of their bytes.
 RELEASE_PARTS: tuple[Artifact, ...] = (
     *(USERS, ITEMS, GENRES, ITEM_TERMS, USER_PREFERENCES, USER_SEEN, POPULAR, USER_VECTORS, ITEM_VECTORS, CHANNELS),
     *(USER_STATE, FEATURE_SPEC, USER_FEATURES, ITEM_FEATURES, RANK_WEIGHTS),

@@ -1,7 +1,7 @@
 """As of a second: a request at second t sees what happened strictly before t.
 
 Times are whole seconds, and people rate several films of one page within the same second; the order in which a file
-holds these says nothing of which came first. So nothing sees its own second: no training point, no statistic of a
+holds these does not say which came first. So nothing sees its own second: no training point, no statistic of a
 rating, no holdout, no history in an answer of the server to a request that names its time. One that names none sees
 whatever was acknowledged before it, of its own second too: there the order is known. Statistics that are stored for
 serving (`n_ratings`) are the other exception: they are of the whole past.
@@ -16,7 +16,7 @@ Ints = NDArray[np.integer]
 
 
 def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
-    """Which of ``times`` (seconds, any shape) a request at ``second`` sees."""
+    """Mask of ``times`` (seconds, any shape): True where a request at ``second`` sees the event."""
     seen: NDArray[np.bool_] = np.asarray(times) < second
     return seen
 
@@ -24,7 +24,7 @@ def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
 def first_of_second(users: Ints, times: Ints) -> NDArray[np.int64]:
     """(n,) events sorted by user and time -> (n,) the first event of the same user and second.
 
-    Of the user's events those before that one are all that is seen as of the event's time.
+    A request at the event's time sees the user's events before that one.
     """
     begins = np.ones(len(users), dtype=np.bool_)
     begins[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])

@@ -225,7 +225,10 @@ def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class StoredVectors(VectorChannel):
-    """The request brings the user's vector; a release holds them in `artifacts.USER_VECTORS` and not here."""
+    """Vectors that training stores for each user: online they come from Redis, offline from `artifacts.USER_VECTORS`.
+
+    A release holds no such channel: nothing is computed when a request comes.
+    """
 
     form: ClassVar[str] = "stored_vectors"
 

@@ -59,7 +59,7 @@ def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     """A slug for each of different names: never empty, at most `LONGEST_SLUG` long, none twice and none ``taken``.
 
     Where a plain `slug` is taken, eight digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these.
-    Of names with the same slug the first in alphabetical order has the plain one, in whatever order they come.
+    The first of several names with the same slug, in alphabetical order, has the plain one.
     """
     used, made = set(taken), {}
     for name in sorted(set(names)):

@@ -123,7 +123,7 @@ class ItemNumber(Frozen):
 
 
 class Dataset(Frozen):
-    """One data set."""
+    """Declaration of a data set: name, ids, columns, levels, holdout."""
 
     name: str  # as declared, or that of the published set with its counts
     origin: str  # one line that says where it is from

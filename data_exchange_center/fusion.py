@@ -95,5 +95,5 @@ def _standings(scores: NDArray[np.floating]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def _by_rank(n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """log(1 + rank), (n + 1,), the last of what is not among the n; by what a channel's weight is divided, (n,)."""
+    """log(1 + rank) for ranks 0..n, where n is for items not on the list; divisors of reciprocal ranks, (n,)."""
     return np.log1p(np.arange(n + 1)), RRF_K + 1 + np.arange(n)

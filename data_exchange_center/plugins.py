@@ -5,7 +5,7 @@ Built-in ones are declared in this repository's pyproject.toml, an outsider's in
     [project.entry-points."recsys.recipes"]
     mine = "my_package.my_channel:MyRecipe"
 
-The core names no room to the right of it: it looks a group up. An entry point whose folder was taken away is skipped.
+The core imports no package that depends on it: it looks a group up. An entry point whose folder is gone is skipped.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class PluginError(RecsysError, ValueError):
 def find(group: str) -> Mapping[str, EntryPoint]:
     """Return the entry points of a group by name, without importing them; read once a process, in some 30 ms.
 
-    An installed package replaces a built-in plugin of the same name only under another name: of two with one name the
-    first that Python finds counts.
+    A package cannot replace a built-in plugin: of two with the same name, the first that Python finds counts.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):

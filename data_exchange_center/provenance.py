@@ -1,6 +1,6 @@
 """The offline steps: what each reads, and on what it was run, so that the parts of a release are of one run.
 
-What a step reads is declared here, and which step writes a file is declared in `artifacts`; the steps' docstrings are
+The inputs of a step are declared here, the step that writes a file in `artifacts`; the steps' docstrings are
 held to both by a test. Every step's report names the recipe and the files that the step read, with their sha256: a
 step that is run again, on other data or with another recipe, makes what the later steps were run on outdated.
 """

@@ -99,8 +99,8 @@ class TowerRecipe(VectorRecipe):
 class EaseRecipe(VectorRecipe):
     """Linear item-item model in low rank; the user vector is a weighted sum over the history. No gradient descent.
 
-    Within a session the newest events weigh most. Of a user who comes back after a break it is the long-term taste:
-    all likes weigh the same.
+    Within a session the newest events weigh most. After a break the vector is the long-term taste: all likes weigh the
+    same.
     """
 
     kind: Literal["ease"] = "ease"
@@ -171,7 +171,7 @@ class ListRankerRecipe(ListsRecipe):
     transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
-    # of a user who comes back after a break: columns of a row, and what each adds to the trained network's score
+    # columns of a row, and their weights, added to the trained network's score (in inference only) after a break
     returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_standing", 0.2))
 
 
@@ -212,7 +212,7 @@ AnyRankerRecipe = Annotated[SerializeAsAny[RankerRecipe], BeforeValidator(_ranke
 
 
 class DataRecipe(Frozen):
-    """Split and window. What is liked and what is held out are the data set's own (`Dataset`)."""
+    """Split and window. The thresholds of a like and of the holdout are the data set's own (`Dataset`)."""
 
     train_share: float = 0.8  # of what is not held out, the first rows of every user
     validation_share: float = 0.1  # of the training rows, the last rows of every user; models are chosen on them
@@ -224,7 +224,8 @@ class DataRecipe(Frozen):
 # How vectors are searched: exactly, all of them, or approximately, along a graph. Among a few thousand items a graph
 # saves no time, and it is a poor one where popularity is a dimension and all vectors are equally long: EASE's channel
 # loses more than a quarter of its 256 candidates (pic/figures/vector_index.json).
-VectorIndex = Literal["flat", "hnsw"]
+# Quantized, a vector takes a byte (int8) or a bit (bbq) a dimension in memory; the best are scored again by the floats.
+VectorIndex = Literal["flat", "hnsw", "int8_flat", "int8_hnsw", "bbq_flat", "bbq_hnsw"]
 _TAKEN: Final = ("fused", "popular")  # names of other lists
 
 

@@ -20,7 +20,7 @@ from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.release import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
 
-# What a data set says of its own files, held-out part included, is no part of what is served.
+# Fields that describe a data set's files, held-out part included, are no part of a release.
 _OF_ITS_FILES: Final = {"name", "origin", "counts", "sha256"}
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -101,7 +101,7 @@ def read_item_ids(exchange_dir: Path) -> OwnIds:
 
 
 def read_own_ids(exchange_dir: Path) -> DatasetIds:
-    """Both. Raises ArtifactError when a file is missing."""
+    """Read the own ids of users and items. Raises ArtifactError when a file is missing."""
     return DatasetIds(read_user_ids(exchange_dir), read_item_ids(exchange_dir))
 
 

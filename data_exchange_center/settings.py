@@ -56,7 +56,7 @@ ELASTICSEARCH_NODES: Final = 3  # likewise
 
 
 class Part(BaseModel):
-    """A part of the tree."""
+    """Base of the parts of the settings tree: frozen; unknown names are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -282,9 +282,9 @@ IN_MEMORY: Final = "pandas"  # the engine that the core has
 
 
 class PandasSettings(Part):
-    """The engine pandas."""
+    """Limits of the offline steps in memory."""
 
-    # GB (1e9 bytes) that a data set may take; left out: what is free. What takes more is refused before it is read
+    # GB (1e9 bytes) that a data set may take; left out: what is free. A larger one is refused before it is read
     memory_gb: Annotated[float, Field(gt=0)] | None = None
 
 

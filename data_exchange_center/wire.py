@@ -1,8 +1,8 @@
 """Wire format: names, keys and byte layouts that a writer and a reader on two sides of a store must agree on.
 
 Redis: in a cluster, all that one request reads bears the tag of the user's partition (`event_partition`), so that it
-lies in one slot and one round trip to one server brings it. What belongs to no user (the live release, the running
-experiments, how often somebody was forgotten, whether a release is kept) lies there as a copy for each partition.
+lies in one slot and one round trip to one server brings it. Keys that belong to no user (the live release, the
+running experiments, how often somebody was forgotten, whether a release is kept) have a copy in each partition.
 Elasticsearch's similarity
 `max_inner_product` makes 1 + p of an inner product p, and 1 / (1 - p) where p is below zero: the order is the same.
 """

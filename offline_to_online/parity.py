@@ -2,7 +2,7 @@
 
 Online are the server's own functions over its own clients. Offline are the artifacts, in double precision where it
 counts: recall's scores are exact inner products over all items, the ranking model's inputs are features through the
-spec, its scores are PyTorch's. What the server's state should be is counted again, straight from the ratings and by
+spec, its scores are PyTorch's. The expected state of the server is counted again, straight from the ratings and by
 other code than the offline steps', so that a mistake in the artifacts themselves, a wrong window for example, is found
 too, and not only a difference between two copies of them. The last ratings of each user, which are held out for
 evaluation, are never read.
@@ -390,13 +390,13 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
 
 
 def served_ratings(exchange_dir: Path) -> pd.DataFrame:
-    """Train and test rows, sorted by user and time."""
+    """All rows but the held-out ones, sorted by user and time."""
     ratings = artifacts.RATINGS.read(exchange_dir)
     return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
 
 
 def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, UserRow]:
-    """Recall's rows of some users, their history, profile and seen items counted again. What a model learned stays."""
+    """Recall's rows of some users, their history, profile and seen items counted again; learned vectors stay."""
     served = served_ratings(exchange_dir)
     of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
     people, dataset = artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir)
@@ -421,7 +421,7 @@ def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, Us
 class Served:
     """Ratings that statistics are counted from, and the users or items they are counted for."""
 
-    ratings: pd.DataFrame  # the train and test rows of the users, or of all
+    ratings: pd.DataFrame  # all but the held-out rows, of the users or of everybody
     ids: pd.Index  # userids or itemids
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
@@ -455,7 +455,7 @@ RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
 def recounted_users(exchange_dir: Path, users: pd.DataFrame, spec: FeatureSpec, window: int) -> pd.DataFrame:
     """``users`` (index userid) with every statistic of the spec counted again. Raises CheckError where none can be.
 
-    What is no statistic of `RECOUNTS` is one of genres: over the newest ``window`` ratings of a user, how often each
+    A statistic that is not in `RECOUNTS` is one of genres: over the newest ``window`` ratings of a user, how often each
     genre was rated (impressions), and how often liked (clicks).
     """
     genres, served = spec.genres, served_ratings(exchange_dir)

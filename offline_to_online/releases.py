@@ -39,7 +39,7 @@ CHECK: str = "offline_to_online/rank/s3_check_offline_and_online.py"
 
 
 class Stores(NamedTuple):
-    """One of each."""
+    """The four stores of a release."""
 
     redis: RedisStore
     elasticsearch: ElasticsearchStore

@@ -230,12 +230,12 @@ def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: Own
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:
-    """Time of the served state: that of the newest train or test rating, in UTC.
+    """Time of the served state: that of the newest rating that is not held out, in UTC.
 
-    Never later than now, even by a clock that is ahead: Feast serves no row of the future.
+    Never later than now, even where the data's clock is ahead: Feast serves no row of the future.
     """
     ratings = artifacts.RATINGS.read(exchange_dir, [Columns.TIMESTAMP, Columns.SPLIT])
-    served = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP]  # excluded: the last ten
+    served = ratings.loc[ratings[Columns.SPLIT] != Split.HOLDOUT, Columns.TIMESTAMP]
     return min(pd.Timestamp(int(served.max()), unit="s", tz="UTC"), pd.Timestamp.now("UTC").floor("s"))
 
 

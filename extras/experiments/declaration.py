@@ -177,7 +177,7 @@ def dealt(running: Iterable[Experiment], userid: OwnId) -> Experiment | None:
 
 
 def arm_of(experiment: Declaration, userid: OwnId) -> str:
-    """The arm that a user of the experiment has; of an interleaved one, that which answers if the other cannot."""
+    """The arm that a user of the experiment has; of an interleaved one, the arm that answers if the other cannot."""
     place = bucket(experiment.name, userid, b"arm")
     weights = [arm.weight for arm in experiment.arms.values()]
     limits = zip(experiment.arms, accumulate(weights), strict=True)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Final
 
+import numpy as np
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES
 from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
-from extras.explain.why_not import for_a_stranger, of_no_item, why_not
+from extras.explain.why_not import for_a_stranger, of_hidden, of_no_item, why_not
 from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
 from online.recommend.types import (
     MAX_SIZE,
@@ -29,7 +30,7 @@ from online.recommend.types import (
 from online.web import records
 from online.web.guard import parse_query
 from online.web.openapi import KEY, operation, parameters, responses
-from online.web.parts import Parts
+from online.web.parts import InOrder, Parts
 
 PATH: Final = "/ml/why-not"
 Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
@@ -68,18 +69,18 @@ class ExplainAnswer(Answer):
 
 
 class WhyNotRequest(BaseModel):
-    """About whom and what. Ids are text, as in an address, and are read as the release's are."""
+    """User, item and list of the question. Ids are text, as in an address, and are read as the release's are."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
     itemid: OwnText = Field(description=f"an id of 1 to {MAX_BYTES} bytes, the data set's own")
-    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the list that is asked about")
+    size: Size = Field(default=50, description=f"a whole number from 1 to {MAX_SIZE}, of the explained list")
     timestamp: Timestamp = Field(
-        description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: as if asked then, not now"
+        description=f"a whole number of seconds since 1970-01-01 UTC, 0 to {MAX_TIMESTAMP}: the moment of the request"
     )
     diversity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = Field(
-        default=None, description="a number from 0 to 1, of the list that is asked about"
+        default=None, description="a number from 0 to 1, of the explained list"
     )
 
 
@@ -104,7 +105,8 @@ def register(app: Flask, parts: Parts) -> None:
         record = records.current()
         query = parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": query.userid, "item": query.itemid}
-        found = absent(recommender, parts.request_model, query, record.watch, parts.preferred(query.userid))
+        preferred = parts.preferred(query.userid)
+        found = absent(recommender, parts.request_model, query, record.watch, preferred, parts.in_order)
         record.facts |= {"release": found.release}
         return Response(found.model_dump_json(), mimetype="application/json")
 
@@ -124,13 +126,19 @@ def explain(recommender: Recommender, slate: Slate) -> None:
 
 
 def absent(
-    recommender: Recommender, model: type[Request], query: WhyNotRequest, watch: Stopwatch, preferred: str | None = None
+    recommender: Recommender,
+    model: type[Request],
+    query: WhyNotRequest,
+    watch: Stopwatch,
+    preferred: str | None = None,
+    in_order: InOrder = lambda opened, itemids: np.arange(len(itemids)),
 ) -> WhyNot:
     """Explain why an item is not in the list that a user would get now, by making that list.
 
     Args:
         model: of the request for that list.
-        preferred: as `Recommender.answer` has it.
+        preferred: as in `Recommender.recommend`.
+        in_order: as in `Parts`.
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
@@ -146,6 +154,8 @@ def absent(
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
     if (itemid := opened.numbers.get(own_id)) is None:
         return of_no_item(opened, userid, own_id, query.size)
+    if not len(in_order(opened, np.array([itemid]))):
+        return of_hidden(opened, userid, itemid, query.size)
     if (evidence := Evidence.of(slate)) is None:
         return for_a_stranger(opened, slate.ranked, userid, itemid, query.size)
     return why_not(_scorer(recommender, turn), evidence, userid, itemid, query.size)

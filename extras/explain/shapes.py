@@ -10,8 +10,8 @@ from data_exchange_center.dataset import OwnId
 
 ReasonCode = Literal["liked", "rated", "profile", "terms", "popular", "taste"]
 WhyNotCode = Literal[
-    "in_the_list", "seen", "unknown_user", "unknown_item", "never_trained", "not_found", "not_fused", "no_features",
-    "ranked_below", "too_alike",
+    "in_the_list", "seen", "hidden", "unknown_user", "unknown_item", "never_trained", "not_found", "not_fused",
+    "no_features", "ranked_below", "too_alike",
 ]  # fmt: skip
 
 
@@ -125,7 +125,7 @@ class Explanation(BaseModel):
 class Standing(BaseModel):
     """How far an item came."""
 
-    size: int = Field(description="how long the list is that was asked about")
+    size: int = Field(description="length of the explained list")
     channels: dict[str, ChannelPlace] = Field(
         default={}, description="by exact search among all unseen items: `rank` may be beyond `cut`"
     )

@@ -60,6 +60,13 @@ def of_no_item(opened: Release, userid: OwnId, itemid: OwnId, size: int) -> WhyN
     return _answer(opened, userid, NamedItem(itemid=itemid, title=""), "unknown_item", Standing(size=size))
 
 
+def of_hidden(opened: Release, userid: OwnId, itemid: int, size: int) -> WhyNot:
+    """Say that a rule hides the item."""
+    item = opened.catalogue[itemid]
+    named = NamedItem(itemid=item.own_id, title=item.title)
+    return _answer(opened, userid, named, "hidden", Standing(size=size))
+
+
 def _full_lists(evidence: Evidence) -> dict[str, Hits]:
     """All unseen items by each channel, by exact search over the server's own copy of the vectors.
 
@@ -100,6 +107,7 @@ _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
         "Nothing is known of this user, so the popular list answers, and its first {size} do not include this item.",
         "对该用户一无所知，因此返回热门列表，而它不在前 {size} 位之中。",
     ),
+    "hidden": ("A rule hides it from everybody (make rules).", "有规则对所有人隐藏了它（make rules）。"),
     "unknown_item": ("This release has no such item.", "当前版本没有这个物品。"),
     "never_trained": (
         "Nobody had rated it when the release was trained, so no channel can find it{en_terms}.",

@@ -52,7 +52,7 @@ _SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 def register(app: Flask, parts: Parts) -> None:
     """`GET /api/recommend/<userid>`, `/api/item/<itemid>/neighbors`, `/api/popular`; `POST /api/session/recommend`,
     `/api/feedback`."""
-    recommender, likeness = parts.recommender, Likeness()
+    recommender, likeness = parts.recommender, Likeness(parts.in_order)
     events = app.extensions.get("events")
     if events is None or "history" not in parts.request_model.model_fields:
         log.warning("the extra gorse is left out: it needs the extras events and questions")
@@ -90,7 +90,7 @@ def register(app: Flask, parts: Parts) -> None:
     @app.get("/api/popular")
     def gorse_popular() -> Response:
         page, opened = parse_query(Page, request.args), serving()
-        at = slice(page.offset, page.end)
+        at = parts.in_order(opened, opened.popular.ids)[page.offset : page.end]
         own = (opened.catalogue[itemid].own_id for itemid in opened.popular.ids[at].tolist())
         return _json(_scores(zip(own, opened.popular.scores[at].tolist(), strict=True)))
 

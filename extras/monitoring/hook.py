@@ -104,7 +104,7 @@ class Metrics:
             self.sample()
 
     def sample(self) -> None:
-        """Take down how the process is doing now."""
+        """Record the process's gauges."""
         self._sampled_at = time.monotonic()
         releases, opened = self._recommender.releases, self._recommender.releases.serving
         self._waiting.set(self._recommender.user_features.waiting)

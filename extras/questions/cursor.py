@@ -147,7 +147,7 @@ def before_recall(request: Request, opened: Release, user: StoredUser) -> Stored
     """The user, with shown items among the seen ones as far as they are left out of the search."""
     if not len(left_out := shown(request, opened, searched=True)) or user.is_blank:
         return user
-    return replace(user, seen=np.union1d(user.seen, left_out).astype(np.int32))
+    return user.without(left_out)
 
 
 def drop_shown(slate: Slate) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from extras.questions import cursor, history, rank, similar, where
+from extras.questions import cursor, history, rank, rules, similar, where
 from online.recommend.types import Answer
 from online.web import records
 from online.web.guard import expect_may_be_strict, only_reads, parse_query, validated
@@ -17,7 +17,10 @@ from online.web.parts import Parts
 
 def register(app: Flask, parts: Parts) -> None:
     """`where`, `exclude`, `only`, `cursor` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
-    recommender, limited, likeness = parts.recommender, where.Filter(), similar.Likeness()
+    recommender, limited = parts.recommender, where.Filter()
+    held = rules.Rules(recommender)
+    held.follow()
+    parts.in_order, likeness = held.order, similar.Likeness(held.order)
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
     parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)
@@ -25,10 +28,11 @@ def register(app: Flask, parts: Parts) -> None:
         parts.extend_answer(fields)
     recommender.given = history.given
     recommender.before_history.append(cursor.before_history)
-    recommender.before_recall += [limited.before_recall, cursor.before_recall]
-    recommender.before_rank += [limited.before_rank, rank.before_rank]
+    recommender.before_recall += [limited.before_recall, cursor.before_recall, held.before_recall]
+    recommender.before_rank += [limited.before_rank, rank.before_rank, held.before_rank]
     # A list is limited before others choose from it; the cursor says what has come of it.
-    recommender.before_answer[:0] = [limited.before_answer, rank.before_answer, cursor.drop_shown]
+    first = [limited.before_answer, rank.before_answer, held.before_answer, rank.name_unknown, cursor.drop_shown]
+    recommender.before_answer[:0] = first
     recommender.before_answer.append(cursor.before_answer)
     parts.describe(_paths(), [rank.RankRequest, similar.Similar])
 

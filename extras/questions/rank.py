@@ -46,7 +46,7 @@ class RankAnswer(Answer):
 
     unknown: list[OwnId] = Field(
         default=[],
-        description="of /ml/rank: candidates that the release does not know, or of which it has no features",
+        description="of /ml/rank: candidates that the release does not know or has no features of, and hidden ones",
         exclude_if=lambda unknown: not unknown,
     )
 
@@ -64,19 +64,28 @@ def before_rank(request: Request, opened: Release, user: StoredUser, found: Cand
 
 
 def before_answer(slate: Slate) -> None:
-    """Put the candidates of a request into the order of a popular list, where that answers; name those left out."""
-    request, opened, ranked = slate.turn.request, slate.opened, slate.ranked
+    """Put the candidates of a request into the order of a popular list, where that answers."""
+    request, opened = slate.turn.request, slate.opened
     if not isinstance(request, RankRequest):
         return
-    wanted = set(request.candidates)
     if opened is None:
+        wanted = set(request.candidates)
         saved = [item for item in slate.saved.item_list if item.itemid in wanted] if slate.saved else []
         slate.saved = slate.saved.model_copy(update={"item_list": saved}) if slate.saved else None
-        placed = {item.itemid for item in saved}
+    elif slate.candidates is None:
+        numbers = np.unique(np.array(numbers_of(request.candidates, "candidates", opened), np.int64))
+        slate.ranked = among_popular(slate.ranked, popular_first(opened, numbers))
+
+
+def name_unknown(slate: Slate) -> None:
+    """Name the candidates that have no place."""
+    request, opened = slate.turn.request, slate.opened
+    if not isinstance(request, RankRequest):
+        return
+    if opened is None:
+        placed = {item.itemid for item in slate.saved.item_list} if slate.saved else set()
     else:
-        numbers = numbers_of(request.candidates, "candidates", opened)
-        if slate.candidates is None:
-            slate.ranked = among_popular(ranked, popular_first(opened, np.unique(np.array(numbers, np.int64))))
+        numbers_of(request.candidates, "candidates", opened)  # of the kind that the release has
         placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.itemids.tolist()}
     slate.more["unknown"] = [own for own in dict.fromkeys(request.candidates) if own not in placed]
 
@@ -105,10 +114,10 @@ def among_popular(popular: Ranked, itemids: NDArray[np.int64]) -> Ranked:
     return Ranked(itemids, scores, popular.lacking)
 
 
-def kept(ranked: Ranked, mask: NDArray[np.bool_]) -> Ranked:
-    """Some items of a ranked list, (n,), in the same order."""
-    rows = None if ranked.rows is None else ranked.rows[mask]
-    return replace(ranked, itemids=ranked.itemids[mask], scores=ranked.scores[mask], rows=rows)
+def kept(ranked: Ranked, places: NDArray[np.bool_ | np.intp]) -> Ranked:
+    """Some items of a ranked list, by a mask or in the order of their places."""
+    rows = None if ranked.rows is None else ranked.rows[places]
+    return replace(ranked, itemids=ranked.itemids[places], scores=ranked.scores[places], rows=rows)
 
 
 def behind(opened: Release, user: StoredUser, timestamp: int, found: Candidates, more: NDArray[np.int64]) -> Candidates:

@@ -24,6 +24,7 @@ from data_exchange_center.fusion import Fused, Hits, fuse
 from data_exchange_center.vocabulary import Vocabulary
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
+from online.web.parts import InOrder
 
 PATH: Final = "/ml/similar"
 MAX_ITEMS: Final = 20
@@ -176,7 +177,9 @@ class Alike:
 class Likeness:
     """Answers what is like what. Shared by threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_order: InOrder) -> None:
+        """``in_order``: as of `Parts`."""
+        self._in_order = in_order
         self._alike: WeakKeyDictionary[Release, Alike] = WeakKeyDictionary()
 
     def answer(self, opened: Release, query: SimilarQuery) -> Similar:
@@ -190,9 +193,10 @@ class Likeness:
         given = [opened.numbers[own] for own in own_ids]
         lists, wanted = alike.lists(given), alike.of_all(given)
         fused = alike.fused(lists)
+        order = self._in_order(opened, fused.ids)[: query.size]
         what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
         found: list[Item] = []
-        for itemid, score in zip(fused.ids[: query.size].tolist(), fused.scores.tolist(), strict=False):
+        for itemid, score in zip(fused.ids[order].tolist(), fused.scores[order].tolist(), strict=True):
             ranks = {
                 name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))
             }

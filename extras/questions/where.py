@@ -176,7 +176,7 @@ class Filter:
             return user
         if 2 * allowed.sum() <= len(allowed):
             return replace(user, only=attributes.itemids[allowed])
-        return replace(user, seen=np.union1d(user.seen, attributes.itemids[~allowed]).astype(np.int32))
+        return user.without(attributes.itemids[~allowed])
 
     def before_rank(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
         """Fill candidates up with allowed unseen items that no channel has a vector of, the popular ones first."""

@@ -40,7 +40,7 @@ Item = TypeVar("Item")
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # events that these see as rated, all together
-_OTHERWISE: Final = ("users", "features")  # not as they are in a table: userids; bytes of halves
+_CONVERTED: Final = ("users", "features")  # stored as userids, and as bytes of float16
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
 
 
@@ -135,7 +135,7 @@ class Lists:
 
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OTHERWISE}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _CONVERTED}
         columns = {
             name: pa.array(array if array.ndim == 1 else list(array), _arrow_type(array))
             for name, array in arrays.items()
@@ -149,7 +149,7 @@ class Lists:
         codes = Vocabulary(userids).codes(table[Columns.USER].to_numpy())
         if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
-        arrays = {field.name: table[field.name] for field in fields(cls) if field.name not in _OTHERWISE}
+        arrays = {field.name: table[field.name] for field in fields(cls) if field.name not in _CONVERTED}
         columns = {
             name: np.stack(column.to_numpy()) if pa.types.is_list(column.type) else column.to_numpy()
             for name, column in arrays.items()

@@ -258,7 +258,7 @@ def profile_codes(profile: Sequence[OneHotFeature], users: pd.DataFrame) -> NDAr
 
 
 def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[OneHotFeature]) -> pd.DataFrame:
-    """`artifacts.USER_STATE`: profile codes and events, newest first, of which a request's vectors are made.
+    """`artifacts.USER_STATE`: profile codes and events, newest first, from which a request's vectors are made.
 
     Args:
         ratings: sorted by user and time, without the held-out ones.

@@ -128,16 +128,15 @@ def free_memory_gb() -> float:
 class Counted:
     """Counts of labelled and split ratings; the past is all but the holdout."""
 
-    # events, liked, past, past_liked: events; those that are liked; those of the past, and liked ones of these
     events: int
     liked: int
-    past: int
+    past: int  # events of the past
     past_liked: int
     parts: Mapping[str, int]  # events by value of `Split`
-    users: int  # with events; ``single``: with one
-    single: int
-    with_past: int  # users with an event of the past; ``longest_past``: the most that one has
-    longest_past: int
+    users: int  # with events
+    single: int  # users with one event
+    with_past: int  # users with an event of the past
+    longest_past: int  # the most past events of a user
     known: int  # users with an event that the request of evaluation sees, at the second of their first held-out one
 
 

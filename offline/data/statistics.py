@@ -187,7 +187,7 @@ def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
 def item_table(
     itemids: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """As `item_statistics`.
+    """Table of the item statistics, a row an item.
 
     Args:
         itemids: (items,) ascending.

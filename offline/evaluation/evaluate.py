@@ -167,7 +167,7 @@ def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None
 def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
     """File of a report: named by its recipe where that is not the default, by its data set where not ML-1M.
 
-    Of a data set that is not published it is not a figure of this project, and lies with the artifacts.
+    The report of a data set that is not published lies with the artifacts.
     """
     name, dataset = named(kind, found["recipe"]), found["dataset"]
     folder = FIGURES if dataset in published.SETS else settings.offline_dir / "evaluation"

@@ -27,7 +27,7 @@ SHOWN = 200  # items of the longest list that the server returns
 class Holdout:
     """The past that systems may know, and the part that evaluation alone reads.
 
-    A request sees the past as of its second. What a user rated in that very second before the held-out part is neither
+    A request sees the past as of its second. An item rated in that same second before the held-out part is neither
     known nor a target: `judged` takes it off the lists.
     """
 
@@ -36,12 +36,10 @@ class Holdout:
     # (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user, or had again
     relevance: sp.csr_matrix
     disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated one there without ever liking it
-    # (users, items + 1) what ``relevance`` would be of users without a past: nothing is known of them as of the first
-    # held-out rating. There and in ``disliked`` they have nothing, so that no mean is over them
+    # (users, items + 1) targets of users without a past; kept apart from `relevance`, so that no mean counts them
     cold: sp.csr_matrix
     popularity: Floats  # (items + 1,) share of users who rated an item before
-    # (users,) seconds of the request: by `holdout_of` those of the first held-out rating, and all that systems know of
-    # it
+    # (users,) seconds of the request, by `holdout_of` those of the first held-out rating
     times: Ints
     slices: Mapping[str, NDArray[np.bool_]]  # name -> (users,) True for the users in it
 

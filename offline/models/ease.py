@@ -33,7 +33,7 @@ SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do n
 def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
     """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
 
-    Of a user who comes back it is the long-term taste: likes among the newest `EaseRecipe.taste` events all have one
+    After a break it is the long-term taste: likes among the newest `EaseRecipe.taste` events all have one
     weight, dislikes a tenth of it.
     """
     # Factors of the weights, (items + 1, dim) each.
@@ -100,9 +100,9 @@ def low_rank_ease(
 ) -> tuple[Float32, Float32]:
     """`low_rank` of EASE's weights, without a matrix of items x items: of (users, items + 1) 0/1, column 0 empty.
 
-    What is seen together is taken to be V L V' of its largest eigenvalues, and the rest of its diagonal. Then the
-    inverse that EASE needs is a diagonal less a product of (n, eigenvectors) with itself (Woodbury), and exact where
-    there are as many eigenvectors as the matrix has rank.
+    The co-occurrence matrix is approximated by V L V' of its largest eigenvalues, and the rest of its diagonal. The
+    inverse that EASE needs is a diagonal less a product of (n, eigenvectors) with itself (Woodbury): exact where there
+    are as many eigenvectors as the matrix has rank.
     """
     exact = seen.astype(np.float64)
     _, values, vectors = svds(exact, k=min(eigenvectors, min(seen.shape) - 1), random_state=seed)

@@ -51,7 +51,7 @@ class Fitted:
 def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
     """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``. Its report has the recipe.
 
-    Raises TypeError for a kind of which the index would hold vectors that nobody searches, or none to search.
+    Raises TypeError where recipe and channel do not agree on whether there are vectors to search.
     """
     fitted: Fitted = plugins.load(plugins.MODELS, recipe.kind)(recipe, past, inputs, data)
     if isinstance(fitted.channel, VectorChannel) != isinstance(recipe, VectorRecipe):
@@ -178,7 +178,7 @@ def ranker_class(kind: object) -> type[Ranker]:
 
 
 def fit_ranker(recipe: RankerRecipe, examples: PairExamples | ListExamples) -> FittedRanker:
-    """Fit a ranker by its kind."""
+    """Train a ranker of the recipe's kind on pairs or lists."""
     return ranker_class(recipe.kind).fit(recipe, examples)
 
 

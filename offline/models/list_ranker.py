@@ -64,7 +64,7 @@ class ListRankerConfig(BaseModel):
     item_column: int
     crossed_columns: tuple[int, ...]
     feature_columns: tuple[int, int]  # included, excluded: what goes in as it is
-    returning: tuple[tuple[int, float], ...] = ()  # columns, and what each adds to the score of who comes back
+    returning: tuple[tuple[int, float], ...] = ()  # (column, weight) added in inference for users who return
     history_column: int  # the first of codes, ratings, ages
 
 
@@ -229,8 +229,8 @@ def fitted_tables(
 ) -> Tables:
     """Buffers of a `ListRanker` by name.
 
-    Of each similarity ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero: those of the channels,
-    genres and numbers, and of what follows what; of each of the user's one-hot fields ``cross{n}``: `crossed_log_odds`.
+    ``events{n}`` and ``candidates{n}`` for each similarity, (items + 1, d) whose row 0 is zero: channels, genres and
+    numbers, transitions. ``cross{n}`` for each of the user's one-hot fields: `crossed_log_odds`.
     """
     crossed = [feature.name for feature in spec.one_hot if feature.name != Columns.ITEM]
     fields = zip(inputs.codes(crossed).T, crossed, strict=True)

@@ -157,7 +157,7 @@ class Tower(nn.Module):
 
 
 def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Fit the channel."""
+    """Train the tower on ``past``; its report holds the loss curves."""
     tower, losses = train_tower(recipe, past, inputs, data.history)
     return Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
 

@@ -75,7 +75,7 @@ def main(settings: Settings) -> None:
 
 @contextmanager
 def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
-    """The files of the data set by name, the folder or archive that they are in, and one line that says whence."""
+    """The files of the data set by name, the folder or archive that they are in, and one line that says its origin."""
     raw = settings.offline_dir / "raw"
     if settings.data is not None:
         path = Path(os.path.expandvars(settings.data)).expanduser()

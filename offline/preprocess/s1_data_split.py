@@ -1,9 +1,9 @@
 """Step 1: label the ratings and split them in time.
 
 In industry: the click log of a day, joined and split on Spark. Here a rating above the data set's own threshold is a
-click, of MovieLens one above 3. The last interactions of every user, of MovieLens ten, are held out for evaluation; of
-the rest the first 80 % train and the last 20 % test. Feedback that the server collected is merged in, trains, and is
-never held out. What would make nonsense is refused here, before it is trained.
+click; in MovieLens, one above 3. The last interactions of every user, ten in MovieLens, are held out for evaluation;
+the first 80 % of the rest train and the last 20 % test. Feedback that the server collected is merged in, trains, and is
+never held out. Data that cannot be trained on is refused here.
 
 Reads:  offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet
 Writes: offline/{ratings,users,items}.parquet, offline/split_report.json
@@ -77,7 +77,7 @@ def say(found: Counted) -> None:
     print(", ".join(f"{count:,} {name}" for name, count in _labels(found).items()))
     print(", ".join(f"{count:,} {name}" for name, count in _parts(found).items()))
     if recorded := found.parts.get(Split.RECORDED, 0):
-        print(f"{recorded:,} of the server's feedback, all of which train")
+        print(f"{recorded:,} of the server's feedback, all for training")
     if found.single:
         print(f"users with a single event: {found.single:,}")
 

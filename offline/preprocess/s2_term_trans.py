@@ -1,9 +1,9 @@
 """Step 2: genre statistics, joined point in time.
 
 In industry: features are joined to a click as they were when it happened, on Spark or in a feature store. A later state
-leaks the answer; a much older one is not what the server will see. So every train and test row gets the state of the
-last 10 interactions strictly before it, and the newest state is published for serving. The last ten
-interactions of a user (the holdout) are in neither.
+leaks the answer; a much older one is not what the server will see. So every row that is not held out gets the state
+of the last 10 interactions strictly before it, and the newest state is published for serving. The holdout is in
+neither.
 
 Reads:  offline/{ratings,users,items}.parquet
 Writes: offline/{impression_terms,user_terms,item_terms}.parquet, offline/{genres,terms_report}.json

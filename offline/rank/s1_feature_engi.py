@@ -61,7 +61,7 @@ def named_apart(spec: FeatureSpec) -> FeatureSpec:
 
 
 def rated_pairs(settings: Settings) -> None:
-    """One row a train or test rating, with the user's statistics as they stood before it."""
+    """One row for each rating that is not held out, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
     keys = [Columns.USER, Columns.ITEM]
@@ -130,7 +130,7 @@ def write_about(
 
 
 def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:
-    """Print how many lists of how many candidates there are, and of which columns."""
+    """Print the numbers of lists, candidates and columns."""
     print(
         f"{lists:,} lists of {candidates} candidates, {liked:,} of them liked next; "
         f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall, "

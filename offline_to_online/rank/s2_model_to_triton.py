@@ -9,7 +9,7 @@ Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<versi
         ml_rec serves releases with other numbers of columns
 Run:    cd offline_to_online/rank && python s2_model_to_triton.py
 Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, at most 256 rows a request; ml_input FP32
-        [-1, 16] and ml_history FP32 [1, 60] by the default one; output ml_output; scores equal PyTorch's to 5e-6 in
+        [-1, 16] and ml_history FP32 [1, 120] by the default one; output ml_output; scores equal PyTorch's to 5e-6 in
         ONNX Runtime, to 1e-5 through Triton
 """
 

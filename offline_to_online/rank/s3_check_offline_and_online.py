@@ -9,7 +9,7 @@ fails the step and names column, user and item; a release that passes has that w
 Reads:  the four services; data_exchange_center/offline/ (ratings, users, features, channels, vectors, spec, weights)
 Writes: data_exchange_center/offline_to_online/<release>/manifest.json: the record of the check
 Run:    cd offline_to_online/rank && python s3_check_offline_and_online.py
-Expect: MovieLens-1M: 100 users; 20,000 pairs in 59 columns by the source's recipe, 25,600 in 76 by the default one;
+Expect: MovieLens-1M: 100 users; 20,000 pairs in 59 columns by the source's recipe, 25,600 in 136 by the default one;
         with what recall says of each pair and the score, differences below 1e-5
 """
 

@@ -243,7 +243,7 @@ class TritonStore(ReleaseStore):
         return max(places, key=lambda place: place.version, default=None)
 
     def place_of(self, release: str) -> Place:
-        """The same; raises StepError when there is none."""
+        """Place of a release's newest model. Raises StepError when there is none."""
         if (place := self.find(release)) is None:
             raise StepError(f"release {release} has no model in Triton: run {self.step}")
         return place

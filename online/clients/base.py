@@ -283,6 +283,6 @@ class Asking(Generic[Query, Answer]):
     hurried: bool = False
 
     def call(self, query: Query) -> Answer:
-        """Raises ServiceError."""
+        """Call through the breaker, by the deadline. Raises ServiceError."""
         fair = not self.hurried and min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
         return self.breaker.call(partial(self.client.call, query, self.deadline), fair=fair, always=self.strict)

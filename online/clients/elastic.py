@@ -30,7 +30,7 @@ from online.clients.http import Http, HttpClient
 _MAGNIFIED: Final = np.float32(1024)
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
-# What hits are sorted by is part of the answer: all that is wanted of them, and nothing is fetched.
+# The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
 _SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
 _MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
 
@@ -59,7 +59,7 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int6
 
 
 def _any_of(itemids: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Queries of which one matches an item that is among these: several where they are too many for one."""
+    """Terms queries for these items, of at most `_MAX_TERMS` each."""
     ids = np.asarray(itemids, dtype=np.int64)
     return [{"terms": {wire.ITEM_ID: ids[at : at + _MAX_TERMS]}} for at in range(0, max(len(ids), 1), _MAX_TERMS)]
 
@@ -158,6 +158,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         login = (settings.user, password.get_secret_value()) if password else None
         super().__init__(Http(*settings.urls, timeout_s=timeout_s, login=login, ca_certs=settings.ca_certs), timeout_s)
         self._copies = settings.cluster
+        self.more: dict[str, str] = {}  # release -> an index of an extra that is searched together with the release's
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -185,7 +186,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Send several searches in one round trip."""
         lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
-        path = f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}"
+        indexes = ",".join(filter(None, (wire.item_index(release), self.more.get(release))))
+        path = f"/{indexes}/_msearch?filter_path={_NEEDED}"
         return list(self._read(self._http.post(path, b"".join(lines), _LINES))["responses"])
 
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:

@@ -61,8 +61,7 @@ class _Node:
 class Http:
     """Kept-alive connections, as many as threads use at once. Shared by threads, not across a fork.
 
-    Of several servers each is called in its turn, past those that do not answer. So a call may be made twice: it only
-    reads.
+    Several servers are called round robin, past those that do not answer. So a call may be made twice: it only reads.
     """
 
     def __init__(
@@ -93,20 +92,24 @@ class Http:
         """
         return self._call(path, body, headers)
 
-    def _call(self, path: str, body: bytes | None, headers: Sequence[str]) -> Answer:
+    def put(self, path: str, body: bytes, *headers: str) -> Answer:
+        """As `post`."""
+        return self._call(path, body, headers, "PUT")
+
+    def _call(self, path: str, body: bytes | None, headers: Sequence[str], method: str = "") -> Answer:
         # Round robin, and those that did not answer lately last
         first, now = next(self._turn), time.monotonic()
         nodes = [self._nodes[(first + n) % len(self._nodes)] for n in range(len(self._nodes))]
         *others, last = sorted(nodes, key=lambda node: node.down_until > now)
         for node in others:
             try:
-                return self._perform(node, path, body, headers)
+                return self._perform(node, path, body, headers, method)
             except ConnectionError:
                 if not left_s(self._timeout_s):
                     raise
-        return self._perform(last, path, body, headers)
+        return self._perform(last, path, body, headers, method)
 
-    def _perform(self, node: _Node, path: str, body: bytes | None, headers: Sequence[str]) -> Answer:
+    def _perform(self, node: _Node, path: str, body: bytes | None, headers: Sequence[str], method: str) -> Answer:
         try:
             curl = node.idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
@@ -129,6 +132,8 @@ class Http:
             curl.setopt(pycurl.HTTPGET, 1)
         else:
             curl.setopt(pycurl.POSTFIELDS, body)
+        if method:
+            curl.setopt(pycurl.CUSTOMREQUEST, method)
         try:
             curl.perform()
         except pycurl.error as error:
@@ -141,6 +146,8 @@ class Http:
             if not isinstance(raised, UnreadableError):
                 node.down_until = time.monotonic() + DOWN_S
             raise raised from error
+        if method:
+            curl.unsetopt(pycurl.CUSTOMREQUEST)
         node.down_until = 0.0
         node.idle.append(curl)
         return Answer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))

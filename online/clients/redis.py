@@ -35,16 +35,16 @@ Stored = TypeVar("Stored")
 
 _VECTOR: Final = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
-# Of redis-py, whose error where no node says who has which slot is none of its RedisErrors.
+# RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
 ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
-# What says that another server has the slot by now, or will have it soon.
+# Errors after which another server has the slot, or will have it soon.
 MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
 
 
 class _TimelySocket(socket.socket):
     """A socket whose operations end by the deadline of their thread, or by its own timeout where that is shorter.
 
-    A timeout counts each read alone, so redis-py would follow a server that sends a byte now and then for ever. Waiting
+    A timeout counts each read alone, so redis-py would follow forever a server that sends a byte now and then. Waiting
     for the call in a thread would keep the deadline as well, but leave the thread with that server.
     """
 
@@ -200,7 +200,7 @@ WHICH_IS_LIVE: Final = UserQuery(0, None, None)
 class StoredUser:
     """A user's state for recall and ranking, as the release has it, and what came after.
 
-    Of a stranger, whom the release does not know, there is only what came after.
+    A stranger, whom the release does not know, has only the latter.
     """
 
     number: int  # who the user is in the feature store; 0: a stranger
@@ -221,6 +221,10 @@ class StoredUser:
     def is_blank(self) -> bool:
         """Whether nothing counts that is known of the user: a stranger, all of whose events change nothing."""
         return not (self.number or len(self.history) or len(self.seen))
+
+    def without(self, itemids: NDArray[np.integer]) -> StoredUser:
+        """The user, to whom these items are not recommended either."""
+        return replace(self, seen=np.union1d(self.seen, itemids).astype(np.int32))
 
     def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
         """The user as a request sees it, with the events applied that came before a second; None: all.
@@ -275,7 +279,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     def _user(
         self, userid: OwnId, stored: Mapping[bytes, bytes], since: Mapping[bytes, bytes], kept: bool
     ) -> StoredUser | None:
-        """The release's state and what came since. Of a release that is gone nobody is a stranger."""
+        """The release's state and what came since; None where neither is there, or the release is gone."""
         events = self._events(userid, since)
         if stored and wire.FORGOTTEN.encode() not in since:
             return replace(self._decode(userid, stored), events=events)
@@ -308,6 +312,12 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             raise StoredError(self.service, f"holds an incomplete user {userid!r}: no field {error}") from error
         except ValueError as error:
             raise StoredError(self.service, f"holds a user {userid!r} that cannot be read ({error})") from error
+
+    def value(self, key: str) -> bytes:
+        """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""
+        with self._asking("value"):
+            found: Any = self._redis.get(key)  # typed for the asynchronous client too
+            return found or b""
 
     def published(self, release: str) -> Published | None:
         """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""
@@ -360,7 +370,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         """Own ids that begin with ``prefix``, as text, and how many events of each the release has.
 
         In the order of their text; ``fewest``: those with the fewest events, of all or, with a prefix, of the first
-        `COMPARED_USERS` that begin so. Who was forgotten is left out of these. Raises ServiceError; StoredError where
+        `COMPARED_USERS` that begin so. Forgotten users are left out. Raises ServiceError; StoredError where
         the release has no list of its users.
         """
         counts, begins = wire.event_counts_key(release), prefix.encode()

@@ -20,6 +20,8 @@ POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating",
               on disk when it is acknowledged, known to the next answer
 GET  /api/recommend/1, /api/item/1/neighbors, /api/popular, POST /api/session/recommend, /api/feedback: as in Gorse
 DELETE /ml/user/1  forgets a user
+POST /ml/item {"itemid": 999001, "title": "Heat 2", "attributes": {"genres": ["Action"]}}: a new item, at once;
+              PATCH and DELETE /ml/item/999001
 GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
 GET  /metrics for Prometheus
 
@@ -56,7 +58,8 @@ from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
-    "tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "gorse", "experiments", "page"
+    "tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "gorse", "items", "experiments",
+    "page",
 )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def rank(
 def user_row(spec: FeatureSpec, rows: FeatureRows) -> UserRow:
     """The features of the one user in ``rows``, whom the feature store may not know.
 
-    Raises ServiceError for a feature that is absent, and for a value that is none of its feature.
+    Raises ServiceError for a feature that is absent, and for a value of the wrong type.
     """
     if not rows.ids:
         log.warning("no user features: %s", dict(rows.missing))
@@ -105,7 +105,7 @@ def model_inputs(
 
 @dataclass(frozen=True, eq=False)
 class PendingRow:
-    """The features of the user of a number, being fetched; ``strict``, ``hurried``: as of `Asking`."""
+    """Pending fetch of one user's features; ``strict``, ``hurried``: as of `Asking`."""
 
     release: str
     userid: int

@@ -97,6 +97,8 @@ class Readiness:
 # --- a cold Elasticsearch searches slowly until Java has compiled what a search runs
 
 WARM = 2_000  # searches that an index has answered since Elasticsearch started: most of the slow ones are behind it
+HOT = 15_000  # ... and after so many Java compiles little more: a search costs a third of what it does at first
+_IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
 _USERS = 200  # whose requests are made, in turns
 _AT_A_TIME = 20  # requests between two looks at the count, which other processes raise, too
 
@@ -120,6 +122,26 @@ def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Releas
             if error.what != OUT_OF_TIME:
                 raise
     log.info("warmed Elasticsearch up for release %s", opened.release)
+
+
+def go_on_warming_up(users: RedisUsers, items: ElasticItems, opened: Release, closed: threading.Event) -> None:
+    """Search now and then, while requests are answered, until the index has answered `HOT` searches.
+
+    It ends when ``closed`` is set, and where a service does not answer.
+    """
+    try:
+        some_users = users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS)
+        for count, (userid, _) in enumerate(cycle(some_users)):
+            if count % _AT_A_TIME == 0 and items.searches(opened.release) >= HOT:
+                break
+            began = time.monotonic()
+            _search(users, items, opened, userid, Deadline.after(items.timeout_s))
+            if closed.wait(_IDLE * (time.monotonic() - began)):
+                return
+    except ServiceError as error:
+        log.info("Elasticsearch is left to warm up by requests: %s", error)
+        return
+    log.info("Elasticsearch is as fast as it gets for release %s", opened.release)
 
 
 def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:

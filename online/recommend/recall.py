@@ -37,7 +37,7 @@ def recall(items: Items, opened: Release, user: StoredUser, timestamp: int) -> C
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
     A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items.
-    What the release's catalogue does not have is left out: there is nothing to show of it.
+    Items that the release's catalogue lacks are left out: there is nothing to show of them.
     """
     found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
     if len(found.itemids):

@@ -1,12 +1,13 @@
 """One request, top to bottom: the user's state, recall, rank, answer.
 
-Redis -> Elasticsearch, and Feast meanwhile -> Triton. What there is instead of a service that is away stands in
-`fallback`, which release answers in `release`.
+Redis -> Elasticsearch, and Feast meanwhile -> Triton. The fallbacks for a service that is away are in `fallback`, the
+choice of the release that answers is in `release`.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,7 @@ from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, attempt, exact_search, lacks, last_features
 from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
-from online.recommend.readiness import Readiness, warm_up_elasticsearch
+from online.recommend.readiness import Readiness, go_on_warming_up, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
 from online.recommend.types import (
@@ -50,7 +51,7 @@ from online.recommend.types import (
 
 log = logging.getLogger(__name__)
 
-# Of what is left when a stage begins. Redis usually takes 1 % of its share, and leaves the rest to those after it.
+# Shares of the time that is left when a stage begins. Redis usually takes 1 % of its share: the rest is for the others.
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
@@ -114,6 +115,7 @@ class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads.
 
     Attributes:
+        opening: what an extra makes of a release that was read, before anything is answered from it.
         given: the state of a user that a request brings with it, in the place of the stored one; or None.
         before_history: what extras do to a user's state before its events are applied; it may be None.
         before_recall: what they do to it before it is used: (request, release, user) -> user.
@@ -138,13 +140,14 @@ class Recommender:
         self.unhook()
         self._server = server
         self._background = ThreadPoolExecutor(2, "background")
+        self._closed = threading.Event()
         self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
         read = partial(
             read_release, users, items, features,
             background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
         )  # fmt: skip
-        self.releases = Releases(users, read, self._background, last)
+        self.releases = Releases(users, lambda release: self.opening(read(release)), self._background, last)
         self.readiness = Readiness(self.releases, self.clients, self.breakers)
 
     @classmethod
@@ -161,6 +164,7 @@ class Recommender:
 
     def unhook(self) -> None:
         """Leave the extras out."""
+        self.opening: Callable[[Release], Release] = lambda opened: opened
         self.given: Callable[[Request, Release], StoredUser | None] = lambda request, opened: None
         self.before_history: list[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = []
         self.before_recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = []
@@ -220,7 +224,7 @@ class Recommender:
         opened, user, lacking = self._state(turn)
         userid = turn.request.userid
         if userid and kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
-            # Nothing can answer but the release that is going live, if its users have such ids: it is waited for.
+            # An id of this kind fits only a release that may be going live: wait for it.
             patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
             opened = self.releases.live(users)
@@ -413,12 +417,16 @@ class Recommender:
             warm_up_elasticsearch(self.users, self.items, opened, self._server.warm_up_s)
         except ServiceError as error:
             log.warning("Elasticsearch is not warmed up: %s", error)
+        if self._server.warm_up_s:
+            arguments = (self.users, self.items, opened, self._closed)
+            threading.Thread(target=go_on_warming_up, args=arguments, name="warm-up", daemon=True).start()
 
     def forget(self, userid: OwnId) -> None:
         """Let this process know nothing of a user any more; what the services hold is not touched."""
         self._known.forget(userid)
 
     def close(self) -> None:
+        self._closed.set()
         self.user_features.close()
         self._background.shutdown()
         for client in self.clients:

@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,6 +252,11 @@ class Releases:
         return self._last.saved if self._last else None
 
     @property
+    def disk(self) -> Path | None:
+        """Folder of what is kept for the time when nothing answers; None: nothing is."""
+        return self._last.path.parent if self._last else None
+
+    @property
     def something_to_answer_with(self) -> bool:
         return self.serving is not None or self.saved is not None
 
@@ -344,6 +350,18 @@ class Releases:
             self.serving = opened
             if self._last is not None:
                 self._background.submit(self._last.keep, opened)
+
+    def renew(self, view: Callable[[Release], Release]) -> list[Release]:
+        """Put a view of each open release in its place. Returns those that are open now."""
+        with self._lock:
+            for name, opening in self._openings.items():
+                if _is_open(opening) and (shown := view(opening.result())) is not opening.result():
+                    self._openings[name] = Future()
+                    self._openings[name].set_result(shown)
+            if self.serving is not None:
+                self.serve(view(self.serving))
+            opened = [opening.result() for opening in self._openings.values() if _is_open(opening)]
+            return opened if self.serving is None or self.serving in opened else [self.serving, *opened]
 
     # --- from closed to open
 

@@ -46,9 +46,9 @@ Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda:
 
 
 class Request(BaseModel):
-    """For whom, when, and how many items. Strict: no number in quotes, and no unknown field.
+    """A request for a list. Strict: no number in quotes, and no unknown field.
 
-    ``userid`` is an own id of the data set: `check_userid` knows of which kind those are.
+    ``userid`` is an own id of the data set, of the kind that `check_userid` checks.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -63,7 +63,7 @@ class Request(BaseModel):
 
     @property
     def before(self) -> int | None:
-        """Second before which events are known. None: all that was acknowledged, be it of this very second.
+        """Second before which events are known. None: all that was acknowledged, even in this second.
 
         So a rating counts at once for a request that names no time.
         """
@@ -214,7 +214,7 @@ class Answer(BaseModel):
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """Empty: personal, of full quality."""
+        """What is not as it should be; empty for a personal answer of full quality."""
         return (*((Outcome.COLD_START,) if self.cold_start else ()), *(each.outcome for each in self.degraded))
 
     @property
@@ -253,7 +253,7 @@ class Ranked:
     lacking: tuple[Lacking, ...] = ()
     query: ScoreQuery | None = None  # to the ranking model; None where it did not rank
     rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
-    order: NDArray[np.intp] | None = None  # (n,) places of the above as they are shown, where an extra has changed that
+    order: NDArray[np.intp] | None = None  # (n,) indices into itemids in display order; None: as ranked
 
     def shown(self, size: int) -> NDArray[np.intp]:
         """Places of the first ``size``."""

@@ -11,19 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+import numpy as np
 from flask import Flask
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, create_model
 
 from data_exchange_center import plugins
 from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
+from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
 from online.web.guard import EXPECTED
 from online.web.records import Observer
 
 log = logging.getLogger(__name__)
 
+InOrder = Callable[[Release, NDArray[np.integer]], NDArray[np.intp]]
 Model = TypeVar("Model", bound=BaseModel)
 
 GROUP: Final = "recsys.server"  # of entry points
@@ -41,6 +45,7 @@ class Parts:
         registry: of metrics, which extras/monitoring shows.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
+        in_order: places of a list's items (a release, their numbers), best first, without those that nobody is shown.
         request_model: what checks a request.
         expected: its fields -> what each must be, in words.
         paths: of the OpenAPI document, in addition to the server's own.
@@ -54,6 +59,7 @@ class Parts:
     recommend: Callable[[Request, Stopwatch], Answer]
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     preferred: Callable[[str], str | None] = lambda userid: None
+    in_order: InOrder = lambda opened, itemids: np.arange(len(itemids))
     request_model: type[Request] = Request
     expected: dict[str, str] = field(default_factory=lambda: dict(EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)

@@ -52,7 +52,7 @@ class Record:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def recommended(self, answer: Answer) -> None:
-        """Take down how a recommendation ended."""
+        """Record how a recommendation ended."""
         self.degradations = tuple(o.value for o in answer.outcomes if o is not Outcome.COLD_START)
         self.outcome = "degraded" if self.degradations else "cold_start" if answer.cold_start else "personal"
         self.facts |= {"recommendation": answer.recommendation, "release": answer.release}

@@ -1,6 +1,6 @@
 """Pictures of what commands have measured. Each names in its metadata the digest of the file it is drawn from.
 
-Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments}.png
+Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments,papers}.png
         make serving-pictures     pic/{waterfall,shed}.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
@@ -30,8 +30,10 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import over_time
 from offline.readers import read_model_reports
+from research.experiments.recipe_tuning import AS_IT_IS
 from research.figures.tables import read
 from research.measure.diversity import COST
+from research.papers import WITH
 
 log = logging.getLogger(__name__)
 
@@ -183,8 +185,24 @@ def _shades(names: Sequence[str]) -> list[str]:
     return [next(greys) if colour(name) == BASELINE else colour(name) for name in names]
 
 
+def by_seconds(found: Found) -> Figure:
+    """NDCG@10 of the last but one by processor seconds of training; a training of many epochs is a line."""
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    axes: Axes = figure.subplots()
+    recipe = {"the recipe": found["tried"][AS_IT_IS], "the recipe, for the next item": found["tried"][found["chosen"]]}
+    for name, row in (found["by seconds"] | recipe).items():
+        seconds, reached = np.atleast_1d(row["seconds"]), np.atleast_1d(row.get(WITH, row["ndcg@10"]))
+        shade = OURS if name in recipe else SOURCE if len(seconds) > 1 else BASELINE
+        axes.plot(np.maximum(seconds, 0.1), reached, "-" if len(seconds) > 1 else "o", color=shade)
+        end = (max(seconds[-1], 0.1), reached[-1])
+        axes.annotate(name, end, xytext=(5, 4), textcoords="offset points", fontsize=10, color=shade)
+    axes.set(xscale="log", ylim=(0, None), xlabel="processor seconds of training", ylabel="NDCG@10 of the last but one")
+    axes.margins(x=0.15)
+    return figure
+
+
 def replayed(found: Found) -> Figure:
-    """A panel an experiment: left that which must come out even, right that which must not."""
+    """One panel per experiment: on the left those that must show no difference, on the right those that must."""
     figure = Figure(figsize=(14, 8), layout="constrained")
     panels = figure.subplots(2, 2)
     for axes, each in zip(panels.flat, found["experiments"].values(), strict=True):

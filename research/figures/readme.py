@@ -33,6 +33,7 @@ _CHINESE: Final = (
     (r"Of what a user likes .*? films hold ", "用户在留出的最后十个评分里喜欢的电影，200 部的列表含有 "),
     (r"; for the (\d+) users who come back after an hour or more ", r"；对隔一小时以上回来的 \1 位用户 "),
     (r" \(the default recipe\)", "（default 配方）"),
+    (r" \(the best fusion of the baselines\)", "（各基线的最佳融合）"),
     (r" \(EASE\)", "（EASE）"),
     (r" \(the most liked films\)", "（热门榜）"),
     (r"\. Measured by |Measured by ", "。测量命令："),

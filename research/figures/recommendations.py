@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data_exchange_center.figures import FIGURES
 from offline.evaluation.report import ENOUGH
 from research.baselines import EASE, IALS, KNN, LATELY, MARKOV, POPULARITY
 from research.figures.tables import Figure, block, measured, read, shown, span, table
@@ -84,15 +83,20 @@ def headline(figure: Figure) -> str:
 def quality(figure: Figure) -> str:
     """The headline in two sentences."""
 
-    def recalls(found: Mapping[str, Any]) -> str:
+    fusion = read("baselines.json")["rows"][FUSION]
+
+    def recalls(found: Mapping[str, Any], of_fusion: float) -> str:
         names = {"default: ranked": "the default recipe", "EASE": "EASE", "popularity": "the most liked films"}
-        return ", ".join(f"{found[system]['recall@200']['mean']:.0%} ({name})" for system, name in names.items())
+        shares = [(found[system]["recall@200"]["mean"], name) for system, name in names.items()]
+        shares.insert(1, (of_fusion, "the best fusion of the baselines"))
+        return ", ".join(f"{share:.0%} ({name})" for share, name in shares)
 
     back = {system: found["returning"] for system, found in figure["slices"].items()}
     users = back["default: ranked"]["recall@200"]["users"]
     return (
-        f"Of what a user likes among the held-out last ten ratings, 200 films hold {recalls(figure['systems'])}; for "
-        f"the {users} users who come back after an hour or more {recalls(back)}. {measured(figure)}"
+        "Of what a user likes among the held-out last ten ratings, 200 films hold "
+        f"{recalls(figure['systems'], fusion['recall@200'])}; for the {users} users who come back after an hour or "
+        f"more {recalls(back, fusion[RETURNING])}. {measured(figure)}"
     )
 
 
@@ -205,37 +209,6 @@ def paired(found: Figure) -> str:
     return f"{found['difference']:+.4f} ({chance})"
 
 
-PUBLISHED = "leave_one_out_published.json"
-CLOCKED = {
-    "all": "all users",
-    "first of its second": "whose first held-out rating is the first of its second",
-    "returning": "back after an hour or more",
-    "one moment for all": "one moment for all",
-}
-
-
-@block("clock", "evaluation_clock.json")
-def clock(figure: Figure) -> str:
-    """The same targets requested at three times; last, those of the split at one moment for all."""
-    clock = dict(figure["clock"])
-    if (FIGURES / "evaluation_global.json").is_file():
-        clock["one moment for all"] = read("evaluation_global.json").get("clock", {}).get("all", {})
-    rows = [
-        (CLOCKED[row], name, *(_three(found) for found in systems[system].values()))
-        for row, systems in clock.items()
-        for system, name in (("recall", "fused recall"), ("ranked", "fused recall and ranker"))
-        if system in systems
-    ]
-    times = [str(when) for when in clock["all"]["ranked"]]
-    recall, ranked, back = clock["all"]["recall"], clock["all"]["ranked"], clock["returning"]["ranked"]
-    worth = (
-        "recall@200 / recall@50 / NDCG@50. With a request now instead of in the sitting, recall's order keeps "
-        f"{_kept(recall)} of its NDCG@50 on the sitting's targets and the ranker's {_kept(ranked)}. Of those who come "
-        f"back after an hour, to whom the clock says the same at any time, the ranker keeps {_kept(back)}."
-    )
-    return shown(figure, ["", "list", *times], rows, worth)
-
-
 @block("protocols", "evaluation_offline.json")
 def protocols(figure: Figure) -> str:
     """NDCG@50 of recall's order and the served one in each protocol, at the requests' own times and as of now."""
@@ -255,18 +228,59 @@ def _ndcg(row: Mapping[str, Any]) -> tuple[str, str]:
     return one, other
 
 
-@block("last", "evaluation_last.json")
-def last(figure: Figure) -> str:
-    """Leave-one-out, and published figures of others."""
-    names = {"hr@10": "HR@10", "ndcg@10": "NDCG@10", "hr@50": "HR@50", "hr@200": "HR@200"}
+PUBLISHED = "papers_published.json"
+PAPERS = {
+    "hr@10": "HR@10",
+    "ndcg@10": "NDCG@10",
+    "hr@50": "HR@50",
+    "hr@200": "HR@200",
+    "debiased hr@10": "debiased HR@10",
+}
+MOMENT = ("last", "successive", "all later")
 
-    def row(label: str, found: Mapping[str, float | None]) -> tuple[str, ...]:
-        values = (found.get(metric) for metric in names)
-        return (label, *("-" if value is None else f"{value:.3f}" for value in values))
 
-    ours = [row(name, found) for name, found in figure["table"].items()]
-    published = [row(f"{each['model']} ({each['by']})", each) for each in read(PUBLISHED)["rows"]]
-    return shown(figure, ["list", *names.values()], ours + published)
+@block("papers", "evaluation_papers.json")
+def papers(figure: Figure) -> str:
+    """The last rating of every user: the recipe, baselines that were trained here, and published figures of others."""
+
+    def row(label: str, found: Mapping[str, float | None], *more: str) -> tuple[str, ...]:
+        values = (found.get(metric) for metric in PAPERS)
+        return (label, *("-" if value is None else f"{value:.3f}" for value in values), *more)
+
+    rows = [
+        row(_timed(name, when), found, _trained(ours["seconds"]))
+        for name, ours in figure["last"].items()
+        for when, found in ours["ranked"].items()
+    ]
+    rows += [row(f"{each['model']} ({each['by']})", each, "") for each in read(PUBLISHED)["last"]]
+    epochs = ", ".join(
+        f"{name}: {ours['epochs']} epochs, {'until validation stopped rising' if ours['over'] else 'not to the end'}"
+        for name, ours in figure["last"].items()
+        if "epochs" in ours
+    )
+    chosen = f"Changes for the next item: {figure['chosen']}."
+    note = f"{figure['users']:,} users. Trained for: processor time. {chosen} {epochs}."
+    return shown(figure, ["list", *PAPERS.values(), "trained for"], rows, note)
+
+
+@block("papers_moment", "evaluation_papers.json")
+def papers_moment(figure: Figure) -> str:
+    """One moment for all, as Time to Split has it: HR@10 / NDCG@10 of each kind of target."""
+
+    def row(label: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+        parts = (found.get(kind) for kind in MOMENT)
+        return (label, *("-" if part is None else f"{part['hr@10']:.3f} / {part['ndcg@10']:.3f}" for part in parts))
+
+    ours = figure["one moment"]
+    rows = [row(_timed(name, when), found) for name, each in ours.items() for when, found in each["targets"].items()]
+    rows += [row(f"{each['model']} ({each['by']})", each) for each in read(PUBLISHED)["one moment"]]
+    first = next(iter(ours.values()))
+    note = f"HR@10 / NDCG@10. {first['users']:,} users, {first['ratings']:,} later ratings."
+    return shown(figure, ["list", *MOMENT], rows, note)
+
+
+def _timed(name: str, when: str) -> str:
+    return name if when in name else f"{name}, {when}"
 
 
 @block("baskets", "baskets_ta-feng.json")
@@ -315,41 +329,12 @@ def seeds(figure: Figure) -> str:
     return shown(figure, head, rows)
 
 
-@block("global", "evaluation_global.json")
-def one_moment(figure: Figure) -> str:
-    """The split at one moment for all users against the split per user: all of its users, and those who come back."""
-    per_user, one = ("split per user", "split at one moment")
-    head = ["list"]
-    for metric, label in METRICS.items():
-        back = [f"{per_user}, those who come back"] if metric == "recall@200" else []
-        head += [f"{label}, {each}" for each in (per_user, *back, one)]
-    rows = []
-    for system, found in figure["per user"].items():
-        values = [found["recall@200"], found[RETURNING], figure["table"][system]["recall@200"]]
-        values += [each[metric] for metric in ("recall@50", "ndcg@50") for each in (found, figure["table"][system])]
-        rows.append((name_of(system), *(f"{value:.3f}" for value in values)))
-    people = "At one moment: {users} users, {returning} of them back after an hour or more."
-    counts = people.format(users=figure["users"], returning=figure["returning users"])
-    return shown(figure, head, rows, counts)
-
-
-def _three(found: Mapping[str, Any]) -> str:
-    """The headline metrics of one cell; a dash where there are no users or the lists are too short."""
-    return " / ".join(f"{found[m]:.3f}" if found.get(m) is not None else "-" for m in METRICS)
-
-
-def _kept(found: Mapping[str, Any]) -> str:
-    """Share of the sitting's NDCG@50 that is left now."""
-    now, then = (found[when].get("ndcg@50") for when in ("now", "in the sitting"))
-    return f"{now / then:.0%}" if now is not None and then else "-"
-
-
 FUSION = "the best fusion of them"
 EXPECTED = (POPULARITY, LATELY, KNN, EASE, MARKOV, IALS, "eSASRec", "HSTU", FUSION)
 
 
-@block("rivals", "rivals.json")
-def rivals(figure: Figure) -> str:
+@block("baselines", "baselines.json")
+def baselines(figure: Figure) -> str:
     """Every tuned baseline, and the recipe, which comes last."""
     columns = ("NDCG@50 to the recipe's, paired", "trained for", "tuned")
     head = ("list", *METRICS.values(), RETURNING, *columns)

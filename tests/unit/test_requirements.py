@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements-uv.txt", "requirements.txt", "requirements-research.txt", "requirements-dev.txt")
+LOCKS = (
+    "requirements-uv.txt", "requirements.txt", "requirements-mcp.txt", "requirements-research.txt",
+    "requirements-dev.txt",
+)  # fmt: skip
 
 
 def pins(name: str) -> dict[str, str]:

@@ -12,7 +12,6 @@ from data_exchange_center.channels import (
     HistorySum,
     Requests,
     index_vectors,
-    regimes,
 )
 from data_exchange_center.history import History
 
@@ -76,11 +75,6 @@ def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
     history = (np.arange(1, LAGS + 4) % ITEMS + 1).tolist()
     whole, cut = (requests([codes], [[4] * len(codes)], [[]], ago=60) for codes in (history, history[:LAGS]))
     assert np.array_equal(one.user_vectors(whole), one.user_vectors(cut))
-
-
-def test_regimes() -> None:
-    found = regimes(np.array([3600, 3599, 99999]), np.array([0, 0, 0]), np.array([True, True, False]))
-    assert found.tolist() == [1, 0, 0]
 
 
 ITEMIDS = np.arange(10, 10 * (ITEMS + 1), 10)  # code c is item 10 c

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_exchange_center.dataset import MAX_INTEGER, Dataset, HoldoutRule, ItemNumber, OwnIds, kind_of, own_id
+from data_exchange_center.dataset import HoldoutRule, ItemNumber, OwnIds, kind_of, own_id
 from tests.datasets import STARS
 
 LENGTHS = st.lists(st.integers(0, 400), max_size=20)
@@ -64,23 +64,12 @@ def test_a_number_is_stored_in_its_unit_and_zero_where_unknown() -> None:
     assert price.stored(np.array([19.99, np.nan, -0.5])).tolist() == [1999, 0, -50]
 
 
-def test_one_attribute_needs_no_name_before_its_terms() -> None:
-    assert STARS.term("genres", "Sci-Fi") == "Sci-Fi"
-    assert STARS.attribute_and_value("Sci-Fi: new") == ("genres", "Sci-Fi: new")
-
-
 def test_a_term_of_several_attributes_names_its_own() -> None:
+    assert STARS.term("genres", "Sci-Fi: new") == "Sci-Fi: new"
+    assert STARS.attribute_and_value("Sci-Fi: new") == ("genres", "Sci-Fi: new")
     shop = STARS.model_copy(update={"terms": ("brand", "kind")})
     assert shop.term("kind", "lamp: desk") == "kind: lamp: desk"
     assert shop.attribute_and_value("kind: lamp: desk") == ("kind", "lamp: desk")
-
-
-def test_it_comes_back_from_json() -> None:
-    assert Dataset.model_validate_json(STARS.model_dump_json()) == STARS
-    assert STARS.rating_codes == 6
-
-
-numbers = st.lists(st.integers(1, MAX_INTEGER), unique=True, max_size=20)
 
 
 @given(st.lists(st.text(min_size=1), unique=True, max_size=20))

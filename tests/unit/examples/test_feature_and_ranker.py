@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
 from data_exchange_center.recipes import RECIPES, EaseRecipe, ListRankerRecipe, RecallRecipe, Recipe
@@ -31,7 +30,7 @@ from offline_to_online.parity import RECOUNTS, Served
 from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.triton import config_pbtxt
-from tests.unit.offline.synthetic import made_up_movielens
+from tests.unit.examples.conftest import walked_with
 from tests.unit.offline_to_online.online_side import OnlineSide
 
 SMALL = {"history": 5, "hidden": (8,), "epochs": 2, "batch_size": 32, "stride": 2}
@@ -67,16 +66,7 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=[MINE, KNOWN], ids=lambda recipe: recipe.ranker.kind)
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Where the seven steps have run, over events of half a year."""
-    folder = tmp_path_factory.mktemp(request.param.ranker.kind)
-    data, random = made_up_movielens(folder / "ml"), np.random.default_rng(0)
-    lines = (line.rsplit("::", 1)[0] for line in (data / "ratings.dat").read_text().splitlines())
-    spread = "".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines)
-    (data / "ratings.dat").write_text(spread)
-    settings = Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param.name)
-    for step in provenance.STEPS:
-        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
-    return settings
+    return walked_with(request.param, tmp_path_factory.mktemp("walked"))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.fusion import candidate_columns
@@ -33,7 +32,7 @@ from offline.evaluation.evaluate import evaluate
 from offline_to_online.rows import item_rows, sampled_searches
 from offline_to_online.stores.elasticsearch import index_body
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline.synthetic import made_up_movielens
+from tests.unit.examples.conftest import walked_with
 from tests.unit.offline_to_online.online_side import OnlineSide
 
 RECENT: Final = RecentRecipe(days=40, fusion_weight=0.5)
@@ -58,16 +57,7 @@ def registered() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=[MINE, ALONE], ids=lambda recipe: recipe.name)
 def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Where the seven steps have run, over events of half a year."""
-    folder = tmp_path_factory.mktemp(request.param.name)
-    data = made_up_movielens(folder / "ml")
-    random, ratings = np.random.default_rng(0), data / "ratings.dat"
-    lines = (line.rsplit("::", 1)[0] for line in ratings.read_text().splitlines())
-    ratings.write_text("".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines))
-    settings = Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param.name)
-    for step in provenance.STEPS:
-        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
-    return settings
+    return walked_with(request.param, tmp_path_factory.mktemp("walked"))
 
 
 def liked_recently(folder: Path, timestamp: int, seen: set[int]) -> list[int]:

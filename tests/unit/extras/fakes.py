@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from data_exchange_center.dataset import OwnId
+from data_exchange_center.dataset import MAX_INTEGER, OwnId
 from extras.events.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, pack, started, stopped
 from extras.experiments.store import Change, Exposure
+from extras.items.projection import Extended
+from extras.items.store import Change as ItemChange
+from extras.items.store import Kept as ItemsKept
+from extras.items.store import Query, Record
 from online.clients.base import Client
-from tests.unit.online.fakes import Fake, FakeUsers
+from online.recommend.fallback import ExactItems
+from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
 
 
 class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
@@ -51,6 +56,48 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
             self.users.forgotten.add((dataset, userid))
             self.users.forgets += 1
             return Forgotten(len(keys), sum(userid in world.numbers for world in self.users.worlds.values()))
+
+
+class FakeItemStore(Fake, Client[Query, ItemsKept]):
+    service = "redis"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[str, dict[OwnId, Record]] = {}
+        self.version = 0
+
+    def _call(self, query: Query) -> ItemsKept:
+        self._seen(query)
+        same = query.version == self.version
+        return ItemsKept(self.version, None if same else dict(self.records.get(query.dataset, {})))
+
+    def change(self, dataset: str, own: OwnId, change: ItemChange) -> None:
+        with self._asking("change"):
+            self._seen(own)
+            records = self.records.setdefault(dataset, {})
+            if (record := change(records.get(own), len(records))) is None:
+                del records[own]
+            else:
+                number = record.number or (own if isinstance(own, int) else MAX_INTEGER - self.version)
+                records[own] = record.model_copy(update={"number": number})
+            self.version += 1
+
+
+class FakeItemIndex(Fake, Client[Extended, None]):
+    """``searched`` finds the new items that this one has."""
+
+    service = "elasticsearch"
+
+    def __init__(self, searched: FakeItems) -> None:
+        super().__init__()
+        self.searched = searched
+
+    def _call(self, query: Extended) -> None:
+        self._seen(query)
+        self.searched.more[query.release] = ExactItems.of(query.added, query.manifest.vector_dims)
+
+    def bring(self, opened: Extended) -> None:
+        self.call(opened)
 
 
 class FakeExperiments(Fake, Client[None, Experiments]):

@@ -36,7 +36,7 @@ def test_no_request_is_too_much(case: schemathesis.Case, http: FlaskClient) -> N
     text = isinstance(body.get("userid"), str) or "userid" in (case.query or {})
     unsure = text or any(isinstance(value, float) for value in body.values())
     unsure |= not QUESTIONS.isdisjoint(body)
-    unsure |= case.operation.path in ("/ml/event", "/ml/user/{userid}", "/ml/similar")
+    unsure |= case.operation.path in ("/ml/event", "/ml/user/{userid}", "/ml/similar", "/ml/item", "/ml/item/{itemid}")
     unsure |= case.operation.path.startswith("/api/")  # ids and types of events; n and offset together
     strict = body.get("strict") is True  # rather an error than an answer that came too late
     excluded = [positive_data_acceptance] if unsure or strict else []

@@ -1,12 +1,28 @@
-"""A small MovieLens made up here: users with few ratings, gaps in the ids, ties in time, its own genres."""
+"""A small MovieLens made up here: users with few ratings, gaps in the ids, ties in time, its own genres; its steps."""
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
 
+from data_exchange_center import provenance
+from data_exchange_center.settings import Settings
+
 GENRES = ("Drama", "Action", "Sci-Fi")
+
+
+def step(settings: Settings, number: int) -> None:
+    """Run one of the seven steps."""
+    importlib.import_module(provenance.STEPS[number].path.removesuffix(".py").replace("/", ".")).main(settings)
+
+
+def walk(settings: Settings, steps: int = len(provenance.STEPS)) -> Settings:
+    """Run the first steps, or all. Returns ``settings``."""
+    for number in range(steps):
+        step(settings, number)
+    return settings
 
 
 def made_up_movielens(folder: Path, users: int = 60, items: int = 80, seed: int = 0) -> Path:

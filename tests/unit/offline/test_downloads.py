@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,49 +11,36 @@ import requests
 from data_exchange_center.steps import StepError
 from offline import downloads, movielens
 from tests.datasets import tables_of
+from tests.http_server import serving
 
 CONTENT = bytes(range(256)) * 400
 
 
-class _Files(BaseHTTPRequestHandler):
-    """Sends CONTENT."""
-
-    content = CONTENT
-    sent = 0
-
-    def do_GET(self) -> None:
-        type(self).sent += 1
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
-        self.end_headers()
-        self.wfile.write(self.content)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Files]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Files)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(downloads, "GROUPLENS_URL", f"http://127.0.0.1:{server.server_port}/ml-1m.zip")
+def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """Files that a server has sent; the content of each is the last of them, at first the published one."""
+    sent = [CONTENT]
+
+    def send(*_: object) -> tuple[int, bytes]:
+        sent.append(sent[-1])
+        return 200, sent[-1]
+
     monkeypatch.setattr(downloads, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
-    _Files.content, _Files.sent = CONTENT, 0
-    yield _Files
-    server.shutdown()
-    server.server_close()
+    with serving(send) as port:
+        monkeypatch.setattr(downloads, "GROUPLENS_URL", f"http://127.0.0.1:{port}/ml-1m.zip")
+        yield sent
 
 
-def test_a_download_is_checked_and_left_in_place(files: type[_Files], tmp_path: Path) -> None:
+def test_a_download_is_checked_and_left_in_place(sent: list[bytes], tmp_path: Path) -> None:
     path = downloads.download_ml_1m(tmp_path)
     assert path.read_bytes() == CONTENT
     assert [file.name for file in tmp_path.iterdir()] == ["ml-1m.zip"]
     downloads.download_ml_1m(tmp_path)
-    assert files.sent == 1  # the second time nothing is fetched
+    assert len(sent) == 2  # the second time nothing is fetched
 
 
-def test_another_file_than_the_published_one_is_refused(files: type[_Files], tmp_path: Path) -> None:
-    files.content = b"something else"
+def test_another_file_than_the_published_one_is_refused(sent: list[bytes], tmp_path: Path) -> None:
+    sent.append(b"something else")
     with pytest.raises(StepError, match="does not send the published file"):
         downloads.download_ml_1m(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -90,34 +90,19 @@ def ingested(tmp_path: Path) -> Callable[[bytes, bytes, bytes], Tables]:
 
 
 @pytest.mark.parametrize(
-    ("ratings", "users", "movies", "message"),
+    ("more", "message"),
     [
-        (
-            RATINGS + b"3::10::5::1\n",
-            USERS,
-            MOVIES,
-            r"ratings\.dat, line 4: a userid that is listed in users\.dat .* found 3",
-        ),
-        (
-            RATINGS + b"2::30::5::1\n",
-            USERS,
-            MOVIES,
-            "line 4: a itemid that is listed in movies.dat expected, found 30",
-        ),
-        (
-            RATINGS,
-            USERS + USERS,
-            MOVIES,
-            "users.dat, line 3: userid 1 is there already, in line 1",
-        ),
-        (RATINGS, USERS, MOVIES + MOVIES, "movies.dat, line 3: itemid 10 is there already"),
+        ((b"3::10::5::1\n", b"", b""), r"ratings\.dat, line 4: a userid that is listed in users\.dat .* found 3"),
+        ((b"2::30::5::1\n", b"", b""), "line 4: a itemid that is listed in movies.dat expected, found 30"),
+        ((b"", USERS, b""), "users.dat, line 3: userid 1 is there already, in line 1"),
+        ((b"", b"", MOVIES), "movies.dat, line 3: itemid 10 is there already"),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(
-    ingested: Callable[..., Tables], ratings: bytes, users: bytes, movies: bytes, message: str
+    ingested: Callable[..., Tables], more: tuple[bytes, bytes, bytes], message: str
 ) -> None:
     with pytest.raises(StepError, match=message):
-        ingested(ratings, users, movies)
+        ingested(RATINGS + more[0], USERS + more[1], MOVIES + more[2])
 
 
 def test_a_film_seen_twice_is_two_events(ingested: Callable[..., Tables]) -> None:
@@ -191,10 +176,7 @@ def test_a_malformed_line_of_100k_is_named() -> None:
         movielens.parse(RECBOLE, b"1\t2\t5\t1\n", b"x", b"x")
 
 
-@pytest.mark.parametrize("title", ["Nothing", "(1990) Later"])
-def test_a_title_without_a_year_has_none(title: str) -> None:
-    assert math.isnan(movielens.release_year(title))
-
-
-def test_a_year_may_be_followed_by_spaces() -> None:
+def test_the_year_is_at_the_end_of_a_title_but_for_spaces() -> None:
     assert movielens.release_year("2001 (1968) ") == 1968
+    assert math.isnan(movielens.release_year("Nothing"))
+    assert math.isnan(movielens.release_year("(1990) Later"))

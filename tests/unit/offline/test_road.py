@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,16 +30,10 @@ from offline.data.requests import Points
 from offline.models.kinds import load_ranker, score
 from offline.readers import PAST, read_inputs
 from tests.datasets import dumped, parsed
-from tests.unit.offline.synthetic import made_up_movielens
+from tests.unit.offline.synthetic import made_up_movielens, step, walk
 
-STEPS = tuple(step.path.removesuffix(".py").replace("/", ".") for step in provenance.STEPS)
 USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held out
 COLD = {5 * (user + 1) for user in range(FEW)}
-
-
-def walk(settings: Settings) -> None:
-    for step in STEPS:
-        importlib.import_module(step).main(settings)
 
 
 Touched = dict[tuple[str, str], set[str]]  # (step, "read" or "write") -> artifacts' paths
@@ -57,12 +50,12 @@ def walk_watched(settings: Settings) -> Touched:
 
         return watched
 
-    for step in provenance.STEPS:
+    for number, each in enumerate(provenance.STEPS):
         with pytest.MonkeyPatch.context() as patch:
             for kind, read in ((Table, "read_arrow"), (Document, "read"), (Binary, "read")):
                 for verb, method in (("read", read), ("write", "write")):
-                    patch.setattr(kind, method, watching(step.path, verb, getattr(kind, method)))
-            importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
+                    patch.setattr(kind, method, watching(each.path, verb, getattr(kind, method)))
+            step(settings, number)
     return touched
 
 
@@ -114,19 +107,18 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
     assert manifest.model["model"]["kind"] == settings.recipe.ranker.kind
 
 
-@pytest.mark.parametrize("step", provenance.STEPS, ids=lambda step: step.path)
+@pytest.mark.parametrize("declared", provenance.STEPS, ids=lambda declared: declared.path)
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_step_reads_and_writes_what_is_declared(
-    step: provenance.Step, name: str, walked: Mapping[str, tuple[Settings, Touched]]
+    declared: provenance.Step, name: str, walked: Mapping[str, tuple[Settings, Touched]]
 ) -> None:
     settings, touched = walked[name]
-    told = {artifacts.DATASET.path} - {file.path for file in step.inputs(settings.recipe)}  # names figures
-    read = touched.get((step.path, "read"), set())
-    assert read - told == {file.path for file in step.inputs(settings.recipe)}
-    assert touched[step.path, "write"] == {file.path for file in step.outputs(settings.recipe)}
-    if step.report:
-        recorded = step.report.read(settings.exchange_dir)[provenance.INPUTS]
-        assert list(recorded) == [file.path for file in step.inputs(settings.recipe)]
+    inputs = [file.path for file in declared.inputs(settings.recipe)]
+    told = {artifacts.DATASET.path} - set(inputs)  # names figures
+    assert touched.get((declared.path, "read"), set()) - told == set(inputs)
+    assert touched[declared.path, "write"] == {file.path for file in declared.outputs(settings.recipe)}
+    if declared.report:
+        assert list(declared.report.read(settings.exchange_dir)[provenance.INPUTS]) == inputs
 
 
 def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
@@ -303,35 +295,35 @@ def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settin
 def test_a_step_without_the_one_before_it_says_which(recipe: str, tmp_path: Path) -> None:
     nowhere = Settings(exchange_dir=tmp_path, recipe_name=recipe)
     before = ("s0_get", "s0_get", "s2_term", "s0_get", "s0_get", "s1_feat")
-    for step, name in zip(STEPS[1:], before, strict=True):
+    for number, name in enumerate(before, start=1):
         with pytest.raises(ArtifactError, match=name):
-            importlib.import_module(step).main(nowhere)
+            step(nowhere, number)
 
 
 def test_a_raw_file_that_changed_is_noticed(movielens: Callable[..., Path], tmp_path: Path) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path)
-    importlib.import_module(STEPS[0]).main(settings)
+    step(settings, 0)
     artifacts.RAW_USERS.write(tmp_path, artifacts.RAW_USERS.read(tmp_path)[1:])
     with pytest.raises(StepError, match=r"users\.parquet is not the one that dataset.json describes"):
-        importlib.import_module(STEPS[1]).main(settings)
+        step(settings, 1)
 
 
 def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(
     movielens: Callable[..., Path], tmp_path: Path
 ) -> None:
     settings = Settings(data=movielens(), exchange_dir=tmp_path)
-    importlib.import_module(STEPS[0]).main(settings)
+    step(settings, 0)
     small = settings.model_copy(update={"pandas": PandasSettings(memory_gb=1e-5)})
     with pytest.raises(StepError, match=r"holds 1,830 events, .*RECSYS_ENGINE=spark.*RECSYS_PANDAS__MEMORY_GB=1"):
-        importlib.import_module(STEPS[1]).main(small)
+        step(small, 1)
     assert not artifacts.RATINGS.at(tmp_path).exists()
 
 
 def test_nothing_to_train_on_is_one_sentence(movielens: Callable[..., Path], tmp_path: Path) -> None:
     settings = Settings(data=movielens(users=8), exchange_dir=tmp_path)
-    importlib.import_module(STEPS[0]).main(settings)
+    step(settings, 0)
     with pytest.raises(StepError, match=r"100% of all events would be held out .* smaller holdout"):
-        importlib.import_module(STEPS[1]).main(settings)
+        step(settings, 1)
 
 
 @pytest.mark.parametrize(("users", "message"), [(11, "two items"), (16, "train the ranker on")])
@@ -349,11 +341,11 @@ def test_a_failed_read_leaves_what_was_there(source: Settings, movielens: Callab
     (bad / "ratings.dat").write_text("5::7::3\n")
     before = sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir))
     with pytest.raises(StepError, match="line 1"):
-        importlib.import_module(STEPS[0]).main(source.model_copy(update={"data": bad}))
+        step(source.model_copy(update={"data": bad}), 0)
     assert sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir)) == before
 
 
 def test_the_second_time_what_lies_there_is_taken(source: Settings) -> None:
     before = artifacts.DATASET.at(source.exchange_dir).read_bytes()
-    importlib.import_module(STEPS[0]).main(source.model_copy(update={"data": None}))
+    step(source.model_copy(update={"data": None}), 0)
     assert artifacts.DATASET.at(source.exchange_dir).read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
-from data_exchange_center.recipes import VectorRecipe
-from data_exchange_center.release import Published
+from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import (
@@ -29,10 +29,11 @@ from offline_to_online.parity import (
 )
 from offline_to_online.rows import feature_frames, item_rows, request_time, user_rows
 from online.clients.base import Client
-from online.clients.elastic import ItemQuery
+from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
+from online.recommend.fallback import ExactItems
 
 USERS = list(range(1, 11))
 
@@ -57,33 +58,21 @@ class FakeUsers(_Fake):
 
 
 class FakeItems(_Fake):
-    """Exact search, scored as Elasticsearch scores."""
+    """The server's own exact search, in place of Elasticsearch's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.rows, self.filters = item_rows(folder), True
+        channels = {name: vector_of(name) for name in manifest.vector_dims}
+        items = (
+            IndexedItem(
+                row.itemid, row.genres, {name: row.vectors[v] for name, v in channels.items() if v in row.vectors}
+            )
+            for row in self.rows
+        )
+        self.exact = ExactItems.of(items, manifest.vector_dims)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        return tuple(self.search(channel, query) for channel in query.recall.searched)
-
-    def search(self, channel: VectorRecipe, query: ItemQuery) -> Hits:
-        seen = set(np.asarray(query.seen).tolist()) if self.filters else set()
-        terms = set(query.terms) if channel.term_weight else set()
-        vector = query.vectors[channel.name].astype(np.float64)
-        scores: dict[int, float] = {}
-        for row in self.rows:
-            known = row.vectors.get(vector_of(channel.name))
-            alike = bool(terms & set(row.genres))
-            if row.itemid in seen or (known is None and not alike):
-                continue
-            product = float(known @ vector) if known is not None else None
-            if terms:
-                near = 0.0 if product is None else product + 1 if product >= 0 else 1 / (1 - product)
-                scores[row.itemid] = channel.term_weight * alike + near
-            else:
-                assert product is not None
-                scores[row.itemid] = product
-        best = sorted(scores, key=lambda itemid: (-scores[itemid], itemid))[: query.recall.candidates]
-        return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best], np.float32))
+        return self.exact.call(query if self.filters else replace(query, seen=()))
 
 
 class FakeFeatures(_Fake):
@@ -117,7 +106,11 @@ class OnlineSide:
         self.served = self.manifest  # what the server believes to serve
         self.spec = self.manifest.feature_spec
         self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, userids)
-        self.users, self.items, self.channels = FakeUsers(folder), FakeItems(folder), read_channels(folder)
+        self.users, self.items, self.channels = (
+            FakeUsers(folder),
+            FakeItems(folder, self.manifest),
+            read_channels(folder),
+        )
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 

@@ -15,7 +15,7 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
-from online.clients.base import Client, GoneError, ServiceError, StoredError
+from online.clients.base import Asks, Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
@@ -35,7 +35,6 @@ class Fake:
     def __init__(self, *worlds: World) -> None:
         self.worlds = {world.release: world for world in worlds}
         self.calls: list[Any] = []
-        self.closed = False
 
     def _seen(self, query: Any = None) -> None:
         if self.on_call is not None:
@@ -49,7 +48,7 @@ class Fake:
         return "fake"
 
     def close(self) -> None:
-        self.closed = True
+        """Nothing is open."""
 
 
 class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
@@ -65,6 +64,13 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.opened: list[str] = []  # releases whose manifest was read
         self.history = [live] if live is not None else []  # activated releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
+        self.values: dict[str, bytes] = {}  # that extras keep
+
+    def value(self, key: str) -> bytes:
+        """Not among the calls: a thread reads it now and then."""
+        if self.down:
+            raise ServiceError(self.service, "cannot be reached")
+        return self.values.get(key, b"")
 
     def _call(self, query: UserQuery) -> UserAnswer:
         self._seen(query)
@@ -131,6 +137,10 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
     gate: threading.Event | None = None  # the catalogue is not given before it is set
     answered = 0  # searches
 
+    def __init__(self, *worlds: World) -> None:
+        super().__init__(*worlds)
+        self.more: dict[str, Asks[ItemQuery, tuple[Hits, ...]]] = {}  # release -> further items that are searched
+
     def _world(self, release: str) -> World:
         self._seen()
         if release not in self.worlds:
@@ -143,10 +153,14 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
         left_out = (
             query.seen if query.only is None else [*query.seen, *set(world.itemids).difference(query.only.tolist())]
         )
-        return tuple(
+        found = tuple(
             world.search(channel, query.vectors.get(channel.name), query.terms, left_out, query.recall.candidates)
             for channel in query.recall.searched
         )
+        if query.release not in self.more:
+            return found
+        pairs = zip(found, self.more[query.release].call(query), strict=True)
+        return tuple(_both(*lists, query.recall.candidates) for lists in pairs)
 
     def searches(self, release: str) -> int:
         with self._asking("searches"):
@@ -168,6 +182,12 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
                 name: world.item_vectors[name][itemid] for name in channels if itemid in world.item_vectors[name]
             }
             yield IndexedItem(itemid, world.genres[itemid], vectors)
+
+
+def _both(hits: Hits, others: Hits, size: int) -> Hits:
+    ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
+    best = np.lexsort((ids, -scores))[:size]
+    return Hits(ids[best], scores[best])
 
 
 class FakeFeatures(Fake, Client[FeatureQuery, FeatureRows]):

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import redis
 from flask.testing import FlaskClient
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
+from extras.questions import rules
+from extras.questions.rules import RuleProblemError, rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.fault_proxy import FAULTS
@@ -131,6 +134,40 @@ def test_five_pages_are_one_list_while_ratings_arrive(http: FlaskClient, stack: 
         with redis.Redis(port=stack.redis.port) as store:
             partition = wire.event_partition(user)
             store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
+
+
+@ONE_WORLD
+def test_rules_reach_every_worker_and_every_answer(
+    patient: Settings, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make rules` without a release: two servers, that know of each other by Redis alone."""
+    path, key = tmp_path / "rules.toml", rules_key(world.dataset)
+    with closing(Recommender.from_settings(patient)) as one, closing(Recommender.from_settings(patient)) as other:
+        workers = [create_app(recommender, patient).test_client() for recommender in (one, other)]
+        best = ids(ask(workers[0], strict=True))
+        path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
+        with pytest.raises(RuleProblemError, match=f"no item {FAR}"):
+            rules.main(patient, ["--file", f"{path}"])
+        with redis.Redis(port=patient.redis.port) as store:
+            assert not store.exists(key), "nothing is half written"
+        try:
+            path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}]")
+            rules.main(patient, ["--file", f"{path}"])
+            for worker in workers:
+                for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+                    with attempt:
+                        after = ids(ask(worker, strict=True))
+                        assert set(best[:3]).isdisjoint(after)
+                assert after.index(best[39]) == 17
+                assert set(best[:3]).isdisjoint(ids(ask(worker, path="/ml/rank", candidates=best)))
+            rules.main(patient, [])
+            assert "3 items are hidden, 1 boosted" in capsys.readouterr().out
+        finally:
+            rules.main(patient, ["--clear"])
+            (patient.service_dir("server") / "rules.json").unlink(missing_ok=True)
+        for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+            with attempt:
+                assert [ids(ask(worker, strict=True)) for worker in workers] == [best, best]
 
 
 def test_what_is_alike_comes_from_the_servers_memory(http: FlaskClient, world: World) -> None:

@@ -187,3 +187,12 @@ def test_ids_are_the_data_sets_own(http: FlaskClient, fakes: Fakes) -> None:
     userid, item = fakes.world.own_user(USER), fakes.world.own_item(fakes.world.seen[USER][0])
     answer = http.get("/ml/why-not", query_string={"userid": userid, "itemid": item, "timestamp": AT}).json
     assert (answer["userid"], answer["itemid"], answer["code"]) == (userid, item, "seen")
+
+
+def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:
+    itemid = fakes.world.itemids[5]
+    query = WhyNotRequest(userid=f"{fakes.world.own_user(1)}", itemid=f"{fakes.world.own_item(itemid)}")
+    model = fakes.parts.request_model
+    found = absent(fakes.recommender, model, query, Stopwatch(), None, lambda opened, itemids: np.arange(0))
+    assert found.code == "hidden"
+    assert found.sentence.en == "A rule hides it from everybody (make rules)."

@@ -17,6 +17,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.own_data import reader
+from offline.movielens import files_of
 from offline.preprocess import s0_get_data
 from tests.datasets import tables_of
 from tests.datasets import tables_of as read
@@ -482,3 +483,15 @@ def test_the_first_step_says_which_times_it_read(tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().out
     assert "events from 2024-01-01 to 2025-01-01" in printed
     assert "published figures" not in printed
+
+
+def test_of_two_files_with_one_name_the_first_in_order_is_taken(tmp_path: Path) -> None:
+    folder, archive = tmp_path / "folder", tmp_path / "data.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("b/x.csv", "a/x.csv", "c/x.csv", "a-b/x.csv"):
+            (folder / name).parent.mkdir(parents=True)
+            (folder / name).write_text(name)
+            file.write(folder / name, name)
+    for path in (folder, archive):
+        with files_of(path) as files:
+            assert files["x.csv"].read_text() == "a/x.csv"

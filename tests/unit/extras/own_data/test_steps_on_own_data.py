@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 from pathlib import Path
@@ -23,29 +22,21 @@ from offline.data.split import counted, expect_sense
 from offline.evaluation.evaluate import evaluate, show
 from tests.datasets import STARS, dumped, parsed
 from tests.made_up_data import exported, half_stars, shop
-from tests.unit.offline.synthetic import made_up_movielens
-
-
-def walk(settings: Settings, steps: int | None = None) -> None:
-    for step in provenance.STEPS[:steps]:
-        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
+from tests.unit.offline.synthetic import made_up_movielens, walk
 
 
 @pytest.fixture(scope="module")
 def shop_road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("shop")
-    settings = Settings(data=shop(folder / "data", users=80, items=50, views=1_200), exchange_dir=folder / "exchange")
-    walk(settings)
-    return settings
+    data = shop(folder / "data", users=80, items=50, views=1_200)
+    return walk(Settings(data=data, exchange_dir=folder / "exchange"))
 
 
 @pytest.fixture(scope="module", params=sorted(RECIPES))
 def half_star_road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("half")
     data = half_stars(folder / "data", users=50, items=320)
-    settings = Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param)
-    walk(settings)
-    return settings
+    return walk(Settings(data=data, exchange_dir=folder / "exchange", recipe_name=request.param))
 
 
 def test_a_shop_becomes_a_release(shop_road: Settings) -> None:
@@ -114,8 +105,7 @@ def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
     text = (data / "dataset.toml").read_text(encoding="utf-8")
     without = text[: text.index("[users]")] + text[text.index("[items]") :]
     (data / "dataset.toml").write_text(without, encoding="utf-8")
-    settings = Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name=recipe)
-    walk(settings)
+    settings = walk(Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name=recipe))
     assert release_of_artifacts(settings).dataset.profile == ()
     assert list(artifacts.USERS.read(settings.exchange_dir)) == [Columns.USER, Columns.OWN_ID]
 
@@ -147,9 +137,9 @@ def test_movielens_under_other_names_is_movielens(tmp_path: Path, recipe: str) -
     dumped(data._replace(users=data.users.assign(occupation="job " + data.users["occupation"])), folder)
     data = parsed(folder)
     places = [folder, exported(data, tmp_path / "exported")]
-    roads = [Settings(data=place, exchange_dir=tmp_path / f"of-{place.name}", recipe_name=recipe) for place in places]
-    for road in roads:
-        walk(road)
+    roads = [
+        walk(Settings(data=place, exchange_dir=tmp_path / f"of-{place.name}", recipe_name=recipe)) for place in places
+    ]
     compared = 0
     for file in (artifact for artifact in artifacts.ARTIFACTS if artifact.at(roads[0].exchange_dir).is_file()):
         if file == artifacts.DATASET:

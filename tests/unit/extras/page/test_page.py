@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import DefaultWorld
+from tests.unit.online.world import DefaultWorld, World
 
 STATIC = Path(__file__).parents[4] / "extras/page/static"
 OURS = [path for path in sorted(STATIC.rglob("*")) if path.is_file() and "vendor" not in path.parts]
@@ -29,27 +29,7 @@ def test_the_page_and_its_files_are_served_and_may_reach_nobody_else(http: Flask
     assert http.get("/page/nothing.js").status_code == 404
 
 
-def test_no_address_outside_is_named(http: FlaskClient) -> None:
-    for file in OURS:
-        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(['\"]?//", file.read_text()), file
-
-
-def test_what_a_file_imports_is_there(http: FlaskClient) -> None:
-    for file in OURS:
-        if file.suffix == ".js":
-            for imported in re.findall(r'^import [^;]*?"(\.[^"]+)"', file.read_text(), re.MULTILINE):
-                assert (file.parent / imported).is_file(), (file.name, imported)
-    page = (STATIC / "index.html").read_text()
-    for named in re.findall(r'(?:href|src)="page/([^"]+)"', page):
-        assert (STATIC / named).is_file(), named
-
-
-def test_a_library_comes_with_its_licence(http: FlaskClient) -> None:
-    for library in (STATIC / "vendor").glob("*.mjs"):
-        assert library.with_suffix(".LICENSE").read_text().strip(), library
-
-
-def test_a_library_says_its_version_and_where_it_is_from_and_is_that_file(http: FlaskClient) -> None:
+def test_a_library_says_its_version_and_licence_and_where_it_is_from_and_is_that_file(kind: type[World]) -> None:
     lines = (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
     origins = {digest_and_name: origin for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)}
     libraries = sorted((STATIC / "vendor").glob("*.mjs"))
@@ -60,6 +40,7 @@ def test_a_library_says_its_version_and_where_it_is_from_and_is_that_file(http: 
         assert re.match(rf"# {digest_and_name.split()[1].removesuffix('.mjs')} \d+\.\d+\.\d+ of npm, \S+", origin)
     for library in libraries:
         assert "sourceMappingURL" not in library.read_text(), library
+        assert library.with_suffix(".LICENSE").read_text().strip(), library
 
 
 def test_whoever_needs_a_key_gets_the_page_without(fakes: Fakes) -> None:

@@ -22,6 +22,7 @@ from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import AT, NO_FEATURES_ITEM, UNKNOWN_USER, DefaultWorld
 
 UNSCORED = NO_FEATURES_ITEM + 3000
+pytestmark = pytest.mark.usefixtures("opened")
 SERVICES = ("redis", "elasticsearch", "feast", "triton")
 
 

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,23 +45,6 @@ def test_what_servers_were_told_is_trained_on_and_moves_no_other_row(
     assert (found.loc[is_told, Columns.SPLIT] == Split.RECORDED).all()
     own = found[~is_told].reset_index(drop=True)
     assert own.equals(label_and_split(table(rows), STARS, 0.8))
-
-
-@given(RATINGS)
-def test_nothing_trained_is_later_than_what_is_tested(rows: list[tuple[int, int, int]]) -> None:
-    found = label_and_split(table(rows), STARS, 0.8)
-    for _, of_user in found.groupby(Columns.USER):
-        order = [of_user[of_user[Columns.SPLIT] == part][Columns.TIMESTAMP] for part in ("train", "test", "holdout")]
-        present = [times for times in order if len(times)]
-        assert all(a.max() <= b.min() for a, b in pairwise(present))
-        assert (of_user[Columns.SPLIT] == Split.HOLDOUT).sum() == min(10, len(of_user))
-
-
-@pytest.mark.parametrize(("ratings", "train", "test"), [(1, 0, 0), (10, 0, 0), (11, 1, 0), (12, 2, 0), (15, 4, 1)])
-def test_a_user_with_few_ratings(ratings: int, train: int, test: int) -> None:
-    found = label_and_split(table([(1, 4, time) for time in range(ratings)]), STARS, 0.8)
-    counts = found[Columns.SPLIT].value_counts()
-    assert (counts.get(Split.TRAIN, 0), counts.get(Split.TEST, 0)) == (train, test)
 
 
 @given(st.lists(st.integers(0, 30), max_size=8), st.floats(0, 0.9))

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import ElapsedFeature, one_hot
+from data_exchange_center.features import DenseFeature, ElapsedFeature, FeatureSpec, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
+from data_exchange_center.steps import StepError
 from offline.data import statistics
+from offline.data.samples import rated_pairs_spec
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import (
     STATISTICS,
@@ -20,6 +22,7 @@ from offline.data.statistics import (
     user_statistics,
     user_statistics_after,
 )
+from offline.rank.s1_feature_engi import named_apart
 from tests.datasets import STARS
 
 ITEMS, RATINGS = np.array([1, 2, 1, 3, 1]), np.array([5, 2, 4, 4, 1])
@@ -86,3 +89,27 @@ def test_the_names_that_statistics_take_are_those_of_the_registry() -> None:
     names = {each.column.name if isinstance(each, UserStatistic) else each.column.name[5:] for each in STATISTICS}
     constants = {value for name, value in vars(Columns).items() if name.isupper() and isinstance(value, str)}
     assert Columns.TAKEN - names <= constants
+
+
+def test_the_sources_spec_has_59_columns_with_18_genres() -> None:
+    spec = rated_pairs_spec(
+        users=[1],
+        items=[1],
+        profile={"gender": ["F"], "age": [1], "occupation": ["0"]},
+        genres=[f"g{i}" for i in range(18)],
+        window=10,
+    )
+    assert spec.width == len(spec.columns) == len(set(spec.columns)) == 59
+    assert (len(spec.one_hot), len(spec.multi_hot), len(spec.dense)) == (5, 18, 36)
+    assert len(spec.stored("user")) + len(spec.stored("item")) == 57
+
+
+def spec_of(*names: str) -> FeatureSpec:
+    dense = tuple(DenseFeature(name=name, entity="item", scale=1) for name in names)
+    return FeatureSpec(one_hot=(), multi_hot=(), dense=dense, genres=())
+
+
+def test_an_attribute_with_the_name_of_a_statistic_is_one_sentence() -> None:
+    assert named_apart(spec_of("item_ratings", "item_year")).width == 2
+    with pytest.raises(StepError, match="2 columns of the ranker are called 'item_ratings'"):
+        named_apart(spec_of("item_ratings", "item_year", "item_ratings"))

@@ -41,24 +41,6 @@ def test_statistics_are_what_a_loop_over_the_past_gives(rows: list[tuple[int, in
     assert terms.terms_before(frame, FLAGS, window).tolist() == expected
 
 
-@given(ROWS, st.integers(0, 59), st.integers(1, 12))
-def test_a_row_sees_nothing_of_itself_or_of_later(
-    rows: list[tuple[int, int, int, int]], which: int, window: int
-) -> None:
-    frame = table(rows)
-    if frame.empty:
-        return
-    row = which % len(frame)
-    changed = frame.copy()
-    late = (frame[Columns.USER] == frame[Columns.USER][row]) & (
-        frame[Columns.TIMESTAMP] >= frame[Columns.TIMESTAMP][row]
-    )
-    changed.loc[late, Columns.LABEL] = 1 - changed.loc[late, Columns.LABEL]
-    changed.loc[late, "item"] = (changed.loc[late, "item"] + 1) % N_ITEMS
-    before, after = (terms.terms_before(table_, FLAGS, window)[row] for table_ in (frame, changed))
-    assert before.tolist() == after.tolist()
-
-
 @given(ROWS, st.integers(1, 12))
 def test_the_served_state_is_what_the_next_interaction_would_see(
     rows: list[tuple[int, int, int, int]], window: int

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,53 +20,36 @@ from offline.evaluation import live, served
 from offline.evaluation.live import expect_release, server_answers
 from offline.evaluation.replay import Answers, Holdout
 from tests.free_ports import free_ports
+from tests.http_server import serving
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 RELEASE = "0123456789ab"
 Reply = Callable[[dict[str, Any]], tuple[int, Any]]
 
 
+@dataclass
 class Server:
-    """Answers POST with ``reply`` and says it is ready with `RELEASE`; keeps the requests."""
+    """Answers POST with ``reply`` and says with ``ready`` that it is; keeps the requests."""
 
-    def __init__(self) -> None:
-        self.reply: Reply = lambda _: (500, {})
-        self.ready: dict[str, Any] = {"ready": True, "release": RELEASE}
-        self.asked: list[dict[str, Any]] = []
-        outer = self
+    url: str = ""
+    reply: Reply = lambda _: (500, {})
+    ready: dict[str, Any] = field(default_factory=lambda: {"ready": True, "release": RELEASE})
+    asked: list[dict[str, Any]] = field(default_factory=list)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self.say(200, outer.ready)
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.asked.append(request)
-                self.say(*outer.reply(request))
-
-            def say(self, status: int, body: Any) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
+    def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        if request.command == "GET":
+            return 200, json.dumps(self.ready).encode()
+        self.asked.append(json.loads(body))
+        status, content = self.reply(self.asked[-1])
+        return status, json.dumps(content).encode()
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     server = Server()
-    threading.Thread(target=server.http.serve_forever, daemon=True).start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
+    with serving(server.answer) as port:
+        server.url = f"http://127.0.0.1:{port}"
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +96,8 @@ def replies(exact: Answers, holdout: Holdout, own_ids: DatasetIds | None = None)
 
 def asked(server: Server, holdout: Holdout, settings: Settings, own_ids: DatasetIds | None = None) -> Answers:
     recall = settings.recipe.recall
-    return server_answers(
-        server.url,
-        RELEASE,
-        [channel.name for channel in recall.channels],
-        recall.candidates,
-        holdout,
-        own_ids or ids_of(holdout),
-    )
+    names = [channel.name for channel in recall.channels]
+    return server_answers(server.url, RELEASE, names, recall.candidates, holdout, own_ids or ids_of(holdout))
 
 
 @pytest.mark.parametrize("kind", ["integer", "string"])
@@ -204,7 +181,7 @@ def test_something_else_that_answers_there_is_told(server: Server, holdout: Hold
         expect_release(server.url, RELEASE)
 
 
-def test_no_server(tmp_path: Path) -> None:
+def test_no_server() -> None:
     (port,) = free_ports(1)
     with pytest.raises(StepError, match=r"No server answers .* make up sync serve"):
         expect_release(f"http://127.0.0.1:{port}", RELEASE)

@@ -131,16 +131,6 @@ def share_found(data: Sequences, tower: Tower) -> float:
     return float((best[:, None] == following).any(axis=1).mean())
 
 
-def test_a_sample_of_all_items_trains_the_tower_that_all_items_train(data: Sequences) -> None:
-    recipe = RECIPE.model_copy(update={"epochs": 2})
-    everything = recipe.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": ITEMS})
-    (one, losses), (other, same) = (
-        train_tower(each, data, inputs_of(data), TOWER_LAGS) for each in (recipe, everything)
-    )
-    assert same == pytest.approx(losses, abs=1e-4)
-    assert other.item_vectors().detach().numpy() == pytest.approx(one.item_vectors().detach().numpy(), abs=1e-2)
-
-
 def test_a_tower_learns_from_samples(data: Sequences, tower: Tower) -> None:
     past = data.before_last(3)
     recipe = RECIPE.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": 10})

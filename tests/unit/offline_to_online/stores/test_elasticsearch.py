@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import pytest
@@ -24,14 +24,15 @@ from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.elasticsearch import ChannelIndex, VectorCheck, _check_document, _overlap, index_body
 
 
-@pytest.mark.parametrize("kind", ["hnsw", "flat"])
-def test_the_index_ranks_every_channel_by_its_models_metric_on_exact_floats(kind: VectorIndex) -> None:
+@pytest.mark.parametrize("kind", get_args(VectorIndex))
+def test_the_index_ranks_every_channel_by_its_models_metric_by_floats_or_rescored_by_them(kind: VectorIndex) -> None:
     fields = index_body({"tower": 66, "ease": 18}, kind)["mappings"]["properties"]
     for channel, dims in (("tower", 66), ("ease", 18)):
         field = fields[vector_of(channel)]
         assert field["dims"] == dims
         assert field["similarity"] == "max_inner_product"
-        assert field["index_options"]["type"] == kind  # int8_hnsw, the default, would round
+        assert field["index_options"]["type"] == kind
+        assert ("rescore_vector" in field["index_options"]) == kind.startswith(("int8", "bbq"))
 
 
 FIELD = vector_of("fm")

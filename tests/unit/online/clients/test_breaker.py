@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from online.clients import base as module
-from online.clients.base import FAILURES, OUT_OF_TIME, Breaker, GoneError, LeftAloneError, ServiceError
+from online.clients.base import FAILURES, Breaker, GoneError, LeftAloneError, ServiceError
 
 
 class Service:
@@ -21,10 +21,10 @@ class Service:
         return self.asked
 
 
-def fail(breaker: Breaker, service: Service, times: int, *, fair: bool = True) -> None:
+def fail(breaker: Breaker, service: Service, times: int) -> None:
     for _ in range(times):
         with pytest.raises(ServiceError):
-            breaker.call(service, fair=fair)
+            breaker.call(service)
 
 
 def test_a_service_that_fails_again_and_again_is_left_alone_and_the_reason_is_told() -> None:
@@ -72,23 +72,6 @@ def test_after_a_moment_one_request_finds_out(well: bool, monkeypatch: pytest.Mo
         go.set()
         assert (probe.exception(5) is None) is well
     assert breaker.state == ("closed" if well else "open")
-
-
-def test_who_insists_asks_and_a_success_ends_the_leaving_alone() -> None:
-    breaker, service = Breaker("triton"), Service()
-    fail(breaker, service, FAILURES)
-    service.error = None
-    assert breaker.call(service, always=True) == FAILURES + 1
-    assert breaker.state == "closed"
-
-
-def test_running_out_of_hardly_any_time_is_not_the_services_fault() -> None:
-    breaker, service = Breaker("triton"), Service()
-    service.error = ServiceError("triton", OUT_OF_TIME)
-    fail(breaker, service, 10, fair=False)
-    assert breaker.state == "closed"
-    fail(breaker, service, FAILURES)
-    assert breaker.state == "open"
 
 
 def test_what_is_not_stored_is_not_the_services_fault() -> None:

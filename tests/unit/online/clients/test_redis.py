@@ -27,16 +27,12 @@ def client() -> RedisUsers:
     return RedisUsers(RedisSettings())
 
 
-def test_a_whole_hash_is_a_user(client: RedisUsers) -> None:
-    user = client._decode(1, STORED)
+def test_a_whole_hash_is_a_user_and_what_is_no_vector_is_not_taken_for_one(client: RedisUsers) -> None:
+    user = client._decode(1, {**STORED, b"later": b"x"})
     assert user.number == 17
     assert user.seen.tolist() == [7, 9]
-    assert user.vectors["vector_fm"].tolist() == [1.0, 2.0]
+    assert {name: vector.tolist() for name, vector in user.vectors.items()} == {"vector_fm": [1.0, 2.0]}
     assert len(user.history) == len(WORLD.histories[1])
-
-
-def test_what_is_no_vector_is_not_taken_for_one(client: RedisUsers) -> None:
-    assert set(client._decode(1, {**STORED, b"later": b"x"}).vectors) == {"vector_fm"}
 
 
 @pytest.mark.parametrize("field", ["number", "term", "filter", "profile", "history"])

@@ -199,8 +199,10 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
             ask(fakes, strict=True)
         assert raised.value.service == gone
         assert "left alone" not in raised.value.what
+    assert fakes.recommender.breakers[gone].state == "open"
     down(fakes)
     assert ask(fakes, strict=True).item_list == before.item_list
+    assert fakes.recommender.breakers[gone].state == "closed"
 
 
 def restarted(fakes: Fakes, path: Path) -> Recommender:

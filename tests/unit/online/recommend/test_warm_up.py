@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import pytest
 
 from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.elastic import ItemQuery
 from online.recommend import readiness as warm_up
-from online.recommend.readiness import warm_up_elasticsearch
+from online.recommend.readiness import go_on_warming_up, warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes
 
 
@@ -18,6 +19,7 @@ def warm(fakes: Fakes, within_s: float = 60.0) -> None:
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_up, "WARM", 50)
+    monkeypatch.setattr(warm_up, "HOT", 200)
 
 
 def test_a_cold_index_is_searched_until_it_is_warm(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
@@ -48,6 +50,28 @@ def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch:
     monkeypatch.setattr(fakes.items, "_call", slow_at_first)
     warm(fakes)
     assert fakes.items.answered >= 50
+
+
+def test_it_goes_on_quietly_until_the_index_is_hot_or_the_process_ends(
+    fakes: Fakes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    arguments = (fakes.users, fakes.items, fakes.recommender.releases.live())
+    closed = threading.Event()
+    closed.set()
+    go_on_warming_up(*arguments, closed)  # type: ignore[arg-type]
+    assert fakes.items.answered < 200
+    go_on_warming_up(*arguments, threading.Event())  # type: ignore[arg-type]
+    assert 200 <= fakes.items.answered < 300
+    assert "as fast as it gets" in caplog.text
+
+
+def test_a_service_that_goes_away_ends_the_quiet_warm_up(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    opened = fakes.recommender.releases.live()
+    fakes.items.down = True
+    go_on_warming_up(fakes.users, fakes.items, opened, threading.Event())  # type: ignore[arg-type]
+    assert "left to warm up by requests: elasticsearch:" in caplog.text
 
 
 def test_the_server_serves_although_its_warm_up_failed(

@@ -1,4 +1,4 @@
-"""A table that Spark wrote in parts is the same artifact."""
+"""A table that Spark wrote in parts is the same artifact; a folder replaces what was there as a whole."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.files import sha256
-from past_one_machine.spark.users import in_parts
+from past_one_machine.spark.users import folder_written_in_place, in_parts
 from tests.unit.data_exchange_center.test_artifacts import OPEN, TABLE, frame  # noqa: F401 (a fixture)
 
 
@@ -44,3 +44,36 @@ def test_parts_with_other_columns_are_refused(tmp_path: Path) -> None:
     ):
         pd.DataFrame({"userid": [1], "other": [2]}).to_parquet(folder / "part-0.parquet")
     assert not TABLE.at(tmp_path).exists()
+
+
+@pytest.mark.parametrize("before", ["nothing", "a file", "a folder"])
+def test_a_folder_replaces_what_was_there(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "inside" / "made"
+    if before != "nothing":
+        path.parent.mkdir()
+    if before == "a file":
+        path.write_text("old")
+    if before == "a folder":
+        path.mkdir()
+        (path / "old").write_text("old")
+    with folder_written_in_place(path) as temporary:
+        (temporary / "new").write_text("new")
+        assert path.exists() == (before != "nothing")
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert [file.name for file in path.parent.iterdir()] == ["made"]
+
+
+def test_a_folder_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    path.mkdir()
+    (path / "old").write_text("old")
+
+    def fail() -> None:
+        with folder_written_in_place(path) as temporary:
+            (temporary / "new").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [file.name for file in path.iterdir()] == ["old"]
+    assert [file.name for file in tmp_path.iterdir()] == ["made"]

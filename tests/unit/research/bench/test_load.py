@@ -63,11 +63,6 @@ def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.Mo
     assert [answer.status for answer in run.answers] == [LOST, LOST]
 
 
-def test_requests_are_plain() -> None:
-    assert Target("http://a:1").request("u-7").endswith(b'{"userid": "u-7"}')
-    assert Target("http://a:1", strict=True).request(7).endswith(b'{"userid": 7, "strict": true}')
-
-
 def test_a_closed_loop_goes_on_at_once_after_a_refusal(url: str) -> None:
     run = generate(Target(url), [13] * 50, in_flight=1)
     assert run.refused == 50

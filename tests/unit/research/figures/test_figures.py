@@ -15,15 +15,15 @@ from past_one_machine import scaling
 from research.figures import measure_all, pictures, readme, recommendations
 from research.figures.tables import BLOCKS
 
-LOSSES: dict[str, Any] = {"epochs": [{"epoch": n, "loss": 5 / n, "auc": {}} for n in (1, 2)], "auc": {}}
-
 
 @pytest.mark.parametrize(
     ("file", "draw"),
     [*(each for group in pictures.PICTURES_OF.values() for each in group.values()), ("scale.json", scaling.picture)],
 )
 def test_a_picture_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figure]) -> None:
-    check_drawn(draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))))
+    axes = draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))).axes
+    assert axes
+    assert all(each.has_data() or each.texts for each in axes)
 
 
 def test_every_figure_that_a_command_writes_is_in_the_plan() -> None:
@@ -58,22 +58,6 @@ def test_a_picture_of_other_figures_is_outdated(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(pictures, "FIGURES", tmp_path)
     (tmp_path / "shed.json").write_text("{}")
     assert pictures.outdated() == ["shed"]
-
-
-def test_a_training_is_drawn_with_a_panel_a_model() -> None:
-    solved: dict[str, Any] = {"auc": {}, "epochs": []}
-    figure = pictures.training({"tower": LOSSES, "ease": solved, "list": LOSSES})
-    assert [axes.get_title(loc="center") for axes in figure.axes] == ["tower: loss", "list: loss"]
-    check_drawn(figure)
-
-
-def check_drawn(figure: Figure) -> None:
-    """Each panel shows something, and every number of it is one."""
-    assert figure.axes
-    for axes in figure.axes:
-        assert axes.lines or axes.patches or axes.collections or axes.texts
-        for line in axes.lines:
-            assert all(value == value for value in map(float, line.get_ydata()))  # type: ignore[arg-type]
 
 
 def test_a_figure_that_is_not_measured_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

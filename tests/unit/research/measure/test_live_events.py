@@ -10,13 +10,10 @@ from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
 from extras.events.events import Event
 from offline.data.sequences import Sequences
 from research.measure.live_events import (
-    GIVEN,
-    NEVER,
     PREFIX,
     KeptResults,
     Replay,
     Replayed,
-    as_stranger,
     of_user,
     replay_all,
     replayed,
@@ -76,38 +73,6 @@ def test_the_later_it_is_told_the_further_behind_is_the_list(replay: Replay, lat
 def test_what_was_not_liked_is_no_target(replay: Replay) -> None:
     replay.data.liked[EACH - 2] = False
     assert np.flatnonzero(np.isnan(replayed(NextInLine(), 0, replay, 0))).tolist() == [HELD - 2]
-
-
-def test_a_stranger_is_known_by_the_newest_events(replay: Replay) -> None:
-    loop = NextInLine()
-    given: list[int] = []
-    ask = loop.ask
-
-    def watched(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        assert userid not in USERS
-        given.append(len(loop.told[userid]))
-        return ask(userid, timestamp, size)
-
-    loop.ask = watched  # type: ignore[method-assign]
-    shares = as_stranger(loop, 1, replay)
-    assert tuple(given) == GIVEN
-    assert shares.tolist() == [0.0, *[1.0] * (len(GIVEN) - 1)]
-
-
-def test_what_is_asked_for_before_anything_is_told_is_asked_once(replay: Replay) -> None:
-    loop = NextInLine()
-    asked: list[int | None] = []
-    ask = loop.ask
-
-    def counted(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        asked.append(timestamp)
-        return ask(userid, timestamp, size)
-
-    loop.ask = counted  # type: ignore[method-assign]
-    found = of_user(loop, 0, replay)
-    assert len(asked) == HELD + (HELD - 1) + (HELD - 2) + (HELD - 6) + len(GIVEN)
-    for name, late in (("told at once", 0), ("told 1 event late", 1), ("told 5 events late", 5), ("never told", NEVER)):
-        assert found.ranks[name].tolist() == replayed(NextInLine(), 0, replay, late).tolist()
 
 
 def each_of(loop: NextInLine) -> Callable[[Callable[[NextInLine, int], Replayed], Sequence[int]], Iterator[Replayed]]:

@@ -1,0 +1,288 @@
+"""This new one: items are added, changed and taken away at once, without a release.
+
+An item that nobody has rated is placed by its attributes (`projection`); every worker knows it within a second, and
+each later release places it again (`store`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
+
+import numpy as np
+from flask import Flask, Response, request
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId, kind_of
+from data_exchange_center.errors import RecsysError
+from extras.events.hook import AnyText, release_for_events
+from extras.items.projection import Extended
+from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record
+from online.clients.redis import StoredUser
+from online.recommend.release import Release
+from online.recommend.types import BadRequestError, Request, UserId, WrongIdError, read_id
+from online.web import records
+from online.web.guard import error_response, validated
+from online.web.openapi import json_of, operation, responses
+from online.web.parts import Parts
+
+PATH: Final = "/ml/item"
+_MOST: Final = 1e12  # a number's size
+_NAMED: Final = 30  # values in an error
+_SHOWN: Final = 40  # characters of a name that are echoed
+_EXAMPLE: Final = {"itemid": 999_001, "title": "Heat 2", "attributes": {"genres": ["Action", "Crime"]}}
+_EXPECTED: Final = {
+    "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
+    "title": "a string of 1 to 500 characters",
+    "attributes": (
+        'an object that has for each attribute a list of values, a number or null, for example {"genres": ["Comedy"]}'
+    ),
+}
+_ITEMID: Final = {"name": "itemid", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+Value = Annotated[str, Field(min_length=1, max_length=200)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-_MOST, le=_MOST)]
+Given = Annotated[dict[str, Annotated[list[Value], Field(max_length=100)] | Number | None], Field(max_length=100)]
+Title = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class NewItem(BaseModel):
+    """An item that the live release does not have."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    itemid: UserId
+    title: Title
+    attributes: Given = Field(default={}, description="as the data set declares them; what is left out is unknown")
+
+
+class ItemChange(BaseModel):
+    """What is to be another one of an item."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1})
+
+    title: Title | None = None
+    attributes: Given = Field(default={}, description="those that are left out stay as they are")
+
+
+class ItemState(BaseModel):
+    """An item as it is from now on."""
+
+    itemid: OwnId
+    release: str = Field(description="the live one")
+    title: str | None = Field(description="null: the item is taken away")
+    attributes: dict[str, Any] = Field(description="as answers show them")
+    indexed: bool = Field(description="false: Elasticsearch does not answer, and has the change when it does")
+
+
+class ConflictError(RecsysError):
+    """There is such an item, or there are too many."""
+
+
+class UnknownItemError(RecsysError):
+    """There is no such item."""
+
+    def __init__(self, own: OwnId) -> None:
+        super().__init__(f"There is no item {own!r} here.")
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """`POST /ml/item`, `PATCH` and `DELETE /ml/item/<itemid>`."""
+    recommender, settings = parts.recommender, parts.settings
+    store: ItemStore = parts.stores.get("items") or ItemStore(settings.redis)
+    index: ItemIndex = parts.stores.get("item_index") or ItemIndex(settings.elasticsearch, recommender.items)
+    follower = Follower(recommender, store, index, settings.server.item_cache_ttl_s)
+    app.url_map.converters["any_text"] = AnyText
+    parts.describe(_paths(), [NewItem, ItemChange, ItemState])
+    recommender.before_recall.append(without_hidden)
+
+    recommender.opening = follower.view
+    if "items" not in parts.stores:
+        follower.start()
+
+    @app.errorhandler(ConflictError)
+    def conflict(error: ConflictError) -> Response:
+        return error_response(409, "conflict", str(error))
+
+    @app.errorhandler(UnknownItemError)
+    def unknown(error: UnknownItemError) -> Response:
+        return error_response(404, "unknown_item", str(error), field="itemid")
+
+    def current() -> Release:
+        """The live release, with the items as they are now. Raises NoReleaseError, ServiceError."""
+        release_for_events(recommender)
+        follower.catch_up()
+        return follower.view(release_for_events(recommender))
+
+    def state(own: OwnId) -> Response:
+        """The item after a change."""
+        indexed = follower.catch_up()
+        opened = follower.view(release_for_events(recommender))
+        number = opened.numbers.get(own)
+        shown = opened.catalogue[number] if number is not None else None
+        records.current().facts |= {"item": own}
+        answer = ItemState(
+            itemid=own,
+            release=opened.release,
+            title=shown.title if shown else None,
+            attributes=dict(shown.attributes) if shown else {},
+            indexed=indexed,
+        )
+        return Response(answer.model_dump_json(), mimetype="application/json")
+
+    @app.post(PATH)
+    def add() -> Response:
+        body = request.get_data(cache=False)
+        item = validated(body, NewItem.model_validate_json, _EXPECTED, f"for example {json.dumps(_EXAMPLE)}")
+        opened = current()
+        kind = opened.manifest.dataset.item_ids
+        if kind_of(item.itemid) != kind:
+            what = "a string" if kind == "string" else "a whole number"
+            raise WrongIdError("itemid", f"itemid must be {what} in this release.")
+        new = with_attributes(opened, Record(title=item.title), item.attributes)
+
+        def added(before: Record | None, held: int) -> Record:
+            if before.title is not None if before else item.itemid in opened.numbers:
+                raise ConflictError(f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it.")
+            expect_room(before, held)
+            return new.model_copy(update={"number": before.number if before else 0})
+
+        store.change(opened.manifest.dataset.base_name, item.itemid, added)
+        return state(item.itemid)
+
+    @app.patch(f"{PATH}/<any_text:itemid>", merge_slashes=False)
+    def change(itemid: str) -> Response:
+        body, example = request.get_data(cache=False), 'for example {"title": "Heat 2 (2026)"}'
+        expected = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
+        wanted = validated(body, ItemChange.model_validate_json, expected, example)
+        if not wanted.model_fields_set:
+            raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(expected)}.")
+        opened = current()
+        own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
+
+        def changed(before: Record | None, held: int) -> Record:
+            number = opened.numbers.get(own)
+            if before is None and number is not None:
+                expect_room(before, held)
+                before = Record(title=opened.catalogue[number].title)
+            if before is None or before.title is None:
+                raise UnknownItemError(own)
+            title = before.title if wanted.title is None else wanted.title
+            return with_attributes(opened, before.model_copy(update={"title": title}), wanted.attributes)
+
+        store.change(opened.manifest.dataset.base_name, own, changed)
+        return state(own)
+
+    @app.delete(f"{PATH}/<any_text:itemid>", merge_slashes=False)
+    def remove(itemid: str) -> Response:
+        opened = current()
+        own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
+        base = opened.base if isinstance(opened, Extended) else opened
+
+        def removed(before: Record | None, held: int) -> Record | None:
+            if before.title is None if before else own not in base.numbers:
+                raise UnknownItemError(own)
+            if own not in base.numbers:
+                return None
+            expect_room(before, held)
+            return Record(number=before.number if before else 0)
+
+        store.change(opened.manifest.dataset.base_name, own, removed)
+        return state(own)
+
+
+def without_hidden(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+    """A user to whom Elasticsearch shows nothing that was taken away."""
+    if not isinstance(opened, Extended) or not len(opened.hidden):
+        return user
+    if not (user.number or len(user.history) or len(user.seen)):  # a stranger gets the popular list
+        return user
+    return replace(user, seen=np.union1d(user.seen, opened.hidden).astype(np.int32))
+
+
+def expect_room(before: Record | None, held: int) -> None:
+    """Raises ConflictError where one more would be too many."""
+    if before is None and held >= MAX_ITEMS:
+        raise ConflictError(
+            f"{MAX_ITEMS:,} items are new, changed or taken away, and no more are kept: put them into the data set."
+        )
+
+
+def with_attributes(opened: Release, record: Record, given: Mapping[str, list[str] | float | None]) -> Record:
+    """A record with other attributes. Raises BadRequestError, naming what there is."""
+    dataset, spec = opened.manifest.dataset, opened.spec
+    values: dict[str, list[str]] = {name: [] for name in dataset.terms}
+    for attribute, value in map(dataset.attribute_and_value, spec.genres):
+        values[attribute].append(value)
+    numbers = {number.name for number in dataset.numbers}
+    terms, changed = dict(record.terms), dict(record.numbers)
+    for name, wanted in given.items():
+        if name in values:
+            if not isinstance(wanted, list):
+                raise BadRequestError("attributes", f"{name} must be a list of values.")
+            for each in wanted:
+                if each not in values[name]:
+                    what = f"No item has {each[:_SHOWN]!r} as {name}; {_those(values[name], each)}."
+                    raise BadRequestError("attributes", what)
+            terms[name] = list(dict.fromkeys(wanted))
+        elif name in numbers:
+            if isinstance(wanted, list):
+                raise BadRequestError("attributes", f"{name} must be a number, or null where it is unknown.")
+            changed[name] = wanted
+        else:
+            there = ", ".join(sorted({*values, *numbers})) or "none"
+            what = f"Items have no attribute {name[:_SHOWN]!r} here; there are: {there}."
+            raise BadRequestError("attributes", what)
+    return record.model_copy(update={"terms": terms, "numbers": changed})
+
+
+def _those(values: list[str], given: str) -> str:
+    """The values that there are; of many, those that are spelt most alike."""
+    if len(values) <= _NAMED:
+        return f"there are: {', '.join(values)}"
+    near = get_close_matches(given[:_SHOWN], values, _NAMED, 0.4) or values[:_NAMED]
+    return f"among the {len(values)} that there are: {', '.join(near)}"
+
+
+def _paths() -> dict[str, Any]:
+    """The routes, as OpenAPI describes them."""
+    key: list[dict[str, Any]] = [{"key": []}]
+    errors = (400, 401, 403, 408, 409, 411, 429, 500, 503)
+
+    def answers(*statuses: int, conflict: str) -> dict[str, Any]:
+        found = responses(ItemState, *errors, *statuses)
+        found["409"]["description"] = conflict
+        return found
+
+    full = f"{MAX_ITEMS:,} items are new, changed or taken away: no more are kept."
+    add = operation(
+        "add_item",
+        "Add an item, at once",
+        answers(conflict=f"There is an item of this id; or {full}"),
+        description=(
+            "It is placed by its attributes, and known to all ways of answering within a second. It stays through new "
+            "releases."
+        ),
+        security=key,
+        requestBody={"required": True, "content": json_of(NewItem, example=_EXAMPLE)},
+    )
+    change = operation(
+        "change_item",
+        "Change the title or attributes of an item, new or not",
+        answers(404, conflict=full),
+        security=key,
+        parameters=[_ITEMID],
+        requestBody={"required": True, "content": json_of(ItemChange, example={"title": "Heat 2 (2026)"})},
+    )
+    remove = operation(
+        "remove_item",
+        "Take an item away from every way of answering, new or not",
+        answers(404, conflict=full),
+        description="One of the release's own comes back when it is added again.",
+        security=key,
+        parameters=[_ITEMID],
+    )
+    return {PATH: {"post": add}, f"{PATH}/{{itemid}}": {"patch": change, "delete": remove}}

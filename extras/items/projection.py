@@ -1,0 +1,331 @@
+"""New items in the spaces of a release: a ridge regression from attributes to each channel's vectors.
+
+It is fitted on the release's own items, in milliseconds, when the first new item is there. `extended` makes of a
+release one that has the new items too: in the catalogue, in the exact search, in the channels, which read events with
+them, and with what the ranker needs. What the ranker knows of an item by counting is taken from items that nobody has
+rated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.channels import ChannelSet, HistorySum
+from data_exchange_center.columns import Columns, genre_flags
+from data_exchange_center.dataset import Dataset, ItemNumber
+from data_exchange_center.features import Encoded, FeatureSpec, Float32
+from data_exchange_center.fusion import Hits
+from data_exchange_center.vocabulary import Vocabulary
+from online.clients.elastic import CatalogueItem, IndexedItem
+from online.recommend.fallback import ExactItems
+from online.recommend.release import EncodedItems, ItemCache, Release
+
+RIDGE: Final = 10.0  # `make evaluate-new-items` compares others
+_FEWEST: Final = 10  # items at the end of the popular list, where all are rated
+_FITTED: Final = 20_000  # items at most, the popular ones
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An item by its attributes.
+
+    Attributes:
+        terms: codes, from 1, ascending.
+        numbers: name of a numeric attribute -> value, None where it is unknown; of a changed item it may lack some.
+    """
+
+    number: int
+    shown: CatalogueItem
+    terms: tuple[int, ...]
+    numbers: Mapping[str, float | None]
+
+
+def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any]) -> tuple[int, ...]:
+    """Codes of the terms of an item's attributes; values that the release does not know are left out."""
+    codes = {term: code for code, term in enumerate(spec.genres, 1)}
+    names = (dataset.term(name, value) for name in dataset.terms for value in attributes.get(name) or ())
+    return tuple(sorted(codes[name] for name in names if name in codes))
+
+
+def described(opened: Release, number: int, shown: CatalogueItem, numbers: Mapping[str, float | None]) -> Described:
+    dataset = opened.manifest.dataset
+    return Described(number, shown, term_codes(dataset, opened.spec, shown.attributes), numbers)
+
+
+def inputs(terms: Sequence[Sequence[int]], numbers: Float64, n_terms: int, declared: Sequence[ItemNumber]) -> Float64:
+    """(n, columns): a column a term; of each number its nearness to the declared centres, zeros where it is unknown.
+
+    Args:
+        terms: n lists of codes.
+        numbers: (n, declared) values, NaN where unknown.
+    """
+    flags = np.zeros((len(terms), n_terms + 1))
+    for row, codes in enumerate(terms):
+        flags[row, list(codes)] = 1
+    near = []
+    for number, values in zip(declared, numbers.T, strict=True):
+        centres = np.array(number.centres or (0.0,))
+        within = np.clip(values, centres.min(), centres.max())  # beyond the data's own, all are alike
+        near.append(np.nan_to_num(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)))
+    return np.hstack([flags[:, 1:], *near])
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """Linear regression with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
+
+    means: Float64  # (columns,)
+    intercept: Float64  # (d,)
+    weights: Float64  # (columns, d)
+
+    @classmethod
+    def fit(cls, given: Float64, wanted: NDArray[np.floating], strength: float = RIDGE) -> Self:
+        means, intercept = given.mean(axis=0), wanted.mean(axis=0, dtype=np.float64)
+        centred = given - means
+        gram = centred.T @ centred + strength * np.eye(centred.shape[1])
+        return cls(means, intercept, np.linalg.solve(gram, centred.T @ (wanted - intercept)))
+
+    def __call__(self, given: Float64) -> Float32:
+        projected: Float32 = ((given - self.means) @ self.weights + self.intercept).astype(np.float32)
+        return projected
+
+
+class Spaces:
+    """Regressions of one release, each fitted when it is needed first. Shared by threads."""
+
+    def __init__(self, base: Release) -> None:
+        self.base = base
+        self.dataset, self.spec = base.manifest.dataset, base.spec
+        self.features = base.items.current()
+        fitted = {channel.name: channel for channel in base.channels.channels}
+        # Where every channel is a sum over the history, new items join the tables that it reads.
+        self.sums: dict[str, HistorySum] = {
+            name: channel for name, channel in fitted.items() if isinstance(channel, HistorySum)
+        }
+        if len(self.sums) < len(fitted):
+            self.sums = {}
+        self.regressions: dict[str, Ridge] = {}
+
+    # --- of the release's own items
+
+    @cached_property
+    def known(self) -> tuple[NDArray[np.int64], Float64]:
+        """Numbers (n,), ascending, and inputs (n, columns) of the items that regressions are fitted on."""
+        popular = self.base.popular.ids[:_FITTED]
+        numbers = np.union1d(popular, self.base.exact.itemids[: _FITTED - len(popular)])
+        catalogue, own = self.base.catalogue, self._own_numbers(numbers)
+        terms = [term_codes(self.dataset, self.spec, catalogue[each].attributes) for each in numbers.tolist()]
+        return numbers, inputs(terms, own, len(self.spec.genres), self.dataset.numbers)
+
+    def _own_numbers(self, itemids: NDArray[np.int64]) -> Float64:
+        """(n, `Dataset.numbers`) values of the release's items, NaN where unknown: by what the ranker is given."""
+        found, rows = self.features.find(itemids)
+        values = np.full((len(itemids), len(self.dataset.numbers)), np.nan)
+        for place, number in enumerate(self.dataset.numbers):
+            at = _place(rows.features, _column(number))
+            if at is not None:
+                stored = np.rint(rows.values[:, at].astype(np.float64) * rows.features[at].scale)  # type: ignore[union-attr]
+                values[found, place] = np.where(stored != 0, stored * number.unit, np.nan)
+            else:
+                shown = [self.base.catalogue[each].attributes.get(number.name) for each in itemids.tolist()]
+                values[:, place] = [np.nan if each is None else each for each in shown]
+        return values
+
+    @cached_property
+    def typical(self) -> NDArray[np.floating]:
+        """(features,) of an item that nobody has rated."""
+        itemids = self.features.itemids
+        unrated = np.ones(len(itemids), np.bool_)
+        exact = self.base.exact
+        held = Vocabulary(exact.itemids).codes(itemids) - 1
+        unrated &= held >= 0
+        for vectors in exact.vectors.values():
+            unrated[unrated] = np.isnan(vectors[held[unrated], 0])
+        rows = self.features.rows.values[unrated]
+        if not len(rows):
+            rows = self.features.find(self.base.popular.ids[-_FEWEST:])[1].values
+        return np.median(rows if len(rows) else Encoded.none(self.spec.of("item"), 1).values, axis=0)  # type: ignore[no-any-return]
+
+    def regression(self, name: str, wanted: NDArray[np.floating]) -> Ridge:
+        """The regression to rows of all the release's known items, (n, d), NaN for those that have none."""
+        if name not in self.regressions:
+            there = ~np.isnan(wanted).any(axis=1)
+            self.regressions[name] = Ridge.fit(self.known[1][there], wanted[there])
+        return self.regressions[name]
+
+    # --- of new ones
+
+    def inputs(self, items: Sequence[Described]) -> Float64:
+        numbers = [[item.numbers.get(each.name) for each in self.dataset.numbers] for item in items]
+        values = np.array(numbers, np.float64).reshape(len(items), -1)  # None is NaN
+        return inputs([item.terms for item in items], values, len(self.spec.genres), self.dataset.numbers)
+
+    def channels(self, items: Sequence[Described]) -> ChannelSet:
+        """The channels, with rows for new items, by number; as they are, where not all are sums over the history."""
+        before = self.base.channels
+        if not self.sums or not items:
+            return before
+        numbers, given = np.array([item.number for item in items]), self.inputs(items)
+        at = np.searchsorted(before.itemids, numbers)  # where they are inserted
+        codes = before.codes(self.known[0])
+
+        def longer(name: str, rows: Float32) -> Float32:
+            """(items + 1, d) with the new items' rows."""
+            wanted = np.where((trained[codes] & (codes > 0))[:, None], rows[codes], np.nan)
+            return np.insert(rows, at + 1, self.regression(name, wanted)(given), axis=0)
+
+        channels = []
+        for channel in before.channels:
+            assert isinstance(channel, HistorySum)  # noqa: S101
+            trained, name = channel.trained, channel.name
+            columns = longer(f"{name}.items", np.column_stack([channel.items, channel.bias]))
+            channels.append(
+                replace(
+                    channel,
+                    rows=np.stack([longer(f"{name}.rows{n}", rows) for n, rows in enumerate(channel.rows)]),
+                    items=np.ascontiguousarray(columns[:, :-1]),
+                    bias=np.ascontiguousarray(columns[:, -1]),
+                    trained=np.insert(trained, at + 1, True),
+                )
+            )
+        return ChannelSet(np.insert(before.itemids, at, numbers), tuple(channels))
+
+    def vectors(self, items: Sequence[Described], channels: ChannelSet) -> list[dict[str, Float32]]:
+        """What the index holds of each item, by channel. ``channels``: those that know the items."""
+        found: list[dict[str, Float32]] = [{} for _ in items]
+        known, given = self.known[0], self.inputs(items)
+        sums = {channel.name: channel for channel in channels.channels} if self.sums else {}
+        codes = channels.codes(np.array([item.number for item in items], np.int64))
+        exact = self.base.exact
+        places = Vocabulary(exact.itemids).codes(known) - 1
+        for name, there in exact.vectors.items():
+            channel = sums.get(name)
+            if isinstance(channel, HistorySum):
+                rows = channel.item_vectors()[codes]
+            else:
+                wanted = np.full((len(known), there.shape[1]), np.nan)
+                wanted[places >= 0] = there[places[places >= 0]]
+                rows = self.regression(f"{name}.index", wanted)(given)
+            for of_item, row in zip(found, rows, strict=True):
+                of_item[name] = row
+        return found
+
+    def rows(self, items: Sequence[Described]) -> Encoded:
+        """What the ranker is given of items, new or changed."""
+        known, before = self.features.find(np.array([item.number for item in items], np.int64))
+        features = self.spec.of("item")
+        values = np.tile(self.typical, (len(items), 1))
+        if (own := _place(features, Columns.ITEM)) is not None:
+            values[:, own] = 0  # unknown
+        values[known] = before.values
+        flags = genre_flags(self.spec.genres)
+        for row, item in enumerate(items):
+            for code, flag in enumerate(flags, 1):
+                if (at := _place(features, flag)) is not None:
+                    values[row, at] = code in item.terms
+            for number in self.dataset.numbers:
+                if (at := _place(features, _column(number))) is not None and number.name in item.numbers:
+                    value = item.numbers[number.name]
+                    stored = number.stored(np.array([np.nan if value is None else value]))
+                    values[row, at] = features[at].encode(stored)[0]
+        return Encoded(features, values.astype(self.features.rows.values.dtype, copy=False))
+
+
+def _column(number: ItemNumber) -> str:
+    return f"item_{number.column}"  # as `offline.data.statistics` calls it
+
+
+def _place(features: Sequence[Any], name: str) -> int | None:
+    return next((place for place, each in enumerate(features) if each.name == name), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Extended(Release):
+    """A release with new items, with changed ones as they are now, and without those that were taken away.
+
+    Attributes:
+        base: as it was read.
+        added: the new items as the index is to have them.
+        hidden: (n,) numbers of the release's own items that are taken away, ascending.
+    """
+
+    base: Release
+    added: tuple[IndexedItem, ...]
+    hidden: NDArray[np.int32]
+
+
+def extended(
+    spaces: Spaces, items: Sequence[Described], hidden: Sequence[int], ttl_s: float, background: Executor
+) -> Extended:
+    """Args:
+    items: new ones, and the release's own that were changed.
+    hidden: numbers of the release's own.
+    ttl_s, background: as of `ItemCache`.
+    """
+    base = spaces.base
+    items = sorted(items, key=lambda item: item.number)
+    new = [item for item in items if item.number not in base.catalogue]
+    channels = spaces.channels(new)
+    added = [
+        IndexedItem(item.number, item.terms, vectors)
+        for item, vectors in zip(new, spaces.vectors(new, channels) if new else (), strict=True)
+    ]
+    gone = np.array(sorted(hidden), np.int64)
+    changed = [each for item in items if (each := _changed(base.exact, item)) is not None]
+    shown = {number: item for number, item in base.catalogue.items() if number not in set(hidden)}
+    listed = ~np.isin(base.popular.ids, gone)
+    rows = spaces.rows(items)
+    numbers = np.array([item.number for item in items], np.int32)
+    fields = {name: getattr(base, name) for name in Release.__dataclass_fields__}
+    fields |= {
+        "channels": channels,
+        "catalogue": shown | {item.number: item.shown for item in items},
+        "popular": Hits(base.popular.ids[listed], base.popular.scores[listed]),
+        "items": ItemCache(lambda: _joined(base.items.current(), numbers, rows), ttl_s, background),
+        "exact": _exact(base.exact, [*hidden, *(each.itemid for each in changed)], [*changed, *added]),
+    }
+    return Extended(**fields, base=base, added=tuple(added), hidden=gone.astype(np.int32))
+
+
+def _changed(exact: ExactItems, item: Described) -> IndexedItem | None:
+    """One of the release's own items, with the terms that it has now."""
+    at = np.flatnonzero(exact.itemids == item.number)
+    if not len(at):
+        return None
+    rows = {name: vectors[at[0]] for name, vectors in exact.vectors.items()}
+    return IndexedItem(item.number, item.terms, {name: row for name, row in rows.items() if not np.isnan(row).any()})
+
+
+def _joined(before: EncodedItems, numbers: NDArray[np.int32], rows: Encoded) -> EncodedItems:
+    """Features with those of new and changed items."""
+    kept = ~np.isin(before.itemids, numbers)
+    itemids = np.concatenate([before.itemids[kept], numbers])
+    order = np.argsort(itemids, kind="stable")
+    return EncodedItems(itemids[order], Encoded.joined([before.rows[kept], rows])[order])
+
+
+def _exact(before: ExactItems, gone: Sequence[int], added: Sequence[IndexedItem]) -> ExactItems:
+    """The exact search without some items, and with others."""
+    more = ExactItems.of(added, {name: vectors.shape[1] for name, vectors in before.vectors.items()})
+    kept = ~np.isin(before.itemids, gone)
+    itemids = np.concatenate([before.itemids[kept], more.itemids])
+    order = np.argsort(itemids, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    old = np.where(kept, np.cumsum(kept) - 1, -1)  # place among those that are kept
+    nowhere = np.empty(0, np.intp)
+    terms = {}
+    for code in {*before.terms, *more.terms}:
+        there = old[before.terms.get(code, nowhere)]
+        terms[code] = np.sort(place[np.concatenate([there[there >= 0], kept.sum() + more.terms.get(code, nowhere)])])
+    vectors = {name: np.concatenate([rows[kept], more.vectors[name]])[order] for name, rows in before.vectors.items()}
+    return ExactItems(itemids[order], vectors, terms)

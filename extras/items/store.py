@@ -1,0 +1,318 @@
+"""What is kept of new items, and how every worker follows it.
+
+Redis has one hash a data set: own id -> an item as it is now, new or changed, or that it is taken away; and a number
+that grows with every change. A worker reads that number twice a second, and the hash when it is another one: then it
+puts extended releases in the place of those that are open, and brings the release's second index, of the new items, up
+to date in Elasticsearch. Workers write the same documents, so nobody need be the one that does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary, ref
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from data_exchange_center import wire
+from data_exchange_center.columns import vector_of
+from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
+from data_exchange_center.settings import ElasticsearchSettings, Settings
+from extras.items.projection import Extended, Spaces, described, extended
+from online.clients.base import ServiceError, StoredError
+from online.clients.elastic import CatalogueItem, ElasticItems, IndexedItem
+from online.clients.redis import RedisClient
+from online.recommend.recommend import Recommender
+from online.recommend.release import Release
+
+log = logging.getLogger(__name__)
+
+MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
+EVERY_S: Final = 0.5
+INDEX: Final = "ml_new_item"
+_VERSION: Final = ""  # field of the hash; no own id is empty
+_STAMP: Final = "stamp"  # field of a document: a hash of the others
+_WRITING_S: Final = 10.0
+_BULK: Final = 500  # documents a request
+_JSON: Final = "Content-Type: application/json"
+_LINES: Final = "Content-Type: application/x-ndjson"
+
+
+class Record(BaseModel):
+    """An item as it is kept.
+
+    Attributes:
+        number: of one that was new; the release's own, where it has the item, is another one with ids that are strings.
+        title: None: the item is taken away.
+        numbers: name -> value of the numeric attributes that were given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = 0
+    title: str | None = None
+    terms: dict[str, list[str]] = {}
+    numbers: dict[str, float | None] = {}
+
+
+Change = Callable[[Record | None, int], Record | None]  # of a record, and how many there are
+Records = Mapping[OwnId, Record]
+
+
+class Query(NamedTuple):
+    """A data set's items, if they are others than those of a version."""
+
+    dataset: str
+    kind: IdKind
+    version: int
+
+
+class Kept(NamedTuple):
+    """``records``: None where the version is the one that was named."""
+
+    version: int
+    records: Records | None
+
+
+class ItemStore(RedisClient[Query, Kept]):
+    """Records in Redis."""
+
+    def _call(self, query: Query) -> Kept:
+        key = _key(query.dataset)
+        version = int(self._redis.hget(key, _VERSION) or 0)  # type: ignore[arg-type]
+        if version == query.version:
+            return Kept(version, None)
+        stored: Any = self._redis.hgetall(key)  # typed for the asynchronous client too
+        try:
+            records = {
+                own_id(name.decode(), query.kind): Record.model_validate_json(raw)
+                for name, raw in stored.items()
+                if name != _VERSION.encode()
+            }
+        except ValueError as error:
+            raise StoredError(self.service, "holds new items that cannot be read") from error
+        return Kept(int(stored.get(_VERSION.encode(), 0)), records)
+
+    def change(self, dataset: str, own: OwnId, change: Change) -> None:
+        """Change one record in a transaction; None takes it away. Raises what ``change`` raises, and ServiceError."""
+        key = _key(dataset)
+
+        def changed(pipe: Any) -> None:
+            raw, version, size = pipe.hget(key, f"{own}"), int(pipe.hget(key, _VERSION) or 0), pipe.hlen(key)
+            record = change(Record.model_validate_json(raw) if raw else None, size - 1)
+            pipe.multi()
+            if record is None:
+                pipe.hdel(key, f"{own}")
+            else:
+                number = record.number or (own if isinstance(own, int) else MAX_INTEGER - version)
+                pipe.hset(key, f"{own}", record.model_copy(update={"number": number}).model_dump_json())
+            pipe.hincrby(key, _VERSION, 1)
+
+        with self._asking("change"):
+            self._redis.transaction(changed, key)
+
+
+def _key(dataset: str) -> str:
+    """Hash: own id -> `Record`; and `_VERSION`, how often it was changed."""
+    return f"ml:items:{dataset}"
+
+
+class ItemIndex(ElasticItems):
+    """The index of a release's new items, which requests search together with the release's own."""
+
+    def __init__(self, settings: ElasticsearchSettings, searched: ElasticItems) -> None:
+        """``searched``: the client of requests."""
+        super().__init__(settings.model_copy(update={"timeout_s": _WRITING_S}))
+        self._searched = searched
+
+    def bring(self, opened: Extended) -> None:
+        """Make the index hold the new items and nothing else, and have it searched. Raises ServiceError."""
+        index = f"{INDEX}-{opened.release}"
+        documents = dict(_document(item, opened.catalogue[item.itemid]) for item in opened.added)
+        with self._asking("bring"):
+            if documents:
+                body = orjson.dumps(_mapping(opened.manifest.vector_dims))
+                answer = self._http.put(f"/{index}", body, _JSON)
+                if answer.status != HTTPStatus.BAD_REQUEST:  # it is there
+                    self._read(answer)
+            found = self._http.post(f"/{index}/_search", orjson.dumps(_ALL), _JSON)
+            stored = self._read(found)["hits"]["hits"] if documents or found.status != HTTPStatus.NOT_FOUND else ()
+            held = {hit["_id"]: hit["fields"][_STAMP][0] for hit in stored}
+            lines = [{"delete": {"_id": key}} for key in held if key not in documents]
+            for key, document in documents.items():
+                if held.get(key) != document[_STAMP]:
+                    lines += [{"index": {"_id": key}}, document]
+            for at in range(0, len(lines), 2 * _BULK):
+                part = b"".join(orjson.dumps(line) + b"\n" for line in lines[at : at + 2 * _BULK])
+                if self._read(self._http.post(f"/{index}/_bulk?refresh=true", part, _LINES))["errors"]:
+                    raise self._wrong("did not take the new items")
+        if documents:
+            self._searched.more[opened.release] = index
+        else:
+            self._searched.more.pop(opened.release, None)
+
+
+_ALL: Final = {"size": MAX_ITEMS, "_source": False, "docvalue_fields": [_STAMP]}
+
+
+def _mapping(dims: Mapping[str, int]) -> dict[str, Any]:
+    """As a release's index, searched exactly: it is small."""
+    vectors = {
+        vector_of(channel): {
+            "type": "dense_vector", "dims": width, "index": True, "similarity": "max_inner_product",
+            "index_options": {"type": "flat"},
+        }
+        for channel, width in dims.items()
+    }  # fmt: skip
+    shown = {"index": False, "doc_values": False}
+    return {
+        "mappings": {
+            "dynamic": "strict",
+            "properties": {
+                wire.ITEM_ID: {"type": "integer"},
+                wire.ITEM_OWN_ID: {"type": "keyword", **shown},
+                wire.ITEM_TITLE: {"type": "keyword", **shown},
+                wire.ITEM_GENRES: {"type": "keyword"},
+                wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},
+                _STAMP: {"type": "keyword", "index": False},
+                **vectors,
+            },
+        }
+    }
+
+
+def _document(item: IndexedItem, shown: CatalogueItem) -> tuple[str, dict[str, Any]]:
+    """Id and content."""
+    document = {
+        wire.ITEM_ID: item.itemid,
+        wire.ITEM_OWN_ID: shown.own_id,
+        wire.ITEM_TITLE: shown.title,
+        wire.ITEM_GENRES: list(item.terms),
+        wire.ITEM_ATTRIBUTES: dict(shown.attributes),
+        **{vector_of(name): vector.tolist() for name, vector in item.vectors.items()},
+    }
+    stamp = hashlib.sha256(orjson.dumps(document)).hexdigest()[:16]
+    return str(item.itemid), document | {_STAMP: stamp}
+
+
+def delete_old(settings: Settings, deleted: Collection[str]) -> None:
+    """Delete the indexes of new items of releases that are gone."""
+    from offline_to_online.stores.base import elastic_client  # where a release goes live; not in the server's image
+
+    with elastic_client(settings) as client:
+        for release in deleted:
+            client.options(ignore_status=404).indices.delete(index=f"{INDEX}-{release}")
+
+
+class Follower:
+    """Keeps a process's releases as the records are. Shared by threads; its own follows."""
+
+    def __init__(self, recommender: Recommender, store: ItemStore, index: ItemIndex, ttl_s: float) -> None:
+        """``ttl_s``: as of `ItemCache`."""
+        self._releases, self._store, self._index, self._ttl_s = recommender.releases, store, index, ttl_s
+        self._background = ThreadPoolExecutor(1, "new-items")
+        self._lock = threading.RLock()
+        self._kept: dict[tuple[str, IdKind], Kept] = {}
+        self._spaces: dict[Release, Spaces] = {}  # by what was read; so are the views, with their version
+        self._views: dict[Release, tuple[int, Release]] = {}
+        self._indexed: WeakKeyDictionary[Release, bool] = WeakKeyDictionary()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Follow from now on."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=_follow, args=(ref(self),), name="new-items", daemon=True)
+                self._thread.start()
+
+    def catch_up(self) -> bool:
+        """Show the items as they are now. Returns whether Elasticsearch has them, too. Raises ServiceError of Redis."""
+        with self._lock:
+            opened = self._releases.renew(self.view)  # which also says of which data sets they are
+            for of in list(self._kept):
+                found = self._store.call(Query(*of, self._kept[of].version))
+                if found.records is not None:
+                    self._kept[of] = found
+                    opened = self._releases.renew(self.view)
+            for known in (self._spaces, self._views):  # those that are closed by now are forgotten
+                for base in set(known) - {_base(each) for each in opened}:
+                    del known[base]
+            behind = [each for each in opened if not self._indexed.get(each, False)]
+        for each in behind:
+            if isinstance(each, Extended):
+                try:
+                    self._index.bring(each)
+                except ServiceError:  # it is logged, and tried again
+                    return False
+            self._indexed[each] = True
+        return True
+
+    def view(self, opened: Release) -> Release:
+        """A release with the items as this process knows them."""
+        base = _base(opened)
+        dataset = base.manifest.dataset
+        of = dataset.base_name, dataset.item_ids
+        with self._lock:
+            if (kept := self._kept.get(of)) is None:
+                kept = self._kept[of] = Kept(-1, {})  # read in a moment
+            version, view = self._views.get(base, (-1, base))
+            if version != kept.version:
+                view = self._extended(base, kept.records or {})
+                self._views[base] = kept.version, view
+            return view
+
+    def _extended(self, base: Release, records: Records) -> Release:
+        items, hidden = [], []
+        for own, record in records.items():
+            number = base.numbers.get(own)
+            if record.title is None:
+                hidden += [] if number is None else [number]
+                continue
+            before = None if number is None else base.catalogue[number].attributes
+            shown = CatalogueItem(own, record.title, _shown(base, record, before))
+            items.append(described(base, number or record.number, shown, record.numbers))
+        if not items and not hidden and not isinstance(self._views.get(base, (0, base))[1], Extended):
+            return base
+        if base not in self._spaces:
+            self._spaces[base] = Spaces(base)
+        return extended(self._spaces[base], items, hidden, self._ttl_s, self._background)
+
+
+def _follow(of: ref[Follower]) -> None:
+    """Catch up twice a second, until the server that follows is gone."""
+    end = threading.Event()
+    atexit.register(end.set)
+    while not end.is_set() and (follower := of()) is not None:
+        try:
+            follower.catch_up()
+        except ServiceError:
+            pass  # it is logged
+        except Exception:
+            log.exception("new items cannot be followed")
+        del follower
+        end.wait(EVERY_S)
+    atexit.unregister(end.set)
+
+
+def _base(opened: Release) -> Release:
+    return opened.base if isinstance(opened, Extended) else opened
+
+
+def _shown(base: Release, record: Record, before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An item's attributes as answers show them. ``before``: of one that the release has."""
+    dataset = base.manifest.dataset
+    shown: dict[str, Any] = {name: [] for name in dataset.terms} | {
+        number.name: None for number in dataset.numbers if number.shown
+    }
+    given = record.terms | {
+        name: int(value) if value is not None and value.is_integer() else value
+        for name, value in record.numbers.items()
+    }
+    return dict(shown if before is None else before) | {name: given[name] for name in shown if name in given}

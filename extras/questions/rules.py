@@ -1,0 +1,245 @@
+"""Stock and business rules: items that no answer shows, and items that stand higher.
+
+A file names them, and Redis keeps them, by data set. Each worker looks for another list twice a second, on a thread of
+its own: a change needs no release, and without rules a request does nothing. While Redis is away the last ones hold,
+and a server that starts meanwhile takes them from its disk.
+
+A boosted item stands at half its place, rounded down: the 40th becomes the 20th. One that recall does not find stays
+away.
+
+    hidden = [1, 2]        # the data set's own ids
+    boosted = [50]
+
+Reads   the file; the live release's catalogue
+Writes  the rules, to Redis; data_exchange_center/online/server/rules.json: the last ones, by each server
+Run     make rules file=rules.toml; make rules prints those that hold; make rules clear=1
+Expect  an item that the live release does not know is named, and then nothing is written
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+import tomllib
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rich.console import Console
+
+from data_exchange_center import steps
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import Settings
+from extras.questions.rank import RankRequest, kept
+from online.clients.base import ServiceError
+from online.clients.elastic import CatalogueItem, ElasticItems
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, StoredUser, connect
+from online.recommend.recommend import Recommender, Slate
+from online.recommend.release import NOTHING_LIVE, Release
+from online.recommend.types import Candidates, NoReleaseError, Request, UserId
+
+log = logging.getLogger(__name__)
+
+EVERY_S: Final = 0.5
+AGAIN_S: Final = 2.0  # after a failure
+_NAMED: Final = 20  # unknown items in an error
+Ids = NDArray[np.int64]
+
+
+class RuleList(BaseModel):
+    """Items by what becomes of them, by their own ids."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    hidden: list[UserId] = []
+    boosted: list[UserId] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.hidden or self.boosted)
+
+
+class Kept(BaseModel):
+    """The rules of a data set, as a server last saw them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: str = ""
+    rules: RuleList = RuleList()
+
+
+def rules_key(dataset: str) -> str:
+    """String: a `RuleList`, as JSON; or absent."""
+    return f"ml:rules:{dataset}"
+
+
+class Rules:
+    """The rules that hold in a process, and what they do to answers. Shared by threads."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._users, self._releases = recommender.users, recommender.releases
+        self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = WeakKeyDictionary()
+        self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
+        self._kept = Kept()
+        self._disk = disk / "rules.json" if (disk := self._releases.disk) else None  # for a start without Redis
+        if self._disk and self._disk.exists():
+            try:
+                self._kept = Kept.model_validate_json(self._disk.read_bytes())
+            except (OSError, ValidationError) as error:
+                log.warning("%s cannot be read, so no rule holds until Redis answers: %s", self._disk, error)
+
+    # --- what holds
+
+    def follow(self) -> None:
+        """Look for other rules from now on, on a thread that ends with this object."""
+        self.look()
+        threading.Thread(target=_follow, args=(weakref.ref(self),), name="rules", daemon=True).start()
+
+    def look(self) -> bool:
+        """Take other rules from Redis, where there are any; whether it has answered."""
+        if (serving := self._releases.serving) is None:
+            return True
+        dataset = serving.manifest.dataset.base_name
+        try:
+            found = dataset, self._users.value(rules_key(dataset))
+            if found == self._raw:
+                return True
+            rules = RuleList.model_validate_json(found[1]) if found[1] else RuleList()
+        except ServiceError:
+            return False
+        except ValidationError as error:
+            log.error("%s cannot be read, the last rules hold: %s", rules_key(dataset), error)
+            return False
+        self._raw, self._kept = found, Kept(dataset=dataset, rules=rules)
+        log.info("rules of %s: %d items are hidden, %d boosted", dataset, len(rules.hidden), len(rules.boosted))
+        if self._disk and (rules or self._disk.exists()):
+            try:
+                with written_in_place(self._disk) as temporary:
+                    temporary.write_text(self._kept.model_dump_json(), encoding="utf-8")
+            except OSError as error:
+                log.warning("the rules cannot be kept in %s: %s", self._disk, error)
+        return True
+
+    def of(self, opened: Release) -> tuple[Ids, Ids]:
+        """Numbers of the hidden and of the boosted items, of those that a release knows."""
+        now = self._kept
+        found = self._numbers.get(opened)
+        if found is None or found[0] is not now:
+            rules = now.rules if now.dataset == opened.manifest.dataset.base_name else RuleList()
+            found = self._numbers[opened] = now, _numbers(rules.hidden, opened), _numbers(rules.boosted, opened)
+        return found[1:]
+
+    # --- what they do
+
+    def before_recall(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
+        """The user, with hidden items among those that are left out of the search."""
+        if not self._kept.rules or user.is_blank or not len(hidden := self.of(opened)[0]):
+            return user
+        return user.without(hidden)
+
+    def before_rank(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+        """The candidates of a client, without hidden ones."""
+        if not self._kept.rules or not isinstance(request, RankRequest):
+            return found
+        return found.only(~np.isin(found.itemids, self.of(opened)[0]))
+
+    def before_answer(self, slate: Slate) -> None:
+        """Take hidden items off a list, and move boosted ones up."""
+        if not (rules := self._kept.rules):
+            return
+        if slate.opened is not None:
+            slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.itemids))
+        elif slate.saved is not None:
+            items, hidden, boosted = slate.saved.item_list, set(rules.hidden), set(rules.boosted)
+            masks = [np.array([item.itemid in own_ids for item in items], np.bool_) for own_ids in (hidden, boosted)]
+            shown = [items[place] for place in in_order(*masks).tolist()]
+            slate.saved = slate.saved.model_copy(update={"item_list": shown})
+
+    def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
+        """Places of a list's items as the rules want them: `Parts.in_order`."""
+        hidden, boosted = self.of(opened)
+        return in_order(np.isin(itemids, hidden), np.isin(itemids, boosted))
+
+
+def _follow(weak: weakref.ref[Rules]) -> None:
+    wait = threading.Event()
+    while (rules := weak()) is not None:
+        answered = rules.look()
+        del rules
+        wait.wait(EVERY_S if answered else AGAIN_S)
+
+
+def _numbers(own_ids: Iterable[OwnId], opened: Release) -> Ids:
+    return np.array([opened.numbers[own] for own in own_ids if own in opened.numbers], np.int64)
+
+
+def in_order(hidden: NDArray[np.bool_], boosted: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Places of a list's n items, best first, without the hidden ones and with the boosted ones at half their place."""
+    left = np.flatnonzero(~hidden)  # (m,)
+    moved, places = boosted[left], np.arange(1, len(left) + 1)
+    order = np.lexsort((places, ~moved, np.where(moved, np.maximum(places // 2, 1), places)))
+    chosen: NDArray[np.intp] = left[order]
+    return chosen
+
+
+# ----------------------------------------------------------------------------------------------------------- make rules
+
+
+class RuleProblemError(RecsysError):
+    """The rules cannot be read, or name what is not there. Nothing was written."""
+
+
+def read(path: Path, catalogue: Iterable[CatalogueItem]) -> RuleList:
+    """Read a file of rules. Raises RuleProblemError."""
+    expected = "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
+    try:
+        rules = RuleList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"][:2]))
+        raise RuleProblemError(f"{path}: {place}: {error.errors()[0]['msg']}", f"Expected: {expected}.") from error
+    except (ValueError, OSError) as error:
+        raise RuleProblemError(f"{path} cannot be read: {error}", f"Expected: TOML with {expected}.") from error
+    known = {item.own_id for item in catalogue}
+    if unknown := [own for own in dict.fromkeys([*rules.hidden, *rules.boosted]) if own not in known]:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        names = ", ".join(repr(own) for own in unknown[:_NAMED])
+        raise RuleProblemError(f"{path}: the live release has no item {names}{more}", "Nothing was written.")
+    if both := sorted(map(str, set(rules.hidden) & set(rules.boosted))):
+        raise RuleProblemError(f"{path}: both hidden and boosted: {', '.join(both[:_NAMED])}", "Nothing was written.")
+    return rules
+
+
+def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
+    """Raises RuleProblemError, NoReleaseError, ServiceError."""
+    parser = argparse.ArgumentParser(prog="make rules", description=__doc__)
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--file", type=Path, help="TOML with hidden and boosted")
+    chosen.add_argument("--clear", action="store_true", help="no rule holds from now on")
+    options = parser.parse_args(arguments)
+    with closing(RedisUsers(settings.redis)) as users, closing(ElasticItems(settings.elasticsearch)) as items:
+        live = users.call(WHICH_IS_LIVE).live
+        if live is None or (published := users.published(live)) is None:
+            raise NoReleaseError(NOTHING_LIVE)
+        dataset, catalogue = published.manifest.dataset.base_name, items.catalogue(live).values()
+        if options.file or options.clear:
+            rules = read(options.file, catalogue) if options.file else RuleList()
+            with closing(connect(settings.redis)) as client:
+                client.set(rules_key(dataset), rules.model_dump_json())
+        rules = RuleList.model_validate_json(users.value(rules_key(dataset)) or b"{}")
+    titles, console = {item.own_id: item.title for item in catalogue}, Console(highlight=False)
+    console.print(f"Rules of {dataset}: {len(rules.hidden)} items are hidden, {len(rules.boosted)} boosted.")
+    for what, own_ids in rules:
+        for own in own_ids:
+            console.print(f"  {what}  {own}  {titles.get(own, '(not in the live release)')}", markup=False)
+
+
+if __name__ == "__main__":
+    steps.run(main)

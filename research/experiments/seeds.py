@@ -1,0 +1,85 @@
+"""The recipe with three seeds: ``make evaluate-seeds``, how much of a figure on the last ten is chance.
+
+The recipe's own is read from the artifacts, for the others everything is fitted here.
+
+Reads:  the artifacts of `make offline`
+Writes: pic/figures/evaluation_seeds.json (of another recipe than the default: with its name)
+Run:    python -m research.experiments.seeds
+Expect: a quarter of an hour on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from rich.console import Console
+
+from data_exchange_center.frozen import Frozen
+from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.data.lists import ranker_of_lists
+from offline.evaluation import replay, served
+from offline.evaluation.evaluate import head, show, write
+from offline.evaluation.protocols import EvalRequests, fit_stages
+from offline.evaluation.report import plain, summary
+from offline.readers import read_with_holdout
+from research.experiments.fitted import CODE, systems
+
+Part = TypeVar("Part", bound=Frozen)
+SEEDS = (1, 2)  # besides the recipe's own
+Summaries = Mapping[str, Mapping[str, float]]  # system -> metric -> mean over users
+
+
+def with_seed(part: Part, seed: int) -> Part:
+    """A recipe, or a part of one, with another seed wherever one is drawn from."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        return with_seed(value, seed) if isinstance(value, Frozen) else value
+
+    fields = {name: getattr(part, name) for name in type(part).model_fields}
+    return part.model_copy(update={name: seed if name == "seed" else of(value) for name, value in fields.items()})
+
+
+def by_seed(settings: Settings, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
+    """System -> metric -> the value of every seed, the recipe's own first, their mean and their spread."""
+    inputs, recipe = read_with_holdout(settings), settings.recipe
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    answers = served.answers(settings, holdout)
+    alone = {f"channel {name}": lists for name, lists in answers.channels.items()}
+    runs = [{**alone, "recall": answers.fused, "ranked": answers.ranked}]
+    for seed in seeds:
+        seeded = with_seed(recipe, seed)
+        runs.append(systems(fit_stages(holdout.past, inputs, seeded), EvalRequests(holdout, inputs), seeded))
+    return {
+        **head("make evaluate-seeds", settings, recipe),
+        "seeds": [ranker_of_lists(recipe).seed, *seeds],
+        "systems": spread([{name: summary(holdout, lists) for name, lists in found.items()} for found in runs]),
+    }
+
+
+def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
+    """Summaries, one a seed -> system -> metric -> by_seed, mean, standard deviation of the sample."""
+
+    def of(values: list[float]) -> dict[str, Any]:
+        return {"by_seed": values, "mean": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+
+    return {name: {metric: of([run[name][metric] for run in runs]) for metric in row} for name, row in runs[0].items()}
+
+
+def main(settings: Settings) -> None:
+    release_of_artifacts(settings)  # that they are of one run
+    ranker_of_lists(settings.recipe)  # before minutes are spent
+    found = plain(by_seed(settings))
+    write(found, settings, "evaluation_seeds", CODE)
+    rows = found["systems"].items()
+    means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}
+    show(found | {"users": len(found["seeds"]), "table": means}, Console())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,272 @@
+"""The recipe in the protocols of papers on sequential recommendation: ``make evaluate-papers``.
+
+Leave one out  each user's last rating is the target. Fitted on all but the last, as a server has it, or on all but the
+               last two, as papers do: they choose on the last but one, and so does this. It is the only place where
+               anything is chosen; each change of the recipe that was tried stands in the report.
+One moment     as in *Time to Split* (Gusak et al. 2025): fitted on everything up to the time that nine tenths of all
+               ratings come before; items with fewer than five ratings are left out. Targets are each user's last
+               rating, each rating after the time, or from one request all of them.
+
+The server's functions answer: channels, fusion and ranker, with exact search; `make evaluate` says how little the
+running server differs from that. Baselines are those of `make baselines`, trained so far. Rows are written as soon as
+they are measured, and an interrupted run resumes.
+
+Reads:  offline/{ratings,items,users}.parquet, offline/baselines/*.pt
+Writes: pic/figures/evaluation_papers.json (of another recipe than the default: with its name)
+Run:    python -m research.papers
+Expect: half an hour on MovieLens-1M
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.figures import OFFLINE, write_figure
+from data_exchange_center.recipes import Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from offline.data.sequences import Inputs, Ints, Sequences
+from offline.evaluation import metrics, replay
+from offline.evaluation.evaluate import figure, head
+from offline.evaluation.metrics import Lists
+from offline.evaluation.protocols import BEFORE, Stages, fit_stages
+from offline.evaluation.report import plain
+from research.baselines import POPULARITY, classical
+from research.experiments.fitted import resumed
+from research.experiments.recipe_tuning import AS_IT_IS, Change
+from research.figures.tables import read
+from research.next_item import answers, every_rating, from_the_end, measured, requests
+from research.transformers import MODELS, Training, checkpoint, lists
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "evaluation_papers"
+CODE: Final = (*OFFLINE, "research/next_item.py", "research/papers.py", "research/transformers.py")
+WITH, WITHOUT = "with the request's time", "without"
+CLOCKS: Final = {WITH: True, WITHOUT: False}
+LABELS: Final = ("the recipe", "the recipe, for the next item")
+LAST: Final = HoldoutRule(last=1)
+LEAST: Final = 5  # ratings of an item that counts at one moment
+
+# Changes of the recipe, each kept where NDCG@10 of the last but one rises, in this order.
+CHANGES: Final[tuple[tuple[Change, ...], ...]] = ()
+
+
+# --- Leave one out
+
+
+class LeaveOneOut:
+    """Fits and measurements; ``data``: all ratings, each a target."""
+
+    def __init__(self, inputs: Inputs, recipe: Recipe) -> None:
+        self.inputs, self.recipe = inputs, recipe
+        self.fits: dict[tuple[str, int], tuple[Stages, float]] = {}
+
+    @property
+    def data(self) -> Sequences:
+        return self.inputs.data
+
+    def changed(self, changes: Sequence[Change]) -> Recipe:
+        recipe = self.recipe
+        for change in changes:
+            recipe = change.made_to(recipe)
+        return recipe
+
+    def fit(self, recipe: Recipe, but: int) -> tuple[Stages, float]:
+        """Stages fitted on all but the last ``but``, and the processor seconds that it took."""
+        key = recipe.model_dump_json(), but
+        if key not in self.fits:
+            begin = time.process_time()
+            stages = fit_stages(self.data.before_last(but), self.inputs, recipe)
+            self.fits[key] = stages, round(time.process_time() - begin, 1)
+        return self.fits[key]
+
+    def row(self, recipe: Recipe, but: int, target: int) -> dict[str, Any]:
+        """The recipe on each user's rating number ``target`` from the end, with the request's time and without."""
+        stages, seconds = self.fit(recipe, but)
+        events = from_the_end(self.data, target)
+        row: dict[str, Any] = {"but": but, "seconds": seconds}
+        for when, clock in CLOCKS.items():
+            found = list(answers(stages, recipe, self.inputs, requests(self.data, events, clock)))
+            for stage, parts in zip(("recall", "ranked"), zip(*found, strict=True), strict=True):
+                row.setdefault(stage, {})[when] = measured(np.concatenate(parts), self.data.items[events])
+        return row
+
+
+def tuned(
+    tried: dict[str, dict[str, float]],
+    changes: Sequence[tuple[Change, ...]],
+    measure: Callable[[tuple[Change, ...]], dict[str, float]],
+) -> tuple[Change, ...]:
+    """Keep each change, in order, with which NDCG@10 rises. ``tried``: what is known, and then all of them."""
+
+    def reached(kept: tuple[Change, ...]) -> float:
+        label = named(kept)
+        if label not in tried:
+            tried[label] = measure(kept)
+            log.info("%s: NDCG@10 %.4f on the last but one", label, tried[label]["ndcg@10"])
+        return tried[label]["ndcg@10"]
+
+    kept: tuple[Change, ...] = ()
+    for change in changes:
+        if reached((*kept, *change)) > reached(kept):
+            kept = (*kept, *change)
+    return kept
+
+
+def named(changes: Sequence[Change]) -> str:
+    return "; ".join(map(str, changes)) or AS_IT_IS
+
+
+# --- One moment for all
+
+
+def at_one_moment(inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
+    """The recipe fitted on what comes up to the moment: each user's last rating, each later one, all of them at once.
+
+    One item is relevant to a request but the last kind, which is answered at the first later rating. Users without a
+    rating before the moment have their first as a history.
+    """
+    data = inputs.data
+    data = data.select(np.bincount(data.items)[data.items] >= LEAST)
+    moment = int(np.quantile(data.times, BEFORE))
+    begin = time.process_time()
+    stages = fit_stages(data.select(data.times <= moment), inputs, recipe)
+    row: dict[str, Any] = {"seconds": round(time.process_time() - begin, 1), "targets": {}}
+    later = np.flatnonzero((data.times > moment) & (data.positions > 0))  # events
+    first = later[np.unique(data.users[later], return_index=True)[1]]
+    last = data.starts[data.users[first] + 1] - 1
+    relevance = sp.csr_matrix(
+        (np.ones(len(later)), (np.searchsorted(data.users[first], data.users[later]), data.items[later])),
+        shape=(len(first), data.n_items + 1),
+    )
+    for when, clock in CLOCKS.items():
+
+        def ranked(events: Ints, clock: bool = clock) -> Lists:
+            points = requests(data, events, clock)
+            return np.concatenate([each for _, each in answers(stages, recipe, replace(inputs, data=data), points)])
+
+        found = ranked(first)
+        row["targets"][when] = {
+            "last": measured(ranked(last), data.items[last]),
+            "successive": measured(ranked(later), data.items[later]),
+            "all later": {
+                "hr@10": float(np.mean(metrics.hit_rate(found, relevance, 10))),
+                "ndcg@10": float(np.mean(metrics.ndcg(found, relevance, 10))),
+            },
+        }
+    return {**row, "users": len(first), "ratings": len(later)}
+
+
+# --- Baselines: transformers as far as they are trained, and plain ones with the settings of `make tune-baselines`
+
+
+def transformers(settings: Settings, data: Sequences) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Name, row of the last rating, and seconds and NDCG@10 of the last but one by epoch, of each trained model."""
+    for model in MODELS:
+        path = checkpoint(settings, model)
+        if not path.is_file():
+            continue
+        training = Training.kept(model, data.n_items, path)
+        network, events = training.best_network(), from_the_end(data, 1)
+        when = WITH if model.clock else WITHOUT
+        found = lists(network, data, requests(data, events, model.clock))
+        seconds = np.cumsum([epoch["seconds"] for epoch in training.epochs])
+        row = {
+            "but": 2,
+            "seconds": float(seconds[-1]),
+            "epochs": len(training.epochs),
+            "over": training.over,
+            "ranked": {when: measured(found, data.items[events])},
+        }
+        yield model.name, row, {"seconds": list(seconds), "ndcg@10": [epoch["ndcg@10"] for epoch in training.epochs]}
+
+
+def others(data: Sequences) -> Iterator[tuple[str, dict[str, float]]]:
+    """Name of each, processor seconds of its training, and its NDCG@10 of the last but one."""
+    holdout, rows = replay.hold_out(data.before_last(1), LAST), read("baselines.json")["rows"]
+    events = from_the_end(data, 2)
+    for baseline in classical():
+        fitted = baseline.fit(holdout, rows[baseline.name]["setting"])
+        reached = measured(fitted.lists[data.users[events]], data.items[events])["ndcg@10"]
+        yield baseline.name, {"seconds": round(fitted.seconds, 1), "ndcg@10": reached}
+
+
+# --- The command
+
+
+def measure(settings: Settings) -> Iterator[dict[str, Any]]:
+    """The report, again after every row that was measured."""
+    inputs, recipe = every_rating(settings), settings.recipe
+    data = inputs.data
+    opening = {**head("make evaluate-papers", settings, recipe), "users": data.n_users, "cuts": cuts(data)}
+    found = resumed(figure(opening, settings, NAME), opening, ("tried", "last", "one moment", "by seconds"))
+    study = LeaveOneOut(inputs, recipe)
+
+    def validated(changes: tuple[Change, ...]) -> dict[str, float]:
+        row = study.row(study.changed(changes), 2, 2)
+        reached = {when: row["ranked"][when]["ndcg@10"] for when in CLOCKS}
+        return {"ndcg@10": float(np.mean(list(reached.values()))), **reached, "seconds": row["seconds"]}
+
+    # the baselines
+    for name, row, epochs in transformers(settings, data):
+        found["last"][name], found["by seconds"][name] = row, epochs
+    yield found
+    if POPULARITY not in found["by seconds"]:
+        found["by seconds"] |= dict(others(data))
+        yield found
+
+    # the recipe as it is, and with the changes that are for the better on the last but one
+    best = tuned(found["tried"], CHANGES, validated)
+    found["chosen"] = named(best)
+    for changes in dict.fromkeys(((), best)):
+        label, changed = named(changes), study.changed(changes)
+        for but, which in ((1, "the last"), (2, "the last two")):
+            name = f"{LABELS[bool(changes)]}, fitted on all but {which}"
+            if name not in found["last"]:
+                found["last"][name] = study.row(changed, but, 1)
+                yield found
+        if label not in found["one moment"]:
+            found["one moment"][label] = at_one_moment(inputs, changed)
+            yield found
+
+
+def cuts(data: Sequences) -> str:
+    """Digest of all ratings in order."""
+    return hashlib.sha256(np.stack([data.users, data.items, data.times]).tobytes()).hexdigest()[:16]
+
+
+def show(found: Mapping[str, Any], console: Console) -> None:
+    """The last rating, a line a row and time."""
+    table = Table(title=f"{found['users']:,} users of {found['dataset']}, the last rating of each")
+    rows = [
+        (f"{name}, {when}", values) for name, row in found["last"].items() for when, values in row["ranked"].items()
+    ]
+    for name in ("", *rows[0][1]):
+        table.add_column(name)
+    for name, values in rows:
+        table.add_row(name, *(f"{value:.4f}" for value in values.values()))
+    console.print(table)
+
+
+def main(settings: Settings) -> None:
+    found: dict[str, Any] = {}
+    for found in measure(settings):
+        write_figure(figure(found, settings, NAME), plain(found), CODE, finished=False)
+    write_figure(figure(found, settings, NAME), plain(found), CODE)
+    show(found, Console())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,144 @@
+"""New items over the real services: two workers, the index, another release, and faults of each service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+import redis
+from elasticsearch import Elasticsearch
+from flask.testing import FlaskClient
+
+from data_exchange_center import wire
+from data_exchange_center.settings import Settings
+from extras.items import store
+from extras.keys import hook as keys
+from online.main.s1_server import create_app
+from online.recommend.recommend import Recommender
+from tests.fault_proxy import FAULTS
+from tests.services.online.faults import INSTEAD, PORTS, behind_proxies, with_fault
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
+
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+NEW = 5_000
+WITHIN_S = 10.0  # on a busy machine; by itself it takes half a second
+
+
+@pytest.fixture
+def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[FlaskClient, FlaskClient]]:
+    """Two servers over the same services, each with a key; nothing is new when they start."""
+    settings, key = with_key(patient, tmp_path)
+    with redis.Redis(port=patient.redis.port) as client, ExitStack() as ends:
+        client.delete(f"ml:items:{world.dataset}")
+        yield started(settings, key, ends), started(settings, key, ends)
+        client.delete(f"ml:items:{world.dataset}")
+
+
+def with_key(stack: Settings, folder: Path) -> tuple[Settings, str]:
+    path = folder / "api_keys"
+    settings = stack.model_copy(update={"server": stack.server.model_copy(update={"keys_file": path})})
+    return settings, keys.add(path, "shop")
+
+
+def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
+    http = create_app(ends.enter_context(closing(Recommender.from_settings(settings))), settings).test_client()
+    http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
+    return http
+
+
+def wait(until: Callable[[], bool]) -> None:
+    end = time.monotonic() + WITHIN_S
+    while not until():
+        assert time.monotonic() < end
+
+
+def test_every_worker_has_it_in_a_moment_and_finds_it_by_elasticsearch(
+    workers: tuple[FlaskClient, FlaskClient], world: World, stack: Settings
+) -> None:
+    first, second = workers
+    ask(second)
+    before = ask(first, size=200, strict=True, explain="recall")
+    for n in range(40):
+        added = first.post("/ml/item", json={"itemid": NEW + n, "title": "New", "attributes": {"genres": ["Comedy"]}})
+        assert added.status_code == 200, added.text
+        assert added.json is not None
+        assert added.json["indexed"]
+    new = {NEW + n for n in range(40)}
+    found = ask(first, size=200, strict=True, explain="recall")
+    assert new & set(ids(found))
+    wait(lambda: ask(second, size=200, strict=True, explain="recall")["recall"] == found["recall"])
+    with Elasticsearch(stack.elasticsearch.url) as client:
+        assert client.count(index=f"{store.INDEX}-{world.release}")["count"] == 40
+    # as the exact search among all says
+    recommender = first.application.extensions["recsys"].recommender
+    with_breaker = recommender.breakers["elasticsearch"]
+    with_breaker.declare_dead("is left alone")
+    exact = ask(first, size=200, explain="recall")
+    with_breaker.declare_dead(None)
+    assert {name: set(exact["recall"][name]) for name in exact["recall"]} == {
+        name: set(found["recall"][name]) for name in found["recall"]
+    }
+    for n in range(40):
+        assert first.delete(f"/ml/item/{NEW + n}").status_code == 200
+    wait(lambda: ask(second, size=200, strict=True, explain="recall")["recall"] == before["recall"])
+    with Elasticsearch(stack.elasticsearch.url) as client:
+        assert client.count(index=f"{store.INDEX}-{world.release}")["count"] == 0
+
+
+def test_one_of_the_releases_own_goes_from_the_search(workers: tuple[FlaskClient, FlaskClient], world: World) -> None:
+    first, second = workers
+    best = ids(ask(first, strict=True))[0]
+    assert first.delete(f"/ml/item/{best}").status_code == 200
+    wait(lambda: best not in ids(ask(second, size=200, strict=True)))
+    assert len(ids(ask(second, size=200, strict=True))) == len(ids(ask(first, size=200, strict=True)))
+
+
+def test_it_stays_through_a_release(
+    workers: tuple[FlaskClient, FlaskClient], world: World, worlds: Mapping[type[World], World], stack: Settings
+) -> None:
+    first, second = workers
+    assert first.post("/ml/item", json={"itemid": NEW, "title": "New"}).status_code == 200
+    later = worlds[SourceWorld]
+    with redis.Redis(port=stack.redis.port) as client:
+        client.set(wire.LIVE_KEY, later.release)
+        for worker in (first, second):
+            wait(lambda worker=worker: ask(worker)["release"] == later.release)  # type: ignore[misc]
+            wait(lambda worker=worker: ids(ask(worker, only=[NEW])) == [NEW])  # type: ignore[misc]
+    with Elasticsearch(stack.elasticsearch.url) as elastic:
+        index = f"{store.INDEX}-{later.release}"
+        wait(lambda: elastic.indices.exists(index=index).body and elastic.count(index=index)["count"] == 1)
+        store.delete_old(stack, {later.release})
+        assert not elastic.indices.exists(index=index)
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_beside_a_fault_new_items_are_answered_and_writes_say_what_is_wrong(
+    stack: Settings, world: World, name: str, tmp_path: Path
+) -> None:
+    with behind_proxies(stack) as (plain, proxies), ExitStack() as ends:
+        settings, key = with_key(plain, tmp_path)
+        http = started(settings, key, ends)
+        added = http.post("/ml/item", json={"itemid": NEW, "title": "New", "attributes": {"genres": ["Comedy"]}})
+        assert added.status_code == 200, added.text
+        ends.callback(lambda: http.delete(f"/ml/item/{NEW}"))
+        whole = ask(http, only=[NEW, *world.trained[:99]], budget_ms=4_000)
+        assert NEW in ids(whole)
+        for fault in FAULTS:
+            with with_fault(proxies[name], fault):
+                answer = ask(http, only=[NEW, *world.trained[:99]], budget_ms=1_000)
+                changed = http.patch(f"/ml/item/{NEW}", json={"title": f"{fault}"})
+            lacking = {each["service"]: each["instead"] for each in answer["degraded"]}
+            assert {lacking[name]} <= INSTEAD[name]
+            assert set(ids(answer)) == set(ids(whole))
+            expected = {"redis": 503, "elasticsearch": 200}.get(name, 200)
+            assert changed.status_code == expected, (fault, changed.text)
+            if name == "elasticsearch":
+                assert changed.json is not None
+                assert not changed.json["indexed"]
+        wait(lambda: http.patch(f"/ml/item/{NEW}", json={"title": "New"}).status_code == 200)
+        event = {"eventid": "new", "userid": USER, "itemid": NEW, "type": "click", "timestamp": AT}
+        assert http.post("/ml/event", json=event).json["events"][0]["known_item"]  # type: ignore[index]

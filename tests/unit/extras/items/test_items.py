@@ -1,0 +1,222 @@
+"""Items that are added, changed and taken away at once, in every way of answering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.dataset import OwnId
+from extras.items import store
+from extras.items.projection import Extended, Ridge
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.world import AT, DefaultWorld, ShopWorld, World
+
+NEW = 5_000
+ONE_WORLD = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+
+
+@pytest.fixture
+def shop(with_a_key: FlaskClient, fakes: Fakes) -> FlaskClient:
+    fakes.recommender.warm_up().result()
+    return with_a_key
+
+
+def add(http: FlaskClient, status: int = 200, **item: Any) -> dict[str, Any]:
+    response = http.post("/ml/item", json={"itemid": NEW, "title": "Brand new", **item})
+    assert response.status_code == status, response.text
+    return dict(response.json or {})
+
+
+def own(world: World, itemid: int = NEW) -> OwnId:
+    return world.own_item(itemid)
+
+
+def genres(world: World) -> dict[str, Any]:
+    return {"genres": ["Comedy"]} if world.spec.genres else {}
+
+
+def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool]:
+    """Where an item is found, by a way of answering."""
+    user = world.own_user(USER)
+    full = ask(http, userid=user, size=200, only=[wanted, world.own_item(world.trained[0])])
+    popular = ask(http, userid=world.own_user(99_999), size=200, only=[wanted])
+    ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[wanted])
+    similar = http.get("/ml/similar", query_string={"itemid": [wanted]})
+    searched = http.get("/ml/items", query_string={"q": "new", "size": 5})
+    found = {
+        "rec": wanted in ids(full), "popular": wanted in ids(popular), "rank": wanted in ids(ranked),
+        "similar": similar.status_code == 200, "page": wanted in ids(dict(searched.json or {})),
+    }  # fmt: skip
+    if world.spec.genres:
+        where = ask(http, userid=user, size=200, where={"genres": ["Comedy"]}, only=[wanted])
+        found["where"] = wanted in ids(where)
+    return found
+
+
+@pytest.mark.parametrize("down", [(), ("elasticsearch",), ("elasticsearch", "triton")], ids=str)
+def test_a_new_item_is_in_every_way_of_answering_and_goes_from_all(
+    shop: FlaskClient, fakes: Fakes, world: World, down: tuple[str, ...]
+) -> None:
+    item = own(world)
+    added = add(shop, itemid=item, attributes=genres(world))
+    assert added["indexed"]
+    assert added["title"] == "Brand new"
+    assert added["attributes"].get("genres") == genres(world).get("genres")
+    for name in down:
+        fakes.service(name).down = True
+    assert all(everywhere(shop, world, item).values())
+    assert shop.delete(f"/ml/item/{item}").status_code == 200
+    assert not any(everywhere(shop, world, item).values())
+
+
+@ONE_WORLD
+def test_it_competes_with_the_others(shop: FlaskClient, world: World) -> None:
+    for n in range(60):
+        add(shop, itemid=NEW + n, attributes=genres(world))
+    found = ask(shop, size=200, explain="recall")
+    assert set(ids(found)) & {NEW + n for n in range(60)}
+    assert set(found["recall"]["tower"]) & {NEW + n for n in range(60)}
+
+
+def test_one_of_the_releases_own_is_changed_hidden_and_comes_back(shop: FlaskClient, world: World) -> None:
+    number = next(itemid for itemid in world.trained if itemid not in world.seen[USER])
+    item, user = own(world, number), world.own_user(USER)
+    before = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
+    assert add(shop, 409, itemid=item)["error"]["code"] == "conflict"
+    changed = shop.patch(f"/ml/item/{item}", json={"title": "Another title"})
+    assert changed.json is not None
+    assert changed.json["title"] == "Another title"
+    assert changed.json["attributes"].get("genres") == world.attributes(number).get("genres")
+    after = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
+    assert after[0] == before[0] | {"title": "Another title"}
+    shop.delete(f"/ml/item/{item}")
+    assert not any(everywhere(shop, world, item).values())
+    assert item not in ids(ask(shop, userid=user, size=200))
+    assert shop.delete(f"/ml/item/{item}").status_code == 404
+    add(shop, itemid=item, title="It is back")
+    back = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
+    assert back[0] == before[0] | {"title": "It is back"}
+
+
+@ONE_WORLD
+def test_a_patch_places_it_again(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    add(shop, attributes={"genres": ["Comedy"]})
+    first = _added(fakes)
+    assert shop.patch(f"/ml/item/{NEW}", json={"attributes": {"genres": ["Action", "Drama"]}}).status_code == 200
+    second = _added(fakes)
+    assert (first.terms, second.terms) == ((3,), (1, 4))
+    assert not np.allclose(first.vectors["ease"], second.vectors["ease"])
+    for body in ({}, {"title": ""}, {"title": "x", "itemid": 3}, {"attributes": {"genres": "Comedy"}}):
+        assert shop.patch(f"/ml/item/{NEW}", json=body).status_code == 400
+    assert shop.patch("/ml/item/5001", json={"title": "x"}).status_code == 404
+
+
+def _added(fakes: Fakes) -> Any:
+    opened = fakes.recommender.releases.serving
+    assert isinstance(opened, Extended)
+    return opened.added[0]
+
+
+@ONE_WORLD
+def test_what_cannot_be_is_refused_and_says_what_there_is(shop: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    for item, said in (
+        ({"attributes": {"genres": ["Comdy"]}}, "No item has 'Comdy' as genres; there are: Action, Adventure"),
+        ({"attributes": {"genre": ["Comedy"]}}, "no attribute 'genre' here; there are: genres"),
+        ({"attributes": {"genres": 3}}, "genres must be a list of values"),
+        ({"itemid": "5000"}, "itemid must be a whole number"),
+        ({"itemid": 0}, "itemid must be a whole number from 1"),
+        ({"title": ""}, "title must be a string of 1 to 500"),
+        ({"year": 1990}, "'year' is not a field of this request; there are: itemid, title, attributes."),
+    ):
+        assert said in add(shop, 400, **item)["error"]["message"]
+    monkeypatch.setattr("extras.items.hook.MAX_ITEMS", 2)
+    for n in range(2):
+        add(shop, itemid=NEW + n)
+    assert "no more are kept" in add(shop, 409, itemid=NEW + 2)["error"]["message"]
+    assert add(shop, 409, itemid=NEW)["error"]["message"].startswith("There is an item 5000 already")
+
+
+@ONE_WORLD
+def test_writing_needs_a_key(http: FlaskClient) -> None:
+    assert http.post("/ml/item", json={"itemid": NEW, "title": "x"}).status_code == 401
+    assert http.delete(f"/ml/item/{NEW}").status_code == 401
+
+
+def test_it_stays_through_a_release_and_other_workers_follow(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    add(shop, itemid=own(world), attributes=genres(world))
+    later = type(world)(release="cccccccccccc", seed=7)
+    fakes.add(later)
+    fakes.users.live_release = later.release
+    ask(shop, userid=world.own_user(USER))  # it is being opened
+    fakes.recommender.releases.open(later.release).result()
+    answer = ask(shop, userid=world.own_user(USER), only=[own(world)], strict=False)
+    assert answer["release"] == later.release
+    # the follower brings the index up to date, as it does in a worker that starts now
+    store.Follower(fakes.recommender, fakes.new_items, fakes.index, 60).catch_up()  # type: ignore[arg-type]
+    assert fakes.index.calls[-1].release == later.release
+    assert ids(ask(shop, userid=world.own_user(USER), only=[own(world)])) == [own(world)]
+
+
+@ONE_WORLD
+def test_the_index_may_be_late(shop: FlaskClient, fakes: Fakes) -> None:
+    fakes.index.down = True
+    assert not add(shop)["indexed"]
+    assert not fakes.items.more
+    fakes.index.down = False
+    assert shop.patch(f"/ml/item/{NEW}", json={"title": "x"}).json["indexed"]  # type: ignore[index]
+    assert fakes.items.more
+    fakes.new_items.down = True
+    assert shop.post("/ml/item", json={"itemid": NEW + 1, "title": "x"}).status_code == 503
+    assert ids(ask(shop, only=[NEW])) == [NEW]
+
+
+@ONE_WORLD
+def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
+    add(shop, attributes={"genres": ["Comedy"]})
+    before = ask(shop, userid=99_999)
+    event = {"eventid": "e", "userid": 99_999, "itemid": NEW, "type": "rating", "value": 5, "timestamp": AT - 9}
+    recorded = shop.post("/ml/event", json=event)
+    assert recorded.json is not None
+    assert recorded.json["events"][0]["known_item"]
+    after = ask(shop, userid=99_999)
+    assert before["cold_start"]
+    assert not after["cold_start"]
+    assert NEW not in ids(after)
+
+
+def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    serving = fakes.recommender.releases.serving
+    assert not isinstance(serving, Extended)
+    ask(shop, userid=world.own_user(USER))
+    assert fakes.recommender.releases.serving is serving
+    add(shop, itemid=own(world))
+    shop.delete(f"/ml/item/{own(world)}")
+    assert len(fakes.recommender.releases.serving.catalogue) == len(world.itemids)  # type: ignore[union-attr]
+
+
+def test_the_regression_finds_what_is_linear() -> None:
+    rng = np.random.default_rng(0)
+    given, weights = rng.normal(size=(200, 5)), rng.normal(size=(5, 3))
+    ridge = Ridge.fit(given, given @ weights + 7, 1e-6)
+    np.testing.assert_allclose(ridge(given), given @ weights + 7, rtol=1e-4)
+    assert np.abs(Ridge.fit(given, given @ weights, 1e9)(given) - (given @ weights).mean(axis=0)).max() < 1e-4
+
+
+@pytest.fixture
+def world(fakes: Fakes) -> World:
+    return fakes.world
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_numbers_of_strings_are_none_of_the_releases(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    for n in range(2):
+        add(shop, itemid=f"new {n}/\n")
+    numbers = [record.number for record in fakes.new_items.records[world.dataset].values()]
+    assert len({*numbers, *world.itemids}) == len(world.itemids) + 2
+    assert all(everywhere(shop, world, "new 0/\n").values())
+    assert shop.delete("/ml/item/new%200%2F%0A").status_code == 200
+    assert not any(everywhere(shop, world, "new 0/\n").values())

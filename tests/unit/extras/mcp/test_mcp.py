@@ -1,0 +1,76 @@
+"""The tools, called by the protocol's own client over standard input and output; the server is over fakes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.test_client import serving
+from tests.unit.online.world import DefaultWorld
+
+ROOT = Path(__file__).resolve().parents[4]
+USER = 8
+
+
+@pytest.fixture
+def url(fakes: Fakes) -> Iterator[str]:
+    with serving(fakes.app) as address:
+        yield address
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_every_tool_answers(url: str) -> None:
+    async def walk() -> None:
+        command = StdioServerParameters(
+            command=sys.executable, args=["-m", "extras.mcp", "--url", url], cwd=ROOT, env=dict(os.environ)
+        )
+        async with Client(command) as client:
+
+            async def call(tool: str, **arguments: Any) -> dict[str, Any]:
+                found = await client.call_tool(tool, arguments)
+                assert not found.is_error, found
+                return dict(found.structured_content or {})
+
+            tools = (await client.list_tools()).tools
+            assert [tool.name for tool in tools] == ["recommend", "rank", "similar", "popular"]
+            assert all(tool.description and tool.annotations and tool.annotations.read_only_hint for tool in tools)
+            listed = (await call("recommend", userid=USER, size=5))["item_list"]
+            ids = [item["itemid"] for item in listed]
+            assert len(ids) == 5
+            assert all(item["title"] and item["genres"] is not None for item in listed)
+            ranked = await call("rank", userid=USER, candidates=[*ids[::-1], 99_999_999])
+            assert [item["itemid"] for item in ranked["item_list"]] == ids
+            assert ranked["unknown"] == [99_999_999]
+            comedies = await call("recommend", history=[{"itemid": 4, "value": 5}], where={"genres": ["Comedy"]})
+            assert all("Comedy" in item["genres"] for item in comedies["item_list"])
+            assert (await call("similar", itemids=[4], size=3))["item_list"][0]["why"]["sentence"]
+            popular = await call("popular", size=3)
+            assert len(popular["item_list"]) == 3
+            assert "popular" in popular["reason"]
+            wrong = await client.call_tool("recommend", {"userid": USER, "where": {"genre": ["Comedy"]}})
+            assert wrong.is_error
+            assert "there are: genres" in str(wrong.content)
+
+    asyncio.run(walk())
+
+
+def test_without_a_server_a_tool_says_so() -> None:
+    from extras.mcp.__main__ import server
+    from online.main.client import Client as Recommender
+
+    async def walk() -> None:
+        with Recommender("http://127.0.0.1:9", retries=0) as recommender:
+            async with Client(server(recommender)) as client:
+                found = await client.call_tool("popular", {})
+                assert found.is_error
+                assert "No server answers at http://127.0.0.1:9" in str(found.content)
+
+    asyncio.run(walk())

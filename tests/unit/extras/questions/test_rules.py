@@ -1,0 +1,150 @@
+"""Rules: the hidden come in no way of answering, the boosted stand higher, and workers follow by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+from tenacity import Retrying, stop_after_delay, wait_fixed
+
+from data_exchange_center.settings import ServerSettings
+from extras.questions import rules
+from extras.questions.rules import RuleList, RuleProblemError, in_order, read, rules_key
+from online.main.s1_server import create_app
+from online.recommend.fallback import LastRelease
+from online.recommend.recommend import Recommender
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
+
+pytestmark = pytest.mark.usefixtures("opened")
+DEFAULT = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+SERVICES = ("", "redis", "elasticsearch", "feast", "triton")
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "plain": {"size": 200}, "where": {"where": {"genres": ["Comedy"]}, "size": 60}, "cursor": {"cursor": True},
+    "rank": {"path": "/ml/rank", "candidates": [3 * n + 1 for n in range(100)]}, "diverse": {"diversity": 0.7},
+}  # fmt: skip
+
+
+def server(fakes: Fakes, dataset: str = "", **rules: list[Any]) -> FlaskClient:
+    """A server that starts where these rules hold."""
+    fakes.users.values[rules_key(dataset or fakes.world.dataset)] = RuleList(**rules).model_dump_json().encode()
+    return create_app(fakes.recommender, stores=fakes.stores).test_client()
+
+
+def similar(http: FlaskClient) -> list[Any]:
+    answer = http.get("/ml/similar?itemid=4").json
+    assert answer is not None
+    return ids(answer)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.01), reraise=True):
+        with attempt:
+            assert condition()
+
+
+@DEFAULT
+@pytest.mark.parametrize("down", SERVICES)
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_hidden_items_come_in_no_way_of_answering(fakes: Fakes, http: FlaskClient, userid: int, down: str) -> None:
+    shown = {name: ids(ask(http, userid=userid, **body)) for name, body in QUESTIONS.items()}
+    hidden = {itemid for found in (*shown.values(), similar(http)) for itemid in found[::4]}
+    http = server(fakes, hidden=[*hidden])
+    if down:
+        fakes.service(down).down = True
+    for name, body in QUESTIONS.items():
+        answer = ask(http, userid=userid, **body)
+        conforms(answer, "Answer")
+        assert hidden.isdisjoint(ids(answer)), name
+        left = set(shown[name]) - hidden
+        assert len(ids(answer)) >= (len(left) if name == "rank" else min(len(shown[name]), 50)), name
+        assert name != "rank" or hidden & set(body["candidates"]) <= set(answer["unknown"])
+    assert hidden.isdisjoint(similar(http))
+
+
+@DEFAULT
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+    before, alike = ids(ask(http, userid=userid)), similar(http)
+    after = ids(ask(server(fakes, boosted=[before[39]]), userid=userid))
+    assert after == [*before[:19], before[39], *before[19:39], *before[40:]]
+    assert similar(server(fakes, boosted=[alike[19]])) == [*alike[:9], alike[19], *alike[9:19]]
+
+
+def test_places() -> None:
+    hidden, boosted = np.zeros((2, 8), np.bool_)
+    hidden[[0, 3]], boosted[[2, 7]] = True, True
+    assert in_order(hidden, boosted).tolist() == [2, 1, 7, 4, 5, 6]
+    assert in_order(hidden, hidden & boosted).tolist() == [1, 2, 4, 5, 6, 7]
+
+
+@DEFAULT
+def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
+    fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "EVERY_S", 0.01)
+    monkeypatch.setattr(rules, "AGAIN_S", 0.01)
+    services = fakes.users, fakes.items, fakes.features, fakes.scorer
+    last, key, values = LastRelease(tmp_path / "saved.json"), rules_key(fakes.world.dataset), fakes.users.values
+    with closing(Recommender(*services, ServerSettings(), last)) as recommender:  # type: ignore[arg-type]
+        http = create_app(recommender, stores=fakes.stores).test_client()
+        recommender.warm_up().result()
+        best = ids(ask(http))
+        hidden = set(best[:2])
+        assert not (tmp_path / "rules.json").exists()
+        values[key] = RuleList(hidden=best[:2]).model_dump_json().encode()
+        eventually(lambda: hidden.isdisjoint(ids(ask(http))))
+        other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
+        fakes.add(other)
+        fakes.users.activate(other.release)
+        recommender.releases.open(other.release).result()
+        answer = ask(http, size=200)
+        assert answer["release"] == other.release
+        assert hidden.isdisjoint(ids(answer))
+        fakes.users.down = True
+        assert hidden.isdisjoint(ids(ask(http, size=200)))
+        # One that starts now knows them from its disk, and answers with nothing but a popular list.
+        again = LastRelease(tmp_path / "saved.json")
+        with closing(Recommender(*services, ServerSettings(), again)) as fresh:  # type: ignore[arg-type]
+            answer = ask(create_app(fresh, stores=fakes.stores).test_client(), size=200)
+        assert answer["degraded"][0]["instead"] == "popular"
+        assert hidden.isdisjoint(ids(answer))
+        fakes.users.down = False
+        del values[key]
+        eventually(lambda: bool(hidden & set(ids(ask(http, size=200)))))
+
+
+@DEFAULT
+def test_rules_of_another_data_set_do_not_count(fakes: Fakes, http: FlaskClient) -> None:
+    best = ids(ask(http))
+    assert ids(ask(server(fakes, "other", hidden=best))) == best
+
+
+WRONG = {
+    "unknown": ("hidden = [1, 999999, 'x']", "no item 999999, 'x'; Nothing"),
+    "both": ("hidden = [1]\nboosted = [4, 1]", "both hidden and boosted: 1"),
+    "field": ("hide = [1]", "hide: Extra inputs"),
+    "kind": ("hidden = [1.5]", "hidden.0: "),
+    "toml": ("hidden = [", "cannot be read"),
+}
+
+
+@DEFAULT
+@pytest.mark.parametrize(("text", "says"), WRONG.values(), ids=WRONG)
+def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(text)
+    catalogue = fakes.recommender.releases.live().catalogue.values()
+    with pytest.raises(RuleProblemError) as error:
+        read(path, catalogue)
+    assert says.split("; ")[0] in str(error.value)
+    path.write_text("hidden = [1]\nboosted = [4, 7]")
+    assert read(path, catalogue).boosted == [4, 7]
