@@ -275,8 +275,9 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     """Everything known of the users who are judged by, with own ids, by user and time; `TARGET`: what is to be found.
 
     A user's targets are the last events, no more than the data set holds out, of those that come after everything of
-    that user which either release was fitted on. What the live release's data set has counts as it is there, and of the
-    candidate's only what is newer: damaged data does not judge itself. Nothing but targets follows a first target.
+    that user which either release was fitted on; after everything of all users, if enough have such. What the live
+    release's data set has counts as it is there, and of the candidate's only what is newer: damaged data does not judge
+    itself. Nothing but targets follows a first target.
     """
     dataset = read_dataset(live.exchange_dir)
     ratings, users, items = (table.read(live.exchange_dir) for table in artifacts.RAW)
@@ -297,6 +298,9 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     rows = rows[rows[Columns.USER].isin(both_users)].sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
     last = rows[Columns.USER].map(pd.concat(fitted).groupby(level=0).max()).fillna(-1)
     new = rows[(rows[Columns.TIMESTAMP] > last) & rows[Columns.ITEM].isin(both_items)]
+    latest = new[new[Columns.TIMESTAMP] > max(each.max() for each in fitted)]
+    if latest.loc[latest[Columns.RATING] > dataset.positive_level, Columns.USER].nunique() >= LEAST_USERS:
+        new = latest
     new = new[new.groupby(Columns.USER).cumcount(ascending=False) < dataset.holdout.longest]
 
     # of some users, where there are very many

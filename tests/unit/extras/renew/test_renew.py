@@ -160,19 +160,21 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
     assert len(pq.read_table(previous / "events.parquet")) == 0  # the former release's artifacts are kept
 
 
-def test_what_either_was_fitted_on_is_no_target(stack: Stack, tmp_path: Path) -> None:
-    events = collected(stack.settings, users=160)
+@pytest.mark.parametrize(("users", "enough"), [(160, True), (60, False)])
+def test_what_either_was_fitted_on_is_no_target(stack: Stack, tmp_path: Path, users: int, enough: bool) -> None:
+    """Where many users have events in the part that is held back, these are all targets."""
+    events = collected(stack.settings, users)
     candidate = stack.settings.model_copy(update={"exchange_dir": tmp_path / "candidate"})
     renew.hold_back(stack.settings, candidate, stack.settings)
     list(steps(stack.settings, candidate.exchange_dir))
     rows = renew.newest_events(stack.settings, candidate, events)
     targets = rows[rows[renew.TARGET]]
     with_events = targets[targets[Columns.USER].isin(events["userid"])]
-    held = events[640:]
+    held = events[4 * users :]
     assert set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True)) == set(
         zip(held["userid"], held["itemid"], strict=True)
     )  # not what their data set holds out, which comes before events that the candidate was fitted on
-    assert len(targets) > len(with_events)  # of others the held-out ones
+    assert (len(targets) == len(with_events)) == enough  # else of others what the data set holds out
     begins = targets.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     others = rows[~rows[renew.TARGET]]
     assert (others[Columns.TIMESTAMP] <= others[Columns.USER].map(begins)).all()
