@@ -1,4 +1,4 @@
-"""Baselines, tuned and measured as the recipe is: ``make rivals``, after ``make offline``.
+"""Baselines, tuned and measured as the recipe is: ``make tune-baselines``, after ``make offline``.
 
 Every baseline has the recipe's past, users, candidates and clock: a request sees what happened strictly before
 its second. Settings are chosen on the ten ratings before the last ten, with models fitted on what precedes those; then
@@ -6,8 +6,8 @@ the chosen setting is fitted on all but the last ten, and measured there. Whatev
 and an interrupted run resumes. Rows that the report has of other models, transformers among them, stay as they are.
 
 Reads:  the artifacts of `make offline`
-Writes: pic/figures/rivals.json (of another recipe or data set: with its name)
-Run:    python -m research.baselines [--only <rival> ...]
+Writes: pic/figures/baselines.json (of another recipe or data set: with its name)
+Run:    python -m research.baselines [--only <baseline> ...]
 Expect: an hour on MovieLens-1M
 """
 
@@ -54,29 +54,29 @@ class Contest:
     measured_on: Holdout
     report: Report
 
-    def enter(self, rival: Rival) -> None:
+    def enter(self, baseline: Baseline) -> None:
         """The row of the best so far, the search for a setting, and the row of the best."""
-        tried = self.report.tried(rival.name)
-        self._measure(rival)
-        for entry in searched(rival, tried, partial(self._try, rival)):
-            self.report.add_tried(rival.name, entry)
-            self._told(rival)
-        self._measure(rival)
+        tried = self.report.tried(baseline.name)
+        self._measure(baseline)
+        for entry in searched(baseline, tried, partial(self._try, baseline)):
+            self.report.add_tried(baseline.name, entry)
+            self._note(baseline)
+        self._measure(baseline)
 
-    def _try(self, rival: Rival, setting: Setting) -> Measured:
-        found = rival.fit(self.chosen_on, setting)
+    def _try(self, baseline: Baseline, setting: Setting) -> Measured:
+        found = baseline.fit(self.chosen_on, setting)
         return {**measured(self.chosen_on, found.lists), "seconds": round(found.seconds, 1)}
 
-    def _measure(self, rival: Rival) -> None:
+    def _measure(self, baseline: Baseline) -> None:
         """The row of the best setting so far, unless it is there."""
-        setting, row = best(self.report.tried(rival.name), rival), self.report.row(rival.name)
+        setting, row = best(self.report.tried(baseline.name), baseline), self.report.row(baseline.name)
         if row is None or row["setting"] != setting:
-            self._set_row(rival.name, setting, rival.fit(self.measured_on, setting))
-        self._told(rival)
+            self._set_row(baseline.name, setting, baseline.fit(self.measured_on, setting))
+        self._note(baseline)
 
-    def _told(self, rival: Rival) -> None:
-        tried = self.report.tried(rival.name)
-        self.report.found["rows"][rival.name] |= {"settings tried": len(tried), "searched": over(rival, tried)}
+    def _note(self, baseline: Baseline) -> None:
+        tried = self.report.tried(baseline.name)
+        self.report.found["rows"][baseline.name] |= {"settings tried": len(tried), "searched": over(baseline, tried)}
         self.report.write()
 
     def _set_row(self, name: str, setting: Setting, found: Fitted) -> None:
@@ -102,7 +102,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
+class Baseline:
     """A recommender with settings.
 
     Attributes:
@@ -126,15 +126,15 @@ ROUNDS: Final = 3  # at most: how often each setting is looked at again
 Measured = dict[str, Any]  # metric -> mean over users, of the ten before the last ten
 
 
-def best(tried: list[Measured], rival: Rival) -> Setting:
+def best(tried: list[Measured], baseline: Baseline) -> Setting:
     """The setting with the highest `SELECTED_BY`, the earliest of equals; the first one where nothing was tried."""
     if not tried:
-        return rival.first
+        return baseline.first
     found: Setting = max(tried, key=lambda each: each[SELECTED_BY])["setting"]
     return found
 
 
-def searched(rival: Rival, tried: list[Measured], measure: Callable[[Setting], Measured]) -> Iterator[Measured]:
+def searched(baseline: Baseline, tried: list[Measured], measure: Callable[[Setting], Measured]) -> Iterator[Measured]:
     """Try what is not in ``tried`` yet, giving each as soon as it is measured.
 
     Coordinate search, deterministic: each setting in turn takes each of its values, the others being the best so far;
@@ -147,12 +147,12 @@ def searched(rival: Rival, tried: list[Measured], measure: Callable[[Setting], M
             known[_setting_key(setting)] = {"setting": dict(setting), **measure(setting)}
             yield known[_setting_key(setting)]
 
-    yield from value(rival.first)
-    current = rival.first
+    yield from value(baseline.first)
+    current = baseline.first
     for _ in range(ROUNDS):
         before = current
-        for name, values in rival.others.items():
-            choices = [{**current, name: each} for each in (current[name], rival.first[name], *values)]
+        for name, values in baseline.others.items():
+            choices = [{**current, name: each} for each in (current[name], baseline.first[name], *values)]
             for setting in choices:
                 yield from value(setting)
             current = max(choices, key=lambda setting: known[_setting_key(setting)][SELECTED_BY])
@@ -164,9 +164,9 @@ def _setting_key(setting: Setting) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(setting.items()))
 
 
-def over(rival: Rival, tried: list[Measured]) -> bool:
+def over(baseline: Baseline, tried: list[Measured]) -> bool:
     """Whether the search has nothing left to try."""
-    return next(searched(rival, tried, lambda _: {SELECTED_BY: 0.0}), None) is None
+    return next(searched(baseline, tried, lambda _: {SELECTED_BY: 0.0}), None) is None
 
 
 # --- The report
@@ -193,22 +193,22 @@ class Report:
         if before.get("cuts") == head["cuts"]:
             self.found["rows"] |= {name: row for name, row in before["rows"].items() if name in ENDED}
 
-    def tried(self, rival: str) -> list[Measured]:
-        found: list[Measured] = self.found["tried"].setdefault(rival, [])
+    def tried(self, baseline: str) -> list[Measured]:
+        found: list[Measured] = self.found["tried"].setdefault(baseline, [])
         return found
 
-    def add_tried(self, rival: str, entry: Measured) -> None:
-        self.tried(rival).append(plain(entry))
-        log.info("%s: %s %.4f, %s", rival, SELECTED_BY, entry[SELECTED_BY], entry["setting"])
+    def add_tried(self, baseline: str, entry: Measured) -> None:
+        self.tried(baseline).append(plain(entry))
+        log.info("%s: %s %.4f, %s", baseline, SELECTED_BY, entry[SELECTED_BY], entry["setting"])
 
-    def row(self, rival: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.found["rows"].get(rival)
+    def row(self, baseline: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self.found["rows"].get(baseline)
         return found
 
-    def set_row(self, rival: str, row: Mapping[str, Any], of_users: Floats) -> None:
+    def set_row(self, baseline: str, row: Mapping[str, Any], of_users: Floats) -> None:
         """``of_users``: `SELECTED_BY` of each user."""
         compared = self._compared(packed(of_users))
-        self.found["rows"][rival] = {**plain(row), "machine": machine()["cpu"], **compared}
+        self.found["rows"][baseline] = {**plain(row), "machine": machine()["cpu"], **compared}
 
     @property
     def release(self) -> str | None:
@@ -274,13 +274,13 @@ class Kept(Generic[Model]):
         return self._last[2:]
 
 
-def rival_of(
+def baseline_of(
     name: str,
     fit: Callable[[Sequences, Setting], Model],
     scores: Callable[[Holdout, Model, Setting], Float32 | Floats],
     of_model: Of,
     of_request: Of,
-) -> Rival:
+) -> Baseline:
     """A baseline that scores all items; ``of_model``: the settings that its model depends on."""
     kept = Kept(fit, of_model)
 
@@ -290,7 +290,7 @@ def rival_of(
 
     every = {**of_request, **of_model}  # in this order the model is fitted as seldom as possible
     first = {setting: values[0] for setting, values in every.items()}
-    return Rival(name, first, {setting: values[1:] for setting, values in every.items()}, fitted)
+    return Baseline(name, first, {setting: values[1:] for setting, values in every.items()}, fitted)
 
 
 def _of_history(holdout: Holdout, weights: Float32, setting: Setting) -> Float32:
@@ -357,39 +357,39 @@ POPULARITY, LATELY, KNN, EASE, MARKOV, IALS = (
 )
 
 
-def classical() -> tuple[Rival, ...]:
+def classical() -> tuple[Baseline, ...]:
     """All of them, the quickest first."""
     return (
-        rival_of(
+        baseline_of(
             POPULARITY,
             popular,
             lambda at, counts, _: np.broadcast_to(counts, (len(at.times), len(counts))),
             COUNTED,
             {},
         ),
-        rival_of(LATELY, popular, lately_popular, COUNTED, {"days": (30, 1, 3, 7, 14, 90, 365)}),
-        rival_of(
+        baseline_of(LATELY, popular, lately_popular, COUNTED, {"days": (30, 1, 3, 7, 14, 90, 365)}),
+        baseline_of(
             KNN,
             lambda past, of: item_knn(_seen(past, of), of["neighbours"], of["shrink"]),
             _of_history,
             {"neighbours": (100, 50, 200, 1000), "shrink": (20.0, 5.0, 100.0, 500.0), "fitted_on": FITTED_ON},
             HISTORY,
         ),
-        rival_of(
+        baseline_of(
             EASE,
             lambda past, of: ease(_seen(past, of), of["l2"]),
             _of_history,
             {"l2": (3000.0, 300.0, 1000.0, 10000.0, 30000.0), "fitted_on": FITTED_ON},
             HISTORY,
         ),
-        rival_of(
+        baseline_of(
             MARKOV,
             followed,
             _of_history,
             {"window": (10, 3, 5, 20, 40), "decay": (0.0, 0.5, 1.0), "rarity": (0.0, 0.25, 0.5, 0.75)},
             SHORT,
         ),
-        rival_of(
+        baseline_of(
             IALS,
             lambda past, of: factorised(_seen(past, of), of["dim"], of["l2"], of["unobserved"], of["epochs"]),
             _factor_scores,
@@ -469,11 +469,11 @@ def contest(settings: Settings) -> Contest:
     measured_on = replay.hold_out(inputs.data, inputs.dataset.holdout)
     chosen_on = before_the_last(settings).holdout
     opening = {
-        **head("make rivals", settings, settings.recipe, measured_on),
+        **head("make tune-baselines", settings, settings.recipe, measured_on),
         "chosen on": CHOSEN_ON,
         "cuts": digest(chosen_on, measured_on),
     }
-    report = Report(figure(opening, settings, "rivals"), opening)
+    report = Report(figure(opening, settings, "baselines"), opening)
     if report.release != release.release:
         report.refer_to(release.release, *recipes_own(settings, measured_on))
         report.write()
@@ -489,9 +489,9 @@ def recipes_own(settings: Settings, holdout: Holdout) -> tuple[dict[str, Any], F
 
 def main(settings: Settings, only: Sequence[str]) -> None:
     entered = contest(settings)
-    for rival in classical():
-        if not only or rival.name in only:
-            entered.enter(rival)
+    for baseline in classical():
+        if not only or baseline.name in only:
+            entered.enter(baseline)
     entered.report.write(
         finished=all(row["searched"] for name, row in entered.report.found["rows"].items() if name not in ENDED)
     )
@@ -516,7 +516,7 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [rival.name for rival in classical()]
+    names = [baseline.name for baseline in classical()]
     parser.add_argument("--only", action="append", default=[], choices=names, help="may be repeated")
     only = parser.parse_args().only
     run(lambda settings: main(settings, only))

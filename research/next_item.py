@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
-from offline.data.requests import Points, request_points
+from offline.data.lists import ranker_of_lists, recall_lists
+from offline.data.requests import Points
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation.metrics import Lists
 from offline.evaluation.protocols import Stages
@@ -63,13 +63,6 @@ def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> I
         part = points.take(np.arange(start, min(start + AT_ONCE, len(points))))
         found = recall_lists(inputs.data, part, inputs.profiles, stages.channels, weights, size=size, history=history)
         yield found.candidates.astype(np.int64), ranked(stages.ranker, found, stages.stored)
-
-
-def without_time(config: ListsConfig, past: Sequences) -> Points:
-    """The training requests of a ranker that is not to know when a request comes: a second after the event before."""
-    points = request_points(past, config.stride, np.random.default_rng(config.seed))
-    points = config.after_past(past, points)
-    return requests(past, past.starts[points.users] + points.positions, clock=False)
 
 
 # --- Metrics

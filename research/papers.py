@@ -169,7 +169,7 @@ def at_one_moment(inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
     return {**row, "users": len(first), "ratings": len(later)}
 
 
-# --- Baselines: transformers as far as they are trained, and plain ones with the settings of `make rivals`
+# --- Baselines: transformers as far as they are trained, and plain ones with the settings of `make tune-baselines`
 
 
 def transformers(settings: Settings, data: Sequences) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -195,7 +195,7 @@ def transformers(settings: Settings, data: Sequences) -> Iterator[tuple[str, dic
 
 def others(data: Sequences) -> Iterator[tuple[str, dict[str, float]]]:
     """Name of each, processor seconds of its training, and its NDCG@10 of the last but one."""
-    holdout, rows = replay.hold_out(data.before_last(1), LAST), read("rivals.json")["rows"]
+    holdout, rows = replay.hold_out(data.before_last(1), LAST), read("baselines.json")["rows"]
     events = from_the_end(data, 2)
     for baseline in classical():
         fitted = baseline.fit(holdout, rows[baseline.name]["setting"])

@@ -229,24 +229,24 @@ def _reason(
 
 
 def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
-    """The reason that a sum gives; None where popularity lifts the item most."""
+    """The reason that a sum gives: the part of the user that lifts the item most; None where no part does.
+
+    Popularity is the same for everybody and larger than all else: it is the reason where the user gives none.
+    """
     dataset, history = evidence.opened.manifest.dataset, evidence.user.history
-    parts = {
-        "history": shares.events.sum(axis=1),  # (candidates,)
-        "profile": shares.profile.sum(axis=1),
-        "popular": shares.base + shares.popularity,
-    }
-    most = max(parts, key=lambda name: float(parts[name][k] - parts[name].mean()))
-    if most == "history":
+    parts = {"history": shares.events.sum(axis=1), "profile": shares.profile.sum(axis=1)}  # (candidates,) each
+    lifted = {name: float(part[k] - part.mean()) for name, part in parts.items()}
+    for name in sorted((name for name, lift in lifted.items() if lift > 0), key=lambda name: -lifted[name]):
+        if name == "profile":
+            lifts = shares.profile[k] - shares.profile.mean(axis=0)  # (fields,)
+            return _worded("profile", values=[dataset.profile[n] for n in np.argsort(-lifts)[:_NAMED] if lifts[n] > 0])
         lifts = shares.events[k] - shares.events.mean(axis=0)  # (events,)
         order = np.argsort(-lifts, kind="stable").tolist()
         best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
         liked = [n for n in best if history.ratings[n] > dataset.positive_level]
-        items = [evidence.named(int(history.itemids[n])) for n in (liked or best)[:_NAMED]]
-        return _worded("liked" if liked else "rated", items=items) if best else None
-    if most == "profile":
-        lifts = shares.profile[k] - shares.profile.mean(axis=0)  # (fields,)
-        return _worded("profile", values=[dataset.profile[n] for n in np.argsort(-lifts)[:_NAMED] if lifts[n] > 0])
+        if best:
+            items = [evidence.named(int(history.itemids[n])) for n in (liked or best)[:_NAMED]]
+            return _worded("liked" if liked else "rated", items=items)
     return None
 
 

@@ -86,15 +86,9 @@ class ListsConfig:
         """The points that come after what the teachers know."""
         return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
 
-    def recalled(
-        self,
-        past: Sequences,
-        profiles: NDArray[np.int64],
-        teachers: Sequence[Channel],
-        points: Points | None = None,
-    ) -> Lists:
-        """Lists of all `requests`, or of other ones. Raises StepError when none holds anything that was liked next."""
-        lists = self.lists(past, self.requests(past) if points is None else points, profiles, teachers)
+    def recalled(self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
+        """Lists of all requests. Raises StepError when none holds anything that was liked next."""
+        lists = self.lists(past, self.requests(past), profiles, teachers)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists

@@ -104,19 +104,11 @@ class Stages:
     stored: StoredFeatures
 
 
-def fit_stages(
-    past: Sequences,
-    inputs: Inputs,
-    recipe: Recipe,
-    requests: Callable[[ListsConfig, Sequences], Points] = ListsConfig.requests,
-) -> Stages:
-    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists.
-
-    ``requests``: draws the points at which the lists are recalled.
-    """
+def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
+    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
     ranker = ranker_of_lists(recipe)
-    teachers, config = fit_teachers(past, inputs, recipe), ListsConfig.of(recipe)
-    lists = config.recalled(past, inputs.profiles, teachers, requests(config, past))
+    teachers = fit_teachers(past, inputs, recipe)
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
     channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
     fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))

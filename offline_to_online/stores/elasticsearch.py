@@ -47,9 +47,15 @@ SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
 _SHOWN_ONLY: Final = {"index": False, "doc_values": False}
+_GRAPH: Final = {"m": 16, "ef_construction": 100}
+_RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # times as many are scored again, by their floats
 _OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
-    "hnsw": {"type": "hnsw", "m": 16, "ef_construction": 100},
     "flat": {"type": "flat"},
+    "hnsw": {"type": "hnsw", **_GRAPH},
+    "int8_flat": {"type": "int8_flat", **_RESCORED},
+    "int8_hnsw": {"type": "int8_hnsw", **_GRAPH, **_RESCORED},
+    "bbq_flat": {"type": "bbq_flat", **_RESCORED},
+    "bbq_hnsw": {"type": "bbq_hnsw", **_GRAPH, **_RESCORED},
 }
 Ints = NDArray[np.integer]
 

@@ -15,11 +15,17 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
-VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
+VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
 
 
 def titles(page: Page) -> list[str]:
     return page.locator(".card h3").all_inner_texts()
+
+
+def give(page: Page, key: str) -> None:
+    """Fill the field, which appears where the server has refused something."""
+    page.evaluate("dispatchEvent(new Event('needs-key'))")
+    page.get_by_label("API key").fill(key)
 
 
 def view(page: Page, name: str) -> None:
@@ -97,7 +103,7 @@ def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> N
 
 def test_who_asks_is_the_same_after_the_page_is_loaded_again(page: Page, fakes: Fakes, site: Site) -> None:
     """A stranger too, with what was rated; in another tab somebody else may ask."""
-    page.get_by_label("API key").fill(site.key)
+    give(page, site.key)
     page.get_by_role("button", name="A stranger").click()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
     stranger = page.locator("aside h2").inner_text()
@@ -144,7 +150,7 @@ def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Sit
     page.set_viewport_size({"width": width, "height": 700})
     page.goto(site.url)
     page.locator(".card").first.wait_for()
-    page.get_by_label("API key").fill(site.key)
+    give(page, site.key)
     page.locator(".card").first.get_by_role("button", name="Hide").click()
     page.locator(".done").wait_for()
     assert page.locator(".card img, .card b").count() == 0
@@ -360,9 +366,11 @@ def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page
 
 
 def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+    """The field for it appears when it is needed, and stays for the session."""
     said.expected.append("401")
     second_release(fakes)
     view(page, "Status")
+    expect(page.get_by_label("API key")).to_have_count(0)
     page.get_by_role("button", name="Serve this one").click()
     expect(page.get_by_role("alert")).to_contain_text("This needs a key")
     assert fakes.users.live_release == fakes.world.release
@@ -370,6 +378,25 @@ def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Sit
     page.get_by_role("button", name="Serve this one").click()
     expect(page.get_by_text(f"Release {OTHER} is served now.")).to_be_visible()
     assert fakes.users.live_release == OTHER
+    page.reload()
+    expect(page.get_by_label("API key")).to_have_value(site.key)
+
+
+def test_a_title_is_added_and_shows_where_it_goes(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+    said.expected.append("401")
+    view(page, "Add a title")
+    page.get_by_label("Title", exact=True).fill("A film of mine (2026)")
+    page.get_by_label("Comedy").check()
+    page.get_by_role("button", name="Add it").click()
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
+    page.get_by_label("API key").fill(site.key)
+    page.get_by_role("button", name="Try again").click()
+    verdict = page.get_by_role("article")
+    expect(verdict.get_by_role("heading", name="A film of mine 2026")).to_be_visible()
+    expect(verdict.get_by_role("row", name="tower")).to_be_visible()
+    expect(verdict.locator("ul").first.get_by_role("listitem")).to_have_count(6)
+    verdict.get_by_role("button", name="Take it away again").click()
+    expect(verdict).to_have_count(0)
 
 
 def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
@@ -446,7 +473,7 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
 
 def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Page, site: Site) -> None:
     """What is rated or hidden leaves the list at once, and comes back when it is undone."""
-    page.get_by_label("API key").fill(site.key)
+    give(page, site.key)
     before = titles(page)
     star = page.locator(".card").nth(1).get_by_role("button", name="Rate 5")
     star.focus()
@@ -522,7 +549,7 @@ def test_a_list_without_its_reasons_is_a_list(page: Page, said: Said) -> None:
 
 def test_a_rating_that_failed_is_sent_again_and_counts_once(page: Page, site: Site, fakes: Fakes, said: Said) -> None:
     said.expected.append("ERR_FAILED")
-    page.get_by_label("API key").fill(site.key)
+    give(page, site.key)
     first, sent = titles(page)[0], []
 
     def lose_the_answer(route: Route) -> None:

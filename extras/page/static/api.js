@@ -15,6 +15,8 @@ let key = kept("key") ?? "";
 
 export const currentKey = () => key;
 
+export const NEEDS_KEY = "needs-key"; // the event where the server has refused a request for want of a key
+
 export function setKey(text) {
   key = text.trim();
   keep("key", key);
@@ -40,6 +42,7 @@ async function once(path, { method = "GET", body, signal } = {}) {
     if (error.name === "AbortError") throw error; // given up while its body was on its way
     throw new Problem("no_server", `status ${response.status}`);
   }
+  if (response.status === 401) dispatchEvent(new Event(NEEDS_KEY));
   // /readyz answers 503 with its whole report
   if (!response.ok && answer.error) throw new Problem(answer.error.code, answer.error.message, answer.error);
   return answer;
@@ -69,6 +72,8 @@ export const api = {
   similar: (itemid) => call(`ml/similar?${query({ itemid, size: 6 })}`),
   whyNot: (fields, signal) => call(`ml/why-not?${query(fields)}`, { signal }),
   event: (body) => call("ml/event", { method: "POST", body }),
+  addItem: (body) => call("ml/item", { method: "POST", body }),
+  removeItem: (itemid) => call(`ml/item/${encodeURIComponent(itemid)}`, { method: "DELETE" }),
   map: () => call("ml/map"),
   ready: () => call("readyz"),
   activate: (release) => call(`ml/releases/${release}/activate`, { method: "POST" }),

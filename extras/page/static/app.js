@@ -1,5 +1,6 @@
 // The page: what it knows, and which view is shown. Views are in files of their own.
-import { api, currentKey, setKey } from "./api.js";
+import { NEEDS_KEY, api, currentKey, setKey } from "./api.js";
+import { Add } from "./add.js";
 import { Compare } from "./compare.js";
 import { Done } from "./acts.js";
 import { Component, html, render } from "./html.js";
@@ -16,7 +17,7 @@ import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 
 const SIZE = 50;
-const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, status: Status };
+const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, add: Add, status: Status };
 
 const viewOf = (hash) => (Object.hasOwn(VIEWS, hash.slice(1)) ? hash.slice(1) : "list");
 
@@ -38,7 +39,7 @@ class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
     when: "now", diversity: undefined, where: {}, kinds: [], answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
-    problem: null, again: null, busy: true,
+    problem: null, again: null, busy: true, keyed: currentKey() !== "",
   };
 
   asked = null; // what the list's reasons are asked for with
@@ -46,6 +47,7 @@ class App extends Component {
 
   componentDidMount() {
     addEventListener("hashchange", () => this.setState({ view: viewOf(location.hash) }));
+    addEventListener(NEEDS_KEY, () => this.setState({ keyed: true }));
     this.begin();
   }
 
@@ -144,7 +146,7 @@ class App extends Component {
   };
 
   render() {
-    const { language, view, problem, again, busy } = this.state;
+    const { language, view, problem, again, busy, keyed } = this.state;
     const t = speaker(language);
     document.documentElement.lang = language;
     const View = VIEWS[view];
@@ -156,9 +158,10 @@ class App extends Component {
       <header class="top">
         <h1>recsys_pipeline</h1>
         <p class="quiet">${t("tagline")}</p>
-        <label class="key" title=${t("keyWhy")}>${t("key")}
-          <input type="password" autocomplete="off" value=${currentKey()} onInput=${(event) => setKey(event.target.value)} />
-        </label>
+        ${keyed && html`
+          <label class="key" title=${t("keyWhy")}>${t("key")}
+            <input type="password" autocomplete="off" value=${currentKey()} onInput=${(event) => setKey(event.target.value)} />
+          </label>`}
         <button class="plain" lang=${language === "en" ? "zh" : "en"} onClick=${this.speak}>${t("language")}</button>
       </header>
       <div class="rooms">

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +25,6 @@ from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
-from extras.doctor import __main__ as doctor
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live
@@ -37,7 +36,6 @@ from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
-from online.recommend.recommend import Recommender
 from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
 
 RELEASES = {"first": (1, "source"), "second": (2, "default"), "third": (3, "source")}  # seed, recipe
@@ -145,15 +143,6 @@ def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None
         s1_go_live.main(settings)
     assert live(stack) == published
     assert list(TritonStore(stack).versions()) == [place_of(published)]
-
-
-def test_the_doctor_finds_everything_but_a_server(stack: Settings, ids: dict[str, str]) -> None:
-    settings = made(stack, "first")
-    with closing(Recommender.from_settings(settings)) as server:
-        found = doctor.examine(settings, server.clients, Stores.of(settings))
-    assert [(each.what, each.command) for each in found if not each.well] == [("server", "make serve")]
-    assert [each.detail for each in found if each.state == "live"] == [f"release {ids['first']}"]
-    assert all(each.detail for each in found if each.state == "up")  # a version
 
 
 @pytest.fixture(scope="module")

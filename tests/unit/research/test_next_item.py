@@ -8,7 +8,7 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import replay
 from offline.evaluation.protocols import fit_stages, in_both_orders
-from research.next_item import answers, debiasing, distinct, from_the_end, measured, requests, without_time
+from research.next_item import answers, debiasing, distinct, from_the_end, measured, requests
 from tests.unit.offline.evaluation.made_up import made_up
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
@@ -50,17 +50,3 @@ def test_answers_are_those_of_the_other_protocols() -> None:
     pairs = list(answers(stages, RECIPE, inputs, points))
     for order, lists in enumerate(in_both_orders(stages, RECIPE, inputs, holdout)):
         assert np.array_equal(np.concatenate([pair[order] for pair in pairs]), lists[points.users])
-
-
-def test_a_ranker_may_be_trained_without_the_time_of_a_request() -> None:
-    inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
-    seen = []
-
-    def drawn(config, past):
-        seen.append(without_time(config, past))
-        return seen[0]
-
-    fit_stages(inputs.data, inputs, RECIPE, drawn)
-    (points,) = seen
-    before = inputs.data.times[inputs.data.starts[points.users] + points.positions - 1]
-    assert (points.times == before + 1).all()

@@ -1,4 +1,4 @@
-"""A service is killed or paused while many ask: there is an answer. More in `test_faults`."""
+"""A service is killed or paused while many ask: there is an answer. What else a service may send: unit tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LASTS_S = 1.5
 ASKS = {"redis": ("feast",)}  # Feast reads from Redis
 STALL_S = 3.0  # that a busy machine may add to it
 NOTICED_S = 3.0  # a killed service, if it is away for as long as it takes to ask it
-PATIENCE_S = 60.0  # a process that starts again on a busy machine; how soon answers are whole, test_faults says
+PATIENCE_S = 60.0  # a process that starts again on a busy machine
 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 

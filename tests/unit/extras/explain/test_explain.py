@@ -169,6 +169,15 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
+@default
+def test_reasons_tell_a_list_from_the_popular_one(fakes: Fakes) -> None:
+    """Popularity is the reason of an item that neither history nor profile lifts above the mean candidate."""
+    told = explained(fakes)
+    popular = [each.reason.code == "popular" for each in told]
+    assert sum(popular) < len(told) / 4
+    assert len({each.reason.sentence.en for each in told}) >= 20
+
+
 def test_who_is_unknown_is_told_of_popularity(fakes: Fakes) -> None:
     for each in explained(fakes, UNKNOWN_USER, 5):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)

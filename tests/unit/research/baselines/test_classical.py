@@ -1,4 +1,4 @@
-"""Rivals in closed form, on people who walk round the items."""
+"""Baselines in closed form, on people who walk round the items."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_only_what_came_in_a_later_second_follows() -> None:
 
 
 def test_a_markov_chain_goes_on_with_the_walk(holdout: Holdout) -> None:
-    rival = next(each for each in classical() if each.name == MARKOV)
-    setting = {**rival.first, "window": 1, "newest": 1, "disliked": 1.0}
-    lists = rival.fit(holdout, setting).lists
+    baseline = next(each for each in classical() if each.name == MARKOV)
+    setting = {**baseline.first, "window": 1, "newest": 1, "disliked": 1.0}
+    lists = baseline.fit(holdout, setting).lists
     past = holdout.past
     newest = past.items[past.starts[1:-1] - 1]
     after = newest % (ITEMS - 1) + 1
@@ -86,17 +86,17 @@ def test_the_rows_of_a_solution_are_weighted_ridge_regressions() -> None:
     assert not users[1].any()
 
 
-def test_every_rival_lists_what_is_new_to_each_user(holdout: Holdout) -> None:
+def test_every_baseline_lists_what_is_new_to_each_user(holdout: Holdout) -> None:
     seen = holdout.past.seen().toarray() > 0
     names = []
-    for rival in classical():
-        first = {**rival.first, **({"dim": 4, "epochs": 2} if "dim" in rival.first else {})}
-        lists = rival.fit(holdout, first).lists
+    for baseline in classical():
+        first = {**baseline.first, **({"dim": 4, "epochs": 2} if "dim" in baseline.first else {})}
+        lists = baseline.fit(holdout, first).lists
         assert lists.shape == (USERS, min(SIZE, ITEMS))
         for user, codes in enumerate(lists):
             there = codes[codes > 0]
             assert len(set(there)) == len(there) > 0
             assert not seen[user, there].any()
-        names.append(rival.name)
-        assert set(rival.others) == set(rival.first)
+        names.append(baseline.name)
+        assert set(baseline.others) == set(baseline.first)
     assert names[:2] == [POPULARITY, LATELY]
