@@ -59,6 +59,7 @@ PLAN: Final = (
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("diversity.json", "make evaluate-diversity users=1000"),
     Measurement("similar.json", "make evaluate-similar"),
+    Measurement("new_items.json", "make evaluate-new-items"),
     Measurement("seen_again.json", "make evaluate-seen-again"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),

@@ -32,7 +32,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.vocabulary import NOT_FOUND
 from extras.items.projection import BEFORE, LIKES, Ridge, moved
 from extras.items.projection import inputs as attribute_inputs
-from offline.data.requests import Points, requests_at
+from offline.data.requests import requests_at
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import number_column
 from offline.evaluation import metrics, replay
