@@ -28,11 +28,11 @@ from online.recommend.fallback import ExactItems
 from online.recommend.release import EncodedItems, ItemCache, Release
 
 # `make evaluate-new-items` compares others
-RIDGE: Final = 1.0
-WEIGHT: Final = 1.0  # power of the share of users who like an item: at 1, each like counts once in the regression
+RIDGE: Final = 0.3
+WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each like counts once in the regression
 LIKES: Final = 10  # of a new item that are kept, each as the `BEFORE` newest items that the user had liked before
 BEFORE: Final = 10
-K, SPREAD = 3.0, 2.0  # by n likes an item moves n / (n + K) of the way
+K, SPREAD = 3.0, 1.5  # by n likes an item moves n / (n + K) of the way
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # a popularity that is not zero
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
 EVERY_S: Final = 0.5
-AGAIN_S: Final = 2.0  # after a failure
+AGAIN_S: Final = 1.0  # after a failure
 INDEX: Final = "ml_new_item"
 _VERSION: Final = ""  # field of the hash; no own id is empty
 _STAMP: Final = "stamp"  # field of a document: a hash of the others

@@ -407,7 +407,7 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "slices": ("evaluation.json", slices),
         "live_events": ("evaluation_live_events.json", live_events),
         "diversity": ("diversity.json", diversity),
-        "new_items": ("new_items.json", new_items),
+        "new_items": ("new_items_ml-100k.json", new_items),
         "experiments": ("experiments.json", replayed),
     },
     "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},

@@ -436,7 +436,7 @@ def _decided(path: Figure) -> str:
     return ""
 
 
-@block("new_items", "new_items.json")
+@block("new_items", "new_items_ml-100k.json")
 def new_items(figure: Figure) -> str:
     """New items by how many liked them."""
     of = {
