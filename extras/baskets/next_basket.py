@@ -20,7 +20,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,20 +31,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import plugins
+from data_exchange_center import artifacts, plugins
 from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, write_figure
 from data_exchange_center.recipes import DEFAULT, Recipe
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_channels, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.baskets.own_items import BASKETS, LatelyRecipe, OwnItemsRecipe
+from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import asking_server, head
 from offline.evaluation.metrics import Floats, Lists
-from offline.evaluation.protocols import fit_stages, in_both_orders
+from offline.evaluation.protocols import Stages, fit_stages, in_both_orders
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
+from offline.models.kinds import load_ranker
 from offline.preprocess.s0_get_data import FETCHED
 from offline.readers import read_with_holdout
 
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 LEAST: Final = 2  # baskets before the one that is to be found
 SIZES: Final = (10, 20)
+ASKED: Final = 2000  # users for whom the running server is queried
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
@@ -163,23 +166,64 @@ def means(found: Mapping[str, Floats]) -> dict[str, float]:
     return {name: float(np.nanmean(values)) for name, values in found.items()}
 
 
+def exact(settings: Settings, inputs: Inputs, holdout: Holdout, users: NDArray[np.bool_]) -> tuple[Lists, Lists]:
+    """(users, candidates) of the artifacts, in recall's order and in the ranker's, for ``users`` (users,) alone."""
+    folder, recipe = settings.exchange_dir, settings.recipe
+    named = {channel.name: channel for channel in read_channels(folder).channels}
+    channels = tuple(named[channel.name] for channel in recipe.recall.channels)
+    ranker = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]).ranker
+    stored = StoredFeatures.of(holdout.past, inputs, read_feature_spec(folder), recipe)
+    some = replace(
+        holdout, relevance=sp.csr_matrix(holdout.relevance.multiply(users[:, None])), disliked=0 * holdout.disliked
+    )
+    for pairs in (some.relevance, some.disliked):
+        pairs.eliminate_zeros()
+    return in_both_orders(Stages(channels, ranker, stored), recipe, inputs, some)
+
+
+def of_users(holdout: Holdout, users: Ints) -> Holdout:
+    """Some users alone; ``users``: their places, ascending."""
+
+    def some(data: Sequences) -> Sequences:
+        kept = data.select(np.isin(data.users, users))
+        lengths = data.lengths[users]
+        return replace(kept, userids=data.userids[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
+
+    rows = {name: getattr(holdout, name)[users] for name in ("relevance", "disliked", "cold", "times")}
+    return replace(holdout, past=some(holdout.past), known=some(holdout.known), slices={}, **rows)
+
+
+def asked(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:
+    """The running server's answers for up to `ASKED` users, drawn with a fixed seed, beside those of exact search."""
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(users))[:ASKED]
+    some = of_users(holdout, np.sort(drawn))
+    theirs, ours = some.judged(asking_server(settings)(some).ranked), some.judged(ranked[np.sort(drawn)])
+    everybody = np.ones(len(theirs), np.bool_)
+    return {
+        "users": len(theirs),
+        "with the same first ten": int((theirs[:, :10] == ours[:, :10]).all(axis=1).sum()),
+        "server": means(measured(some, theirs, everybody)),
+        "exact": means(measured(some, ours, everybody)),
+    }
+
+
 def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any]:
-    """The released recipe, by exact search or by the running server, and the baselines. Raises StepError where the
-    data set does not hold out last baskets."""
+    """The released recipe by exact search, the baselines, and with ``server`` the running server's answers. Raises
+    StepError where the data set does not hold out last baskets."""
     inputs = read_with_holdout(settings)
     if not inputs.dataset.holdout.basket:
         raise StepError("This data set does not hold out the last basket: [holdout] basket = true in its dataset.toml.")
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     users, left_out = evaluated(holdout), holdout.past.left_out()
-    answers = asking_server(settings)(holdout) if server else served.answers(settings, holdout)
+    log.info("%s users", f"{users.sum():,}")
+    recalled, ranked = exact(settings, inputs, holdout, users)
     log.info("baselines")
     lists = {
         "popularity": served.popular_lists(holdout, max(SIZES)),
         PERSONAL: best(personal_top(holdout.past), left_out, max(SIZES)),
         TIFU: best(tifu(holdout.past), left_out, max(SIZES)),
-        **{f"channel {name}": found for name, found in answers.channels.items()},
-        "recall": answers.fused,
-        RANKED: answers.ranked,
+        "recall": recalled,
+        RANKED: ranked,
     }
     found = {name: measured(holdout, holdout.judged(each), users) for name, each in lists.items()}
     had = holdout.relevance.multiply(holdout.known.seen()).tocsr()[users].nnz / holdout.relevance[users].nnz
@@ -190,6 +234,8 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
             "users": int(users.sum()),
             "share of the targets that were had before": had,
             "published": PUBLISHED,
+            "settings": carried_over(),
+            **({"live against exact": asked(settings, holdout, users, ranked)} if server else {}),
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": {
                 other: {name: asdict(metrics.compare(found[RANKED][name], found[other][name])) for name in found[other]}
@@ -216,6 +262,23 @@ def variants() -> dict[str, Recipe]:
         "and one's own items": recipe(own, *of_movielens),
         "and the last days": recipe(own, lately, *of_movielens),
         "as served": BASKETS,
+    }
+
+
+def carried_over() -> dict[str, Any]:
+    """How many of the settings of MovieLens's recipe are the served one's too, and which are others or new."""
+
+    def flat(recipe: Recipe) -> dict[str, Any]:
+        content = recipe.model_dump(mode="json", exclude={"name"})
+        channels = {f"channel {each['name']}": each for each in content["recall"].pop("channels")}
+        parts = {"data": content["data"], "recall": content["recall"], "ranker": content["ranker"], **channels}
+        return {f"{part}: {key}": value for part, keys in parts.items() for key, value in keys.items()}
+
+    old, new = flat(DEFAULT), flat(BASKETS)
+    return {
+        "unchanged": sum(old[key] == new[key] for key in old.keys() & new.keys()),
+        "changed": {key: [old[key], new[key]] for key in old if key in new and old[key] != new[key]},
+        "added": {key: new[key] for key in new if key not in old},
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +30,12 @@ class Shop:
         return requests.post(f"{self.road.settings.server.url}/ml/rec", json=body, timeout=10)
 
 
-@pytest.fixture(scope="module")
-def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+@contextmanager
+def selling(road: Road, data: Path) -> Iterator[Shop]:
+    """The demo's stack with other data live on it."""
     before = road.recommend(1).json()["release"]
     checked = road.step("offline_to_online/rank/s3_check_offline_and_online.py")  # it may have been loaded again
     assert checked.returncode == 0, checked.stdout
-    data = shop(tmp_path_factory.mktemp("own") / "shop")
     mine = dataclasses.replace(road, env={**road.env, "RECSYS_DATA": str(data)})
     said = ""
     with road.artifacts_kept():
@@ -44,6 +46,12 @@ def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]
         (release,) = set(re.findall(r"release (\w{12}) is live", said))  # the log says it, too
         yield Shop(mine, release, said)
     road.go_back(before)
+
+
+@pytest.fixture(scope="module")
+def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with selling(road, shop(tmp_path_factory.mktemp("own") / "shop")) as found:
+        yield found
 
 
 def test_every_check_was_passed(sold: Shop) -> None:

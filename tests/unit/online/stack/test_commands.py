@@ -13,12 +13,6 @@ from data_exchange_center.settings import Settings
 from online.stack import commands, preflight, server
 from online.stack.catalogue import SERVICES, by_name
 from online.stack.service import Service
-from tests.free_ports import settings_on_free_ports
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_on_free_ports(tmp_path / "exchange")
 
 
 class FakeSupervisor:

@@ -20,14 +20,8 @@ from online.stack import supervision
 from online.stack.catalogue import PROGRAMS, by_name
 from online.stack.service import ROOT, Program, StackError
 from online.stack.supervision import CONFIGURATION, MARK, describe
-from tests.free_ports import settings_on_free_ports
 
 LAUNCHER = CONFIGURATION.with_name("launch.py")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_on_free_ports(tmp_path)
 
 
 def test_the_configuration_names_every_program_and_its_log(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
