@@ -140,12 +140,15 @@ class ItemIndex(ElasticItems):
         index = f"{INDEX}-{opened.release}"
         documents = dict(_document(item, opened.catalogue[item.itemid]) for item in opened.added)
         with self._asking("bring"):
-            if documents:
+            if documents and opened.release not in self._searched.more:
                 body = orjson.dumps(_mapping(opened.manifest.vector_dims))
                 answer = self._http.put(f"/{index}", body, _JSON)
                 if answer.status != HTTPStatus.BAD_REQUEST:  # it is there
                     self._read(answer)
+                self._read(self._http.get(f"/_cluster/health/{index}?wait_for_status=yellow&timeout=5s"))
             found = self._http.post(f"/{index}/_search", orjson.dumps(_ALL), _JSON)
+            if found.status == HTTPStatus.NOT_FOUND:  # to be made, or made again, the next time
+                self._searched.more.pop(opened.release, None)
             stored = self._read(found)["hits"]["hits"] if documents or found.status != HTTPStatus.NOT_FOUND else ()
             held = {hit["_id"]: hit["fields"][_STAMP][0] for hit in stored}
             lines = [{"delete": {"_id": key}} for key in held if key not in documents]
