@@ -58,6 +58,8 @@ PLAN: Final = (
     Measurement("vector_index.json", "make bench-index"),
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("diversity.json", "make evaluate-diversity users=1000"),
+    Measurement("similar.json", "make evaluate-similar"),
+    Measurement("seen_again.json", "make evaluate-seen-again"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate", "source live"),

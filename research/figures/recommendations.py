@@ -465,6 +465,34 @@ def diversity(figure: Figure) -> str:
     return shown(figure, head, lines, note)
 
 
+@block("similar", "similar.json")
+def similar(figure: Figure) -> str:
+    """Whether what is liked next is among the items most like the one liked last."""
+    systems = figure["systems"]
+    first = next(iter(systems.values()))
+    rows = [(f"`{name}`" if name.startswith("/") else name, *map(span, row.values())) for name, row in systems.items()]
+    earlier = ", ".join(f"{row['hit rate@10']['mean']:.3f} with {weight}" for weight, row in figure["weights"].items())
+    note = (
+        f"{figure['pairs']:,} pairs of the later half of the held-out ratings. The weight of EASE's list against 1 was "
+        f"chosen on {figure['chosen on']:,} pairs of the earlier half, by hit rate@10: {earlier}."
+    )
+    return shown(figure, ("list", *first), rows, note)
+
+
+@block("seen_again", "seen_again.json")
+def seen_again(figure: Figure) -> str:
+    """What a discount of what was shown before costs in a replay."""
+    rows = []
+    for factor, row in figure["factors"].items():
+        change = row["change"]
+        moved = f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
+        name = {"1": "off", "inf": "nothing twice"}.get(factor, factor)
+        found = (f"{row[metric]['mean']:.4f}" for metric in ("recall@50", "NDCG@50"))
+        served = f"**{name}**" if factor == f"{figure['served']:g}" else name
+        rows.append((served, *found, moved, f"{row['shown before']['mean']:.1%}"))
+    return shown(figure, ("factor", "recall@50", "NDCG@50", "change of NDCG@50", "shown before"), rows)
+
+
 def _mean(value: Any) -> float:
     return float(value["mean"] if isinstance(value, Mapping) else value)
 

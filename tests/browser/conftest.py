@@ -46,11 +46,8 @@ class Site:
 
 @pytest.fixture
 def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
-    settings = Settings()
     path = tmp_path / "api_keys"
-    server = settings.server.model_copy(update={"keys_file": path})
-    settings = settings.model_copy(update={"server": server})
-    app = create_app(fakes.recommender, settings, fakes.stores)
+    app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()

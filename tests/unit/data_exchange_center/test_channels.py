@@ -7,12 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_exchange_center.channels import (
-    ChannelSet,
-    HistorySum,
-    Requests,
-    index_vectors,
-)
+from data_exchange_center.channels import ChannelSet, HistorySum, Requests, index_vectors
 from data_exchange_center.history import History
 
 ITEMS, DIM, LAGS = 9, 4, 5

@@ -12,15 +12,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.unit.online.world import (
-    AT,
-    BLANK_USER,
-    LATER,
-    LONG_HISTORY_USER,
-    NO_TERMS_USER,
-    NO_VECTOR_USER,
-    World,
-)
+from tests.unit.online.world import AT, BLANK_USER, LATER, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, World
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes)
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_without_diversity_the_answer_is_what_it_was(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+def test_without_diversity_the_answer_is_what_it_was(http: FlaskClient, userid: int) -> None:
     def body(**more: object) -> dict[str, object]:
         answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "explain": True, "stages": True, **more})
         found = dict(answer.json or {})
@@ -97,7 +97,7 @@ def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, tmp_path: 
     services = FakeUsers(world, live=world.release), FakeItems(world), FakeFeatures(world), FakeScorer(world)
     server = ServerSettings(budget_ms=5_000, warm_up_s=0, diversity=0.3)
     recommender = Recommender(*services, server, LastRelease(tmp_path / "own.json"))  # type: ignore[arg-type]
-    model = create_app(recommender, Settings(server=server)).extensions["recsys"].request_model
+    model = create_app(recommender, Settings(server=server), fakes.stores).extensions["recsys"].request_model
     try:
         asked = {"userid": USER, "timestamp": AT}
         own, none, more = (
@@ -152,7 +152,7 @@ def test_a_popular_list_from_the_disk_is_as_it_is(fakes: Fakes, tmp_path: Path) 
     services = users, fakes.items, fakes.features, fakes.scorer
     fresh = Recommender(*services, ServerSettings(), last)  # type: ignore[arg-type]
     try:
-        model = create_app(fresh, Settings()).extensions["recsys"].request_model
+        model = create_app(fresh, stores=fakes.stores).extensions["recsys"].request_model
         answer = fresh.recommend(model(userid=USER, diversity=0.5, explain=True))
         assert answer.diversity is None
         assert itemids(answer) == [itemid for itemid, _ in fakes.world.popular[:50]]

@@ -274,7 +274,6 @@ def test_starting_and_stopping_need_a_key_and_looking_does_not(http: FlaskClient
     ("body", "field", "message"),
     [
         ({}, "name", "name is missing; expected 1 to 40 characters"),
-        ({**BODY, "share": "half"}, "share", "share must be a number above 0"),
         ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
         ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
         ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),

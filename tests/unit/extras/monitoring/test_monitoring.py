@@ -22,7 +22,6 @@ from online.web.asgi import refused
 from tests.free_ports import settings_on_free_ports
 from tests.needs import program
 from tests.readmes import ROOT
-from tests.unit.extras.conftest import Fakes
 
 HERE = Path(__file__).parent
 DASHBOARD = monitoring.HERE / "grafana" / "dashboard.json"
@@ -57,7 +56,7 @@ def test_every_alert_is_tested_both_ways() -> None:
     assert fires == silent == names
 
 
-def test_what_alerts_and_dashboard_ask_for_is_what_the_server_tells(http: FlaskClient, fakes: Fakes) -> None:
+def test_what_alerts_and_dashboard_ask_for_is_what_the_server_tells(http: FlaskClient) -> None:
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
     told = {family.name for family in text_string_to_metric_families(page)}

@@ -68,7 +68,7 @@ def test_what_it_loses_falls_with_the_eigenvectors(past: Sequences) -> None:
     assert most < 1e-6
 
 
-def test_no_matrix_of_items_x_items_is_made(past: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
     """An item is counted a million times over: a square of the catalogue would be of terabytes."""
     seen = sp.hstack([past.seen(), sp.csr_matrix((USERS, 1_000_000))], format="csr")
     rows, columns = low_rank_ease(seen, 10, L2, 4)
