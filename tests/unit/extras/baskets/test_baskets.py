@@ -125,6 +125,7 @@ def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytes
     assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2
     assert found["settings"]["unchanged"] > 30
     assert "channel own: decay" in found["settings"]["added"]
+    assert found["settings"]["left out"] == ["channel tower"]
     next_basket.main(road)  # what was compared before stays
     assert "variants" in json.loads(
         (road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8")
@@ -159,5 +160,5 @@ def test_tifu_is_what_its_paper_says() -> None:
     for vector in vectors:
         near = np.argsort(np.linalg.norm(vectors - vector, axis=1), kind="stable")[:k]
         expected.append(own * vector + (1 - own) * vectors[near].mean(axis=0))
-    found = next_basket.tifu(data, neighbours=k, groups=groups, within=within, between=between, own=own)
+    found = next_basket.tifu(data, np.arange(8), neighbours=k, groups=groups, within=within, between=between, own=own)
     assert found.toarray() == pytest.approx(np.array(expected), abs=1e-5)
