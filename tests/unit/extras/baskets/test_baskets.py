@@ -46,6 +46,11 @@ def test_one_log_is_users_items_and_events(road: Settings) -> None:
     users = artifacts.USERS.read(road.exchange_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
     assert release_of_artifacts(road).recipe.name == "baskets"
+    items = artifacts.ITEMS.read(road.exchange_dir)
+    assert (
+        items[Columns.TITLE]
+        == items[Columns.OWN_ID] + " " + (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
+    ).all()
 
 
 def test_the_last_basket_is_held_out_and_nothing_is_left_out(road: Settings) -> None:
