@@ -308,7 +308,8 @@ def carried_over(figure: Figure) -> str:
     """What of MovieLens's recipe serves a supermarket unchanged, and each change on the basket before the last."""
     settings = figure["settings"]
     rows = [("settings of MovieLens's recipe, unchanged", settings["unchanged"], settings["unchanged"])]
-    rows += [(key, _setting(old), _setting(new)) for key, (old, new) in settings["changed"].items()]
+    rows += [(part, "yes", "no") for part in settings["left out"]]
+    rows += [(key, _setting(old), _setting(new) or "none") for key, (old, new) in settings["changed"].items()]
     rows += [(key, None, _setting(new)) for key, new in settings["added"].items()]
     parts = [
         (name, *(f"{row[order][each]:.4f}" for order in ("recall", "ranked") for each in ("recall@10", "ndcg@10")))
@@ -541,7 +542,8 @@ def tuned(figure: Figure) -> str:
 
 def _setting(value: Any) -> str:
     if isinstance(value, list):
-        return "-".join(map(str, value))
+        pairs = [" ".join(map(str, each)) for each in value if isinstance(each, list)]
+        return ", ".join(pairs) or "-".join(map(str, value))
     return value if isinstance(value, str) else f"{value:g}"
 
 
