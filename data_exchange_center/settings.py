@@ -239,6 +239,7 @@ class ServerSettings(ServiceSettings):
     rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
     proxies: Annotated[int, Field(ge=0)] = 0  # before the server, each of which adds to X-Forwarded-For
     budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250  # of a request that names no budget of its own
+    seen_again: Literal["off", "discount"] = "off"  # discount: what was shown and not touched is weighed down
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0  # of a request that names none; 0: the ranker's order
     warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, of a cold Elasticsearch before the first request
     exact_items: Annotated[int, Field(ge=0)] = 20_000  # the most popular, searched when Elasticsearch does not answer

@@ -102,6 +102,11 @@ def exposures_key(partition: int) -> str:
     return f"ml:exposures:{{{partition}}}"
 
 
+def shown_key(dataset: str, userid: OwnId) -> str:
+    """List: the items of the answers that a user was shown last, newest answer first, each as JSON; or absent."""
+    return f"ml:shown:{dataset}:{{{event_partition(userid)}}}:{userid}"
+
+
 def manifest_key(release: str) -> str:
     """String: the release's manifest as JSON."""
     return f"ml:{release}:manifest"

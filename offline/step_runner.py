@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -66,11 +66,11 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
     }
 
 
-def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
+def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """All steps, into ``exchange_dir``, with the recipe and the data of the settings, in the order in which they end.
 
-    The data is what RECSYS_DATA names, else what lies in the settings' own exchange folder. Raises StepError when a
-    step fails, once those that run at the same time have ended.
+    The data is what RECSYS_DATA names, else the data set in the settings' own exchange folder. ``done``: steps that are
+    not run again. Raises StepError when a step fails, once those that run at the same time have ended.
     """
     environment = _environment(settings, exchange_dir)
     twins = twins_of(settings)
@@ -85,7 +85,9 @@ def run_steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]
         try:
             while order.is_active():
                 ready = sorted(order.get_ready(), key=places.index, reverse=True)
-                running |= {pool.submit(run_step, step, environment, twins.get(step)) for step in ready}
+                order.done(*(step for step in ready if step in done))
+                todo = (step for step in ready if step not in done)
+                running |= {pool.submit(run_step, step, environment, twins.get(step)) for step in todo}
                 ended, running = wait(running, return_when=FIRST_COMPLETED)
                 for each in ended:
                     measured = each.result()

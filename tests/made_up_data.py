@@ -126,6 +126,29 @@ def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, se
     return folder
 
 
+def supermarket(folder: Path, users: int = 70, seed: int = 0) -> Path:
+    """The log of a supermarket, as Ta Feng's: all come some days, for some of six habits and for the two offers of the
+    week; the first ten once. Returns ``folder``."""
+    from extras.baskets import ta_feng  # a room that may be taken away
+
+    random = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        habits = random.choice(np.arange(20, 60), 6, replace=False)
+        for day in np.sort(random.choice(28, 1 if user < 10 else 6, replace=False)).tolist():
+            offers = 2 * (day // 7) + np.arange(2)
+            age, who = ("25-29", "")[user % 2], f"{user:08d}"
+            rows += [
+                (f"2/{day + 1}/2001", who, age, "115", f"{item % 7}", f"47{item:03d}", 9 + item)
+                for item in sorted({*random.choice(habits, 3, replace=False).tolist(), *offers.tolist()})
+            ]
+    header = ("TRANSACTION_DT", "CUSTOMER_ID", "AGE_GROUP", "PIN_CODE", "PRODUCT_SUBCLASS", "PRODUCT_ID", "SALES_PRICE")
+    _write(folder / ta_feng.LOG, header, rows)
+    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace('name = "ta-feng"', 'name = "market"')
+    (folder / "dataset.toml").write_text(declared, encoding="utf-8")
+    return folder
+
+
 def half_stars(folder: Path, users: int = 60, items: int = 700, kinds: int = 300, seed: int = 0) -> Path:
     """Half stars in milliseconds, hundreds of categories with awkward names, items without a name, big ids."""
     random = np.random.default_rng(seed)

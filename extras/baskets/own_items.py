@@ -16,15 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel, Float32, Requests
-from data_exchange_center.recipes import (
-    DEFAULT,
-    ChannelRecipe,
-    DataRecipe,
-    EaseRecipe,
-    ListRankerRecipe,
-    Recipe,
-    TowerRecipe,
-)
+from data_exchange_center.recipes import DEFAULT, ChannelRecipe, DataRecipe, EaseRecipe, ListRankerRecipe, Recipe
 from data_exchange_center.vocabulary import NOT_FOUND
 
 if TYPE_CHECKING:
@@ -125,14 +117,7 @@ def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: Data
 BASKETS: Final = Recipe(
     name="baskets",
     recall=DEFAULT.recall.model_copy(
-        update={
-            "channels": (
-                OwnItemsRecipe(fusion_weight=4.0),
-                LatelyRecipe(fusion_weight=2.0),
-                TowerRecipe(),
-                EaseRecipe(),
-            )
-        }
+        update={"channels": (OwnItemsRecipe(fusion_weight=4.0), LatelyRecipe(fusion_weight=2.0), EaseRecipe())}
     ),
-    ranker=ListRankerRecipe(returning=()),
+    ranker=ListRankerRecipe(returning=()),  # in days as times everybody comes back
 )

@@ -152,6 +152,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             exposures = wire.exposures_key(wire.event_partition(userid))
             arguments = (json.dumps(userid), wire.exposure_user(dataset, userid))
             (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), arguments))
+            self._redis.delete(wire.shown_key(dataset, userid))
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(wire.HISTORY_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)

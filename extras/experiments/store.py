@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 
 import redis
 
@@ -43,6 +43,7 @@ FIRST, SECOND = "0", "1"  # lists that drafted an item of an interleaved one
 NEITHER: Final = "-"  # it was added when one list had no more to give
 
 Change = Callable[[Experiments], Experiments]
+Shown = TypeVar("Shown")  # an answer, as whatever wants to know of it sees it
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
     return int(milliseconds) > since * 1_000
 
 
-class ExposureQueue:
+class ExposureQueue(Generic[Shown]):
     """Exposures on their way to Redis. Shared by threads; its own thread begins with the first exposure.
 
     While Redis is away they wait; beyond ``room`` they are dropped. One whose acknowledgement was lost is written
@@ -217,7 +218,7 @@ class ExposureQueue:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Exposure]], None],
+        write: Callable[[Sequence[Shown]], None],
         count: Callable[[str, int], None] = lambda _, __: None,
         room: int = ROOM,
     ) -> None:
@@ -225,12 +226,12 @@ class ExposureQueue:
         self._write = write
         self._count = count
         self._room = room
-        self._waiting: deque[Exposure] = deque()
+        self._waiting: deque[Shown] = deque()
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def put(self, exposure: Exposure) -> None:
+    def put(self, exposure: Shown) -> None:
         """Returns at once."""
         with self._lock:
             full = len(self._waiting) >= self._room

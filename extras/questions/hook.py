@@ -32,8 +32,16 @@ def register(app: Flask, parts: Parts) -> None:
     recommender.before_rank += [limited.before_rank, rank.before_rank, held.before_rank]
     # A list is limited before others choose from it; the cursor says what has come of it.
     first = [limited.before_answer, rank.before_answer, held.before_answer, rank.name_unknown, cursor.drop_shown]
+    last = [cursor.before_answer]
+    if parts.settings.server.seen_again == "discount":
+        from extras.questions import seen_again  # needs extras/experiments, too
+
+        store = parts.stores.get("shown") or seen_again.ShownItems(parts.settings.redis)
+        again = seen_again.SeenAgain(recommender, store)
+        first.insert(-2, again.before_answer)
+        last.append(again.note)
     recommender.before_answer[:0] = first
-    recommender.before_answer.append(cursor.before_answer)
+    recommender.before_answer += last
     parts.describe(_paths(), [rank.RankRequest, similar.Similar])
 
     @app.post(rank.PATH)

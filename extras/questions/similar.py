@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.channels import HistorySum
+from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Fused, Hits, fuse
+from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.vocabulary import Vocabulary
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
@@ -29,8 +30,8 @@ from online.web.parts import InOrder
 PATH: Final = "/ml/similar"
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
-# Item-item weights are the better predictor of what is liked next: `make evaluate-similar`
-_WEIGHTS: Final = {"together": 4.0, "near": 1.0}
+# Chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
+WEIGHTS: Final = {"together": 2.0, "near": 1.0}
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
 _SENTENCES: Final = {
     "together": "Often liked by those who like {}.",
@@ -100,22 +101,24 @@ class Table:
         return Hits(self.itemids[best], scores[best])
 
 
-def tables(opened: Release) -> dict[str, Table]:
-    """A table for each channel that has vectors."""
-    fitted = {channel.name: channel for channel in opened.channels.channels}
+def tables(
+    channels: ChannelSet, recall: RecallRecipe, itemids: NDArray[np.int64], indexed: Mapping[str, Float32]
+) -> dict[str, Table]:
+    """A table for each channel that has vectors; ``indexed``: channel -> (n, d) those of items, of a search index."""
+    fitted = {channel.name: channel for channel in channels.channels}
     found = {}
-    for recipe in opened.manifest.recipe.recall.searched:
+    for recipe in recall.searched:
         channel = fitted.get(recipe.name)
         if isinstance(channel, HistorySum):
-            itemids, vectors = opened.channels.itemids, _known(channel.items, channel.trained)
+            known, vectors = channels.itemids, _known(channel.items, channel.trained)
             if not (channel.profile or channel.hidden or channel.base.any()):  # linear: item-item weights
                 rows = _known(channel.rows[0], channel.trained)
-                found[recipe.name] = Table("together", itemids, rows, vectors)
+                found[recipe.name] = Table("together", known, rows, vectors)
                 continue
         else:
-            itemids, vectors = opened.exact.itemids, opened.exact.vectors[recipe.name]
+            known, vectors = itemids, indexed[recipe.name]
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        found[recipe.name] = Table("near", itemids, unit, unit)
+        found[recipe.name] = Table("near", known, unit, unit)
     return found
 
 
@@ -145,7 +148,9 @@ class Alike:
             for itemid, item in opened.catalogue.items()
         }
         return cls(
-            tables(opened), values, dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
+            tables(opened.channels, opened.manifest.recipe.recall, opened.exact.itemids, opened.exact.vectors),
+            values,
+            dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True)),
         )
 
     def of_all(self, itemids: Sequence[int]) -> frozenset[str]:
@@ -170,7 +175,7 @@ class Alike:
 
     def fused(self, lists: Mapping[str, Hits]) -> Fused:
         """Such lists as one."""
-        weights = [_WEIGHTS[self.tables[name].kind] if name in self.tables else 1.0 for name in lists]
+        weights = [WEIGHTS[self.tables[name].kind] if name in self.tables else 1.0 for name in lists]
         return fuse(list(lists.values()), weights, _LIST)
 
 

@@ -8,7 +8,7 @@
 
 A candidate is refused when its data set has shrunk, when too few users have new events to judge by, and when the
 interval of the difference reaches below the margin. The live release answers all the while, and stays live after a
-refusal. An interrupted renewal resumes: with the gate where the candidate is trained, with sync where it has passed.
+refusal. An interrupted renewal resumes: with the steps that are not done, with the gate, or with sync.
 
 Reads:  RECSYS_DATA, or the data set in the exchange folder; the log of events and the live pointer in Redis; the
         artifacts of the live release, which have to lie in the exchange folder
@@ -48,6 +48,7 @@ from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.release_parts import read_dataset, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras.doctor.__main__ import offline_steps
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import SCHEMA, EventParts
 from extras.events.feedback import merge
@@ -110,7 +111,9 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     if live is None:
         raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
     report = _read(folder / "report.json")
-    begun = report.get("candidate") and not report.get("verdict")
+    # A step that fails would fail again, until its data is another; one that was killed is run again
+    trained = "candidate" in report or ("events" in report and "interrupted" not in report)
+    begun = trained and "verdict" not in report
     recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
     if not (begun and (report["live"], report["recipe"]) == (live, recipe)):
         shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
@@ -136,9 +139,12 @@ def _stages(settings: Settings, candidate: Settings, previous: Path, report: dic
     path = settings.service_dir("renewal") / "report.json"
     if "candidate" not in report:
         live = live_settings(settings, report["live"])
-        s1_log_to_parquet.main(settings)
-        report["events"] = hold_back(settings, candidate, live)
-        for step in run_steps(settings, candidate.exchange_dir):
+        if "events" not in report:
+            s1_log_to_parquet.main(settings)
+            report["events"] = hold_back(settings, candidate, live)
+            write_json(path, report)
+        done = {step.what for step in offline_steps(candidate) if step.well}  # before it was killed
+        for step in run_steps(settings, candidate.exchange_dir, done):
             log.info("%s: %.1f s", step["step"], step["seconds"])
             expect_size(read_dataset(candidate.exchange_dir), read_dataset(live.exchange_dir))  # after the first one
         report["candidate"] = release_of_artifacts(candidate).release
@@ -214,12 +220,7 @@ def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[s
 
 
 def expect_size(found: Dataset, live: Dataset) -> None:
-    """Raise RefusedError for another data set than the live release's, or one that has shrunk."""
-    if (found.base_name, found.levels) != (live.base_name, live.levels):
-        raise RefusedError(
-            f"the data set is {found.base_name}, and the live release is of {live.base_name}",
-            "Put another data set live with `make offline sync`.",
-        )
+    """Raise RefusedError for a data set that has shrunk, or for another one than the live release's."""
     for name in ("ratings", "users", "items"):
         now, before = found.counts[name], live.counts[name]
         if now < LEAST_KEPT * before:
@@ -228,6 +229,11 @@ def expect_size(found: Dataset, live: Dataset) -> None:
                 f"{LEAST_KEPT:.0%} are left",
                 "If that is meant, put it live with `make offline sync`.",
             )
+    if (found.base_name, found.levels) != (live.base_name, live.levels):
+        raise RefusedError(
+            f"the data set is {found.base_name}, and the live release is of {live.base_name}",
+            "Put another data set live with `make offline sync`.",
+        )
 
 
 # --- The gate
@@ -269,8 +275,9 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     """Everything known of the users who are judged by, with own ids, by user and time; `TARGET`: what is to be found.
 
     A user's targets are the last events, no more than the data set holds out, of those that come after everything of
-    that user which either release was fitted on. What the live release's data set has counts as it is there, and of the
-    candidate's only what is newer: damaged data does not judge itself. Nothing but targets follows a first target.
+    that user which either release was fitted on; after everything of all users, if enough have such. What the live
+    release's data set has counts as it is there, and of the candidate's only what is newer: damaged data does not judge
+    itself. Nothing but targets follows a first target.
     """
     dataset = read_dataset(live.exchange_dir)
     ratings, users, items = (table.read(live.exchange_dir) for table in artifacts.RAW)
@@ -291,6 +298,9 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     rows = rows[rows[Columns.USER].isin(both_users)].sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
     last = rows[Columns.USER].map(pd.concat(fitted).groupby(level=0).max()).fillna(-1)
     new = rows[(rows[Columns.TIMESTAMP] > last) & rows[Columns.ITEM].isin(both_items)]
+    latest = new[new[Columns.TIMESTAMP] > max(each.max() for each in fitted)]
+    if latest.loc[latest[Columns.RATING] > dataset.positive_level, Columns.USER].nunique() >= LEAST_USERS:
+        new = latest
     new = new[new.groupby(Columns.USER).cumcount(ascending=False) < dataset.holdout.longest]
 
     # of some users, where there are very many
@@ -316,7 +326,7 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
         **{Columns.USER: rows[Columns.USER].map(users.numbers), Columns.ITEM: rows[Columns.ITEM].map(items.numbers)}
     ).dropna(subset=[Columns.ITEM])  # an item that only the other release knows
     numbered = numbered.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    data = sequences(numbered, list(items), dataset.positive_level)
+    data = sequences(numbered, list(items), dataset.positive_level, had_again=dataset.had_again)
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
     answers = served.answers(settings, holdout, served.known_states(folder, holdout))

@@ -120,7 +120,7 @@ class Client:
         """What users did: eventid, userid, itemid, type; value, timestamp, recommendation."""
         return self._send("POST", "/ml/event", _Events, list(events)).events
 
-    def add_item(self, itemid: OwnId, title: str, attributes: Mapping[str, Any]) -> ItemState:
+    def add_item(self, itemid: OwnId, title: str, **attributes: Any) -> ItemState:
         """An item that the release does not have, to be recommended at once."""
         return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
 

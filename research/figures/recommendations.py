@@ -283,6 +283,42 @@ def _timed(name: str, when: str) -> str:
     return name if when in name else f"{name}, {when}"
 
 
+@block("baskets", "baskets_ta-feng.json")
+def next_baskets(figure: Figure) -> str:
+    """The next basket, beside TIFU-KNN."""
+    names = list(figure["table"]["ranked"])
+    rows = [
+        (NAMES.get(name, name), *(f"{found[each]:.3f}" for each in names)) for name, found in figure["table"].items()
+    ]
+    published = figure["published"]
+    values = (f"{published[each]:.3f}" if each in published else "-" for each in names)
+    rows.append(("TIFU-KNN, published (its authors: users of three baskets, items had nine times)", *values))
+    against = figure["ranked against"]["TIFU-KNN"]
+    gains = " and ".join(f"{paired(against[each])} in {each}" for each in ("recall@10", "ndcg@10"))
+    had = figure["share of the targets that were had before"]
+    note = (
+        f"{figure['users']:,} users; {had:.0%} of what they buy they have bought before. The ranked list is ahead of "
+        f"TIFU-KNN by {gains}."
+    )
+    return shown(figure, ["list", *names], rows, note)
+
+
+@block("baskets_settings", "baskets_ta-feng.json")
+def carried_over(figure: Figure) -> str:
+    """What of MovieLens's recipe serves a supermarket unchanged, and each change on the basket before the last."""
+    settings = figure["settings"]
+    rows = [("settings of MovieLens's recipe, unchanged", settings["unchanged"], settings["unchanged"])]
+    rows += [(part, "yes", "no") for part in settings["left out"]]
+    rows += [(key, _setting(old), _setting(new) or "none") for key, (old, new) in settings["changed"].items()]
+    rows += [(key, None, _setting(new)) for key, new in settings["added"].items()]
+    parts = [
+        (name, *(f"{row[order][each]:.4f}" for order in ("recall", "ranked") for each in ("recall@10", "ndcg@10")))
+        for name, row in figure.get("variants", {}).items()
+    ]
+    head = ["recipe", "recall@10, recall's order", "NDCG@10, recall's order", "recall@10, ranked", "NDCG@10, ranked"]
+    return f"{table(['setting', 'MovieLens', 'Ta Feng'], rows)}\n\n{shown(figure, head, parts)}"
+
+
 @block("seeds", "evaluation_seeds.json")
 def seeds(figure: Figure) -> str:
     """Mean and standard deviation over seeds."""
@@ -401,6 +437,26 @@ def _decided(path: Figure) -> str:
     return ""
 
 
+@block("new_items", "new_items_ml-100k.json")
+def new_items(figure: Figure) -> str:
+    """New items by how many liked them."""
+    of = {
+        "percentile": "percentile", "AUC": "AUC over users", "served recall@50": "recall@50",
+        "served NDCG@50": "NDCG@50", "served share": "share of the first 50",
+        "served recall@50 of all": "recall@50 of everything",
+    }  # fmt: skip
+    rows = [
+        (name, *(span(found[metric]) if metric in found else None for metric in of))
+        for name, found in figure["systems"].items()
+    ]
+    items, chosen = figure["items"], f"ridge {figure['strength']:g}, weight {figure['power']:g}, k {figure['k']:g}"
+    note = (
+        f"{items['reported']} items, {figure['targets']:,} likes of them in the held-out part; {chosen} were chosen on "
+        f"{items['chosen on']} others."
+    )
+    return shown(figure, ("", *of.values()), rows, note)
+
+
 MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
 
 
@@ -427,6 +483,34 @@ def diversity(figure: Figure) -> str:
         f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
     )
     return shown(figure, head, lines, note)
+
+
+@block("similar", "similar.json")
+def similar(figure: Figure) -> str:
+    """Whether what is liked next is among the items most like the one liked last."""
+    systems = figure["systems"]
+    first = next(iter(systems.values()))
+    rows = [(f"`{name}`" if name.startswith("/") else name, *map(span, row.values())) for name, row in systems.items()]
+    earlier = ", ".join(f"{row['hit rate@10']['mean']:.3f} with {weight}" for weight, row in figure["weights"].items())
+    note = (
+        f"{figure['pairs']:,} pairs of the later half of the held-out ratings. The weight of EASE's list against 1 was "
+        f"chosen on {figure['chosen on']:,} pairs of the earlier half, by hit rate@10: {earlier}."
+    )
+    return shown(figure, ("list", *first), rows, note)
+
+
+@block("seen_again", "seen_again.json")
+def seen_again(figure: Figure) -> str:
+    """What a discount of what was shown before costs in a replay."""
+    rows = []
+    for factor, row in figure["factors"].items():
+        change = row["change"]
+        moved = f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
+        name = {"1": "off", "inf": "nothing twice"}.get(factor, factor)
+        found = (f"{row[metric]['mean']:.4f}" for metric in ("recall@50", "NDCG@50"))
+        served = f"**{name}**" if factor == f"{figure['served']:g}" else name
+        rows.append((served, *found, moved, f"{row['shown before']['mean']:.1%}"))
+    return shown(figure, ("factor", "recall@50", "NDCG@50", "change of NDCG@50", "shown before"), rows)
 
 
 def _mean(value: Any) -> float:
@@ -458,7 +542,8 @@ def tuned(figure: Figure) -> str:
 
 def _setting(value: Any) -> str:
     if isinstance(value, list):
-        return "-".join(map(str, value))
+        pairs = [" ".join(map(str, each)) for each in value if isinstance(each, list)]
+        return ", ".join(pairs) or "-".join(map(str, value))
     return value if isinstance(value, str) else f"{value:g}"
 
 

@@ -1,8 +1,8 @@
-"""Compare an HNSW graph with an exhaustive vector search, also as a catalogue grows.
+"""Compare vector indices with an exhaustive search by floats, also as a catalogue grows.
 
-The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), and as
-a graph in each of several shards. All are searched with the vectors of the same users and compared with the model's
-exact candidates.
+The release's vectors go into an index of their own: as a flat list, as an HNSW graph (Malkov and Yashunin 2016), as a
+graph in each of several shards; as a catalogue grows, also quantized to bytes and bits. All are searched with the
+vectors of the same users and compared with the model's exact candidates.
 
 With --items the release's items are multiplied: a copy has the vectors of its original, moved at random by a part of
 what the channel's vectors differ among themselves, made equally long again. Written after every size.
@@ -18,9 +18,9 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 from elasticsearch import Elasticsearch
@@ -46,12 +46,12 @@ CODE: Final = (*PIPELINE, "research/measure/index.py")
 SCRATCH: Final = "bench"  # in place of a release's id
 WAITS_S: Final = 3600.0  # one graph of a million vectors takes its time
 APART: Final = 0.5  # times the standard deviation of each dimension
-Breadths = Mapping[VectorIndex, tuple[int, ...]]
 USERS, GROWN_USERS = 200, 50
-GROWN: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1))  # and their shards
-INDICES: Final = (*GROWN, ("hnsw", 3))
-BREADTHS: Final[Breadths] = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
-GROWN_BREADTHS: Final[Breadths] = {"flat": (256,), "hnsw": (256, 1000, 4000)}
+# index, shards
+INDICES: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1), ("hnsw", 3))
+GROWN: Final[tuple[tuple[VectorIndex, int], ...]] = tuple((kind, 1) for kind in get_args(VectorIndex))
+BREADTHS: Final = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
+GROWN_BREADTHS: Final = {"flat": (256, 1000), "hnsw": (256, 1000, 4000)}
 
 
 def measure(
@@ -75,7 +75,7 @@ def measure(
             loaded_s = time.monotonic() - began
             costs = {"loaded_s": round(loaded_s, 1), "bytes_an_item": round(_stored_bytes(client) / size)}
             for channel in recall.searched:
-                for breadth in breadths[kind]:
+                for breadth in breadths["hnsw" if kind.endswith("hnsw") else "flat"]:
                     asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
                     row = searched(client, searches[channel.name], grown, asked, channel)
                     log.info(

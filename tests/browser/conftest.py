@@ -17,7 +17,7 @@ from online.main.s1_server import create_app
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.fakes import FakeExperiments, FakeLog
+from tests.unit.extras.fakes import FakeExperiments, FakeItemIndex, FakeItemStore, FakeLog
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld, World
 
@@ -31,7 +31,8 @@ def fakes(tmp_path: Path) -> Iterator[Fakes]:
     features, scorer = FakeFeatures(world), FakeScorer(world)
     server = ServerSettings(budget_ms=5_000)
     recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
-    yield Fakes(world, users, items, features, scorer, recommender, FakeLog(users), FakeExperiments(users))
+    stores = FakeLog(users), FakeExperiments(users), FakeItemStore(), FakeItemIndex(items)
+    yield Fakes(world, users, items, features, scorer, recommender, *stores)
     recommender.close()
 
 
@@ -45,11 +46,8 @@ class Site:
 
 @pytest.fixture
 def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
-    settings = Settings()
     path = tmp_path / "api_keys"
-    server = settings.server.model_copy(update={"keys_file": path})
-    settings = settings.model_copy(update={"server": server})
-    app = create_app(fakes.recommender, settings, fakes.stores)
+    app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
     http = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=http.serve_forever)
     thread.start()

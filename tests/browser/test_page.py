@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import cmath
-import itertools
-import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +15,7 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
-VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
+VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
 
 
 def titles(page: Page) -> list[str]:
@@ -48,7 +45,7 @@ def second_release(fakes: Fakes) -> None:
     fakes.users.history.append(OTHER)
 
 
-def test_the_fifty_are_cards_in_the_servers_order(page: Page, fakes: Fakes) -> None:
+def test_the_fifty_are_cards_in_the_servers_order(page: Page) -> None:
     assert page.locator(".card").count() == 50
     answer = page.request.post(f"{page.url}ml/rec", data={"userid": 1}).json()
     years = [item["title"].replace("(1999)", "1999") for item in answer["item_list"]]
@@ -64,7 +61,7 @@ def test_the_fifty_are_cards_in_the_servers_order(page: Page, fakes: Fakes) -> N
     expect(first.get_by_text("What moved the ranking model")).to_be_visible()
 
 
-def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
+def test_a_user_is_found_by_id(page: Page) -> None:
     before = titles(page)
     page.get_by_label("User id").fill(str(LONG_HISTORY_USER))
     page.get_by_role("list", name="Users").get_by_role("button").first.click()
@@ -76,7 +73,7 @@ def test_a_user_is_found_by_id(page: Page, fakes: Fakes) -> None:
     expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
 
 
-def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page, fakes: Fakes) -> None:
+def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page) -> None:
     choice = page.get_by_label("Only")
     choice.select_option("Comedy")
     expect(page.locator("main")).to_have_attribute("aria-busy", "false")
@@ -234,28 +231,6 @@ def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str)
     assert (page.evaluate("window.animations") > 0) == (motion == "no-preference")
 
 
-def test_what_is_rated_or_hidden_leaves_the_list_at_once_and_comes_back_when_undone(page: Page, site: Site) -> None:
-    give(page, site.key)
-    before = titles(page)
-    cards = page.locator(".card")
-    cards.nth(0).get_by_role("button", name="Rate 5").click()
-    done = page.get_by_role("region", name="What you did")
-    expect(done).to_contain_text("rated 5 ★")
-    expect(page.get_by_role("heading", name=before[0], exact=True)).to_have_count(0)
-    expect(page.locator(".event").first).to_contain_text(before[0].split()[1])
-    page.locator(".moved").first.wait_for()
-    first = page.locator(".card h3").first.inner_text()
-    cards.nth(0).get_by_role("button", name="Hide").click()
-    expect(done.get_by_role("listitem")).to_have_count(2)
-    expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(0)
-    done.get_by_role("button", name="Undo").first.click()
-    expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(1)
-    done.get_by_role("button", name="Undo").click()
-    expect(done).to_have_count(0)
-    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
-    assert titles(page) == before
-
-
 def test_any_title_is_asked_about(page: Page, fakes: Fakes) -> None:
     seen = int(fakes.world.histories[1].itemids[0])
     listed = page.locator(".card h3").first.inner_text()
@@ -334,13 +309,11 @@ def test_the_map_names_the_title_that_is_pointed_at(page: Page, fakes: Fakes) ->
     expect(page.locator(".near")).to_contain_text("Film")
 
 
-def test_the_map_is_walked_with_the_arrow_keys(page: Page, fakes: Fakes) -> None:
+def test_the_map_is_walked_with_the_arrow_keys(page: Page) -> None:
     view(page, "Map")
     page.get_by_role("application").focus()
-    titles, near = (
-        {item["title"]: item for item in page.request.get(f"{page.url.split('#')[0]}ml/map").json()["item_list"]},
-        [],
-    )
+    items = page.request.get(f"{page.url.split('#')[0]}ml/map").json()["item_list"]
+    titles, near = {item["title"]: item for item in items}, []
     for _ in range(3):
         before = page.locator(".near").inner_text()
         page.keyboard.press("ArrowRight")
@@ -350,25 +323,7 @@ def test_the_map_is_walked_with_the_arrow_keys(page: Page, fakes: Fakes) -> None
     assert 0 < places[0] < places[1] < places[2]
 
 
-GENRES = (
-    "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
-    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
-
-
-def test_genres_have_colours_that_can_be_told_apart(page: Page) -> None:
-    paint = """async genres => {
-        const { paint } = await import("/page/titles.js");
-        return genres.map(each => paint({ genres: [each] }));
-    }"""
-    painted = page.evaluate(paint, list(GENRES))
-    assert page.evaluate(paint, list(GENRES)) == painted
-    colours = [(0.5 + each["shade"], cmath.rect(0.13, math.radians(each["hue"]))) for each in painted]  # in OKLab
-    for (light, colour), (other_light, other) in itertools.combinations(colours, 2):
-        assert math.hypot(light - other_light, abs(colour - other)) > 0.06  # 0.02 is just noticeable
-
-
-def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes, said: Said) -> None:
+def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> None:
     view(page, "Status")
     expect(page.get_by_text("Everything is there.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
@@ -425,6 +380,23 @@ def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Sit
     assert fakes.users.live_release == OTHER
     page.reload()
     expect(page.get_by_label("API key")).to_have_value(site.key)
+
+
+def test_a_title_is_added_and_shows_where_it_goes(page: Page, fakes: Fakes, site: Site, said: Said) -> None:
+    said.expected.append("401")
+    view(page, "Add a title")
+    page.get_by_label("Title", exact=True).fill("A film of mine (2026)")
+    page.get_by_label("Comedy").check()
+    page.get_by_role("button", name="Add it").click()
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
+    page.get_by_label("API key").fill(site.key)
+    page.get_by_role("button", name="Try again").click()
+    verdict = page.get_by_role("article")
+    expect(verdict.get_by_role("heading", name="A film of mine 2026")).to_be_visible()
+    expect(verdict.get_by_role("row", name="tower")).to_be_visible()
+    expect(verdict.locator("ul").first.get_by_role("listitem")).to_have_count(6)
+    verdict.get_by_role("button", name="Take it away again").click()
+    expect(verdict).to_have_count(0)
 
 
 def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
@@ -500,12 +472,14 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
 
 
 def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Page, site: Site) -> None:
+    """What is rated or hidden leaves the list at once, and comes back when it is undone."""
     give(page, site.key)
     before = titles(page)
     star = page.locator(".card").nth(1).get_by_role("button", name="Rate 5")
     star.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=before[1], exact=True)).to_have_count(0)
+    expect(page.locator(".event").first).to_contain_text(before[1].split()[1])
     told = page.locator("main > [role=status]")
     expect(told).to_have_text(f"{before[1].rsplit(' ', 1)[0]}: rated 5 ★")
     expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
@@ -526,9 +500,11 @@ def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Pa
     page.keyboard.press("Enter")
     expect(undo).to_have_count(0)
     expect(page.locator("main")).to_be_focused()
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    assert titles(page) == before
 
 
-def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page, site: Site) -> None:
+def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page) -> None:
     """Both answers are held back in turn: the list, then its reasons."""
     reason = page.locator(".card .reason").first
     expect(reason).not_to_have_text("…")

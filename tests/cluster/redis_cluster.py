@@ -24,12 +24,11 @@ def clustered(settings: Settings, timeout_s: float = 5.0) -> Settings:
 
 
 @contextmanager
-def own_cluster(exchange_dir: Path, password: str = "") -> Iterator[Settings]:
-    """Settings of it; it is taken down at the end."""
+def own_cluster(exchange_dir: Path) -> Iterator[Settings]:
+    """Settings of it, with a password; it is taken down at the end."""
     settings = clustered(settings_on_free_ports(exchange_dir))
-    if password:
-        secret = settings.redis.model_copy(update={"password": SecretStr(password)})
-        settings = settings.model_copy(update={"redis": secret})
+    secret = settings.redis.model_copy(update={"password": SecretStr("p@ss%w0rd$1")})
+    settings = settings.model_copy(update={"redis": secret})
     with own_stack(settings, [REDIS]):
         yield settings
 
@@ -43,7 +42,7 @@ def server_process(settings: Settings, port: int) -> psutil.Process:
     raise AssertionError(f"no server listens on {port}")
 
 
-def _password(settings: Settings) -> str | None:
+def password_of(settings: Settings) -> str | None:
     password = settings.redis.password
     return password.get_secret_value() if password else None
 
@@ -58,7 +57,7 @@ def masters(settings: Settings) -> dict[int, set[int]]:
     """Port of each master that answers -> its replicas' ports."""
     for host, port in settings.redis.addresses:
         try:
-            with redis.Redis(host, port, password=_password(settings), socket_timeout=2) as server:
+            with redis.Redis(host, port, password=password_of(settings), socket_timeout=2) as server:
                 nodes = server.execute_command("CLUSTER NODES")
         except redis.RedisError:
             continue

@@ -1,4 +1,4 @@
-"""Events in Redis Cluster: what is acknowledged outlives the master that took it."""
+"""Redis Cluster with a password: what is acknowledged outlives the master that took it; nobody else is let in."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -22,8 +25,9 @@ from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery, set_copies
+from online.stack.feast.service import feast_environment
 from tests.cluster.processes import until
-from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, server_process
+from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, password_of, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 
 FILMS, RELEASE = "films", "eeeeeeeeeeee"
@@ -50,7 +54,7 @@ def healed(settings: Settings) -> bool:
     if sorted(map(len, found.values())) != [1, 1, 1]:
         return False
     for replica in itertools.chain(*found.values()):
-        with redis.Redis(port=replica) as server:
+        with redis.Redis(port=replica, password=password_of(settings)) as server:
             if server.info("replication")["master_link_status"] != "up":
                 return False
     return True
@@ -164,6 +168,18 @@ def test_somebody_forgotten_is_forgotten_in_every_partition(settings: Settings) 
         after = [users.call(UserQuery(userid, RELEASE, FILMS)).forgotten for userid in range(100)]
         assert all(now > then for then, now in zip(before, after, strict=True))
         assert users.call(UserQuery(11, RELEASE, FILMS)).user is None
+
+
+def test_who_does_not_know_the_password_is_not_let_in(settings: Settings) -> None:
+    for host, port in settings.redis.addresses:
+        with redis.Redis(host, port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+
+
+def test_feast_knows_it(settings: Settings) -> None:
+    told = feast_environment(settings)
+    config = RedisOnlineStoreConfig(connection_string=told["FEAST_REDIS"], redis_type=told["FEAST_REDIS_TYPE"])
+    assert RedisOnlineStore()._get_client(config).ping()
 
 
 class TestExperimentsInACluster(ExperimentStoreContract):

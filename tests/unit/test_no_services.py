@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 
 import grpc
 import pytest
 import requests
 
-from data_exchange_center.settings import (
-    ElasticsearchSettings,
-    FeastSettings,
-    RedisSettings,
-    ServerSettings,
-    Settings,
-    TritonSettings,
-)
+from data_exchange_center.settings import ElasticsearchSettings, RedisSettings, ServerSettings, Settings, TritonSettings
 from offline_to_online.stores.base import elastic_client
-from offline_to_online.stores.redis import RedisStore
 from online.clients.elastic import ElasticItems
-from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
-from online.clients.triton import TritonScores
 from tests.no_services import PORTS, ServiceReachedError, services_refused
 
 
@@ -34,13 +23,9 @@ def _elasticsearch() -> None:
 pytest_plugins = ("pytester",)
 REACHING: dict[str, tuple[int, Callable[[], object]]] = {
     "Redis, the server's client": (6379, lambda: RedisUsers(RedisSettings()).ping()),
-    "Redis, a step's": (6379, lambda: RedisStore(Settings()).live()),
     "Elasticsearch, the server's client": (9200, lambda: ElasticItems(ElasticsearchSettings()).ping()),
     "Elasticsearch, a step's": (9200, _elasticsearch),
-    "Feast": (6566, lambda: FeastFeatures(FeastSettings()).ping()),
-    "Triton by HTTP": (8000, lambda: TritonScores(TritonSettings()).ping()),
     "Triton by gRPC": (8001, lambda: grpc.insecure_channel(TritonSettings().grpc_addresses[0])),
-    "Triton's figures": (8002, lambda: socket.create_connection(("localhost", 8002), 1)),
     "the server": (5000, lambda: requests.get(ServerSettings().url, timeout=1)),
 }
 

@@ -1,5 +1,6 @@
 // The page: what it knows, and which view is shown. Views are in files of their own.
 import { NEEDS_KEY, api, currentKey, setKey } from "./api.js";
+import { Add } from "./add.js";
 import { Compare } from "./compare.js";
 import { Done } from "./acts.js";
 import { Component, html, render } from "./html.js";
@@ -16,7 +17,7 @@ import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 
 const SIZE = 50;
-const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, status: Status };
+const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, add: Add, status: Status };
 
 const viewOf = (hash) => (Object.hasOwn(VIEWS, hash.slice(1)) ? hash.slice(1) : "list");
 

@@ -11,9 +11,9 @@ const MAX_ID = 2 ** 31 - 1;
 const anybody = (from) => from[Math.floor(Math.random() * from.length)];
 
 // An id that nobody has, of the kind that the others have.
-function stranger(like) {
+export function stranger(like) {
   const number = MAX_ID - Math.floor(Math.random() * 1e8);
-  return typeof like === "number" ? number : `guest-${number}`;
+  return typeof like === "number" ? number : `new-${number}`;
 }
 
 export class Person extends Component {

@@ -24,6 +24,10 @@ export const facts = (item) =>
   Object.entries(item).filter(([name, value]) =>
     !NOT_SHOWN.has(name) && ["string", "number"].includes(typeof value) && `${value}` !== named(item).year);
 
+// Names of those that are numbers.
+export const numbers = (item) =>
+  Object.entries(item).filter(([name, value]) => !NOT_SHOWN.has(name) && typeof value === "number").map(([name]) => name);
+
 const GOLDEN_ANGLE = 137.508; // however many hues there are, each is far from those before
 const SHADES = [0, 0.12, -0.1]; // added to the lightness, so that hues that come near differ in it
 

@@ -9,7 +9,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from tests.e2e.road import Road, itemids
-from tests.load import background_requests
+from tests.services.online.load import load
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
@@ -29,12 +29,13 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
     preferences = artifacts.USER_PREFERENCES.read(folder)
     try:
         artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=[[] for _ in preferences.index]))
-        with background_requests(lambda userid: road.recommend(userid, size=10)) as answers:
+        bodies = [{"userid": userid, "size": 10, "strict": True} for userid in range(1, 51)]
+        with load(road.settings.server.url, bodies, clients=1) as asked:
             done = road.run("make", "sync", seconds=900)
             assert done.returncode == 0, done.stdout
             second = answer_of_another_release(road, first["release"])
-        assert {answer.status_code for answer in answers} == {200}
-        assert {answer.json()["release"] for answer in answers} == {first["release"], second["release"]}
+        assert {answer.status for answer in asked.answers} == {200}
+        assert {answer.body["release"] for answer in asked.answers} == {first["release"], second["release"]}
     finally:
         artifacts.USER_PREFERENCES.write(folder, preferences)
         back = road.run("make", "sync", seconds=900)

@@ -41,10 +41,7 @@ def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: B
 
 @pytest.mark.parametrize(
     ("changed", "again"),
-    [
-        (artifacts.ITEMS, "s2_term_trans"),
-        (artifacts.FEATURE_SPEC, "s2_model_train"),
-    ],
+    [(artifacts.ITEMS, "s2_term_trans"), (artifacts.FEATURE_SPEC, "s2_model_train")],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(

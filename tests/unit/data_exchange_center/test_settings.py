@@ -4,16 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.recipes import RECIPES
 from data_exchange_center.settings import Settings, load_settings
-
-
-def test_defaults_are_a_laptops() -> None:
-    settings = Settings()
-    assert (settings.redis.port, settings.elasticsearch.port, settings.feast.port) == (6379, 9200, 6566)
-    assert (settings.triton.http_port, settings.triton.grpc_port, settings.triton.metrics_port) == (8000, 8001, 8002)
-    assert settings.server.port == 5000
-    assert settings.recipe is RECIPES["default"]
 
 
 def test_the_environment_reaches_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,10 +46,7 @@ NODES = {"REDIS__CLUSTER": "true"}
             for nodes in ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
         ),
         ({"REDIS__NODES": "one:1,two:2"}, "RECSYS_REDIS: nodes are given and cluster is not"),
-        (
-            {"TRITON__HTTP_NODES": "one:3,two:4"},
-            "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name the gRPC",
-        ),
+        ({"TRITON__HTTP_NODES": "one:3,two:4"}, "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name the gRPC"),
     ],
     ids=str,
 )
@@ -90,13 +78,6 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("RECSYS_DATA", "")
     assert load_settings().redis.password is None
     assert load_settings().data is None
-
-
-def test_settings_of_an_environment_are_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = Settings(exchange_dir=tmp_path, data=tmp_path / "x.zip")
-    for name, value in settings.environment().items():
-        monkeypatch.setenv(name, value)
-    assert load_settings() == settings
 
 
 def test_a_bound_wildcard_is_reached_through_loopback() -> None:

@@ -27,12 +27,6 @@ def test_vectors_are_little_endian_float32() -> None:
     assert wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"
 
 
-def test_names_of_two_releases_never_meet() -> None:
-    names = {f(release) for release in ("a1", "b2") for f in (wire.manifest_key, wire.popular_key, wire.item_index)}
-    assert len(names) == 6
-    assert wire.user_key("a1", 1) != wire.user_key("a1", 11)
-
-
 PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
 
 

@@ -59,8 +59,7 @@ def http(fakes: Fakes) -> FlaskClient:
 @pytest.fixture
 def with_a_key(fakes: Fakes, tmp_path: Path) -> FlaskClient:
     """Client of a server that has keys; sends one with every request."""
-    path, settings = tmp_path / "api_keys", Settings()
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
-    http = create_app(fakes.recommender, settings, fakes.stores).test_client()
+    path = tmp_path / "api_keys"
+    http = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores).test_client()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'shop')}"
     return http

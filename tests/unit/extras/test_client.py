@@ -6,9 +6,11 @@ import shlex
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 from rich.console import Console
 from werkzeug.serving import BaseWSGIServer, make_server
 
@@ -22,9 +24,9 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER
 
 
-@pytest.fixture
-def url(fakes: Fakes) -> Iterator[str]:
-    server: BaseWSGIServer = make_server("127.0.0.1", 0, fakes.app, threaded=True)
+@contextmanager
+def serving(application: Any) -> Iterator[str]:
+    server: BaseWSGIServer = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -32,6 +34,12 @@ def url(fakes: Fakes) -> Iterator[str]:
     finally:
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def url(fakes: Fakes) -> Iterator[str]:
+    with serving(fakes.app) as address:
+        yield address
 
 
 def shown(answer: dict[str, object]) -> str:
@@ -157,6 +165,19 @@ def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:
         assert (refused.value.status, refused.value.field) == (400, "size")
 
 
+def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> None:
+    new, key = fakes.world.own_item(999_001), with_a_key.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
+    with serving(with_a_key.application) as address, Client(address, key) as client:
+        added = client.add_item(new, "A new one")
+        assert (added.itemid, added.title) == (new, "A new one")
+        assert client.change_item(new, title="Another name").title == "Another name"
+        assert client.remove_item(new).title is None
+    with serving(with_a_key.application) as address, Client(address) as client:
+        with pytest.raises(ServerError, match="401: This needs a key") as refused:
+            client.remove_item(new)
+        assert refused.value.status == 401
+
+
 def test_busy_servers_are_asked_again_and_slow_ones_are_left() -> None:
     answers = iter(["503 Service Unavailable", "429 Too Many Requests", "200 OK"])
     sent = []
@@ -166,16 +187,9 @@ def test_busy_servers_are_asked_again_and_slow_ones_are_left() -> None:
         start(next(answers), [("Retry-After", "0")])
         return [b'{"release": "r", "item_list": []}']
 
-    server = make_server("127.0.0.1", 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        with Client(f"http://127.0.0.1:{server.port}") as client:
-            assert client.similar(1).release == "r"
-            assert sent == ["GET"] * 3
-    finally:
-        server.shutdown()
-        thread.join()
+    with serving(application) as address, Client(address) as client:
+        assert client.similar(1).release == "r"
+        assert sent == ["GET"] * 3
     with socket.create_server(("127.0.0.1", 0)) as silent, Client(retries=1, timeout_s=0.1) as client:
         client.url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ServerError, match=r"did not answer within 0\.1 s"):

@@ -57,13 +57,11 @@ class Held(SimpleNamespace):
 
 
 def stores(settings: Settings, *holds: str, live: str | None = None, without: str = "") -> Stores:
-    titles = [(each.title, each.step) for each in Stores.of(settings)]
-    return Stores(
-        *(
-            cast(Any, Held(title=title, step=step, holds=() if title == without else holds, is_live=live))
-            for title, step in titles
-        )
-    )
+    def held(store: Any) -> Any:
+        there = () if store.title == without else holds
+        return Held(title=store.title, step=store.step, holds=there, is_live=live)
+
+    return Stores(*map(held, Stores.of(settings)))
 
 
 def next_command(found: list[Finding]) -> str:
@@ -183,7 +181,7 @@ def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settin
 
 
 def test_the_exit_code_is_1_unless_all_is_well(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for found, code in (([Finding("redis", "up", "7")], 0), ([Finding("redis", "down", "away", "make up")], 1)):
         monkeypatch.setattr(doctor, "examine", lambda *_, found=found: found)

@@ -18,17 +18,15 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split, vector_of
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
-from data_exchange_center.fusion import Hits, candidate_columns, fuse
-from data_exchange_center.history import History
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import PandasSettings, Settings
 from data_exchange_center.steps import StepError
-from data_exchange_center.vocabulary import NOT_FOUND, top_k
 from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
-from offline.models.kinds import load_ranker, score
-from offline.readers import PAST, read_inputs
+from offline.evaluation import replay, served
+from offline.models.kinds import load_ranker
+from offline.readers import read_inputs, read_with_holdout
 from tests.datasets import dumped, parsed
 from tests.unit.offline.synthetic import made_up_movielens, step, walk
 
@@ -239,56 +237,33 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
 
 
-def test_what_the_server_assembles_is_what_the_ranker_was_taught(default: Settings) -> None:
-    """One user's list, from the artifacts as a server makes it and by the functions that made the training lists."""
-    folder, recall = default.exchange_dir, default.recipe.recall
-    everything, past = read_inputs(default, (*PAST, Split.HOLDOUT)), read_inputs(default).data
-    user, spec = USERS - 5, read_feature_spec(folder)
-    now = int(everything.data.times[everything.data.starts[user] + past.lengths[user]])
-    point = Points(np.array([user]), past.lengths[[user]], np.array([now]))
-    channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack)
-    weights = [channel.fusion_weight for channel in recall.channels]
-    assert spec.history is not None
-    length = spec.history.length
-    lists = recall_lists(everything.data, point, everything.profiles, channels.channels, weights, history=length)
-    report = artifacts.RANK_REPORT.read(folder)
-    model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), report["model"])
+def test_what_is_served_is_what_the_ranker_was_taught(default: Settings) -> None:
+    """Lists and scores of the artifacts, as a server reads them, and by the functions that made the training lists."""
+    folder, spec = default.exchange_dir, read_feature_spec(default.exchange_dir)
+    everything, past = read_with_holdout(default), read_inputs(default).data
+    holdout = replay.hold_out(everything.data, everything.dataset.holdout)
+    users = np.flatnonzero(holdout.slices["first of its second"])
+    answers, points = served.answers(default, holdout), Points(users, past.lengths[users], holdout.times[users])
+    channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels
+    recall, length = default.recipe.recall, spec.history.length if spec.history else 0
+    lists = recall_lists(
+        everything.data, points, everything.profiles, channels,
+        [channel.fusion_weight for channel in recall.channels], size=recall.candidates, history=length,
+    )  # fmt: skip
+    assert len(users) > USERS / 3
+    assert np.array_equal(lists.candidates, answers.fused[users])
 
-    state = artifacts.USER_STATE.read(folder).iloc[user]
-    names = (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
-    history = History(*(state[name].astype(np.int64) for name in names))
-    made = channels.user_vectors(history, state[Columns.PROFILE], now)
-    index = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
-    itemids, seen = index.index.to_numpy(), np.isin(index.index, artifacts.USER_SEEN.read(folder)[Columns.SEEN][user])
-    hits = []
-    for channel in recall.channels:
-        field = index[vector_of(channel.name)]
-        competes = field.notna().to_numpy()
-        products = np.full((1, len(itemids) + 1), NOT_FOUND)
-        products[0, 1:][competes] = np.stack(field[competes].to_list()) @ made[channel.name]
-        codes = np.flatnonzero(seen) + 1
-        (found,) = top_k(products, recall.candidates, np.zeros(len(codes), int), codes)
-        hits.append(Hits(itemids[found.ids - 1], found.scores))
-    fused = fuse(hits, weights, recall.candidates)
-    n = len(fused.ids)
-    assert channels.codes(fused.ids).tolist() == lists.candidates[0, :n].tolist()
-    assert not lists.candidates[0, n:].any()
-
-    users = artifacts.USER_FEATURES.read(folder).iloc[[user]]
-    items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False).loc[fused.ids]
-    inputs = spec.model_inputs(
-        spec.encode_users({name: users[name].to_numpy() for name in users}),
-        spec.encode_items({name: items[name].to_numpy() for name in items}),
-        now,
-        spec.encode_candidates(candidate_columns([channel.name for channel in recall.channels]), fused.features),
-        spec.encode_history(history, now),
-    )
     stored = StoredFeatures.of(past, everything, spec, default.recipe)
-    served = torch.from_numpy(score(model, inputs))
+    ranker = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]).ranker
     with torch.no_grad():
-        taught = torch.sigmoid(model.ranker(torch.from_numpy(stored.rows(lists))))[0, :n, 0]
-    assert served.std() > 0.001
-    torch.testing.assert_close(served, taught, atol=2e-3, rtol=0)  # training lists hold features in half precision
+        taught = torch.sigmoid(ranker(torch.from_numpy(stored.rows(lists))))[..., 0].numpy()
+    taught, told = (  # by item
+        np.take_along_axis(scores, np.argsort(codes, axis=1, kind="stable"), axis=1)
+        for scores, codes in ((taught, lists.candidates), (answers.scores[users], answers.ranked[users]))
+    )
+    there = np.isfinite(told)
+    assert told[there].std() > 0.001
+    np.testing.assert_allclose(taught[there], told[there], atol=2e-3)  # training lists hold features in half precision
 
 
 @pytest.mark.parametrize("recipe", ["source", "default"])

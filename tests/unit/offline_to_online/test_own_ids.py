@@ -11,7 +11,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import ItemNumber
-from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import feature_frames, item_rows, user_rows
@@ -67,18 +67,6 @@ def test_a_feature_without_a_value_names_the_user_as_people_do(tmp_path: Path) -
     spec = release_of_artifacts(Settings(exchange_dir=tmp_path, recipe_name="default")).feature_spec
     with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(9)))} has no value for feature 'gender'"):
         feature_frames(tmp_path, spec)
-
-
-def test_another_id_is_another_release(tmp_path: Path) -> None:
-    settings = Settings(exchange_dir=tmp_path, recipe_name="default")
-    write_artifacts(tmp_path, recipe="default")
-    before = release_of_artifacts(settings).release
-    users = artifacts.USERS.read(tmp_path)
-    users.loc[0, Columns.OWN_ID] = "4711"
-    artifacts.USERS.write(tmp_path, users)
-    write_inputs(tmp_path)
-    assert release_of_artifacts(settings).release != before
-    assert read_own_ids(tmp_path).users[1] == 4711
 
 
 def test_where_the_data_are_from_makes_no_other_release_but_what_they_are_does(tmp_path: Path) -> None:

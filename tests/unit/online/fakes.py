@@ -30,7 +30,7 @@ class DownError(Exception):
 class Fake:
     library_errors = (DownError,)
     down = False
-    on_call: Callable[[], None] | None = None  # at each call, even when it is down
+    on_call: Callable[[], object] | None = None  # at each call, even when it is down
 
     def __init__(self, *worlds: World) -> None:
         self.worlds = {world.release: world for world in worlds}

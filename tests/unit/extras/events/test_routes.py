@@ -15,7 +15,6 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
-from online.web.asgi import MAX_BODY
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
@@ -111,8 +110,6 @@ def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, f
 
 
 BAD = {
-    "nothing": (b"", "body"),
-    "no JSON": (b"{", "body"),
     "an empty list": (b"[]", "body"),
     "a number": (b"7", "body"),
     "no eventid": (b'{"userid": 1, "itemid": 4, "type": "view"}', "eventid"),
@@ -129,16 +126,11 @@ BAD = {
         b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 1764115200000}', "timestamp",
     ),
     "the future": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 4294967295}', "timestamp"),
-    "the second of two": (
-        b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, {"eventid": "b", "userid": 1, "itemid": 4}]',
-        "[1].type",
-    ),
     "the second of two, by the data set": (
         b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, '
         b'{"eventid": "b", "userid": 1, "itemid": 4, "type": "bought"}]',
         "[1].type",
     ),
-    "one of a list": (b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "bought"}]', "[0].type"),
 }  # fmt: skip
 
 
@@ -225,9 +217,6 @@ def test_a_key_is_good_from_any_site(with_a_key: FlaskClient) -> None:
 def test_a_full_list_of_events_fits_into_a_body(http: FlaskClient) -> None:
     events = [{**EVENT, "eventid": f"{'a' * 40}{n}", "recommendation": "r" * 32} for n in range(500)]
     assert len(send(http, events)["events"]) == 500
-    too_large = http.post("/ml/event", data=b"[" + b" " * MAX_BODY)
-    assert too_large.status_code == 400
-    assert str(MAX_BODY) in too_large.text
 
 
 def test_too_many_events_of_a_user_are_refused(http: FlaskClient, fakes: Fakes) -> None:
@@ -253,9 +242,8 @@ def test_ids_may_be_any_text(with_a_key: FlaskClient, fakes: Fakes, userid: str)
 
 
 def test_writing_needs_a_key_where_there_are_keys(fakes: Fakes, tmp_path: Path) -> None:
-    path, settings = tmp_path / "api_keys", Settings()
-    settings = settings.model_copy(update={"server": settings.server.model_copy(update={"keys_file": path})})
-    http = create_app(fakes.recommender, settings, fakes.stores).test_client()
+    path = tmp_path / "api_keys"
+    http = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores).test_client()
     assert http.delete("/ml/user/1").status_code == 401, "nobody is forgotten without a key"
     assert http.post("/ml/event", json=EVENT).status_code == 200, "until a first key is handed out"
     key = keys.add(path, "shop")

@@ -198,6 +198,17 @@ def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: 
     assert ids(ask(http, 1, size=20)) == ids(answer)  # as long as the lists are the same
 
 
+def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) -> None:
+    start(both, kind="interleaved")
+    ask(http, experiments=False)
+    for userid in range(1, 13):
+        first = ask(http, userid, cursor=True)
+        second = ask(http, userid, cursor=first["cursor"])
+        assert not set(ids(first)) & set(ids(second))
+        assert {first["release"], second["release"]} == {both.world.release}
+    assert not any(each.as_dealt for each in exposed(both, 24))
+
+
 def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_alone(
     http: FlaskClient, both: Fakes
 ) -> None:
@@ -274,7 +285,6 @@ def test_starting_and_stopping_need_a_key_and_looking_does_not(http: FlaskClient
     ("body", "field", "message"),
     [
         ({}, "name", "name is missing; expected 1 to 40 characters"),
-        ({**BODY, "share": "half"}, "share", "share must be a number above 0"),
         ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
         ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
         ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),

@@ -236,15 +236,6 @@ def test_few_users_say_nothing_and_can_be_shown_and_drawn(n: int, kind: str) -> 
     over_time(Figure().subplots(), plain(found))
 
 
-def test_the_path_is_drawn_from_the_first_interval_on() -> None:
-    axes = Figure().subplots()
-    over_time(axes, plain(found_by(experiment(), outcomes(0.4))))
-    (line,) = (each for each in axes.lines if "treatment against control" in str(each.get_label()))
-    users = np.asarray(line.get_xdata())
-    assert 200 <= users[0] < 400
-    assert users[-1] == USERS
-
-
 LIVE = "cccccccccccc"
 
 

@@ -169,10 +169,9 @@ def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("userid=1", "itemid"), ("itemid=1", "userid"), ("userid=&itemid=1", "userid"), ("userid=1&itemid=x", "itemid"),
-        ("userid=x&itemid=1", "userid"), ("userid=0&itemid=1", "userid"), ("userid=1&itemid=1&size=0", "size"),
-        ("userid=1&itemid=1&size=fifty", "size"), ("userid=1&itemid=1&timestamp=-1", "timestamp"),
-        ("userid=1&itemid=1&timestamp=1e9", "timestamp"), ("userid=1&itemid=1&explain=true", "explain"),
+        ("userid=1", "itemid"), ("userid=&itemid=1", "userid"), ("userid=1&itemid=x", "itemid"),
+        ("userid=0&itemid=1", "userid"), ("userid=1&itemid=1&size=fifty", "size"),
+        ("userid=1&itemid=1&timestamp=-1", "timestamp"), ("userid=1&itemid=1&explain=true", "explain"),
     ],
 )  # fmt: skip
 def test_a_wrong_question_is_one_sentence(http: FlaskClient, query: str, field: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from gorse import Gorse, GorseException
-from werkzeug.serving import make_server
 
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import ask
+from tests.unit.extras.test_client import serving
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
@@ -22,14 +21,8 @@ USER = 8
 
 @pytest.fixture
 def client(fakes: Fakes) -> Iterator[Gorse]:
-    server = make_server("127.0.0.1", 0, fakes.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield Gorse(f"http://127.0.0.1:{server.port}", "")
-    finally:
-        server.shutdown()
-        thread.join()
+    with serving(fakes.app) as address:
+        yield Gorse(address, "")
 
 
 def send(http: FlaskClient, body: Any, status: int = 200) -> Any:

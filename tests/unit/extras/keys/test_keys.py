@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import ServerSettings, Settings
 from extras.keys import hook as keys
 from extras.keys.hook import KeyProblemError
 from online.main.s1_server import create_app
@@ -25,9 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def app(fakes: Fakes, path: Path, **server: Any) -> Flask:
-    settings = Settings()
-    changed = settings.server.model_copy(update={"keys_file": path, **server})
-    return create_app(fakes.recommender, settings.model_copy(update={"server": changed}), fakes.stores)
+    return create_app(fakes.recommender, Settings(server={"keys_file": path, **server}), fakes.stores)
 
 
 @pytest.fixture
@@ -174,5 +172,5 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
 def test_a_server_that_is_open_to_others_says_so(
     caplog: pytest.LogCaptureFixture, host: str, said: int, keys_for: str
 ) -> None:
-    keys.warn_if_open(Settings().server.model_copy(update={"host": host, "keys_for": keys_for}))
+    keys.warn_if_open(ServerSettings(host=host, keys_for=keys_for))
     assert len(caplog.records) == (said if keys_for == "writes" else 0)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
-from werkzeug.serving import make_server
 
 from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.test_client import serving
 from tests.unit.online.world import DefaultWorld
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -23,14 +22,8 @@ USER = 8
 
 @pytest.fixture
 def url(fakes: Fakes) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, fakes.app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
+    with serving(fakes.app) as address:
+        yield address
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)

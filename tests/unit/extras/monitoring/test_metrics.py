@@ -11,7 +11,7 @@ from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
 from tests.metrics_page import requests_of, value
 from tests.needs import program
-from tests.unit.online.conftest import Fakes
+from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
 
 
@@ -76,7 +76,7 @@ def test_a_process_tells_of_itself_where_another_program_shares_its_numbers(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    http = create_app(fakes.recommender).test_client()
+    http = create_app(fakes.recommender, stores=fakes.stores).test_client()
     http.post("/ml/rec", json={"userid": 1})
     assert requests_of(http.get("/metrics").text, 200, "personal") == 1
 

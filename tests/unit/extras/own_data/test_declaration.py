@@ -10,7 +10,7 @@ import pytest
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.own_data.declaration import AttributeSpec, InteractionsTable, ItemsTable, UsersTable, parse
+from extras.own_data.declaration import parse
 from offline.preprocess import s0_get_data
 from tests.made_up_data import HALF_STARS, SHOP
 from tests.readmes import ROOT
@@ -89,10 +89,3 @@ def test_the_files_of_the_chapter_are_a_data_set(tmp_path: Path, capsys: pytest.
     assert (dataset.levels, dataset.positive_level) == ((2.5, 4, 5), 1)
     assert dataset.profile == ("country", "born", "interests_garden", "interests_music")
     assert [number.name for number in dataset.numbers] == ["price"]
-
-
-def test_the_chapter_names_every_key() -> None:
-    for table in (InteractionsTable, UsersTable, ItemsTable):
-        assert [key for key in table.model_fields if f"`{key}`" not in CHAPTER] == []
-    tuned = {"kind", "column", "values"}  # scale, centres, width, shown: for MovieLens
-    assert [key for key in tuned & set(AttributeSpec.model_fields) if key not in CHAPTER] == []

@@ -73,9 +73,11 @@ def test_films_between_tabs(tmp_path: Path) -> None:
 def test_what_is_proposed_can_be_read_as_it_is(
     tmp_path: Path, made: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(Settings(), made(tmp_path))
-    assert f"make demo RECSYS_DATA={tmp_path}" in capsys.readouterr().out
-    assert len(tables_of(tmp_path).ratings) > 0
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    main(Settings(), made(folder))
+    assert f"make demo RECSYS_DATA='{folder}'" in capsys.readouterr().out, "which can be pasted"
+    assert len(tables_of(folder).ratings) > 0
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
@@ -135,11 +137,6 @@ def test_rows_without_a_header_are_refused(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text("".join(lines[1:]))
     with pytest.raises(StepError, match=r"interactions\.csv seems to have no header, as a column is called '2024-01"):
         propose(tmp_path)
-
-
-def test_what_to_run_next_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(Settings(), bare(shop(tmp_path / "my shop")))
-    assert f"make demo RECSYS_DATA='{tmp_path}/my shop'" in capsys.readouterr().out
 
 
 def test_files_in_folders_of_the_folder_are_looked_at(tmp_path: Path) -> None:

@@ -49,15 +49,6 @@ def test_a_shop_becomes_a_release(shop_road: Settings) -> None:
     assert (ratings[Columns.LABEL] == 1).all()
 
 
-def test_the_same_item_again_is_seen_once_and_no_target(shop_road: Settings) -> None:
-    seen = artifacts.USER_SEEN.read(shop_road.exchange_dir)[Columns.SEEN]
-    assert all(len(items) == len(set(items)) for items in seen)
-    popular = artifacts.POPULAR.read(shop_road.exchange_dir)[Columns.SCORE]
-    assert popular.max() <= 1
-    report = artifacts.RANK_REPORT.read(shop_road.exchange_dir)
-    assert 0 < report["epochs"][0]["loss"] < np.log(50) + 1  # no target is among what is left out of the softmax
-
-
 def test_a_shop_is_evaluated(shop_road: Settings) -> None:
     found = evaluate(shop_road, "a test")
     json.dumps(found, allow_nan=False)

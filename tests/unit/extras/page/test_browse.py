@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
 from extras.page.hook import TitleSearch, projected
-from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, BLANK_USER, LAST_EVENT, UNKNOWN_USER, DefaultWorld, ShopWorld, SourceWorld
@@ -126,16 +123,6 @@ def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
     assert within < between / 3
 
 
-def test_popularity_is_no_direction_and_it_comes_out_the_same_each_time() -> None:
-    rng = np.random.default_rng(1)
-    ranks = rng.permutation(200)
-    vectors = rng.normal(size=(200, 8))
-    vectors[:, 7] = 20 - 4 * np.log1p(ranks)
-    places = projected(vectors.astype(np.float32), ranks)
-    np.testing.assert_array_equal(places, projected(vectors.astype(np.float32), ranks))
-    assert max(abs(np.corrcoef(places[:, axis], np.log1p(ranks))[0, 1]) for axis in (0, 1)) < 0.2
-
-
 def test_items_that_are_all_alike_are_in_one_place() -> None:
     for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
         assert (projected(each, np.arange(5)) == 0).all()
@@ -144,11 +131,9 @@ def test_items_that_are_all_alike_are_in_one_place() -> None:
 @pytest.mark.parametrize(
     ("path", "field"),
     [
-        ("/ml/users?size=0", "size"), ("/ml/users?size=101", "size"), ("/ml/users?fewest=maybe", "fewest"),
-        ("/ml/users?order=any", "order"), ("/ml/history", "userid"), ("/ml/history?userid=", "userid"),
-        ("/ml/history?userid=one", "userid"), ("/ml/history?userid=1&size=x", "size"), ("/ml/items", "q"),
+        ("/ml/users?size=101", "size"), ("/ml/users?fewest=maybe", "fewest"), ("/ml/users?order=any", "order"),
+        ("/ml/history", "userid"), ("/ml/history?userid=one", "userid"), ("/ml/history?userid=%C2%B2", "userid"),
         ("/ml/items?q=" + "x" * 101, "q"), ("/ml/items?q=a&release=A", "release"),
-        ("/ml/history?userid=%C2%B2", "userid"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:
@@ -243,44 +228,29 @@ def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient
     assert [(stage["stage"], stage["received"]) for stage in stages] == [("redis", {"users": 0})]
 
 
-@pytest.fixture
-def keyed(fakes: Fakes, tmp_path_factory: pytest.TempPathFactory) -> tuple[FlaskClient, dict[str, str]]:
-    """A server that knows one key, and the header with it."""
-    path = tmp_path_factory.mktemp("keys") / "api_keys"
-    settings = Settings()
-    server = settings.server.model_copy(update={"keys_file": path})
-    app = create_app(fakes.recommender, settings.model_copy(update={"server": server}))
-    return app.test_client(), {"Authorization": f"Bearer {keys.add(path, 'person')}"}
-
-
-def test_a_release_is_put_live_again_with_a_key(fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]) -> None:
-    http, key = keyed
+def test_a_release_is_put_live_again_with_a_key(http: FlaskClient, with_a_key: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER))
     assert http.post(f"/ml/releases/{OTHER}/activate").status_code == 401
     assert fakes.users.live_release == fakes.world.release
-    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
     assert response.status_code == 200, response.text
     conforms(response.json, "Activated")
     assert fakes.users.activated() == (OTHER, [OTHER, fakes.world.release])
     assert http.post("/ml/rec", json={"userid": 1}).json["release"] == OTHER  # type: ignore[index]
 
 
-def test_a_release_that_cannot_answer_is_not_put_live(fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]) -> None:
-    http, key = keyed
+def test_a_release_that_cannot_answer_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER, model_version=2))
     del fakes.scorer.worlds[OTHER]
     for release, status in ((OTHER, 503), ("cccccccccccc", 404), ("nonsense", 400)):
-        assert http.post(f"/ml/releases/{release}/activate", headers=key).status_code == status
+        assert with_a_key.post(f"/ml/releases/{release}/activate").status_code == status
         assert fakes.users.live_release == fakes.world.release
 
 
-def test_a_release_without_users_to_try_it_with_is_not_put_live(
-    fakes: Fakes, keyed: tuple[FlaskClient, dict[str, str]]
-) -> None:
-    http, key = keyed
+def test_a_release_without_users_to_try_it_with_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER))
     fakes.users.unlisted.add(OTHER)
-    response = http.post(f"/ml/releases/{OTHER}/activate", headers=key)
+    response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
     assert response.status_code == 503
     conforms(response.json, "ErrorAnswer")
     assert fakes.users.live_release == fakes.world.release

@@ -44,7 +44,6 @@ def test_a_library_says_its_version_and_licence_and_where_it_is_from_and_is_that
 
 
 def test_whoever_needs_a_key_gets_the_page_without(fakes: Fakes) -> None:
-    settings = Settings()
-    server = settings.server.model_copy(update={"keys_for": "all", "keys_file": Path("/nowhere/keys")})
-    http = create_app(fakes.recommender, settings.model_copy(update={"server": server})).test_client()
+    settings = Settings(server={"keys_for": "all", "keys_file": "/nowhere/keys"})
+    http = create_app(fakes.recommender, settings, fakes.stores).test_client()
     assert [http.get(path).status_code for path in ("/", "/page/style.css", "/ml/releases")] == [200, 200, 401]

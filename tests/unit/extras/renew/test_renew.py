@@ -6,7 +6,7 @@ import csv
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,10 +31,12 @@ from tests.made_up_data import shop
 LATER = 1_800_000_000  # after everything in the data
 
 
-def steps(settings: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
+def steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """As `run_steps`, in this process."""
     here = settings.model_copy(update={"exchange_dir": exchange_dir})
     for step in provenance.STEPS:
+        if step.path in done:
+            continue
         importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(here)
         yield {"step": step.path, "seconds": 0.0}
 
@@ -45,7 +47,8 @@ class Stack:
 
     settings: Settings
     live: str
-    trained: int = 0
+    ran: list[str] = field(default_factory=list)  # offline steps
+    killed_after: int | None = None  # of them
     fails: list[str] = field(default_factory=list)  # of the next syncs
 
     def sync(self) -> None:
@@ -78,9 +81,12 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     stack = Stack(settings, release_of_artifacts(settings).release)
     recipe = settings.recipe
 
-    def run(of: Settings, exchange_dir: Path) -> Iterator[dict[str, Any]]:
-        stack.trained += 1
-        return steps(of, exchange_dir)
+    def run(of: Settings, exchange_dir: Path, done: Collection[str]) -> Iterator[dict[str, Any]]:
+        for step in steps(of, exchange_dir, done):
+            stack.ran.append(step["step"])
+            yield step
+            if len(stack.ran) == stack.killed_after:
+                raise KeyboardInterrupt
 
     published = SimpleNamespace(manifest=SimpleNamespace(recipe=recipe))
     store = SimpleNamespace(live=lambda: stack.live, published=lambda release: published)
@@ -154,19 +160,21 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
     assert len(pq.read_table(previous / "events.parquet")) == 0  # the former release's artifacts are kept
 
 
-def test_what_either_was_fitted_on_is_no_target(stack: Stack, tmp_path: Path) -> None:
-    events = collected(stack.settings, users=160)
+@pytest.mark.parametrize(("users", "enough"), [(160, True), (60, False)])
+def test_what_either_was_fitted_on_is_no_target(stack: Stack, tmp_path: Path, users: int, enough: bool) -> None:
+    """Where many users have events in the part that is held back, these are all targets."""
+    events = collected(stack.settings, users)
     candidate = stack.settings.model_copy(update={"exchange_dir": tmp_path / "candidate"})
     renew.hold_back(stack.settings, candidate, stack.settings)
     list(steps(stack.settings, candidate.exchange_dir))
     rows = renew.newest_events(stack.settings, candidate, events)
     targets = rows[rows[renew.TARGET]]
     with_events = targets[targets[Columns.USER].isin(events["userid"])]
-    held = events[640:]
+    held = events[4 * users :]
     assert set(zip(with_events[Columns.USER], with_events[Columns.ITEM], strict=True)) == set(
         zip(held["userid"], held["itemid"], strict=True)
     )  # not what their data set holds out, which comes before events that the candidate was fitted on
-    assert len(targets) > len(with_events)  # of others the held-out ones
+    assert (len(targets) == len(with_events)) == enough  # else of others what the data set holds out
     begins = targets.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     others = rows[~rows[renew.TARGET]]
     assert (others[Columns.TIMESTAMP] <= others[Columns.USER].map(begins)).all()
@@ -210,8 +218,27 @@ def test_a_service_that_dies_is_waited_for_and_nothing_is_trained_twice(stack: S
     assert stack.live == former
     assert "verdict" not in stack.report
     assert stack.renew()["verdict"] == "activated"
-    assert stack.trained == 1
+    assert len(stack.ran) == len(provenance.STEPS)
     assert served(stack, stack.report["candidate"])
+
+
+def test_killed_in_the_middle_of_training_it_goes_on_with_the_next_step(stack: Stack) -> None:
+    collected(stack.settings, users=160)
+    stack.killed_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        stack.renew()
+    stack.killed_after = None
+    assert stack.renew()["verdict"] == "activated"
+    assert stack.ran == [step.path for step in provenance.STEPS]
+
+
+def test_what_cannot_be_trained_on_is_read_again(stack: Stack, tmp_path: Path) -> None:
+    former, empty = stack.live, tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(StepError, match="holds no data set"):
+        stack.renew(data=empty)
+    assert served(stack, former)
+    assert stack.renew()["verdict"] == "unchanged"
 
 
 def test_what_cannot_be_loaded_is_refused_in_the_end(stack: Stack) -> None:

@@ -32,7 +32,8 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 def traced(fakes: Fakes, **more: float) -> FlaskClient:
     endpoint = TracingSettings(endpoint="http://127.0.0.1:1/v1/traces", **more)
-    app = create_app(fakes.recommender, plain(Settings().model_copy(update={"tracing": endpoint})))
+    settings = plain(Settings().model_copy(update={"tracing": endpoint}))
+    app = create_app(fakes.recommender, settings, fakes.stores)
     tracing.register(app, app.extensions["recsys"])
     return app.test_client()
 

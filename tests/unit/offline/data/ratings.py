@@ -1,12 +1,14 @@
-"""Ratings made up for the columns of rating prediction."""
+"""Ratings and training lists made up for tests."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from offline.data.lists import Lists
 from offline.data.sequences import Sequences
 
 
@@ -27,3 +29,27 @@ def turned(data: Sequences, rows: NDArray[np.bool_]) -> Sequences:
     """Another rating in each of ``rows``."""
     ratings = np.where(rows, data.ratings % 5 + 1, data.ratings)
     return replace(data, ratings=ratings, liked=ratings > 3)
+
+
+def made_up_lists(candidates: NDArray[np.int32], features: NDArray[np.float16], **columns: Any) -> Lists:
+    """Lists with these candidates and features; whose users, times and histories are all alike, and nobody liked any.
+
+    Args:
+        columns: others than those.
+    """
+    nothing, none = np.zeros(len(candidates), np.int32), np.zeros(candidates.shape, bool)
+    events = np.ones((len(candidates), 4), np.int32)
+    lists = Lists(
+        users=nothing,
+        times=nothing.astype(np.int64),
+        lengths=nothing,
+        statistics=np.zeros((len(candidates), 2), np.int64),
+        events=events,
+        ratings=events.astype(np.int8),
+        ages=events,
+        candidates=candidates,
+        features=features,
+        liked=none,
+        disliked=none,
+    )
+    return replace(lists, **columns)

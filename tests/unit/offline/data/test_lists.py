@@ -16,7 +16,7 @@ from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, ListsConfig, _ends, made_ahead, recall_lists, sampled
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
-from tests.unit.offline.data.ratings import made_up_ratings
+from tests.unit.offline.data.ratings import made_up_lists, made_up_ratings
 
 
 def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
@@ -74,7 +74,6 @@ def test_what_fails_is_raised_where_it_is_used() -> None:
 
 
 LISTS, SIZE = 50, 40
-NOTHING = np.zeros((LISTS, 3), np.int32)
 
 
 @pytest.fixture
@@ -84,19 +83,9 @@ def lists() -> Lists:
     candidates = rng.permuted(np.tile(np.arange(1, SIZE + 1, dtype=np.int32), (LISTS, 1)), axis=1)
     candidates[0, 30:] = 0
     rated = rng.random((LISTS, SIZE))
-    return Lists(
-        users=NOTHING[:, 0],
-        times=NOTHING[:, 0].astype(np.int64),
-        lengths=NOTHING[:, 0],
-        statistics=NOTHING.astype(np.int64),
-        events=NOTHING,
-        ratings=NOTHING.astype(np.int8),
-        ages=NOTHING,
-        candidates=candidates,
-        features=np.tile(np.arange(SIZE, dtype=np.float16)[:, None], (LISTS, 1, 1)),
-        liked=(rated < 0.1) & (candidates > 0),
-        disliked=(rated > 0.9) & (candidates > 0),
-    )
+    liked, disliked = (rated < 0.1) & (candidates > 0), (rated > 0.9) & (candidates > 0)
+    features = np.tile(np.arange(SIZE, dtype=np.float16)[:, None], (LISTS, 1, 1))
+    return made_up_lists(candidates, features, liked=liked, disliked=disliked)
 
 
 def test_the_liked_are_always_there_and_the_disliked_are_not(lists: Lists) -> None:

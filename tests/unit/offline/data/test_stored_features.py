@@ -10,6 +10,7 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, StoredFeatures
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
+from tests.unit.offline.data.ratings import made_up_lists
 from tests.unit.offline.models.test_stages import inputs_of
 
 NOW = 10**6
@@ -22,7 +23,9 @@ STORED = StoredFeatures.of(INPUTS.data, INPUTS, SPEC, DEFAULT)
 def lists_of(users: list[int]) -> Lists:
     """One list a user: three candidates, the last two of another length than the history."""
     random, m = np.random.default_rng(1), len(users)
-    return Lists(
+    return made_up_lists(
+        random.permutation(np.arange(1, 31))[: 3 * m].reshape(m, 3).astype(np.int32),
+        random.normal(size=(m, 3, len(SPEC.candidate))).astype(np.float16),
         users=np.array(users, np.int32),
         times=np.full(m, NOW),
         lengths=np.arange(m, dtype=np.int32) + 7,
@@ -30,10 +33,6 @@ def lists_of(users: list[int]) -> Lists:
         events=random.integers(1, 30, (m, 4)).astype(np.int32),
         ratings=random.integers(1, 6, (m, 4)).astype(np.int8),
         ages=random.integers(0, 10**5, (m, 4)).astype(np.int32),
-        candidates=random.permutation(np.arange(1, 31))[: 3 * m].reshape(m, 3).astype(np.int32),
-        features=random.normal(size=(m, 3, len(SPEC.candidate))).astype(np.float16),
-        liked=np.zeros((m, 3), bool),
-        disliked=np.zeros((m, 3), bool),
     )
 
 

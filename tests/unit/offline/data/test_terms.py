@@ -119,8 +119,8 @@ def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
     assert terms.preferred_codes(clicks, at_least=3) == [[2, 1, 3], [], [4]]
 
 
-def test_popularity_is_the_share_of_users_who_clicked() -> None:
-    rows = [(1, 7, 1), (1, 5, 1), (1, 9, 0), (2, 7, 1), (2, 5, 1), (3, 9, 1), (4, 8, 0)]
+def test_popularity_is_the_share_of_users_who_clicked_however_often() -> None:
+    rows = [(1, 7, 1), (1, 5, 1), (1, 5, 1), (1, 9, 0), (2, 7, 1), (2, 5, 1), (3, 9, 1), (4, 8, 0)]
     past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
     found = terms.popularity(*terms.clicked_items(past))
     assert found.to_numpy().tolist() == [[5, 0.5], [7, 0.5], [9, 0.25], [8, 0.0]]

@@ -68,7 +68,7 @@ def test_what_it_loses_falls_with_the_eigenvectors(past: Sequences) -> None:
     assert most < 1e-6
 
 
-def test_no_matrix_of_items_x_items_is_made(past: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
     """An item is counted a million times over: a square of the catalogue would be of terabytes."""
     seen = sp.hstack([past.seen(), sp.csr_matrix((USERS, 1_000_000))], format="csr")
     rows, columns = low_rank_ease(seen, 10, L2, 4)
@@ -77,6 +77,14 @@ def test_no_matrix_of_items_x_items_is_made(past: Sequences, monkeypatch: pytest
         weights(low_rank_ease(past.seen(), 10, L2, 4)), abs=1e-5
     )
     assert not rows[ITEMS + 1 :].any()
+
+
+def test_an_item_that_was_seen_with_no_other_has_no_factors(past: Sequences) -> None:
+    """Or rounding would be the vector of a user who has it alone, and all items would seem to differ."""
+    seen = sp.block_diag([past.seen(), sp.csr_matrix([[1]])], format="csr")
+    rows, columns = low_rank_ease(seen, 10, L2, 4)
+    assert not rows[-1].any()
+    assert not columns[-1].any()
 
 
 def test_only_a_catalogue_that_is_larger_is_fitted_the_low_rank_way(

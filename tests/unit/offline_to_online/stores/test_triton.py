@@ -28,7 +28,6 @@ def store(tmp_path: Path) -> TritonStore:
     ("widths", "batch", "inputs", "output"),
     [
         (Widths(59, 0), 256, [("ml_input", [59])], [1]),
-        (Widths(62, 0), 256, [("ml_input", [62])], [1]),
         (Widths(16, 60), 0, [("ml_input", [-1, 16]), ("ml_history", [1, 60])], [-1, 1]),
     ],
 )

@@ -1,4 +1,4 @@
-"""A call ends by its deadline whatever a service sends: nothing, a byte now and then, or no end."""
+"""A call ends by its deadline whatever a service sends: nothing, nonsense, a byte now and then, or no end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
-from online.clients.base import OUT_OF_TIME, Client, Deadline, ServiceError, current, until
+from online.clients.base import OUT_OF_TIME, Client, Deadline, GoneError, ServiceError, current, until
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from tests.unit.online.trickling import service
+from tests.unit.online.trickling import service, talking
 from tests.unit.online.world import SourceWorld
 
 LIMIT_S = 0.15
@@ -80,6 +80,18 @@ def test_what_has_no_time_left_is_not_asked(name: str) -> None:
     make, query, _ = SERVICES[name]
     with closing(make(1)) as client, pytest.raises(ServiceError, match="in time"):
         client.call(query, Deadline.after(0))
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", HTTP[:20], b"\x00\xff nonsense\r\n" * 100], ids=["nothing", "the start", "nonsense"]
+)
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_that_hangs_up_or_answers_nonsense_is_an_error_that_names_it(name: str, sent: bytes) -> None:
+    make, query, _ = SERVICES[name]
+    with talking(lambda client: (client.recv(64 * 1024), client.sendall(sent))) as port, closing(make(port)) as client:
+        with pytest.raises(ServiceError, match=rf"^{name}: ") as raised:
+            client.call(query)
+        assert not isinstance(raised.value, GoneError)
 
 
 class Flaky(Client[int, int]):

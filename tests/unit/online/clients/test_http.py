@@ -8,7 +8,7 @@ import threading
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import trustme
 from online.clients import http as http_module
 from online.clients.base import Deadline, until
 from online.clients.http import Answer, Http, UnreadableError
+from tests.unit.online import trickling
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -68,28 +69,10 @@ def echo() -> Iterator[tuple[str, type[Echo]]]:
 
 
 @contextmanager
-def talking(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that talks to each client by a script, and hangs up."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def accept() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            with client:
-                client.recv(64 * 1024)
-                talk(client)
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
+def talking(talk: Callable[[socket.socket], object]) -> Iterator[str]:
+    """The URL of a server that reads a request, talks by a script, and hangs up."""
+    with trickling.talking(lambda client: (client.recv(64 * 1024), talk(client))) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_status_and_body_come_back_whatever_the_status_is(echo: tuple[str, type[Echo]]) -> None:
@@ -99,14 +82,6 @@ def test_status_and_body_come_back_whatever_the_status_is(echo: tuple[str, type[
         large = bytes(range(256)) * 4_000
         assert http.post("/404", large) == Answer(404, large)
         assert http.get("/200") == Answer(200, b"GET")
-
-
-def test_one_connection_serves_one_call_after_the_other(echo: tuple[str, type[Echo]]) -> None:
-    url, handler = echo
-    with closing(Http(url, timeout_s=5)) as http:
-        for _ in range(5):
-            http.post("/200", b"{}")
-    assert len(handler.connections) == 1
 
 
 def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
@@ -155,19 +130,11 @@ def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew() -> Non
         assert [http.post("/", b"{}").body for _ in range(3)] == [b"ok"] * 3
 
 
-def test_where_nobody_listens_the_connection_is_refused() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http, pytest.raises(ConnectionRefusedError):
-        http.get("/")
-
-
 def test_an_answer_without_end_is_given_up() -> None:
     def flood(client: socket.socket) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-        with suppress(OSError):
-            while True:
-                client.sendall(bytes(1024 * 1024))
+        while True:
+            client.sendall(bytes(1024 * 1024))
 
     with (
         talking(flood) as url,
@@ -281,7 +248,7 @@ def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_that_takes_all_the_time_costs_one_answer() -> None:
     over = threading.Event()
-    with talking(lambda _: over.wait(10) and None) as slow, named("b") as (other,):
+    with talking(lambda _: over.wait(10)) as slow, named("b") as (other,):
         with closing(Http(slow, other, timeout_s=5)) as http:
             with until(Deadline.after(0.05)), pytest.raises(TimeoutError):
                 http.get("/")
@@ -289,6 +256,10 @@ def test_one_that_takes_all_the_time_costs_one_answer() -> None:
         over.set()
 
 
-def test_where_none_answers_the_last_ones_error_is_raised() -> None:
-    with nobody() as a, nobody() as b, closing(Http(a, b, timeout_s=5)) as http, pytest.raises(ConnectionRefusedError):
-        http.get("/")
+@pytest.mark.parametrize("servers", [1, 2])
+def test_where_none_answers_the_last_ones_error_is_raised(servers: int) -> None:
+    with ExitStack() as held:
+        urls = [held.enter_context(nobody()) for _ in range(servers)]
+        http = held.enter_context(closing(Http(*urls, timeout_s=5)))
+        with pytest.raises(ConnectionRefusedError):
+            http.get("/")

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
 from online.clients.base import Deadline, ServiceError
 from online.clients.elastic import ItemQuery
@@ -52,9 +51,16 @@ def ask(
     )
 
 
-def another(fakes: Fakes, model: str = wire.MODEL) -> World:
-    """A second release of the same kind."""
-    return type(fakes.world)(release="bbbbbbbbbbbb", model=model, model_version=2, seed=7)
+def another(fakes: Fakes) -> World:
+    """A second release of the same kind, which no service has yet."""
+    return type(fakes.world)(release="bbbbbbbbbbbb", model_version=2, seed=7)
+
+
+def loaded(fakes: Fakes) -> World:
+    """The second release, in every service; not live."""
+    second = another(fakes)
+    fakes.add(second)
+    return second
 
 
 def until_from(fakes: Fakes, release: str) -> Answer:
@@ -83,13 +89,6 @@ def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: in
         shown = fakes.world.shown(int(item.itemid))
         told = item.model_dump(exclude={"score"})
         assert told == {"itemid": shown.own_id, "title": shown.title, **shown.attributes}
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld])
-def test_the_time_of_a_request_counts(fakes: Fakes) -> None:
-    soon, later = (ask(fakes, 1, explain=True, timestamp=timestamp) for timestamp in (AT, LATER))
-    assert soon.recall["tower"] != later.recall["tower"]  # he continues, or he returns
-    assert soon.item_list != later.item_list
 
 
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
@@ -258,8 +257,7 @@ def test_a_pointer_to_nowhere_is_told(fakes: Fakes) -> None:
 
 def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     first = ask(fakes, 1)
-    second = another(fakes)
-    fakes.add(second)
+    second = loaded(fakes)
     assert ask(fakes, 1).item_list == first.item_list  # loaded is not live
     fakes.users.live_release = second.release
     answer = until_from(fakes, second.release)
@@ -271,10 +269,25 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     assert len(fakes.users.opened) == read  # still open: going back takes no time
 
 
+def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> None:
+    releases, alone = (loaded(fakes).release, fakes.world.release), {}
+    for release in releases:
+        fakes.users.live_release = release
+        alone[release] = until_from(fakes, release).item_list
+    assert alone[releases[0]] != alone[releases[1]]
+    asked = []
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(200):
+            fakes.users.live_release = releases[turn % 2]
+            asked.append(pool.submit(ask, fakes, 1))
+    answers = [each.result() for each in asked]
+    assert {answer.release for answer in answers} == set(releases)
+    assert all((answer.outcomes, answer.item_list) == ((), alone[answer.release]) for answer in answers)
+
+
 def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:
     ask(fakes, 1)
-    second = another(fakes)
-    fakes.add(second)
+    second = loaded(fakes)
     gate = fakes.items.gate = threading.Event()  # the new one takes its time to open
     fakes.users.live_release = second.release
     try:
@@ -303,8 +316,7 @@ def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pyt
 
 def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
     ask(fakes, 1)
-    second = another(fakes)
-    fakes.add(second)
+    second = loaded(fakes)
     for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
         del service.worlds[fakes.world.release]
     fakes.users.live_release = second.release
@@ -368,8 +380,7 @@ def test_a_model_that_is_not_there_is_not_looked_for_with_every_request(fakes: F
 @pytest.mark.parametrize("name", ["elasticsearch", "feast", "triton"])
 def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_new_one(fakes: Fakes, name: str) -> None:
     ask(fakes, 1)
-    second = another(fakes)
-    fakes.add(second)
+    second = loaded(fakes)
     gate = fakes.items.gate = threading.Event()  # the new one takes its time to open
     fakes.users.live_release = second.release
     assert ask(fakes, 1).release == fakes.world.release

@@ -19,12 +19,6 @@ from online.stack import preflight
 from online.stack.catalogue import PROGRAMS, SERVICES, by_name
 from online.stack.service import Service, StackError
 from online.stack.triton import service as triton
-from tests.free_ports import settings_on_free_ports
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_on_free_ports(tmp_path)
 
 
 @contextmanager

@@ -20,14 +20,8 @@ from online.stack import supervision
 from online.stack.catalogue import PROGRAMS, by_name
 from online.stack.service import ROOT, Program, StackError
 from online.stack.supervision import CONFIGURATION, MARK, describe
-from tests.free_ports import settings_on_free_ports
 
 LAUNCHER = CONFIGURATION.with_name("launch.py")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_on_free_ports(tmp_path)
 
 
 def test_the_configuration_names_every_program_and_its_log(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +82,6 @@ def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings)
     secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
     changed = [p.name for p in PROGRAMS if p.program(secret).environment != p.program(settings).environment]
     assert changed == ["redis", "feast", "server"]
-
-
-def test_nothing_can_be_stopped_where_no_stack_is_up(settings: Settings) -> None:
-    supervision.Supervisor(settings).stop(by_name("redis"))
-    assert supervision.members(settings) == []
 
 
 def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,30 +16,18 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
 from offline import step_runner
-from offline.data.lists import Lists
 from offline.models.training import Share
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from past_one_machine.workers.s2_model_train import read_own_lists, rows_of
 from tests.free_ports import free_ports
+from tests.unit.offline.data.ratings import made_up_lists
 from tests.unit.offline.test_readers import settings  # noqa: F401 (a fixture)
 from tests.unit.past_one_machine.workers import together
 from tests.unit.past_one_machine.workers.together import Trained
 
-LIST = Lists(
-    users=np.zeros(1, np.int32),
-    times=np.zeros(1, np.int64),
-    lengths=np.zeros(1, np.int32),
-    statistics=np.zeros((1, 2), np.int64),
-    events=np.ones((1, 4), np.int32),
-    ratings=np.ones((1, 4), np.int8),
-    ages=np.ones((1, 4), np.int32),
-    candidates=np.ones((1, 3), np.int32),
-    features=np.ones((1, 3, 2), np.float16),
-    liked=np.ones((1, 3), np.bool_),
-    disliked=np.zeros((1, 3), np.bool_),
-)
+LIST = made_up_lists(np.ones((1, 3), np.int32), np.ones((1, 3, 2), np.float16), liked=np.ones((1, 3), np.bool_))
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +45,15 @@ def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "change"),
-    [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", {"batch_size": 1, "epochs": 1})],
+    [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", together.ONE_REQUEST), ("ranker", None)],
 )  # where a batch is one request, a worker often has none of it
-def test_two_workers_take_the_steps_of_one(two: list[dict[str, Trained]], name: str, change: dict[str, int]) -> None:
-    alone, together_ = together.tower(together.TOWER.model_copy(update=change)), two[0][name]
-    assert together_.losses == pytest.approx(alone.losses, abs=1e-5)
-    for key, weights in alone.weights.items():
-        assert together_.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
-
-
-def test_two_workers_rank_as_one_does(two: list[dict[str, Trained]]) -> None:
-    alone, together_ = together.ranker(), two[0]["ranker"]
-    assert together_.losses == pytest.approx(alone.losses, abs=1e-5)
-    for key, weights in alone.weights.items():  # the running mean and variance of the batches among them
-        assert together_.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
+def test_two_workers_take_the_steps_of_one(
+    two: list[dict[str, Trained]], name: str, change: dict[str, int] | None
+) -> None:
+    alone = together.ranker() if change is None else together.tower(together.TOWER.model_copy(update=change))
+    assert two[0][name].losses == pytest.approx(alone.losses, abs=1e-5)
+    for key, weights in alone.weights.items():  # the ranker's running mean and variance of the batches among them
+        assert two[0][name].weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
 
 
 def test_each_draws_its_own_dropout_and_learns_as_well(two: list[dict[str, Trained]]) -> None:

@@ -23,6 +23,7 @@ from offline.models.training import train_on_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from tests.datasets import STARS
+from tests.unit.offline.data.ratings import made_up_lists
 
 USERS, ITEMS, LAGS = 41, 30, 8
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
@@ -30,6 +31,7 @@ PROFILES = np.stack([np.arange(USERS) % 2, np.arange(USERS) % 3], axis=1) + 1
 PROFILE = (one_hot("two", "user", [1, 2]), one_hot("three", "user", [1, 2, 3]))
 TOWER = TowerRecipe(dim=8, epochs=3, batch_size=24, learning_rate=0.02, stride=2, horizon=3, dropout=0.0)
 SAMPLED = {"sampled_beyond": ITEMS - 1, "sampled_items": 8}
+ONE_REQUEST = {"batch_size": 1, "epochs": 1}  # a batch
 
 
 class Trained(NamedTuple):
@@ -90,20 +92,8 @@ def ranker() -> Trained:
     random, m, c = np.random.default_rng(0), 31, 12
     features = random.normal(size=(m, c, 3)).astype(np.float16)
     liked = features[:, :, 0] == features[:, :, 0].max(axis=1, keepdims=True)
-    one = np.zeros(m, np.int32)
-    lists = Lists(
-        users=one,
-        times=one.astype(np.int64),
-        lengths=one,
-        statistics=np.zeros((m, 1), np.int64),
-        events=one[:, None],
-        ratings=one[:, None].astype(np.int8),
-        ages=one[:, None],
-        candidates=np.tile(np.arange(1, c + 1, dtype=np.int32), (m, 1)),
-        features=features,
-        liked=liked,
-        disliked=(features[:, :, 1] > 1) & ~liked,
-    )
+    candidates = np.tile(np.arange(1, c + 1, dtype=np.int32), (m, 1))
+    lists = made_up_lists(candidates, features, liked=liked, disliked=(features[:, :, 1] > 1) & ~liked)
     recipe = ListRankerRecipe(epochs=3, batch_size=2, sampled=8, learning_rate=0.02)
     now = training.current_trainer()
     if isinstance(now, Workers) and not now.first:  # the first has them all
@@ -115,13 +105,11 @@ def ranker() -> Trained:
 def work() -> dict[str, Trained]:
     with group.joined(TrainingSettings()) as each:
         assert each.world == 2
-        dropout = TOWER.model_copy(update={"dropout": 0.2})
-        one_user_a_batch = TOWER.model_copy(update={"batch_size": 1, "epochs": 1})
         return {
             "tower": tower(TOWER),
-            "dropout": tower(dropout),
+            "dropout": tower(TOWER.model_copy(update={"dropout": 0.2})),
             "sampled": tower(TOWER.model_copy(update=SAMPLED)),
-            "tiny batches": tower(one_user_a_batch),
+            "tiny batches": tower(TOWER.model_copy(update=ONE_REQUEST)),
             "ranker": ranker(),
         }
 

@@ -23,7 +23,6 @@ from research.baselines import (
     followed,
     lately_popular,
     popular,
-    weighted_histories,
 )
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
@@ -42,14 +41,6 @@ def sequences_of(*events: list[tuple[int, bool, int]], items: int = 5) -> Sequen
 def holdout() -> Holdout:
     data = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1)).data
     return replay.hold_out(data, HoldoutRule(last=4))
-
-
-def test_the_newest_events_weigh_most_and_the_disliked_less() -> None:
-    known = sequences_of([(3, True, 0), (1, False, 1), (2, True, 2)], [])
-    setting = {"power": 1.0, "disliked": 0.5, "newest": 2}
-    assert weighted_histories(known, setting).toarray()[:, 1:4].tolist() == [[0.25, 1, 0], [0, 0, 0]]
-    assert weighted_histories(known, {**setting, "disliked": 0.0}).nnz == 1
-    assert weighted_histories(known, {**setting, "newest": 9})[0, 3] == pytest.approx(1 / 3)
 
 
 def test_only_what_came_in_a_later_second_follows() -> None:

@@ -13,10 +13,8 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
-from offline.evaluation.served import popular_lists
 from research.baselines import Baseline, Contest, Fitted, Report, Setting
-from research.baselines import values as contest_values
-from research.experiments.fitted import digest, packed, unpacked
+from research.experiments.fitted import digest, unpacked
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50
@@ -111,12 +109,3 @@ def test_figures_of_other_cuts_are_not_gone_on_with(cuts: tuple[Holdout, Holdout
     assert report_of(cuts, path).found["rows"]
     assert not report_of(cuts[::-1], path).found["rows"]
     assert not report_of(cuts, path, recipe="other").found["rows"]
-
-
-def test_values_of_users_survive_packing(cuts: tuple[Holdout, Holdout]) -> None:
-    values = np.array([0.0, 0.1234, 1.0, np.nan])
-    back = unpacked(packed(values))
-    assert back[:3] == pytest.approx(values[:3], abs=5e-4)
-    assert np.isnan(back[3])
-    popular = popular_lists(cuts[1], 20)
-    assert np.array_equal(np.isnan(contest_values(cuts[1], popular)), np.diff(cuts[1].relevance.indptr) == 0)

@@ -45,16 +45,6 @@ def test_every_number_of_the_default_recipe_is_tried_or_it_is_said_why_not() -> 
     assert {(part, setting) for part, kind, _ in parts(DEFAULT) for setting in AROUND[kind]} == tried
 
 
-def test_a_change_changes_one_number() -> None:
-    made = Change("ease", "l2", 7.0).made_to(RECIPE)
-    assert made.recall.channels[1] == RECIPE.recall.channels[1].model_copy(update={"l2": 7.0})
-    assert made.recall.channels[0] == RECIPE.recall.channels[0]
-    for part, setting, value in (("data", "history", 9), ("recall", "candidates", 9), ("ranker", "epochs", 9)):
-        made = Change(part, setting, value).made_to(RECIPE)
-        assert getattr(getattr(made, part), setting) == value
-        assert made.model_copy(update={part: getattr(RECIPE, part)}) == RECIPE
-
-
 def keep(found: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_figure(path, found, fitted.CODE, finished=False)

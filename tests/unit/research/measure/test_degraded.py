@@ -64,7 +64,7 @@ def holdout() -> Holdout:
 
 
 def test_every_answer_is_worth_something_and_what_is_the_same_is_worth_the_same(
-    recommenders: list[Recommender], holdout: Holdout, services: Services
+    recommenders: list[Recommender], holdout: Holdout
 ) -> None:
     found = measure(recommenders[0], recommenders[1], holdout, WORLD.userids, EVERYBODY)
     assert list(found) == [case.name for case in CASES]

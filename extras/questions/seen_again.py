@@ -1,0 +1,110 @@
+"""Seen again: items that a user was shown and has not touched are weighed down, where the settings say so.
+
+RECSYS_SERVER__SEEN_AGAIN=discount. The items of each answer are written to Redis once it is made, by user, and the next
+request reads them, in a round trip of its own. An item stands at `FACTOR` times its place for each answer that has
+shown it; one that is rated or hidden leaves the lists anyway. Only plain requests are counted and weighed: not those
+that name a time or a release, are strict, want an explanation or bring a history. Without Redis nothing is weighed.
+What it does to the lists of a replay: `make evaluate-seen-again`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center import wire
+from data_exchange_center.dataset import OwnId
+from extras.experiments.store import ExposureQueue
+from extras.questions.rank import kept
+from online.clients.base import ServiceError
+from online.clients.redis import RedisClient
+from online.recommend.recommend import Recommender, Slate
+from online.recommend.types import Request
+
+FACTOR: Final = 1.25
+ANSWERS: Final = 20  # of a user that count, the newest
+KEPT_S: Final = 30 * 24 * 3600
+_SHARE: Final = 0.1  # of the time that is left, for reading
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One answer, as it was shown to a user."""
+
+    dataset: str
+    userid: OwnId
+    answered: int  # milliseconds since 1970-01-01 UTC
+    items: tuple[OwnId, ...]
+
+
+class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
+    """What users were shown, in a list for each."""
+
+    def _call(self, query: tuple[str, OwnId]) -> list[OwnId]:
+        """(data set, user) -> the items of the last answers, once for each."""
+        raw: Any = self._redis.lrange(wire.shown_key(*query), 0, -1)  # typed for the asynchronous client too
+        return [itemid for answer in raw for itemid in json.loads(answer)]
+
+    def write(self, answers: Sequence[Shown]) -> None:
+        """Add answers, but of users who were forgotten since. Raises ServiceError."""
+        with self._asking("shown"):
+            for each in answers:
+                key = wire.shown_key(each.dataset, each.userid)
+                with self._redis.at(key) as server:
+                    mark: Any = server.hget(wire.user_events_key(each.dataset, each.userid), wire.FORGOTTEN)
+                    if mark and int(mark.partition(b"-")[0]) >= each.answered:
+                        continue
+                    with server.pipeline(transaction=True) as pipe:
+                        pipe.lpush(key, json.dumps(each.items))
+                        pipe.ltrim(key, 0, ANSWERS - 1)
+                        pipe.expire(key, KEPT_S)
+                        pipe.execute()
+
+
+def counts(request: Request) -> bool:
+    """Whether a request is what somebody looks at, now."""
+    given = request.model_fields_set
+    plain = not (request.strict or request.explain or request.release)
+    return plain and bool(request.userid) and given.isdisjoint(("timestamp", "history", "candidates"))
+
+
+def in_order(times: NDArray[np.integer], factor: float = FACTOR) -> NDArray[np.intp]:
+    """Places of a list's n items, best first, each weighed down by how many times it was shown, (n,)."""
+    return np.argsort(np.arange(1, len(times) + 1) * factor**times, kind="stable")
+
+
+class SeenAgain:
+    """Weighs down and notes what is shown. Shared by threads."""
+
+    def __init__(self, recommender: Recommender, store: ShownItems) -> None:
+        self._recommender, self._store = recommender, store
+        self._queue: ExposureQueue[Shown] = ExposureQueue(store.write)
+
+    def before_answer(self, slate: Slate) -> None:
+        """Weigh down what the user was shown."""
+        request, opened = slate.turn.request, slate.opened
+        if opened is None or not counts(request):
+            return
+        asking = self._recommender.within(self._store, slate.turn, _SHARE)
+        try:
+            times: Mapping[OwnId, int] = Counter(asking.call((opened.manifest.dataset.base_name, request.userid)))
+        except ServiceError:
+            return
+        if times:
+            shown = [times.get(opened.catalogue[itemid].own_id, 0) for itemid in slate.ranked.itemids.tolist()]
+            slate.ranked = kept(slate.ranked, in_order(np.array(shown, np.int64)))
+
+    def note(self, slate: Slate) -> None:
+        """Note what is shown. The last of the hooks that decide on it."""
+        request, opened = slate.turn.request, slate.opened
+        if opened is not None and counts(request):
+            items = tuple(item.itemid for item in slate.items)
+            dataset = opened.manifest.dataset.base_name
+            self._queue.put(Shown(dataset, request.userid, time.time_ns() // 1_000_000, items))

@@ -1,0 +1,172 @@
+"""What an answer is made of while a service is away: an exact search, known users, the last release on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from data_exchange_center.features import Encoded
+from data_exchange_center.fusion import Hits
+from data_exchange_center.recipes import SOURCE
+from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
+from online.recommend.fallback import ExactItems, KnownUsers, LastRelease
+from online.recommend.release import Release
+from online.recommend.types import MAX_SIZE
+from tests.unit.online import contracts
+from tests.unit.online.fakes import FakeItems
+from tests.unit.online.world import SourceWorld, World
+
+
+@pytest.fixture
+def world(kind: type[World]) -> World:
+    return kind()
+
+
+@pytest.fixture
+def client(world: World) -> ExactItems:
+    return ExactItems.of(
+        FakeItems(world).indexed(world.release, world.itemids, list(world.vector_dims)), world.vector_dims
+    )
+
+
+class TestExactItems(contracts.SearchContract):
+    """All of it."""
+
+
+def test_what_is_not_there_cannot_be_found_and_the_rest_is(world: World) -> None:
+    half = world.itemids[: len(world.itemids) // 2]
+    dims = world.vector_dims
+    exact = ExactItems.of(FakeItems(world).indexed(world.release, half, list(dims)), dims)
+    query = contracts.SearchContract()._query(world, 1, seen=world.itemids[:7] + world.itemids[-7:])
+    for hits in exact.call(query):
+        assert set(hits.ids.tolist()) <= set(half) - set(world.itemids[:7])
+        assert len(hits.ids)
+
+
+def test_it_knows_which_items_have_terms_and_vectors(world: World, client: ExactItems) -> None:
+    for itemid in world.itemids:
+        assert {code for code in range(1, 6) if client.has_term(itemid, code)} == set(world.genres[itemid])
+        assert client.has_vector(itemid) is (itemid in world.trained)
+    assert not client.has_term(10**6, 1)
+    assert client.has_vector(10**6)  # not held, so nothing is known against it
+
+
+@pytest.mark.parametrize("seen", [[2, 9], [9, 2], [9, 2, 2], [0, 2, 1000]])
+def test_seen_items_are_left_out_in_whatever_order_they_are_stored(seen: list[int]) -> None:
+    (channel,) = (channel.name for channel in SOURCE.recall.channels)
+    vector = np.array([1, 2], np.float32)
+    items = [IndexedItem(itemid, (), {channel: vector}) for itemid in (1, 2, 3)]
+    query = ItemQuery("r", SOURCE.recall, {channel: vector}, seen=np.array(seen, np.int32))
+    (hits,) = ExactItems.of(items, {channel: 2}).call(query)
+    assert hits.ids.tolist() == [1, 3]
+
+
+STATE = SourceWorld().stored(1)
+ROW = Encoded.none(SourceWorld().spec.of("user"), rows=1)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_who_was_here_longest_ago_is_forgotten_first() -> None:
+    known = KnownUsers(2, 60)
+    for userid in (1, 2, 1, 3):
+        known.keep_state("a", userid, STATE)
+    assert [known.state("a", userid) is not None for userid in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_state_grows_old_and_features_do_not() -> None:
+    clock = Clock()
+    known = KnownUsers(2, 60, clock)
+    known.keep_state("a", 1, STATE)
+    known.keep_features("a", 1, ROW)
+    clock.now = 60
+    assert known.state("a", 1) is STATE
+    clock.now = 60.1
+    assert known.state("a", 1) is None
+    assert known.features("a", 1) is ROW
+    known.keep_state("a", 1, STATE)
+    assert known.state("a", 1) is STATE
+    assert known.features("a", 1) is ROW
+
+
+def test_releases_are_apart_and_features_alone_are_not_remembered() -> None:
+    known = KnownUsers(5, 60)
+    known.keep_state("a", 1, STATE)
+    known.keep_features("b", 1, ROW)
+    assert known.state("b", 1) is None
+    assert known.features("b", 1) is None
+    assert known.features("a", 1) is None
+
+
+def test_where_somebody_was_forgotten_nothing_older_is_remembered() -> None:
+    known = KnownUsers(10, 60)
+    known.keep_state("a", 1, STATE)
+    known.follow(1)
+    assert known.state("a", 1) is None
+    known.keep_state("a", 1, STATE, forgotten=0)
+    assert known.state("a", 1) is None, "it was read before"
+    known.follow(0)
+    known.keep_state("a", 1, STATE, known.forgotten)
+    assert known.state("a", 1) is STATE
+
+
+def last_opened(release: str = "aaaaaaaaaaaa") -> Release:
+    """A release of 300 items, the last one the most popular."""
+    popular = Hits(np.arange(300, 0, -1), np.linspace(1, 0.1, 300))
+    catalogue = {
+        itemid: CatalogueItem(itemid, f"Film {itemid} é", {"genres": ["Drama"], "year": None})
+        for itemid in range(1, 301)
+    }
+    return cast(Release, cast(Any, SimpleNamespace(release=release, popular=popular, catalogue=catalogue)))
+
+
+def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:
+    path = tmp_path / "server" / "last.json"
+    LastRelease(path).keep(last_opened())
+    saved = LastRelease(path).saved
+    assert saved.release == "aaaaaaaaaaaa"
+    assert len(saved.item_list) == MAX_SIZE
+    assert saved.item_list[0].model_dump() == {
+        "itemid": 300, "score": 1.0, "title": "Film 300 é", "genres": ["Drama"], "year": None,
+    }  # fmt: skip
+
+
+def test_the_same_is_not_written_again_and_another_release_is(tmp_path: Path) -> None:
+    path = tmp_path / "last.json"
+    last = LastRelease(path)
+    last.keep(last_opened())
+    path.unlink()
+    last.keep(last_opened())
+    assert not path.exists()
+    last.keep(last_opened("bbbbbbbbbbbb"))
+    assert LastRelease(path).saved == last.saved
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"release": "a"}', b'{"release": "a", "items": [[1, 2]]}', b"\xff"])
+def test_a_damaged_file_is_none_and_is_replaced(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "last.json"
+    path.write_bytes(content)
+    last = LastRelease(path)
+    assert last.saved is None
+    assert str(path) in caplog.text
+    last.keep(last_opened())
+    assert LastRelease(path).saved is not None
+
+
+def test_a_disk_that_cannot_be_written_to_is_only_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("")
+    last = LastRelease(tmp_path / "file" / "last.json")
+    last.keep(last_opened())
+    assert last.saved is not None
+    assert "cannot be kept" in caplog.text
