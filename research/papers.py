@@ -233,14 +233,14 @@ def measure(settings: Settings, keep: Callable[[dict[str, Any]], None]) -> dict[
     found["chosen"] = named(best)
     recipes = dict(zip(LABELS, ((), best), strict=True))
     for label, changes in reversed(recipes.items()):
-        for but, which in ((2, "the last two"), (1, "the last")):
+        of, changed = named(changes), study.changed(changes)
+        for but, which in ((1, "the last"), (2, "the last two")):
             name = f"{label}, fitted on all but {which}"
-            if name not in found["last"]:
-                found["last"][name] = study.row(study.changed(changes), but, 1)
+            if found["last"].get(name, {}).get("changes") != of:
+                found["last"][name] = {"changes": of, **study.row(changed, but, 1)}
                 keep(found)
-    for label, changes in reversed(recipes.items()):
-        if label not in found["one moment"]:
-            found["one moment"][label] = at_one_moment(inputs, study.changed(changes))
+        if found["one moment"].get(label, {}).get("changes") != of:
+            found["one moment"][label] = {"changes": of, **at_one_moment(inputs, changed)}
             keep(found)
 
     # plain baselines, for the picture
