@@ -33,11 +33,11 @@ from rich.table import Table
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, write_figure
-from data_exchange_center.recipes import DEFAULT, Recipe
+from data_exchange_center.recipes import DEFAULT, ChannelRecipe, RankerRecipe, Recipe
 from data_exchange_center.release_parts import read_channels, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.baskets.own_items import BASKETS, LatelyRecipe, OwnItemsRecipe
+from extras.baskets.own_items import BASKETS
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation import metrics, replay, served
@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 LEAST: Final = 2  # baskets before the one that is to be found
 SIZES: Final = (10, 20)
 ASKED: Final = 2000  # users for whom the running server is queried
+SAMPLED: Final = 6000  # users that the recipe's parts are compared with
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
@@ -85,16 +86,22 @@ def frequencies(data: Sequences, weights: Floats) -> sp.csr_matrix:
     return sp.csr_matrix(pairs, shape=(data.n_users, data.n_items + 1))
 
 
-def personal_top(data: Sequences) -> sp.csr_matrix:
-    """How often each user has had an item; of equally often, and where there are none, what others have had most."""
+def personal_top(data: Sequences, rows: Ints) -> tuple[sp.csr_matrix, Floats]:
+    """How often each user has had an item, (rows, items + 1); and what decides between equals, (items + 1,) below one:
+    how often everybody has."""
     popularity = np.bincount(data.items, minlength=data.n_items + 1)
-    share = sp.csr_matrix(popularity / (popularity.max() + 1))
-    own = frequencies(data, np.ones(len(data.items)))
-    return sp.csr_matrix(own + sp.csr_matrix(np.ones((data.n_users, 1))) @ share)
+    return frequencies(data, np.ones(len(data.items)))[rows], popularity / (popularity.max() + 1)
+
+
+def everybodys(data: Sequences, rows: Ints) -> tuple[sp.csr_matrix, Floats]:
+    """What everybody has had most: as `personal_top` of users who have had nothing."""
+    own, popularity = personal_top(data, rows)
+    return 0 * own, popularity
 
 
 def tifu(
     data: Sequences,
+    rows: Ints,
     *,
     neighbours: int = 300,
     groups: int = 7,
@@ -102,7 +109,7 @@ def tifu(
     between: float = 0.7,
     own: float = 0.7,
 ) -> sp.csr_matrix:
-    """TIFU-KNN with the values published for Ta Feng: (users, items + 1) scores.
+    """TIFU-KNN with the values published for Ta Feng: (rows, items + 1) scores of some users.
 
     A user's vector is the mean over up to ``groups`` groups of baskets, each a mean over its baskets; an event weighs
     ``within`` ** (baskets since) times ``between`` ** (groups since). The score is ``own`` times the user's vector, and
@@ -117,29 +124,33 @@ def tifu(
     in_group = np.where(count < groups, 1, np.where(number < smaller, size, size + 1))
     weights = within ** (count - 1 - number) * between ** (groups - 1 - group) / in_group / np.minimum(count, groups)
     vectors = frequencies(data, weights)
-    near = sp.vstack(list(_neighbours(vectors, neighbours)), format="csr")
-    return sp.csr_matrix(own * vectors + (1 - own) * near)
+    near = sp.vstack(list(_neighbours(vectors[rows], vectors, neighbours)), format="csr")
+    return sp.csr_matrix(own * vectors[rows] + (1 - own) * near)
 
 
-def _neighbours(vectors: sp.csr_matrix, n: int) -> Iterator[sp.csr_matrix]:
-    """The mean vector of each user's ``n`` nearest users, the user among them."""
+def _neighbours(of: sp.csr_matrix, vectors: sp.csr_matrix, n: int) -> Iterator[sp.csr_matrix]:
+    """The mean vector of the ``n`` users nearest to each of some."""
     there = vectors[np.diff(vectors.indptr) > 0]
     lengths = np.asarray(there.multiply(there).sum(axis=1)).ravel()
     n, columns = min(n, there.shape[0]), sp.csr_matrix(there.T)
-    for begin in range(0, vectors.shape[0], CHUNK):
-        distances = lengths - 2 * (vectors[begin : begin + CHUNK] @ columns).toarray()  # but for the user's own length
+    for begin in range(0, of.shape[0], CHUNK):
+        distances = lengths - 2 * (of[begin : begin + CHUNK] @ columns).toarray()  # but for the user's own length
         nearest = np.argpartition(distances, n - 1, axis=1)[:, :n]
         share = np.full(nearest.size, 1 / n, np.float32)
-        rows = sp.csr_matrix(
+        chosen = sp.csr_matrix(
             (share, nearest.ravel(), np.arange(0, nearest.size + 1, n)), shape=(len(nearest), there.shape[0])
         )
-        yield sp.csr_matrix(rows @ there)
+        yield sp.csr_matrix(chosen @ there)
 
 
-def best(scores: sp.csr_matrix, left_out: sp.csr_matrix, size: int) -> Lists:
-    """(users, size) codes, best first."""
-    parts = [slice(begin, begin + CHUNK) for begin in range(0, scores.shape[0], CHUNK)]
-    return np.concatenate([served.best_unseen(scores[part].toarray(), left_out[part], size) for part in parts])
+def best(holdout: Holdout, rows: Ints, scores: sp.csr_matrix, ties: Floats | float = 0.0) -> Lists:
+    """(users, k) codes, best first, of some users; 0 for the others. ``ties``: (items + 1,) added to the scores."""
+    left_out, lists = holdout.past.left_out()[rows], np.zeros((holdout.past.n_users, max(SIZES)), np.int64)
+    for begin in range(0, len(rows), CHUNK):
+        part = slice(begin, begin + CHUNK)
+        dense = scores[part].toarray() + ties
+        lists[rows[part]] = served.best_unseen(dense, left_out[part], max(SIZES))
+    return lists
 
 
 # --- What is measured
@@ -181,16 +192,17 @@ def exact(settings: Settings, inputs: Inputs, holdout: Holdout, users: NDArray[n
     return in_both_orders(Stages(channels, ranker, stored), recipe, inputs, some)
 
 
+def events_of(data: Sequences, users: Ints) -> Sequences:
+    """The events of some users alone; ``users``: their places, ascending."""
+    kept, lengths = data.select(np.isin(data.users, users)), data.lengths[users]
+    return replace(kept, userids=data.userids[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
+
+
 def of_users(holdout: Holdout, users: Ints) -> Holdout:
-    """Some users alone; ``users``: their places, ascending."""
-
-    def some(data: Sequences) -> Sequences:
-        kept = data.select(np.isin(data.users, users))
-        lengths = data.lengths[users]
-        return replace(kept, userids=data.userids[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
-
+    """Some users alone, as `events_of`."""
     rows = {name: getattr(holdout, name)[users] for name in ("relevance", "disliked", "cold", "times")}
-    return replace(holdout, past=some(holdout.past), known=some(holdout.known), slices={}, **rows)
+    past, known = events_of(holdout.past, users), events_of(holdout.known, users)
+    return replace(holdout, past=past, known=known, slices={}, **rows)
 
 
 def asked(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:
@@ -214,14 +226,15 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
     if not inputs.dataset.holdout.basket:
         raise StepError("This data set does not hold out the last basket: [holdout] basket = true in its dataset.toml.")
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    users, left_out = evaluated(holdout), holdout.past.left_out()
+    users = evaluated(holdout)
+    rows = np.flatnonzero(users)
     log.info("%s users", f"{users.sum():,}")
     recalled, ranked = exact(settings, inputs, holdout, users)
     log.info("baselines")
     lists = {
-        "popularity": served.popular_lists(holdout, max(SIZES)),
-        PERSONAL: best(personal_top(holdout.past), left_out, max(SIZES)),
-        TIFU: best(tifu(holdout.past), left_out, max(SIZES)),
+        "popularity": best(holdout, rows, *everybodys(holdout.past, rows)),
+        PERSONAL: best(holdout, rows, *personal_top(holdout.past, rows)),
+        TIFU: best(holdout, rows, tifu(holdout.past, rows)),
         "recall": recalled,
         RANKED: ranked,
     }
@@ -250,27 +263,27 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
 
 def variants() -> dict[str, Recipe]:
     """Name -> recipe: from MovieLens's to this one, a part at a time."""
-    of_movielens, ranker = DEFAULT.recall.channels, DEFAULT.ranker
-    own, lately = OwnItemsRecipe(fusion_weight=4.0), LatelyRecipe(fusion_weight=2.0)
+    own, lately, ease = BASKETS.recall.channels
 
-    def recipe(*channels: Any) -> Recipe:
+    def recipe(ranker: RankerRecipe, *channels: ChannelRecipe) -> Recipe:
         recall = DEFAULT.recall.model_copy(update={"channels": channels})
         return Recipe(name="variant", recall=recall, ranker=ranker)
 
     return {
         "MovieLens's recipe, unchanged": DEFAULT,
-        "and one's own items": recipe(own, *of_movielens),
-        "and the last days": recipe(own, lately, *of_movielens),
-        "as served": BASKETS,
+        "and one's own items": recipe(DEFAULT.ranker, own, *DEFAULT.recall.channels),
+        "and the last days": recipe(DEFAULT.ranker, own, lately, *DEFAULT.recall.channels),
+        "without the tower": recipe(DEFAULT.ranker, own, lately, ease),
+        "without the terms of those who come back: as served": BASKETS,
     }
 
 
 def carried_over() -> dict[str, Any]:
-    """How many of the settings of MovieLens's recipe are the served one's too, and which are others or new."""
+    """How many settings of MovieLens's recipe are the served one's too, which are others or new, what is left out."""
 
     def flat(recipe: Recipe) -> dict[str, Any]:
         content = recipe.model_dump(mode="json", exclude={"name"})
-        channels = {f"channel {each['name']}": each for each in content["recall"].pop("channels")}
+        channels = {f"channel {each.pop('name')}": each for each in content["recall"].pop("channels")}
         parts = {"data": content["data"], "recall": content["recall"], "ranker": content["ranker"], **channels}
         return {f"{part}: {key}": value for part, keys in parts.items() for key, value in keys.items()}
 
@@ -278,22 +291,27 @@ def carried_over() -> dict[str, Any]:
     return {
         "unchanged": sum(old[key] == new[key] for key in old.keys() & new.keys()),
         "changed": {key: [old[key], new[key]] for key in old if key in new and old[key] != new[key]},
-        "added": {key: new[key] for key in new if key not in old},
+        "added": {key: new[key] for key in new if key not in old and not key.endswith(": kind")},
+        "left out": sorted({key.partition(":")[0] for key in old.keys() - new.keys()}),
     }
 
 
 def compared(inputs: Inputs, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and measures of each recipe, fitted on what precedes the last basket but one, with which it is compared."""
+    """Name and measures of each recipe, for up to `SAMPLED` users, drawn with a fixed seed: fitted on what precedes the
+    last basket but one of theirs, with which it is compared."""
+    drawn = np.sort(np.random.default_rng(0).permutation(inputs.data.n_users)[:SAMPLED])
+    users, profiles = inputs.users.iloc[drawn], inputs.profiles[drawn]
+    inputs = replace(inputs, data=events_of(inputs.data, drawn), users=users, profiles=profiles)
     past = replay.hold_out(inputs.data, inputs.dataset.holdout).past
     holdout = replay.hold_out(past, inputs.dataset.holdout)
-    users = evaluated(holdout)
+    counted = evaluated(holdout)
     for name, recipe in recipes.items():
         begin = time.perf_counter()
         stages = fit_stages(holdout.past, inputs, recipe)
         seconds = round(time.perf_counter() - begin)
         orders = map(holdout.judged, in_both_orders(stages, recipe, inputs, holdout))
-        recall, ranked = (means(measured(holdout, lists, users)) for lists in orders)
-        yield name, {"users": int(users.sum()), "recall": recall, "ranked": ranked, "seconds": seconds}
+        recall, ranked = (means(measured(holdout, lists, counted)) for lists in orders)
+        yield name, {"users": int(counted.sum()), "recall": recall, "ranked": ranked, "seconds": seconds}
         log.info("%s: recall@10 %.4f, NDCG@10 %.4f", name, ranked["recall@10"], ranked["ndcg@10"])
 
 

@@ -142,9 +142,9 @@ class UsersTable(_Listed):
 
 
 class ItemsTable(_Listed):
-    """The items and what is known of them."""
+    """The items and what is known of them; ``title``: a column, or several that are shown one after the other."""
 
-    title: str | None = None
+    title: str | tuple[str, ...] | None = None
     attributes: Attributes = {}
     separator: str = Field(default="|", min_length=1)
 

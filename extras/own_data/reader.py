@@ -193,7 +193,7 @@ def _items(
         return None, {}, (), ()
     table, read = _listed(source, ITEMS, declared, "itemid", declared.title)
     catalogue: dict[str, Any] = {}
-    if declared.title is not None:
+    if declared.title:
         catalogue[Columns.TITLE] = read.pop(Columns.TITLE)
     specs = {name: declared.attributes[name] for name in read}
     of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
@@ -216,15 +216,18 @@ def _items(
 
 
 def _listed(
-    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, title: str | None = None
+    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, title: str | tuple[str, ...] | None = None
 ) -> tuple[Table, dict[str, Any]]:
     """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
 
     A title is among them, as `Columns.TITLE`. Raises StepError for a cell that is not as declared.
     """
     specs = dict(declared.attributes)
-    if title is not None:
-        specs[Columns.TITLE] = AttributeSpec(kind="categorical", column=title)
+    titles = {
+        f"{Columns.TITLE}{SEPARATOR}{column}": AttributeSpec(kind="categorical", column=column)
+        for column in ([title] if isinstance(title, str) else title or ())
+    }
+    specs |= titles
     columns = {f"a{number}": spec.column or each for number, (each, spec) in enumerate(specs.items())}
     lists = [column for column, spec in zip(columns, specs.values(), strict=True) if spec.kind == "multi-valued"]
     table = source.table(name, declared, {key: declared.id, **columns}, lists)
@@ -258,6 +261,9 @@ def _listed(
                 read[each] = [_values(cell, declared.separator) for cell in values]
             case "categorical":
                 read[each] = list(values)
+    if titles:
+        parts = zip(*(read.pop(each) for each in titles), strict=True)
+        read[Columns.TITLE] = [" ".join(filter(None, each)) for each in parts]
     return table, read
 
 

@@ -32,6 +32,7 @@ EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the an
 _MAX_LENGTH: Final = 200_000  # characters, and bytes of what they stand for, times `_RATIO`
 _RATIO: Final = 10
 _SUM: Final = 6  # bytes
+_BEFORE_ALL: Final = (-1, 0)  # a place in the log
 _NONE: Final = np.empty(0, np.int64)
 # Fields that may change from page to page
 _FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"})
@@ -79,7 +80,7 @@ class CursorRequest(Request):
         default=False, description=f"{EXPECTED['cursor']}; all but size, explain and the like has to stay the same"
     )
     _goes_on: Cursor | None = PrivateAttr(default=None)
-    _newest: tuple[int, int] = PrivateAttr(default=(-1, 0))
+    _newest: tuple[int, int] | None = PrivateAttr(default=None)
 
     @property
     def digest(self) -> str:
@@ -137,10 +138,10 @@ def before_history(request: Request, opened: Release, stored: StoredUser | None)
     """The user with the events that counted for the first page."""
     if not isinstance(request, CursorRequest) or not request.cursor or stored is None:
         return stored
-    if request._goes_on is None:
-        request._newest = max((each.position for each in stored.events), default=(-1, 0))
+    if (found := request._goes_on) is None:
+        request._newest = max((each.position for each in stored.events), default=None)
         return stored
-    return replace(stored, events=tuple(each for each in stored.events if each.position <= request._newest))
+    return replace(stored, events=tuple(each for each in stored.events if each.position <= found.newest))
 
 
 def before_recall(request: Request, opened: Release, user: StoredUser) -> StoredUser:
@@ -174,7 +175,7 @@ def before_answer(slate: Slate) -> None:
     slate.more["cursor"] = Cursor(
         request=request.digest,
         timestamp=request.timestamp,
-        newest=request._newest,
+        newest=request._newest or _BEFORE_ALL,
         release=release,
         left=len(ranked.itemids) - len(now),
         left_out=sorted(left_out, key=str),

@@ -121,7 +121,11 @@ def low_rank_ease(
     weights = LinearOperator(
         (len(half), len(half)), matvec=by(product, columns), rmatvec=by(columns, product), dtype=np.float64
     )
-    return _factors(weights, dim, seed)
+    factors = _factors(weights, dim, seed)
+    for rows in factors:  # an item that was seen together with nothing has none, but for rounding
+        sizes = np.linalg.norm(rows, axis=1)
+        rows[sizes < 1e-9 * sizes.max()] = 0
+    return factors
 
 
 def _factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:

@@ -45,6 +45,7 @@ MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
+SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a product: smaller differences are a tie too
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
 _SHOWN_ONLY: Final = {"index": False, "doc_values": False}
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
@@ -438,5 +439,5 @@ def _overlap(itemids: Ints, products: NDArray[np.float64], seen: Ints, found: In
     if wanted == 0:
         return 1.0
     last = np.partition(products[open_], -wanted)[-wanted]
-    good = itemids[open_ & (products >= last - SAME_SCORE * abs(last))]
+    good = itemids[open_ & (products >= last - max(SAME_SCORE * abs(last), SCORE_STEP))]
     return int(np.isin(found, good).sum()) / wanted

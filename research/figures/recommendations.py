@@ -308,7 +308,8 @@ def carried_over(figure: Figure) -> str:
     """What of MovieLens's recipe serves a supermarket unchanged, and each change on the basket before the last."""
     settings = figure["settings"]
     rows = [("settings of MovieLens's recipe, unchanged", settings["unchanged"], settings["unchanged"])]
-    rows += [(key, _setting(old), _setting(new)) for key, (old, new) in settings["changed"].items()]
+    rows += [(part, "yes", "no") for part in settings["left out"]]
+    rows += [(key, _setting(old), _setting(new) or "none") for key, (old, new) in settings["changed"].items()]
     rows += [(key, None, _setting(new)) for key, new in settings["added"].items()]
     parts = [
         (name, *(f"{row[order][each]:.4f}" for order in ("recall", "ranked") for each in ("recall@10", "ndcg@10")))
@@ -436,6 +437,26 @@ def _decided(path: Figure) -> str:
     return ""
 
 
+@block("new_items", "new_items_ml-100k.json")
+def new_items(figure: Figure) -> str:
+    """New items by how many liked them."""
+    of = {
+        "percentile": "percentile", "AUC": "AUC over users", "served recall@50": "recall@50",
+        "served NDCG@50": "NDCG@50", "served share": "share of the first 50",
+        "served recall@50 of all": "recall@50 of everything",
+    }  # fmt: skip
+    rows = [
+        (name, *(span(found[metric]) if metric in found else None for metric in of))
+        for name, found in figure["systems"].items()
+    ]
+    items, chosen = figure["items"], f"ridge {figure['strength']:g}, weight {figure['power']:g}, k {figure['k']:g}"
+    note = (
+        f"{items['reported']} items, {figure['targets']:,} likes of them in the held-out part; {chosen} were chosen on "
+        f"{items['chosen on']} others."
+    )
+    return shown(figure, ("", *of.values()), rows, note)
+
+
 MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
 
 
@@ -521,7 +542,8 @@ def tuned(figure: Figure) -> str:
 
 def _setting(value: Any) -> str:
     if isinstance(value, list):
-        return "-".join(map(str, value))
+        pairs = [" ".join(map(str, each)) for each in value if isinstance(each, list)]
+        return ", ".join(pairs) or "-".join(map(str, value))
     return value if isinstance(value, str) else f"{value:g}"
 
 

@@ -42,9 +42,6 @@ def test_the_docstring_names_what_is_declared(step: Step, recipe: str) -> None:
     found = sections(step)
     assert tuple(found) == HEADINGS
     known = {artifact.path for artifact in artifacts.ARTIFACTS}
-    for heading, declared in (
-        ("Reads:", step.inputs(RECIPES[recipe])),
-        ("Writes:", step.outputs(RECIPES[recipe])),
-    ):
+    for heading, declared in (("Reads:", step.inputs(RECIPES[recipe])), ("Writes:", step.outputs(RECIPES[recipe]))):
         assert named(found[heading], recipe) & known == {file.path for file in declared}, heading
     assert Path(step.path).name in found["Run:"]

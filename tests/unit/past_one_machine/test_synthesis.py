@@ -125,6 +125,7 @@ ITEMS = np.array([0, 0, 1, 2, 0, 1, 2, 2, 3, 3])  # events of items: 3, 2, 3, 2
 def test_the_small_matrix_is_a_coarse_picture_of_the_data() -> None:
     """Items 0 and 2 are the popular half; users 0 and 1 choose more of it than users 2 and 3."""
     assert coarse(USERS, ITEMS, 2, 2) == pytest.approx(np.array([[5 / 7, 2 / 7], [1 / 3, 2 / 3]]))
+    assert coarse(USERS, ITEMS, 6, 2)[4:] == pytest.approx(np.array([[0.6, 0.4]] * 2)), "of nobody: what all do"
 
 
 def test_copies_are_drawn_by_their_shares() -> None:

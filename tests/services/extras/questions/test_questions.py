@@ -22,7 +22,15 @@ from online.recommend.recommend import Recommender
 from tests.fault_proxy import FAULTS
 from tests.services.online.faults import INSTEAD, PORTS, behind_proxies, with_fault
 from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, World
+from tests.unit.online.world import (
+    AT,
+    LONG_HISTORY_USER,
+    NO_VECTOR_ITEM,
+    UNKNOWN_USER,
+    DefaultWorld,
+    SourceWorld,
+    World,
+)
 
 STRANGER = UNKNOWN_USER
 ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
@@ -114,7 +122,6 @@ def test_candidates_have_the_scores_of_the_list(http: FlaskClient, world: World,
 
 
 def test_five_pages_are_one_list_while_ratings_arrive(http: FlaskClient, stack: Settings, world: World) -> None:
-    """And nothing comes twice where a page is answered otherwise: without Elasticsearch, or by another release."""
     user = world.own_user(USER)
     whole = ids(ask(http, userid=user, size=200, strict=True))
     cursor: Any = True
@@ -134,6 +141,28 @@ def test_five_pages_are_one_list_while_ratings_arrive(http: FlaskClient, stack: 
         with redis.Redis(port=stack.redis.port) as store:
             partition = wire.event_partition(user)
             store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
+
+
+@ONE_WORLD
+def test_pages_repeat_nothing_while_another_release_goes_live(
+    http: FlaskClient, stack: Settings, world: World, worlds: dict[type[World], World]
+) -> None:
+    other, recommender = worlds[SourceWorld], http.application.extensions["recsys"].recommender
+    cursor: Any = True
+    shown: list[Any] = []
+    with redis.Redis(port=stack.redis.port) as store:
+        try:
+            for page in range(5):
+                answer = ask(http, cursor=cursor, strict=True)
+                assert set(shown).isdisjoint(ids(answer))
+                assert answer["release"] == (world if page < 2 else other).release
+                shown, cursor = [*shown, *ids(answer)], answer["cursor"]
+                if page == 1:
+                    recommender.releases.open(other.release).result()
+                    store.set(wire.LIVE_KEY, other.release)
+        finally:
+            store.set(wire.LIVE_KEY, world.release)
+    assert len(shown) == 250
 
 
 @ONE_WORLD
@@ -184,7 +213,7 @@ def test_beside_a_fault_every_question_is_answered(stack: Settings, world: World
     bodies: dict[str, dict[str, Any]] = {
         "where": {"where": {"genres": ["Comedy"]}}, "only": {"only": allowed},
         "history": {"userid": None, "history": [{"itemid": 4, "value": 5}]},
-        "rank": {"path": "/ml/rank", "candidates": allowed},
+        "rank": {"path": "/ml/rank", "candidates": allowed}, "cursor": {"cursor": True},
     }  # fmt: skip
     with behind_proxies(stack) as (settings, proxies), closing(Recommender.from_settings(settings)) as recommender:
         http = create_app(recommender).test_client()

@@ -55,15 +55,6 @@ def test_every_service_says_the_version_of_its_image(stack: Settings) -> None:
     assert by_name("triton").version(stack) == "2.51.0"
 
 
-def test_status_shows_every_service_and_exits_with_0(stack: Settings) -> None:
-    answer = command(stack, "status")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    for service in SERVICES:
-        (row,) = [line for line in answer.stdout.splitlines() if f" {service.name} " in line]
-        assert "yes" in row
-        assert str(service.ports[0].number(stack)) in row
-
-
 def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     """Elasticsearch, Feast and Triton ask for no password, so nobody else may reach them."""
     addresses = listening(stack)
@@ -143,10 +134,6 @@ class TestOwnStack:
         with redis_of(own) as client:
             assert client.get("test:key") == "value"
         assert requests.get(document, timeout=30).json()["_source"] == {"a": 1}
-
-    def test_down_twice_is_no_error(self, own: Settings) -> None:
-        assert command(own, "down").returncode == 0
-        assert command(own, "down").returncode == 0
 
     def test_a_new_password_starts_redis_anew_and_only_who_knows_it_is_let_in(self, own: Settings) -> None:
         secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})

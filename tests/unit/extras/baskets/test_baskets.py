@@ -46,6 +46,11 @@ def test_one_log_is_users_items_and_events(road: Settings) -> None:
     users = artifacts.USERS.read(road.exchange_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
     assert release_of_artifacts(road).recipe.name == "baskets"
+    items = artifacts.ITEMS.read(road.exchange_dir)
+    assert (
+        items[Columns.TITLE]
+        == items[Columns.OWN_ID] + " " + (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
+    ).all()
 
 
 def test_the_last_basket_is_held_out_and_nothing_is_left_out(road: Settings) -> None:
@@ -125,6 +130,7 @@ def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytes
     assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2
     assert found["settings"]["unchanged"] > 30
     assert "channel own: decay" in found["settings"]["added"]
+    assert found["settings"]["left out"] == ["channel tower"]
     next_basket.main(road)  # what was compared before stays
     assert "variants" in json.loads(
         (road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8")
@@ -159,5 +165,5 @@ def test_tifu_is_what_its_paper_says() -> None:
     for vector in vectors:
         near = np.argsort(np.linalg.norm(vectors - vector, axis=1), kind="stable")[:k]
         expected.append(own * vector + (1 - own) * vectors[near].mean(axis=0))
-    found = next_basket.tifu(data, neighbours=k, groups=groups, within=within, between=between, own=own)
+    found = next_basket.tifu(data, np.arange(8), neighbours=k, groups=groups, within=within, between=between, own=own)
     assert found.toarray() == pytest.approx(np.array(expected), abs=1e-5)

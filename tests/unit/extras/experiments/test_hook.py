@@ -198,6 +198,17 @@ def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: 
     assert ids(ask(http, 1, size=20)) == ids(answer)  # as long as the lists are the same
 
 
+def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) -> None:
+    start(both, kind="interleaved")
+    ask(http, experiments=False)
+    for userid in range(1, 13):
+        first = ask(http, userid, cursor=True)
+        second = ask(http, userid, cursor=first["cursor"])
+        assert not set(ids(first)) & set(ids(second))
+        assert {first["release"], second["release"]} == {both.world.release}
+    assert not any(each.as_dealt for each in exposed(both, 24))
+
+
 def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_alone(
     http: FlaskClient, both: Fakes
 ) -> None:

@@ -134,12 +134,7 @@ def test_pairs_of_some_users_and_of_others_add_up(count: Callable[[Sequences], s
 
 
 PAST = pd.DataFrame(
-    {
-        "userid": [2, 2, 2, 7],
-        "itemid": [5, 9, 5, 4],
-        "rating": [1, 5, 2, 5],
-        "timestamp": [10, 20, 20, 50],
-    }
+    {"userid": [2, 2, 2, 7], "itemid": [5, 9, 5, 4], "rating": [1, 5, 2, 5], "timestamp": [10, 20, 20, 50]}
 )
 USERS = pd.DataFrame({"userid": [2, 3, 5, 7], "gender": ["F", "M", "M", "?"], "age": [1, 9, 9, 1]})
 

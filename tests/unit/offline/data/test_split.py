@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data_exchange_center.columns import Columns, Split
@@ -19,6 +19,8 @@ def table(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
 
 
 @given(RATINGS)
+@example([(1, 4, time) for time in range(15)])  # of five offline rows exactly four train
+@example([(1, 4, time) for time in range(11)])
 def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, int]]) -> None:
     found = label_and_split(table(rows), STARS, 0.8)
     expected = []

@@ -128,18 +128,31 @@ def test_everybody_is_asked_once_at_the_first_held_out_rating(
 
 def test_a_stranger_has_the_popular_list_and_no_channel(server: Server, holdout: Holdout, settings: Settings) -> None:
     items = [{"itemid": int(itemid), "score": 0.5} for itemid in holdout.past.itemids[:3]]
-    server.reply = lambda _: (200, {"release": RELEASE, "cold_start": True, "item_list": items})
+    server.reply = lambda _: (200, {**STRANGER, "item_list": items})
     found = asked(server, holdout, settings)
     assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * holdout.past.n_users
     assert np.array_equal(found.fused[:, : found.ranked.shape[1]], found.ranked)
     assert not found.channels["tower"].any()
 
 
-def test_an_error_ends_it_in_one_sentence_and_soon(server: Server, holdout: Holdout, settings: Settings) -> None:
-    server.reply = lambda _: (503, {"error": {"message": "redis is away."}})
-    with pytest.raises(StepError, match=r"answered 503 for user \d+: redis is away\."):
+STRANGER = {"release": RELEASE, "cold_start": True}
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "message"),
+    [
+        (503, {"error": {"message": "redis is away."}}, r"answered 503 for user \d+: redis is away\."),
+        (200, {**STRANGER, "item_list": [{"itemid": 10**6, "score": 0.5}]}, "do not know"),
+        (200, [], "is not this server"),
+    ],
+)
+def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
+    server: Server, holdout: Holdout, settings: Settings, status: int, content: Any, message: str
+) -> None:
+    server.reply = lambda _: (status, content)
+    with pytest.raises(StepError, match=message):
         asked(server, holdout, settings)
-    assert len(server.asked) < holdout.past.n_users
+    assert len(server.asked) < holdout.past.n_users or status == 200
 
 
 @pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": live.OPENING}})])
@@ -165,17 +178,7 @@ def test_a_release_that_stays_another_is_told(
         asked(server, holdout, settings)
 
 
-def test_an_unknown_film_is_told(server: Server, holdout: Holdout, settings: Settings) -> None:
-    items = [{"itemid": 10**6, "score": 0.5}]
-    server.reply = lambda _: (200, {"release": RELEASE, "cold_start": True, "item_list": items})
-    with pytest.raises(StepError, match="do not know"):
-        asked(server, holdout, settings)
-
-
-def test_something_else_that_answers_there_is_told(server: Server, holdout: Holdout, settings: Settings) -> None:
-    server.reply = lambda _: (200, [])
-    with pytest.raises(StepError, match="is not this server"):
-        asked(server, holdout, settings)
+def test_something_else_that_answers_there_is_told(server: Server) -> None:
     server.ready = {"status": "fine"}
     with pytest.raises(StepError, match="is not this server"):
         expect_release(server.url, RELEASE)

@@ -79,6 +79,14 @@ def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
     assert not rows[ITEMS + 1 :].any()
 
 
+def test_an_item_that_was_seen_with_no_other_has_no_factors(past: Sequences) -> None:
+    """Or rounding would be the vector of a user who has it alone, and all items would seem to differ."""
+    seen = sp.block_diag([past.seen(), sp.csr_matrix([[1]])], format="csr")
+    rows, columns = low_rank_ease(seen, 10, L2, 4)
+    assert not rows[-1].any()
+    assert not columns[-1].any()
+
+
 def test_only_a_catalogue_that_is_larger_is_fitted_the_low_rank_way(
     past: Sequences, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,10 +85,12 @@ def test_the_exact_top_overlaps_wholly_and_a_worse_item_does_not_count(
         assert _overlap(itemids, products, seen, replaced, candidates) == pytest.approx(1 - 1 / len(best))
 
 
-def test_a_tie_at_the_last_place_is_as_good() -> None:
-    itemids, products = np.array([1, 2, 3]), np.array([3.0, 2.0, 2.0])
+@pytest.mark.parametrize("products", [[3.0, 2.0, 2.0], [3e-9, 2e-9, 1e-9]])
+def test_a_tie_at_the_last_place_is_as_good(products: list[float]) -> None:
+    """A product that is as good as none next to the 1 that a search adds to it ties with the others."""
+    itemids = np.array([1, 2, 3])
     for last in (2, 3):
-        assert _overlap(itemids, products, NOTHING, np.array([1, last]), 2) == 1
+        assert _overlap(itemids, np.array(products), NOTHING, np.array([1, last]), 2) == 1
 
 
 @pytest.mark.parametrize(("missed", "said"), [(5, ""), (6, r"worst: user 42, 0\.9400; at least 0\.95")])

@@ -269,6 +269,22 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     assert len(fakes.users.opened) == read  # still open: going back takes no time
 
 
+def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> None:
+    releases, alone = (loaded(fakes).release, fakes.world.release), {}
+    for release in releases:
+        fakes.users.live_release = release
+        alone[release] = until_from(fakes, release).item_list
+    assert alone[releases[0]] != alone[releases[1]]
+    asked = []
+    with ThreadPoolExecutor(8) as pool:
+        for turn in range(200):
+            fakes.users.live_release = releases[turn % 2]
+            asked.append(pool.submit(ask, fakes, 1))
+    answers = [each.result() for each in asked]
+    assert {answer.release for answer in answers} == set(releases)
+    assert all((answer.outcomes, answer.item_list) == ((), alone[answer.release]) for answer in answers)
+
+
 def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:
     ask(fakes, 1)
     second = loaded(fakes)

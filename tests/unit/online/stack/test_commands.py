@@ -110,9 +110,12 @@ def command(settings: Settings, module: str, *arguments: str) -> subprocess.Comp
     )
 
 
-def test_down_of_a_service_without_a_stack_is_no_error(settings: Settings) -> None:
-    answer = command(settings, "stack", "down", "redis")
-    assert (answer.returncode, answer.stderr.strip()) == (0, "Redis is stopped")
+@pytest.mark.parametrize(
+    ("names", "said"), [(["redis"], "Redis is stopped"), ([], "everything is stopped; the data stays")]
+)
+def test_down_without_a_stack_is_no_error(settings: Settings, names: list[str], said: str) -> None:
+    answer = command(settings, "stack", "down", *names)
+    assert (answer.returncode, answer.stderr.strip()) == (0, said)
 
 
 @pytest.mark.parametrize("call", [("stack", "up"), ("stack", "serve"), ("stack.containers",)], ids=" ".join)

@@ -84,11 +84,6 @@ def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings)
     assert changed == ["redis", "feast", "server"]
 
 
-def test_nothing_can_be_stopped_where_no_stack_is_up(settings: Settings) -> None:
-    supervision.Supervisor(settings).stop(by_name("redis"))
-    assert supervision.members(settings) == []
-
-
 def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "PATIENCE_S", 0.1)
     monkeypatch.setattr(supervision.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
