@@ -97,11 +97,11 @@ class Containers:
         assert response.status_code == 200, response.text
         return [item["itemid"] for item in response.json()["item_list"]]
 
-    def until_ready(self, seconds: float = 120) -> None:
+    def until_ready(self) -> None:
         """Until every container is healthy and the server could answer."""
 
         @retry(
-            stop=stop_after_delay(seconds),
+            stop=stop_after_delay(120),
             wait=wait_fixed(0.5),
             retry=retry_if_exception_type((AssertionError, requests.RequestException)),
             reraise=True,

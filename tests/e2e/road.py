@@ -20,6 +20,7 @@ import requests
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from offline import downloads
 from tests.datasets import dumped, parsed
@@ -77,6 +78,18 @@ class Road:
             shutil.rmtree(folder)
             kept.rename(folder)
 
+    @contextmanager
+    def with_data(self, data: Path) -> Iterator[Road]:
+        """This stack with other data's release live on it; afterwards artifacts and live release are as before."""
+        before = self.recommend(1).json()["release"]
+        checked = self.step("offline_to_online/rank/s3_check_offline_and_online.py")  # it may have been loaded again
+        assert checked.returncode == 0, checked.stdout
+        with self.artifacts_kept():
+            other = dataclasses.replace(self, env={**self.env, "RECSYS_DATA": str(data)})
+            other.release()
+            yield other
+        self.go_back(before)
+
     def go_back(self, release: str) -> dict[str, Any]:
         """`make activate`; user 1's first answer of that release."""
         done = self.run("make", "activate", f"release={release}")
@@ -103,9 +116,9 @@ class Road:
             assert len(recommended) == len(set(recommended)) > 0
             assert not set(recommended) & set(items)
 
-    def recommend(self, userid: int, size: int = 50, *, strict: bool = True) -> requests.Response:
+    def recommend(self, userid: OwnId, size: int = 50, *, strict: bool = True, **more: Any) -> requests.Response:
         """``strict``: an answer of full quality, however busy the machine is, or an error."""
-        body = {"userid": userid, "size": size, "strict": strict}
+        body = {"userid": userid, "size": size, "strict": strict, **more}
         return requests.post(f"{self.settings.server.url}/ml/rec", json=body, timeout=10)
 
 

@@ -75,8 +75,8 @@ def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
 ITEMIDS = np.arange(10, 10 * (ITEMS + 1), 10)  # code c is item 10 c
 
 
-def one_user(*, last: int = 1_000) -> History:
-    return History(np.array([30, 999, 50]), np.array([5, 5, 2]), np.array([last, 700, 200]))
+def one_user() -> History:
+    return History(np.array([30, 999, 50]), np.array([5, 5, 2]), np.array([1_000, 700, 200]))
 
 
 def test_a_set_of_channels_survives_the_wire() -> None:

@@ -20,8 +20,8 @@ from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Outcome, Ranked, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
-from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
+from tests.unit.online.fakes import FakeUsers
+from tests.unit.online.world import AT, UNKNOWN_USER, World
 
 USER = 8
 
@@ -92,27 +92,14 @@ def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fak
     assert brought_up > 0
 
 
-def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, tmp_path: Path) -> None:
-    world: World = DefaultWorld()
-    services = FakeUsers(world, live=world.release), FakeItems(world), FakeFeatures(world), FakeScorer(world)
-    server = ServerSettings(budget_ms=5_000, warm_up_s=0, diversity=0.3)
-    recommender = Recommender(*services, server, LastRelease(tmp_path / "own.json"))  # type: ignore[arg-type]
-    model = create_app(recommender, Settings(server=server), fakes.stores).extensions["recsys"].request_model
-    try:
-        asked = {"userid": USER, "timestamp": AT}
-        own, none, more = (
-            recommender.recommend(model.model_validate(asked | given))
-            for given in ({}, {"diversity": 0}, {"diversity": 0.3})
-        )
-        assert (own.diversity, none.diversity) == (0.3, None)
-        assert itemids(own) == itemids(more) != itemids(none)
-        shown = itemids(own)[-1]
-        found = absent(
-            recommender, model, WhyNotRequest(userid=str(USER), itemid=str(shown), timestamp=AT), Stopwatch()
-        )
-        assert found.code == "in_the_list"
-    finally:
-        recommender.close()
+def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes) -> None:
+    http = create_app(fakes.recommender, Settings(server={"diversity": 0.3}), fakes.stores).test_client()
+    asked = {"userid": USER, "timestamp": AT}
+    answers = [http.post("/ml/rec", json=asked | given).json for given in ({}, {"diversity": 0}, {"diversity": 0.3})]
+    own, none, more = ([item["itemid"] for item in answer["item_list"]] for answer in answers)
+    assert [answer.get("diversity") for answer in answers] == [0.3, None, 0.3]
+    assert own == more != none
+    assert http.get("/ml/why-not", query_string={**asked, "itemid": own[-1]}).json["code"] == "in_the_list"
 
 
 def test_it_works_on_recalls_order_where_the_ranker_is_lost(fakes: Fakes) -> None:

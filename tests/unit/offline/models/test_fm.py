@@ -13,27 +13,24 @@ from offline.data.sequences import sequences
 from offline.models.fm import FM, fm_data
 
 
-def test_fm_is_bias_weights_and_product() -> None:
+def random_fm(users: int, items: int, dim: int) -> FM:
     torch.manual_seed(0)
-    model = FM(3, 4, 5)
+    model = FM(users, items, dim)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_()
-        expected = (
-            model.bias
-            + model.linear.table.weight[2]
-            + model.linear.table.weight[3 + 1]
-            + (model.factors.table.weight[2] * model.factors.table.weight[3 + 1]).sum()
-        )
-        assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
+    return model
+
+
+def test_fm_is_bias_weights_and_product() -> None:
+    model = random_fm(3, 4, 5)
+    weights, factors = model.linear.table.weight, model.factors.table.weight
+    expected = model.bias + weights[2] + weights[3 + 1] + (factors[2] * factors[3 + 1]).sum()
+    assert model(torch.tensor([[2, 1]])).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_inner_product_is_the_order_of_the_fm() -> None:
-    torch.manual_seed(0)
-    model = FM(6, 41, 8)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
+    model = random_fm(6, 41, 8)
     users, items = model.vectors()
     for user in range(5):
         codes = torch.tensor([[user + 1, item + 1] for item in range(40)])

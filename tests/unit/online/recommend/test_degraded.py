@@ -26,9 +26,8 @@ SERVICES = ("redis", "elasticsearch", "feast", "triton")
 USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
 
 
-def ask(fakes: Fakes, userid: int = 1, size: int = 50, *, strict: bool = False) -> Answer:
-    request = Request(userid=userid, size=size, timestamp=AT, explain="recall", strict=strict)
-    return fakes.recommender.recommend(request)
+def ask(fakes: Fakes, userid: int = 1, *, strict: bool = False) -> Answer:
+    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain="recall", strict=strict))
 
 
 def itemids(answer: Answer) -> list[int]:
@@ -52,8 +51,8 @@ def down(fakes: Fakes, *names: str) -> None:
         fakes.service(name).down = name in names
 
 
-def popular(world: World, n: int = 50) -> list[int]:
-    return [itemid for itemid, _ in world.popular[:n]]
+def popular(world: World) -> list[int]:
+    return [itemid for itemid, _ in world.popular[:50]]
 
 
 @pytest.mark.parametrize("userid", USERS)

@@ -119,11 +119,12 @@ def test_where_somebody_was_forgotten_nothing_older_is_remembered() -> None:
     assert known.state("a", 1) is STATE
 
 
-def last_opened(release: str = "aaaaaaaaaaaa", n: int = 300) -> Release:
-    popular = Hits(np.arange(n, 0, -1), np.linspace(1, 0.1, n))
+def last_opened(release: str = "aaaaaaaaaaaa") -> Release:
+    """A release of 300 items, the last one the most popular."""
+    popular = Hits(np.arange(300, 0, -1), np.linspace(1, 0.1, 300))
     catalogue = {
         itemid: CatalogueItem(itemid, f"Film {itemid} é", {"genres": ["Drama"], "year": None})
-        for itemid in range(1, n + 1)
+        for itemid in range(1, 301)
     }
     return cast(Release, cast(Any, SimpleNamespace(release=release, popular=popular, catalogue=catalogue)))
 

@@ -18,8 +18,8 @@ from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, So
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
 
 
-def ask(fakes: Fakes, userid: OwnId, size: int = 50) -> Answer:
-    return fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT, explain=True))
+def ask(fakes: Fakes, userid: OwnId) -> Answer:
+    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain=True))
 
 
 @SHOP

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -11,9 +14,31 @@ from research.bench import load
 from research.bench.load import LOST, Target, expect_answers, generate
 from research.bench.serving import Load, levels_of
 from tests.free_ports import free_ports
-from tests.unit.online.answering import answering
+from tests.http_server import serving
 
 STALL_S = 3.0  # much longer than a busy machine takes for an answer
+
+
+@contextmanager
+def answering(asked: Counter[int] | None = None, stall_s: float = 0.0) -> Iterator[str]:
+    """Its address. Release b for user 7, an error for user 13, release a for the others.
+
+    ``asked``: counts the users; ``stall_s``: for so long after the first request, nobody is answered.
+    """
+    until: list[float] = []
+
+    def answer(_: object, body: bytes) -> tuple[int, bytes]:
+        if not until:
+            until.append(time.monotonic() + stall_s)
+        time.sleep(max(until[0] - time.monotonic(), 0.0))
+        userid = json.loads(body)["userid"]
+        if asked is not None:
+            asked[userid] += 1
+        told = {"release": "b" if userid == 7 else "a", "took_ms": {"redis": 1.0, "total": float(userid)}}
+        return 503 if userid == 13 else 200, json.dumps(told).encode()
+
+    with serving(answer) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
