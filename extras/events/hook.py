@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
@@ -38,6 +38,9 @@ from online.web.parts import Parts
 AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
+RECORDED: Final = (
+    "recsys.recorded"  # of an application's extensions: functions that are given the release and new events
+)
 ItemId = UserId  # an own id, too
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {
@@ -125,6 +128,8 @@ def record(
     noted = {name for name, effect in dataset.event_types.items() if effect == "notes"}
     new = log.call(Recording(dataset.base_name, events, noted))
     records.current().facts |= {"events": len(new), "new": sum(new)}
+    for hear in current_app.extensions.get(RECORDED, ()):
+        hear(opened, [event for event, is_new in zip(events, new, strict=True) if is_new])
     return [
         EventRecorded(eventid=event.eventid, new=is_new, known_item=event.itemid in opened.numbers)
         for event, is_new in zip(events, new, strict=True)

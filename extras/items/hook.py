@@ -7,21 +7,23 @@ each later release places it again (`store`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import partial
 from typing import Annotated, Any, Final
 
-import numpy as np
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId, kind_of
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
 from data_exchange_center.errors import RecsysError
-from extras.events.hook import AnyText, release_for_events
-from extras.items.projection import Extended
-from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record
-from online.clients.redis import StoredUser
+from extras.events.events import Event
+from extras.events.hook import RECORDED, AnyText, release_for_events
+from extras.items.projection import BEFORE, LIKES, Extended
+from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record, base_of
+from online.clients.base import ServiceError
+from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
 from online.recommend.types import BadRequestError, Request, UserId, WrongIdError, read_id
 from online.web import records
@@ -117,6 +119,21 @@ def register(app: Flask, parts: Parts) -> None:
         follower.catch_up()
         return follower.view(release_for_events(recommender))
 
+    def liked(opened: Release, events: Sequence[Event]) -> None:
+        """Keep what those had liked before who like a new item."""
+        dataset, base = opened.manifest.dataset, base_of(opened)
+        for event in events:
+            record = follower.record(base, event.itemid)
+            if record is None or record.title is None or len(record.likes) >= LIKES or not likes(dataset, event):
+                continue
+            with suppress(ServiceError):  # it is logged; the event is recorded
+                user = recommender.users.call(UserQuery.of(event.userid, opened.manifest)).user
+                before = liked_before(base, user, event.timestamp) if user else ()
+                if before:
+                    store.change(dataset.base_name, event.itemid, partial(with_like, before=before))
+
+    app.extensions.setdefault(RECORDED, []).append(liked)
+
     def state(own: OwnId) -> Response:
         """The item after a change."""
         indexed = follower.catch_up()
@@ -180,7 +197,7 @@ def register(app: Flask, parts: Parts) -> None:
     def remove(itemid: str) -> Response:
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
-        base = opened.base if isinstance(opened, Extended) else opened
+        base = base_of(opened)
 
         def removed(before: Record | None, held: int) -> Record | None:
             if before.title is None if before else own not in base.numbers:
@@ -194,13 +211,31 @@ def register(app: Flask, parts: Parts) -> None:
         return state(own)
 
 
+def likes(dataset: Dataset, event: Event) -> bool:
+    """Whether somebody likes an item by an event."""
+    rates = dataset.event_types.get(event.type) == "rates"
+    return rates and (dataset.code(event.value) or 0) > dataset.positive_level
+
+
+def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, ...]:
+    """The newest of the release's items that a user had liked before a second."""
+    history = base.current(user, second).history
+    found = history.itemids[history.ratings > base.manifest.dataset.positive_level]
+    return tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
+
+
+def with_like(record: Record | None, held: int, before: tuple[OwnId, ...]) -> Record | None:
+    """A record with one like more."""
+    if record is None or record.title is None or len(record.likes) >= LIKES:
+        return record
+    return record.model_copy(update={"likes": (*record.likes, before)})
+
+
 def without_hidden(request: Request, opened: Release, user: StoredUser) -> StoredUser:
     """A user to whom Elasticsearch shows nothing that was taken away."""
-    if not isinstance(opened, Extended) or not len(opened.hidden):
+    if not isinstance(opened, Extended) or user.is_blank or not len(opened.hidden):
         return user
-    if not (user.number or len(user.history) or len(user.seen)):  # a stranger gets the popular list
-        return user
-    return replace(user, seen=np.union1d(user.seen, opened.hidden).astype(np.int32))
+    return user.without(opened.hidden)
 
 
 def expect_room(before: Record | None, held: int) -> None:

@@ -1,9 +1,9 @@
 """New items in the spaces of a release: a ridge regression from attributes to each channel's vectors.
 
-It is fitted on the release's own items, in milliseconds, when the first new item is there. `extended` makes of a
-release one that has the new items too: in the catalogue, in the exact search, in the channels, which read events with
-them, and with what the ranker needs. What the ranker knows of an item by counting is taken from items that nobody has
-rated.
+It is fitted on the release's own items, in milliseconds, when the first new item is there. With its first likes an
+item moves from there toward what those users had liked before. `extended` makes of a release one that has the new items
+too: in the catalogue, in the exact search, in the channels, which read events with them, and for the ranker, which sees
+a new item as the known one that is nearest to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.columns import Columns, genre_flags
+from data_exchange_center.columns import genre_flags
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Hits
@@ -27,9 +27,14 @@ from online.clients.elastic import CatalogueItem, IndexedItem
 from online.recommend.fallback import ExactItems
 from online.recommend.release import EncodedItems, ItemCache, Release
 
-RIDGE: Final = 10.0  # `make evaluate-new-items` compares others
-_FEWEST: Final = 10  # items at the end of the popular list, where all are rated
+# `make evaluate-new-items` compares others
+RIDGE: Final = 0.3
+WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each like counts once in the regression
+LIKES: Final = 10  # of a new item that are kept, each as the `BEFORE` newest items that the user had liked before
+BEFORE: Final = 10
+K, SPREAD = 3.0, 1.5  # by n likes an item moves n / (n + K) of the way
 _FITTED: Final = 20_000  # items at most, the popular ones
+_LITTLE: Final = 1e-9  # a popularity that is not zero
 
 Float64 = NDArray[np.float64]
 
@@ -41,12 +46,14 @@ class Described:
     Attributes:
         terms: codes, from 1, ascending.
         numbers: name of a numeric attribute -> value, None where it is unknown; of a changed item it may lack some.
+        likes: of each that is kept, numbers of the items that the user had liked before.
     """
 
     number: int
     shown: CatalogueItem
     terms: tuple[int, ...]
     numbers: Mapping[str, float | None]
+    likes: tuple[tuple[int, ...], ...] = ()
 
 
 def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any]) -> tuple[int, ...]:
@@ -54,11 +61,6 @@ def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any
     codes = {term: code for code, term in enumerate(spec.genres, 1)}
     names = (dataset.term(name, value) for name in dataset.terms for value in attributes.get(name) or ())
     return tuple(sorted(codes[name] for name in names if name in codes))
-
-
-def described(opened: Release, number: int, shown: CatalogueItem, numbers: Mapping[str, float | None]) -> Described:
-    dataset = opened.manifest.dataset
-    return Described(number, shown, term_codes(dataset, opened.spec, shown.attributes), numbers)
 
 
 def inputs(terms: Sequence[Sequence[int]], numbers: Float64, n_terms: int, declared: Sequence[ItemNumber]) -> Float64:
@@ -81,22 +83,39 @@ def inputs(terms: Sequence[Sequence[int]], numbers: Float64, n_terms: int, decla
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """Linear regression with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
+    """Weighted linear regression, with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
 
     means: Float64  # (columns,)
     intercept: Float64  # (d,)
     weights: Float64  # (columns, d)
 
     @classmethod
-    def fit(cls, given: Float64, wanted: NDArray[np.floating], strength: float = RIDGE) -> Self:
-        means, intercept = given.mean(axis=0), wanted.mean(axis=0, dtype=np.float64)
+    def fit(cls, given: Float64, wanted: NDArray[np.floating], weights: Float64, strength: float = RIDGE) -> Self:
+        """``weights``: (n,) of each item, above zero."""
+        share = weights / weights.sum()
+        means, intercept = share @ given, share @ wanted
         centred = given - means
-        gram = centred.T @ centred + strength * np.eye(centred.shape[1])
-        return cls(means, intercept, np.linalg.solve(gram, centred.T @ (wanted - intercept)))
+        weighted = centred.T * (share * len(share))
+        gram = weighted @ centred + strength * np.eye(centred.shape[1])
+        return cls(means, intercept, np.linalg.solve(gram, weighted @ (wanted - intercept)))
 
     def __call__(self, given: Float64) -> Float32:
         projected: Float32 = ((given - self.means) @ self.weights + self.intercept).astype(np.float32)
         return projected
+
+
+def moved(placed: Float32, liked: Float64, likes: NDArray[np.integer], centre: Float64, k: float = K) -> Float32:
+    """Vectors of n items by their attributes, (n, d), moved toward what those had liked who like them.
+
+    Args:
+        liked: (n, d) mean vectors of that, over the users; not read where there is none.
+        likes: (n,) of how many users.
+        centre: (d,) of all that is liked; what is said by a mean of several is less than what is meant, by `SPREAD`.
+    """
+    share = (likes / (likes + k))[:, None]
+    meant = np.where(share > 0, centre + SPREAD * (liked - centre), 0)
+    nearer: Float32 = ((1 - share) * placed + share * meant).astype(np.float32)
+    return nearer
 
 
 class Spaces:
@@ -118,13 +137,15 @@ class Spaces:
     # --- of the release's own items
 
     @cached_property
-    def known(self) -> tuple[NDArray[np.int64], Float64]:
-        """Numbers (n,), ascending, and inputs (n, columns) of the items that regressions are fitted on."""
-        popular = self.base.popular.ids[:_FITTED]
+    def known(self) -> tuple[NDArray[np.int64], Float64, Float64]:
+        """The items that regressions are fitted on: numbers (n,), ascending, inputs (n, columns), weights (n,)."""
+        popular, scores = self.base.popular.ids[:_FITTED], self.base.popular.scores[:_FITTED]
         numbers = np.union1d(popular, self.base.exact.itemids[: _FITTED - len(popular)])
         catalogue, own = self.base.catalogue, self._own_numbers(numbers)
         terms = [term_codes(self.dataset, self.spec, catalogue[each].attributes) for each in numbers.tolist()]
-        return numbers, inputs(terms, own, len(self.spec.genres), self.dataset.numbers)
+        weights = np.full(len(numbers), _LITTLE)
+        weights[np.searchsorted(numbers, popular)] = np.maximum(scores.astype(np.float64) ** WEIGHT, _LITTLE)
+        return numbers, inputs(terms, own, len(self.spec.genres), self.dataset.numbers), weights
 
     def _own_numbers(self, itemids: NDArray[np.int64]) -> Float64:
         """(n, `Dataset.numbers`) values of the release's items, NaN where unknown: by what the ranker is given."""
@@ -140,27 +161,25 @@ class Spaces:
                 values[:, place] = [np.nan if each is None else each for each in shown]
         return values
 
-    @cached_property
-    def typical(self) -> NDArray[np.floating]:
-        """(features,) of an item that nobody has rated."""
-        itemids = self.features.itemids
-        unrated = np.ones(len(itemids), np.bool_)
-        exact = self.base.exact
-        held = Vocabulary(exact.itemids).codes(itemids) - 1
-        unrated &= held >= 0
-        for vectors in exact.vectors.values():
-            unrated[unrated] = np.isnan(vectors[held[unrated], 0])
-        rows = self.features.rows.values[unrated]
-        if not len(rows):
-            rows = self.features.find(self.base.popular.ids[-_FEWEST:])[1].values
-        return np.median(rows if len(rows) else Encoded.none(self.spec.of("item"), 1).values, axis=0)  # type: ignore[no-any-return]
+    def place(self, name: str, wanted: NDArray[np.floating], items: Sequence[Described]) -> Float32:
+        """Rows of new items, (m, d), by those of all the release's known ones, (n, d), NaN for what has none.
 
-    def regression(self, name: str, wanted: NDArray[np.floating]) -> Ridge:
-        """The regression to rows of all the release's known items, (n, d), NaN for those that have none."""
+        By their attributes, and by their likes, where there are some.
+        """
+        numbers, given, weights = self.known
+        there = ~np.isnan(wanted).any(axis=1)
         if name not in self.regressions:
-            there = ~np.isnan(wanted).any(axis=1)
-            self.regressions[name] = Ridge.fit(self.known[1][there], wanted[there])
-        return self.regressions[name]
+            self.regressions[name] = Ridge.fit(given[there], wanted[there], weights[there])
+        ridge = self.regressions[name]
+        placed = ridge(self.inputs(items))
+        liked, likes = np.zeros(placed.shape), np.zeros(len(items), np.int64)
+        codes = Vocabulary(numbers)
+        for row, item in enumerate(items):
+            rows = [at[there[at]] for each in item.likes if len(at := codes.codes(each) - 1)]
+            means = [wanted[at].mean(axis=0) for at in rows if len(at)]
+            if means:
+                liked[row], likes[row] = np.mean(means, axis=0), len(means)
+        return moved(placed, liked, likes, ridge.intercept)
 
     # --- of new ones
 
@@ -174,14 +193,14 @@ class Spaces:
         before = self.base.channels
         if not self.sums or not items:
             return before
-        numbers, given = np.array([item.number for item in items]), self.inputs(items)
+        numbers = np.array([item.number for item in items])
         at = np.searchsorted(before.itemids, numbers)  # where they are inserted
         codes = before.codes(self.known[0])
 
         def longer(name: str, rows: Float32) -> Float32:
             """(items + 1, d) with the new items' rows."""
             wanted = np.where((trained[codes] & (codes > 0))[:, None], rows[codes], np.nan)
-            return np.insert(rows, at + 1, self.regression(name, wanted)(given), axis=0)
+            return np.insert(rows, at + 1, self.place(name, wanted, items), axis=0)
 
         channels = []
         for channel in before.channels:
@@ -202,7 +221,7 @@ class Spaces:
     def vectors(self, items: Sequence[Described], channels: ChannelSet) -> list[dict[str, Float32]]:
         """What the index holds of each item, by channel. ``channels``: those that know the items."""
         found: list[dict[str, Float32]] = [{} for _ in items]
-        known, given = self.known[0], self.inputs(items)
+        known = self.known[0]
         sums = {channel.name: channel for channel in channels.channels} if self.sums else {}
         codes = channels.codes(np.array([item.number for item in items], np.int64))
         exact = self.base.exact
@@ -214,29 +233,48 @@ class Spaces:
             else:
                 wanted = np.full((len(known), there.shape[1]), np.nan)
                 wanted[places >= 0] = there[places[places >= 0]]
-                rows = self.regression(f"{name}.index", wanted)(given)
+                rows = self.place(f"{name}.index", wanted, items)
             for of_item, row in zip(found, rows, strict=True):
                 of_item[name] = row
         return found
 
-    def rows(self, items: Sequence[Described]) -> Encoded:
-        """What the ranker is given of items, new or changed."""
-        known, before = self.features.find(np.array([item.number for item in items], np.int64))
+    def nearest(self, new: Sequence[IndexedItem], channels: ChannelSet) -> dict[int, int]:
+        """New item -> the release's own one that is nearest by direction, in the space of the first channel."""
+        name = next(iter(self.base.exact.vectors))
+        numbers, known = np.array([item.itemid for item in new], np.int64), self.known[0]
+        known = known[self.features.find(known)[0]]
+        fitted = {channel.name: channel for channel in channels.channels}.get(name) if self.sums else None
+        if isinstance(fitted, HistorySum):
+            known = known[fitted.trained[channels.codes(known)]]
+            there, here = fitted.items[channels.codes(known)], fitted.items[channels.codes(numbers)]
+        else:
+            places = Vocabulary(self.base.exact.itemids).codes(known) - 1
+            known, places = known[places >= 0], places[places >= 0]
+            there = np.nan_to_num(self.base.exact.vectors[name][places])
+            here = np.array([item.vectors.get(name, there[:1].sum(axis=0)) for item in new]).reshape(len(new), -1)
+        if not len(known):
+            return {}
+        lengths = np.maximum(np.linalg.norm(there, axis=1), 1e-12)
+        best = (here @ (there / lengths[:, None]).T).argmax(axis=1)
+        return dict(zip(numbers.tolist(), known[best].tolist(), strict=True))
+
+    def rows(self, items: Sequence[Described], nearest: Mapping[int, int]) -> Encoded:
+        """What the ranker is given of items: of changed ones what it knows of them, of a new one as of its nearest.
+
+        Its own attributes are the item's own. The rest is counted, or learned by the item's id.
+        """
         features = self.spec.of("item")
-        values = np.tile(self.typical, (len(items), 1))
-        if (own := _place(features, Columns.ITEM)) is not None:
-            values[:, own] = 0  # unknown
+        known, before = self.features.find(np.array([nearest.get(item.number, item.number) for item in items]))
+        values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
-        flags = genre_flags(self.spec.genres)
-        for row, item in enumerate(items):
-            for code, flag in enumerate(flags, 1):
-                if (at := _place(features, flag)) is not None:
-                    values[row, at] = code in item.terms
-            for number in self.dataset.numbers:
-                if (at := _place(features, _column(number))) is not None and number.name in item.numbers:
-                    value = item.numbers[number.name]
-                    stored = number.stored(np.array([np.nan if value is None else value]))
-                    values[row, at] = features[at].encode(stored)[0]
+        for code, flag in enumerate(genre_flags(self.spec.genres), 1):
+            if (at := _place(features, flag)) is not None:
+                values[:, at] = [code in item.terms for item in items]
+        for number in self.dataset.numbers:
+            given = np.array([number.name in item.numbers for item in items], np.bool_)
+            if (at := _place(features, _column(number))) is not None and given.any():
+                of_items = np.array([item.numbers.get(number.name) for item in items], np.float64)  # None is NaN
+                values[given, at] = features[at].encode(number.stored(of_items[given]))
         return Encoded(features, values.astype(self.features.rows.values.dtype, copy=False))
 
 
@@ -283,7 +321,7 @@ def extended(
     changed = [each for item in items if (each := _changed(base.exact, item)) is not None]
     shown = {number: item for number, item in base.catalogue.items() if number not in set(hidden)}
     listed = ~np.isin(base.popular.ids, gone)
-    rows = spaces.rows(items)
+    rows = spaces.rows(items, spaces.nearest(added, channels) if added else {})
     numbers = np.array([item.number for item in items], np.int32)
     fields = {name: getattr(base, name) for name in Release.__dataclass_fields__}
     fields |= {

@@ -25,7 +25,7 @@ from data_exchange_center import wire
 from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from data_exchange_center.settings import ElasticsearchSettings, Settings
-from extras.items.projection import Extended, Spaces, described, extended
+from extras.items.projection import Described, Extended, Spaces, extended, term_codes
 from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems, IndexedItem
 from online.clients.redis import RedisClient
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
 EVERY_S: Final = 0.5
+AGAIN_S: Final = 1.0  # after a failure
 INDEX: Final = "ml_new_item"
 _VERSION: Final = ""  # field of the hash; no own id is empty
 _STAMP: Final = "stamp"  # field of a document: a hash of the others
@@ -52,6 +53,7 @@ class Record(BaseModel):
         number: of one that was new; the release's own, where it has the item, is another one with ids that are strings.
         title: None: the item is taken away.
         numbers: name -> value of the numeric attributes that were given.
+        likes: of each of the first users who liked it, the newest items liked before, by their own ids.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +62,7 @@ class Record(BaseModel):
     title: str | None = None
     terms: dict[str, list[str]] = {}
     numbers: dict[str, float | None] = {}
+    likes: tuple[tuple[OwnId, ...], ...] = ()
 
 
 Change = Callable[[Record | None, int], Record | None]  # of a record, and how many there are
@@ -137,12 +140,15 @@ class ItemIndex(ElasticItems):
         index = f"{INDEX}-{opened.release}"
         documents = dict(_document(item, opened.catalogue[item.itemid]) for item in opened.added)
         with self._asking("bring"):
-            if documents:
+            if documents and opened.release not in self._searched.more:
                 body = orjson.dumps(_mapping(opened.manifest.vector_dims))
                 answer = self._http.put(f"/{index}", body, _JSON)
                 if answer.status != HTTPStatus.BAD_REQUEST:  # it is there
                     self._read(answer)
+                self._read(self._http.get(f"/_cluster/health/{index}?wait_for_status=yellow&timeout=5s"))
             found = self._http.post(f"/{index}/_search", orjson.dumps(_ALL), _JSON)
+            if found.status == HTTPStatus.NOT_FOUND:  # to be made, or made again, the next time
+                self._searched.more.pop(opened.release, None)
             stored = self._read(found)["hits"]["hits"] if documents or found.status != HTTPStatus.NOT_FOUND else ()
             held = {hit["_id"]: hit["fields"][_STAMP][0] for hit in stored}
             lines = [{"delete": {"_id": key}} for key in held if key not in documents]
@@ -242,7 +248,7 @@ class Follower:
                     self._kept[of] = found
                     opened = self._releases.renew(self.view)
             for known in (self._spaces, self._views):  # those that are closed by now are forgotten
-                for base in set(known) - {_base(each) for each in opened}:
+                for base in set(known) - {base_of(each) for each in opened}:
                     del known[base]
             behind = [each for each in opened if not self._indexed.get(each, False)]
         for each in behind:
@@ -254,9 +260,15 @@ class Follower:
             self._indexed[each] = True
         return True
 
+    def record(self, base: Release, own: OwnId) -> Record | None:
+        """A new item, as this process knows it; None for one that the release has of its own."""
+        dataset = base.manifest.dataset
+        kept = self._kept.get((dataset.base_name, dataset.item_ids))
+        return None if own in base.numbers or not kept or not kept.records else kept.records.get(own)
+
     def view(self, opened: Release) -> Release:
         """A release with the items as this process knows them."""
-        base = _base(opened)
+        base = base_of(opened)
         dataset = base.manifest.dataset
         of = dataset.base_name, dataset.item_ids
         with self._lock:
@@ -277,7 +289,9 @@ class Follower:
                 continue
             before = None if number is None else base.catalogue[number].attributes
             shown = CatalogueItem(own, record.title, _shown(base, record, before))
-            items.append(described(base, number or record.number, shown, record.numbers))
+            terms = term_codes(base.manifest.dataset, base.spec, shown.attributes)
+            likes = tuple(tuple(base.numbers[each] for each in of if each in base.numbers) for of in record.likes)
+            items.append(Described(number or record.number, shown, terms, record.numbers, likes))
         if not items and not hidden and not isinstance(self._views.get(base, (0, base))[1], Extended):
             return base
         if base not in self._spaces:
@@ -290,18 +304,19 @@ def _follow(of: ref[Follower]) -> None:
     end = threading.Event()
     atexit.register(end.set)
     while not end.is_set() and (follower := of()) is not None:
+        done = False
         try:
-            follower.catch_up()
+            done = follower.catch_up()
         except ServiceError:
             pass  # it is logged
         except Exception:
             log.exception("new items cannot be followed")
         del follower
-        end.wait(EVERY_S)
+        end.wait(EVERY_S if done else AGAIN_S)
     atexit.unregister(end.set)
 
 
-def _base(opened: Release) -> Release:
+def base_of(opened: Release) -> Release:
     return opened.base if isinstance(opened, Extended) else opened
 
 

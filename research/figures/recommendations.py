@@ -437,6 +437,26 @@ def _decided(path: Figure) -> str:
     return ""
 
 
+@block("new_items", "new_items_ml-100k.json")
+def new_items(figure: Figure) -> str:
+    """New items by how many liked them."""
+    of = {
+        "percentile": "percentile", "AUC": "AUC over users", "served recall@50": "recall@50",
+        "served NDCG@50": "NDCG@50", "served share": "share of the first 50",
+        "served recall@50 of all": "recall@50 of everything",
+    }  # fmt: skip
+    rows = [
+        (name, *(span(found[metric]) if metric in found else None for metric in of))
+        for name, found in figure["systems"].items()
+    ]
+    items, chosen = figure["items"], f"ridge {figure['strength']:g}, weight {figure['power']:g}, k {figure['k']:g}"
+    note = (
+        f"{items['reported']} items, {figure['targets']:,} likes of them in the held-out part; {chosen} were chosen on "
+        f"{items['chosen on']} others."
+    )
+    return shown(figure, ("", *of.values()), rows, note)
+
+
 MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
 
 

@@ -57,13 +57,11 @@ class Held(SimpleNamespace):
 
 
 def stores(settings: Settings, *holds: str, live: str | None = None, without: str = "") -> Stores:
-    titles = [(each.title, each.step) for each in Stores.of(settings)]
-    return Stores(
-        *(
-            cast(Any, Held(title=title, step=step, holds=() if title == without else holds, is_live=live))
-            for title, step in titles
-        )
-    )
+    def held(store: Any) -> Any:
+        there = () if store.title == without else holds
+        return Held(title=store.title, step=store.step, holds=there, is_live=live)
+
+    return Stores(*map(held, Stores.of(settings)))
 
 
 def next_command(found: list[Finding]) -> str:

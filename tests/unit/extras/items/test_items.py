@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
 from extras.items import store
-from extras.items.projection import Extended, Ridge
+from extras.items.projection import BEFORE, LIKES, SPREAD, Extended, Ridge, moved
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import AT, DefaultWorld, ShopWorld, World
@@ -42,7 +42,7 @@ def genres(world: World) -> dict[str, Any]:
 def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool]:
     """Where an item is found, by a way of answering."""
     user = world.own_user(USER)
-    full = ask(http, userid=user, size=200, only=[wanted, world.own_item(world.trained[0])])
+    full = ask(http, userid=user, size=200, only=[wanted, world.own_item(world.trained[0])], explain=True)
     popular = ask(http, userid=world.own_user(99_999), size=200, only=[wanted])
     ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[wanted])
     similar = http.get("/ml/similar", query_string={"itemid": [wanted]})
@@ -74,12 +74,16 @@ def test_a_new_item_is_in_every_way_of_answering_and_goes_from_all(
 
 
 @ONE_WORLD
-def test_it_competes_with_the_others(shop: FlaskClient, world: World) -> None:
-    for n in range(60):
-        add(shop, itemid=NEW + n, attributes=genres(world))
-    found = ask(shop, size=200, explain="recall")
-    assert set(ids(found)) & {NEW + n for n in range(60)}
-    assert set(found["recall"]["tower"]) & {NEW + n for n in range(60)}
+def test_every_channel_finds_it(shop: FlaskClient, world: World) -> None:
+    new = [NEW + n for n in range(9)]
+    for item in new:
+        add(shop, itemid=item, attributes=genres(world))
+    found = ask(shop, only=[*new, *world.trained[:60]], explain="recall")["recall"]
+    assert all(set(new) <= set(found[channel.name]) for channel in world.recipe.recall.searched)
+    why_not = shop.get("/ml/why-not", query_string={"userid": USER, "itemid": NEW, "timestamp": AT})
+    assert why_not.json is not None
+    assert set(why_not.json["channels"]) if "channels" in why_not.json else why_not.json
+    print(why_not.json)
 
 
 def test_one_of_the_releases_own_is_changed_hidden_and_comes_back(shop: FlaskClient, world: World) -> None:
@@ -188,6 +192,30 @@ def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
     assert NEW not in ids(after)
 
 
+@ONE_WORLD
+def test_its_first_likes_move_it(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    add(shop, attributes={"genres": ["Comedy"]})
+    placed = _added(fakes).vectors["tower"]
+    for n, userid in enumerate(world.userids):
+        for value in (2, 5):
+            event = {"eventid": f"{n}/{value}", "userid": userid, "itemid": NEW, "type": "rating", "value": value}
+            assert shop.post("/ml/event", json=event).status_code == 200
+            assert shop.post("/ml/event", json=event).status_code == 200  # once more, which counts once
+    kept = fakes.new_items.records[world.dataset][NEW].likes
+    with_likes = [u for u in world.userids if (world.histories[u].ratings > 3).any()]
+    assert len(kept) == min(len(with_likes), LIKES) == LIKES
+    history = world.histories[world.userids[0]]
+    assert list(kept[0]) == history.itemids[history.ratings > 3][:BEFORE].tolist()
+    shop.patch(f"/ml/item/{NEW}", json={"title": "Known by now"})
+    assert not np.allclose(_added(fakes).vectors["tower"], placed)
+
+
+def test_likes_move_an_item_part_of_the_way() -> None:
+    placed, liked, centre = np.zeros((2, 1), np.float32), np.array([[3.0], [3.0]]), np.array([1.0])
+    found = moved(placed, liked, np.array([0, 3]), centre, k=3.0)
+    np.testing.assert_allclose(found[:, 0], [0, 0.5 * (1 + SPREAD * 2)])
+
+
 def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: Fakes, world: World) -> None:
     serving = fakes.recommender.releases.serving
     assert not isinstance(serving, Extended)
@@ -201,9 +229,11 @@ def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: 
 def test_the_regression_finds_what_is_linear() -> None:
     rng = np.random.default_rng(0)
     given, weights = rng.normal(size=(200, 5)), rng.normal(size=(5, 3))
-    ridge = Ridge.fit(given, given @ weights + 7, 1e-6)
+    each = rng.random(200) + 0.1
+    ridge = Ridge.fit(given, given @ weights + 7, each, 1e-6)
     np.testing.assert_allclose(ridge(given), given @ weights + 7, rtol=1e-4)
-    assert np.abs(Ridge.fit(given, given @ weights, 1e9)(given) - (given @ weights).mean(axis=0)).max() < 1e-4
+    mean = np.average(given @ weights, axis=0, weights=each)
+    assert np.abs(Ridge.fit(given, given @ weights, each, 1e9)(given) - mean).max() < 1e-4
 
 
 @pytest.fixture

@@ -40,28 +40,20 @@ def test_a_twin_runs_in_sparks_environment(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("step", ["offline/preprocess/s2_term_trans.py", "offline/recall/s1_term_recall.py"])
 def test_without_sparks_environment_a_twin_says_how_to_get_it(tmp_path: Path, step: str) -> None:
     script = step_runner.ROOT / TWINS[step]
-    done = subprocess.run(
-        [sys.executable, script.name],
-        cwd=script.parent,
-        env=os.environ | {"RECSYS_ENGINE": "spark", "RECSYS_SERVICES_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = os.environ | {"RECSYS_ENGINE": "spark", "RECSYS_SERVICES_DIR": str(tmp_path)}
+    command = [sys.executable, script.name]
+    done = subprocess.run(command, cwd=script.parent, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "run `make spark`, or compute with RECSYS_ENGINE=pandas" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("master", ["nonsense", "", "local[", "spark:/host"])
-def test_a_master_that_there_is_not_is_a_wrong_setting(master: str) -> None:
-    with pytest.raises(ValueError, match="should match pattern"):
-        SparkSettings(master=master)
-
-
-@pytest.mark.parametrize("master", ["local[2]", "local[*]", "local-cluster[2,1,1024]", "spark://host:7077"])
-def test_a_master_as_spark_names_it(master: str) -> None:
-    assert SparkSettings(master=master).master == master
+def test_a_master_is_as_spark_names_it() -> None:
+    for master in ("local[2]", "local[*]", "local-cluster[2,1,1024]", "spark://host:7077"):
+        assert SparkSettings(master=master).master == master
+    for master in ("nonsense", "", "local[", "spark:/host"):
+        with pytest.raises(ValueError, match="should match pattern"):
+            SparkSettings(master=master)
 
 
 def test_an_environment_of_other_requirements_is_not_up_to_date(
