@@ -61,7 +61,10 @@ LEAST: Final = 5  # ratings of an item that counts at one moment
 SUCCESSIVE: Final = 10_000  # of the later ratings, drawn evenly
 
 # Changes of the recipe, each kept where NDCG@10 of the last but one rises, in this order.
-CHANGES: Final = ((Change("ranker", "horizon", 1), Change("ranker", "stride", 3), Change("ranker", "returning", ())),)
+CHANGES: Final = (
+    (Change("ranker", "horizon", 1), Change("ranker", "stride", 3), Change("ranker", "returning", ())),
+    (Change("tower", "horizon", 2), Change("tower", "stride", 3)),
+)
 
 
 # --- Leave one out
