@@ -59,5 +59,4 @@ def parsed(folder: Path) -> movielens.MovieLens:
     """MovieLens in a folder, in any of its layouts."""
     with movielens.files_of(folder) as files:
         layout = movielens.layout_of(files)
-        assert layout is not None
         return movielens.parse(layout, *(files[name].read_bytes() for name in layout.files))

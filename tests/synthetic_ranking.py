@@ -12,7 +12,7 @@ from torch import nn
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.recipes import ListsRecipe, Recipe
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline.data.samples import rated_pairs_spec
 from offline.data.sequences import Inputs
@@ -61,7 +61,6 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
 
 def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
     """Item code, profile, statistics, recall's scores, history."""
-    assert isinstance(recipe.ranker, ListsRecipe)
     spec = list_spec(inputs, recipe, recipe.ranker)
     return spec, user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs)
 

@@ -23,8 +23,9 @@ import logging
 import threading
 import tomllib
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -35,13 +36,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from data_exchange_center import steps
-from data_exchange_center.dataset import OwnId
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from extras.questions.rank import RankRequest, kept
 from online.clients.base import ServiceError
-from online.clients.elastic import CatalogueItem, ElasticItems
+from online.clients.elastic import ElasticItems
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, StoredUser, connect
 from online.recommend.recommend import Recommender, Slate
 from online.recommend.release import NOTHING_LIVE, Release
@@ -197,8 +198,8 @@ class RuleProblemError(RecsysError):
     """The rules cannot be read, or name what is not there. Nothing was written."""
 
 
-def read(path: Path, catalogue: Iterable[CatalogueItem]) -> RuleList:
-    """Read a file of rules. Raises RuleProblemError."""
+def read(path: Path, known: Container[OwnId]) -> RuleList:
+    """Read a file of rules; ``known``: the items that there are. Raises RuleProblemError."""
     expected = "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
     try:
         rules = RuleList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -207,7 +208,6 @@ def read(path: Path, catalogue: Iterable[CatalogueItem]) -> RuleList:
         raise RuleProblemError(f"{path}: {place}: {error.errors()[0]['msg']}", f"Expected: {expected}.") from error
     except (ValueError, OSError) as error:
         raise RuleProblemError(f"{path} cannot be read: {error}", f"Expected: TOML with {expected}.") from error
-    known = {item.own_id for item in catalogue}
     if unknown := [own for own in dict.fromkeys([*rules.hidden, *rules.boosted]) if own not in known]:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         names = ", ".join(repr(own) for own in unknown[:_NAMED])
@@ -215,6 +215,17 @@ def read(path: Path, catalogue: Iterable[CatalogueItem]) -> RuleList:
     if both := sorted(map(str, set(rules.hidden) & set(rules.boosted))):
         raise RuleProblemError(f"{path}: both hidden and boosted: {', '.join(both[:_NAMED])}", "Nothing was written.")
     return rules
+
+
+def added(settings: Settings, dataset: Dataset) -> dict[OwnId, str]:
+    """Titles of the items that were added without a release. Raises ServiceError."""
+    if not find_spec("extras.items"):
+        return {}
+    from extras.items.store import ItemStore, Query
+
+    with closing(ItemStore(settings.redis)) as store:
+        records = store.call(Query(dataset.base_name, dataset.item_ids, -1)).records or {}
+    return {own: record.title for own, record in records.items() if record.title is not None}
 
 
 def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
@@ -228,13 +239,15 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
         live = users.call(WHICH_IS_LIVE).live
         if live is None or (published := users.published(live)) is None:
             raise NoReleaseError(NOTHING_LIVE)
-        dataset, catalogue = published.manifest.dataset.base_name, items.catalogue(live).values()
+        dataset = published.manifest.dataset.base_name
+        titles = {item.own_id: item.title for item in items.catalogue(live).values()}
+        titles |= added(settings, published.manifest.dataset)
         if options.file or options.clear:
-            rules = read(options.file, catalogue) if options.file else RuleList()
+            rules = read(options.file, titles) if options.file else RuleList()
             with closing(connect(settings.redis)) as client:
                 client.set(rules_key(dataset), rules.model_dump_json())
         rules = RuleList.model_validate_json(users.value(rules_key(dataset)) or b"{}")
-    titles, console = {item.own_id: item.title for item in catalogue}, Console(highlight=False)
+    console = Console(highlight=False)
     console.print(f"Rules of {dataset}: {len(rules.hidden)} items are hidden, {len(rules.boosted)} boosted.")
     for what, own_ids in rules:
         for own in own_ids:

@@ -21,7 +21,6 @@ from offline.data import statistics
 from offline.data.lists import Lists as RecalledLists
 from offline.readers import read_inputs
 from past_one_machine.spark import features, lists, pairs
-from past_one_machine.spark.lists import Lists
 from tests.past_one_machine.spark.teachers import ASKED, made_up, saved
 from tests.past_one_machine.spark.worlds import PARTITIONS, World, world
 
@@ -114,7 +113,6 @@ def test_lists_in_which_nothing_was_liked_are_refused(spark: Any, tmp_path: Path
 
 def test_the_draws_of_some_users_are_what_they_are_among_all(tmp_path: Path) -> None:
     asking = saved(world().split(tmp_path), tmp_path / "teaching", ASKED)
-    assert isinstance(asking, Lists)
     teaching = lists.Teaching.load(asking.teaching)
     everybody = teaching.draws(0)
     everybody.integers(0, ASKED.stride, 17)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -43,7 +43,7 @@ class Service:
 
 
 def clients(*down: str) -> list[Client[Any, Any]]:
-    return [cast(Any, Service(name, name not in down)) for name in ("redis", "elasticsearch", "feast", "triton")]
+    return [Service(name, name not in down) for name in ("redis", "elasticsearch", "feast", "triton")]
 
 
 class Held(SimpleNamespace):

@@ -136,10 +136,8 @@ def with_another_future(raw: pd.DataFrame) -> pd.DataFrame:
 
 def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path) -> None:
     """Other last tens, and all that is trained on, trained or served stays the same, byte for byte."""
-    assert settings.data is not None
     data = parsed(settings.data)
     other = Settings(data=tmp_path / "turned", exchange_dir=tmp_path / "exchange", recipe_name=settings.recipe_name)
-    assert other.data is not None
     dumped(data._replace(ratings=with_another_future(data.ratings)), other.data)
     walk(other)
     before, after = (artifacts.RATINGS.read(road.exchange_dir) for road in (settings, other))

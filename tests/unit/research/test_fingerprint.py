@@ -24,7 +24,6 @@ def altered(found: dict[str, object]) -> dict[str, dict[str, list[object]]]:
 
 def test_every_stage_of_every_user_is_in_it(found: dict[str, object]) -> None:
     lists = found["lists"]
-    assert isinstance(lists, dict)
     assert set(lists) == {"channel tower", "channel ease", "fused", "ranked"}
     assert {len(each) for each in lists.values()} == {24}
     assert set(lists) == set(altered(found)["metrics"])

@@ -89,7 +89,6 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
                 assert log.call(Recording(FILMS, [event])) == (True,)
                 acknowledged.release()
                 live, _ = users.activated()
-                assert live is not None
                 user = current(users, live, int(event.userid), data)
                 assert int(event.itemid) in user.seen
                 assert np.count_nonzero(user.history.itemids == event.itemid) == 1

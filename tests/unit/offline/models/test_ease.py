@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import scipy.sparse as sp
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Sequences
 from offline.models import ease as item_item
 from offline.models.ease import ease, fit, low_rank, low_rank_ease, transition_factors
 from tests.datasets import STARS
@@ -38,9 +37,7 @@ def past() -> Sequences:
 
 
 def channel_of(past: Sequences, recipe: EaseRecipe) -> HistorySum:
-    channel = fit(recipe, past, cast(Inputs, SimpleNamespace(dataset=STARS)), DataRecipe(history=5)).channel
-    assert isinstance(channel, HistorySum)
-    return channel
+    return fit(recipe, past, SimpleNamespace(dataset=STARS), DataRecipe(history=5)).channel
 
 
 def weights(factors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -1,8 +1,9 @@
-"""Installation: what is there is left alone, what is not whole is brought again, wrong bytes are refused."""
+"""Installation and homes of services: what is whole stays, what is not is brought again, wrong bytes are refused."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import install
-from online.stack.elasticsearch import jars, service
+from online.stack.elasticsearch import jars, node, service
 from online.stack.elasticsearch.jars import Jar, locked_jars
 from online.stack.service import StackError
 from online.stack.triton import service as triton
@@ -150,3 +151,66 @@ class TestTriton:
 def test_a_failed_command_shows_what_it_said() -> None:
     with pytest.raises(StackError, match=r"(?s)make services.*no such option"):
         install._run("python3", "-c", "import sys; sys.exit('no such option')")
+
+
+# Homes of the services
+
+JARS = (Jar("org.example:server:2.0", "0"), Jar("org.example:netty-buffer:2.0", "0"))
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(node, "locked_jars", lambda: JARS)
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for jar in JARS:
+        (folder / jar.filename).write_bytes(b"jar")
+    return folder
+
+
+def test_a_plugins_jars_leave_the_class_path_and_those_of_an_earlier_version_go(library: Path, tmp_path: Path) -> None:
+    """Two versions of one jar in a plugin stop the node: it would not start on the data of an earlier version."""
+    home = tmp_path / "home"
+    plugin = home / "modules/transport-netty4"
+    plugin.mkdir(parents=True)
+    (plugin / "netty-buffer-1.0.jar").touch()
+    (home / "data").mkdir()
+    (home / "data/kept").touch()
+    node.lay_out(library, home)
+    node.lay_out(library, home)
+    assert sorted(path.name for path in plugin.iterdir()) == ["netty-buffer-2.0.jar", "plugin-descriptor.properties"]
+    assert (home / "data/kept").exists()
+
+
+def test_a_node_is_alone_unless_it_is_given_others() -> None:
+    assert node.node_settings(Path("/home"), {})["discovery.type"] == "single-node"
+    given = {
+        "cluster.initial_master_nodes": "node-1,node-2",
+        "network.host": "0.0.0.0",
+        "xpack.security.enabled": "false",
+    }
+    values = node.node_settings(Path("/home"), given)
+    assert values["network.host"] == "0.0.0.0"
+    assert not {"discovery.type", "xpack.security.enabled"} & set(values)
+
+
+def test_security_needs_the_official_image() -> None:
+    with pytest.raises(SystemExit, match=r"xpack\.security\.enabled is 'true'.*official image"):
+        node.node_settings(Path("/home"), {"xpack.security.enabled": "true"})
+
+
+def test_a_bundled_library_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(services_dir=tmp_path)
+    bundled = triton.site_packages(settings) / "nvidia_pytriton.libs" / f"libpython3-0a1b.{sys.version_info[1]}.so.1.0"
+    bundled.parent.mkdir(parents=True)
+    bundled.touch()
+    monkeypatch.setattr(triton, "libpython_dir", lambda: Path("/usr/lib/here"))
+    for _ in range(2):  # each start
+        link = triton.own_libpython(settings) / bundled.name
+        assert link.readlink() == Path(f"/usr/lib/here/libpython{triton.PYTHON}.so.1.0")
+    first, second, *_ = triton.TRITON.program(settings).environment["LD_LIBRARY_PATH"].split(":")
+    assert (first, second) == (str(link.parent), str(bundled.parent))
+
+
+def test_there_is_nothing_to_stand_in_for_where_the_wheel_brings_none(tmp_path: Path) -> None:
+    assert list(triton.own_libpython(Settings(services_dir=tmp_path)).iterdir()) == []

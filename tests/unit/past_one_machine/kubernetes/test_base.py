@@ -50,7 +50,7 @@ def of_kind(*kinds: str) -> list[Object]:
     return [each for each in OBJECTS if each["kind"] in kinds]
 
 
-def pod_of(each: Object) -> Object | None:
+def pod_of(each: Object) -> Any:
     """The template of the pods that an object makes."""
     spec = each.get("spec", {})
     template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
@@ -120,9 +120,7 @@ def test_containers_are_confined(pod: Object) -> None:
 @pytest.mark.parametrize("name", LASTING)
 def test_what_lasts_is_probed_doubled_and_kept_while_machines_are_emptied(name: str) -> None:
     each = LASTING[name]
-    pod = pod_of(each)
-    assert pod is not None
-    for container in pod["spec"]["containers"]:
+    for container in pod_of(each)["spec"]["containers"]:
         assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container), container["name"]
     assert each["spec"]["replicas"] >= 2
     (budget,) = [b for b in of_kind("PodDisruptionBudget") if selected(b["spec"]["selector"]) == {name}]
@@ -153,9 +151,7 @@ def environment(pod: Object) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("name", ["server", "first-release", "nightly-release"])
 def test_settings_are_known_and_lead_to_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     (maker,) = [each for each in MAKERS if each["metadata"]["name"] == name]
-    pod = pod_of(maker)
-    assert pod is not None
-    told = {variable: value for variable, value in environment(pod) if variable.startswith("RECSYS_")}
+    told = {variable: value for variable, value in environment(pod_of(maker)) if variable.startswith("RECSYS_")}
     (tmp_path / "password").write_text("secret")
     for variable, value in (told | {"RECSYS_REDIS__PASSWORD_FILE": str(tmp_path / "password")}).items():
         monkeypatch.setenv(variable, value)
@@ -192,17 +188,15 @@ def test_services_run_with_the_flags_that_they_run_with_here() -> None:
 
 
 def test_services_find_pods_and_ports() -> None:
+    open_ports = {
+        name: {port["containerPort"] for each in containers(pod_of(lasting)) for port in each.get("ports", ())}
+        for name, lasting in LASTING.items()
+    }
     for service in of_kind("Service"):
         (name,) = selected({"matchLabels": service["spec"]["selector"]})
-        pod = pod_of(LASTING[name])
-        assert pod is not None
-        open_there = {port["containerPort"] for each in containers(pod) for port in each.get("ports", ())}
-        assert {port["port"] for port in service["spec"]["ports"]} <= open_there
-    numbers = {service.name: {port.container for port in service.ports} for service in SERVICES}
-    for name, ports in numbers.items():
-        pod = pod_of(LASTING[name])
-        assert pod is not None
-        assert ports <= {port["containerPort"] for each in containers(pod) for port in each.get("ports", ())}
+        assert {port["port"] for port in service["spec"]["ports"]} <= open_ports[name]
+    for here in SERVICES:
+        assert {port.container for port in here.ports} <= open_ports[here.name]
 
 
 def test_secrets_are_named_and_none_is_here() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from torch import nn
 from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
 from data_exchange_center.settings import TrainingSettings
-from offline.data.lists import Lists, StoredFeatures
+from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models import training
 from offline.models.tower import train_tower
@@ -98,7 +98,7 @@ def ranker() -> Trained:
     now = training.current_trainer()
     if isinstance(now, Workers) and not now.first:  # the first has them all
         lists = lists.take(np.arange(m)[now.reads_lists(m)])
-    network, losses = train_on_lists(Network, lists, cast(StoredFeatures, Features()), recipe)
+    network, losses = train_on_lists(Network, lists, Features(), recipe)
     return Trained(network.state_dict(), losses)
 
 

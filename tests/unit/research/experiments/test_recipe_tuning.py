@@ -15,7 +15,6 @@ from data_exchange_center.recipes import DEFAULT, Recipe
 from data_exchange_center.settings import Settings
 from offline.evaluation import replay
 from offline.evaluation.evaluate import figure
-from offline.evaluation.protocols import EvalRequests
 from research.experiments import fitted, recipe_tuning
 from research.experiments.recipe_tuning import AROUND, AS_IT_IS, NOT_TRIED, Change, Trial, changes, measure, parts
 from tests.unit.offline.models.test_stages import RECIPE
@@ -89,6 +88,5 @@ def test_the_last_ten_are_not_read(settings: Settings) -> None:
     requests = fitted.before_the_last(settings)
     whole = fitted.read_with_holdout(settings).data
     assert requests.data.lengths.tolist() == [max(0, n - 6) for n in whole.lengths]
-    assert isinstance(requests, EvalRequests)
     expected = replay.hold_out(whole.before_last(3), HoldoutRule(last=3))
     assert (requests.holdout.relevance != expected.relevance).nnz == 0

@@ -33,7 +33,6 @@ class NextInLine:
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
         known = [event for event in self.told.get(userid, []) if timestamp is None or event.timestamp < timestamp]
         last = max(known, key=lambda event: event.timestamp).itemid if known else 1_000
-        assert isinstance(last, int)
         return list(range(last + 1, last + 1 + size))
 
     def tell(self, events: Sequence[Event]) -> None:
