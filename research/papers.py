@@ -5,7 +5,7 @@ Leave one out  each user's last rating is the target. Fitted on all but the last
                anything is chosen; each change of the recipe that was tried stands in the report.
 One moment     as in *Time to Split* (Gusak et al. 2025): fitted on everything up to the time that nine tenths of all
                ratings come before; items with fewer than five ratings are left out. Targets are each user's last
-               rating, each rating after the time, or from one request all of them.
+               rating, ten thousand of the ratings after the time, or from one request all of a user's.
 
 The server's functions answer: channels, fusion and ranker, with exact search; `make evaluate` says how little the
 running server differs from that. Baselines are those of `make baselines`, trained so far. Rows are written as soon as
@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.protocols import BEFORE, Stages, fit_stages
 from offline.evaluation.report import plain
-from research.baselines import POPULARITY, classical
+from research.baselines import classical
 from research.experiments.fitted import resumed
 from research.experiments.recipe_tuning import AS_IT_IS, Change
 from research.figures.tables import read
@@ -58,9 +58,10 @@ CLOCKS: Final = {WITH: True, WITHOUT: False}
 LABELS: Final = ("the recipe", "the recipe, for the next item")
 LAST: Final = HoldoutRule(last=1)
 LEAST: Final = 5  # ratings of an item that counts at one moment
+SUCCESSIVE: Final = 10_000  # of the later ratings, drawn evenly
 
 # Changes of the recipe, each kept where NDCG@10 of the last but one rises, in this order.
-CHANGES: Final[tuple[tuple[Change, ...], ...]] = ()
+CHANGES: Final = ((Change("ranker", "horizon", 1), Change("ranker", "stride", 3), Change("ranker", "returning", ())),)
 
 
 # --- Leave one out
@@ -108,6 +109,7 @@ def tuned(
     tried: dict[str, dict[str, float]],
     changes: Sequence[tuple[Change, ...]],
     measure: Callable[[tuple[Change, ...]], dict[str, float]],
+    keep: Callable[[], None],
 ) -> tuple[Change, ...]:
     """Keep each change, in order, with which NDCG@10 rises. ``tried``: what is known, and then all of them."""
 
@@ -115,6 +117,7 @@ def tuned(
         label = named(kept)
         if label not in tried:
             tried[label] = measure(kept)
+            keep()
             log.info("%s: NDCG@10 %.4f on the last but one", label, tried[label]["ndcg@10"])
         return tried[label]["ndcg@10"]
 
@@ -151,21 +154,22 @@ def at_one_moment(inputs: Inputs, recipe: Recipe) -> dict[str, Any]:
         (np.ones(len(later)), (np.searchsorted(data.users[first], data.users[later]), data.items[later])),
         shape=(len(first), data.n_items + 1),
     )
+
+    def ranked(events: Ints, clock: bool) -> Lists:
+        points = requests(data, events, clock)
+        return np.concatenate([each for _, each in answers(stages, recipe, replace(inputs, data=data), points)])
+
     for when, clock in CLOCKS.items():
-
-        def ranked(events: Ints, clock: bool = clock) -> Lists:
-            points = requests(data, events, clock)
-            return np.concatenate([each for _, each in answers(stages, recipe, replace(inputs, data=data), points)])
-
-        found = ranked(first)
+        found = ranked(first, clock)
         row["targets"][when] = {
-            "last": measured(ranked(last), data.items[last]),
-            "successive": measured(ranked(later), data.items[later]),
+            "last": measured(ranked(last, clock), data.items[last]),
             "all later": {
                 "hr@10": float(np.mean(metrics.hit_rate(found, relevance, 10))),
                 "ndcg@10": float(np.mean(metrics.ndcg(found, relevance, 10))),
             },
         }
+    drawn = np.sort(np.random.default_rng(0).permutation(later)[:SUCCESSIVE])
+    row["targets"][WITHOUT]["successive"] = measured(ranked(drawn, clock=False), data.items[drawn])
     return {**row, "users": len(first), "ratings": len(later)}
 
 
@@ -193,11 +197,11 @@ def transformers(settings: Settings, data: Sequences) -> Iterator[tuple[str, dic
         yield model.name, row, {"seconds": list(seconds), "ndcg@10": [epoch["ndcg@10"] for epoch in training.epochs]}
 
 
-def others(data: Sequences) -> Iterator[tuple[str, dict[str, float]]]:
-    """Name of each, processor seconds of its training, and its NDCG@10 of the last but one."""
+def others(data: Sequences, known: Container[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """Name of each that is not known, processor seconds of its training, and its NDCG@10 of the last but one."""
     holdout, rows = replay.hold_out(data.before_last(1), LAST), read("baselines.json")["rows"]
     events = from_the_end(data, 2)
-    for baseline in classical():
+    for baseline in (each for each in classical() if each.name not in known):
         fitted = baseline.fit(holdout, rows[baseline.name]["setting"])
         reached = measured(fitted.lists[data.users[events]], data.items[events])["ndcg@10"]
         yield baseline.name, {"seconds": round(fitted.seconds, 1), "ndcg@10": reached}
@@ -206,8 +210,8 @@ def others(data: Sequences) -> Iterator[tuple[str, dict[str, float]]]:
 # --- The command
 
 
-def measure(settings: Settings) -> Iterator[dict[str, Any]]:
-    """The report, again after every row that was measured."""
+def measure(settings: Settings, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The report. ``keep``: writes it as far as it is measured; what was written is not measured again."""
     inputs, recipe = every_rating(settings), settings.recipe
     data = inputs.data
     opening = {**head("make evaluate-papers", settings, recipe), "users": data.n_users, "cuts": cuts(data)}
@@ -219,27 +223,31 @@ def measure(settings: Settings) -> Iterator[dict[str, Any]]:
         reached = {when: row["ranked"][when]["ndcg@10"] for when in CLOCKS}
         return {"ndcg@10": float(np.mean(list(reached.values()))), **reached, "seconds": row["seconds"]}
 
-    # the baselines
+    # transformers, as far as they are trained
     for name, row, epochs in transformers(settings, data):
         found["last"][name], found["by seconds"][name] = row, epochs
-    yield found
-    if POPULARITY not in found["by seconds"]:
-        found["by seconds"] |= dict(others(data))
-        yield found
+    keep(found)
 
     # the recipe as it is, and with the changes that are for the better on the last but one
-    best = tuned(found["tried"], CHANGES, validated)
+    best = tuned(found["tried"], CHANGES, validated, lambda: keep(found))
     found["chosen"] = named(best)
-    for changes in dict.fromkeys(((), best)):
-        label, changed = named(changes), study.changed(changes)
+    recipes = dict(zip(LABELS, ((), best), strict=True))
+    for label, changes in reversed(recipes.items()):
+        of, changed = named(changes), study.changed(changes)
         for but, which in ((1, "the last"), (2, "the last two")):
-            name = f"{LABELS[bool(changes)]}, fitted on all but {which}"
-            if name not in found["last"]:
-                found["last"][name] = study.row(changed, but, 1)
-                yield found
-        if label not in found["one moment"]:
-            found["one moment"][label] = at_one_moment(inputs, changed)
-            yield found
+            name = f"{label}, fitted on all but {which}"
+            if found["last"].get(name, {}).get("changes") != of:
+                found["last"][name] = {"changes": of, **study.row(changed, but, 1)}
+                keep(found)
+        if found["one moment"].get(label, {}).get("changes") != of:
+            found["one moment"][label] = {"changes": of, **at_one_moment(inputs, changed)}
+            keep(found)
+
+    # plain baselines, for the picture
+    for name, row in others(data, found["by seconds"]):
+        found["by seconds"][name] = row
+        keep(found)
+    return found
 
 
 def cuts(data: Sequences) -> str:
@@ -261,10 +269,11 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def main(settings: Settings) -> None:
-    found: dict[str, Any] = {}
-    for found in measure(settings):
-        write_figure(figure(found, settings, NAME), plain(found), CODE, finished=False)
-    write_figure(figure(found, settings, NAME), plain(found), CODE)
+    def write(found: dict[str, Any], *, finished: bool = False) -> None:
+        write_figure(figure(found, settings, NAME), plain(found), CODE, finished=finished)
+
+    found = measure(settings, write)
+    write(found, finished=True)
     show(found, Console())
 
 

@@ -409,6 +409,7 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "diversity": ("diversity.json", diversity),
         "new_items": ("new_items_ml-100k.json", new_items),
         "experiments": ("experiments.json", replayed),
+        "papers": ("evaluation_papers.json", by_seconds),
     },
     "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},
 }

@@ -249,7 +249,7 @@ def papers(figure: Figure) -> str:
 
     rows = [
         row(_timed(name, when), found, _trained(ours["seconds"]))
-        for name, ours in figure["last"].items()
+        for name, ours in sorted(figure["last"].items(), key=lambda each: ("epochs" in each[1], each[0]))
         for when, found in ours["ranked"].items()
     ]
     rows += [row(f"{each['model']} ({each['by']})", each, "") for each in read(PUBLISHED)["last"]]
@@ -274,8 +274,8 @@ def papers_moment(figure: Figure) -> str:
     ours = figure["one moment"]
     rows = [row(_timed(name, when), found) for name, each in ours.items() for when, found in each["targets"].items()]
     rows += [row(f"{each['model']} ({each['by']})", each) for each in read(PUBLISHED)["one moment"]]
-    first = next(iter(ours.values()))
-    note = f"HR@10 / NDCG@10. {first['users']:,} users, {first['ratings']:,} later ratings."
+    counts = {f"{each['users']:,} users, {each['ratings']:,} later ratings" for each in ours.values()}
+    note = f"HR@10 / NDCG@10. {', '.join(counts) or 'The recipe is not measured yet'}."
     return shown(figure, ["list", *MOMENT], rows, note)
 
 
