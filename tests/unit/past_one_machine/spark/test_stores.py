@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -15,7 +17,6 @@ from offline_to_online.stores import elasticsearch, feast
 from online.stack.feast.service import feature_repo
 from past_one_machine.spark import environment
 from past_one_machine.spark.stores import FEAST
-from tests.unit.offline_to_online.stores.test_feast import process
 
 
 def test_a_job_writes_documents(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +34,18 @@ def test_feast_has_its_spark_store_and_engine_in_sparks_environment(
     kind = FEAST._replace(python=lambda _: tmp_path / "python")
     monkeypatch.setattr("past_one_machine.spark.stores.FEAST", kind)
     settings = Settings(exchange_dir=tmp_path, engine="spark", spark=SparkSettings(master="local[3]", partitions=5))
-    command, variables, config = process(settings, monkeypatch)
+    started: list[Any] = []
+
+    def run(command: list[str], *, cwd: Path, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        ((_, name, arguments),) = json.loads(command[-1])
+        assert arguments == "apply"
+        (cwd / "data" / "registry.next.db").touch()
+        started.extend([command[:-1], env, yaml.safe_load((cwd / name).read_text())])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    feast.run_feast(settings, ["apply"])
+    command, variables, config = started
     assert command == [str(tmp_path / "python"), "-m", "past_one_machine.spark.stores"]
     assert variables["FEAST_OFFLINE_STORE"] == "spark"
     assert (variables["RECSYS_SPARK__MASTER"], variables["RECSYS_SPARK__PARTITIONS"]) == ("local[3]", "5")
