@@ -113,7 +113,7 @@ def test_a_popular_list_from_the_disk_is_paged(fakes: Fakes, tmp_path: Path) -> 
     for service in services:
         service.down = True
     with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
-        http = create_app(fresh, Settings()).test_client()
+        http = create_app(fresh, Settings(), fakes.stores).test_client()
         whole = ids(ask(http, size=200))
         assert pages(http, 3) == whole[:150]
 

@@ -67,7 +67,7 @@ def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Pat
     popular = [item.itemid for item in last.saved.item_list if item.itemid in matching(fakes.world)]  # type: ignore[union-attr]
     services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
     with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
-        http = create_app(fresh, Settings()).test_client()
+        http = create_app(fresh, Settings(), fakes.stores).test_client()
         answer = ask(http, where=WHERE, size=200, exclude=popular[:3])
         assert ids(answer) == popular[3:]
         assert answer["degraded"][0]["instead"] == "popular"
