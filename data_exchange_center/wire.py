@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
-HISTORY_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
+ACTIVATED_KEY: Final = "ml:history"  # list: ids of the releases that were activated, newest first
 KEPT_RELEASES: Final = 2  # of that list, the live one among them
 USER_NUMBER: Final = "number"  # who the user is in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
@@ -192,12 +192,12 @@ class RedisLayout:
             return user_key(release, userid)
         return f"{user_prefix(release)}{_tag(event_partition(userid))}:{userid}"
 
-    def beside(self, key: str, userid: OwnId) -> str:
+    def copy_for(self, key: str, userid: OwnId) -> str:
         """The copy of a common key in the slot of the user's events."""
         return f"{key}:{_tag(event_partition(userid))}" if self.cluster else key
 
     def copies(self, key: str) -> tuple[str, ...]:
-        """All copies that `beside` may name, other than the key itself: none on one server."""
+        """All copies that `copy_for` may name, other than the key itself: none on one server."""
         return tuple(f"{key}:{_tag(partition)}" for partition in range(EVENT_PARTITIONS * self.cluster))
 
 

@@ -41,7 +41,7 @@ from extras.baskets.own_items import BASKETS
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation import metrics, replay, served
-from offline.evaluation.evaluate import asking_server, head
+from offline.evaluation.evaluate import answers_of_server, head
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.protocols import Stages, fit_stages, in_both_orders
 from offline.evaluation.replay import Holdout
@@ -209,7 +209,7 @@ def asked(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked
     """The running server's answers for up to `ASKED` users, drawn with a fixed seed, beside those of exact search."""
     drawn = np.random.default_rng(0).permutation(np.flatnonzero(users))[:ASKED]
     some = of_users(holdout, np.sort(drawn))
-    theirs, ours = some.judged(asking_server(settings)(some).ranked), some.judged(ranked[np.sort(drawn)])
+    theirs, ours = some.judged(answers_of_server(settings)(some).ranked), some.judged(ranked[np.sort(drawn)])
     everybody = np.ones(len(theirs), np.bool_)
     return {
         "users": len(theirs),

@@ -57,12 +57,12 @@ class Diversifier:
         self._similar: WeakKeyDictionary[Release, SimilarItems] = WeakKeyDictionary()
 
     def __call__(self, slate: Slate) -> None:
-        request, opened = slate.turn.request, slate.opened
+        request, opened = slate.timed.request, slate.opened
         wanted = request.diversity if isinstance(request, DiversityRequest) else 0
         wanted = self._default if wanted is None else wanted
         if not wanted or opened is None:
             return
-        with slate.turn.watch.stage(STAGE):
+        with slate.timed.watch.stage(STAGE):
             pool = max(request.size, opened.manifest.recipe.recall.candidates)  # of a popular list as of any other
             slate.ranked = diversified(self._items(opened), slate.ranked, wanted, request.size, pool)
         if slate.ranked.order is not None:

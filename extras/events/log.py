@@ -137,7 +137,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """Whether there is less to be read of a user now. Raises ServiceError."""
         gone = self._unneeded(userid, dataset)
         if gone:
-            with self._asking("compact"):
+            with self._limited("compact"):
                 self._run(Call(COMPACT, _keys(dataset, userid), tuple(gone)))
             log.info("user %r: %d events change nothing any more", userid, len(gone))
         return bool(gone)
@@ -148,13 +148,13 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
         drops it from its append-only file soon after, by a rewrite. Raises ServiceError.
         """
-        with self._asking("forget"):
+        with self._limited("forget"):
             exposures = wire.exposures_key(wire.event_partition(userid))
             arguments = (json.dumps(userid), wire.exposure_user(dataset, userid))
             (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), arguments))
             self._redis.delete(wire.shown_key(dataset, userid))
             pipeline = self._redis.pipeline(transaction=False)
-            pipeline.lrange(wire.HISTORY_KEY, 0, -1)
+            pipeline.lrange(wire.ACTIVATED_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
             for key in (wire.FORGOTTEN_COUNT_KEY, *self._layout.copies(wire.FORGOTTEN_COUNT_KEY)):
                 pipeline.incr(key)  # after the mark: who sees the count sees the mark

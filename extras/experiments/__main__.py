@@ -26,10 +26,10 @@ from extras.experiments.declaration import (
     Declaration,
     ExperimentError,
     Experiments,
+    ExperimentView,
     Kept,
     Kind,
     Metric,
-    ToldExperiment,
     reshared,
     started,
     stopped,
@@ -72,7 +72,7 @@ def overview(experiments: Experiments) -> Table:
         column.overflow = "fold"
     table.columns[2].no_wrap = True
     for each in sorted(experiments, key=lambda each: (not each.runs, -each.started)):
-        arms = ToldExperiment.of(each).arms
+        arms = ExperimentView.of(each).arms
         columns = ("\n".join(texts) for texts in ((arm.name for arm in arms), (arm.release for arm in arms)))
         shares = "\n".join(f"{arm.share:.1%}" for arm in arms)
         until = _at(each.stopped) if each.stopped is not None else "runs"

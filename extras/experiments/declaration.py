@@ -124,7 +124,7 @@ def named(experiments: Sequence[Experiment], name: str) -> Experiment:
     raise ExperimentError("name", f"No experiment is called {name!r}; there are: {there}")
 
 
-class ToldArm(BaseModel):
+class ArmView(BaseModel):
     """An arm."""
 
     model_config = ConfigDict(extra="forbid")
@@ -134,7 +134,7 @@ class ToldArm(BaseModel):
     share: float = Field(description="of all users")
 
 
-class ToldExperiment(BaseModel):
+class ExperimentView(BaseModel):
     """An experiment that runs, or that did."""
 
     model_config = ConfigDict(extra="forbid")
@@ -143,7 +143,7 @@ class ToldExperiment(BaseModel):
     kind: Kind = Field(description="split: a user has one arm; interleaved: a list of both")
     share: float = Field(description="of all users")
     dataset: str = Field(description="whose users they are")
-    arms: list[ToldArm] = Field(description="the control first")
+    arms: list[ArmView] = Field(description="the control first")
     metric: Metric = Field(description="by which it is decided")
     horizon_s: int = Field(description="how long a user is watched, since the first answer")
     planned_users: int = Field(description="the interval is narrowest at so many")
@@ -151,11 +151,11 @@ class ToldExperiment(BaseModel):
     stopped: int | None = Field(description="null: it runs")
 
     @classmethod
-    def of(cls, experiment: Experiment) -> ToldExperiment:
+    def of(cls, experiment: Experiment) -> ExperimentView:
         """Description without buckets, with each arm's share of all users."""
         total = 1 if experiment.kind == "interleaved" else sum(arm.weight for arm in experiment.arms.values())
         arms = [
-            ToldArm(name=name, release=arm.release, share=round(experiment.share * arm.weight / total, 4))
+            ArmView(name=name, release=arm.release, share=round(experiment.share * arm.weight / total, 4))
             for name, arm in experiment.arms.items()
         ]
         return cls(**experiment.model_dump(exclude={"buckets", "arms"}), arms=arms)

@@ -25,8 +25,8 @@ from extras.experiments.declaration import (
     Declaration,
     Experiment,
     Experiments,
+    ExperimentView,
     Kept,
-    ToldExperiment,
     arm_of,
     dealt,
     named,
@@ -75,10 +75,10 @@ class ExperimentAnswer(Answer):
     )
 
 
-class ToldExperiments(BaseModel):
+class ExperimentsView(BaseModel):
     """The experiments that there are, the oldest first."""
 
-    experiments: list[ToldExperiment]
+    experiments: list[ExperimentView]
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -93,12 +93,12 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_request(ExperimentRequest, experiments="true or false")
     parts.extend_answer(ExperimentAnswer)
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
-    parts.describe(_paths(), [Declaration, ToldExperiment, ToldExperiments])
+    parts.describe(_paths(), [Declaration, ExperimentView, ExperimentsView])
     users = parts.recommender.users
 
     @app.get("/ml/experiments")
     def experiments() -> Response:
-        return jsonify(ToldExperiments(experiments=[ToldExperiment.of(each) for each in store.call(None)]).model_dump())
+        return jsonify(ExperimentsView(experiments=[ExperimentView.of(each) for each in store.call(None)]).model_dump())
 
     @app.post("/ml/experiments")
     def start() -> Response:
@@ -106,12 +106,12 @@ def register(app: Flask, parts: Parts) -> None:
         declared = validated(request.get_data(cache=False), Declaration.model_validate_json, EXPECTED, example)
         kept = Kept.by(users)
         there = store.update(lambda before: started(before, declared, kept, int(time.time())))
-        return jsonify(ToldExperiment.of(named(there, declared.name)).model_dump())
+        return jsonify(ExperimentView.of(named(there, declared.name)).model_dump())
 
     @app.post("/ml/experiments/<name>/stop")
     def stop(name: str) -> Response:
         there = store.update(lambda before: stopped(before, name, int(time.time())))
-        return jsonify(ToldExperiment.of(named(there, name)).model_dump())
+        return jsonify(ExperimentView.of(named(there, name)).model_dump())
 
 
 def _paths() -> dict[str, Any]:
@@ -119,20 +119,20 @@ def _paths() -> dict[str, Any]:
     look_up = operation(
         "experiments",
         "The experiments that run, and those that did",
-        responses(ToldExperiments, 401, 429, 500, 503),
+        responses(ExperimentsView, 401, 429, 500, 503),
         security=KEY,
     )
     start = operation(
         "start_experiment",
         "Start an experiment: from now on users are dealt to its arms' releases",
-        responses(ToldExperiment, 400, 401, 408, 411, 429, 500, 503),
+        responses(ExperimentView, 400, 401, 408, 411, 429, 500, 503),
         security=[{"key": []}],
         requestBody={"required": True, "content": json_of(Declaration, example=_EXAMPLE)},
     )
     stop = operation(
         "stop_experiment",
         "Stop an experiment: everybody is answered from the live release again",
-        responses(ToldExperiment, 400, 401, 411, 429, 500, 503),
+        responses(ExperimentView, 400, 401, 411, 429, 500, 503),
         parameters=[_NAME],
         security=[{"key": []}],
     )
@@ -215,21 +215,21 @@ class Experimenting:
         arm = arm_of(experiment, request.userid)
         release = experiment.arms[arm].release
         answer = self._recommender.recommend(request, watch, release)
-        return _told(experiment, request, answer, arm, as_dealt=answer.release == release)
+        return _with_arm(experiment, request, answer, arm, as_dealt=answer.release == release)
 
     def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
         """The list that both arms draft; where one cannot give its own whole list, or page by page, the first's."""
         control, other = (arm.release for arm in experiment.arms.values())
         first = self._recommender.recommend(request, watch, control, FIRST_LIST)
         if getattr(request, "cursor", False):  # of one list
-            return _told(experiment, request, first, experiment.control, as_dealt=False)
+            return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
         second = first if other == control else self._recommender.recommend(request, Stopwatch(watch.began), other)
         lacking = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
         if (first.release, second.release) != (control, other) or lacking:
-            return _told(experiment, request, first, experiment.control, as_dealt=False)
+            return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
         answer, teams = interleaved(first, second, request.size, experiment.name)
         answer.took_ms = {stage: round(ms, 2) for stage, ms in watch.took_ms().items()}
-        return _told(experiment, request, answer, "", as_dealt=True, teams=teams)
+        return _with_arm(experiment, request, answer, "", as_dealt=True, teams=teams)
 
 
 def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tuple[Answer, str]:
@@ -260,7 +260,7 @@ def _coin(experiment: str, userid: OwnId, lists: Sequence[Sequence[OwnId]]) -> R
     return Random(int.from_bytes(digest))  # noqa: S311 (no secret)
 
 
-def _told(
+def _with_arm(
     experiment: Experiment, request: Request, answer: Answer, arm: str, *, as_dealt: bool, teams: str = ""
 ) -> tuple[Answer, Exposure]:
     """The answer that says which arm it is of, and what is logged of it."""

@@ -41,7 +41,7 @@ from data_exchange_center.steps import StepError
 from extras.events.events import Event, Logged
 from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
 from extras.experiments.always_valid import FIRST as FEWEST
-from extras.experiments.declaration import Experiment, ToldExperiment, named
+from extras.experiments.declaration import Experiment, ExperimentView, named
 from extras.experiments.store import FIRST, SECOND, ExperimentStore, Exposure
 from offline.evaluation.report import plain
 from offline_to_online.stores.base import TIMEOUT_S, reaching, redis_address, redis_client
@@ -235,7 +235,7 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
     arms = [BOTH] if experiment.kind == "interleaved" else list(experiment.arms)
     users = {arm or "both": int((outcomes.arms == arm).sum()) for arm in arms}
     found: dict[str, Any] = {
-        "experiment": ToldExperiment.of(experiment).model_dump(),
+        "experiment": ExperimentView.of(experiment).model_dump(),
         "exposures": outcomes.exposures,
         "users": users,
         "watched": sum(outcomes.watched.values()),

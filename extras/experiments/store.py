@@ -102,7 +102,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
                 _set_running(pipe, experiments)
             return experiments
 
-        with self._asking("update"):
+        with self._limited("update"):
             found: Any = self._redis.transaction(changed, ALL_EXPERIMENTS_KEY, value_from_callable=True)
             if self._layout.cluster:
                 self._follow()
@@ -125,7 +125,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
         """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
-        with self._asking("expose"):
+        with self._limited("expose"):
             run(self._redis, [_exposing(each, kept) for each in exposures])
 
     def exposures(self, experiment: str) -> Iterator[Exposure]:
@@ -137,7 +137,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
         self.update(lambda before: tuple(each for each in before if each.name != experiment))
         for key, entry, exposure in self._logged():
             if exposure.experiment == experiment:
-                with self._asking("remove"):
+                with self._limited("remove"):
                     self._redis.xdel(key, entry)
 
     def _logged(self) -> Iterator[tuple[str, bytes, Exposure]]:
@@ -150,7 +150,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
                     yield wire.exposures_key(partition), entry, self._exposure(fields)
 
     def _entries(self, partition: int, after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        with self._asking("exposures"):
+        with self._limited("exposures"):
             found: Any = self._redis.xrange(wire.exposures_key(partition), min=after, count=_AT_A_TIME)
         entries: list[tuple[bytes, dict[bytes, bytes]]] = found
         return entries
@@ -163,7 +163,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def is_cut(self, since: int, kept: int = KEPT) -> bool:
         """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
-        with self._asking("is_cut"):
+        with self._limited("is_cut"):
             keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
             streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in streams)

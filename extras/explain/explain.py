@@ -31,14 +31,14 @@ from extras.explain.shapes import (
     Sentence,
 )
 from extras.explain.shares import Shares, shares_by_channel
-from online.clients.base import Asks, Deadline, ServiceError
+from online.clients.base import Caller, Deadline, ServiceError
 from online.clients.redis import StoredUser
 from online.clients.triton import ScoreQuery
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Candidates, Ranked
 
-Scorer = Asks[ScoreQuery, NDArray[np.float32]]
+Scorer = Caller[ScoreQuery, NDArray[np.float32]]
 Places = NDArray[np.intp]  # on the ranked list, from 0
 
 MAX_ITEMS = 50  # with effects
@@ -71,7 +71,7 @@ class Evidence:
         """None where the popular list answers."""
         if slate.opened is None or slate.user is None or slate.candidates is None:
             return None
-        timestamp = slate.turn.request.timestamp
+        timestamp = slate.timed.request.timestamp
         return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
     def shares(self, itemids: NDArray[np.integer]) -> Mapping[str, Shares]:
@@ -142,7 +142,7 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
         of = len(slate.saved.item_list) if slate.saved else 0
         places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(items, 1)]
     else:
-        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.shown(slate.turn.request.size)
+        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.shown(slate.timed.request.size)
         places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in ranked.itemids[shown].tolist()]
     return [
         Explanation(

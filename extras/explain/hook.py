@@ -23,8 +23,8 @@ from online.recommend.types import (
     Request,
     Size,
     Stopwatch,
+    TimedRequest,
     Timestamp,
-    Turn,
     read_id,
 )
 from online.web import records
@@ -113,13 +113,13 @@ def register(app: Flask, parts: Parts) -> None:
 
 def explain(recommender: Recommender, slate: Slate) -> None:
     """Add reasons and stages to an answer whose request wants them. Raises ServiceError for a strict one."""
-    turn, wanted = slate.turn, slate.turn.request
+    timed, wanted = slate.timed, slate.timed.request
     if wanted.explain is True:
         if (evidence := Evidence.of(slate)) is None:
             slate.more["explained"] = explained_as_popular(slate)
         else:
-            scorer = _scorer(recommender, turn)
-            found = explained(scorer, evidence, wanted.size, turn.deadline, strict=wanted.strict)
+            scorer = _scorer(recommender, timed)
+            found = explained(scorer, evidence, wanted.size, timed.deadline, strict=wanted.strict)
             slate.more["explained"] = found
     if isinstance(wanted, ExplainRequest) and wanted.stages:
         slate.more["stages"] = _stages(slate)
@@ -147,8 +147,8 @@ def absent(
     # what is not given: as of now, as the server has it
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
-    turn = recommender.turn(made, watch, preferred)
-    slate = recommender.slate(turn)
+    timed = recommender.timed(made, watch, preferred)
+    slate = recommender.slate(timed)
     opened = slate.opened
     assert opened is not None  # noqa: S101 (of a strict request)
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
@@ -158,29 +158,29 @@ def absent(
         return of_hidden(opened, userid, itemid, query.size)
     if (evidence := Evidence.of(slate)) is None:
         return for_a_stranger(opened, slate.ranked, userid, itemid, query.size)
-    return why_not(_scorer(recommender, turn), evidence, userid, itemid, query.size)
+    return why_not(_scorer(recommender, timed), evidence, userid, itemid, query.size)
 
 
-def _scorer(recommender: Recommender, turn: Turn) -> Scorer:
+def _scorer(recommender: Recommender, timed: TimedRequest) -> Scorer:
     """The scorer, for more rows than usual: that they take too long is no failure of it."""
-    return recommender.within(recommender.scorer, replace(turn, hurried=True), SCORES_SHARE)
+    return recommender.within(recommender.scorer, replace(timed, hurried=True), SCORES_SHARE)
 
 
 def _stages(slate: Slate) -> list[StageReport]:
     """The stages that were reached, in their order, with what each was sent and what came back."""
-    turn, ranked = slate.turn, slate.ranked
-    stages = turn.watch.stages
+    timed, ranked = slate.timed, slate.ranked
+    stages = timed.watch.stages
     # where a list stands in for something that failed, Redis's answer is not known
     known = slate.user is not None or not slate.lacking or ("redis" in stages and stages["redis"].failed)
     facts = _facts(slate) if known else {}
     if ranked.order is not None:
-        shown = ranked.shown(turn.request.size)
+        shown = ranked.shown(timed.request.size)
         brought_up = int((shown >= len(shown)).sum())  # they would not have been shown
         facts["diversity"] = {"items": len(ranked.itemids)}, {"shown": len(shown), "brought_up": brought_up}
     return [
         StageReport(
             stage=name,
-            began_ms=round((stage.began - turn.watch.began) * 1e3, 2),
+            began_ms=round((stage.began - timed.watch.began) * 1e3, 2),
             took_ms=round(stage.seconds * 1e3, 2),
             failed=stage.failed,
             sent=dict(facts[name][0]) if name in facts else {},

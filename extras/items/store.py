@@ -118,7 +118,7 @@ class ItemStore(RedisClient[Query, Kept]):
                 pipe.hset(key, f"{own}", record.model_copy(update={"number": number}).model_dump_json())
             pipe.hincrby(key, _VERSION, 1)
 
-        with self._asking("change"):
+        with self._limited("change"):
             self._redis.transaction(changed, key)
 
 
@@ -139,7 +139,7 @@ class ItemIndex(ElasticItems):
         """Make the index hold the new items and nothing else, and have it searched. Raises ServiceError."""
         index = f"{INDEX}-{opened.release}"
         documents = dict(_document(item, opened.catalogue[item.itemid]) for item in opened.added)
-        with self._asking("bring"):
+        with self._limited("bring"):
             if documents and opened.release not in self._searched.more:
                 body = orjson.dumps(_mapping(opened.manifest.vector_dims))
                 answer = self._http.put(f"/{index}", body, _JSON)

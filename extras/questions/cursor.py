@@ -153,7 +153,7 @@ def before_recall(request: Request, opened: Release, user: StoredUser) -> Stored
 
 def drop_shown(slate: Slate) -> None:
     """Take what was shown off a list that is ranked, or popular."""
-    request, opened = slate.turn.request, slate.opened
+    request, opened = slate.timed.request, slate.opened
     if opened is not None and len(numbers := shown(request, opened)):
         slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.itemids, numbers))
     elif slate.saved is not None and isinstance(request, CursorRequest) and request._goes_on is not None:
@@ -164,7 +164,7 @@ def drop_shown(slate: Slate) -> None:
 
 def before_answer(slate: Slate) -> None:
     """Say where the list goes on. The last of the hooks that decide what is shown."""
-    request, opened, ranked = slate.turn.request, slate.opened, slate.ranked
+    request, opened, ranked = slate.timed.request, slate.opened, slate.ranked
     if not isinstance(request, CursorRequest) or not request.cursor:
         return
     release = opened.release if opened else ""

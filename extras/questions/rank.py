@@ -65,7 +65,7 @@ def before_rank(request: Request, opened: Release, user: StoredUser, found: Cand
 
 def before_answer(slate: Slate) -> None:
     """Put the candidates of a request into the order of a popular list, where that answers."""
-    request, opened = slate.turn.request, slate.opened
+    request, opened = slate.timed.request, slate.opened
     if not isinstance(request, RankRequest):
         return
     if opened is None:
@@ -79,7 +79,7 @@ def before_answer(slate: Slate) -> None:
 
 def name_unknown(slate: Slate) -> None:
     """Name the candidates that have no place."""
-    request, opened = slate.turn.request, slate.opened
+    request, opened = slate.timed.request, slate.opened
     if not isinstance(request, RankRequest):
         return
     if opened is None:

@@ -54,7 +54,7 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
 
     def write(self, answers: Sequence[Shown]) -> None:
         """Add answers, but of users who were forgotten since. Raises ServiceError."""
-        with self._asking("shown"):
+        with self._limited("shown"):
             for each in answers:
                 key = wire.shown_key(each.dataset, each.userid)
                 with self._redis.at(key) as server:
@@ -89,10 +89,10 @@ class SeenAgain:
 
     def before_answer(self, slate: Slate) -> None:
         """Weigh down what the user was shown."""
-        request, opened = slate.turn.request, slate.opened
+        request, opened = slate.timed.request, slate.opened
         if opened is None or not counts(request):
             return
-        asking = self._recommender.within(self._store, slate.turn, _SHARE)
+        asking = self._recommender.within(self._store, slate.timed, _SHARE)
         try:
             times: Mapping[OwnId, int] = Counter(asking.call((opened.manifest.dataset.base_name, request.userid)))
         except ServiceError:
@@ -103,7 +103,7 @@ class SeenAgain:
 
     def note(self, slate: Slate) -> None:
         """Note what is shown. The last of the hooks that decide on it."""
-        request, opened = slate.turn.request, slate.opened
+        request, opened = slate.timed.request, slate.opened
         if opened is not None and counts(request):
             items = tuple(item.itemid for item in slate.items)
             dataset = opened.manifest.dataset.base_name

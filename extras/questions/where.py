@@ -192,7 +192,7 @@ class Filter:
 
     def before_answer(self, slate: Slate) -> None:
         """Limit a popular list, and count what is left. Raises BadRequestError."""
-        request, opened = slate.turn.request, slate.opened
+        request, opened = slate.timed.request, slate.opened
         if not isinstance(request, FilterRequest) or not (request.filters or (opened and pages(request))):
             return
         if opened is None:

@@ -49,20 +49,20 @@ from offline.step_runner import run_steps
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[Holdout], Answers]  # queries a running server for every user
+Answerer = Callable[[Holdout], Answers]  # queries a running server for every user
 
 
 def evaluate(
-    settings: Settings, command: str, ask: Ask | None = None, source: Settings | None = None
+    settings: Settings, command: str, answerer: Answerer | None = None, source: Settings | None = None
 ) -> dict[str, Any]:
-    """Report on the answers of the artifacts or, with ``ask``, of the server that serves them.
+    """Report on the answers of the artifacts or, with ``answerer``, of the server that serves them.
 
     Args:
         command: that a reader can repeat.
-        ask: the running server, to be compared with exact search over the same artifacts.
+        answerer: the running server, to be compared with exact search over the same artifacts.
         source: settings of the source's artifacts on the same data, as a baseline.
 
-    Raises ArtifactError or StepError when `make offline` has not run, and what ``ask`` raises.
+    Raises ArtifactError or StepError when `make offline` has not run, and what ``answerer`` raises.
     """
     seconds: dict[str, float] = {}
     inputs, name = read_with_holdout(settings), settings.recipe.name
@@ -78,9 +78,9 @@ def evaluate(
         )
     with timed("answers of exact search", seconds):
         answers = exact = served.answers(settings, holdout)
-    if ask:
+    if answerer:
         with timed("answers of the server", seconds):
-            answers = ask(holdout)
+            answers = answerer(holdout)
     with timed("baselines", seconds):
         systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
@@ -89,12 +89,15 @@ def evaluate(
     systems |= {f"{name}: channel {channel}": lists for channel, lists in answers.channels.items()}
     systems |= _systems(name, answers)
 
-    def answered(asked: Holdout) -> tuple[Lists, Lists]:
-        found = answers if asked is holdout else ask(asked) if ask else served.answers(settings, asked)
+    def answers_to(requested: Holdout) -> tuple[Lists, Lists]:
+        if requested is holdout:
+            found = answers
+        else:
+            found = answerer(requested) if answerer else served.answers(settings, requested)
         return found.fused, found.ranked
 
     with timed("the same requests as of now", seconds):
-        in_session = protocols.compared(holdout, answered)
+        in_session = protocols.compared(holdout, answers_to)
     log.info("metrics of %d systems", len(systems))
     found = report(holdout, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
     return plain(
@@ -104,7 +107,7 @@ def evaluate(
             **({"trained on events of servers": recorded} if recorded else {}),
             "seconds": seconds,
             "protocols": {protocols.IN_SESSION: in_session},
-            **({"live against exact": live_against_exact(holdout, answers, exact)} if ask else {}),
+            **({"live against exact": live_against_exact(holdout, answers, exact)} if answerer else {}),
             **found,
         }
     )
@@ -244,10 +247,10 @@ def _current(kept: Settings, settings: Settings) -> bool:
 
 
 def main(settings: Settings, *, server: bool = False, with_source: bool = False) -> None:
-    ask = asking_server(settings) if server else None  # before minutes are spent
+    answerer = answers_of_server(settings) if server else None  # before minutes are spent
     source = source_artifacts(settings) if with_source else None
     command = f"make evaluate{'' if server else '-offline'}{' with_source=1' if source else ''}"
-    found = evaluate(settings, command, ask, source)
+    found = evaluate(settings, command, answerer, source)
     with timed("protocols with fits of their own", found["seconds"]):
         found["protocols"] |= protocols.fitted(settings, found["release"])
     write(found, settings, *(("evaluation", PIPELINE) if server else ("evaluation_offline", OFFLINE)))
@@ -255,7 +258,7 @@ def main(settings: Settings, *, server: bool = False, with_source: bool = False)
     check(found)
 
 
-def asking_server(settings: Settings) -> Ask:
+def answers_of_server(settings: Settings) -> Answerer:
     """Requests to the server that serves the artifacts. Raises StepError when none does."""
     recall, release, url = settings.recipe.recall, release_of_artifacts(settings).release, settings.server.url
     expect_release(url, release)

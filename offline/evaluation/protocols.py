@@ -89,7 +89,7 @@ def moment(data: Sequences) -> int:
 
 def as_of_now(holdout: Holdout) -> Holdout:
     """The same targets, for requests now."""
-    return holdout.asked_at(np.full_like(holdout.times, int(time.time())))
+    return holdout.at(np.full_like(holdout.times, int(time.time())))
 
 
 # --- Fitted in memory, in one go; a numbered step writes files between
@@ -129,8 +129,8 @@ class EvalRequests:
 
     @property
     def points(self) -> Points:
-        asked = np.diff((self.holdout.relevance + self.holdout.disliked).indptr) > 0
-        users = np.flatnonzero((self.data.lengths > 0) & asked)
+        requested = np.diff((self.holdout.relevance + self.holdout.disliked).indptr) > 0
+        users = np.flatnonzero((self.data.lengths > 0) & requested)
         return Points(users, self.holdout.known.lengths[users], self.holdout.times[users])
 
     def hits(self, channel: Channel, size: int) -> list[Hits]:
@@ -188,10 +188,10 @@ def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]])
         answer: (users, candidates) in recall's order, and in the served one.
     """
     found: dict[str, Any] = {}
-    for when, asked in ((AT_ITS_TIME, holdout), (AS_OF_NOW, as_of_now(holdout))):
-        recalled, served = map(asked.judged, answer(asked))
-        one, other = (per_user(asked.relevance, lists) for lists in (recalled, served))
-        counts = np.diff(asked.relevance.indptr) > 0
+    for when, requested in ((AT_ITS_TIME, holdout), (AS_OF_NOW, as_of_now(holdout))):
+        recalled, served = map(requested.judged, answer(requested))
+        one, other = (per_user(requested.relevance, lists) for lists in (recalled, served))
+        counts = np.diff(requested.relevance.indptr) > 0
         if when == AS_OF_NOW:
             counts &= gaps(holdout) >= BREAK_S
         found[when] = {

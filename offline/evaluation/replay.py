@@ -43,7 +43,7 @@ class Holdout:
     times: Ints
     slices: Mapping[str, NDArray[np.bool_]]  # name -> (users,) True for the users in it
 
-    def asked_at(self, times: Ints) -> Holdout:
+    def at(self, times: Ints) -> Holdout:
         """The same targets, for requests at ``times`` (users,), none before those of `holdout_of`."""
         return replace(self, known=as_of(self.past, times), times=times)
 

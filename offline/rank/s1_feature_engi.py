@@ -47,7 +47,7 @@ def main(settings: Settings) -> None:
     if settings.recipe.ranker.examples == "lists":
         recalled_lists(settings)
     else:
-        rated_pairs(settings)
+        write_pairs(settings)
 
 
 def named_apart(spec: FeatureSpec) -> FeatureSpec:
@@ -60,7 +60,7 @@ def named_apart(spec: FeatureSpec) -> FeatureSpec:
     return spec
 
 
-def rated_pairs(settings: Settings) -> None:
+def write_pairs(settings: Settings) -> None:
     """One row for each rating that is not held out, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)

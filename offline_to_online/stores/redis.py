@@ -165,10 +165,10 @@ class RedisStore(ReleaseStore):
             raw = read(client, wire.LIVE_KEY)
             return raw.decode() if raw is not None else None
 
-    def history(self) -> list[str]:
+    def activated(self) -> list[str]:
         """The live release and the one before it, newest activation first."""
         with self.client() as client:
-            entries: Any = client.lrange(wire.HISTORY_KEY, 0, -1)  # typed for the asynchronous client too
+            entries: Any = client.lrange(wire.ACTIVATED_KEY, 0, -1)  # typed for the asynchronous client too
             return [raw.decode() for raw in entries]
 
     def publish(self, published: Published) -> None:

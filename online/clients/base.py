@@ -114,8 +114,8 @@ class Pong:
     took_ms: float
 
 
-class Asks(Protocol[QueryIn, AnswerOut]):
-    """A `Client`, or one with the limits of a request (`Asking`)."""
+class Caller(Protocol[QueryIn, AnswerOut]):
+    """A `Client`, or one with the limits of a request (`LimitedClient`)."""
 
     def call(self, query: QueryIn, /) -> AnswerOut: ...
 
@@ -139,7 +139,7 @@ class Client(ABC, Generic[Query, Answer]):
 
         All calls only read, so one is repeated when the service had closed the connection and most of the time is left.
         """
-        with self._asking("call", deadline) as limit:
+        with self._limited("call", deadline) as limit:
             at_first = limit.left()
             try:
                 return self._call(query)
@@ -151,7 +151,7 @@ class Client(ABC, Generic[Query, Answer]):
     def ping(self) -> Pong:
         """Return the service's version, once it is ready. Raises ServiceError when it is not."""
         started = time.perf_counter()
-        with self._asking("ping"):
+        with self._limited("ping"):
             version = self._ping()
         return Pong(version, _ms_since(started))
 
@@ -166,7 +166,7 @@ class Client(ABC, Generic[Query, Answer]):
         """Close the connections. The client is not used afterwards."""
 
     @contextmanager
-    def _asking(self, what: str, deadline: Deadline | None = None) -> Iterator[Deadline]:
+    def _limited(self, what: str, deadline: Deadline | None = None) -> Iterator[Deadline]:
         """Limit, time and log one call; turn the library's errors into ServiceError."""
         started = time.perf_counter()
         limit = min(each for each in (Deadline.after(self.timeout_s), deadline, current()) if each is not None)
@@ -270,7 +270,7 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking(Generic[Query, Answer]):
+class LimitedClient(Generic[Query, Answer]):
     """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``.
 
     ``hurried``: the request has less time than others get. That it runs out of it says nothing of the service.

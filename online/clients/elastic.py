@@ -162,23 +162,23 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
-        asked = {
+        searches = {
             channel.name: search
             for channel in query.recall.searched
             if (search := channel_query(channel, query, allowed)) is not None
         }
-        if not asked:
+        if not searches:
             return (NO_HITS,) * len(query.recall.searched)
-        bodies = [search_body(search, query.recall.candidates) for search in asked.values()]
+        bodies = [search_body(search, query.recall.candidates) for search in searches.values()]
         answers = self._msearch(query.release, bodies)
         # A search by vector has several phases, and a shard is called in all of them where it was called in the first:
         # a node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
         if self._copies and any(map(_lacks_a_shard, answers)):
             answers = self._msearch(query.release, bodies)
-        of_channel = dict(zip(asked, answers, strict=True))
+        of_channel = dict(zip(searches, answers, strict=True))
         return tuple(
-            self._hits(of_channel[channel.name], channel, "knn" in asked[channel.name])
-            if channel.name in asked
+            self._hits(of_channel[channel.name], channel, "knn" in searches[channel.name])
+            if channel.name in searches
             else NO_HITS
             for channel in query.recall.searched
         )
@@ -211,7 +211,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def searches(self, release: str) -> int:
         """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
-        with self._asking("searches"):
+        with self._limited("searches"):
             count = "_all.total.search.query_total"
             stats = self._read(self._http.get(f"/{wire.item_index(release)}/_stats/search?filter_path={count}"))
             return int(stats["_all"]["total"]["search"]["query_total"])
@@ -221,7 +221,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         items: dict[int, CatalogueItem] = {}
         page = {"size": _PAGE, "sort": [{wire.ITEM_ID: "asc"}], "_source": _SHOWN}
         while True:
-            with self._asking("catalogue"):
+            with self._limited("catalogue"):
                 hits = self._search(release, page)
                 for hit in hits:
                     itemid, *shown = (hit["_source"][field] for field in _SHOWN)
@@ -240,7 +240,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
                 "query": {"terms": {wire.ITEM_ID: wanted}},
                 "_source": [wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()],
             }
-            with self._asking("indexed"):
+            with self._limited("indexed"):
                 sources = [hit["_source"] for hit in self._search(release, body)]
             for source in sources:
                 vectors = {name: np.array(source[at], np.float32) for name, at in fields.items() if source.get(at)}

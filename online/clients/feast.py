@@ -47,11 +47,11 @@ class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
-        asked = {
+        query_body = {
             "feature_service": wire.feast_name(name, query.release) if query.release else name,
             "entities": {key: list(query.ids)},
         }
-        answer = self._http.post("/get-online-features", orjson.dumps(asked), _JSON)
+        answer = self._http.post("/get-online-features", orjson.dumps(query_body), _JSON)
         return feature_rows(key, query.ids, self._read(answer))
 
     def _ping(self) -> str:

@@ -145,12 +145,12 @@ def move_live(client: Connected, layout: RedisLayout, release: str) -> None:
     On one server in one step. In a cluster, users of different partitions are answered from it some milliseconds after
     each other, each from one release; after an interruption it is right to do the same again.
     """
-    with client.at(wire.HISTORY_KEY) as server, server.pipeline(transaction=True) as pipe:
+    with client.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
         if not layout.cluster:
             pipe.set(wire.LIVE_KEY, release)
-        pipe.lrem(wire.HISTORY_KEY, 0, release)
-        pipe.lpush(wire.HISTORY_KEY, release)
-        pipe.ltrim(wire.HISTORY_KEY, 0, wire.KEPT_RELEASES - 1)
+        pipe.lrem(wire.ACTIVATED_KEY, 0, release)
+        pipe.lpush(wire.ACTIVATED_KEY, release)
+        pipe.ltrim(wire.ACTIVATED_KEY, 0, wire.KEPT_RELEASES - 1)
         pipe.execute()
     if layout.cluster:
         client.set(wire.LIVE_KEY, release)
@@ -257,14 +257,14 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     def _call(self, query: UserQuery) -> UserAnswer:
         userid, layout = query.userid, self._layout
         for_all = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY
-        keys = [layout.beside(key, userid) for key in for_all]
+        keys = [layout.copy_for(key, userid) for key in for_all]
         with self._redis.at(keys[0]) as server:
             pipeline = server.pipeline(transaction=False)
             pipeline.mget(*keys)
             if query.release is not None and query.dataset is not None:
                 pipeline.hgetall(layout.user(query.release, userid))
                 # after the user: a deletion begins with the manifest
-                pipeline.exists(layout.beside(wire.manifest_key(query.release), userid))
+                pipeline.exists(layout.copy_for(wire.manifest_key(query.release), userid))
                 pipeline.hgetall(wire.user_events_key(query.dataset, userid))
             (live, forgotten, experiments), *rows = pipeline.execute()
         stored, kept, since = rows or ({}, 0, {})
@@ -315,7 +315,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def value(self, key: str) -> bytes:
         """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""
-        with self._asking("value"):
+        with self._limited("value"):
             found: Any = self._redis.get(key)  # typed for the asynchronous client too
             return found or b""
 
@@ -340,7 +340,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
         """Read a value of a release; None where there is none."""
-        with self._asking(what):
+        with self._limited(what):
             raw: Any = self._redis.get(key)  # typed for the asynchronous client too
         try:
             return read(raw) if raw is not None else None
@@ -354,14 +354,14 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def activated(self) -> tuple[str | None, list[str]]:
         """The live release, and those that can be gone back to, newest activation first. Raises ServiceError."""
-        with self._asking("activated"):
+        with self._limited("activated"):
             live: Any = self._redis.get(wire.LIVE_KEY)  # typed for the asynchronous client too
-            before: Any = self._redis.lrange(wire.HISTORY_KEY, 0, -1)
+            before: Any = self._redis.lrange(wire.ACTIVATED_KEY, 0, -1)
         return live.decode() if live else None, [raw.decode() for raw in before]
 
     def activate(self, release: str) -> None:
         """Have a release served from now on. Raises ServiceError."""
-        with self._asking("activate"):
+        with self._limited("activate"):
             move_live(self._redis, self._layout, release)
 
     def some_users(
@@ -374,7 +374,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         the release has no list of its users.
         """
         counts, begins = wire.event_counts_key(release), prefix.encode()
-        with self._asking("some_users"):
+        with self._limited("some_users"):
             if fewest and not prefix:
                 found: Any = self._redis.zrange(counts, 0, at_most - 1, withscores=True)
             else:

@@ -38,7 +38,7 @@ from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.rank import UserRow
 from online.recommend.recall import popular_unseen, recall
-from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, Turn, lacking
+from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, TimedRequest, lacking
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -48,7 +48,9 @@ log = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 
-def attempt(turn: Turn, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]) -> Found:
+def attempt(
+    timed: TimedRequest, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]
+) -> Found:
     """Run a stage of a request, or its fallback while its service is away.
 
     ``last_try``: there is no other release to answer from. Raises ServiceError for a strict request, and for what is
@@ -57,7 +59,7 @@ def attempt(turn: Turn, last_try: bool, stage: Callable[[], Found], instead: Cal
     try:
         return stage()
     except ServiceError as error:
-        if turn.strict or (isinstance(error, GoneError) and not last_try):
+        if timed.strict or (isinstance(error, GoneError) and not last_try):
             raise
         return instead(error)
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.history import History
-from online.clients.base import OUT_OF_TIME, Asking, Asks, Breaker, Client, Deadline, ServiceError
+from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
 from online.recommend.types import Candidates, Lacking, Outcome, Ranked, lacking
@@ -43,7 +43,7 @@ class UserRow:
 
 
 def rank(
-    scorer: Asks[ScoreQuery, NDArray[np.float32]],
+    scorer: Caller[ScoreQuery, NDArray[np.float32]],
     opened: Release,
     user: Encoded,
     history: History,
@@ -105,7 +105,7 @@ def model_inputs(
 
 @dataclass(frozen=True, eq=False)
 class PendingRow:
-    """Pending fetch of one user's features; ``strict``, ``hurried``: as of `Asking`."""
+    """Pending fetch of one user's features; ``strict``, ``hurried``: as of `LimitedClient`."""
 
     release: str
     userid: int
@@ -164,7 +164,7 @@ class UserFeatures:
         if not batch:
             return
         last = max(batch, key=lambda wanted: wanted.deadline)
-        store = Asking(self._store, self._breaker, last.deadline, strict, last.hurried)
+        store = LimitedClient(self._store, self._breaker, last.deadline, strict, last.hurried)
         try:
             answer = store.call(FeatureQuery("user", last.release, tuple(sorted({wanted.userid for wanted in batch}))))
             rows = [_row(answer, wanted.userid) for wanted in batch]

@@ -31,7 +31,7 @@ class ServiceState(BaseModel):
     version: str = ""
     took_ms: float = 0
     message: str = Field(default="", description="why it does not")
-    breaker: Literal["closed", "half_open", "open"] = Field(description="open: it is not asked for a moment")
+    breaker: Literal["closed", "half_open", "open"] = Field(description="open: it is not called for a moment")
 
 
 class Ready(BaseModel):

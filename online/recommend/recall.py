@@ -18,7 +18,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import Manifest
-from online.clients.base import Asks, StoredError
+from online.clients.base import Caller, StoredError
 from online.clients.elastic import ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.types import Candidates, Lacking, Outcome, lacking
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Items = Asks[ItemQuery, tuple[Hits, ...]]
+Items = Caller[ItemQuery, tuple[Hits, ...]]
 
 _POPULAR = "popular"  # fused like a channel where the channels found nothing
 

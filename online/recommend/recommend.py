@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId, kind_of
 from data_exchange_center.settings import ServerSettings, Settings
-from online.clients.base import Asking, Breaker, Client, Deadline, GoneError, ServiceError, until
+from online.clients.base import Breaker, Client, Deadline, GoneError, LimitedClient, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
@@ -43,7 +43,7 @@ from online.recommend.types import (
     Ranked,
     Request,
     Stopwatch,
-    Turn,
+    TimedRequest,
     UnknownReleaseError,
     check_userid,
     sentences,
@@ -76,7 +76,7 @@ class Slate:
         more: fields that extras add to the answer.
     """
 
-    turn: Turn
+    timed: TimedRequest
     opened: Release | None
     user: StoredUser | None
     candidates: Candidates | None
@@ -86,16 +86,16 @@ class Slate:
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def popular(cls, turn: Turn, opened: Release, lacking: tuple[Lacking, ...]) -> Slate:
+    def popular(cls, timed: TimedRequest, opened: Release, lacking: tuple[Lacking, ...]) -> Slate:
         """A release's popular list."""
-        return cls(turn, opened, None, None, Ranked(opened.popular.ids, opened.popular.scores), lacking)
+        return cls(timed, opened, None, None, Ranked(opened.popular.ids, opened.popular.scores), lacking)
 
     @property
     def items(self) -> list[Item]:
         """Items that the answer shows."""
         if self.opened is None:
-            return self.saved.item_list[: self.turn.request.size] if self.saved else []
-        places = self.ranked.shown(self.turn.request.size)  # (size,)
+            return self.saved.item_list[: self.timed.request.size] if self.saved else []
+        places = self.ranked.shown(self.timed.request.size)  # (size,)
         pairs = zip(self.ranked.itemids[places].tolist(), self.ranked.scores[places].tolist(), strict=True)
         return [Item.of(self.opened.catalogue[itemid], score) for itemid, score in pairs]
 
@@ -188,8 +188,8 @@ class Recommender:
         Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where there is nothing at all to
         answer with.
         """
-        turn = self.turn(request, watch or Stopwatch(), preferred, share)
-        slate = self.slate(turn)
+        timed = self.timed(request, watch or Stopwatch(), preferred, share)
+        slate = self.slate(timed)
         degraded = [*slate.lacking, *slate.ranked.lacking]
         cold_start = slate.user is None and not slate.lacking
         return self.answer_model.model_construct(
@@ -202,76 +202,82 @@ class Recommender:
             reason=sentences(degraded, cold_start=cold_start),
             recall=slate.recalled() if request.explain else {},
             **slate.more,
-            took_ms={stage: round(ms, 2) for stage, ms in turn.watch.took_ms().items()},
+            took_ms={stage: round(ms, 2) for stage, ms in timed.watch.took_ms().items()},
         )
 
-    def slate(self, turn: Turn) -> Slate:
+    def slate(self, timed: TimedRequest) -> Slate:
         """Make all parts of the answer to a request, after extras have seen it. Raises as `recommend`."""
         try:
-            if turn.late:  # or it would take the time of those that can still be answered well
+            if timed.late:  # or it would take the time of those that can still be answered well
                 raise ServiceError("server", BUSY)
-            slate = self._slate(turn)
+            slate = self._slate(timed)
         except (ServiceError, NoReleaseError) as error:
-            if turn.strict or turn.request.release or (instead := self._popular(turn, error)) is None:
+            if timed.strict or timed.request.release or (instead := self._popular(timed, error)) is None:
                 raise
             slate = instead
         for hook in self.before_answer:
             hook(slate)
         return slate
 
-    def _slate(self, turn: Turn) -> Slate:
+    def _slate(self, timed: TimedRequest) -> Slate:
         # The user's state, from Redis, and with it which release answers.
-        opened, user, lacking = self._state(turn)
-        userid = turn.request.userid
+        opened, user, lacking = self._state(timed)
+        userid = timed.request.userid
         if userid and kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
             # An id of this kind fits only a release that may be going live: wait for it.
-            patient = replace(turn, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
+            patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
             opened = self.releases.live(users)
             user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, ()
         check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(turn, opened, user, lacking, last_try=self.releases.reopened_lately)
+            return self._ranked(timed, opened, user, lacking, last_try=self.releases.reopened_lately)
         except ServiceError as error:
             # Another release may be live by now, and this one be deleted, from Redis first.
-            if (again := self._again(turn, opened, error)) is not None:
+            if (again := self._again(timed, opened, error)) is not None:
                 (opened, user), lacking = again, ()
-            elif turn.strict:
+            elif timed.strict:
                 raise
             check_userid(userid, opened.user_ids)
-            return self._ranked(turn, opened, user, lacking, last_try=True)
+            return self._ranked(timed, opened, user, lacking, last_try=True)
 
     def _ranked(
-        self, turn: Turn, opened: Release, stored: StoredUser | None, lacking: tuple[Lacking, ...], *, last_try: bool
+        self,
+        timed: TimedRequest,
+        opened: Release,
+        stored: StoredUser | None,
+        lacking: tuple[Lacking, ...],
+        *,
+        last_try: bool,
     ) -> Slate:
-        """A user's candidates, ranked; of a user of whom nothing is known the popular list.
+        """A user's candidates, ranked; the popular list for a user without data.
 
         Raises ServiceError, as `attempt` does.
         """
-        request = turn.request
+        request = timed.request
         if (given := self.given(request, opened)) is not None:
             stored, lacking = given, ()
         for of_state in self.before_history:
             stored = of_state(request, opened, stored)
         if stored is None:
-            return Slate.popular(turn, opened, lacking)
+            return Slate.popular(timed, opened, lacking)
         # The user as of the request's time: events since the release are part of history and seen items.
         user = opened.current(stored, request.before)
         for hook in self.before_recall:
             user = hook(request, opened, user)
         if user.is_blank:
-            return Slate.popular(turn, opened, lacking)
+            return Slate.popular(timed, opened, lacking)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
-        pending = self._begin_features(turn, opened, user)
+        pending = self._begin_features(timed, opened, user)
         candidates = attempt(
-            turn, last_try, lambda: self._recall(turn, opened, user),
+            timed, last_try, lambda: self._recall(timed, opened, user),
             lambda error: exact_search(error, opened, user, request.timestamp),
         )  # fmt: skip
         for extend in self.before_rank:
             candidates = extend(request, opened, user, candidates)
         row = attempt(
-            turn, last_try, lambda: self._features_of(turn, opened, pending),
+            timed, last_try, lambda: self._features_of(timed, opened, pending),
             lambda error: last_features(error, self._known.features(opened.release, request.userid)),
         )  # fmt: skip
         if row.encoded is not None and stored.events:
@@ -281,14 +287,16 @@ class Recommender:
             candidates = replace(candidates, lacking=(*candidates.lacking, row.why))
         # The ranking model's scores, by Triton, give the order.
         ranked = attempt(
-            turn, last_try, lambda: self._rank(turn, opened, row, user, candidates),
+            timed, last_try, lambda: self._rank(timed, opened, row, user, candidates),
             lambda error: unranked(candidates, lacks(error, Outcome.NOT_RANKED)),
         )  # fmt: skip
-        return Slate(turn, opened, user, candidates, ranked, lacking)
+        return Slate(timed, opened, user, candidates, ranked, lacking)
 
     # --- its stages
 
-    def turn(self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0) -> Turn:
+    def timed(
+        self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0
+    ) -> TimedRequest:
         """A request with its deadline.
 
         A strict request waits as long as the services may take; so does one that nothing else can be given to.
@@ -299,31 +307,33 @@ class Recommender:
         waited = watch.seconds()
         deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not patient and waited > LATE * budget_ms / 1e3
-        return Turn(request, deadline, watch, hurried, late, preferred)
+        return TimedRequest(request, deadline, watch, hurried, late, preferred)
 
-    def within(self, client: Client[Query, Found], turn: Turn, share: float) -> Asking[Query, Found]:
+    def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
         """A client as one request may use it; ``share``: of what is left of the request's time."""
-        return Asking(client, self.breakers[client.service], turn.deadline.share(share), turn.strict, turn.hurried)
+        return LimitedClient(
+            client, self.breakers[client.service], timed.deadline.share(share), timed.strict, timed.hurried
+        )
 
-    def _state(self, turn: Turn) -> tuple[Release, StoredUser | None, tuple[Lacking, ...]]:
+    def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, tuple[Lacking, ...]]:
         """The release, and the user's state: from Redis (None: unknown there), or the one last known.
 
         Where there is none either, None and what is lacking. A request that names its release gets that one or an
         error. Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
         """
-        userid, users = turn.request.userid, self.within(self.users, turn, STATE_SHARE)
-        if turn.request.release is not None:
-            return *self._named(turn, turn.request.release, users), ()
-        patient = turn.strict or not self.releases.something_to_answer_with
-        wait_s = None if patient else 0.0 if self.releases.serving else turn.patience_s
+        userid, users = timed.request.userid, self.within(self.users, timed, STATE_SHARE)
+        if timed.request.release is not None:
+            return *self._named(timed, timed.request.release, users), ()
+        patient = timed.strict or not self.releases.something_to_answer_with
+        wait_s = None if patient else 0.0 if self.releases.serving else timed.patience_s
         forgotten = self._known.forgotten
         try:
-            with turn.watch.stage("redis"):
-                opened, user = self.releases.user(userid, users, wait_s, turn.preferred)
+            with timed.watch.stage("redis"):
+                opened, user = self.releases.user(userid, users, wait_s, timed.preferred)
             self._known.follow(self.releases.forgotten)
         except (ServiceError, NoReleaseError) as error:
-            serving = self.releases.preferred(turn.preferred)
-            if turn.strict or serving is None:
+            serving = self.releases.preferred(timed.preferred)
+            if timed.strict or serving is None:
                 raise
             state = self._known.state(serving.release, userid)
             return serving, state, (lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR),)
@@ -334,56 +344,60 @@ class Recommender:
         return opened, user, ()
 
     def _named(
-        self, turn: Turn, release: str, users: Asking[UserQuery, UserAnswer]
+        self, timed: TimedRequest, release: str, users: LimitedClient[UserQuery, UserAnswer]
     ) -> tuple[Release, StoredUser | None]:
-        with turn.watch.stage("redis"):
-            opened = self.releases.named(release, turn.patience_s)
-            check_userid(turn.request.userid, opened.user_ids)
-            answer = users.call(UserQuery.of(turn.request.userid, opened.manifest))
+        with timed.watch.stage("redis"):
+            opened = self.releases.named(release, timed.patience_s)
+            check_userid(timed.request.userid, opened.user_ids)
+            answer = users.call(UserQuery.of(timed.request.userid, opened.manifest))
             if answer.user is None and not answer.kept:
                 raise UnknownReleaseError(release)
         return opened, answer.user
 
-    def _recall(self, turn: Turn, opened: Release, user: StoredUser) -> Candidates:
-        with turn.watch.stage("elasticsearch"):
-            return recall(self.within(self.items, turn, RECALL_SHARE), opened, user, turn.request.timestamp)
+    def _recall(self, timed: TimedRequest, opened: Release, user: StoredUser) -> Candidates:
+        with timed.watch.stage("elasticsearch"):
+            return recall(self.within(self.items, timed, RECALL_SHARE), opened, user, timed.request.timestamp)
 
-    def _begin_features(self, turn: Turn, opened: Release, user: StoredUser) -> PendingRow | None:
+    def _begin_features(self, timed: TimedRequest, opened: Release, user: StoredUser) -> PendingRow | None:
         """Start fetching a user's features; None for a stranger, who has none."""
         if not user.number:
             return None
-        deadline = turn.deadline.share(RECALL_SHARE)
+        deadline = timed.deadline.share(RECALL_SHARE)
         pending = self.user_features.ask(
-            opened.release, user.number, deadline, strict=turn.strict, hurried=turn.hurried
+            opened.release, user.number, deadline, strict=timed.strict, hurried=timed.hurried
         )
-        pending.rows.add_done_callback(turn.watch.until_done("feast"))
+        pending.rows.add_done_callback(timed.watch.until_done("feast"))
         return pending
 
-    def _features_of(self, turn: Turn, opened: Release, pending: PendingRow | None) -> UserRow:
+    def _features_of(self, timed: TimedRequest, opened: Release, pending: PendingRow | None) -> UserRow:
         if pending is None:
             return UserRow(opened.unknown_user)
         row = user_row(opened.spec, self.user_features.result(pending))
         if row.encoded is not None:
-            self._known.keep_features(opened.release, turn.request.userid, row.encoded)
+            self._known.keep_features(opened.release, timed.request.userid, row.encoded)
         return row
 
-    def _rank(self, turn: Turn, opened: Release, row: UserRow, user: StoredUser, candidates: Candidates) -> Ranked:
+    def _rank(
+        self, timed: TimedRequest, opened: Release, row: UserRow, user: StoredUser, candidates: Candidates
+    ) -> Ranked:
         if row.encoded is None:
             return unranked(candidates, row.why)
-        scorer = self.within(self.scorer, turn, SCORES_SHARE)
-        with turn.watch.stage("triton"):
-            return rank(scorer, opened, row.encoded, user.history, candidates, turn.request.timestamp)
+        scorer = self.within(self.scorer, timed, SCORES_SHARE)
+        with timed.watch.stage("triton"):
+            return rank(scorer, opened, row.encoded, user.history, candidates, timed.request.timestamp)
 
     # --- where the first release cannot answer
 
-    def _again(self, turn: Turn, failed: Release, error: ServiceError) -> tuple[Release, StoredUser | None] | None:
+    def _again(
+        self, timed: TimedRequest, failed: Release, error: ServiceError
+    ) -> tuple[Release, StoredUser | None] | None:
         """The release that is live by now, after a service has failed on ``failed``; None: no other one can answer."""
-        if turn.request.release is not None:
+        if timed.request.release is not None:
             return None
-        users = self.within(self.users, turn, STATE_SHARE)
+        users = self.within(self.users, timed, STATE_SHARE)
         try:
-            with until(turn.deadline):
-                opened, user = self.releases.user(turn.request.userid, users, turn.patience_s)
+            with until(timed.deadline):
+                opened, user = self.releases.user(timed.request.userid, users, timed.patience_s)
         except (ServiceError, NoReleaseError) as failure:
             log.warning("nothing answers instead of release %s: %s", failed.release, failure)
             return None
@@ -393,13 +407,13 @@ class Recommender:
             self.releases.reopen(failed.release)
         return None
 
-    def _popular(self, turn: Turn, error: ServiceError | NoReleaseError) -> Slate | None:
+    def _popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate | None:
         """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
         serving, saved, lacking = self.releases.serving, self.releases.saved, (lacks(error, Outcome.POPULAR),)
         if serving is not None:
-            return Slate.popular(turn, serving, lacking)
+            return Slate.popular(timed, serving, lacking)
         nothing = Ranked(np.empty(0, np.int64), np.empty(0, np.float32))
-        return Slate(turn, None, None, None, nothing, lacking, saved) if saved is not None else None
+        return Slate(timed, None, None, None, nothing, lacking, saved) if saved is not None else None
 
     # --- the process
 

@@ -26,7 +26,7 @@ from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
 from data_exchange_center.vocabulary import Vocabulary
-from online.clients.base import Asks, Client, ServiceError, StoredError
+from online.clients.base import Caller, Client, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, StoredUser, UserAnswer, UserQuery
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 REOPEN_S = 5.0  # after an opening that failed, while another release serves; between two of what is served already
 OPENING_WAIT_S = 3.0  # of a request with nothing else to answer from; to open a release takes about one second
-Users = Asks[UserQuery, UserAnswer]
+Users = Caller[UserQuery, UserAnswer]
 
 NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "

@@ -323,7 +323,7 @@ class Stopwatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TimedRequest:
     """One request, and by when it is to be answered."""
 
     request: Request

@@ -120,7 +120,7 @@ class Loaded(NamedTuple):
 def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
     """Releases in the stores, the newest activation first, and the live one. Raises StepError."""
     store = RedisStore(settings)
-    manifests = [(release, store.published(release).manifest) for release in store.history()]
+    manifests = [(release, store.published(release).manifest) for release in store.activated()]
     found = [Loaded(release, manifest.recipe.name, manifest.dataset.name) for release, manifest in manifests]
     return found, store.live()
 

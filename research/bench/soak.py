@@ -221,7 +221,7 @@ def two_releases(settings: Settings) -> tuple[str, str]:
     live = store.live()
     if live is None:
         raise StepError("no release is live: run `make sync` first")
-    others = [release for release in store.history() if release != live]
+    others = [release for release in store.activated() if release != live]
     if not others:
         with one_user_changed(settings) as twin:
             environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(twin.exchange_dir)}

@@ -107,7 +107,7 @@ def replay(
                 store.update(lambda before, d=declared, k=kept: started(before, d, k, int(time.time())))  # type: ignore[misc]
                 _all(each, partial(_asked, data=data, experiment=planned.name), users, planned.name)
                 store.update(lambda before, name=planned.name: stopped(before, name, int(time.time())))  # type: ignore[misc]
-            _all(each, partial(_told, data=data), users, "what they did then")
+            _all(each, partial(_with_arm, data=data), users, "what they did then")
             experiments = {title: named(store.call(None), planned.name) for title, planned in PLANNED.items()}
             return {
                 title: (experiment, _outcomes(settings, experiment, data, len(users)))
@@ -159,7 +159,7 @@ def _asked(loop: ServerLoop, user: int, data: Replay, experiment: str) -> None:
         raise StepError(f"The server does not answer by experiment {experiment} after {HEARD_S:.0f} s.") from error
 
 
-def _told(loop: ServerLoop, user: int, data: Replay) -> None:
+def _with_arm(loop: ServerLoop, user: int, data: Replay) -> None:
     loop.take_back(data.userid(user), PREFIX)  # of a run that was killed
     loop.tell([data.event(place, data.userid(user)) for place in data.held(user)])
 

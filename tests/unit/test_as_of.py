@@ -57,7 +57,7 @@ def genre_statistics(data: Sequences) -> Arrays:
 
 
 def holdout(data: Sequences) -> Arrays:
-    known = replay.hold_out(data, HoldoutRule(last=1)).asked_at(np.full(data.n_users, AT)).known
+    known = replay.hold_out(data, HoldoutRule(last=1)).at(np.full(data.n_users, AT)).known
     return known.starts, known.items, known.ratings, known.times
 
 

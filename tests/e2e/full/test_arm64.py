@@ -1,4 +1,4 @@
-"""Every locked package has a wheel for Linux on arm64. Asks the package index; nothing is downloaded."""
+"""Every locked package has a wheel for Linux on arm64. Caller the package index; nothing is downloaded."""
 
 from __future__ import annotations
 

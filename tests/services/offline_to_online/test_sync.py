@@ -254,7 +254,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     kept = {ids["third"], ids["first"]}
     store = RedisStore(stack)
     assert store.live() == ids["third"]
-    assert store.history() == [ids["third"], ids["first"]]
+    assert store.activated() == [ids["third"], ids["first"]]
     assert [each.releases() for each in Stores.of(stack)] == [kept] * 4
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]

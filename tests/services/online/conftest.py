@@ -107,13 +107,13 @@ def world(stack: Settings, worlds: dict[type[World], World], request: pytest.Fix
     """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
     with redis.Redis(port=stack.redis.port) as client:
-        before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.HISTORY_KEY, 0, -1)
+        before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.ACTIVATED_KEY, 0, -1)
         client.set(wire.LIVE_KEY, world.release)
-        client.lpush(wire.HISTORY_KEY, world.release)
+        client.lpush(wire.ACTIVATED_KEY, world.release)
         yield world
-        client.delete(wire.HISTORY_KEY)
+        client.delete(wire.ACTIVATED_KEY)
         if activated:
-            client.rpush(wire.HISTORY_KEY, *activated)
+            client.rpush(wire.ACTIVATED_KEY, *activated)
         if before is None:
             client.delete(wire.LIVE_KEY)
         else:

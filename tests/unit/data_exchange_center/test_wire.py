@@ -66,14 +66,14 @@ def test_in_a_cluster_all_that_a_request_reads_is_in_one_slot(userid: int | str)
     layout, log = RedisLayout(cluster=True), wire.event_log_key("films", wire.event_partition(userid))
     keys = {layout.user(RELEASE, userid), wire.user_events_key("films", userid), log}
     keys |= {wire.noted_events_key("films", userid), wire.exposures_key(wire.event_partition(userid))}
-    keys |= {layout.beside(key, userid) for key in FOR_ALL}
+    keys |= {layout.copy_for(key, userid) for key in FOR_ALL}
     assert len({slot(key) for key in keys}) == 1
 
 
 def test_every_partition_has_a_copy_of_what_is_for_all() -> None:
     layout = RedisLayout(cluster=True)
     for key in FOR_ALL:
-        read = {layout.beside(key, userid) for userid in range(1_000)}
+        read = {layout.copy_for(key, userid) for userid in range(1_000)}
         assert read == set(layout.copies(key))
         assert len(read) == wire.EVENT_PARTITIONS
         assert key not in read
@@ -82,7 +82,7 @@ def test_every_partition_has_a_copy_of_what_is_for_all() -> None:
 def test_on_one_server_the_keys_are_what_they_were() -> None:
     layout = RedisLayout()
     assert layout.user(RELEASE, "anna") == f"ml:{RELEASE}:user:anna"
-    assert [layout.beside(key, "anna") for key in FOR_ALL] == list(FOR_ALL)
+    assert [layout.copy_for(key, "anna") for key in FOR_ALL] == list(FOR_ALL)
     assert all(layout.copies(key) == () for key in FOR_ALL)
 
 

@@ -48,7 +48,7 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
         return tuple(new)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
-        with self._asking("forget"):
+        with self._limited("forget"):
             self._seen(userid)
             keys = [key for key in self.events if key[:2] == (dataset, userid)]
             for key in keys:
@@ -72,7 +72,7 @@ class FakeItemStore(Fake, Client[Query, ItemsKept]):
         return ItemsKept(self.version, None if same else dict(self.records.get(query.dataset, {})))
 
     def change(self, dataset: str, own: OwnId, change: ItemChange) -> None:
-        with self._asking("change"):
+        with self._limited("change"):
             self._seen(own)
             records = self.records.setdefault(dataset, {})
             if (record := change(records.get(own), len(records))) is None:
@@ -116,7 +116,7 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         return self.experiments
 
     def update(self, change: Change) -> Experiments:
-        with self._asking("update"):
+        with self._limited("update"):
             self._seen()
             self.experiments = change(self.experiments)
             running = [each for each in self.experiments if each.runs]
@@ -135,6 +135,6 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         self.update(lambda before: stopped(before, name, len(self.experiments)))
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
-        with self._asking("expose"):
+        with self._limited("expose"):
             self._seen()
             self.exposed += exposures

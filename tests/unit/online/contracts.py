@@ -14,7 +14,7 @@ from data_exchange_center.columns import vector_of
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
-from online.clients.base import Asks, Client, GoneError, ServiceError, StoredError
+from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserQuery
@@ -30,7 +30,7 @@ from tests.unit.online.world import (
     World,
 )
 
-Search = Asks[ItemQuery, tuple[Hits, ...]]
+Search = Caller[ItemQuery, tuple[Hits, ...]]
 NOWHERE = "ffffffffffff"  # a release that was never loaded
 
 

@@ -15,7 +15,7 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
-from online.clients.base import Asks, Client, GoneError, ServiceError, StoredError
+from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
@@ -89,18 +89,18 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
 
     def published(self, release: str) -> Published | None:
-        with self._asking("published"):
+        with self._limited("published"):
             self._seen()
             self.opened.append(release)
             return self.worlds[release].published if release in self.worlds else None
 
     def activated(self) -> tuple[str | None, list[str]]:
-        with self._asking("activated"):
+        with self._limited("activated"):
             self._seen()
             return self.live_release, self.history
 
     def activate(self, release: str) -> None:
-        with self._asking("activate"):
+        with self._limited("activate"):
             self._seen()
             self.live_release = release
             self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
@@ -108,7 +108,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def some_users(
         self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False
     ) -> list[tuple[str, int]]:
-        with self._asking("some_users"):
+        with self._limited("some_users"):
             self._seen()
             if release not in self.worlds or release in self.unlisted:
                 raise StoredError(self.service, f"holds no list of the users of release {release}")
@@ -120,12 +120,12 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             return sorted(found, key=order)[:at_most]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
-        with self._asking("popular"):
+        with self._limited("popular"):
             self._seen()
             return self.worlds[release].popular if release in self.worlds else []
 
     def channels(self, release: str) -> ChannelSet:
-        with self._asking("channels"):
+        with self._limited("channels"):
             self._seen()
             if release not in self.worlds:
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
@@ -139,7 +139,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
 
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
-        self.more: dict[str, Asks[ItemQuery, tuple[Hits, ...]]] = {}  # release -> further items that are searched
+        self.more: dict[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> further items that are searched
 
     def _world(self, release: str) -> World:
         self._seen()
@@ -163,19 +163,19 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
         return tuple(_both(*lists, query.recall.candidates) for lists in pairs)
 
     def searches(self, release: str) -> int:
-        with self._asking("searches"):
+        with self._limited("searches"):
             self._world(release)
             return self.answered
 
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
-        with self._asking("catalogue"):
+        with self._limited("catalogue"):
             world = self._world(release)
             if self.gate is not None:
                 self.gate.wait(10)
             return {itemid: world.shown(itemid) for itemid in world.itemids}
 
     def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
-        with self._asking("indexed"):
+        with self._limited("indexed"):
             world = self._world(release)
         for itemid in itemids:
             vectors = {

@@ -204,7 +204,7 @@ class World:
         unseen, vectors = sorted(set(self.itemids) - set(np.asarray(seen).tolist())), self.item_vectors[channel.name]
         products = np.full(len(unseen), np.nan, np.float32)
         if vector is not None and unseen:
-            # All at once, as the server does: one at a time rounds otherwise, and near ties turn.
+            # All at once, as the server does: one at a time rounds otherwise, and near ties timed.
             untrained = np.full(len(vector), np.nan, np.float32)
             products = np.stack([vectors.get(itemid, untrained) for itemid in unseen]) @ vector
         found: dict[int, float] = {}

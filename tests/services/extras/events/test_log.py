@@ -114,7 +114,7 @@ def test_the_functions_are_loaded_again_where_they_are_lost(log: EventLog, clien
 
 def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     key = wire.user_key(RELEASE, 151)
-    client.lpush(wire.HISTORY_KEY, RELEASE)
+    client.lpush(wire.ACTIVATED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
     lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
     for each in lists:
@@ -146,7 +146,7 @@ def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redi
     named = manifest.manifest.dataset.model_copy(update={"name": "shop+events"})
     published = manifest.model_copy(update={"manifest": manifest.manifest.model_copy(update={"dataset": named})})
     client.set(wire.manifest_key(shop[1]), published.model_dump_json())
-    client.lpush(wire.HISTORY_KEY, RELEASE, shop[1])
+    client.lpush(wire.ACTIVATED_KEY, RELEASE, shop[1])
     for release in (RELEASE, shop[1]):
         client.hset(wire.user_key(release, 221), mapping=dict(row_of(9, [], None, [1]).fields()))
     assert log.call(Recording("shop", [rating(221, 1)])) == (True,)
@@ -210,7 +210,7 @@ def test_forgetting_can_be_retried(
     log: EventLog, client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = wire.user_key(RELEASE, 181)
-    client.lpush(wire.HISTORY_KEY, RELEASE)
+    client.lpush(wire.ACTIVATED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
     with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(18), "x", "1")
@@ -277,8 +277,8 @@ def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
     shop_published = shop.published.model_copy(update={"manifest": of_shop})
     client.set(wire.manifest_key(films.release), films.published.model_dump_json())
     client.set(wire.manifest_key(shop.release), shop_published.model_dump_json())
-    client.delete(wire.HISTORY_KEY)
-    client.rpush(wire.HISTORY_KEY, films.release, shop.release)
+    client.delete(wire.ACTIVATED_KEY)
+    client.rpush(wire.ACTIVATED_KEY, films.release, shop.release)
     dataset = films.published.manifest.dataset.base_name
     for release in (films.release, shop.release):
         client.hset(wire.user_key(release, 221), mapping={wire.USER_NUMBER: wire.pack_ids([22])})
@@ -291,4 +291,4 @@ def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
         assert set(features.hkeys(feast_online_key(22))) == others
         log.forget(221, "shop")
         assert not features.exists(feast_online_key(22))
-    client.delete(wire.HISTORY_KEY)
+    client.delete(wire.ACTIVATED_KEY)

@@ -45,7 +45,7 @@ def two(patient: Settings, world: World, worlds: dict[type[World], World], tmp_p
     server = patient.server.model_copy(update={"keys_file": path, "budget_ms": 10_000})
     settings = patient.model_copy(update={"server": server})
     with redis.Redis(port=patient.redis.port) as client, closing(ExperimentStore(settings.redis)) as store:
-        client.rpush(wire.HISTORY_KEY, other.release)
+        client.rpush(wire.ACTIVATED_KEY, other.release)
         try:
             yield Two(settings, keys.add(path, "test"), world, other, store)
         finally:

@@ -46,7 +46,7 @@ class Users(FakeUsers):
 
 
 class Loop(ServerLoop):
-    """Asks the server in this process, instead of over the network."""
+    """Caller the server in this process, instead of over the network."""
 
     def __init__(self, settings: Settings, dataset: str, http: FlaskClient) -> None:
         super().__init__(settings, "", dataset)

@@ -22,9 +22,9 @@ from extras.experiments.declaration import (
     Experiment,
     ExperimentError,
     Experiments,
+    ExperimentView,
     Kept,
     Ranges,
-    ToldExperiment,
     arm_of,
     bucket,
     dealt,
@@ -219,9 +219,9 @@ def test_a_declaration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> 
 
 def test_arms_are_told_with_their_shares_of_all_users() -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "treatment": {"release": BEFORE}}
-    shares = [arm.share for arm in ToldExperiment.of(running(declaration(arms=arms, share=0.5))[0]).arms]
+    shares = [arm.share for arm in ExperimentView.of(running(declaration(arms=arms, share=0.5))[0]).arms]
     assert shares == [0.375, 0.125]
-    shares = [arm.share for arm in ToldExperiment.of(running(declaration(kind="interleaved", share=0.5))[0]).arms]
+    shares = [arm.share for arm in ExperimentView.of(running(declaration(kind="interleaved", share=0.5))[0]).arms]
     assert shares == [0.5, 0.5]
 
 

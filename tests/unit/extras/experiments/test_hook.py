@@ -265,10 +265,10 @@ def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
     assert with_a_key.get("/ml/experiments").json == {"experiments": []}
     started = with_a_key.post("/ml/experiments", json=BODY)
     assert started.status_code == 200, started.text
-    conforms(started.json, "ToldExperiment")
+    conforms(started.json, "ExperimentView")
     assert [arm["share"] for arm in started.json["arms"]] == [0.25, 0.75]
     there = with_a_key.get("/ml/experiments").json
-    conforms(there, "ToldExperiments")
+    conforms(there, "ExperimentsView")
     assert there == {"experiments": [started.json]}
     over = with_a_key.post("/ml/experiments/ranker/stop").json
     assert over["stopped"] is not None

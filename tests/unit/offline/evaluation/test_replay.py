@@ -126,14 +126,14 @@ def test_users_of_whom_nothing_is_known_are_without_a_past() -> None:
     holdout = replay.hold_out(replace(data, times=times), LAST_FOUR)
     assert holdout.past.lengths[user] > 0 == holdout.known.lengths[user]
     assert not any(holdout.slices[name][user] for name in ("first of its second", "returning", "same session"))
-    for each in (holdout, holdout.asked_at(holdout.times + 1)):
+    for each in (holdout, holdout.at(holdout.times + 1)):
         assert each.relevance[user].nnz == each.disliked[user].nnz == 0
         assert each.cold.nnz == each.cold[user].nnz == every.relevance[user].nnz > 0
 
 
 def test_asked_a_second_later_the_page_is_known() -> None:
     holdout = replay.hold_out(rated_one_page(), LAST_FOUR)
-    later = holdout.asked_at(holdout.times + 1)
+    later = holdout.at(holdout.times + 1)
     assert np.array_equal(later.known.items, holdout.past.items)
     lists = np.tile(np.arange(1, N_ITEMS + 1), (4, 1))
     assert np.array_equal(later.judged(lists), lists)

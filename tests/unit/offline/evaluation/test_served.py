@@ -150,12 +150,12 @@ def test_the_artifacts_are_asked_as_of_a_second(exchange: Path, tmp_path: Path) 
     holdout = holdout_of(settings)
     past = holdout.past
     newest = past.starts[1:] - 1
-    then = holdout.asked_at(past.times[newest])
-    before, before_later = (served.answers(settings, each) for each in (then, then.asked_at(then.times + 1)))
+    then = holdout.at(past.times[newest])
+    before, before_later = (served.answers(settings, each) for each in (then, then.at(then.times + 1)))
     state = artifacts.USER_STATE.read(folder)
     state[Columns.RATINGS] = [np.r_[rated[0] % 5 + 1, rated[1:]].astype(np.int8) for rated in state[Columns.RATINGS]]
     artifacts.USER_STATE.write(folder, state)
-    after, after_later = (served.answers(settings, each) for each in (then, then.asked_at(then.times + 1)))
+    after, after_later = (served.answers(settings, each) for each in (then, then.at(then.times + 1)))
     assert np.array_equal(before.ranked, after.ranked)
     assert np.array_equal(before.fused, after.fused)
     assert not np.array_equal(before_later.ranked, after_later.ranked)

@@ -286,8 +286,8 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
 
 def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -> None:
     ask(fakes)
-    turn = fakes.recommender.turn(Request(userid=1, budget_ms=10_000), Stopwatch(time.perf_counter() - 3))
-    assert 0 < turn.deadline.left() <= 7
+    timed = fakes.recommender.timed(Request(userid=1, budget_ms=10_000), Stopwatch(time.perf_counter() - 3))
+    assert 0 < timed.deadline.left() <= 7
 
 
 def test_who_has_waited_too_long_for_a_thread_is_answered_from_memory(fakes: Fakes) -> None:

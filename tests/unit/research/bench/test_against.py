@@ -15,7 +15,7 @@ from research.bench.load import Answered, Drawn, Loading, Run, Target, take_turn
 from research.bench.processes import Part
 
 
-class Asks:
+class Caller:
     """A generator whose servers answer at once: the one called slow in 20 ms, the other in 10."""
 
     def __init__(self, answer: Answered | None = None) -> None:
@@ -46,7 +46,7 @@ def _no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sides_take_turns_level_by_level() -> None:
-    asks = Asks()
+    asks = Caller()
     sides = {THIS: Side(Target("fast"), {}), OTHER: Side(Target("slow"), {})}
     loadings = [Loading(in_flight=2), Loading(per_s=5.0)]
     taken = take_turns(asks, sides, loadings, Drawn([1, 2, 3], 0), requests=20, rounds=2)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def test_what_both_need_is_not_held() -> None:
 
 
 def test_what_is_no_answer_is_not_measured() -> None:
-    asks = Asks(Answered(0.01, 500, error="broken"))
+    asks = Caller(Answered(0.01, 500, error="broken"))
     with pytest.raises(StepError, match="answered 500: broken"):
         take_turn(asks, Target("fast"), {}, Loading(in_flight=1), Drawn([1], 0), 10)  # type: ignore[arg-type]
 
