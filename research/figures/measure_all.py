@@ -44,6 +44,7 @@ class Measurement(NamedTuple):
 
 
 ML_100K: Final = "RECSYS_DATA={ml_100k} RECSYS_EXCHANGE_DIR=build/ml-100k "
+TA_FENG: Final = "RECSYS_DATA=ta-feng RECSYS_EXCHANGE_DIR=build/ta-feng "
 PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
     Measurement("demo_output.json", "make demo-output", "free ports"),
@@ -72,6 +73,7 @@ PLAN: Final = (
     Measurement("offline_bench.json", "make bench-offline", "free ports"),
     Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
+    Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets variants=1", ""),
     Measurement("new_items_ml-100k.json", f"{ML_100K}make offline evaluate-new-items", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),

@@ -61,7 +61,7 @@ class Redis(Store):
     def published(self, release: str) -> Published:
         return self.documents[release]
 
-    def history(self) -> list[str]:
+    def activated(self) -> list[str]:
         return [*self.documents, "before"]
 
 

@@ -29,6 +29,7 @@ class DownError(Exception):
 
 class Fake:
     library_errors = (DownError,)
+    timeout_s = 30.0  # on a busy machine, a service in memory takes its time, too
     down = False
     on_call: Callable[[], object] | None = None  # at each call, even when it is down
 
