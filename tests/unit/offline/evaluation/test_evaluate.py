@@ -46,7 +46,9 @@ def test_live_against_exact_is_a_number(exchange: Path) -> None:
 
     def with_ranked(change: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
         live = replace(exact, ranked=change(exact.ranked))
-        return evaluate(settings, "", ask=lambda _: live, source=settings_of("source", exchange))["live against exact"]
+        return evaluate(settings, "", answerer=lambda _: live, source=settings_of("source", exchange))[
+            "live against exact"
+        ]
 
     same = with_ranked(np.copy)
     assert {name: part["shared"] for name, part in same.items()} == dict.fromkeys(same, 1.0)
