@@ -223,6 +223,7 @@ class Follower:
     def __init__(self, recommender: Recommender, store: ItemStore, index: ItemIndex, ttl_s: float) -> None:
         """``ttl_s``: as of `ItemCache`."""
         self._releases, self._store, self._index, self._ttl_s = recommender.releases, store, index, ttl_s
+        self.closed = recommender.closed
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
@@ -303,7 +304,7 @@ def _follow(of: ref[Follower]) -> None:
     """Catch up twice a second, until the server that follows is gone."""
     end = threading.Event()
     atexit.register(end.set)
-    while not end.is_set() and (follower := of()) is not None:
+    while not end.is_set() and (follower := of()) is not None and not follower.closed.is_set():
         done = False
         try:
             done = follower.catch_up()

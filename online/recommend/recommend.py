@@ -140,7 +140,7 @@ class Recommender:
         self.unhook()
         self._server = server
         self._background = ThreadPoolExecutor(2, "background")
-        self._closed = threading.Event()
+        self.closed = threading.Event()
         self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
         read = partial(
@@ -432,7 +432,7 @@ class Recommender:
         except ServiceError as error:
             log.warning("Elasticsearch is not warmed up: %s", error)
         if self._server.warm_up_s:
-            arguments = (self.users, self.items, opened, self._closed)
+            arguments = (self.users, self.items, opened, self.closed)
             threading.Thread(target=go_on_warming_up, args=arguments, name="warm-up", daemon=True).start()
 
     def forget(self, userid: OwnId) -> None:
@@ -440,7 +440,7 @@ class Recommender:
         self._known.forget(userid)
 
     def close(self) -> None:
-        self._closed.set()
+        self.closed.set()
         self.user_features.close()
         self._background.shutdown()
         for client in self.clients:
