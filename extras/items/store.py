@@ -1,4 +1,4 @@
-"""What is kept of new items, and how every worker follows it.
+"""Store of new items, and the thread by which every worker follows it.
 
 Redis has one hash a data set: own id -> an item as it is now, new or changed, or that it is taken away; and a number
 that grows with every change. A worker reads that number twice a second, and the hash when it is another one: then it

@@ -157,7 +157,8 @@ def drop_shown(slate: Slate) -> None:
     if opened is not None and len(numbers := shown(request, opened)):
         slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.itemids, numbers))
     elif slate.saved is not None and isinstance(request, CursorRequest) and request._goes_on is not None:
-        before = set(request.shown("")[0]).union(request.shown("")[1])
+        left_out, dropped = request.shown("")
+        before = {*left_out, *dropped}
         items = [item for item in slate.saved.item_list if item.itemid not in before]
         slate.saved = slate.saved.model_copy(update={"item_list": items})
 

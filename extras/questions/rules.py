@@ -87,6 +87,7 @@ class Rules:
 
     def __init__(self, recommender: Recommender) -> None:
         self._users, self._releases = recommender.users, recommender.releases
+        self.closed = recommender.closed
         self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = WeakKeyDictionary()
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
         self._kept = Kept()
@@ -172,7 +173,7 @@ class Rules:
 
 def _follow(weak: weakref.ref[Rules]) -> None:
     wait = threading.Event()
-    while (rules := weak()) is not None:
+    while (rules := weak()) is not None and not rules.closed.is_set():
         answered = rules.look()
         del rules
         wait.wait(EVERY_S if answered else AGAIN_S)
