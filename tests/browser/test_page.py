@@ -34,7 +34,7 @@ def view(page: Page, name: str) -> None:
 
 def eventually(page: Page, condition: Callable[[], bool]) -> None:
     """Wait, while the browser's events arrive."""
-    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), reraise=True):
         with attempt:
             page.wait_for_timeout(50)
             assert condition()
@@ -328,7 +328,7 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
     expect(page.get_by_text("Everything is there.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
     fakes.features.down = True
-    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):  # the services are probed twice a second at most
+    for attempt in Retrying(stop=stop_after_delay(60), reraise=True):  # the services are probed twice a second at most
         with attempt:
             page.get_by_role("button", name="Look again").click()
             expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=1_000)

@@ -17,10 +17,10 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.free_ports import patient
 from tests.unit.online.world import DefaultWorld, World
 
 USER = 8
-SERVICES = ("redis", "elasticsearch", "feast", "triton")
 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
@@ -29,9 +29,8 @@ pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld
 def http(stack: Settings, world: World, tmp_path: Path) -> Iterator[FlaskClient]:
     """Its key is sent with every request; what was sent of the user is deleted afterwards."""
     path = tmp_path / "api_keys"
-    patient = {name: getattr(stack, name).model_copy(update={"timeout_s": 10.0}) for name in SERVICES}
     server = stack.server.model_copy(update={"keys_file": path})
-    settings = stack.model_copy(update={**patient, "server": server})
+    settings = patient(stack, 10.0).model_copy(update={"server": server})
     recommender = Recommender.from_settings(settings)
     client = create_app(recommender, settings).test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'test')}"

@@ -19,7 +19,7 @@ from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
-def test_gorses_own_client_is_understood(stack: Settings, world: World, tmp_path: Path) -> None:
+def test_gorses_own_client_is_understood(patient: Settings, world: World, tmp_path: Path) -> None:
     path = tmp_path / "api_keys"
     key = keys.add(path, "gorse")
     item = world.trained[7]
@@ -27,7 +27,7 @@ def test_gorses_own_client_is_understood(stack: Settings, world: World, tmp_path
         "FeedbackType": "rating", "UserId": str(UNKNOWN_USER), "ItemId": str(item), "Value": 4.0,
         "Timestamp": "2022-02-24",
     }  # fmt: skip
-    with running(tmp_path, stack, keys_file=path, workers=1) as (settings, _):
+    with running(tmp_path, patient, keys_file=path, workers=1, budget_ms=10_000) as (settings, _):
         client = Gorse(settings.server.url, key)
         popular = [each.id for each in client.get_recommend(str(UNKNOWN_USER))]
         session = client.session_recommend([feedback])
@@ -37,7 +37,7 @@ def test_gorses_own_client_is_understood(stack: Settings, world: World, tmp_path
         assert personal == [each["Id"] for each in session] != popular
         assert str(item) not in personal
         assert len(client.get_neighbors(str(item), n=5)) == 5
-    with redis.Redis(port=stack.redis.port) as store:
+    with redis.Redis(port=patient.redis.port) as store:
         stored = store.hgetall(wire.user_events_key(world.dataset, UNKNOWN_USER))
         store.delete(
             wire.user_events_key(world.dataset, UNKNOWN_USER),
