@@ -95,7 +95,7 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    together = Barrier(2, timeout=20)  # seconds; broken when the two do not meet
+    together = Barrier(2, timeout=60)  # seconds; broken when the two do not meet
     pair = (provenance.VECTOR_RECALL.path, provenance.FEATURES.path)
     runs.at = lambda step: together.wait() if step in pair else None
     assert len(runs(tmp_path)) == len(provenance.STEPS)

@@ -50,7 +50,7 @@ def start(fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
 
 
 def exposed(fakes: Fakes, count: int) -> list[Exposure]:
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             assert len(fakes.store.exposed) >= count
     assert len(fakes.store.exposed) == count
@@ -150,7 +150,7 @@ def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient
         assert ask(http, userid)["release"] == fakes.world.release
     finally:
         gate.set()
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             assert ask(http, userid)["release"] == OTHER
 
@@ -160,7 +160,7 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
     experiment = start(both, control=OTHER)
     ask(http, experiments=False)
     both.users.live_release = OTHER
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             ask(http, user_in(experiment, "control"))
             assert both.recommender.releases.serving.release == OTHER

@@ -91,9 +91,9 @@ def test_prometheus_runs_with_it(tmp_path: Path) -> None:
         monitoring.command(settings, monitoring.write(settings)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True):
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
             with attempt:
-                answer = requests.get(f"http://127.0.0.1:{port}/api/v1/rules", timeout=5).json()
+                answer = requests.get(f"http://127.0.0.1:{port}/api/v1/rules", timeout=30).json()
         assert len(answer["data"]["groups"][0]["rules"]) == len(RULES)
     finally:
         process.terminate()

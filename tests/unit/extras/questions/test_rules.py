@@ -46,7 +46,7 @@ def similar(http: FlaskClient) -> list[Any]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.01), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
         with attempt:
             assert condition()
 
