@@ -11,8 +11,6 @@ from gorse import Gorse
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
-from tests.fault_proxy import FAULTS
-from tests.services.online.faults import PORTS, behind_proxies, with_fault
 from tests.services.online.gunicorn_server import running
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
@@ -44,15 +42,3 @@ def test_gorses_own_client_is_understood(patient: Settings, world: World, tmp_pa
             wire.event_log_key(world.dataset, wire.event_partition(UNKNOWN_USER)),
         )
     assert len(stored) == 1
-
-
-def test_beside_every_fault_there_is_a_list(stack: Settings, world: World, tmp_path: Path) -> None:
-    with behind_proxies(stack) as (settings, proxies), running(tmp_path, settings, workers=1) as (served, _):
-        client = Gorse(served.server.url, "")
-        assert len(client.get_recommend("8")) == 10
-        for name in PORTS:
-            for fault in FAULTS:
-                with with_fault(proxies[name], fault):
-                    assert len(client.get_recommend("8")) == 10, (name, fault)
-                    assert len(client.session_recommend([{"FeedbackType": "rating", "ItemId": "4", "Value": 5}])) == 10
-                    assert len(client.get_neighbors("4")) == 10

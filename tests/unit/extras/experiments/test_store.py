@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -97,13 +96,6 @@ def test_the_end_does_not_wait_for_a_redis_that_is_away(redis: Redis) -> None:
     queue.put(exposure(1))
     queue.close()
     assert redis.counts == {"dropped": 1}
-
-
-def test_without_an_exposure_there_is_no_thread() -> None:
-    before = threading.active_count()
-    queue = ExposureQueue(lambda _: None)
-    assert threading.active_count() == before
-    queue.close()
 
 
 STARTED = 1_000

@@ -162,13 +162,6 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
     assert scores[:, :-1].tolist() == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
 
 
-@pytest.mark.parametrize("kind", [DefaultWorld])
-def test_who_has_no_history_is_recalled_for_by_profile(fakes: Fakes) -> None:
-    answer = ask(fakes, BLANK_USER)
-    assert answer.outcomes == ()
-    assert len(answer.item_list) == 50
-
-
 def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
     ask(fakes, 1)
     name = fakes.world.recipe.recall.channels[0].name
