@@ -1,4 +1,4 @@
-"""Run a command: arguments, logging, settings, progress, HTTP to our own services, and an error in one sentence."""
+"""Run a command: arguments, logging, settings, progress, and an error in one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
-import requests
 from tqdm import tqdm
 
 from data_exchange_center.errors import RecsysError
@@ -58,13 +57,6 @@ class _Lines(io.TextIOBase):
             self._stream.write(f"{line}\n")
             self._stream.flush()
         return len(text)
-
-
-def local_session() -> requests.Session:
-    """A new session that reads no ``HTTP_PROXY``, ``NO_PROXY`` or ``.netrc``; close it, or use it in a ``with``."""
-    session = requests.Session()
-    session.trust_env = False
-    return session
 
 
 class StepError(RecsysError):

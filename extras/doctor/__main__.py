@@ -24,9 +24,10 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifacts import Artifact
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
+from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import local_session, run
+from data_exchange_center.steps import run
 from offline_to_online.releases import CHECK, Stores, require_parity
 from online.clients.base import Client, ServiceError
 from online.recommend.recommend import Recommender

@@ -14,8 +14,9 @@ import requests
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import DatasetIds
-from data_exchange_center.steps import StepError, local_session, progress
+from data_exchange_center.steps import StepError, progress
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 
 IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine

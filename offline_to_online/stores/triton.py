@@ -24,8 +24,9 @@ from tritonclient.utils import InferenceServerException
 from data_exchange_center import wire
 from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
-from data_exchange_center.steps import CheckError, StepError, local_session
+from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.onnx_export import ModelFile, largest_difference, read_model_file
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, until_ready
 from online.clients.base import ServiceError

@@ -24,7 +24,7 @@ from urllib3.util import Retry
 
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.steps import local_session
+from data_exchange_center.http import local_session
 from online.recommend.types import Answer, Item
 
 Found = TypeVar("Found", bound=BaseModel)

@@ -16,8 +16,9 @@ import requests
 
 from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import local_session, system_problem
+from data_exchange_center.steps import system_problem
 
 LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -38,9 +38,10 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import PIPELINE
+from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, local_session
+from data_exchange_center.steps import StepError
 from research.bench.processes import Part, used_s
 
 CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on

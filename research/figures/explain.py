@@ -21,9 +21,9 @@ import requests
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
+from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import load_settings
-from data_exchange_center.steps import local_session
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 import requests
 
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import local_session
 from offline_to_online.release import s1_go_live
 from online.clients.http import DOWN_S
 from online.stack import commands

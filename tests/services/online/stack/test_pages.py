@@ -19,8 +19,8 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
+from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import local_session
 from offline_to_online.stores.base import elastic_client, redis_client
 
 EVIL: Final = "evil.example"
