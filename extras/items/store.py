@@ -141,8 +141,9 @@ class ItemIndex(ElasticItems):
         documents = dict(_document(item, opened.catalogue[item.itemid]) for item in opened.added)
         with self._limited("bring"):
             if documents and opened.release not in self._searched.more:
-                body = orjson.dumps(_mapping(opened.manifest.vector_dims))
-                answer = self._http.put(f"/{index}", body, _JSON)
+                mapping = wire.item_mapping(opened.manifest.vector_dims, {"type": "flat"})  # exactly: it is small
+                mapping["properties"][_STAMP] = {"type": "keyword", "index": False}
+                answer = self._http.put(f"/{index}", orjson.dumps({"mappings": mapping}), _JSON)
                 if answer.status != HTTPStatus.BAD_REQUEST:  # it is there
                     self._read(answer)
                 self._read(self._http.get(f"/_cluster/health/{index}?wait_for_status=yellow&timeout=5s"))
@@ -166,32 +167,6 @@ class ItemIndex(ElasticItems):
 
 
 _ALL: Final = {"size": MAX_ITEMS, "_source": False, "docvalue_fields": [_STAMP]}
-
-
-def _mapping(dims: Mapping[str, int]) -> dict[str, Any]:
-    """As a release's index, searched exactly: it is small."""
-    vectors = {
-        vector_of(channel): {
-            "type": "dense_vector", "dims": width, "index": True, "similarity": "max_inner_product",
-            "index_options": {"type": "flat"},
-        }
-        for channel, width in dims.items()
-    }  # fmt: skip
-    shown = {"index": False, "doc_values": False}
-    return {
-        "mappings": {
-            "dynamic": "strict",
-            "properties": {
-                wire.ITEM_ID: {"type": "integer"},
-                wire.ITEM_OWN_ID: {"type": "keyword", **shown},
-                wire.ITEM_TITLE: {"type": "keyword", **shown},
-                wire.ITEM_GENRES: {"type": "keyword"},
-                wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},
-                _STAMP: {"type": "keyword", "index": False},
-                **vectors,
-            },
-        }
-    }
 
 
 def _document(item: IndexedItem, shown: CatalogueItem) -> tuple[str, dict[str, Any]]:
