@@ -25,9 +25,9 @@ from data_exchange_center.wire import product_of_score
 from online.clients.base import GoneError
 from online.clients.http import Http, HttpClient
 
-# Scores are float32: next to the 1 that Elasticsearch adds, products of a hundredth would lose the digits in which they
-# differ. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
-_MAGNIFIED: Final = np.float32(1024)
+# Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
+# which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
+_MAGNIFIED: Final = np.float32(2**20)
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
