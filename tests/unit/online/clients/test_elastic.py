@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, VectorIndex
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
@@ -22,9 +22,17 @@ def test_small_products_keep_their_digits_in_elasticsearchs_scores(weight: float
     search = channel_query(channel, ItemQuery("", DEFAULT.recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
     asked = products * search["knn"]["query_vector"][0]  # of items whose vectors are the products
     scores = (weight * np.where(asked >= 0, asked + 1, 1 / (1 + np.abs(asked)))).astype(np.float32)
-    found = inner_products(scores.astype(np.float64), channel)
+    found = inner_products(scores.astype(np.float64), channel, DEFAULT.recall)
     np.testing.assert_allclose(found, products, rtol=1e-6, atol=1e-12)
     assert (np.diff(found) > 0).all()
+
+
+@pytest.mark.parametrize(("index", "largest"), [("int8_flat", 1.0), ("bbq_hnsw", 1.0), ("hnsw", 2.0**20)])
+def test_a_quantized_index_is_searched_within_its_items_range(index: VectorIndex, largest: float) -> None:
+    recall = DEFAULT.recall.model_copy(update={"index": index})
+    search = channel_query(EaseRecipe(), ItemQuery("", recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
+    assert search["knn"]["query_vector"][0] == largest
+    assert inner_products(np.array([1 + largest]), EaseRecipe(), recall) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("terms", [(), (2,)])
