@@ -31,10 +31,15 @@ ACTIVATED_KEY: Final = "ml:history"  # list: ids of the releases that were activ
 KEPT_RELEASES: Final = 2  # of that list, the live one among them
 USER_NUMBER: Final = "number"  # who the user is in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
-# ... and `columns.vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
+# ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
 USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
 USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are read by, int32 little endian
 USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
+
+
+def vector_of(channel: str) -> str:
+    """Name of a recall channel's vector: a field of a user's state, a field of the item index, a column."""
+    return f"vector_{channel}"
 
 
 def user_key(release: str, userid: OwnId) -> str:
@@ -150,7 +155,7 @@ ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
 ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by name
-# ... and `columns.vector_of(channel)`, a dense vector a channel
+# ... and `vector_of(channel)`, a dense vector a channel
 
 
 def item_index(release: str) -> str:

@@ -22,9 +22,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from data_exchange_center.settings import ElasticsearchSettings, Settings
+from data_exchange_center.wire import vector_of
 from extras.items.projection import Described, Extended, Spaces, extended, term_codes
 from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems, IndexedItem

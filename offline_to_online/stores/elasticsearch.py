@@ -22,7 +22,6 @@ from elasticsearch.helpers import bulk, scan
 from numpy.typing import NDArray
 
 from data_exchange_center import plugins, wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
@@ -30,6 +29,7 @@ from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, progress
+from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores.base import ReleaseStore, elastic_client
 from online.clients.elastic import ItemQuery, channel_query, found, search_body, unseen_filter

@@ -15,13 +15,12 @@ import orjson
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
-from data_exchange_center.wire import product_of_score
+from data_exchange_center.wire import product_of_score, vector_of
 from online.clients.base import GoneError
 from online.clients.http import Http, HttpClient
 

@@ -12,7 +12,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import (
@@ -27,6 +27,7 @@ from data_exchange_center.recipes import (
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
+from data_exchange_center.wire import vector_of
 from examples.recent_channel import DAY_S, RecentRecipe
 from offline.evaluation.evaluate import evaluate
 from offline_to_online.rows import item_rows, sampled_searches

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.plugins import PluginError
 from data_exchange_center.recipes import SOURCE, VectorIndex
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
+from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.elasticsearch import ChannelIndex, VectorCheck, _check_document, _overlap, index_body
