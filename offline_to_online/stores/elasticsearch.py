@@ -336,7 +336,7 @@ class ChannelIndex:
                 if "error" in answer:
                     reason = answer["error"].get("reason", answer["error"])
                     raise CheckError(f"Elasticsearch refused a search: {reason}")
-                answers.append(found(answer, self.channel, by_vector_alone=True))
+                answers.append(found(answer, self.channel, recall, by_vector_alone=True))
         return answers
 
     def check_self_first(self) -> int:
