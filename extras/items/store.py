@@ -8,7 +8,6 @@ to date in Elasticsearch. Workers write the same documents, so nobody need be th
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import logging
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import orjson
 from pydantic import BaseModel, ConfigDict
@@ -35,8 +34,6 @@ from online.recommend.release import Release
 log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
-EVERY_S: Final = 0.5
-AGAIN_S: Final = 1.0  # after a failure
 INDEX: Final = "ml_new_item"
 _VERSION: Final = ""  # field of the hash; no own id is empty
 _STAMP: Final = "stamp"  # field of a document: a hash of the others
@@ -198,21 +195,12 @@ class Follower:
     def __init__(self, recommender: Recommender, store: ItemStore, index: ItemIndex, ttl_s: float) -> None:
         """``ttl_s``: as of `ItemCache`."""
         self._releases, self._store, self._index, self._ttl_s = recommender.releases, store, index, ttl_s
-        self.closed = recommender.closed
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._spaces: dict[Release, Spaces] = {}  # by what was read; so are the views, with their version
         self._views: dict[Release, tuple[int, Release]] = {}
         self._indexed: WeakKeyDictionary[Release, bool] = WeakKeyDictionary()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Follow from now on."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=_follow, args=(ref(self),), name="new-items", daemon=True)
-                self._thread.start()
 
     def catch_up(self) -> bool:
         """Show the items as they are now. Returns whether Elasticsearch has them, too. Raises ServiceError of Redis."""
@@ -273,23 +261,6 @@ class Follower:
         if base not in self._spaces:
             self._spaces[base] = Spaces(base)
         return extended(self._spaces[base], items, hidden, self._ttl_s, self._background)
-
-
-def _follow(of: ref[Follower]) -> None:
-    """Catch up twice a second, until the server that follows is gone."""
-    end = threading.Event()
-    atexit.register(end.set)
-    while not end.is_set() and (follower := of()) is not None and not follower.closed.is_set():
-        done = False
-        try:
-            done = follower.catch_up()
-        except ServiceError:
-            pass  # it is logged
-        except Exception:
-            log.exception("new items cannot be followed")
-        del follower
-        end.wait(EVERY_S if done else AGAIN_S)
-    atexit.unregister(end.set)
 
 
 def base_of(opened: Release) -> Release:
