@@ -82,11 +82,6 @@ def clicks(genres: Sequence[str]) -> list[str]:
     return [f"click_{each}" for each in slugs(genres)]
 
 
-def vector_of(channel: str) -> str:
-    """Name of a recall channel's vector: a column, a field of the item index, a field of a user's state."""
-    return f"vector_{slug(channel)}"
-
-
 def genre_flags(genres: Sequence[str]) -> list[str]:
     """Columns that say whether an item has each of all genres (1) or not (0)."""
     return [f"genre_{each}" for each in slugs(genres)]

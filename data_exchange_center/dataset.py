@@ -7,15 +7,14 @@ are such numbers, the two are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
-from typing import Final, Literal, NamedTuple, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Final, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_exchange_center.frozen import Frozen
+from data_exchange_center.recipes import Frozen
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
@@ -29,26 +28,6 @@ def own_id(text: str, kind: IdKind) -> OwnId:
 
 def kind_of(own: OwnId) -> IdKind:
     return "string" if isinstance(own, str) else "integer"
-
-
-class OwnIds(dict[int, OwnId]):
-    """Number -> own id, of all users or of all items of a data set."""
-
-    def __init__(self, numbers: Iterable[int], texts: Iterable[str], kind: IdKind) -> None:
-        super().__init__((number, own_id(text, kind)) for number, text in zip(numbers, texts, strict=True))
-        self.kind = kind
-
-    @cached_property
-    def numbers(self) -> Mapping[OwnId, int]:
-        """Own id -> number."""
-        return {own: number for number, own in self.items()}
-
-
-class DatasetIds(NamedTuple):
-    """Own ids of the users and items of a data set."""
-
-    users: OwnIds
-    items: OwnIds
 
 
 IdKind = Literal["integer", "string"]

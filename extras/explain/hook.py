@@ -27,8 +27,7 @@ from online.recommend.types import (
     Timestamp,
     read_id,
 )
-from online.web import records
-from online.web.guard import parse_query
+from online.web.guard import current_record, parse_query
 from online.web.openapi import KEY, operation, parameters, responses
 from online.web.parts import InOrder, Parts
 
@@ -102,7 +101,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     @app.get(PATH)
     def look_up() -> Response:
-        record = records.current()
+        record = current_record()
         query = parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": query.userid, "item": query.itemid}
         preferred = parts.preferred(query.userid)

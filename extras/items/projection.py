@@ -21,8 +21,7 @@ from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.columns import genre_flags
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
-from data_exchange_center.fusion import Hits
-from data_exchange_center.vocabulary import Vocabulary
+from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem, IndexedItem
 from online.recommend.fallback import ExactItems
 from online.recommend.release import EncodedItems, ItemCache, Release

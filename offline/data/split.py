@@ -13,9 +13,9 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import happened
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
+from data_exchange_center.history import happened
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
 

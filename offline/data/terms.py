@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import first_of_second
 from data_exchange_center.columns import Columns, clicks, impressions
+from data_exchange_center.history import first_of_second
 
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import happened
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.history import happened
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists

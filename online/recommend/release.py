@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import Hits, Vocabulary
 from data_exchange_center.release import Manifest
-from data_exchange_center.vocabulary import Vocabulary
 from online.clients.base import Caller, Client, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureQuery, FeatureRows

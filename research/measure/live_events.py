@@ -32,10 +32,10 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps, wire
-from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.figures import PIPELINE
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.events.event_parts import EventParts

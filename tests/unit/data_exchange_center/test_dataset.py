@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_exchange_center.dataset import HoldoutRule, ItemNumber, OwnIds, kind_of, own_id
+from data_exchange_center.dataset import HoldoutRule, ItemNumber, kind_of, own_id
+from data_exchange_center.release_parts import OwnIds
 from tests.datasets import STARS
 
 LENGTHS = st.lists(st.integers(0, 400), max_size=20)

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.columns import clicks, genre_flags, impressions, vector_of
+from data_exchange_center.columns import clicks, genre_flags, impressions
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from data_exchange_center.release import FORMAT, Manifest, Published
+from data_exchange_center.wire import vector_of
 from offline.data.samples import rated_pairs_spec
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser

@@ -14,9 +14,9 @@ from flask.testing import FlaskClient
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
-from extras.questions import rules
 from extras.questions.rules import RuleList, RuleProblemError, in_order, read, rules_key
 from online.main.s1_server import create_app
+from online.recommend import recommend
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
@@ -90,8 +90,8 @@ def test_places() -> None:
 def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
     fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "EVERY_S", 0.01)
-    monkeypatch.setattr(rules, "AGAIN_S", 0.01)
+    monkeypatch.setattr(recommend, "LOOK_S", 0.01)
+    monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
     services = fakes.users, fakes.items, fakes.features, fakes.scorer
     last, key, values = LastRelease(tmp_path / "saved.json"), rules_key(fakes.world.dataset), fakes.users.values
     with closing(Recommender(*services, ServerSettings(), last)) as recommender:  # type: ignore[arg-type]
