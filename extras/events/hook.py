@@ -99,11 +99,11 @@ def release_for_events(recommender: Recommender) -> Release:
     if serving is not None and live is not None:
         if live == serving.release:
             return serving
-        opening = releases.open(live)
+        opening = releases.begin_opening(live)
         published = None if opening.done() and opening.exception() is None else users.published(live)
         if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
             return serving
-    return releases.live()
+    return releases.open_live()
 
 
 def record(

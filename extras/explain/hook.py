@@ -141,7 +141,7 @@ def absent(
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
-    serving = recommender.releases.serving or recommender.releases.live()
+    serving = recommender.releases.serving or recommender.releases.open_live()
     userid = read_id("userid", query.userid, serving.user_ids)
     # what is not given: as of now, as the server has it
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)

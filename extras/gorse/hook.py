@@ -59,7 +59,7 @@ def register(app: Flask, parts: Parts) -> None:
     parts.describe(_paths(), [FeedbackList, SessionFeedbackList, Recommended, Scores, FeedbackAnswer])
 
     def serving() -> Release:
-        return recommender.releases.serving or recommender.releases.live()
+        return recommender.releases.serving or recommender.releases.open_live()
 
     def recommended(page: Page, **fields: Any) -> list[Item]:
         """The page of a list. Raises BadRequestError."""

@@ -205,12 +205,12 @@ class Follower:
     def catch_up(self) -> bool:
         """Show the items as they are now. Returns whether Elasticsearch has them, too. Raises ServiceError of Redis."""
         with self._lock:
-            opened = self._releases.renew(self.view)  # which also says of which data sets they are
+            opened = self._releases.replace_each(self.view)  # which also says of which data sets they are
             for of in list(self._kept):
                 found = self._store.call(Query(*of, self._kept[of].version))
                 if found.records is not None:
                     self._kept[of] = found
-                    opened = self._releases.renew(self.view)
+                    opened = self._releases.replace_each(self.view)
             for known in (self._spaces, self._views):  # those that are closed by now are forgotten
                 for base in set(known) - {base_of(each) for each in opened}:
                     del known[base]

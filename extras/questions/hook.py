@@ -63,7 +63,7 @@ def register(app: Flask, parts: Parts) -> None:
     @app.get(similar.PATH)
     def like_this() -> Response:
         query = parse_query(similar.SimilarQuery, request.args)
-        opened = recommender.releases.serving or recommender.releases.live()
+        opened = recommender.releases.serving or recommender.releases.open_live()
         current_record().facts |= {"items": query.itemid, "release": opened.release}
         return Response(likeness.answer(opened, query).model_dump_json(), mimetype="application/json")
 

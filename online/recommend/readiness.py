@@ -69,7 +69,7 @@ class Readiness:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
         live = problem = None
         try:
-            live = self._releases.live().manifest
+            live = self._releases.open_live().manifest
         except (ServiceError, NoReleaseError) as error:
             problem = str(error)
         ready = live is not None and all(service.ready for service in services.values())

@@ -250,11 +250,11 @@ class Recommender:
             # An id of this kind fits only a release that may be going live: wait for it.
             patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
-            opened = self.releases.live(users)
+            opened = self.releases.open_live(users)
             user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, ()
         check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(timed, opened, user, lacking, last_try=self.releases.reopened_lately)
+            return self._ranked(timed, opened, user, lacking, last_try=self.releases.read_again_lately)
         except ServiceError as error:
             # Another release may be live by now, and this one be deleted, from Redis first.
             if (again := self._again(timed, opened, error)) is not None:
@@ -352,10 +352,10 @@ class Recommender:
         forgotten = self._known.forgotten
         try:
             with timed.watch.stage("redis"):
-                opened, user = self.releases.user(userid, users, wait_s, timed.preferred)
+                opened, user = self.releases.release_and_user(userid, users, wait_s, timed.preferred)
             self._known.follow(self.releases.forgotten)
         except (ServiceError, NoReleaseError) as error:
-            serving = self.releases.preferred(timed.preferred)
+            serving = self.releases.open_or_serving(timed.preferred)
             if timed.strict or serving is None:
                 raise
             state = self._known.state(serving.release, userid)
@@ -370,7 +370,7 @@ class Recommender:
         self, timed: TimedRequest, release: str, users: LimitedClient[UserQuery, UserAnswer]
     ) -> tuple[Release, StoredUser | None]:
         with timed.watch.stage("redis"):
-            opened = self.releases.named(release, timed.patience_s)
+            opened = self.releases.open_kept(release, timed.patience_s)
             check_userid(timed.request.userid, opened.user_ids)
             answer = users.call(UserQuery.of(timed.request.userid, opened.manifest))
             if answer.user is None and not answer.kept:
@@ -420,14 +420,14 @@ class Recommender:
         users = self.within(self.users, timed, STATE_SHARE)
         try:
             with until(timed.deadline):
-                opened, user = self.releases.user(timed.request.userid, users, timed.patience_s)
+                opened, user = self.releases.release_and_user(timed.request.userid, users, timed.patience_s)
         except (ServiceError, NoReleaseError) as failure:
             log.warning("nothing answers instead of release %s: %s", failed.release, failure)
             return None
         if opened.release != failed.release:
             return opened, user
         if isinstance(error, GoneError):
-            self.releases.reopen(failed.release)
+            self.releases.read_again(failed.release)
         return None
 
     def _popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate | None:
@@ -446,7 +446,7 @@ class Recommender:
 
     def _warm_up(self) -> None:
         try:  # to the end, so that it serves: a worker without requests so far can answer while the next one is opened
-            opened = self.releases.live(wait_s=UNHURRIED_S)
+            opened = self.releases.open_live(wait_s=UNHURRIED_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
             return

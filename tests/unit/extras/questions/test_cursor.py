@@ -83,7 +83,7 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
             other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
             fakes.add(other)
             fakes.users.activate(other.release)
-            fakes.recommender.releases.open(other.release).result()
+            fakes.recommender.releases.begin_opening(other.release).result()
 
     user = fakes.world.own_user(userid)
     assert len(pages(http, 5, switch, userid=user)) == 250

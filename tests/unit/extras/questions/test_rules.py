@@ -105,7 +105,7 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
         fakes.add(other)
         fakes.users.activate(other.release)
-        recommender.releases.open(other.release).result()
+        recommender.releases.begin_opening(other.release).result()
         answer = ask(http, size=200)
         assert answer["release"] == other.release
         assert hidden.isdisjoint(ids(answer))
@@ -136,7 +136,7 @@ WRONG = {
 def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(text)
-    known = fakes.recommender.releases.live().numbers
+    known = fakes.recommender.releases.open_live().numbers
     with pytest.raises(RuleProblemError) as error:
         read(path, known)
     assert says.split("; ")[0] in str(error.value)

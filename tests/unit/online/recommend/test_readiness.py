@@ -32,7 +32,7 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def warm(fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True) -> None:
-    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.live(), enough, more)  # type: ignore[arg-type]
+    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.open_live(), enough, more)  # type: ignore[arg-type]
 
 
 def test_a_cold_index_is_searched_until_it_is_warm(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
@@ -86,7 +86,7 @@ def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
 
 def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    warming.recommender.releases.live()
+    warming.recommender.releases.open_live()
     warming.items.down = True
     warming.recommender.warm_up().result(60)
     assert warming.recommender.readiness().release == warming.world.release
