@@ -57,7 +57,7 @@ def test_columns_stand_one_hot_multi_hot_dense(spec: FeatureSpec) -> None:
 def test_assemble_puts_both_sides_into_the_models_order(spec: FeatureSpec) -> None:
     rows = spec.assemble(spec.encode_users(users())[:1], spec.encode_items(items()), 0)
     by_name = dict(zip(spec.columns, rows.T.tolist(), strict=True))
-    assert rows.dtype == np.float32
+    assert rows.dtype == spec.encode_items(items()).values.dtype == np.float32
     assert rows.shape == (3, spec.width)
     assert by_name["userid"] == [1, 1, 1]
     assert by_name["itemid"] == [1, UNKNOWN, 3]
@@ -74,7 +74,10 @@ def test_assemble_puts_both_sides_into_the_models_order(spec: FeatureSpec) -> No
 def test_a_null_is_an_error_that_names_column_and_row(spec: FeatureSpec, column: str, values: list[object]) -> None:
     with pytest.raises(MissingFeatureError, match=column) as caught:
         spec.encode_users(users(**{column: values}))
+    assert caught.value.feature == column
     assert caught.value.rows == (1,) if values[0] is not None else (0,)
+    with pytest.raises(MissingFeatureError, match="genre_film_noir"):
+        spec.encode_items(items(genre_film_noir=[0, None, 1]))
 
 
 def ranker_spec() -> FeatureSpec:
@@ -113,6 +116,7 @@ def test_a_row_holds_what_each_side_gave() -> None:
     served = spec.model_inputs(users, items, 100, candidates, history)
     assert {name: values.shape for name, values in served.by_name.items()} == {"ml_input": (2, 5), "ml_history": (1, 9)}
     assert spec.widths == (5, 9)
+    assert (str(spec.widths), str(timed_spec().widths)) == ("5_9", "5")
     assert np.array_equal(served.joined(), rows)
     assert np.array_equal(served.part(slice(1, 2)).joined(), rows[1:])
 
@@ -135,6 +139,9 @@ def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: Featur
     for put_together in (ranker_spec().assemble, ranker_spec().model_inputs):
         with pytest.raises(ValueError, match="0 candidate and 0 history columns are given"):
             put_together(user, item, 0)
+        for candidates, history in (((1, 2), (1, 8)), ((1, 1), (1, 9)), ((1, 1, 2), (1, 1, 8))):
+            with pytest.raises(ValueError, match=f"{candidates[-1]} candidate and {history[-1]} history columns"):
+                put_together(user, item, 0, np.zeros(candidates, np.float32), np.zeros(history, np.float32))
 
 
 DAY = 86_400
@@ -166,10 +173,12 @@ def test_a_moment_becomes_the_days_to_each_request() -> None:
 
 
 def test_many_lists_have_a_time_each() -> None:
-    spec = timed_spec()
+    spec = FeatureSpec(**{**dict(timed_spec()), "candidate": ("a_score",)})
     known = spec.encode_users({"userid": [7, 8], "first_event": [0, 0], "n_ratings": [5, 0]})[:, None]
     found = spec.encode_items({"itemid": [10, 20], "item_first_event": [0, 0]})[np.array([[0, 1, 1], [1, 0, 0]])]
-    rows = spec.assemble(known, found, np.array([[10 * DAY], [20 * DAY]]))
+    scores = np.arange(6, dtype=np.float32).reshape(2, 3, 1)
+    rows = spec.assemble(known, found, np.array([[10 * DAY], [20 * DAY]]), scores)
+    assert np.array_equal(rows[..., spec.candidate_slice], scores)
     assert rows.shape == (2, 3, spec.width)
     assert rows[:, :, spec.columns.index("first_event")].tolist() == [[1.0] * 3, [2.0] * 3]
     assert rows[:, :, 1].tolist() == [[1, 2, 2], [2, 1, 1]]
@@ -179,8 +188,18 @@ def test_what_waits_for_a_time_is_exact_to_the_second() -> None:
     """Seconds since 1970 do not fit a float32."""
     spec, moment = timed_spec(), 1_700_000_001
     known = spec.encode_users({"userid": [7], "first_event": [moment], "n_ratings": [0]})
-    column = known.at(moment + DAY)[0, 1]
-    assert column == np.float32(0.1)
+    at = known.at(np.array([moment + DAY, moment + 2 * DAY]))
+    assert at.dtype == np.float32
+    assert at[:, 1].tolist() == [np.float32(0.1), np.float32(0.2)]
+
+
+def test_one_list_is_of_the_requests_time() -> None:
+    spec = timed_spec()
+    known = spec.encode_users({"userid": [7], "first_event": [0], "n_ratings": [0]})
+    found = spec.encode_items({"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
+    assert np.array_equal(spec.model_inputs(known, found, 9 * DAY).rows, spec.assemble(known, found, 9 * DAY))
+    assert [feature.name for feature in spec.stored("user")] == ["first_event", "n_ratings"]
+    assert [feature.name for feature in spec.stored("item")] == ["item_first_event"]
 
 
 def test_a_moment_that_is_missing_is_an_error_that_names_it() -> None:
@@ -191,6 +210,7 @@ def test_a_moment_that_is_missing_is_an_error_that_names_it() -> None:
 def test_padding_is_zero_at_any_time() -> None:
     spec = timed_spec()
     assert not Encoded.none(spec.of("item"), 3).at(10**9).any()
+    assert len(Encoded.none(spec.of("item"))) == 0
     assert FeatureSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
@@ -200,11 +220,14 @@ def test_one_hot_codes_are_positions_in_the_sorted_vocabulary(vocabulary: set[in
     feature = OneHotFeature(name="x", entity="user", vocabulary=tuple(known))
     expected = [known.index(value) + 1 if value in vocabulary else UNKNOWN for value in values]
     assert feature.encode(values).tolist() == expected
+    assert feature.encode(values).dtype == np.float32
     assert feature.cardinality == len(known) + 1
 
 
 def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
-    feature = OneHotFeature(name="occupation", entity="user", vocabulary=("10", "9"))
+    feature = one_hot("occupation", "user", np.array(["9", "10", "9"]))
+    assert feature == OneHotFeature(name="occupation", entity="user", vocabulary=("10", "9"))
+    assert [type(each) for each in one_hot("age", "user", np.array([25, 1])).vocabulary] == [int, int]
     again = OneHotFeature.model_validate(feature.model_dump(mode="json"))
     assert again == feature
     assert again.dtype == "string"
@@ -214,3 +237,4 @@ def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
 def test_log_counts() -> None:
     feature = DenseFeature(name="n", entity="user", scale=2, transform="log1p")
     assert feature.encode([0, 9]) == pytest.approx([0, np.log(10) / 2])
+    assert feature.encode([0, 9]).dtype == np.float32
