@@ -149,6 +149,7 @@ def test_the_steps_train_on_it_unless_told_not_to(
     said = capsys.readouterr().out
     assert "2 ratings, of 1 users who are new" in said
     assert "1 events left out: the data set has no item of that id" in said
+    counted = artifacts.DATASET.read(settings.exchange_dir)["counts"]
     EventParts(settings.events_dir(published.OTHER)).append(
         0, [Entry((9, 0), 300, event(9, 300, item))]
     )  # comes too late
@@ -163,6 +164,7 @@ def test_the_steps_train_on_it_unless_told_not_to(
     assert recorded_rows(settings) == 2
     described = artifacts.DATASET.read(settings.exchange_dir)
     assert described["name"].endswith("+events")
+    assert counted == described["counts"]
     assert (described["counts"]["ratings"], described["counts"]["users"]) == (
         len(ratings), len(artifacts.USERS.read(settings.exchange_dir)),
     )  # fmt: skip
