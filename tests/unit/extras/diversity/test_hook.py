@@ -155,3 +155,5 @@ def test_what_is_beyond_those_that_are_chosen_from_stays_at_the_end() -> None:
     assert not any(each.any() for each in similar.among(np.array([99, -1]))), (
         "of an item that is not held nothing is known"
     )
+    nothing = SimilarItems(np.arange(10), np.zeros((10, 0), np.float32), np.ones(10, np.float32))
+    assert diversified(nothing, ranked, 0.9, 3, 5) is ranked, "where nothing says what is alike the list stays"
