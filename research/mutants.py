@@ -44,9 +44,11 @@ MEANS_NOTHING: Final = {
     r"zip\(.*(strict=(None|False)|, )\)": "lengths that the line before made equal",
     r"dtype=None|(asarray|array|empty|zeros|ones)\(.*, \)|(to_numpy|scores\.astype)\(None\)": "the same type of values",
     r"(indptr\)|, values\))\.astype\(None\)": "64 bits, as without it",
-    r'kind="STABLE"|\.all\(\)\) and False|\.any\(\)\) or True|copy=True|, -2\)$': "the same by a longer way",
+    r'kind="STABLE"|\.all\(\)\) and False|\.any\(\)\) or True': "the same by a longer way",
+    r"copy=True|, -2\)(\.T)?$|rpartition": "the same by another way",
     r'discount = 2 /|lists >= 0\]|"NAN"': "what falls out again: a factor of both sides, padding, capitals",
     r"\] = None$|np\.nan\), (where=\w+ >= 0)?\)|if n >= 1:": "NaN by another way, as None or with a warning of NumPy's",
+    r"< before\), (key=None)?\)$": "no two events have one place in the log",
     r"(Error|error)\(|raise |log\.": "words for a person",
 }
 KILLED, NO_TEST = {1, 3, 24, 36, 152, 255, -24, -11, -9}, {5, 33}  # exit codes of a mutant's tests, as mutmut has them

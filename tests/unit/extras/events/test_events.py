@@ -37,6 +37,7 @@ def after(
         history, seen = updated(history_of(old), seen_of(old), order, ITEMS, dataset, before)
         rows = list(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
         results.append((rows, seen.tolist()))
+        assert seen.dtype == np.int32, "as it is stored"
     assert all(result == results[0] for result in results)
     return results[0]
 
@@ -82,6 +83,12 @@ def test_events_without_values_add_up() -> None:
     assert seen == [2, 3]
 
 
+def test_where_people_have_things_again_only_what_is_hidden_stays_away() -> None:
+    again = CLICKS.model_copy(update={"repeats": "again"})
+    events = [("click", 9, 400, None), ("hide", 8, 401, None)]
+    assert after(events, [(2, 1, 200)], again) == ([(9, 1, 400), (2, 1, 200)], [2, 8])
+
+
 @pytest.mark.parametrize("dataset", [STARS, CLICKS])
 def test_what_the_release_has_already_counts_once(dataset: Dataset) -> None:
     kind = "rating" if dataset.has_values else "click"
@@ -121,6 +128,7 @@ def test_an_event_survives_its_way_through_redis() -> None:
     assert Logged.unpack(f"1764115200000-3 {event.pack()}".encode()) == (1_700_000_000, (1764115200000, 3), event)
     least = Event("1", 1, 2, "view", 0)
     assert Event.unpack(least.pack()) == least
+    assert least.pack() == '{"eventid":"1","userid":1,"itemid":2,"type":"view","timestamp":0}'
 
 
 def test_the_usual_types_of_events() -> None:
