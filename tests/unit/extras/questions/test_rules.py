@@ -122,6 +122,12 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         eventually(lambda: bool(hidden & set(ids(ask(http, size=200)))))
 
 
+@DEFAULT
+def test_rules_of_another_data_set_do_not_count(fakes: Fakes, http: FlaskClient) -> None:
+    best = ids(ask(http))
+    assert ids(ask(server(fakes, "other", hidden=best))) == best
+
+
 WRONG = {
     "unknown": ("hidden = [1, 999999, 'x']", "no item 999999, 'x'; Nothing"),
     "both": ("hidden = [1]\nboosted = [4, 1]", "both hidden and boosted: 1"),
