@@ -22,9 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import plugins
-from data_exchange_center.fusion import Hits
+from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary, top_k
 from data_exchange_center.history import History
-from data_exchange_center.vocabulary import NOT_FOUND, Vocabulary, top_k
 
 Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
@@ -107,7 +106,7 @@ class Channel(ABC):
 class VectorChannel(Channel):
     """A channel whose score of an item is the inner product of a user's and an item's vector: an index finds the best.
 
-    `columns.vector_of` makes the index's field of its name.
+    `wire.vector_of` makes the index's field of its name.
     """
 
     trained: NDArray[np.bool_]  # (items + 1,) False for padding and items it was not trained on: they are not indexed

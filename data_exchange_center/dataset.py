@@ -7,15 +7,14 @@ are such numbers, the two are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import cached_property
-from typing import Final, Literal, NamedTuple, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Final, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_exchange_center.frozen import Frozen
+from data_exchange_center.settings import Frozen
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
@@ -29,26 +28,6 @@ def own_id(text: str, kind: IdKind) -> OwnId:
 
 def kind_of(own: OwnId) -> IdKind:
     return "string" if isinstance(own, str) else "integer"
-
-
-class OwnIds(dict[int, OwnId]):
-    """Number -> own id, of all users or of all items of a data set."""
-
-    def __init__(self, numbers: Iterable[int], texts: Iterable[str], kind: IdKind) -> None:
-        super().__init__((number, own_id(text, kind)) for number, text in zip(numbers, texts, strict=True))
-        self.kind = kind
-
-    @cached_property
-    def numbers(self) -> Mapping[OwnId, int]:
-        """Own id -> number."""
-        return {own: number for number, own in self.items()}
-
-
-class DatasetIds(NamedTuple):
-    """Own ids of the users and items of a data set."""
-
-    users: OwnIds
-    items: OwnIds
 
 
 IdKind = Literal["integer", "string"]
@@ -81,23 +60,6 @@ class HoldoutRule(Frozen):
         if self.at_least > self.at_most:
             raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}")
         return self
-
-    def sizes(self, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(users,) events of each user -> how many of them are held out: all of them, where there are no more.
-
-        ``newest``: (users,) those of each user's last second.
-        """
-        if self.basket:
-            wanted = np.where(newest < lengths, newest, 0)
-        elif self.last is not None:
-            wanted = np.full(np.shape(lengths), self.last)
-        elif not self.share:
-            wanted = np.zeros(np.shape(lengths))
-        else:
-            part = np.floor(self.share * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
-            wanted = np.clip(part, self.at_least, self.at_most)
-        sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
-        return sizes
 
     @property
     def longest(self) -> int:
@@ -153,9 +115,10 @@ class Dataset(Frozen):
         """The name as declared, under which its events are kept: whether they have joined it, whether it is final."""
         return self.name.partition("+")[0]
 
-    def held_out(self, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(users,) events of each user -> how many of them, the last ones, are held out. See `HoldoutRule.sizes`."""
-        return self.holdout.sizes(lengths, newest) if not self.final else np.zeros(np.shape(lengths), np.int64)
+    @property
+    def holdout_now(self) -> HoldoutRule:
+        """Which events are held out: none of a final data set's."""
+        return HoldoutRule(share=0) if self.final else self.holdout
 
     @property
     def had_again(self) -> bool:

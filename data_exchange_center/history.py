@@ -1,4 +1,11 @@
-"""A user's ratings, which recall and ranking read."""
+"""A user's ratings, which recall and ranking read, and what of them a request of a second sees.
+
+Times are whole seconds, and people rate several films of one page within the same second; the order in which a file
+holds these does not say which came first. So nothing sees its own second: no training point, no statistic of a
+rating, no holdout, no history in an answer of the server to a request that names its time. One that names none sees
+whatever was acknowledged before it, of its own second too: there the order is known. Statistics that are stored for
+serving (`n_ratings`) are the other exception: they are of the whole past.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import happened
-
+Ints = NDArray[np.integer]
 _EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])
+
+
+def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
+    """Mask of ``times`` (seconds, any shape): True where a request at ``second`` sees the event."""
+    seen: NDArray[np.bool_] = np.asarray(times) < second
+    return seen
+
+
+def first_of_second(users: Ints, times: Ints) -> NDArray[np.int64]:
+    """(n,) events sorted by user and time -> (n,) the first event of the same user and second.
+
+    A request at the event's time sees the user's events before that one.
+    """
+    begins = np.ones(len(users), dtype=np.bool_)
+    begins[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
+    first: NDArray[np.int64] = np.maximum.accumulate(np.where(begins, np.arange(len(users)), 0))
+    return first
 
 
 @dataclass(frozen=True, eq=False)

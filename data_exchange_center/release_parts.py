@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ValidationError
@@ -13,17 +14,38 @@ from pydantic import BaseModel, ValidationError
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifacts import Document, Table
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, vector_of
-from data_exchange_center.dataset import Dataset, DatasetIds, IdKind, OwnIds
+from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.release import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
+from data_exchange_center.wire import vector_of
 
 # Fields that describe a data set's files, held-out part included, are no part of a release.
 _OF_ITS_FILES: Final = {"name", "origin", "counts", "sha256"}
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class OwnIds(dict[int, OwnId]):
+    """Number -> own id, of all users or of all items of a data set."""
+
+    def __init__(self, numbers: Iterable[int], texts: Iterable[str], kind: IdKind) -> None:
+        super().__init__((number, own_id(text, kind)) for number, text in zip(numbers, texts, strict=True))
+        self.kind = kind
+
+    @cached_property
+    def numbers(self) -> Mapping[OwnId, int]:
+        """Own id -> number."""
+        return {own: number for number, own in self.items()}
+
+
+class DatasetIds(NamedTuple):
+    """Own ids of the users and items of a data set."""
+
+    users: OwnIds
+    items: OwnIds
 
 
 def release_of_artifacts(settings: Settings) -> Manifest:

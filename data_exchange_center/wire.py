@@ -31,10 +31,15 @@ ACTIVATED_KEY: Final = "ml:history"  # list: ids of the releases that were activ
 KEPT_RELEASES: Final = 2  # of that list, the live one among them
 USER_NUMBER: Final = "number"  # who the user is in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
-# ... and `columns.vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
+# ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
 USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
 USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are read by, int32 little endian
 USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
+
+
+def vector_of(channel: str) -> str:
+    """Name of a recall channel's vector: a field of a user's state, a field of the item index, a column."""
+    return f"vector_{channel}"
 
 
 def user_key(release: str, userid: OwnId) -> str:
@@ -150,11 +155,29 @@ ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
 ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by name
-# ... and `columns.vector_of(channel)`, a dense vector a channel
+# ... and `vector_of(channel)`, a dense vector a channel
 
 
 def item_index(release: str) -> str:
     return f"{ITEM_ALIAS}-{release}"
+
+
+def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Mapping of an index of items. ``dims``: width of each channel's vectors; ``options``: how they are searched."""
+    shown_only = {"type": "keyword", "index": False, "doc_values": False}
+    # the metric the vectors were trained with, on floats: the default would round them to bytes
+    vector = {"type": "dense_vector", "index": True, "similarity": "max_inner_product", "index_options": options}
+    return {
+        "dynamic": "strict",
+        "properties": {
+            ITEM_ID: {"type": "integer"},
+            ITEM_OWN_ID: shown_only,
+            ITEM_TITLE: shown_only,
+            ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
+            ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
+            **{vector_of(channel): {**vector, "dims": width} for channel, width in dims.items()},
+        },
+    }
 
 
 # --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------

@@ -16,11 +16,11 @@ from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import Table
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.dataset import Dataset, OwnId, OwnIds
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Entity, FeatureSpec, Float32
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest
-from data_exchange_center.release_parts import read_channels, read_dataset, read_item_ids, read_user_ids
+from data_exchange_center.release_parts import OwnIds, read_channels, read_dataset, read_item_ids, read_user_ids
 from data_exchange_center.steps import CheckError
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, scaled_dot_product_attention, silu
 
 from data_exchange_center.files import written_in_place
+from data_exchange_center.fusion import top_k
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress, run
-from data_exchange_center.vocabulary import top_k
 from offline.data.requests import Points, seen_before
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation.metrics import Lists

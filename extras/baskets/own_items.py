@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel, Float32, Requests
+from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.recipes import DEFAULT, ChannelRecipe, DataRecipe, EaseRecipe, ListRankerRecipe, Recipe
-from data_exchange_center.vocabulary import NOT_FOUND
 
 if TYPE_CHECKING:
     from offline.data.sequences import Inputs, Sequences

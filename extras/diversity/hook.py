@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from data_exchange_center.features import Float32
-from data_exchange_center.fusion import Hits
-from data_exchange_center.vocabulary import Vocabulary
+from data_exchange_center.fusion import Hits, Vocabulary
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
 from online.recommend.fallback import ExactItems
 from online.recommend.recommend import Slate

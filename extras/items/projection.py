@@ -18,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.columns import genre_flags
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
-from data_exchange_center.fusion import Hits
-from data_exchange_center.vocabulary import Vocabulary
+from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem, IndexedItem
 from online.recommend.fallback import ExactItems
 from online.recommend.release import EncodedItems, ItemCache, Release
@@ -267,8 +265,8 @@ class Spaces:
         known, before = self.features.find(np.array([nearest.get(item.number, item.number) for item in items]))
         values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
-        for code, flag in enumerate(genre_flags(self.spec.genres), 1):
-            if (at := _place(features, flag)) is not None:
+        for code, flag in enumerate(self.spec.multi_hot, 1):
+            if (at := _place(features, flag.name)) is not None:
                 values[:, at] = [code in item.terms for item in items]
         for number in self.dataset.numbers:
             given = np.array([number.name in item.numbers for item in items], np.bool_)

@@ -20,9 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
-from data_exchange_center.fusion import Fused, Hits, fuse
+from data_exchange_center.fusion import Fused, Hits, Vocabulary, fuse
 from data_exchange_center.recipes import RecallRecipe
-from data_exchange_center.vocabulary import Vocabulary
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
 from online.web.parts import InOrder

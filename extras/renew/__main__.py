@@ -42,10 +42,10 @@ import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset, OwnIds
+from data_exchange_center.dataset import Dataset
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import write_json, written_in_place
-from data_exchange_center.release_parts import read_dataset, read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import OwnIds, read_dataset, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.doctor.__main__ import offline_steps

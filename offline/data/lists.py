@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
-from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse, top_k
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
-from data_exchange_center.vocabulary import Vocabulary, top_k
 from offline.data.requests import (
     Points,
     histories,

@@ -1,7 +1,7 @@
 """Request points: moments in a user's past when a request could have come, and what the user rated next.
 
 Models of lists and of next items are trained at them: the input is what a request sees, the past as of its second
-(`data_exchange_center.as_of`), and the events from that second on say what was wanted.
+(`data_exchange_center.history`), and the events from that second on say what was wanted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
+from data_exchange_center.history import first_of_second
 from offline.data.sequences import Ints, Sequences
 
 LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `with_late_returns`

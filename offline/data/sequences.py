@@ -18,7 +18,7 @@ from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import OneHotFeature, one_hot
-from data_exchange_center.vocabulary import Vocabulary
+from data_exchange_center.fusion import Vocabulary
 from offline.data import terms
 
 Ints = NDArray[np.int64]

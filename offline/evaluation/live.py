@@ -13,8 +13,9 @@ import numpy as np
 import requests
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from data_exchange_center.dataset import DatasetIds, OwnId
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.http import local_session
+from data_exchange_center.release_parts import DatasetIds
 from data_exchange_center.steps import StepError, progress
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 

@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from data_exchange_center.as_of import happened
 from data_exchange_center.channels import BREAK_S, Channel
 from data_exchange_center.files import write_json
 from data_exchange_center.fusion import Hits
+from data_exchange_center.history import happened
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec
-from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
+from data_exchange_center.fusion import NOT_FOUND, Fused, Hits, candidate_columns, fuse, top_k
 from data_exchange_center.history import History
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
-from data_exchange_center.vocabulary import NOT_FOUND, top_k
-from data_exchange_center.wire import hybrid_scores
+from data_exchange_center.wire import hybrid_scores, vector_of
 from offline.data.sequences import Ints, Sequences
 from offline.data.terms import genre_flags
 from offline.evaluation.metrics import Lists

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from data_exchange_center.channels import StoredVectors, index_vectors, query_vectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Float32
+from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.recipes import DataRecipe, FMRecipe
-from data_exchange_center.vocabulary import Vocabulary
 from offline.data.sequences import Inputs, Sequences
 from offline.data.split import positions, trains, validation_mask
 from offline.models.kinds import Fitted

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from data_exchange_center import plugins
 from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, VectorChannel
-from data_exchange_center.columns import Columns, vector_of
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
+from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models.training import PairsData, curves, train_on_lists

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from data_exchange_center.channels import HistorySum
+from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
-from data_exchange_center.vocabulary import Vocabulary
 from offline.data.requests import Points, histories, next_events, request_points, seen_before
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.models.ease import transition_factors

@@ -13,9 +13,9 @@ Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel
         are the model's exact ones (200 by the source's recipe, 256 by the default one)
 """
 
-from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from data_exchange_center.wire import vector_of
 from offline_to_online.releases import open_release
 from offline_to_online.rows import item_rows, sampled_searches
 from offline_to_online.stores.elasticsearch import ElasticsearchStore

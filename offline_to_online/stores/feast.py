@@ -31,11 +31,12 @@ import yaml
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import OwnId, OwnIds
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.files import written_in_place
 from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
+from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress
 from offline_to_online.stores.base import READY_S, START_SERVICES, TIMEOUT_S, ReleaseStore, until_ready

@@ -15,19 +15,18 @@ import orjson
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
-from data_exchange_center.wire import product_of_score
-from online.clients.base import GoneError
-from online.clients.http import Http, HttpClient
+from data_exchange_center.wire import product_of_score, vector_of
+from online.clients.base import GoneError, Http, HttpClient
 
-# Scores are float32: next to the 1 that Elasticsearch adds, products of a hundredth would lose the digits in which they
-# differ. A search by vector alone therefore uses a multiple of the vector; a power of two changes none of its digits.
-_MAGNIFIED: Final = np.float32(1024)
+# Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
+# which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
+_MAGNIFIED: Final = np.float32(2**20)
+_BY_FLOATS: Final = ("flat", "hnsw")  # indices; the others clip a query to the range of their items' components
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
@@ -77,7 +76,7 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, An
         near = {
             "knn": {
                 "field": vector_of(channel.name),
-                "query_vector": vector * _MAGNIFIED if alone else vector,
+                "query_vector": vector * _magnified(query.recall) if alone else vector,
                 "k": query.recall.num_candidates,  # without it, newer versions take the search's size
                 "num_candidates": query.recall.num_candidates,
                 "filter": allowed,
@@ -90,9 +89,13 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, An
     return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **allowed["bool"]}}
 
 
-def inner_products(scores: NDArray[np.float64], channel: VectorRecipe) -> NDArray[np.float64]:
+def _magnified(recall: RecallRecipe) -> np.float32:
+    return _MAGNIFIED if recall.index in _BY_FLOATS else np.float32(1)
+
+
+def inner_products(scores: NDArray[np.float64], channel: VectorRecipe, recall: RecallRecipe) -> NDArray[np.float64]:
     """The inner products behind the scores of a search by vector alone."""
-    return product_of_score(scores / channel.vector_weight) / _MAGNIFIED
+    return product_of_score(scores / channel.vector_weight) / _magnified(recall)
 
 
 def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:
@@ -107,12 +110,12 @@ def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:
     }
 
 
-def found(answer: Mapping[str, Any], channel: VectorRecipe, *, by_vector_alone: bool) -> Hits:
+def found(answer: Mapping[str, Any], channel: VectorRecipe, recall: RecallRecipe, *, by_vector_alone: bool) -> Hits:
     """The hits in the answer to one search."""
     hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
     keys = np.array([key for hit in hits for key in hit["sort"]], np.float64).reshape(-1, len(_SORT))  # score, itemid
     scores = keys[:, 0]
-    return Hits(keys[:, 1].astype(np.int64), inner_products(scores, channel) if by_vector_alone else scores)
+    return Hits(keys[:, 1].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
 
 
 _VECTORS = 500  # documents per request when their vectors are read, too
@@ -177,7 +180,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             answers = self._msearch(query.release, bodies)
         of_channel = dict(zip(searches, answers, strict=True))
         return tuple(
-            self._hits(of_channel[channel.name], channel, "knn" in searches[channel.name])
+            self._hits(of_channel[channel.name], channel, query.recall, "knn" in searches[channel.name])
             if channel.name in searches
             else NO_HITS
             for channel in query.recall.searched
@@ -190,13 +193,13 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         path = f"/{indexes}/_msearch?filter_path={_NEEDED}"
         return list(self._read(self._http.post(path, b"".join(lines), _LINES))["responses"])
 
-    def _hits(self, answer: dict[str, Any], channel: VectorRecipe, by_vector_alone: bool) -> Hits:
+    def _hits(self, answer: dict[str, Any], channel: VectorRecipe, recall: RecallRecipe, by_vector_alone: bool) -> Hits:
         if "error" in answer:
             if answer["status"] == HTTPStatus.NOT_FOUND:
                 raise GoneError(self.service, self.gone)
             raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
         self._require_whole(answer)
-        return found(answer, channel, by_vector_alone=by_vector_alone)
+        return found(answer, channel, recall, by_vector_alone=by_vector_alone)
 
     def _require_whole(self, found: Mapping[str, Any]) -> None:
         if found.get("timed_out") or found.get("_shards", {}).get("failed"):

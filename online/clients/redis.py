@@ -22,13 +22,12 @@ from redis.retry import Retry
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import vector_of
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
-from data_exchange_center.wire import RedisLayout
+from data_exchange_center.wire import RedisLayout, vector_of
 from online.clients.base import Answer, Client, Query, StoredError, current
 
 Stored = TypeVar("Stored")

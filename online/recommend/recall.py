@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import vector_of
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.recipes import RecallRecipe
 from data_exchange_center.release import Manifest
+from data_exchange_center.wire import vector_of
 from online.clients.base import Caller, StoredError
 from online.clients.elastic import ItemQuery
 from online.clients.redis import StoredUser

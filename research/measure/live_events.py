@@ -32,15 +32,16 @@ from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps, wire
-from data_exchange_center.dataset import Dataset, DatasetIds, OwnId
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.figures import PIPELINE
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.data.sequences import Sequences
+from offline.data.split import holdout_sizes
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.live import IN_FLIGHT, expect_release
 from offline.evaluation.metrics import mean
@@ -369,7 +370,7 @@ def main(settings: Settings) -> None:
     inputs = read_with_holdout(settings)
     replay = Replay(
         inputs.data,
-        inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest),
+        holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest),
         read_own_ids(settings.exchange_dir),
         inputs.dataset,
     )

@@ -26,10 +26,9 @@ from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.channels import HistorySum
-from data_exchange_center.fusion import RRF_K
+from data_exchange_center.fusion import NOT_FOUND, RRF_K
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
-from data_exchange_center.vocabulary import NOT_FOUND
 from extras.items.projection import BEFORE, LIKES, Ridge, moved
 from extras.items.projection import inputs as attribute_inputs
 from offline.data.requests import requests_at

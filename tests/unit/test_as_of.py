@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from data_exchange_center.as_of import first_of_second
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
-from data_exchange_center.history import History
+from data_exchange_center.history import History, first_of_second
 from offline.data import terms
 from offline.data.lists import recall_lists
 from offline.data.requests import Points, histories, request_points, seen_before

@@ -12,8 +12,8 @@ import torch
 from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.settings import Settings
+from data_exchange_center.wire import vector_of
 from offline.models.kinds import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow

@@ -15,13 +15,14 @@ import torch
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifacts import Artifact, ArtifactError, Binary, Document, Table
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import PandasSettings, Settings
 from data_exchange_center.steps import StepError
+from data_exchange_center.wire import vector_of
 from offline.data.lists import StoredFeatures, recall_lists
 from offline.data.requests import Points
 from offline.evaluation import replay, served

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.columns import vector_of
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
+from data_exchange_center.wire import vector_of
 from offline_to_online.parity import (
     OfflineTruth,
     Parity,

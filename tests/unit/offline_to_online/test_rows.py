@@ -9,8 +9,9 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, ChannelSet
-from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.wire import vector_of
 from offline_to_online.rows import LONGEST, item_rows, recall_state, request_time, sampled_users, user_rows
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.user_rows import VECTOR, row_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_exchange_center.columns import vector_of
 from data_exchange_center.history import History
+from data_exchange_center.wire import vector_of
 from offline_to_online.rows import UserRow
 
 VECTOR = vector_of("fm")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.columns import vector_of
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.wire import vector_of
 from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery

@@ -48,11 +48,10 @@ def serve_reads_only() -> None:
         return call(*arguments, **options)
 
     feature_server.get_app = reading_app
-    feature_server.run_in_threadpool = at_once
+    feature_server.run_in_threadpool = at_once  # type: ignore[assignment, attr-defined]
     # Keep a feature service until the registry changes, as Feast keeps its views
-    proto_registry_utils.get_feature_service = proto_registry_utils.registry_proto_cache_name(
-        proto_registry_utils.get_feature_service
-    )
+    kept = proto_registry_utils.registry_proto_cache_name
+    proto_registry_utils.get_feature_service = kept(proto_registry_utils.get_feature_service)  # type: ignore[no-untyped-call]
 
 
 def die_with_parent() -> None:

@@ -12,8 +12,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center import wire
-from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE
+from data_exchange_center.release_parts import DatasetIds, OwnIds
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.events.log import EventLog
 from extras.experiments.report import found_by

@@ -15,11 +15,11 @@ import pytest
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import Requests
 from data_exchange_center.columns import Columns, Split
+from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from data_exchange_center.vocabulary import NOT_FOUND
 from extras.baskets import next_basket, ta_feng
 from extras.baskets.own_items import BASKETS, DAY_S, Lately, OwnItems
 from extras.events.events import Event, Logged, updated

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.dataset import DatasetIds, IdKind, OwnId, OwnIds
+from data_exchange_center.dataset import IdKind, OwnId
+from data_exchange_center.release_parts import DatasetIds, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import live, served

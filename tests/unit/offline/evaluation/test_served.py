@@ -11,10 +11,11 @@ import torch
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.columns import Columns, Split, vector_of
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import Hits, candidate_columns
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.settings import Settings
+from data_exchange_center.wire import vector_of
 from offline.evaluation import served
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.models.kinds import load_ranker

@@ -6,25 +6,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe
+from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, VectorIndex
 from data_exchange_center.settings import ElasticsearchSettings
-from online.clients.base import GoneError, ServiceError
+from online.clients.base import GoneError, HttpAnswer, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
-from online.clients.http import Answer
 from tests.unit.online.world import DefaultWorld, SourceWorld
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
 def test_small_products_keep_their_digits_in_elasticsearchs_scores(weight: float) -> None:
-    """Its float32 scores are p + 1, or 1 / (1 - p) below zero: the two products in the middle would become one."""
-    products = np.array([-50.0, -1.0, -1e-3, 0.0, 1e-3, 1e-3 + 1e-9, 1.0, 50.0])
+    """Its float32 scores are p + 1, or 1 / (1 - p) below zero: products close to zero would become one."""
+    products = np.array([-50.0, -1.0, -1e-3, -1e-5, 0.0, 1e-5, 1e-5 + 1e-11, 1e-3, 1e-3 + 1e-9, 1.0, 50.0])
     channel = EaseRecipe(vector_weight=weight)
     search = channel_query(channel, ItemQuery("", DEFAULT.recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
     asked = products * search["knn"]["query_vector"][0]  # of items whose vectors are the products
     scores = (weight * np.where(asked >= 0, asked + 1, 1 / (1 + np.abs(asked)))).astype(np.float32)
-    found = inner_products(scores.astype(np.float64), channel)
-    np.testing.assert_allclose(found, products, rtol=1e-6, atol=1e-9)
+    found = inner_products(scores.astype(np.float64), channel, DEFAULT.recall)
+    np.testing.assert_allclose(found, products, rtol=1e-6, atol=1e-12)
     assert (np.diff(found) > 0).all()
+
+
+@pytest.mark.parametrize(("index", "largest"), [("int8_flat", 1.0), ("bbq_hnsw", 1.0), ("hnsw", 2.0**20)])
+def test_a_quantized_index_is_searched_within_its_items_range(index: VectorIndex, largest: float) -> None:
+    recall = DEFAULT.recall.model_copy(update={"index": index})
+    search = channel_query(EaseRecipe(), ItemQuery("", recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
+    assert search["knn"]["query_vector"][0] == largest
+    assert inner_products(np.array([1 + largest]), EaseRecipe(), recall) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("terms", [(), (2,)])
@@ -54,7 +61,7 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
     answer: dict[str, Any], error: type[ServiceError], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
-    told = Answer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
+    told = HttpAnswer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
     monkeypatch.setattr(client._http, "post", lambda *_: told)
     with pytest.raises(ServiceError, match=message) as raised:
         client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
@@ -72,8 +79,9 @@ def test_what_a_node_that_ended_has_left_unanswered_is_asked_once_more(
     """In a cluster, where the others have copies."""
     client, world = ElasticItems(ElasticsearchSettings(cluster=cluster)), DefaultWorld()
     query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))
+    whole = lambda found: HttpAnswer(200, json.dumps({"responses": found}).encode())  # noqa: E731
     told = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
-    monkeypatch.setattr(client._http, "post", lambda *_: Answer(200, json.dumps({"responses": next(told)}).encode()))
+    monkeypatch.setattr(client._http, "post", lambda *_: whole(next(told)))
     if cluster:
         assert len(client.call(query)) == len(query.recall.searched)
     with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):

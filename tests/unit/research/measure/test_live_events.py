@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_exchange_center.dataset import DatasetIds, OwnId, OwnIds
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.release_parts import DatasetIds, OwnIds
 from extras.events.events import Event
 from offline.data.sequences import Sequences
 from research.measure.live_events import (
