@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Collection, Sequence
 from typing import Final
-
-LONGEST_SLUG: Final = 48
 
 
 class Columns:
@@ -48,40 +43,3 @@ class Split:
     TEST: Final = "test"
     RECORDED: Final = "recorded"  # feedback collected by servers: trained on, whenever it happened
     HOLDOUT: Final = "holdout"  # every user's last events of the data set itself: read by evaluation alone
-
-
-def slug(name: str) -> str:
-    """``Film-Noir`` -> ``film_noir``: letters, digits and underscores, as every store accepts."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
-
-
-def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
-    """A slug for each of different names: never empty, at most `LONGEST_SLUG` long, none twice and none ``taken``.
-
-    Where a plain `slug` is taken, eight digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these.
-    The first of several names with the same slug, in alphabetical order, has the plain one.
-    """
-    used, made = set(taken), {}
-    for name in sorted(set(names)):
-        plain = slug(name)[:LONGEST_SLUG]
-        if not plain or plain in used:
-            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-            plain = f"{plain or 'x'}_{digest}"
-        used.add(plain)
-        made[name] = plain
-    return [made[name] for name in names]
-
-
-def impressions(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's impressions of each of all genres within the window."""
-    return [f"imp_{each}" for each in slugs(genres)]
-
-
-def clicks(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's clicks on each of all genres within the window."""
-    return [f"click_{each}" for each in slugs(genres)]
-
-
-def genre_flags(genres: Sequence[str]) -> list[str]:
-    """Columns that say whether an item has each of all genres (1) or not (0)."""
-    return [f"genre_{each}" for each in slugs(genres)]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_exchange_center.recipes import Frozen
+from data_exchange_center.settings import Frozen
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
@@ -60,23 +60,6 @@ class HoldoutRule(Frozen):
         if self.at_least > self.at_most:
             raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}")
         return self
-
-    def sizes(self, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(users,) events of each user -> how many of them are held out: all of them, where there are no more.
-
-        ``newest``: (users,) those of each user's last second.
-        """
-        if self.basket:
-            wanted = np.where(newest < lengths, newest, 0)
-        elif self.last is not None:
-            wanted = np.full(np.shape(lengths), self.last)
-        elif not self.share:
-            wanted = np.zeros(np.shape(lengths))
-        else:
-            part = np.floor(self.share * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
-            wanted = np.clip(part, self.at_least, self.at_most)
-        sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
-        return sizes
 
     @property
     def longest(self) -> int:
@@ -132,9 +115,10 @@ class Dataset(Frozen):
         """The name as declared, under which its events are kept: whether they have joined it, whether it is final."""
         return self.name.partition("+")[0]
 
-    def held_out(self, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
-        """(users,) events of each user -> how many of them, the last ones, are held out. See `HoldoutRule.sizes`."""
-        return self.holdout.sizes(lengths, newest) if not self.final else np.zeros(np.shape(lengths), np.int64)
+    @property
+    def holdout_now(self) -> HoldoutRule:
+        """Which events are held out: none of a final data set's."""
+        return HoldoutRule(share=0) if self.final else self.holdout
 
     @property
     def had_again(self) -> bool:

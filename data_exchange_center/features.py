@@ -25,7 +25,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.fusion import UNKNOWN as UNKNOWN
 from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.history import History
-from data_exchange_center.recipes import Frozen
+from data_exchange_center.settings import Frozen
 
 Entity = Literal["user", "item"]
 Dtype = Literal["int64", "string"]

@@ -15,18 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
+from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from data_exchange_center import plugins
+from data_exchange_center.settings import Frozen
 
 # Requirements of a data set: events that are not liked; items with a categorical or multi-valued attribute.
 Need = Literal["dislikes", "terms"]
-
-
-class Frozen(BaseModel):
-    """Base of every configuration: never changed; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TrainRecipe(Frozen):

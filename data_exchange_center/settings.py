@@ -55,6 +55,12 @@ REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the
 ELASTICSEARCH_NODES: Final = 3  # likewise
 
 
+class Frozen(BaseModel):
+    """Base of every configuration: never changed; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 class Part(BaseModel):
     """Base of the parts of the settings tree: frozen; unknown names are ignored."""
 

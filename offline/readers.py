@@ -19,6 +19,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences, make_inputs
+from offline.data.split import holdout_sizes
 
 PAST = (Split.TRAIN, Split.TEST, Split.RECORDED)
 OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
@@ -50,7 +51,7 @@ def read_with_holdout(settings: Settings) -> Inputs:
     """
     found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
-    sizes = found.dataset.held_out(data.lengths, data.newest)  # (users,)
+    sizes = holdout_sizes(found.dataset.holdout_now, data.lengths, data.newest)  # (users,)
     if not sizes.any():
         raise StepError(
             "These artifacts are fitted on all events, so nothing is left to evaluate them on. Run `make offline` "

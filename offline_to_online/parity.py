@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.channels import ChannelSet, VectorChannel
-from data_exchange_center.columns import Columns, Split, clicks, impressions
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse
@@ -37,7 +37,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError, progress
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
-from offline.data.terms import genre_flags
+from offline.data.terms import clicks, genre_flags, impressions
 from offline.evaluation.served import ExactIndex
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline_to_online.rows import UserRow, request_time, user_rows, vectors_of

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import grpc
 import pytest
 
-from online.clients.http import Http
+from online.clients.base import Http
 from online.stack.catalogue import PROGRAMS
 
 # Where services listen by default, and where this environment says that they do.

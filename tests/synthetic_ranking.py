@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, clicks, genre_flags, impressions
+from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline.data.samples import rated_pairs_spec
 from offline.data.sequences import Inputs
 from offline.data.statistics import item_statistics, list_spec, user_statistics
+from offline.data.terms import clicks, genre_columns, impressions
 from offline.models.kinds import ranker_class, weights_to_bytes
 from offline.readers import read_inputs
 from tests.synthetic_world import AGES, GENDERS, OCCUPATIONS, World
@@ -54,7 +55,7 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
     statistics = pd.DataFrame(world.statistics(recipe.data.window), columns=columns)
     flags = {
         flag: [int(code in world.codes[item]) for item in world.itemids]
-        for code, flag in enumerate(genre_flags(world.genres), 1)
+        for code, flag in enumerate(genre_columns(world.genres), 1)
     }
     return spec, world.people.join(statistics), pd.DataFrame({Columns.ITEM: world.itemids, **flags})
 

@@ -30,7 +30,7 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
     states: list[tuple[StoredUser, Release]] = []
     for release in users.activated()[1]:
         try:
-            opened = recommender.releases.named(release)
+            opened = recommender.releases.open_kept(release)
         except UnknownReleaseError:  # deleted since
             continue
         except NoReleaseError as error:

@@ -30,8 +30,7 @@ from online.clients.redis import WHICH_IS_LIVE
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, BadRequestError, UserId, read_id
-from online.web import records
-from online.web.guard import error_response, open_at_first, validated
+from online.web.guard import current_record, error_response, open_at_first, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
@@ -100,11 +99,11 @@ def release_for_events(recommender: Recommender) -> Release:
     if serving is not None and live is not None:
         if live == serving.release:
             return serving
-        opening = releases.open(live)
+        opening = releases.begin_opening(live)
         published = None if opening.done() and opening.exception() is None else users.published(live)
         if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
             return serving
-    return releases.live()
+    return releases.open_live()
 
 
 def record(
@@ -127,7 +126,7 @@ def record(
             raise BadRequestError(field, f"{field} {what}")
     noted = {name for name, effect in dataset.event_types.items() if effect == "notes"}
     new = log.call(Recording(dataset.base_name, events, noted))
-    records.current().facts |= {"events": len(new), "new": sum(new)}
+    current_record().facts |= {"events": len(new), "new": sum(new)}
     for hear in current_app.extensions.get(RECORDED, ()):
         hear(opened, [event for event, is_new in zip(events, new, strict=True) if is_new])
     return [

@@ -221,7 +221,8 @@ def _reason(
     if sums is not None and (found := _of_shares(evidence, sums, k)):
         return found
     names, items = evidence.opened.spec.genres, evidence.opened.exact
-    terms = [names[code - 1] for code in evidence.user.terms if items.has_term(itemid, code)]  # preferred
+    preferred = evidence.user.terms
+    terms = [names[code - 1] for code in preferred if itemid in items.itemids[items.terms.get(code, [])]]
     if name is None or sums is not None:
         return _worded("popular", values=terms)
     by_terms = {channel.name for channel in evidence.opened.manifest.recipe.recall.searched if channel.term_weight > 0}

@@ -27,8 +27,7 @@ from online.recommend.types import (
     Timestamp,
     read_id,
 )
-from online.web import records
-from online.web.guard import parse_query
+from online.web.guard import current_record, parse_query
 from online.web.openapi import KEY, operation, parameters, responses
 from online.web.parts import InOrder, Parts
 
@@ -102,7 +101,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     @app.get(PATH)
     def look_up() -> Response:
-        record = records.current()
+        record = current_record()
         query = parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": query.userid, "item": query.itemid}
         preferred = parts.preferred(query.userid)
@@ -142,7 +141,7 @@ def absent(
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
-    serving = recommender.releases.serving or recommender.releases.live()
+    serving = recommender.releases.serving or recommender.releases.open_live()
     userid = read_id("userid", query.userid, serving.user_ids)
     # what is not given: as of now, as the server has it
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)

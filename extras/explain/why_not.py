@@ -96,8 +96,12 @@ def _code(evidence: Evidence, standing: Standing, itemid: int) -> WhyNotCode:
         return "no_features"
     if standing.fused and standing.fused.rank:
         return "not_fused"
-    found = any(at.rank for at in standing.channels.values())
-    return "not_found" if found or evidence.opened.exact.has_vector(itemid) else "never_trained"
+    if any(at.rank for at in standing.channels.values()):
+        return "not_found"
+    exact = evidence.opened.exact
+    rows = np.flatnonzero(exact.itemids == itemid)  # none: too few are kept here to tell
+    without = len(rows) and all(np.isnan(vectors[rows]).any() for vectors in exact.vectors.values())
+    return "never_trained" if without else "not_found"
 
 
 _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {

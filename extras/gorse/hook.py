@@ -25,8 +25,7 @@ from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
 from extras.questions.similar import Likeness, SimilarQuery
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
-from online.web import records
-from online.web.guard import only_reads, open_at_first, parse_query, validated
+from online.web.guard import current_record, only_reads, open_at_first, parse_query, validated
 from online.web.openapi import KEY, json_of, operation, parameters, responses
 from online.web.parts import Parts
 
@@ -60,11 +59,11 @@ def register(app: Flask, parts: Parts) -> None:
     parts.describe(_paths(), [FeedbackList, SessionFeedbackList, Recommended, Scores, FeedbackAnswer])
 
     def serving() -> Release:
-        return recommender.releases.serving or recommender.releases.live()
+        return recommender.releases.serving or recommender.releases.open_live()
 
     def recommended(page: Page, **fields: Any) -> list[Item]:
         """The page of a list. Raises BadRequestError."""
-        current = records.current()
+        current = current_record()
         answer = parts.recommend(parts.request_model.model_validate(fields | {"size": page.end}), current.watch)
         current.recommended(answer)
         return answer.item_list[page.offset :]
@@ -75,7 +74,7 @@ def register(app: Flask, parts: Parts) -> None:
         opened = recommender.releases.serving  # None: nothing but the popular list can be had
         kind: IdKind = opened.manifest.dataset.user_ids if opened else "integer" if text.isdecimal() else "string"
         own = read_id("userid", text, kind)
-        records.current().facts |= {"user": own, "size": page.end}
+        current_record().facts |= {"user": own, "size": page.end}
         items = recommended(page, userid=own)
         if request.headers.get("X-API-Version") == "2":
             return _json(Recommended(_scores((item.itemid, item.score) for item in items).root))

@@ -26,8 +26,7 @@ from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
 from online.recommend.types import BadRequestError, Request, UserId, WrongIdError, read_id
-from online.web import records
-from online.web.guard import error_response, validated
+from online.web.guard import current_record, error_response, validated
 from online.web.openapi import json_of, operation, responses
 from online.web.parts import Parts
 
@@ -103,7 +102,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     recommender.opening = follower.view
     if "items" not in parts.stores:
-        follower.start()
+        recommender.follow(follower.catch_up)
 
     @app.errorhandler(ConflictError)
     def conflict(error: ConflictError) -> Response:
@@ -140,7 +139,7 @@ def register(app: Flask, parts: Parts) -> None:
         opened = follower.view(release_for_events(recommender))
         number = opened.numbers.get(own)
         shown = opened.catalogue[number] if number is not None else None
-        records.current().facts |= {"item": own}
+        current_record().facts |= {"item": own}
         answer = ItemState(
             itemid=own,
             release=opened.release,

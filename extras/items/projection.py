@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.columns import genre_flags
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
@@ -266,8 +265,8 @@ class Spaces:
         known, before = self.features.find(np.array([nearest.get(item.number, item.number) for item in items]))
         values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
-        for code, flag in enumerate(genre_flags(self.spec.genres), 1):
-            if (at := _place(features, flag)) is not None:
+        for code, flag in enumerate(self.spec.multi_hot, 1):
+            if (at := _place(features, flag.name)) is not None:
                 values[:, at] = [code in item.terms for item in items]
         for number in self.dataset.numbers:
             given = np.array([number.name in item.numbers for item in items], np.bool_)

@@ -8,7 +8,6 @@ to date in Elasticsearch. Workers write the same documents, so nobody need be th
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import logging
 import threading
@@ -16,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import orjson
 from pydantic import BaseModel, ConfigDict
@@ -35,8 +34,6 @@ from online.recommend.release import Release
 log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
-EVERY_S: Final = 0.5
-AGAIN_S: Final = 1.0  # after a failure
 INDEX: Final = "ml_new_item"
 _VERSION: Final = ""  # field of the hash; no own id is empty
 _STAMP: Final = "stamp"  # field of a document: a hash of the others
@@ -141,8 +138,9 @@ class ItemIndex(ElasticItems):
         documents = dict(_document(item, opened.catalogue[item.itemid]) for item in opened.added)
         with self._limited("bring"):
             if documents and opened.release not in self._searched.more:
-                body = orjson.dumps(_mapping(opened.manifest.vector_dims))
-                answer = self._http.put(f"/{index}", body, _JSON)
+                mapping = wire.item_mapping(opened.manifest.vector_dims, {"type": "flat"})  # exactly: it is small
+                mapping["properties"][_STAMP] = {"type": "keyword", "index": False}
+                answer = self._http.put(f"/{index}", orjson.dumps({"mappings": mapping}), _JSON)
                 if answer.status != HTTPStatus.BAD_REQUEST:  # it is there
                     self._read(answer)
                 self._read(self._http.get(f"/_cluster/health/{index}?wait_for_status=yellow&timeout=5s"))
@@ -166,32 +164,6 @@ class ItemIndex(ElasticItems):
 
 
 _ALL: Final = {"size": MAX_ITEMS, "_source": False, "docvalue_fields": [_STAMP]}
-
-
-def _mapping(dims: Mapping[str, int]) -> dict[str, Any]:
-    """As a release's index, searched exactly: it is small."""
-    vectors = {
-        vector_of(channel): {
-            "type": "dense_vector", "dims": width, "index": True, "similarity": "max_inner_product",
-            "index_options": {"type": "flat"},
-        }
-        for channel, width in dims.items()
-    }  # fmt: skip
-    shown = {"index": False, "doc_values": False}
-    return {
-        "mappings": {
-            "dynamic": "strict",
-            "properties": {
-                wire.ITEM_ID: {"type": "integer"},
-                wire.ITEM_OWN_ID: {"type": "keyword", **shown},
-                wire.ITEM_TITLE: {"type": "keyword", **shown},
-                wire.ITEM_GENRES: {"type": "keyword"},
-                wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},
-                _STAMP: {"type": "keyword", "index": False},
-                **vectors,
-            },
-        }
-    }
 
 
 def _document(item: IndexedItem, shown: CatalogueItem) -> tuple[str, dict[str, Any]]:
@@ -223,31 +195,22 @@ class Follower:
     def __init__(self, recommender: Recommender, store: ItemStore, index: ItemIndex, ttl_s: float) -> None:
         """``ttl_s``: as of `ItemCache`."""
         self._releases, self._store, self._index, self._ttl_s = recommender.releases, store, index, ttl_s
-        self.closed = recommender.closed
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._spaces: dict[Release, Spaces] = {}  # by what was read; so are the views, with their version
         self._views: dict[Release, tuple[int, Release]] = {}
         self._indexed: WeakKeyDictionary[Release, bool] = WeakKeyDictionary()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Follow from now on."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=_follow, args=(ref(self),), name="new-items", daemon=True)
-                self._thread.start()
 
     def catch_up(self) -> bool:
         """Show the items as they are now. Returns whether Elasticsearch has them, too. Raises ServiceError of Redis."""
         with self._lock:
-            opened = self._releases.renew(self.view)  # which also says of which data sets they are
+            opened = self._releases.replace_each(self.view)  # which also says of which data sets they are
             for of in list(self._kept):
                 found = self._store.call(Query(*of, self._kept[of].version))
                 if found.records is not None:
                     self._kept[of] = found
-                    opened = self._releases.renew(self.view)
+                    opened = self._releases.replace_each(self.view)
             for known in (self._spaces, self._views):  # those that are closed by now are forgotten
                 for base in set(known) - {base_of(each) for each in opened}:
                     del known[base]
@@ -298,23 +261,6 @@ class Follower:
         if base not in self._spaces:
             self._spaces[base] = Spaces(base)
         return extended(self._spaces[base], items, hidden, self._ttl_s, self._background)
-
-
-def _follow(of: ref[Follower]) -> None:
-    """Catch up twice a second, until the server that follows is gone."""
-    end = threading.Event()
-    atexit.register(end.set)
-    while not end.is_set() and (follower := of()) is not None and not follower.closed.is_set():
-        done = False
-        try:
-            done = follower.catch_up()
-        except ServiceError:
-            pass  # it is logged
-        except Exception:
-            log.exception("new items cannot be followed")
-        del follower
-        end.wait(EVERY_S if done else AGAIN_S)
-    atexit.unregister(end.set)
 
 
 def base_of(opened: Release) -> Release:

@@ -27,9 +27,8 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import RedisSettings, ServerSettings
 from online.clients.base import Deadline, until
 from online.clients.redis import TimelyConnection
-from online.web import records
 from online.web.asgi import WATCHES
-from online.web.guard import error_response, is_loopback, needs_a_key, writes
+from online.web.guard import current_record, error_response, is_loopback, needs_a_key, writes
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 from online.web.parts import Parts
 
@@ -173,7 +172,7 @@ def note_keys(app: Flask, keys: Keys) -> None:
         bearer = given.token if given and given.type == "bearer" else None
         key = bearer or request.headers.get(GORSE_HEADER)
         if key and (owner := keys.owner(key)) is not None:
-            records.current().facts["key"] = owner
+            current_record().facts["key"] = owner
 
 
 def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
@@ -184,7 +183,7 @@ def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
 
     @app.before_request
     def check() -> None:
-        if "key" in records.current().facts:
+        if "key" in current_record().facts:
             return
         if not is_open(request.path) and (settings.keys_for == "all" or (writes() and keys.there_were_any())):
             raise needs_a_key()
@@ -247,7 +246,7 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
 
 
 def _client() -> str:
-    key = records.current().facts.get("key")
+    key = current_record().facts.get("key")
     return f"key:{key}" if key else f"address:{request.remote_addr or 'unknown'}"
 
 

@@ -15,9 +15,9 @@ from flask import Flask, Response, g, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from online.web.guard import Record
 from online.web.openapi import KEY, operation, text
 from online.web.parts import Parts
-from online.web.records import Record
 
 PATH: Final = "/metrics"
 _TOGETHER: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, slugs
+from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, SEPARATOR, Dataset, IdKind, ItemNumber
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration, times
@@ -35,6 +35,7 @@ from extras.own_data.declaration import (
     UsersTable,
 )
 from extras.own_data.tables import ENDINGS, Table, database, opened, quoted
+from offline.data.terms import slugs
 from offline.movielens import Files
 
 EXPECTED: Final = f"{DECLARATION} and the files that it names (make new-data folder=... proposes one)"

@@ -368,7 +368,7 @@ class Browse:
 
         Raises ServiceError, NoReleaseError, UnknownReleaseError; then what was live is live still.
         """
-        opened = self._releases.named(release)
+        opened = self._releases.open_kept(release)
         users = self._some_users(opened, TRIED_USERS)
         if not users:
             raise StoredError(self._users.service, f"knows no user of release {release} to try it with")
@@ -380,8 +380,8 @@ class Browse:
 
     def _opened(self, release: str | None) -> Release:
         if release is not None:
-            return self._releases.named(release)
-        return self._releases.serving or self._releases.live()
+            return self._releases.open_kept(release)
+        return self._releases.serving or self._releases.open_live()
 
     def _some_users(
         self, opened: Release, size: int, prefix: str = "", *, fewest: bool = False

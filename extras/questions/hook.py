@@ -9,8 +9,7 @@ from flask import Flask, Response, request
 
 from extras.questions import cursor, history, rank, rules, similar, where
 from online.recommend.types import Answer
-from online.web import records
-from online.web.guard import expect_may_be_strict, only_reads, parse_query, validated
+from online.web.guard import current_record, expect_may_be_strict, only_reads, parse_query, validated
 from online.web.openapi import KEY, json_of, operation, parameters, responses
 from online.web.parts import Parts
 
@@ -19,7 +18,8 @@ def register(app: Flask, parts: Parts) -> None:
     """`where`, `exclude`, `only`, `cursor` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
     recommender, limited = parts.recommender, where.Filter()
     held = rules.Rules(recommender)
-    held.follow()
+    held.look()
+    recommender.follow(held.look)
     parts.in_order, likeness = held.order, similar.Likeness(held.order)
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
@@ -47,7 +47,7 @@ def register(app: Flask, parts: Parts) -> None:
     @app.post(rank.PATH)
     @only_reads
     def in_order() -> Response:
-        record = records.current()
+        record = current_record()
         validate = rank.RankRequest.model_validate_json
         wanted = validated(
             request.get_data(cache=False), validate, rank.EXPECTED, f"for example {json.dumps(rank.EXAMPLE)}"
@@ -63,8 +63,8 @@ def register(app: Flask, parts: Parts) -> None:
     @app.get(similar.PATH)
     def like_this() -> Response:
         query = parse_query(similar.SimilarQuery, request.args)
-        opened = recommender.releases.serving or recommender.releases.live()
-        records.current().facts |= {"items": query.itemid, "release": opened.release}
+        opened = recommender.releases.serving or recommender.releases.open_live()
+        current_record().facts |= {"items": query.itemid, "release": opened.release}
         return Response(likeness.answer(opened, query).model_dump_json(), mimetype="application/json")
 
 

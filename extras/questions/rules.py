@@ -20,9 +20,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import threading
 import tomllib
-import weakref
 from collections.abc import Container, Iterable, Sequence
 from contextlib import closing
 from importlib.util import find_spec
@@ -50,8 +48,6 @@ from online.recommend.types import Candidates, NoReleaseError, Request, UserId
 
 log = logging.getLogger(__name__)
 
-EVERY_S: Final = 0.5
-AGAIN_S: Final = 2.0  # after a failure
 _NAMED: Final = 20  # unknown items in an error
 Ids = NDArray[np.int64]
 
@@ -87,7 +83,6 @@ class Rules:
 
     def __init__(self, recommender: Recommender) -> None:
         self._users, self._releases = recommender.users, recommender.releases
-        self.closed = recommender.closed
         self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = WeakKeyDictionary()
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
         self._kept = Kept()
@@ -99,11 +94,6 @@ class Rules:
                 log.warning("%s cannot be read, so no rule holds until Redis answers: %s", self._disk, error)
 
     # --- what holds
-
-    def follow(self) -> None:
-        """Look for other rules from now on, on a thread that ends with this object."""
-        self.look()
-        threading.Thread(target=_follow, args=(weakref.ref(self),), name="rules", daemon=True).start()
 
     def look(self) -> bool:
         """Take other rules from Redis, where there are any; whether it has answered."""
@@ -169,14 +159,6 @@ class Rules:
         """Places of a list's items as the rules want them: `Parts.in_order`."""
         hidden, boosted = self.of(opened)
         return in_order(np.isin(itemids, hidden), np.isin(itemids, boosted))
-
-
-def _follow(weak: weakref.ref[Rules]) -> None:
-    wait = threading.Event()
-    while (rules := weak()) is not None and not rules.closed.is_set():
-        answered = rules.look()
-        del rules
-        wait.wait(EVERY_S if answered else AGAIN_S)
 
 
 def _numbers(own_ids: Iterable[OwnId], opened: Release) -> Ids:

@@ -14,8 +14,8 @@ from flask import Flask, request
 
 from data_exchange_center.settings import TracingSettings
 from online.recommend.types import STAGES
+from online.web.guard import Record
 from online.web.parts import Parts
-from online.web.records import Record
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider

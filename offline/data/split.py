@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, HoldoutRule
 from data_exchange_center.history import happened
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
@@ -28,6 +28,24 @@ CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 EVENT_BYTES: Final = 250  # of memory that a step holds at once, by `make bench-scale`: the largest slope over events
+
+
+def holdout_sizes(rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
+    """(users,) events of each user -> how many of them are held out: all of them, where there are no more.
+
+    ``newest``: (users,) those of each user's last second.
+    """
+    if rule.basket:
+        wanted = np.where(newest < lengths, newest, 0)
+    elif rule.last is not None:
+        wanted = np.full(np.shape(lengths), rule.last)
+    elif not rule.share:
+        wanted = np.zeros(np.shape(lengths))
+    else:
+        part = np.floor(rule.share * lengths + 1e-9)  # 0.29 of 100 is 29, not 28
+        wanted = np.clip(part, rule.at_least, rule.at_most)
+    sizes: NDArray[np.int64] = np.minimum(wanted, lengths).astype(np.int64)
+    return sizes
 
 
 def label_and_split(
@@ -67,7 +85,7 @@ def part_of(
 ) -> NDArray[np.str_]:
     """(rows,) a value of `Split` for rows at a position (from 0) among their user's ``size`` rows in time, of which
     ``newest`` are of the last second."""
-    offline = size - dataset.held_out(size, newest)
+    offline = size - holdout_sizes(dataset.holdout_now, size, newest)
     split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
     return np.where(position >= offline, Split.HOLDOUT, split)
 

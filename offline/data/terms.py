@@ -8,19 +8,59 @@ A user's statistics follow from the user's own rows: all functions may be called
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns, clicks, impressions
+from data_exchange_center.columns import Columns
 from data_exchange_center.history import first_of_second
 
 Int8 = NDArray[np.int8]
 # columns of `artifacts.RATINGS` that terms are counted from
 COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LABEL, Columns.SPLIT]
+
+LONGEST_SLUG: Final = 48
+
+# --- names of columns -------------------------------------------------------------------------------------------------
+
+
+def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """``Film-Noir`` -> ``film_noir``: a name of letters, digits and underscores, as every store accepts, for each.
+
+    None is empty, longer than `LONGEST_SLUG`, there twice or ``taken``.
+    Where a plain slug is taken, eight digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these.
+    The first of several names with the same slug, in alphabetical order, has the plain one.
+    """
+    used, made = set(taken), {}
+    for name in sorted(set(names)):
+        plain = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")[:LONGEST_SLUG]
+        if not plain or plain in used:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            plain = f"{plain or 'x'}_{digest}"
+        used.add(plain)
+        made[name] = plain
+    return [made[name] for name in names]
+
+
+def impressions(genres: Sequence[str]) -> list[str]:
+    """Columns of a user's impressions of each of all genres within the window."""
+    return [f"imp_{each}" for each in slugs(genres)]
+
+
+def clicks(genres: Sequence[str]) -> list[str]:
+    """Columns of a user's clicks on each of all genres within the window."""
+    return [f"click_{each}" for each in slugs(genres)]
+
+
+def genre_columns(genres: Sequence[str]) -> list[str]:
+    """Columns that say whether an item has each of all genres (1) or not (0)."""
+    return [f"genre_{each}" for each in slugs(genres)]
+
 
 # --- genres of items --------------------------------------------------------------------------------------------------
 

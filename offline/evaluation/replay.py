@@ -15,6 +15,7 @@ from data_exchange_center.channels import BREAK_S
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.history import happened
 from offline.data.sequences import Ints, Sequences
+from offline.data.split import holdout_sizes
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 
@@ -81,7 +82,7 @@ def as_of(data: Sequences, times: Ints) -> Sequences:
 
 def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
     """Cut each user's last events off, as many as ``rule`` says."""
-    sizes = rule.sizes(data.lengths, data.newest)
+    sizes = holdout_sizes(rule, data.lengths, data.newest)
     return holdout_of(data.before_last(sizes), data.last(sizes))
 
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Float32
-from data_exchange_center.recipes import Frozen, ListsRecipe, TowerRecipe, TrainRecipe
+from data_exchange_center.recipes import ListsRecipe, TowerRecipe, TrainRecipe
+from data_exchange_center.settings import Frozen
 from data_exchange_center.steps import progress
 from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
 from offline.data.sequences import Ints, Sequences

@@ -47,10 +47,9 @@ SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a product: smaller differences are a tie too
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
-_SHOWN_ONLY: Final = {"index": False, "doc_values": False}
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
 _RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # times as many are scored again, by their floats
-_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
+INDEX_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
     "flat": {"type": "flat"},
     "hnsw": {"type": "hnsw", **_GRAPH},
     "int8_flat": {"type": "int8_flat", **_RESCORED},
@@ -191,7 +190,11 @@ def write_items(
     index = wire.item_index(release)
     if not marks_of(client, release).get(COMPLETE):
         delete_index(client, release)
-        client.indices.create(index=index, **index_body(dims, kind, shards, replicas))
+        client.indices.create(
+            index=index,
+            settings={"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
+            mappings=wire.item_mapping(dims, INDEX_OPTIONS[kind]),
+        )
     put(client, release, rows)
     client.indices.refresh(index=index)
     if client.count(index=index)["count"] != len(rows):  # only a hand could have put others there
@@ -210,35 +213,6 @@ def write_items(
             "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, delete the index and sync again"
         )
     put_marks(client, release, {COMPLETE: True, "items": len(rows)})
-
-
-def index_body(dims: Mapping[str, int], kind: VectorIndex, shards: int = 1, replicas: int = 0) -> dict[str, Any]:
-    """Settings and mapping. ``dims``: width of each channel's vectors; ``kind``: how they are searched."""
-    vectors = {
-        vector_of(channel): {
-            "type": "dense_vector",
-            "dims": width,
-            "index": True,
-            # the metric the vectors were trained with, on floats: the default would round them to bytes
-            "similarity": "max_inner_product",
-            "index_options": _OPTIONS[kind],
-        }
-        for channel, width in dims.items()
-    }
-    return {
-        "settings": {"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
-        "mappings": {
-            "dynamic": "strict",
-            "properties": {
-                wire.ITEM_ID: {"type": "integer"},
-                wire.ITEM_OWN_ID: {"type": "keyword", **_SHOWN_ONLY},
-                wire.ITEM_TITLE: {"type": "keyword", **_SHOWN_ONLY},
-                wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
-                wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
-                **vectors,
-            },
-        },
-    }
 
 
 def _holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:

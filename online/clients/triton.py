@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import GoneError
-from online.clients.http import Answer, Http, HttpClient
+from online.clients.base import GoneError, Http, HttpAnswer, HttpClient
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
@@ -63,7 +62,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
             raise self._wrong(f"answered with status {answer.status}")
         return self._scores(answer, len(inputs))
 
-    def _scores(self, answer: Answer, rows: int) -> NDArray[np.float32]:
+    def _scores(self, answer: HttpAnswer, rows: int) -> NDArray[np.float32]:
         size = _BYTES * rows
         found = [_shape(output) for output in orjson.loads(answer.body[:-size])["outputs"]]
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.

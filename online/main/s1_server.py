@@ -51,7 +51,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommend import Recommender
 from online.recommend.release import OPENING_WAIT_S
-from online.web import guard, records
+from online.web import guard
 from online.web.asgi import MAX_BODY, Edge
 from online.web.openapi import Alive, description, register_description
 from online.web.parts import Parts, register_extras
@@ -72,7 +72,7 @@ def create_app(
     """
     settings = settings or load_settings()
     if recommender is None:
-        records.log_as_json()
+        guard.log_as_json()
         recommender = Recommender.from_settings(settings)
         with suppress(FutureTimeoutError):  # no request comes in before; services that are away hold nobody up
             recommender.warm_up().result(OPENING_WAIT_S + settings.server.warm_up_s)
@@ -81,8 +81,8 @@ def create_app(
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
     app.config |= {"MAX_CONTENT_LENGTH": MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
     # Each request gets a record, is refused or answered, and then logged.
-    observers: list[records.Observer] = [records.log_request]
-    records.register_records(app, observers)
+    observers: list[guard.Observer] = [guard.log_request]
+    guard.register_records(app, observers)
     guard.register_guard(app, settings.server)
     guard.register_errors(app)
     # The extras add routes, and fields to requests and answers; what the API is described with comes after them.
@@ -96,7 +96,7 @@ def create_app(
     @app.post("/ml/rec")
     @guard.only_reads
     def recommend() -> Response:
-        record = records.current()
+        record = guard.current_record()
         wanted = guard.parse(request.get_data(cache=False), parts.request_model, parts.expected)
         if wanted.strict:
             guard.expect_may_be_strict(settings.server, record.facts)

@@ -15,53 +15,31 @@ a release that is gone: then a newer release may be there to answer, which is be
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.wire import hybrid_scores
-from online.clients.base import GoneError, ServiceError, StoredError
+from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.rank import UserRow
 from online.recommend.recall import popular_unseen, recall
-from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, TimedRequest, lacking
+from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, lacking
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
 
 log = logging.getLogger(__name__)
-
-Found = TypeVar("Found")
-
-
-def attempt(
-    timed: TimedRequest, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]
-) -> Found:
-    """Run a stage of a request, or its fallback while its service is away.
-
-    ``last_try``: there is no other release to answer from. Raises ServiceError for a strict request, and for what is
-    gone before the last try.
-    """
-    try:
-        return stage()
-    except ServiceError as error:
-        if timed.strict or (isinstance(error, GoneError) and not last_try):
-            raise
-        return instead(error)
 
 
 def lacks(error: ServiceError | NoReleaseError, outcome: Outcome) -> Lacking:
@@ -83,70 +61,6 @@ def exact_search(error: ServiceError, opened: Release, user: StoredUser, timesta
 def last_features(error: ServiceError, known: Encoded | None) -> UserRow:
     """A user's features without Feast: those last read, if any."""
     return UserRow(known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
-
-
-@dataclass(slots=True)
-class _Known:
-    state: StoredUser
-    at: float  # when the state was read
-    features: Encoded | None = None  # of one user
-
-
-class KnownUsers:
-    """State and features of the users who were here lately, as the services said last. Shared by threads.
-
-    At most ``size`` users of a release each; who was here longest ago is forgotten first.
-    """
-
-    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._size = size
-        self._max_age_s = state_max_age_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self.forgotten = 0  # how often somebody was, as of the last `follow`
-        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
-
-    def follow(self, forgotten: int) -> None:
-        """Drop all known states where a user was forgotten since, by any process."""
-        if forgotten > self.forgotten:
-            with self._lock:
-                self.forgotten = max(forgotten, self.forgotten)
-                self._users.clear()
-
-    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
-        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
-        key = (release, userid)
-        with self._lock:
-            if forgotten < self.forgotten:
-                return
-            before = self._users.get(key)
-            self._users[key] = _Known(state, self._clock(), before.features if before else None)
-            self._users.move_to_end(key)
-            while len(self._users) > self._size:
-                self._users.popitem(last=False)
-
-    def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
-        """Remember the features of a user whose state is remembered."""
-        with self._lock:
-            if (known := self._users.get((release, userid))) is not None:
-                known.features = features
-
-    def forget(self, userid: OwnId, release: str | None = None) -> None:
-        """Nothing is known of a user any more, under a release or (None) any."""
-        with self._lock:
-            gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
-            for key in gone:
-                self._users.pop(key, None)
-
-    def state(self, release: str, userid: OwnId) -> StoredUser | None:
-        """The state as it was read last; None: never, or too long ago."""
-        known = self._users.get((release, userid))
-        return known.state if known and self._clock() - known.at <= self._max_age_s else None
-
-    def features(self, release: str, userid: OwnId) -> Encoded | None:
-        """The features as they were read last, however long ago: within a release only counts change."""
-        known = self._users.get((release, userid))
-        return known.features if known else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,15 +100,6 @@ class ExactItems:
         if query.only is not None:
             allowed &= np.isin(self.itemids, query.only)
         return tuple(self._search(channel, query, allowed) for channel in query.recall.searched)
-
-    def has_term(self, itemid: int, code: int) -> bool:
-        """Whether an item that is held here has a term."""
-        return itemid in self.itemids[self.terms.get(code, [])]
-
-    def has_vector(self, itemid: int) -> bool:
-        """Whether an item has a vector of any channel, so that the release was trained on it, or is not held here."""
-        rows = np.flatnonzero(self.itemids == itemid)
-        return not len(rows) or any(not np.isnan(vectors[rows]).any() for vectors in self.vectors.values())
 
     def _search(self, channel: VectorRecipe, query: ItemQuery, allowed: NDArray[np.bool_]) -> Hits:
         vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()

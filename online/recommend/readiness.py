@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from online.clients.base import OUT_OF_TIME, Breaker, Client, Deadline, ServiceError, until
+from online.clients.base import OUT_OF_TIME, Breaker, Client, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recall import recall
@@ -69,7 +69,7 @@ class Readiness:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
         live = problem = None
         try:
-            live = self._releases.live().manifest
+            live = self._releases.open_live().manifest
         except (ServiceError, NoReleaseError) as error:
             problem = str(error)
         ready = live is not None and all(service.ready for service in services.values())
@@ -98,58 +98,37 @@ class Readiness:
 
 WARM = 2_000  # searches that an index has answered since Elasticsearch started: most of the slow ones are behind it
 HOT = 15_000  # ... and after so many Java compiles little more: a search costs a third of what it does at first
-_IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
 _USERS = 200  # whose requests are made, in turns
 _AT_A_TIME = 20  # requests between two looks at the count, which other processes raise, too
 
 
-def warm_up_elasticsearch(users: RedisUsers, items: ElasticItems, opened: Release, within_s: float) -> None:
-    """Search as requests of the release's users would, until the index has answered `WARM` searches or time is over.
+def warm_up_elasticsearch(
+    users: RedisUsers, items: ElasticItems, opened: Release, enough: int, more: Callable[[float], bool]
+) -> None:
+    """Search as requests of the release's users would, until the index has answered ``enough`` searches.
 
-    Nothing is searched where it has answered so many already: by the checks of `make sync`, or by requests.
-    ``within_s``: seconds, 0 for not at all. Raises ServiceError, unless it is that time is over.
-    """
-    deadline, dataset = Deadline.after(within_s), opened.manifest.dataset.base_name
-    with until(deadline):
-        try:
-            if not within_s or items.searches(opened.release) >= WARM:
-                return
-            for count, (userid, _) in enumerate(cycle(users.some_users(opened.release, dataset, _USERS)), 1):
-                _search(users, items, opened, userid, deadline)
-                if count % _AT_A_TIME == 0 and items.searches(opened.release) >= WARM:
-                    break
-        except ServiceError as error:
-            if error.what != OUT_OF_TIME:
-                raise
-    log.info("warmed Elasticsearch up for release %s", opened.release)
+    Nothing is searched where it has answered so many already: by the checks of `make sync`, or by requests. It ends
+    where a service does not answer, too.
 
-
-def go_on_warming_up(users: RedisUsers, items: ElasticItems, opened: Release, closed: threading.Event) -> None:
-    """Search now and then, while requests are answered, until the index has answered `HOT` searches.
-
-    It ends when ``closed`` is set, and where a service does not answer.
+    Args:
+        more: is called with the seconds of each search, and says whether there is another.
     """
     try:
         some_users = users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS)
         for count, (userid, _) in enumerate(cycle(some_users)):
-            if count % _AT_A_TIME == 0 and items.searches(opened.release) >= HOT:
+            if count % _AT_A_TIME == 0 and items.searches(opened.release) >= enough:
                 break
             began = time.monotonic()
-            _search(users, items, opened, userid, Deadline.after(items.timeout_s))
-            if closed.wait(_IDLE * (time.monotonic() - began)):
+            query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
+            try:
+                if (user := users.call(query).user) is not None:
+                    recall(items, opened, opened.current(user, None), int(time.time()))
+            except ServiceError as error:
+                if error.what != OUT_OF_TIME:  # a cold service may need longer than a request waits for it
+                    raise
+            if not more(time.monotonic() - began):
                 return
     except ServiceError as error:
         log.info("Elasticsearch is left to warm up by requests: %s", error)
         return
-    log.info("Elasticsearch is as fast as it gets for release %s", opened.release)
-
-
-def _search(users: RedisUsers, items: ElasticItems, opened: Release, userid: str, deadline: Deadline) -> None:
-    """Recall as for a request as of now. A cold service may need longer than a request waits for it."""
-    query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
-    try:
-        if (user := users.call(query).user) is not None:
-            recall(items, opened, opened.current(user, None), int(time.time()))
-    except ServiceError as error:
-        if error.what != OUT_OF_TIME or not deadline.left():
-            raise
+    log.info("Elasticsearch has answered %d searches for release %s", enough, opened.release)

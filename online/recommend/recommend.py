@@ -6,9 +6,13 @@ choice of the release that answers is in `release`.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+import time
 import uuid
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,15 +24,16 @@ from numpy.typing import NDArray
 
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId, kind_of
+from data_exchange_center.features import Encoded
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import Breaker, Client, Deadline, GoneError, LimitedClient, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, attempt, exact_search, lacks, last_features
+from online.recommend.fallback import LastRelease, SavedPopular, exact_search, lacks, last_features
 from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
-from online.recommend.readiness import Readiness, go_on_warming_up, warm_up_elasticsearch
+from online.recommend.readiness import HOT, WARM, Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
 from online.recommend.types import (
@@ -57,6 +62,8 @@ RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 LATE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
 BUSY = "has more to answer than it can in time"
+LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # between two looks of what follows; after a failure
+_IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
 Query = TypeVar("Query")
@@ -109,6 +116,22 @@ class Slate:
         }
         shown = self.opened.catalogue
         return {name: [shown[each].own_id for each in ids.tolist() if each in shown] for name, ids in lists.items()}
+
+
+def attempt(
+    timed: TimedRequest, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]
+) -> Found:
+    """Run a stage of a request, or its fallback while its service is away.
+
+    ``last_try``: there is no other release to answer from. Raises ServiceError for a strict request, and for what is
+    gone before the last try.
+    """
+    try:
+        return stage()
+    except ServiceError as error:
+        if timed.strict or (isinstance(error, GoneError) and not last_try):
+            raise
+        return instead(error)
 
 
 class Recommender:
@@ -227,11 +250,11 @@ class Recommender:
             # An id of this kind fits only a release that may be going live: wait for it.
             patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
-            opened = self.releases.live(users)
+            opened = self.releases.open_live(users)
             user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, ()
         check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(timed, opened, user, lacking, last_try=self.releases.reopened_lately)
+            return self._ranked(timed, opened, user, lacking, last_try=self.releases.read_again_lately)
         except ServiceError as error:
             # Another release may be live by now, and this one be deleted, from Redis first.
             if (again := self._again(timed, opened, error)) is not None:
@@ -329,10 +352,10 @@ class Recommender:
         forgotten = self._known.forgotten
         try:
             with timed.watch.stage("redis"):
-                opened, user = self.releases.user(userid, users, wait_s, timed.preferred)
+                opened, user = self.releases.release_and_user(userid, users, wait_s, timed.preferred)
             self._known.follow(self.releases.forgotten)
         except (ServiceError, NoReleaseError) as error:
-            serving = self.releases.preferred(timed.preferred)
+            serving = self.releases.open_or_serving(timed.preferred)
             if timed.strict or serving is None:
                 raise
             state = self._known.state(serving.release, userid)
@@ -347,7 +370,7 @@ class Recommender:
         self, timed: TimedRequest, release: str, users: LimitedClient[UserQuery, UserAnswer]
     ) -> tuple[Release, StoredUser | None]:
         with timed.watch.stage("redis"):
-            opened = self.releases.named(release, timed.patience_s)
+            opened = self.releases.open_kept(release, timed.patience_s)
             check_userid(timed.request.userid, opened.user_ids)
             answer = users.call(UserQuery.of(timed.request.userid, opened.manifest))
             if answer.user is None and not answer.kept:
@@ -397,14 +420,14 @@ class Recommender:
         users = self.within(self.users, timed, STATE_SHARE)
         try:
             with until(timed.deadline):
-                opened, user = self.releases.user(timed.request.userid, users, timed.patience_s)
+                opened, user = self.releases.release_and_user(timed.request.userid, users, timed.patience_s)
         except (ServiceError, NoReleaseError) as failure:
             log.warning("nothing answers instead of release %s: %s", failed.release, failure)
             return None
         if opened.release != failed.release:
             return opened, user
         if isinstance(error, GoneError):
-            self.releases.reopen(failed.release)
+            self.releases.read_again(failed.release)
         return None
 
     def _popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate | None:
@@ -423,17 +446,39 @@ class Recommender:
 
     def _warm_up(self) -> None:
         try:  # to the end, so that it serves: a worker without requests so far can answer while the next one is opened
-            opened = self.releases.live(wait_s=UNHURRIED_S)
+            opened = self.releases.open_live(wait_s=UNHURRIED_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
             return
-        try:
-            warm_up_elasticsearch(self.users, self.items, opened, self._server.warm_up_s)
-        except ServiceError as error:
-            log.warning("Elasticsearch is not warmed up: %s", error)
         if self._server.warm_up_s:
-            arguments = (self.users, self.items, opened, self.closed)
-            threading.Thread(target=go_on_warming_up, args=arguments, name="warm-up", daemon=True).start()
+            search = partial(warm_up_elasticsearch, self.users, self.items, opened)
+            with until(over := Deadline.after(self._server.warm_up_s)):
+                search(WARM, lambda took_s: over.left() > 0)
+            # then now and then, while requests are answered
+            quietly = HOT, lambda took_s: not self.closed.wait(_IDLE * took_s)
+            threading.Thread(target=search, args=quietly, name="warm-up", daemon=True).start()
+
+    def follow(self, look: Callable[[], bool]) -> None:
+        """Call a method of an extra now and again, on a thread that ends with its object or the server.
+
+        ``look``: looks for what other processes have changed; False, or an exception, is a failure.
+        """
+        weak, closed = weakref.WeakMethod(look), self.closed
+        atexit.register(closed.set)
+
+        def run() -> None:
+            while not closed.is_set() and (method := weak()) is not None:
+                answered = False
+                try:
+                    answered = method()
+                except ServiceError:
+                    pass  # it is logged
+                except Exception:
+                    log.exception("%s has failed, and is called again", weak)
+                del method
+                closed.wait(LOOK_S if answered else LOOK_AGAIN_S)
+
+        threading.Thread(target=run, name=look.__qualname__, daemon=True).start()
 
     def forget(self, userid: OwnId) -> None:
         """Let this process know nothing of a user any more; what the services hold is not touched."""
@@ -445,3 +490,70 @@ class Recommender:
         self._background.shutdown()
         for client in self.clients:
             client.close()
+
+
+# --- what is remembered of users, for when a service is away
+
+
+@dataclass(slots=True)
+class _Known:
+    state: StoredUser
+    at: float  # when the state was read
+    features: Encoded | None = None  # of one user
+
+
+class KnownUsers:
+    """State and features of the users who were here lately, as the services said last. Shared by threads.
+
+    At most ``size`` users of a release each; who was here longest ago is forgotten first.
+    """
+
+    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size = size
+        self._max_age_s = state_max_age_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self.forgotten = 0  # how often somebody was, as of the last `follow`
+        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
+
+    def follow(self, forgotten: int) -> None:
+        """Drop all known states where a user was forgotten since, by any process."""
+        if forgotten > self.forgotten:
+            with self._lock:
+                self.forgotten = max(forgotten, self.forgotten)
+                self._users.clear()
+
+    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
+        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
+        key = (release, userid)
+        with self._lock:
+            if forgotten < self.forgotten:
+                return
+            before = self._users.get(key)
+            self._users[key] = _Known(state, self._clock(), before.features if before else None)
+            self._users.move_to_end(key)
+            while len(self._users) > self._size:
+                self._users.popitem(last=False)
+
+    def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
+        """Remember the features of a user whose state is remembered."""
+        with self._lock:
+            if (known := self._users.get((release, userid))) is not None:
+                known.features = features
+
+    def forget(self, userid: OwnId, release: str | None = None) -> None:
+        """Nothing is known of a user any more, under a release or (None) any."""
+        with self._lock:
+            gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
+            for key in gone:
+                self._users.pop(key, None)
+
+    def state(self, release: str, userid: OwnId) -> StoredUser | None:
+        """The state as it was read last; None: never, or too long ago."""
+        known = self._users.get((release, userid))
+        return known.state if known and self._clock() - known.at <= self._max_age_s else None
+
+    def features(self, release: str, userid: OwnId) -> Encoded | None:
+        """The features as they were read last, however long ago: within a release only counts change."""
+        known = self._users.get((release, userid))
+        return known.features if known else None

@@ -234,12 +234,12 @@ class Releases:
     ) -> None:
         """``read`` reads a release from the services, on ``background``; ``last``: where its popular list is kept."""
         self._users = users
-        self._read = read
+        self._read_release = read
         self._background = background
         self._last = last
         self._lock = threading.Lock()
         self._openings: dict[str, Future[Release]] = {}  # being opened, open, or failed
-        self._failed_at = self._reopened_at = -math.inf  # monotonic seconds
+        self._failed_at = self._read_again_at = -math.inf  # monotonic seconds
         self._live: str | None = None  # as Redis said last
         self.serving: Release | None = None
         self.forgotten = 0
@@ -265,7 +265,7 @@ class Releases:
 
     # --- which one answers
 
-    def user(
+    def release_and_user(
         self, userid: OwnId, users: Users, wait_s: float | None = None, preferred: str | None = None
     ) -> tuple[Release, StoredUser | None]:
         """A user's state (None: unknown), and the release: one round trip, unless the live release has changed.
@@ -274,9 +274,9 @@ class Releases:
         ``preferred``: a release that answers instead of the live one, once it is open and while it is kept.
         Raises NoReleaseError, ServiceError.
         """
-        serving = self.serving or self.live(users, wait_s)
-        chosen = self.preferred(preferred) or serving
-        answer, live = self._ask(UserQuery.of(userid, chosen.manifest), users)
+        serving = self.serving or self.open_live(users, wait_s)
+        chosen = self.open_or_serving(preferred) or serving
+        answer, live = self._call(UserQuery.of(userid, chosen.manifest), users)
         kept = answer.kept or answer.user is not None
         # 1. The usual case: the live one, or the one that is preferred.
         if live == chosen.release:
@@ -286,48 +286,49 @@ class Releases:
                 self.serve(chosen)
             return chosen, answer.user
         if chosen is not serving:
-            if live != serving.release and _is_open(opening := self.open(live)):
+            if live != serving.release and _is_open(opening := self.begin_opening(live)):
                 self.serve(opening.result())
-            return (chosen, answer.user) if answer.kept else self.user(userid, users, wait_s)
+            return (chosen, answer.user) if answer.kept else self.release_and_user(userid, users, wait_s)
         # 2. Another one is live since. Until it is open, and where it cannot be opened, the old one answers; but once
         #    Redis has deleted that, there is nothing else to answer from, and the request waits, and may fail.
-        opening = self.open(live)
+        opening = self.begin_opening(live)
         if kept and not opening.done():
             return serving, answer.user
         try:
-            return self._with_user(self._served(live, wait_s), userid, users)
+            opened = self._open_and_serve(live, wait_s)
+            return opened, users.call(UserQuery.of(userid, opened.manifest)).user
         except (ServiceError, NoReleaseError):  # the reason is logged where it happened
             if kept:
                 return serving, answer.user
             raise
 
-    def live(self, users: Users | None = None, wait_s: float | None = None) -> Release:
+    def open_live(self, users: Users | None = None, wait_s: float | None = None) -> Release:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
-        _, live = self._ask(WHICH_IS_LIVE, users or self._users)
-        return self._served(live, wait_s)
+        _, live = self._call(WHICH_IS_LIVE, users or self._users)
+        return self._open_and_serve(live, wait_s)
 
     def is_live(self, opened: Release) -> bool:
         """Whether this was the live release at the last answer of Redis."""
         return self._live == opened.release
 
-    def preferred(self, release: str | None) -> Release | None:
+    def open_or_serving(self, release: str | None) -> Release | None:
         """A release that is to answer, if it is open; else the one that serves, and that one is being opened."""
         if self.serving is None or release is None or release == self.serving.release:
             return self.serving
-        opening = self.open(release)
+        opening = self.begin_opening(release)
         return opening.result() if _is_open(opening) else self.serving
 
-    def named(self, release: str, wait_s: float | None = None) -> Release:
-        """A release that need not be live, opened; which one serves does not change. ``wait_s``: as of `user`.
+    def open_kept(self, release: str, wait_s: float | None = None) -> Release:
+        """A release that need not be live, opened; the same one serves. ``wait_s``: as of `release_and_user`.
 
         Raises UnknownReleaseError, OpeningError, NoReleaseError, ServiceError.
         """
         known = release in self._openings or (self.serving is not None and self.serving.release == release)
         if not known and self._users.published(release) is None:
             raise UnknownReleaseError(release)
-        return self._opened(release, wait_s)
+        return self._wait_for(release, wait_s)
 
-    def _ask(self, query: UserQuery, users: Users) -> tuple[UserAnswer, str]:
+    def _call(self, query: UserQuery, users: Users) -> tuple[UserAnswer, str]:
         """Redis's answer, and which release is live. Raises NoReleaseError, ServiceError."""
         answer = users.call(query)
         self._live, self.forgotten, self.experiments = answer.live, answer.forgotten, answer.experiments
@@ -335,11 +336,8 @@ class Releases:
             raise NoReleaseError(NOTHING_LIVE)
         return answer, answer.live
 
-    def _with_user(self, opened: Release, userid: OwnId, users: Users) -> tuple[Release, StoredUser | None]:
-        return opened, users.call(UserQuery.of(userid, opened.manifest)).user
-
-    def _served(self, release: str, wait_s: float | None) -> Release:
-        opened = self._opened(release, wait_s)
+    def _open_and_serve(self, release: str, wait_s: float | None) -> Release:
+        opened = self._wait_for(release, wait_s)
         self.serve(opened)
         return opened
 
@@ -350,7 +348,7 @@ class Releases:
             if self._last is not None:
                 self._background.submit(self._last.keep, opened)
 
-    def renew(self, view: Callable[[Release], Release]) -> list[Release]:
+    def replace_each(self, view: Callable[[Release], Release]) -> list[Release]:
         """Put a view of each open release in its place. Returns those that are open now."""
         with self._lock:
             for name, opening in self._openings.items():
@@ -364,7 +362,7 @@ class Releases:
 
     # --- from closed to open
 
-    def open(self, release: str) -> Future[Release]:
+    def begin_opening(self, release: str) -> Future[Release]:
         """The release once it is open, or why it cannot be: ServiceError, NoReleaseError. Returns at once.
 
         One that could not be read is tried again after `REOPEN_S`, or at once while no release serves.
@@ -373,33 +371,33 @@ class Releases:
             opening = self._openings.get(release)
             retry = self.serving is None or time.monotonic() >= self._failed_at + REOPEN_S
             if opening is None or (retry and opening.done() and opening.exception() is not None):
-                opening = self._openings[release] = self._background.submit(self._open, release)
+                opening = self._openings[release] = self._background.submit(self._read, release)
             return opening
 
-    def reopen(self, release: str) -> None:
+    def read_again(self, release: str) -> None:
         """Read a release again, in the background and at most every `REOPEN_S`: its model may be another one."""
         with self._lock:
-            if not self.reopened_lately:
-                self._reopened_at = time.monotonic()
-                self._background.submit(self._open, release)
+            if not self.read_again_lately:
+                self._read_again_at = time.monotonic()
+                self._background.submit(self._read, release)
 
     @property
-    def reopened_lately(self) -> bool:
-        return time.monotonic() < self._reopened_at + REOPEN_S
+    def read_again_lately(self) -> bool:
+        return time.monotonic() < self._read_again_at + REOPEN_S
 
-    def _opened(self, release: str, wait_s: float | None) -> Release:
+    def _wait_for(self, release: str, wait_s: float | None) -> Release:
         """Wait for a release that is being opened. Raises OpeningError, NoReleaseError, ServiceError."""
         if self.serving is not None and self.serving.release == release:
             return self.serving
         try:
-            return self.open(release).result(OPENING_WAIT_S if wait_s is None else wait_s)
+            return self.begin_opening(release).result(OPENING_WAIT_S if wait_s is None else wait_s)
         except FutureTimeoutError as error:
             raise OpeningError(release) from error
 
-    def _open(self, release: str) -> Release:
+    def _read(self, release: str) -> Release:
         """Raises ServiceError, NoReleaseError; anything else is damage, which must not end the release before."""
         try:
-            opened = self._read(release)
+            opened = self._read_release(release)
         except Exception as error:
             self._failed_at = time.monotonic()
             if isinstance(error, (ServiceError, NoReleaseError)):

@@ -1,4 +1,6 @@
-"""A request's way in: who may send it, what may stand in it, and the one sentence that says what is wrong with it.
+"""A request at the edge: its record, who may send it, what may stand in it, what is wrong with it, its line in the log.
+
+Extras observe records, too. The log is JSON, one object a line, one line a request.
 
 A web page that is open on this machine may send requests to a server on 127.0.0.1, under a name that its owner points
 there (DNS rebinding): its browser then takes the answer for the page's own. The name gives it away.
@@ -6,13 +8,18 @@ there (DNS rebinding): its browser then takes the answer for the page's own. The
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Collection, Mapping
+import re
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, get_origin
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict, WWWAuthenticate
 from werkzeug.exceptions import (
@@ -34,19 +41,92 @@ from online.recommend.types import (
     MAX_SIZE,
     MAX_TIMESTAMP,
     MIN_BUDGET_MS,
+    Answer,
     BadRequestError,
     NoReleaseError,
+    Outcome,
     Request,
+    Stopwatch,
     UnknownReleaseError,
 )
-from online.web import records
-from online.web.asgi import BODY_TOO_LARGE, error_body
+from online.web.asgi import BODY_TOO_LARGE, COMPLETE_SINCE, error_body
 
 log = logging.getLogger(__name__)
+access = logging.getLogger("online.access")
 
 Parsed = TypeVar("Parsed")
 AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
+
+# --- its record
+
+HEADER: Final = "X-Request-ID"
+_GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
+UNMATCHED: Final = "unmatched"  # the endpoint of a path that there is not
+_PATH = 100  # characters of a path that are logged
+
+
+@dataclass(slots=True)
+class Record:
+    """One request.
+
+    Attributes:
+        id: the client's own when it sent a sane one.
+        endpoint: the rule that its path matches, never the path itself.
+        outcome: "personal", "cold_start" or "degraded" for an answer, the error's code for an error, else empty.
+        degradations: what an answer lacks.
+        facts: whatever else its line in the log should say; no secrets.
+    """
+
+    id: str
+    endpoint: str
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    status: int = 0
+    seconds: float = 0.0
+    outcome: str = ""
+    degradations: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def recommended(self, answer: Answer) -> None:
+        """Record how a recommendation ended."""
+        self.degradations = tuple(o.value for o in answer.outcomes if o is not Outcome.COLD_START)
+        self.outcome = "degraded" if self.degradations else "cold_start" if answer.cold_start else "personal"
+        self.facts |= {"recommendation": answer.recommendation, "release": answer.release}
+        if self.degradations:
+            self.facts["degraded"] = self.degradations
+
+
+Observer = Callable[[Record], None]
+
+
+def current_record() -> Record:
+    """The record of the request that is being answered."""
+    record: Record = g.record
+    return record
+
+
+def register_records(app: Flask, observers: Sequence[Observer]) -> None:
+    """Give every request a record and an id, and call the observers with it when it has its response."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get(HEADER, "")
+        g.record = Record(
+            id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
+            endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
+            watch=Stopwatch(request.environ.get(COMPLETE_SINCE)),  # the wait for a thread counts
+        )
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        record = current_record()
+        record.status = response.status_code
+        record.seconds = record.watch.seconds()
+        response.headers[HEADER] = record.id
+        for observer in observers:
+            observer(record)
+        return response
+
 
 # --- who may send it
 
@@ -77,7 +157,7 @@ def guard_writes(app: Flask) -> None:
 
     @app.before_request
     def check() -> None:
-        if "key" in records.current().facts or not writes():
+        if "key" in current_record().facts or not writes():
             return
         if not getattr(view(), "open_at_first", False):
             raise needs_a_key()
@@ -256,7 +336,7 @@ _KEPT = ("allow", "www-authenticate")  # headers: which methods there are; that 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> Response:
     """The response of an error. ``more``: ``field`` or ``service``."""
-    record = records.current()
+    record = current_record()
     record.outcome = code
     record.facts |= more
     return Response(error_body(code, message, **more), status, mimetype="application/json")
@@ -296,5 +376,49 @@ def register_errors(app: Flask) -> None:
                 headers = error.get_headers(request.environ)
                 response.headers.extend((name, value) for name, value in headers if name.lower() in _KEPT)
                 return response
-        log.error("unexpected error in request %s", records.current().id, exc_info=error)
+        log.error("unexpected error in request %s", current_record().id, exc_info=error)
         return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")
+
+
+# --- the log
+
+
+def log_request(record: Record) -> None:
+    """One line, with the facts as fields of their own. Without the query string: a key may have been put there."""
+    if not access.isEnabledFor(logging.INFO):
+        return
+    facts = {
+        "method": request.method,
+        "path": request.path[:_PATH],
+        "status": record.status,
+        "ms": round(record.seconds * 1e3, 1),
+        **({"outcome": record.outcome} if record.outcome else {}),
+        **record.facts,
+        **{f"{name}_ms": round(stage.seconds * 1e3, 1) for name, stage in record.watch.stages.items()},
+    }
+    access.info("request", extra={"facts": facts})
+
+
+class JsonLines(logging.Formatter):
+    """time (UTC), level, logger, message; the id of the request it was said in; ``facts`` as fields of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if has_request_context() and "record" in g:
+            line["id"] = current_record().id
+        line |= getattr(record, "facts", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_as_json() -> None:
+    """Everything the process logs, from now on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -22,8 +22,7 @@ from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.guard import EXPECTED
-from online.web.records import Observer
+from online.web.guard import EXPECTED, Observer
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ import numpy as np
 from data_exchange_center.figures import OFFLINE, OTHER_RECIPE, UNFINISHED, machine, stale
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
+from offline.data.split import holdout_sizes
 from offline.evaluation import replay
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.protocols import EvalRequests, Stages, in_both_orders
@@ -40,7 +41,7 @@ def before_the_last(settings: Settings) -> EvalRequests:
     """
     inputs = read_with_holdout(settings)
     rule = inputs.dataset.holdout
-    data = inputs.data.before_last(rule.sizes(inputs.data.lengths, inputs.data.newest))
+    data = inputs.data.before_last(holdout_sizes(rule, inputs.data.lengths, inputs.data.newest))
     return EvalRequests(replay.hold_out(data, rule), replace(inputs, data=data))
 
 

@@ -25,8 +25,8 @@ from rich.table import Table
 
 from data_exchange_center.channels import Channel
 from data_exchange_center.figures import write_figure
-from data_exchange_center.recipes import ChannelRecipe, Frozen, Recipe
-from data_exchange_center.settings import Settings
+from data_exchange_center.recipes import ChannelRecipe, Recipe
+from data_exchange_center.settings import Frozen, Settings
 from data_exchange_center.steps import run
 from offline.data.lists import Lists as TrainingLists
 from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists

@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from rich.console import Console
 
-from data_exchange_center.recipes import Frozen
 from data_exchange_center.release_parts import release_of_artifacts
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import Frozen, Settings
 from data_exchange_center.steps import run
 from offline.data.lists import ranker_of_lists
 from offline.evaluation import replay, served

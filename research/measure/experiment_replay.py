@@ -49,6 +49,7 @@ from extras.experiments.declaration import (
 )
 from extras.experiments.report import SUSPICIOUS, Outcomes, found_by, outcomes_of, show
 from extras.experiments.store import ExperimentStore
+from offline.data.split import holdout_sizes
 from offline.evaluation.evaluate import write
 from offline.evaluation.live import expect_release
 from offline.evaluation.report import plain
@@ -225,7 +226,7 @@ def main(settings: Settings) -> None:
     loaded, live = loaded_releases(settings)
     releases = newest_releases(loaded, dataset)
     expect_release(settings.server.url, live or releases[DEFAULT.name])
-    sizes = inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest)
+    sizes = holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest)
     data = Replay(inputs.data, sizes, read_own_ids(settings.exchange_dir), inputs.dataset)
     some = sample(inputs.data.n_users, size)
     users = np.random.default_rng(SEED).permutation(some[sizes[some] > 0]).tolist()  # in no order: as they come

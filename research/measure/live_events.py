@@ -41,6 +41,7 @@ from data_exchange_center.steps import StepError, progress
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.data.sequences import Sequences
+from offline.data.split import holdout_sizes
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.live import IN_FLIGHT, expect_release
 from offline.evaluation.metrics import mean
@@ -369,7 +370,7 @@ def main(settings: Settings) -> None:
     inputs = read_with_holdout(settings)
     replay = Replay(
         inputs.data,
-        inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest),
+        holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest),
         read_own_ids(settings.exchange_dir),
         inputs.dataset,
     )

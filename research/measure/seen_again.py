@@ -25,6 +25,7 @@ from rich.table import Table
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.questions.seen_again import FACTOR, in_order
+from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import head, write
 from offline.readers import read_with_holdout
@@ -49,7 +50,7 @@ def weighed(ranked: Lists, times: NDArray[np.int8], factor: float) -> Lists:
 def main(settings: Settings) -> None:
     inputs = read_with_holdout(settings)
     data, rule = inputs.data, inputs.dataset.holdout
-    sizes = rule.sizes(data.lengths, data.newest)
+    sizes = holdout_sizes(rule, data.lengths, data.newest)
     rows: dict[float, dict[str, list[metrics.Floats]]] = {
         factor: {"recall@50": [], "NDCG@50": [], "shown before": []} for factor in FACTORS
     }

@@ -29,6 +29,7 @@ from data_exchange_center.settings import Settings
 from extras.questions import similar
 from offline import published
 from offline.data.sequences import Sequences
+from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import head, write
 from offline.evaluation.served import ExactIndex, item_knn
@@ -80,7 +81,7 @@ def main(settings: Settings) -> None:
     folder, recall = settings.exchange_dir, settings.recipe.recall
     inputs = read_with_holdout(settings)
     past = replay.hold_out(inputs.data, inputs.dataset.holdout).past
-    sizes = inputs.dataset.holdout.sizes(inputs.data.lengths, inputs.data.newest)
+    sizes = holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest)
     later = sizes // 2  # the second half of the held-out part
     until_later, held_out = inputs.data.before_last(later), inputs.data.last(sizes)
     earlier = held_out.before_last(later)

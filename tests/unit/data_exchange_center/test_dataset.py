@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from data_exchange_center.dataset import HoldoutRule, ItemNumber, kind_of, own_id
 from data_exchange_center.release_parts import OwnIds
+from offline.data.split import holdout_sizes
 from tests.datasets import STARS
 
 LENGTHS = st.lists(st.integers(0, 400), max_size=20)
@@ -17,33 +18,37 @@ LENGTHS = st.lists(st.integers(0, 400), max_size=20)
 
 @given(LENGTHS, st.integers(1, 12))
 def test_a_number_is_held_out_of_everyone_who_has_so_many(lengths: list[int], last: int) -> None:
-    sizes = HoldoutRule(last=last).sizes(np.array(lengths, int), np.array(lengths, int))
+    sizes = holdout_sizes(HoldoutRule(last=last), np.array(lengths, int), np.array(lengths, int))
     assert sizes.tolist() == [min(n, last) for n in lengths]
 
 
 @given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
 def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
-    sizes = HoldoutRule(share=share, at_least=least, at_most=most).sizes(np.array(lengths, int), np.array(lengths, int))
+    sizes = holdout_sizes(
+        HoldoutRule(share=share, at_least=least, at_most=most), np.array(lengths, int), np.array(lengths, int)
+    )
     assert sizes.tolist() == [min(n, max(least, min(most, int(share * n + 1e-9)))) for n in lengths]
 
 
 def test_a_share_of_0_and_a_final_data_set_hold_nothing_out() -> None:
     lengths = np.array([0, 1, 30, 400])
-    assert not HoldoutRule(share=0.0).sizes(lengths, lengths).any()
-    assert not STARS.model_copy(update={"final": True}).held_out(lengths, lengths).any()
-    assert np.array_equal(STARS.held_out(lengths, lengths), STARS.holdout.sizes(lengths, lengths))
+    assert not holdout_sizes(HoldoutRule(share=0.0), lengths, lengths).any()
+    assert not holdout_sizes(STARS.model_copy(update={"final": True}).holdout_now, lengths, lengths).any()
+    assert np.array_equal(
+        holdout_sizes(STARS.holdout_now, lengths, lengths), holdout_sizes(STARS.holdout, lengths, lengths)
+    )
 
 
 def test_the_last_basket_of_those_who_have_two_is_held_out() -> None:
     lengths, newest = np.array([0, 3, 3, 8]), np.array([0, 3, 1, 5])
-    assert HoldoutRule(basket=True).sizes(lengths, newest).tolist() == [0, 0, 1, 5]
+    assert holdout_sizes(HoldoutRule(basket=True), lengths, newest).tolist() == [0, 0, 1, 5]
 
 
 @given(st.integers(1, 99), st.integers(1, 400))
 @example(29, 100)
 def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
     rule = HoldoutRule(share=percent / 100, at_least=0, at_most=400)
-    assert rule.sizes(np.array([length]), np.array([1])).tolist() == [length * percent // 100]
+    assert holdout_sizes(rule, np.array([length]), np.array([1])).tolist() == [length * percent // 100]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.columns import clicks, genre_flags, impressions
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
@@ -26,6 +25,7 @@ from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from data_exchange_center.release import FORMAT, Manifest, Published
 from data_exchange_center.wire import vector_of
 from offline.data.samples import rated_pairs_spec
+from offline.data.terms import clicks, genre_columns, impressions
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
@@ -294,7 +294,7 @@ class SourceWorld(World):
     @cached_property
     def item_features(self) -> dict[int, dict[str, Any]]:
         return {
-            itemid: {flag: int(code in self.genres[itemid]) for code, flag in enumerate(genre_flags(GENRES), 1)}
+            itemid: {flag: int(code in self.genres[itemid]) for code, flag in enumerate(genre_columns(GENRES), 1)}
             for itemid in self.itemids
             if itemid != self.no_features_item
         }

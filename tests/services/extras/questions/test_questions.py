@@ -158,7 +158,7 @@ def test_pages_repeat_nothing_while_another_release_goes_live(
                 assert answer["release"] == (world if page < 2 else other).release
                 shown, cursor = [*shown, *ids(answer)], answer["cursor"]
                 if page == 1:
-                    recommender.releases.open(other.release).result()
+                    recommender.releases.begin_opening(other.release).result()
                     store.set(wire.LIVE_KEY, other.release)
         finally:
             store.set(wire.LIVE_KEY, world.release)

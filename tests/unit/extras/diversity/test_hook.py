@@ -134,7 +134,7 @@ def test_it_works_on_the_popular_list_that_is_left_when_nothing_answers(fakes: F
 
 def test_a_popular_list_from_the_disk_is_as_it_is(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.live())
+    last.keep(fakes.recommender.releases.open_live())
     users = FakeUsers(fakes.world, live=None)
     services = users, fakes.items, fakes.features, fakes.scorer
     fresh = Recommender(*services, ServerSettings(), last)  # type: ignore[arg-type]

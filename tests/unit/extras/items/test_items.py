@@ -156,7 +156,7 @@ def test_it_stays_through_a_release_and_other_workers_follow(shop: FlaskClient, 
     fakes.add(later)
     fakes.users.live_release = later.release
     ask(shop, userid=world.own_user(USER))  # it is being opened
-    fakes.recommender.releases.open(later.release).result()
+    fakes.recommender.releases.begin_opening(later.release).result()
     answer = ask(shop, userid=world.own_user(USER), only=[own(world)], strict=False)
     assert answer["release"] == later.release
     # the follower brings the index up to date, as it does in a worker that starts now

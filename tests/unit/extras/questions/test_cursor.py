@@ -90,7 +90,7 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
             other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
             fakes.add(other)
             fakes.users.activate(other.release)
-            fakes.recommender.releases.open(other.release).result()
+            fakes.recommender.releases.begin_opening(other.release).result()
 
     user = fakes.world.own_user(userid)
     assert len(pages(http, 5, switch, userid=user)) == 250
@@ -108,7 +108,7 @@ def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, do
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_a_popular_list_from_the_disk_is_paged(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.live())
+    last.keep(fakes.recommender.releases.open_live())
     services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
     for service in services:
         service.down = True

@@ -14,9 +14,9 @@ from flask.testing import FlaskClient
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
-from extras.questions import rules
 from extras.questions.rules import RuleList, RuleProblemError, in_order, read, rules_key
 from online.main.s1_server import create_app
+from online.recommend import recommend
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
@@ -90,8 +90,8 @@ def test_places() -> None:
 def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
     fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rules, "EVERY_S", 0.01)
-    monkeypatch.setattr(rules, "AGAIN_S", 0.01)
+    monkeypatch.setattr(recommend, "LOOK_S", 0.01)
+    monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
     services = fakes.users, fakes.items, fakes.features, fakes.scorer
     last, key, values = LastRelease(tmp_path / "saved.json"), rules_key(fakes.world.dataset), fakes.users.values
     with closing(Recommender(*services, ServerSettings(), last)) as recommender:  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
         fakes.add(other)
         fakes.users.activate(other.release)
-        recommender.releases.open(other.release).result()
+        recommender.releases.begin_opening(other.release).result()
         answer = ask(http, size=200)
         assert answer["release"] == other.release
         assert hidden.isdisjoint(ids(answer))
@@ -142,7 +142,7 @@ WRONG = {
 def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(text)
-    known = fakes.recommender.releases.live().numbers
+    known = fakes.recommender.releases.open_live().numbers
     with pytest.raises(RuleProblemError) as error:
         read(path, known)
     assert says.split("; ")[0] in str(error.value)

@@ -63,7 +63,7 @@ def test_a_stranger_and_a_server_without_services_get_the_popular_ones_of_them(f
 
 def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.live())
+    last.keep(fakes.recommender.releases.open_live())
     popular = [item.itemid for item in last.saved.item_list if item.itemid in matching(fakes.world)]  # type: ignore[union-attr]
     services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
     with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def test_the_next_page_leaves_out_what_was_shown(fakes: Fakes, http: FlaskClient
             other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
             fakes.add(other)
             fakes.users.activate(other.release)
-            fakes.recommender.releases.open(other.release).result()
+            fakes.recommender.releases.begin_opening(other.release).result()
     assert ask(http, userid=userid, exclude=shown)["release"] == "bbbbbbbbbbbb"
 
 

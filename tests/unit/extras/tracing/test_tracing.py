@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from data_exchange_center.settings import Settings, TracingSettings
 from extras.tracing import hook as tracing
 from online.main.s1_server import create_app
-from online.web.records import JsonLines
+from online.web.guard import JsonLines
 from tests.http_server import serving
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.conftest import plain
@@ -81,7 +81,7 @@ def test_who_is_not_sampled_leaves_no_span(fakes: Fakes, memory: InMemorySpanExp
 def test_without_the_setting_nothing_that_traces_is_imported() -> None:
     code = "import sys, online.main.s1_server; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "online.web.records" in done.stdout
+    assert "online.web.guard" in done.stdout
     assert "opentelemetry.exporter" not in done.stdout
     assert "opentelemetry.sdk.trace" not in done.stdout
 

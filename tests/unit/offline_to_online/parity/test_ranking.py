@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.columns import Columns, Split, clicks, genre_flags, impressions
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
+from offline.data.terms import clicks, genre_columns, impressions
 from offline_to_online.parity import RECOUNTS, Answer, Parity, compare, offline_truth, recount
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts
@@ -71,7 +72,7 @@ def serve_dense(side: OnlineSide, dense: tuple[Any, ...]) -> None:
 
 def test_stale_item_features_are_caught(side: OnlineSide) -> None:
     """One item still has the genres of an older release."""
-    stale, column = int(side.items.rows[3].itemid), genre_flags(side.spec.genres)[1]
+    stale, column = int(side.items.rows[3].itemid), genre_columns(side.spec.genres)[1]
     items = side.features.frames["item"]
     here = items[Columns.ITEM] == stale
     items.loc[here, column] = 1 - items.loc[here, column]

@@ -21,12 +21,12 @@ from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores import elasticsearch
-from offline_to_online.stores.elasticsearch import ChannelIndex, VectorCheck, _check_document, _overlap, index_body
+from offline_to_online.stores.elasticsearch import INDEX_OPTIONS, ChannelIndex, VectorCheck, _check_document, _overlap
 
 
 @pytest.mark.parametrize("kind", get_args(VectorIndex))
 def test_the_index_ranks_every_channel_by_its_models_metric_by_floats_or_rescored_by_them(kind: VectorIndex) -> None:
-    fields = index_body({"tower": 66, "ease": 18}, kind)["mappings"]["properties"]
+    fields = wire.item_mapping({"tower": 66, "ease": 18}, INDEX_OPTIONS[kind])["properties"]
     for channel, dims in (("tower", 66), ("ease", 18)):
         field = fields[vector_of(channel)]
         assert field["dims"] == dims

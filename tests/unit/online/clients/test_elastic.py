@@ -8,9 +8,8 @@ import pytest
 
 from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, VectorIndex
 from data_exchange_center.settings import ElasticsearchSettings
-from online.clients.base import GoneError, ServiceError
+from online.clients.base import GoneError, HttpAnswer, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
-from online.clients.http import Answer
 from tests.unit.online.world import DefaultWorld, SourceWorld
 
 
@@ -62,7 +61,7 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
     answer: dict[str, Any], error: type[ServiceError], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
-    told = Answer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
+    told = HttpAnswer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
     monkeypatch.setattr(client._http, "post", lambda *_: told)
     with pytest.raises(ServiceError, match=message) as raised:
         client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
@@ -80,8 +79,9 @@ def test_what_a_node_that_ended_has_left_unanswered_is_asked_once_more(
     """In a cluster, where the others have copies."""
     client, world = ElasticItems(ElasticsearchSettings(cluster=cluster)), DefaultWorld()
     query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))
+    whole = lambda found: HttpAnswer(200, json.dumps({"responses": found}).encode())  # noqa: E731
     told = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
-    monkeypatch.setattr(client._http, "post", lambda *_: Answer(200, json.dumps({"responses": next(told)}).encode()))
+    monkeypatch.setattr(client._http, "post", lambda *_: whole(next(told)))
     if cluster:
         assert len(client.call(query)) == len(query.recall.searched)
     with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):

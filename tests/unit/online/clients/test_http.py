@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 import trustme
 
-from online.clients import http as http_module
-from online.clients.base import Deadline, until
-from online.clients.http import Answer, Http, UnreadableError
+from online.clients import base
+from online.clients.base import Deadline, Http, HttpAnswer, UnreadableError, until
 from tests.unit.online import trickling
 
 
@@ -77,11 +76,11 @@ def talking(talk: Callable[[socket.socket], object]) -> Iterator[str]:
 
 def test_status_and_body_come_back_whatever_the_status_is(echo: tuple[str, type[Echo]]) -> None:
     with closing(Http(echo[0], timeout_s=5)) as http:
-        assert http.post("/200", b"{}") == Answer(200, b"{}")
-        assert http.get("/503") == Answer(503, b"GET")
+        assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
+        assert http.get("/503") == HttpAnswer(503, b"GET")
         large = bytes(range(256)) * 4_000
-        assert http.post("/404", large) == Answer(404, large)
-        assert http.get("/200") == Answer(200, b"GET")
+        assert http.post("/404", large) == HttpAnswer(404, large)
+        assert http.get("/200") == HttpAnswer(200, b"GET")
 
 
 def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
@@ -179,7 +178,7 @@ def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Pat
     with serving(tls) as (server, _):
         url = f"https://localhost:{server.server_port}"
         with closing(Http(url, timeout_s=5, ca_certs=ca_certs)) as http:
-            assert http.post("/200", b"{}") == Answer(200, b"{}")
+            assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
         with closing(Http(url, timeout_s=5)) as http, pytest.raises(UnreadableError, match="certificate"):
             http.get("/200")
         wrong_name = f"https://127.0.0.1:{server.server_port}"
@@ -233,7 +232,7 @@ def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while()
 
 
 def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_module, "DOWN_S", 0.0)
+    monkeypatch.setattr(base, "DOWN_S", 0.0)
     gone = True
 
     def talk(client: socket.socket) -> None:

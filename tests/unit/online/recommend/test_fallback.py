@@ -13,7 +13,8 @@ from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
-from online.recommend.fallback import ExactItems, KnownUsers, LastRelease
+from online.recommend.fallback import ExactItems, LastRelease
+from online.recommend.recommend import KnownUsers
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE
 from tests.unit.online import contracts
@@ -45,14 +46,6 @@ def test_what_is_not_there_cannot_be_found_and_the_rest_is(world: World) -> None
     for hits in exact.call(query):
         assert set(hits.ids.tolist()) <= set(half) - set(world.itemids[:7])
         assert len(hits.ids)
-
-
-def test_it_knows_which_items_have_terms_and_vectors(world: World, client: ExactItems) -> None:
-    for itemid in world.itemids:
-        assert {code for code in range(1, 6) if client.has_term(itemid, code)} == set(world.genres[itemid])
-        assert client.has_vector(itemid) is (itemid in world.trained)
-    assert not client.has_term(10**6, 1)
-    assert client.has_vector(10**6)  # not held, so nothing is known against it
 
 
 @pytest.mark.parametrize("seen", [[2, 9], [9, 2], [9, 2, 2], [0, 2, 1000]])

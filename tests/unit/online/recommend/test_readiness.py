@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.elastic import ItemQuery
-from online.recommend import readiness
-from online.recommend.readiness import go_on_warming_up, warm_up_elasticsearch
+from online.recommend import readiness, recommend
+from online.recommend.readiness import warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes
 
 MANY = 20
@@ -29,31 +31,26 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(opened.scorer.calls) == 1
 
 
-def warm(fakes: Fakes, within_s: float = 60.0) -> None:
-    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.live(), within_s)  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "WARM", 50)
-    monkeypatch.setattr(readiness, "HOT", 200)
+def warm(fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True) -> None:
+    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.open_live(), enough, more)  # type: ignore[arg-type]
 
 
 def test_a_cold_index_is_searched_until_it_is_warm(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     warm(fakes)
-    assert fakes.items.answered >= 50
-    assert "warmed Elasticsearch up" in caplog.text
+    assert 50 <= fakes.items.answered < 150
+    assert "has answered 50 searches" in caplog.text
     before = fakes.items.answered
     warm(fakes)
-    warm(fakes, within_s=0)
     assert fakes.items.answered == before
 
 
-def test_it_ends_when_time_is_over(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "WARM", 10**9)
-    warm(fakes, within_s=0.2)
-    assert 0 < fakes.items.answered < 10**9
+def test_it_ends_when_there_is_to_be_no_other_search(fakes: Fakes) -> None:
+    another = iter([True, True, False])
+    warm(fakes, 10**9, lambda took_s: next(another))
+    searched = fakes.items.answered
+    warm(fakes, 10**9, lambda took_s: False)
+    assert 0 < fakes.items.answered - searched < searched < 50
 
 
 def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,35 +66,28 @@ def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch:
     assert fakes.items.answered >= 50
 
 
-def test_it_goes_on_quietly_until_the_index_is_hot_or_the_process_ends(
-    fakes: Fakes, caplog: pytest.LogCaptureFixture
+@pytest.fixture
+def warming(fakes: Fakes) -> Fakes:
+    fakes.recommender._server = fakes.recommender._server.model_copy(update={"warm_up_s": 10.0})
+    return fakes
+
+
+def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
+    warming: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level(logging.INFO)
-    arguments = (fakes.users, fakes.items, fakes.recommender.releases.live())
-    closed = threading.Event()
-    closed.set()
-    go_on_warming_up(*arguments, closed)  # type: ignore[arg-type]
-    assert fakes.items.answered < 200
-    go_on_warming_up(*arguments, threading.Event())  # type: ignore[arg-type]
-    assert 200 <= fakes.items.answered < 300
-    assert "as fast as it gets" in caplog.text
+    monkeypatch.setattr(recommend, "WARM", 50)
+    monkeypatch.setattr(recommend, "HOT", 200)
+    warming.recommender.warm_up().result(60)
+    assert warming.items.answered >= 50
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
+        with attempt:
+            assert 200 <= warming.items.answered < 300
 
 
-def test_a_service_that_goes_away_ends_the_quiet_warm_up(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    opened = fakes.recommender.releases.live()
-    fakes.items.down = True
-    go_on_warming_up(fakes.users, fakes.items, opened, threading.Event())  # type: ignore[arg-type]
+    warming.recommender.releases.open_live()
+    warming.items.down = True
+    warming.recommender.warm_up().result(10)
+    assert warming.recommender.readiness().release == warming.world.release
     assert "left to warm up by requests: elasticsearch:" in caplog.text
-
-
-def test_the_server_serves_although_its_warm_up_failed(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fails(*_: object) -> None:
-        raise ServiceError("elasticsearch", "cannot be reached")
-
-    monkeypatch.setattr("online.recommend.recommend.warm_up_elasticsearch", fails)
-    fakes.recommender.warm_up().result(10)
-    assert fakes.recommender.readiness().release == fakes.world.release
-    assert "Elasticsearch is not warmed up: elasticsearch: cannot be reached" in caplog.text

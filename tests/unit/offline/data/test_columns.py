@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.columns import LONGEST_SLUG, Columns, clicks, genre_flags, impressions, slugs
+from data_exchange_center.columns import Columns
+from offline.data.terms import LONGEST_SLUG, clicks, genre_columns, impressions, slugs
 
 GENRES = ("Action", "Children's", "Film-Noir", "Sci-Fi")
 
@@ -17,7 +18,7 @@ def test_genres_of_movielens_have_their_plain_names() -> None:
     assert slugs(GENRES) == ["action", "childrens", "film_noir", "sci_fi"]
     assert impressions(GENRES)[1] == "imp_childrens"
     assert clicks(GENRES)[2] == "click_film_noir"
-    assert genre_flags(GENRES)[3] == "genre_sci_fi"
+    assert genre_columns(GENRES)[3] == "genre_sci_fi"
 
 
 @given(st.lists(st.text(max_size=80), unique=True, max_size=30))
