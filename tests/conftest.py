@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 settings.register_profile("patient", deadline=None)  # an example is judged by what it finds, however busy the machine
 settings.load_profile("patient")
 
-PATIENCE_MS = 15_000  # of the browser, on a busy machine
+PATIENCE_MS = 30_000  # of the browser, on a busy machine
 ALLOWED = Path(__file__).with_name("allowed_skips.toml")
 NOT_TESTED = "NOT TESTED: "
 

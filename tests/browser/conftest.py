@@ -21,7 +21,7 @@ from tests.unit.extras.fakes import FakeExperiments, FakeItemIndex, FakeItemStor
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld, World
 
-PATIENCE_MS = 15_000  # a busy machine's
+PATIENCE_MS = 30_000  # a busy machine's
 
 
 @pytest.fixture

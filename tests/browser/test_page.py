@@ -12,7 +12,6 @@ from tenacity import Retrying, stop_after_delay
 from extras.experiments.declaration import arm_of
 from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
 VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
@@ -34,7 +33,7 @@ def view(page: Page, name: str) -> None:
 
 def eventually(page: Page, condition: Callable[[], bool]) -> None:
     """Wait, while the browser's events arrive."""
-    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), reraise=True):
         with attempt:
             page.wait_for_timeout(50)
             assert condition()
@@ -59,18 +58,6 @@ def test_the_fifty_are_cards_in_the_servers_order(page: Page) -> None:
     for name, place in explained["channels"].items():
         expect(first.get_by_role("row", name=name)).to_contain_text(f"{place['rank'] or '–'}{place['of']}")
     expect(first.get_by_text("What moved the ranking model")).to_be_visible()
-
-
-def test_a_user_is_found_by_id(page: Page) -> None:
-    before = titles(page)
-    page.get_by_label("User id").fill(str(LONG_HISTORY_USER))
-    page.get_by_role("list", name="Users").get_by_role("button").first.click()
-    expect(page.get_by_role("heading", name=f"User {LONG_HISTORY_USER}")).to_be_visible()
-    expect(page.get_by_text("100 newest of 301")).to_be_visible()
-    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
-    assert titles(page) != before
-    page.get_by_label("User id").fill("99")
-    expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
 
 
 def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page) -> None:
@@ -261,15 +248,6 @@ def test_two_releases_stand_side_by_side(page: Page, fakes: Fakes) -> None:
     assert columns.nth(1).locator("h3").inner_text() == f"Right {OTHER}"
 
 
-def test_one_release_is_compared_at_two_moments(page: Page) -> None:
-    view(page, "Compare")
-    expect(page.get_by_text("RECSYS_RECIPE=source make offline sync")).to_be_visible()
-    expect(page.get_by_text("titles in both")).to_be_visible()
-    assert page.get_by_label("Asked").nth(1).input_value() == "sitting"
-    page.get_by_label("Asked").nth(1).select_option("now")
-    expect(page.get_by_text("50 titles in both")).to_be_visible()
-
-
 def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
     view(page, "The road")
     stops = page.locator(".road h3")
@@ -328,7 +306,7 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
     expect(page.get_by_text("Everything is there.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
     fakes.features.down = True
-    for attempt in Retrying(stop=stop_after_delay(15), reraise=True):  # the services are probed twice a second at most
+    for attempt in Retrying(stop=stop_after_delay(60), reraise=True):  # the services are probed twice a second at most
         with attempt:
             page.get_by_role("button", name="Look again").click()
             expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=1_000)
@@ -432,32 +410,6 @@ def test_chinese(page: Page) -> None:
     assert ", " not in page.locator("main").inner_text()
     page.reload()
     expect(page.get_by_role("button", name="English")).to_be_visible()
-
-
-def test_the_apis_description_fits_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(f"{page.url}docs")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_an_address_that_names_no_view_shows_the_list(page: Page) -> None:
-    for name in ("constructor", "__proto__", "toString", "nowhere"):
-        page.evaluate("location.hash = 'status'")
-        expect(page.locator("#status-title")).to_be_visible()
-        page.evaluate(f"location.hash = '{name}'")
-        expect(page.locator("#list-title")).to_be_visible()
-
-
-def test_a_request_given_up_while_its_body_comes_is_no_dead_server(page: Page) -> None:
-    error = page.evaluate(
-        """async () => {
-            const { api } = await import("/page/api.js");
-            const given_up = () => Promise.reject(new DOMException("", "AbortError"));
-            window.fetch = async () => ({ ok: true, status: 200, json: given_up });
-            return api.users({}).catch((error) => error.name);
-        }"""
-    )
-    assert error == "AbortError"
 
 
 def test_the_keyboard_reaches_everything(page: Page) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from tests.cluster.redis_cluster import clustered
-from tests.free_ports import free_block, settings_on_free_ports
+from tests.free_ports import free_block, patient, settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 
 
@@ -21,9 +21,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def all_clustered(exchange_dir: Path) -> Settings:
     """Patient settings, as the machine may be busy: three shards, a replica each."""
-    settings = clustered(settings_on_free_ports(exchange_dir), timeout_s=2.5)
+    settings = patient(clustered(settings_on_free_ports(exchange_dir)), 2.5)
     first = free_block(2 * ELASTICSEARCH_NODES)
-    search = {"cluster": True, "port": first, "transport_port": first + ELASTICSEARCH_NODES, "timeout_s": 2.5}
-    patient = {name: getattr(settings, name).model_copy(update={"timeout_s": 2.5}) for name in ("feast", "triton")}
+    search = {"cluster": True, "port": first, "transport_port": first + ELASTICSEARCH_NODES}
     elasticsearch = settings.elasticsearch.model_copy(update={**search, "shards": 3, "replicas": 1})
-    return settings.model_copy(update={**patient, "elasticsearch": elasticsearch})
+    return settings.model_copy(update={"elasticsearch": elasticsearch})

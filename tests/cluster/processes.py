@@ -56,7 +56,7 @@ class ServiceProcess:
         master.suspend()  # so that it starts no other child meanwhile
         for process in (*master.children(recursive=True), master):
             process.kill()
-        self._process.wait(10)
+        self._process.wait(30)
 
     def stop(self) -> None:
         """As a person does: it ends what it is at. Nothing where it does not run."""

@@ -145,7 +145,7 @@ def test_without_the_replica_an_event_is_acknowledged_only_where_the_setting_say
     event = Event("alone", userid, 1, "rating", 1_000_000, 5.0)
     process = server_process(settings, replica)
     alone = settings.redis.model_copy(update={"write_replicas": 0})
-    quick = settings.redis.model_copy(update={"timeout_s": 1.0})
+    quick = settings.redis.model_copy(update={"timeout_s": 3.0})
     process.suspend()
     try:
         with closing(EventLog(quick)) as log, pytest.raises(ServiceError, match="TooFewReplicas"):

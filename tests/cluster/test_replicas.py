@@ -100,7 +100,7 @@ class Replica(ServiceProcess):
     def answered(self) -> int:
         """How many requests since it was started."""
         with local_session() as session:
-            page = session.get(f"http://{self.address}/metrics", timeout=10).text
+            page = session.get(f"http://{self.address}/metrics", timeout=30).text
         return int(value(page, "request_seconds_count", endpoint="/ml/rec"))
 
 
@@ -133,7 +133,6 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
         for each in replicas:
             ends.callback(each.stop)
             each.start()
-        time.sleep(1)  # HAProxy has checked both twice
         asked = ends.enter_context(load(url, bodies, CLIENTS, PAUSE_S))
         yield Busy(replicas, asked)
 

@@ -87,7 +87,7 @@ def asked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
     server = settings.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1})
     own = settings.model_copy(update={"exchange_dir": folder, "server": server})
     with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
-        asked.wait(lambda each: each.whole, 60)
+        asked.wait(lambda each: each.whole, 120)
         yield asked
 
 
@@ -103,7 +103,7 @@ def node_process(settings: Settings, number: int) -> psutil.Process:
 def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Settings, asked: Load, which: str) -> None:
     with elastic_client(settings) as client:
         elected = int(client.cat.master(format="json")[0]["node"].removeprefix("node-"))
-    asked.wait(lambda each: each.whole, 30)
+    asked.wait(lambda each: each.whole, 120)
     begin = time.monotonic()
     node_process(settings, elected if which == "master" else elected % 3 + 1).kill()
     with elastic_client(settings) as client:
@@ -123,17 +123,20 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
 
 def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, asked: Load) -> None:
     """For some seconds users of its slots are answered from the state last known, and the answers say so."""
-    asked.wait(lambda each: each.whole, 30)
+    asked.wait(lambda each: each.whole, 120)
     port, (replica,) = next(iter(masters(settings).items()))
     begin = time.monotonic()
     server_process(settings, port).kill()
     until(lambda: has_taken_over(settings, replica, port), 60)
-    over = time.monotonic() + 2
-    until(lambda: len(asked.between(over, float("inf"))) >= 20, 60)
-    after = asked.between(over, float("inf"))
+    over = time.monotonic()
+
+    def the_replica_answers_for_it() -> bool:
+        newest = asked.between(over, float("inf"))[-40:]
+        return len(newest) == 40 and not any("redis" in each.lacking for each in newest)
+
+    until(the_replica_answers_for_it, 60)
     answers = asked.between(begin, time.monotonic())
     assert [each for each in answers if each.status != requests.codes.ok] == []
-    assert [each for each in after if "redis" in each.lacking] == [], "the replica answers for it"
 
 
 def test_the_doctor_finds_nothing(settings: Settings, asked: Load) -> None:

@@ -38,7 +38,7 @@ class TestDemo:
         answer = containers.recommend(1).json()
         assert len(answer["item_list"]) == 50
         assert not answer["cold_start"]
-        ready = requests.get(f"{containers.settings.server.url}/readyz", timeout=10)
+        ready = requests.get(f"{containers.settings.server.url}/readyz", timeout=30)
         assert ready.status_code == 200, ready.text
         assert ready.json()["services"]["triton"]["version"] == by_name("triton").version(containers.settings)
 

@@ -119,7 +119,7 @@ class Road:
     def recommend(self, userid: OwnId, size: int = 50, *, strict: bool = True, **more: Any) -> requests.Response:
         """``strict``: an answer of full quality, however busy the machine is, or an error."""
         body = {"userid": userid, "size": size, "strict": strict, **more}
-        return requests.post(f"{self.settings.server.url}/ml/rec", json=body, timeout=10)
+        return requests.post(f"{self.settings.server.url}/ml/rec", json=body, timeout=30)
 
 
 def itemids(answer: Mapping[str, Any]) -> list[int]:
@@ -151,6 +151,7 @@ def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Road]:
     """
     changes = shifted_ports(port_shift) | variables
     changes["RECSYS_EXCHANGE_DIR"] = str(exchange)
+    changes |= {f"RECSYS_{name}__TIMEOUT_S": "5" for name in ("REDIS", "ELASTICSEARCH", "FEAST", "TRITON")}  # busy
     patch = pytest.MonkeyPatch()
     for name, value in changes.items():
         patch.setenv(name, value)

@@ -113,10 +113,3 @@ def test_an_unfit_python_is_one_sentence(change: str, sentence: str, tmp_path: P
     assert (done.returncode != 0) == bool(sentence), done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_arms_of_an_experiment_are_handed_over_as_they_are() -> None:
-    """Copied as the message has them, they are refused; the shell must not look for a file."""
-    arms = "control=live treatment=<release>"
-    done = make("--dry-run", "experiment-start", "name=ranker", f"arms={arms}")
-    assert f'--arms "{arms}"' in done.stdout, done.stderr

@@ -40,11 +40,6 @@ def test_a_part_that_fails_fails_the_whole_and_stops_no_other(
     assert {part["part"]: part["ok"] for part in parts} == {"first": True, "bad": False, "last": True, "beside": True}
 
 
-def test_a_room_that_there_is_not_is_one_sentence(logs: Path) -> None:
-    with pytest.raises(SystemExit, match=r"No test of a room called 'nowhere'; there are: .*events"):
-        run.main("full", "nowhere")
-
-
 @pytest.mark.parametrize("ci", ["true", ""])
 def test_in_ci_a_skip_that_is_not_on_the_list_fails_the_run(ci: str, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())

@@ -56,7 +56,7 @@ def test_someone_who_comes_back_is_answered_as_such(road: Road) -> None:
         requests.post(
             f"{road.settings.server.url}/ml/rec",
             json={"userid": 1, "size": 200, "timestamp": time, "strict": True},
-            timeout=10,
+            timeout=30,
         ).json()["item_list"]
         for time in (last + 60, last + 60, last + 86_400)
     )
@@ -87,7 +87,7 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
     try:
         for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):
             with attempt:
-                response = requests.post(f"http://127.0.0.1:{port}/ml/rec", data='{"userid": 1}', timeout=10)
+                response = requests.post(f"http://127.0.0.1:{port}/ml/rec", data='{"userid": 1}', timeout=30)
         assert len(response.json()["item_list"]) == 50
     finally:
         server.terminate()

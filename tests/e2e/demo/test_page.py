@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.road import Road
 
-PATIENCE_MS = 15_000  # a busy machine's
+PATIENCE_MS = 30_000  # a busy machine's
 VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
 
 

@@ -23,7 +23,7 @@ def test_one_is_started_reported_and_stopped(road: Road) -> None:
     url = f"{road.settings.server.url}/ml/rec"
     for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
         with attempt:  # both workers have heard of it
-            answers = [requests.post(url, json={"userid": userid}, timeout=10).json() for userid in USERS]
+            answers = [requests.post(url, json={"userid": userid}, timeout=30).json() for userid in USERS]
             assert all("experiments" in answer for answer in answers)
     for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(1), reraise=True):
         with attempt:

@@ -17,8 +17,8 @@ def test_without_a_service_answers_and_steps_say_so_and_afterwards_all_is_whole_
         assert "elasticsearch" in [lacking["service"] for lacking in response.json()["degraded"]]
         response = road.recommend(1)
         assert (response.status_code, response.json()["error"]["service"]) == (503, "elasticsearch")
-        assert requests.get(f"{road.settings.server.url}/healthz", timeout=5).status_code == 200
-        ready = requests.get(f"{road.settings.server.url}/readyz", timeout=10)
+        assert requests.get(f"{road.settings.server.url}/healthz", timeout=30).status_code == 200
+        ready = requests.get(f"{road.settings.server.url}/readyz", timeout=30)
         assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
         assert ready.json()["services"]["elasticsearch"]["ready"] is False
         done = road.step("offline_to_online/recall/s2_item_to_es.py")

@@ -34,6 +34,7 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
             done = road.run("make", "sync", seconds=900)
             assert done.returncode == 0, done.stdout
             second = answer_of_another_release(road, first["release"])
+            asked.wait(lambda answer: answer.body.get("release") == second["release"], 120)
         assert {answer.status for answer in asked.answers} == {200}
         assert {answer.body["release"] for answer in asked.answers} == {first["release"], second["release"]}
     finally:

@@ -18,7 +18,7 @@ def test_the_sources_recipe_goes_live_beside_the_default_and_back(road: Road) ->
         release = source.release()
     assert len(road.wait_for_release(release)["item_list"]) == 50
     body = {"userid": 1, "size": 200, "explain": True, "strict": True}
-    answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=10).json()
+    answer = requests.post(f"{road.settings.server.url}/ml/rec", json=body, timeout=30).json()
     assert set(answer["recall"]) == {"fused", "fm"}
     seen = artifacts.USER_SEEN.read(road.settings.exchange_dir).set_index("userid").loc[1, "seen"]
     assert not set(itemids(answer)) & set(seen)

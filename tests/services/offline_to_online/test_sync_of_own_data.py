@@ -13,6 +13,7 @@ from data_exchange_center.settings import Settings
 from offline_to_online.releases import go_back
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, NoReleaseError, Request, WrongIdError
+from tests.free_ports import patient
 from tests.own_ids import name_by_strings, user_of
 from tests.services.offline_to_online.releases import SYNC
 from tests.synthetic_release import write_artifacts
@@ -33,6 +34,7 @@ def ask(recommender: Recommender, userid: OwnId) -> Answer:
 
 
 def test_whole_numbers_and_hundreds_of_categories_take_over_from_strings_and_back(clean_stack: Settings) -> None:
+    clean_stack = patient(clean_stack, 10.0)
     named = clean_stack.model_copy(update={"recipe_name": "default"})
     write_artifacts(named.exchange_dir, recipe="default", seed=11)
     name_by_strings(named.exchange_dir, "default")

@@ -19,6 +19,7 @@ from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow
 from offline_to_online.stores import elasticsearch, feast
 from offline_to_online.stores.triton import TritonStore
+from tests import free_ports
 from tests.unit.online.world import ALL_KINDS, World
 
 PATIENCE_S = 2.5
@@ -81,9 +82,7 @@ def load_feast(settings: Settings, world: World) -> None:
 @pytest.fixture(scope="session")
 def patient(stack: Settings) -> Settings:
     """The stack, given so much time that a busy machine makes no difference."""
-    groups = ("redis", "elasticsearch", "feast", "triton")
-    longer = {name: getattr(stack, name).model_copy(update={"timeout_s": PATIENCE_S}) for name in groups}
-    return stack.model_copy(update=longer)
+    return free_ports.patient(stack, PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

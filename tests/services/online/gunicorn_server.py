@@ -31,10 +31,10 @@ def running(
             program.command, cwd=ROOT, env=dict(program.environment), stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1)):
+        for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.1)):
             with attempt:
                 assert process.poll() is None, log.read_text()
-                requests.get(f"{settings.server.url}/healthz", timeout=5)
+                requests.get(f"{settings.server.url}/healthz", timeout=30)
         yield settings, psutil.Process(process.pid)
     finally:
         process.terminate()

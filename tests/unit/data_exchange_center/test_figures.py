@@ -59,12 +59,6 @@ def test_a_figure_is_stale_when_its_code_has_changed(code: Path, tmp_path: Path,
     assert why(figure, machine()) == reason
 
 
-def test_a_new_module_changes_the_code(code: Path, tmp_path: Path) -> None:
-    figure = written(tmp_path / "figure.json")
-    code.with_name("other.py").write_text("")
-    assert why(figure) == "the code has changed"
-
-
 def test_a_figure_of_another_machine_or_half_of_one_is_stale(code: Path, tmp_path: Path) -> None:
     whole, half = written(tmp_path / "whole.json"), written(tmp_path / "half.json", finished=False)
     assert why(whole, {**machine(), "cores": 1024}) == "measured on another machine"

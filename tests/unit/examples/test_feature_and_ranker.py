@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,22 +12,18 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
 from data_exchange_center.recipes import RECIPES, EaseRecipe, ListRankerRecipe, RecallRecipe, Recipe
-from data_exchange_center.release import Manifest
-from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from examples.mlp_ranker import MLPRecipe
 from offline.data import statistics
 from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import ItemStatistic, Overall
-from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
 from offline_to_online.onnx_export import check_onnx, export_onnx
 from offline_to_online.parity import RECOUNTS, Served
-from offline_to_online.rows import feature_frames, newest_event
-from offline_to_online.stores import feast
-from offline_to_online.stores.triton import config_pbtxt
+from offline_to_online.rows import feature_frames
 from tests.unit.examples.conftest import walked_with
 from tests.unit.offline_to_online.online_side import OnlineSide
 
@@ -103,16 +97,6 @@ def test_lists_of_other_statistics_are_not_trained_on(walked: Settings, monkeypa
         s2_model_train.main(walked)
 
 
-def test_everything_sized_by_the_columns_follows(walked: Settings, tmp_path: Path) -> None:
-    folder, spec = walked.exchange_dir, read_feature_spec(walked.exchange_dir)
-    assert "first_event" in spec.columns
-    settings = Settings(services_dir=tmp_path)
-    feast.write_features(settings, "aaaaaaaaaaaa", spec, feature_frames(folder, spec), newest_event(folder))
-    fields = json.loads((feast.release_dir(settings, "aaaaaaaaaaaa") / "fields.json").read_text())
-    assert ["first_event", "Int64"] in fields["user"]
-    assert f"dims: [ -1, {spec.widths.row} ]" in config_pbtxt("ml", spec.widths)
-
-
 def test_offline_and_online_agree(side: OnlineSide) -> None:
     assert max(side.check().groups.values()) <= 1e-6
     column = side.spec.columns.index("first_event")
@@ -136,14 +120,3 @@ def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
     content = export_onnx(side.truth.model, side.spec.widths, side.manifest.release)
     assert check_onnx(content, side.truth.model, lists) < 1e-6
     assert len(np.unique(np.concatenate([side.truth.scores(inputs) for inputs in lists]))) > 20
-
-
-def test_a_release_says_which_ranker_it_has(walked: Settings) -> None:
-    manifest = release_of_artifacts(walked)
-    assert manifest.model["model"]["kind"] == walked.recipe.ranker.kind
-    again = Manifest.model_validate_json(manifest.model_dump_json())
-    assert again.recipe == walked.recipe
-
-
-def test_the_evaluation_has_a_row_of_it(walked: Settings) -> None:
-    assert f"{walked.recipe_name}: ranked" in evaluate(walked, "make evaluate-offline")["table"]

@@ -21,7 +21,7 @@ from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
 from online.web.guard import EXPECTED, parse
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER
+from tests.unit.online.world import AT, STRANGE_IDS
 
 
 @contextmanager
@@ -75,19 +75,6 @@ def test_an_explained_answer_shows_the_places_in_recalls_lists_and_the_reason(ur
     assert all(set(each["reason"]["sentence"]["en"].split()) <= words for each in answer["explained"])
 
 
-def test_an_answer_that_is_not_personal_says_why(url: str) -> None:
-    answer = ask(f"{url}/", {"userid": UNKNOWN_USER, "size": 5})
-    assert answer["reason"] in shown(answer)
-    assert "popular" in answer["reason"]
-
-
-def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    assert ask(url, {"userid": 8, "size": 5})["item_list"]
-
-
 @pytest.mark.parametrize(
     ("typed", "asked"),
     [("7", 7), ("u-8f3a", "u-8f3a"), ('"7"', "7"), ("-7", "-7"), ("\u0667", "\u0667"), ('"', '"'), ("a b", "a b")],
@@ -132,21 +119,6 @@ def test_the_servers_own_sentence_is_passed_on(url: str, fakes: Fakes) -> None:
     fakes.users.down = True
     with pytest.raises(ServerError, match="503: redis"):
         ask(url, {"userid": 1, "size": 50})
-
-
-def test_somebody_elses_server_is_told_apart() -> None:
-    server = make_server("127.0.0.1", 0, lambda environ, start: (start("200 OK", []), [b"<html>"])[1])
-    thread = threading.Thread(target=server.handle_request)
-    thread.start()
-    with pytest.raises(ServerError, match="not this server"):
-        ask(f"http://127.0.0.1:{server.port}", {"userid": 1, "size": 50})
-    thread.join()
-    server.server_close()
-
-
-def test_no_url_is_told() -> None:
-    with pytest.raises(ServerError, match="not a usable address"):
-        ask("nonsense", {"userid": 1, "size": 50})
 
 
 def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:

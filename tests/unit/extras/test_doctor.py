@@ -15,7 +15,6 @@ from rich.console import Console
 from data_exchange_center import artifacts
 from data_exchange_center.release import ParityRecord
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
 from extras.doctor import __main__ as doctor
 from extras.doctor.__main__ import Finding, examine, show
 from offline_to_online.releases import Stores, open_release, record_parity
@@ -91,13 +90,6 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert next_command(found) == "Run next:  make up"
 
 
-@pytest.mark.parametrize("recipe", ["source", "default"])
-def test_artifacts_of_either_recipe_are_whole(tmp_path: Path, recipe: str) -> None:
-    write_artifacts(tmp_path, recipe=recipe)
-    settings = settings_on_free_ports(tmp_path).model_copy(update={"recipe_name": recipe})
-    assert [each.state for each in doctor.offline_steps(settings)] == ["done"] * 7
-
-
 def test_a_changed_input_is_named_and_what_follows_from_it_is_stale(settings: Settings) -> None:
     spec = artifacts.FEATURE_SPEC.at(settings.exchange_dir)
     spec.write_text(spec.read_text() + "\n")
@@ -167,25 +159,3 @@ def test_the_server_is_the_last_line(
     assert (found[-1].what, found[-1].state) == ("server", expected[0])
     assert expected[1] in found[-1].detail
     assert next_command(found) == command
-
-
-def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settings) -> None:
-    held = stores(settings)
-
-    def fail(_: str) -> bool:
-        raise StepError("Redis at here failed", "Start it.")
-
-    held.redis.is_checked = fail  # type: ignore[method-assign]
-    found = examine(settings, clients(), held)
-    assert state(found, "release") == ("unknown", "Redis at here failed")
-
-
-def test_the_exit_code_is_1_unless_all_is_well(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for found, code in (([Finding("redis", "up", "7")], 0), ([Finding("redis", "down", "away", "make up")], 1)):
-        monkeypatch.setattr(doctor, "examine", lambda *_, found=found: found)
-        with pytest.raises(SystemExit) as ended:
-            run(doctor.main)
-        assert ended.value.code == code
-    assert "Run next:  make up" in capsys.readouterr().out

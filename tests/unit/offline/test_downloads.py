@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from data_exchange_center.steps import StepError
 from offline import downloads, movielens
@@ -44,12 +43,6 @@ def test_another_file_than_the_published_one_is_refused(sent: list[bytes], tmp_p
     with pytest.raises(StepError, match="does not send the published file"):
         downloads.download_ml_1m(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_server_that_is_not_there_is_a_request_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(downloads, "GROUPLENS_URL", "http://127.0.0.1:9/ml-1m.zip")
-    with pytest.raises(requests.ConnectionError):
-        downloads.download_ml_1m(tmp_path)
 
 
 def test_without_any_source_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -29,9 +29,3 @@ def test_models_that_learned_pass() -> None:
     published.expect_learned(published.ML_1M, "deepfm", report((0.6, 0.5), test=0.8206))
     published.expect_learned(published.ML_1M, "list", report((5.0, 4.0)))
     published.expect_learned(published.ML_1M, "ease", report(()))
-
-
-def test_a_report_in_a_few_words() -> None:
-    assert published.summary(report((0.6, 0.5), train=0.9, validation=None)) == ", AUC: train 0.9000"
-    assert published.summary(report((5.0, 4.5))) == ", loss 5.0000 to 4.5000"
-    assert published.summary(report(())) == ""

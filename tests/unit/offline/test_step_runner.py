@@ -83,19 +83,11 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
     assert ended[-1] in (provenance.RANKER.path, provenance.TERM_RECALL.path)  # both wait for all that they read
 
 
-def test_into_the_own_folder_the_data_is_looked_for_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
-) -> None:
-    monkeypatch.delenv("RECSYS_DATA", raising=False)
-    assert len(runs(tmp_path)) == len(runs.begun)
-    assert not any("RECSYS_DATA" in environment for environment, _ in runs.begun.values())
-
-
 def test_steps_that_read_nothing_of_one_another_run_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    together = Barrier(2, timeout=20)  # seconds; broken when the two do not meet
+    together = Barrier(2, timeout=60)  # seconds; broken when the two do not meet
     pair = (provenance.VECTOR_RECALL.path, provenance.FEATURES.path)
     runs.at = lambda step: together.wait() if step in pair else None
     assert len(runs(tmp_path)) == len(provenance.STEPS)
@@ -130,22 +122,3 @@ def test_an_engine_puts_scripts_in_the_place_of_steps(
     monkeypatch.setattr(plugins, "load", lambda group, name: {("recsys.steps", "large"): twins}[group, name])
     assert len(runs(tmp_path, engine="large")) == len(provenance.STEPS)
     assert {step: script for step, (_, script) in runs.begun.items() if script} == twins
-
-
-def test_the_script_in_a_steps_place_is_run_under_the_steps_name(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "twin.py").write_text("print('counted elsewhere')")
-    monkeypatch.setattr(step_runner, "ROOT", tmp_path)
-    assert step_runner.run_step("offline/s1.py", {}, "twin.py")["step"] == "offline/s1.py"
-    assert "counted elsewhere" in capfd.readouterr().out
-
-
-def test_every_step_in_the_folders_is_run() -> None:
-    folders = ("preprocess", "recall", "rank")
-    steps = {
-        f"offline/{folder}/{path.name}"
-        for folder in folders
-        for path in (step_runner.ROOT / "offline" / folder).glob("s*.py")
-    }
-    assert steps == {step.path for step in provenance.STEPS}

@@ -41,7 +41,7 @@ def service(answer: bytes) -> Iterator[int]:
             if over.wait(0.02):
                 return
             client.sendall(bytes([byte]))
-        over.wait(10)
+        over.wait(60)
 
     with talking(trickle) as port:
         try:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +11,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s0_get_data, s1_data_split
-from past_one_machine.synthesis import Factors, Source, coarse, copies, differences, expand, of_source
-from tests.made_up_data import shop
+from past_one_machine.synthesis import Factors, Source, copies, differences, expand, of_source
 from tests.unit.offline.synthetic import made_up_movielens
 
 
@@ -74,18 +71,6 @@ def test_the_steps_read_an_expansion(films: Path, tmp_path: Path) -> None:
     assert read_dataset(settings.exchange_dir).name == "films-x4"
 
 
-def test_memory_does_not_grow_with_the_expansion(films: Path, tmp_path: Path) -> None:
-    source = read(films)
-    larger = replace(source, ratings=pd.concat([source.ratings] * 50).sort_values(["userid", "timestamp"]))
-    peaks = []
-    for factor in (12, 48):  # more events than are written at once
-        tracemalloc.start()
-        expand(larger, Factors.of(factor, 2), tmp_path / str(factor), "made")
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.5 * peaks[0]
-
-
 @pytest.mark.parametrize(
     ("factors", "sentence"),
     [
@@ -101,31 +86,8 @@ def test_a_wrong_factor_is_said(films: Path, tmp_path: Path, factors: tuple[int,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_left_alone(films: Path, tmp_path: Path) -> None:
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "mine").write_text("mine")
-    with pytest.raises(StepError, match="is there already"):
-        expanded(films, tmp_path / "x", 2)
-    assert (tmp_path / "x" / "mine").read_text() == "mine"
-
-
-def test_a_bad_cell_leaves_nothing(tmp_path: Path) -> None:
-    bad = shop(tmp_path / "shop")
-    with (bad / "interactions.csv").open("a") as file:
-        file.write("somebody,SKU,yesterday\n")
-    with pytest.raises(StepError, match=r"interactions\.csv, line 4002"):
-        expanded(bad, tmp_path / "x", 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["shop"]
-
-
 USERS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
 ITEMS = np.array([0, 0, 1, 2, 0, 1, 2, 2, 3, 3])  # events of items: 3, 2, 3, 2
-
-
-def test_the_small_matrix_is_a_coarse_picture_of_the_data() -> None:
-    """Items 0 and 2 are the popular half; users 0 and 1 choose more of it than users 2 and 3."""
-    assert coarse(USERS, ITEMS, 2, 2) == pytest.approx(np.array([[5 / 7, 2 / 7], [1 / 3, 2 / 3]]))
-    assert coarse(USERS, ITEMS, 6, 2)[4:] == pytest.approx(np.array([[0.6, 0.4]] * 2)), "of nobody: what all do"
 
 
 def test_copies_are_drawn_by_their_shares() -> None:

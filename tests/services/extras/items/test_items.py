@@ -25,7 +25,7 @@ from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 NEW = 5_000
-WITHIN_S = 10.0  # on a busy machine; by itself it takes half a second
+WITHIN_S = 60.0  # on a busy machine; by itself it takes half a second
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import redis
 from flask.testing import FlaskClient
@@ -113,9 +112,10 @@ def test_candidates_have_the_scores_of_the_list(http: FlaskClient, world: World,
     unknown = world.own_item(FAR)
     ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[unknown, *candidates], strict=True)
     assert ranked["unknown"] == [unknown]
-    assert ids(ranked) == candidates[::-1]
-    scores = [[item["score"] for item in items] for items in (ranked["item_list"], shown)]
-    np.testing.assert_allclose(np.array(scores[0]), np.array(scores[1]), atol=1e-6)
+    # Triton rounds otherwise where it is given another number of rows, so near ties may change places
+    scores = {item["itemid"]: item["score"] for item in ranked["item_list"]}
+    assert scores == pytest.approx({item["itemid"]: item["score"] for item in shown}, abs=1e-6)
+    assert [*scores.values()] == sorted(scores.values(), reverse=True)
     everything = [world.own_item(itemid) for itemid in world.itemids[:-1]]
     every = ask(http, 200, "/ml/rank", userid=user, candidates=everything, strict=True)
     assert sorted(map(str, ids(every))) == sorted(map(str, everything))
@@ -225,7 +225,10 @@ def test_beside_a_fault_every_question_is_answered(stack: Settings, world: World
     }  # fmt: skip
     with behind_proxies(stack) as (settings, proxies), closing(Recommender.from_settings(settings)) as recommender:
         http = create_app(recommender).test_client()
-        before = {asked: ask(http, **body, budget_ms=4 * BUDGET_MS) for asked, body in bodies.items()}
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
+            with attempt:
+                before = {asked: ask(http, **body, budget_ms=4 * BUDGET_MS) for asked, body in bodies.items()}
+                assert not any("degraded" in answer for answer in before.values())
         for fault in FAULTS:
             with with_fault(proxies[name], fault):
                 answers = {asked: ask(http, **body, budget_ms=BUDGET_MS) for asked, body in bodies.items()}

@@ -64,5 +64,5 @@ class TestTritonScores(contracts.TritonScoresContract):
             client.call(query)
         assert raised.value.service == "triton"
         # Triton calls itself not ready for the two seconds that an unloading takes.
-        ready = Retrying(stop=stop_after_delay(15), wait=wait_fixed(0.1), retry=retry_if_exception_type(ServiceError))
+        ready = Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), retry=retry_if_exception_type(ServiceError))
         assert ready(client.ping).version

@@ -40,7 +40,7 @@ def test_redis_and_feast_understand_a_password_and_an_empty_one(password: str, t
     path = f"{Path(str(binary())).parent}:{os.defpath}"
     server = subprocess.Popen(command, env={"PATH": path})
     try:
-        listening = retry(stop=stop_after_delay(10), wait=wait_fixed(0.05), retry=retry_if_exception_type(OSError))
+        listening = retry(stop=stop_after_delay(60), wait=wait_fixed(0.05), retry=retry_if_exception_type(OSError))
         listening(socket.create_connection)((LOOPBACK, settings.redis.port)).close()
         told = container_command("feast", secret)
         told[2] = told[2].partition("exec ")[0] + 'printf "%s" "$FEAST_REDIS"'
@@ -56,4 +56,4 @@ def test_redis_and_feast_understand_a_password_and_an_empty_one(password: str, t
             assert stranger.ping()
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(30)

@@ -30,7 +30,7 @@ def redis_of(settings: Settings) -> redis.Redis:
     return redis.Redis(port=settings.redis.port, decode_responses=True)
 
 
-@retry(stop=stop_after_delay(30), wait=wait_fixed(0.1), retry=retry_if_exception_type((NotReadyError, AssertionError)))
+@retry(stop=stop_after_delay(180), wait=wait_fixed(0.1), retry=retry_if_exception_type((NotReadyError, AssertionError)))
 def until_back(settings: Settings, name: str, former_pid: int) -> None:
     info = Supervisor(settings).processes()[name]
     assert info["pid"] not in (0, former_pid)
@@ -61,7 +61,7 @@ def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     assert {address.ip for address in addresses} <= {LOOPBACK, "::1", f"::ffff:{LOOPBACK}"}
 
 
-@retry(stop=stop_after_delay(30), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
+@retry(stop=stop_after_delay(120), wait=wait_fixed(0.1), retry=retry_if_exception_type(AssertionError))
 def listening(settings: Settings) -> list[Any]:
     """Addresses that the services' processes listen on, once there is one for each port: a worker may be replaced."""
     pids = {process.pid for process in members(settings)}
@@ -79,7 +79,7 @@ def test_a_killed_service_comes_back(stack: Settings, name: str) -> None:
     pid = Supervisor(stack).processes()[name]["pid"]
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     family[0].send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []  # a worker that outlives its master would hold the port
     until_back(stack, name, pid)
 

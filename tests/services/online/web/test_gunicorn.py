@@ -67,7 +67,7 @@ def test_what_is_beyond_the_queue_is_503_at_once_and_the_server_says_that_it_liv
         for seconds, answer in overloaded:
             assert seconds < 0.75 * REDIS_TIMEOUT_S
             assert answer.headers["Retry-After"] == str(RETRY_AFTER_S)
-        page = requests.get(f"{settings.server.url}/metrics", timeout=10).text
+        page = requests.get(f"{settings.server.url}/metrics", timeout=30).text
         assert value(page, "refused_total", code="overloaded") >= BEYOND + 1
         assert ask(settings)[1].json()["error"]["code"] != "overloaded"
 
@@ -76,7 +76,7 @@ def test_what_is_beyond_the_queue_is_503_at_once_and_the_server_says_that_it_liv
 
 
 def until(true: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.05)):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.05)):
         with attempt:
             assert true()
 
@@ -84,7 +84,7 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) -> None:
     with stuck(tmp_path) as settings, ThreadPoolExecutor(IN_FLIGHT) as clients:
         asked = [clients.submit(ask, settings) for _ in range(THREADS)]
-        page = lambda: requests.get(f"{settings.server.url}/metrics", timeout=10).text  # noqa: E731
+        page = lambda: requests.get(f"{settings.server.url}/metrics", timeout=30).text  # noqa: E731
         until(lambda: value(page(), "requests_in_flight") == THREADS)
     # here the server has ended
     assert [answer.result()[1].json()["error"]["service"] for answer in asked] == ["redis"] * THREADS
@@ -95,11 +95,11 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
     with running(tmp_path, workers=2, threads=3) as (settings, master):
 
         def page() -> str:
-            return requests.get(f"{settings.server.url}/metrics", timeout=10).text
+            return requests.get(f"{settings.server.url}/metrics", timeout=30).text
 
         def ask(times: int) -> None:
             for _ in range(times):  # a connection each, so that both workers get some
-                assert requests.get(f"{settings.server.url}/nowhere", timeout=10).status_code == 404
+                assert requests.get(f"{settings.server.url}/nowhere", timeout=30).status_code == 404
 
         ask(30)
         assert requests_of(page(), 404, "not_found", "unmatched") == 30

@@ -18,8 +18,8 @@ from online.web.asgi import MAX_BODY
 from tests.metrics_page import value
 from tests.services.online.gunicorn_server import running
 
-ARRIVES_WITHIN_S = 4.0
-AT_ONCE_S = 3.0  # on a busy machine, and without having waited for anybody
+ARRIVES_WITHIN_S = 8.0
+AT_ONCE_S = 6.0  # on a busy machine, and without having waited for anybody
 SLOW_CLIENTS = 200  # the server has two threads
 HEAD = b"POST /ml/rec HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 BAD_BODY = b'{"userid": -1}'
@@ -36,7 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @contextmanager
 def connection(settings: Settings) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", settings.server.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", settings.server.port), timeout=60) as client:
         yield client
 
 
@@ -90,7 +90,7 @@ def test_nobody_waits_for_slow_clients(settings: Settings, first: bytes, drop: b
             threads.submit(trickle, client, drop, done)
         for _ in range(5):
             started = time.perf_counter()
-            response = requests.post(f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=10)
+            response = requests.post(f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=30)
             assert response.json()["error"]["field"] == "userid"
             assert time.perf_counter() - started < AT_ONCE_S
         done.set()
@@ -131,7 +131,7 @@ def test_what_cannot_be_right_is_refused_before_the_body_is_read(
         head, _, body = until_closed(client).partition(b"\r\n\r\n")
     assert int(head.split()[1]) == status
     assert json.loads(body)["error"]["code"] == code
-    page = requests.get(f"{settings.server.url}/metrics", timeout=10).text
+    page = requests.get(f"{settings.server.url}/metrics", timeout=30).text
     assert value(page, "refused_total", code=code) >= 1
 
 

@@ -29,12 +29,12 @@ def test_secrets_are_told_nowhere(tmp_path: Path) -> None:
         url, good = settings.server.url, {"Authorization": f"Bearer {key}"}
         wrong = {"Authorization": f"Bearer {key}x"}
         answers = [
-            requests.post(f"{url}/ml/rec", json={"userid": 1}, headers=good, timeout=10),  # no service is there
-            requests.post(f"{url}/ml/rec?key={key}", json={"userid": 0}, headers=good, timeout=10),
-            requests.post(f"{url}/ml/rec", json={"userid": 1}, headers=wrong, timeout=10),
-            requests.get(f"{url}/ml/rec", headers=good, timeout=10),
+            requests.post(f"{url}/ml/rec", json={"userid": 1}, headers=good, timeout=30),  # no service is there
+            requests.post(f"{url}/ml/rec?key={key}", json={"userid": 0}, headers=good, timeout=30),
+            requests.post(f"{url}/ml/rec", json={"userid": 1}, headers=wrong, timeout=30),
+            requests.get(f"{url}/ml/rec", headers=good, timeout=30),
             requests.get(f"{url}/readyz", timeout=30),
-            requests.get(f"{url}/metrics", headers=good, timeout=10),
+            requests.get(f"{url}/metrics", headers=good, timeout=30),
         ]
     assert [answer.status_code for answer in answers] == [503, 400, 401, 405, 503, 200]
     log = (tmp_path / "server.log").read_text()

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.features import Float32
-from data_exchange_center.fusion import NO_HITS
-from data_exchange_center.settings import ServerSettings, Settings
+from data_exchange_center.settings import Settings
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
 from extras.diversity.hook import SimilarItems, diversified
-from extras.explain.hook import WhyNotRequest, absent
 from online.main.s1_server import create_app
-from online.recommend.fallback import ExactItems, LastRelease
-from online.recommend.recommend import Recommender
-from online.recommend.types import Answer, Outcome, Ranked, Stopwatch
+from online.recommend.types import Answer, Ranked
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import AT, UNKNOWN_USER, World
 
 USER = 8
@@ -102,15 +95,6 @@ def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes) -> None:
     assert http.get("/ml/why-not", query_string={**asked, "itemid": own[-1]}).json["code"] == "in_the_list"
 
 
-def test_it_works_on_recalls_order_where_the_ranker_is_lost(fakes: Fakes) -> None:
-    ask(fakes, 0)
-    fakes.scorer.down = True
-    recalled, answer = ask(fakes, 0), ask(fakes, 0.5)
-    assert answer.outcomes == (Outcome.NOT_RANKED,)
-    assert answer.diversity == 0.5
-    assert itemids(answer) != itemids(recalled)
-
-
 def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
     popular, answer = ask(fakes, None, UNKNOWN_USER), ask(fakes, 0.5, UNKNOWN_USER, explain=True)
     assert answer.cold_start
@@ -120,31 +104,6 @@ def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
     for n, (each, itemid) in enumerate(zip(answer.explained, itemids(answer), strict=True), start=1):
         assert each.ranked.rank == places[itemid]
         assert (each.diversified.rank, each.diversified.of) == (n, len(places))
-
-
-def test_it_works_on_the_popular_list_that_is_left_when_nothing_answers(fakes: Fakes) -> None:
-    ask(fakes, 0)
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
-        service.down = True
-    popular, answer = ask(fakes, None, 11), ask(fakes, 0.5, 11, explain=True)
-    assert answer.outcomes == (Outcome.POPULAR,)
-    assert answer.diversity == 0.5
-    assert itemids(answer) == itemids(ask(fakes, 0.5, 11)) != itemids(popular)
-
-
-def test_a_popular_list_from_the_disk_is_as_it_is(fakes: Fakes, tmp_path: Path) -> None:
-    last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.open_live())
-    users = FakeUsers(fakes.world, live=None)
-    services = users, fakes.items, fakes.features, fakes.scorer
-    fresh = Recommender(*services, ServerSettings(), last)  # type: ignore[arg-type]
-    try:
-        model = create_app(fresh, stores=fakes.stores).extensions["recsys"].request_model
-        answer = fresh.recommend(model(userid=USER, diversity=0.5, explain=True))
-        assert answer.diversity is None
-        assert itemids(answer) == [itemid for itemid, _ in fakes.world.popular[:50]]
-    finally:
-        fresh.close()
 
 
 def test_explanations_are_in_the_answers_order_with_the_places_of_both(fakes: Fakes) -> None:
@@ -178,27 +137,12 @@ def test_why_not_speaks_of_the_list_that_is_asked_about(fakes: Fakes, http: Flas
     assert {"in_the_list", "too_alike", "ranked_below"} <= codes
 
 
-def test_why_not_says_to_a_stranger_too_that_an_item_is_too_much_like_others(fakes: Fakes) -> None:
-    popular, shown = itemids(ask(fakes, 0, UNKNOWN_USER)), itemids(ask(fakes, 0.7, UNKNOWN_USER))
-    itemid = next(each for each in popular if each not in shown)
-    query = WhyNotRequest(userid=str(UNKNOWN_USER), itemid=str(itemid), timestamp=AT, diversity=0.7)
-    found = absent(fakes.recommender, fakes.parts.request_model, query, Stopwatch())
-    assert found.code == "too_alike"
-    assert f"number {popular.index(itemid) + 1} of" in found.sentence.en
-
-
 @pytest.mark.parametrize("text", ["2", "-0.1", "x", "nan", "1e9", "", "0.1.2"])
 def test_a_wrong_diversity_in_an_address_is_400(http: FlaskClient, text: str) -> None:
     response = http.get("/ml/why-not", query_string={"userid": "8", "itemid": "4", "diversity": text})
     assert response.status_code == 400
     assert response.json["error"]["field"] == "diversity"
     assert "a number from 0 to 1" in response.json["error"]["message"]
-
-
-def test_where_nothing_says_what_is_alike_the_list_stays() -> None:
-    nothing = SimilarItems.of(ExactItems.of([], {}), NO_HITS, 0)
-    ranked = Ranked(np.array([5, 3, 4]), np.array([3, 2, 1], np.float32))
-    assert diversified(nothing, ranked, 0.5, 2, 3) is ranked
 
 
 def test_what_is_beyond_those_that_are_chosen_from_stays_at_the_end() -> None:

@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from extras.events.event_parts import Entry, EventParts
 from extras.events.events import Event, Logged, updated
 from extras.events.feedback import Merged, merge
@@ -202,11 +200,3 @@ def test_events_of_another_data_set_do_not_join_this_one(movielens: Callable[...
     s0_get_data.main(settings)  # the data set is called otherwise by now, and its events are still its own
     assert artifacts.DATASET.read(settings.exchange_dir)["name"] == f"{published.OTHER}+events"
     assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
-
-
-def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
-    s0_get_data.main(settings)
-    artifacts.EVENTS.at(settings.exchange_dir).unlink()
-    with pytest.raises((StepError, ArtifactError), match="s0_get_data"):
-        s1_data_split.main(settings)

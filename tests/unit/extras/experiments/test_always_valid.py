@@ -43,16 +43,6 @@ def test_a_difference_is_missed_at_any_time_by_no_more_than_alpha(kind: str, sha
     assert missed <= MOST
 
 
-def test_whoever_looks_at_ordinary_intervals_finds_what_is_not_there() -> None:
-    """Which is what all this is for: the simulation would notice."""
-    rng, missed = np.random.default_rng(2), 0
-    n = np.arange(1, USERS + 1)
-    for _ in range(RUNS):
-        values = rng.standard_normal(USERS)
-        missed += bool((np.abs(np.cumsum(values) / n) > 1.96 / np.sqrt(n))[2 * FIRST :].any())
-    assert missed > 2 * MOST
-
-
 def test_it_is_narrowest_about_where_it_was_planned_to_be() -> None:
     """Against an ordinary interval of as many users."""
     values = np.tile([-1.0, 1.0], 5_000)

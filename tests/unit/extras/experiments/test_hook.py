@@ -50,7 +50,7 @@ def start(fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
 
 
 def exposed(fakes: Fakes, count: int) -> list[Exposure]:
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             assert len(fakes.store.exposed) >= count
     assert len(fakes.store.exposed) == count
@@ -150,7 +150,7 @@ def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient
         assert ask(http, userid)["release"] == fakes.world.release
     finally:
         gate.set()
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             assert ask(http, userid)["release"] == OTHER
 
@@ -160,7 +160,7 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
     experiment = start(both, control=OTHER)
     ask(http, experiments=False)
     both.users.live_release = OTHER
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.02), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
             ask(http, user_in(experiment, "control"))
             assert both.recommender.releases.serving.release == OTHER
@@ -222,14 +222,6 @@ def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_al
     assert (logged.arm, logged.as_dealt, logged.teams) == ("control", False, "")
 
 
-def test_why_not_is_about_the_list_of_the_users_arm(http: FlaskClient, both: Fakes) -> None:
-    experiment = start(both)
-    ask(http, experiments=False)
-    for arm, of in experiment.arms.items():
-        told = http.get(f"/ml/why-not?userid={user_in(experiment, arm)}&itemid=4").json
-        assert told["release"] == of.release
-
-
 def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one_is_live_again(
     http: FlaskClient, both: Fakes
 ) -> None:
@@ -249,12 +241,6 @@ def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one
     both.users.live_release = both.world.release
     ask(http, experiments=False)
     assert "experiments" in ask(http, userid)
-
-
-def test_what_cannot_be_read_is_no_experiment(http: FlaskClient, both: Fakes) -> None:
-    both.users.experiments = b"[{}]"
-    for _ in range(2):
-        assert "experiments" not in ask(http)
 
 
 LIVE = DefaultWorld().release
@@ -331,9 +317,3 @@ def test_equal_lists_stay_as_they_are_and_each_item_counts_for_either_team_alike
         teams.update(enumerate(drafted.teams))
     for place in range(len(items)):
         assert abs(teams[place, FIRST] - rounds / 2) < 5 * (rounds / 4) ** 0.5
-
-
-def test_who_has_nothing_leaves_the_list_to_the_other_without_credit() -> None:
-    drafted = team_draft([], [1, 2], 2, Random(0))
-    assert drafted.teams == NEITHER * 2
-    assert drafted.places == ((1, 0), (1, 1))

@@ -12,18 +12,9 @@ from online.clients.base import ServiceError
 from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.world import AT, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, ShopWorld, SourceWorld
+from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld, SourceWorld
 
 USER = 8
-
-
-class NarrowWorld(SourceWorld):
-    """A search that goes on with few items."""
-
-    @property
-    def recipe(self) -> Recipe:
-        recall = SOURCE.recall.model_copy(update={"candidates": 5, "num_candidates": 10})
-        return SOURCE.model_copy(update={"recall": recall})
 
 
 def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT) -> WhyNot:
@@ -119,14 +110,6 @@ def test_what_preferred_terms_may_bring_in_is_not_said_to_be_out_of_reach(fakes:
     found = why_not(fakes, item)
     assert found.code == "never_trained"
     assert found.sentence.en.endswith("so no channel can find it for a user who prefers none of its kinds.")
-
-
-@pytest.mark.parametrize("kind", [NarrowWorld])
-def test_every_item_with_a_vector_has_a_rank_however_far_from_the_cut(fakes: Fakes) -> None:
-    unseen = sorted(set(fakes.world.trained) - set(fakes.world.seen[USER]))
-    ranks = [at.rank for itemid in unseen for at in why_not(fakes, itemid).channels.values()]
-    assert None not in ranks
-    assert len(set(ranks)) == len(unseen)
 
 
 def test_what_has_no_features(fakes: Fakes) -> None:

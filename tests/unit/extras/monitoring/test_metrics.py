@@ -58,7 +58,7 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     other = type(fakes.world)(release="bbbbbbbbbbbb")
     fakes.add(other)
     fakes.users.live_release = other.release
-    for attempt in Retrying(stop=stop_after_delay(10), wait=wait_fixed(0.01)):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01)):
         with attempt:
             assert http.post("/ml/rec", json={"userid": 1}).json["release"] == other.release  # type: ignore[index]
     page = http.get("/metrics").text

@@ -16,13 +16,6 @@ from tests.made_up_data import HALF_STARS, SHOP
 from tests.readmes import ROOT
 
 
-def test_the_least_that_is_needed() -> None:
-    shop = parse(SHOP)
-    assert shop.interactions.value is None
-    assert (shop.users, shop.items) == (None, None)
-    assert (shop.holdout.share, shop.holdout.at_least, shop.holdout.at_most) == (0.1, 1, 10)
-
-
 def test_an_attribute_is_a_kind_or_a_table_of_its_own() -> None:
     made = HALF_STARS.replace('"Preis" = "numeric"', 'price = { kind = "numeric", column = "Preis", scale = 10 }')
     items = parse(made).items

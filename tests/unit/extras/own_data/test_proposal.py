@@ -123,30 +123,8 @@ def test_the_separator_is_the_mark_that_splits_most(tmp_path: Path) -> None:
     assert "10:00:00.123456+02:00" in text  # a time is shown with its zone
 
 
-def test_a_table_has_one_separator(tmp_path: Path) -> None:
-    lines = (goods(tmp_path) / "items.csv").read_text(encoding="utf-8").splitlines()
-    more = [f"{line},{'x|y' if n % 2 else 'y|z'}" for n, line in enumerate(lines[1:])]
-    (tmp_path / "items.csv").write_text("\n".join([lines[0] + ",marks", *more]), encoding="utf-8")
-    text = propose(tmp_path)
-    assert '# "marks": left out, as "|" is between its values; a table has one separator' in text
-    parse(text)
-
-
 def test_rows_without_a_header_are_refused(tmp_path: Path) -> None:
     lines = (goods(tmp_path) / "interactions.csv").read_text().splitlines(keepends=True)
     (tmp_path / "interactions.csv").write_text("".join(lines[1:]))
     with pytest.raises(StepError, match=r"interactions\.csv seems to have no header, as a column is called '2024-01"):
         propose(tmp_path)
-
-
-def test_files_in_folders_of_the_folder_are_looked_at(tmp_path: Path) -> None:
-    bare(shop(tmp_path / "data" / "2024"))
-    main(Settings(), tmp_path)
-    assert len(tables_of(tmp_path).ratings) > 0
-
-
-def test_what_is_liked_is_written_with_all_its_digits(tmp_path: Path) -> None:
-    events = "".join(f"u{n % 31},i{n % 27},{1_700_000_000 + n},{1_234_567 + n % 3}\n" for n in range(900))
-    (tmp_path / "interactions.csv").write_text("user,item,time,rating\n" + events)
-    above = parse(propose(tmp_path)).interactions.positive_above
-    assert 1_234_567 <= above < 1_234_569

@@ -129,13 +129,6 @@ def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[str, str]
     assert found.ratings["timestamp"].tolist() == [1_700_000_005, 1_700_000_007]
 
 
-def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
-    rows = "customer,sku,at\n1,1,1700000001900\n1,2,1700000001100\n2,3,1700000001500\n"
-    found = read(written(tmp_path, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows))
-    assert found.ratings["itemid"].tolist() == [2, 1, 3]
-    assert found.ratings["timestamp"].tolist() == [1_700_000_001] * 3
-
-
 def test_negative_and_many_values_are_levels_cut_at_what_is_liked(tmp_path: Path) -> None:
     values = np.round(np.random.default_rng(0).normal(size=400), 3)
     rows = "".join(f"{n % 7},{n % 11},2024-01-01T00:00:00.{n:03d}Z,{value}\n" for n, value in enumerate(values))
@@ -236,14 +229,6 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_named_within_a_zip(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
-        archive.writestr("dataset.toml", SHOP)
-        archive.writestr("interactions.csv", ROWS.encode() + b"u,a,2024-01-01\n" * 9_000 + b"u\xff,a,2024-01-01\n")
-    with pytest.raises(StepError, match=r"interactions\.csv, line 9005 is not UTF-8"):
-        read(tmp_path / "data.zip")
-
-
 def test_lines_may_end_in_several_ways(tmp_path: Path) -> None:
     rows = ROWS.replace("\n", "\r\n", 2)
     folder = written(tmp_path / "mixed")
@@ -260,12 +245,6 @@ def test_parquet_has_the_same_bounds_of_time(tmp_path: Path) -> None:
         frame = pd.DataFrame({"customer": ["u", "v"], "sku": ["a", "b"], "at": at})
         with pytest.raises(StepError, match=rf"interactions\.parquet, row 2, column 'at': .*{message}"):
             read(in_parquet(written(tmp_path), frame))
-
-
-def test_a_declaration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
-    folder = written(tmp_path)
-    (folder / "dataset.toml").write_text(SHOP, encoding="utf-8-sig")
-    assert read(folder).dataset.name == "shop"
 
 
 def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
@@ -406,19 +385,6 @@ def test_a_bad_row_is_named_by_its_part(tmp_path: Path) -> None:
     folder = in_parts(tmp_path, good, good, f"{good}3,7,long ago\n")
     with pytest.raises(StepError, match=r"log-2\.csv, line 4, column 't': seconds since 1970 .* found 'long ago'"):
         ratings(folder)
-
-
-def test_a_part_without_a_column_is_named(tmp_path: Path) -> None:
-    folder = in_parts(tmp_path, "1,5,900000000\n2,6,900000000\n")
-    (folder / "log-1.csv").write_text("u,i\n1,5\n")
-    with pytest.raises(StepError, match=r"log-1\.csv has no column 't'"):
-        ratings(folder)
-
-
-def test_a_pattern_that_nothing_matches_is_said(tmp_path: Path) -> None:
-    (tmp_path / "dataset.toml").write_text(DECLARED)
-    with pytest.raises(StepError, match=r"holds no file like log-\*\.csv, which \[interactions\]"):
-        ratings(tmp_path)
 
 
 def shop_of(folder: Path, unit: str) -> Settings:

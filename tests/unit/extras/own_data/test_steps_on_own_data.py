@@ -6,7 +6,6 @@ import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -62,13 +61,6 @@ def test_a_shop_is_evaluated(shop_road: Settings) -> None:
     assert found["table"]["default: ranked"]["recall@50"] > found["table"]["popularity"]["recall@50"] / 2
 
 
-def test_the_last_share_of_each_user_is_held_out(shop_road: Settings) -> None:
-    ratings = artifacts.RATINGS.read(shop_road.exchange_dir)
-    of_user = ratings.groupby(Columns.USER)
-    held_out = of_user[Columns.SPLIT].agg(lambda split: (split == Split.HOLDOUT).sum())
-    assert held_out.tolist() == np.clip(of_user.size() // 10, 1, 10).tolist()
-
-
 def test_half_stars_and_hundreds_of_categories_become_a_release(half_star_road: Settings) -> None:
     manifest = release_of_artifacts(half_star_road)
     assert len(manifest.feature_spec.genres) == 300
@@ -81,14 +73,6 @@ def test_half_stars_and_hundreds_of_categories_become_a_release(half_star_road: 
     json.dumps(found, allow_nan=False)
 
 
-def test_the_steps_speak_of_own_data_in_its_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = half_stars(tmp_path / "data", users=20, items=60)
-    walk(Settings(data=data, exchange_dir=tmp_path / "exchange"), 4)
-    printed = capsys.readouterr().out
-    assert "users have a preferred term" in printed
-    assert [word for word in ("genre", "film", "published") if word in printed] == []
-
-
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
     """Events with values and items with categories, as most sets of ratings are: users are ids and no more."""
@@ -99,16 +83,6 @@ def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
     settings = walk(Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name=recipe))
     assert release_of_artifacts(settings).dataset.profile == ()
     assert list(artifacts.USERS.read(settings.exchange_dir)) == [Columns.USER, Columns.OWN_ID]
-
-
-def test_another_data_set_takes_the_place_of_the_first(tmp_path: Path) -> None:
-    settings = Settings(data=shop(tmp_path / "shop", users=20, items=9, views=200), exchange_dir=tmp_path / "exchange")
-    walk(settings, 2)
-    walk(settings.model_copy(update={"data": half_stars(tmp_path / "half", users=9, items=50)}), 2)
-    walk(settings.model_copy(update={"data": None}), 2)
-    assert read_dataset(settings.exchange_dir).name == "half-stars"
-    raw = {file.name for file in (settings.offline_dir / "raw").iterdir()}
-    assert raw == {"dataset.json", "interactions.parquet", "users.parquet", "items.parquet"}
 
 
 def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) -> None:

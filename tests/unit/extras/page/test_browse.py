@@ -70,11 +70,6 @@ def test_a_history_is_newest_first_with_values_and_titles(http: FlaskClient, fak
     assert answer["item_list"][0]["genres"] == world.attributes(int(history.itemids[0]))["genres"]
 
 
-def test_a_stranger_has_no_history(http: FlaskClient) -> None:
-    answer = got(http, f"/ml/history?userid={UNKNOWN_USER}", "UserHistory")
-    assert (answer["known"], answer["events"], answer["last"], answer["item_list"]) == (False, 0, None, [])
-
-
 def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     found = got(http, "/ml/items?q=E film 7", "Items")["item_list"]
     assert len(found) == 10
@@ -123,11 +118,6 @@ def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
     assert within < between / 3
 
 
-def test_items_that_are_all_alike_are_in_one_place() -> None:
-    for each in (np.ones((5, 4), np.float32), np.zeros((5, 4), np.float32)):
-        assert (projected(each, np.arange(5)) == 0).all()
-
-
 @pytest.mark.parametrize(
     ("path", "field"),
     [
@@ -142,15 +132,6 @@ def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:
     conforms(response.json, "ErrorAnswer")
     assert response.json["error"]["field"] == field
     assert field in response.json["error"]["message"] or field == "release"
-
-
-def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> None:
-    assert http.get("/ml/users").status_code == 200
-    fakes.users.down = True
-    response = http.get("/ml/history?userid=1")
-    assert response.status_code == 503
-    assert response.json["error"]["service"] == "redis"
-    assert http.get("/ml/items?q=film").status_code == 200  # titles are in memory
 
 
 def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> None:
@@ -247,15 +228,6 @@ def test_a_release_that_cannot_answer_is_not_put_live(with_a_key: FlaskClient, f
         assert fakes.users.live_release == fakes.world.release
 
 
-def test_a_release_without_users_to_try_it_with_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
-    fakes.add(replace(fakes.world, release=OTHER))
-    fakes.users.unlisted.add(OTHER)
-    response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
-    assert response.status_code == 503
-    conforms(response.json, "ErrorAnswer")
-    assert fakes.users.live_release == fakes.world.release
-
-
 SEARCH = TitleSearch.of(
     [(4, "Titanic (1997)"), (1, "Amélie (2001)"), (2, "Star Wars (1977)"), (3, "Wars of the Stars"), (5, "A Bad Start")]
 )
@@ -275,9 +247,3 @@ SEARCH = TitleSearch.of(
 )
 def test_every_word_is_in_the_title_and_the_best_known_come_first(text: str, found: list[int]) -> None:
     assert SEARCH.find(text, 10) == found
-
-
-def test_words_that_begin_so_come_before_the_others() -> None:
-    search = TitleSearch.of([(1, "Restart"), (2, "Start")])
-    assert search.find("start", 10) == [2, 1]
-    assert search.find("start", 1) == [2]

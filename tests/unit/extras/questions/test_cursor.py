@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings, Settings
 from extras.questions.cursor import Cursor
-from online.main.s1_server import create_app
-from online.recommend.fallback import LastRelease
-from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import AT, NO_FEATURES_ITEM, UNKNOWN_USER, DefaultWorld
 
 UNSCORED = NO_FEATURES_ITEM + 3000
@@ -106,19 +99,6 @@ def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, do
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_a_popular_list_from_the_disk_is_paged(fakes: Fakes, tmp_path: Path) -> None:
-    last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.open_live())
-    services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
-    for service in services:
-        service.down = True
-    with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
-        http = create_app(fresh, Settings(), fakes.stores).test_client()
-        whole = ids(ask(http, size=200))
-        assert pages(http, 3) == whole[:150]
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_a_filter_a_history_and_a_diverse_list_are_paged(fakes: Fakes, http: FlaskClient) -> None:
     where = {"genres": ["Comedy"]}
     assert pages(http, 3, size=20, where=where) == ids(ask(http, size=60, where=where))
@@ -126,11 +106,6 @@ def test_a_filter_a_history_and_a_diverse_list_are_paged(fakes: Fakes, http: Fla
     body: dict[str, Any] = {"userid": None, "history": history, "size": 30}
     assert pages(http, 3, **body) == ids(ask(http, **{**body, "size": 90}))
     assert len(pages(http, 4, diversity=0.5)) == 200
-
-
-def test_a_plain_answer_has_none(http: FlaskClient) -> None:
-    assert "cursor" not in ask(http)
-    assert "cursor" not in ask(http, cursor=False)
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)

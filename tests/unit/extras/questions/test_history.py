@@ -71,10 +71,6 @@ def test_an_event_may_name_its_item_and_value_alone(fakes: Fakes, http: FlaskCli
     assert fakes.world.own_item(4) not in ids(ask(http, userid=None, history=short, size=200))
 
 
-def test_without_events_it_is_the_popular_list(http: FlaskClient) -> None:
-    assert ask(http, userid=None, history=[])["cold_start"]
-
-
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     answer = ask(http, userid=None, history=[{"itemid": fakes.world.own_item(4), "value": 5}])

@@ -85,12 +85,6 @@ def test_without_any_service_the_popular_list_gives_the_order(fakes: Fakes, http
     assert answer["degraded"][0]["instead"] == "popular"
 
 
-def test_the_servers_diversity_is_not_for_it(fakes: Fakes, http: FlaskClient) -> None:
-    shown = ids(ask(http, diversity=0))
-    error = rank(http, shown, 400, diversity=0.5)["error"]
-    assert "'diversity' is not a field of this request" in error["message"]
-
-
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
 def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     user = fakes.world.own_user(USER)
@@ -116,8 +110,3 @@ def test_what_is_wrong_is_400_and_names_the_field(
     error = ask(http, 400, "/ml/rank", **body)["error"]
     assert error["field"] == field
     assert says in error["message"]
-
-
-def test_without_candidates_it_is_400(http: FlaskClient) -> None:
-    error = ask(http, 400, "/ml/rank")["error"]
-    assert error["message"] == "candidates is missing; expected a list of 1 to 1,000 item ids."

@@ -46,7 +46,7 @@ def similar(http: FlaskClient) -> list[Any]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.01), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
         with attempt:
             assert condition()
 
@@ -120,12 +120,6 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         fakes.users.down = False
         del values[key]
         eventually(lambda: bool(hidden & set(ids(ask(http, size=200)))))
-
-
-@DEFAULT
-def test_rules_of_another_data_set_do_not_count(fakes: Fakes, http: FlaskClient) -> None:
-    best = ids(ask(http))
-    assert ids(ask(server(fakes, "other", hidden=best))) == best
 
 
 WRONG = {

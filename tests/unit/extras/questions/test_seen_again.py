@@ -50,7 +50,7 @@ def http(fakes: Fakes, store: FakeShown) -> FlaskClient:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.01), reraise=True):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
         with attempt:
             assert condition()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.fakes import FakeUsers
-from tests.unit.online.world import AT, NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld, World
+from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
 WHERE = {"genres": {"all": ["Comedy"], "none": ["Drama"]}}
 
@@ -88,25 +87,6 @@ def test_ids_limit_the_list_and_are_left_out_of_it(fakes: Fakes, http: FlaskClie
     assert found["matching"] == 11
     assert ids(ask(http, userid=userid, only=[])) == []
     assert set(ids(ask(http, userid=userid, only=only, exclude=[best[40]]))) == {*best[41:50], NO_VECTOR_ITEM}
-
-
-@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
-def test_the_next_page_leaves_out_what_was_shown(fakes: Fakes, http: FlaskClient, userid: int) -> None:
-    """Five pages of fifty, with ratings and another release in between: nothing comes twice, and no page is short."""
-    shown: list[int] = []
-    for page in range(5):
-        found = ids(ask(http, userid=userid, exclude=shown))
-        assert len(found) == 50
-        assert not set(found) & set(shown)
-        shown += found
-        event = {"eventid": f"{page}", "userid": userid, "itemid": found[7], "type": "rating", "value": 5}
-        assert http.post("/ml/event", json={**event, "timestamp": AT - 60 + page}).status_code == 200
-        if page == 2:
-            other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
-            fakes.add(other)
-            fakes.users.activate(other.release)
-            fakes.recommender.releases.begin_opening(other.release).result()
-    assert ask(http, userid=userid, exclude=shown)["release"] == "bbbbbbbbbbbb"
 
 
 def test_seen_items_stay_away(fakes: Fakes, http: FlaskClient) -> None:

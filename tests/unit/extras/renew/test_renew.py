@@ -21,7 +21,7 @@ import pytest
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import recipe_called
-from data_exchange_center.release_parts import read_dataset, release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import SCHEMA
@@ -232,15 +232,6 @@ def test_killed_in_the_middle_of_training_it_goes_on_with_the_next_step(stack: S
     assert stack.ran == [step.path for step in provenance.STEPS]
 
 
-def test_what_cannot_be_trained_on_is_read_again(stack: Stack, tmp_path: Path) -> None:
-    former, empty = stack.live, tmp_path / "empty"
-    empty.mkdir()
-    with pytest.raises(StepError, match="holds no data set"):
-        stack.renew(data=empty)
-    assert served(stack, former)
-    assert stack.renew()["verdict"] == "unchanged"
-
-
 def test_what_cannot_be_loaded_is_refused_in_the_end(stack: Stack) -> None:
     former = stack.live
     collected(stack.settings, users=160)
@@ -274,18 +265,3 @@ def test_of_two_at_once_the_second_is_refused(tmp_path: Path) -> None:
         pass
     with renew.locked(tmp_path):
         pass
-
-
-def test_other_artifacts_than_those_that_are_live(stack: Stack) -> None:
-    stack.live = "0123456789ab"
-    with pytest.raises(StepError, match="and 0123456789ab is live"):
-        stack.renew()
-    stack.live = None  # type: ignore[assignment]
-    with pytest.raises(StepError, match="no release is live"):
-        stack.renew()
-
-
-def test_the_data_set_that_was_judged(stack: Stack) -> None:
-    dataset = read_dataset(stack.settings.exchange_dir)
-    with pytest.raises(renew.RefusedError, match="the data set is another, and the live release is of shop"):
-        renew.expect_size(dataset.model_copy(update={"name": "another"}), dataset)

@@ -4,7 +4,6 @@ import json
 import logging
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -16,7 +15,6 @@ from data_exchange_center.settings import Settings, TracingSettings
 from extras.tracing import hook as tracing
 from online.main.s1_server import create_app
 from online.web.guard import JsonLines
-from tests.http_server import serving
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.conftest import plain
 
@@ -84,25 +82,3 @@ def test_without_the_setting_nothing_that_traces_is_imported() -> None:
     assert "online.web.guard" in done.stdout
     assert "opentelemetry.exporter" not in done.stdout
     assert "opentelemetry.sdk.trace" not in done.stdout
-
-
-def test_without_the_package_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
-    with pytest.raises(SystemExit, match="OpenTelemetry is not installed"):
-        tracing.provider(TracingSettings(endpoint="http://127.0.0.1:1"))
-
-
-def test_spans_reach_a_collector() -> None:
-    arrived: list[tuple[str, bytes]] = []
-
-    def collect(request: Any, body: bytes) -> tuple[int, bytes]:
-        arrived.append((request.path, body))
-        return 200, b""
-
-    with serving(collect) as port:
-        made = tracing.provider(TracingSettings(endpoint=f"http://127.0.0.1:{port}/v1/traces"))
-        made.get_tracer("a").start_span("whatever").end()
-        assert made.force_flush(10_000)
-        made.shutdown()
-    assert [path for path, _ in arrived] == ["/v1/traces"]
-    assert b"whatever" in arrived[0][1] or arrived[0][1][:2] == b"\x1f\x8b"

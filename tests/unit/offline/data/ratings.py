@@ -25,12 +25,6 @@ def made_up_ratings(
     return Sequences(np.arange(users), np.arange(1, items + 1), starts, codes, ratings, ratings > 3, times)
 
 
-def turned(data: Sequences, rows: NDArray[np.bool_]) -> Sequences:
-    """Another rating in each of ``rows``."""
-    ratings = np.where(rows, data.ratings % 5 + 1, data.ratings)
-    return replace(data, ratings=ratings, liked=ratings > 3)
-
-
 def made_up_lists(candidates: NDArray[np.int32], features: NDArray[np.float16], **columns: Any) -> Lists:
     """Lists with these candidates and features; whose users, times and histories are all alike, and nobody liked any.
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from offline.evaluation import evaluate as module
 from offline.evaluation import served
-from offline.evaluation.evaluate import evaluate, figure
+from offline.evaluation.evaluate import evaluate
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 SYSTEMS = {
@@ -64,17 +63,3 @@ def test_live_against_exact_is_a_number(exchange: Path) -> None:
 def test_shared_is_of_the_second_list() -> None:
     assert module.shared(np.array([[1, 2, 0], [0, 0, 0]]), np.array([[2, 3, 4], [0, 0, 0]])) == pytest.approx(1 / 3)
     assert np.isnan(module.shared(np.zeros((1, 2), int), np.zeros((1, 2), int)))
-
-
-@pytest.mark.parametrize(
-    ("recipe", "dataset", "path"),
-    [
-        ("default", "ml-1m", FIGURES / "evaluation.json"),
-        ("source", "ml-1m", FIGURES / "evaluation_source.json"),
-        ("default", "ml-100k", FIGURES / "evaluation_ml-100k.json"),
-        ("default", "shop", Path("/exchange/offline/evaluation/evaluation_shop.json")),
-    ],
-)
-def test_a_figure_is_named_by_what_it_is_of(recipe: str, dataset: str, path: Path) -> None:
-    """Only of published data sets is there a figure in the repository."""
-    assert figure({"recipe": recipe, "dataset": dataset}, Settings(exchange_dir=Path("/exchange"))) == path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -87,11 +88,15 @@ def test_diversity_is_mean_pairwise_cosine_distance() -> None:
     full = cosine_distances(features[[1, 5, 3, 8]])[np.triu_indices(4, 1)].mean()
     pair = cosine_distances(features[[2, 4]])[0, 1]
     assert metrics.diversity(lists, features) == pytest.approx([full, pair, np.nan], nan_ok=True)
+    features[4] = 0
+    assert metrics.diversity(lists, features)[1] == 1, "an item without features is unlike every other"
 
 
 def test_gini_and_coverage() -> None:
     assert metrics.gini(np.array([[1, 2], [3, 4]]), 4) == pytest.approx(0)
     assert metrics.gini(np.array([[1], [1], [1]]), 1000) == pytest.approx(0.999)
+    assert metrics.gini(np.array([[1]]), 1000) == pytest.approx(0.999)
+    assert math.isnan(metrics.gini(np.array([[0, 0]]), 4))
     assert metrics.coverage(np.array([[1, 0], [1, 3]]), 4) == 0.5
 
 
@@ -116,4 +121,39 @@ def test_bootstrap_interval_is_about_two_standard_errors_wide() -> None:
     values = np.random.default_rng(0).normal(size=2000)
     found = metrics.mean(values)
     assert found.high - found.low == pytest.approx(2 * 1.96 / math.sqrt(2000), rel=0.1)
-    assert metrics.mean(np.array([np.nan])).users == 0
+
+
+def test_the_bootstrap_draws_users() -> None:
+    values = np.append(np.random.default_rng(0).random(20), np.nan)
+    rng = np.random.default_rng(0)
+    drawn = [values[rng.integers(0, 20, 20)].mean() for _ in range(1000)]
+    expected = [np.nanmean(values), *np.quantile(drawn, [0.025, 0.975]), 20]
+    assert astuple(metrics.mean(values)) == pytest.approx(expected)
+    rng = np.random.default_rng(7)
+    drawn = [values[rng.integers(0, 20, 20)].mean() for _ in range(30)]
+    chosen = {"resamples": 30, "confidence": 0.5, "seed": 7}
+    compared = metrics.compare(values, np.zeros(21), **chosen)  # type: ignore[arg-type]
+    assert [compared.low, compared.high] == pytest.approx(np.quantile(drawn, [0.25, 0.75]).tolist())
+    compared = metrics.compare(values, np.zeros(21))
+    assert [compared.difference, compared.low, compared.high, compared.users] == pytest.approx(expected)
+
+
+def test_an_estimate_of_nobody_is_not_a_number() -> None:
+    nobody = metrics.mean(np.array([np.nan]))
+    assert nobody.users == 0
+    assert all(map(math.isnan, (nobody.mean, nobody.low, nobody.high)))
+    assert astuple(metrics.mean(np.array([np.nan, 0.5]))) == (0.5, 0.5, 0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p_value"),
+    [([], 1.0), ([np.nan], 1.0), ([0.0, 0.0], 1.0), ([0.5, 0.5, 0.5], 0.0), ([0.0], 1.0), ([0.5], 0.0)],
+)
+def test_where_there_is_no_t_test_alike_is_one_and_otherwise_nought(difference: list[float], p_value: float) -> None:
+    assert metrics.compare(np.array(difference), np.zeros(len(difference))).p_value == p_value
+
+
+@pytest.mark.parametrize("pair", [(0.25, 0.5), (0.0, 1.0)])
+def test_two_who_differ_are_enough_for_a_t_test(pair: tuple[float, float]) -> None:
+    expected = stats.ttest_1samp(np.array(pair), 0.0).pvalue
+    assert metrics.compare(np.array(pair), np.zeros(2)).p_value == pytest.approx(expected)

@@ -64,15 +64,6 @@ def test_funnel_counts_what_each_stage_still_holds(holdout: Holdout, answers: An
     assert found["ranked"] == pytest.approx(found["fused"])  # the same ten in another order
 
 
-def test_films_of_the_slices_share_out_what_was_liked(holdout: Holdout, answers: Answers) -> None:
-    wide = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), N_ITEMS)
-    systems = {"perfect": np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))}
-    slices = report(holdout, systems, answers, np.eye(N_ITEMS + 1), [])["slices"]["perfect"]
-    assert set(slices) == {*holdout.slices, "popular films", "rare films"}
-    for part in ("popular films", "rare films"):
-        assert slices[part]["recall@50"]["mean"] == pytest.approx(1)
-
-
 def test_labelled_rows_are_the_rated_candidates_or_all(holdout: Holdout, answers: Answers) -> None:
     found = labelled(holdout, answers)
     liked, disliked = holdout.relevance.toarray() > 0, holdout.disliked.toarray() > 0

@@ -25,7 +25,7 @@ from offline.models.tower import Tower, target_weights, train_tower
 from offline.models.training import ranked, train_on_lists
 from tests.datasets import STARS
 
-USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS, PAIRED = 60, 40, 24, 6, 10, 30
+USERS, ITEMS, EVENTS, LAGS, TOWER_LAGS = 60, 40, 24, 6, 10
 RECIPE = TowerRecipe(dim=8, epochs=4, batch_size=64, learning_rate=0.02, stride=2, horizon=3)
 GENRES = np.vstack([np.zeros(2), np.eye(2)[np.arange(ITEMS) % 2]]).astype(np.float32)
 PROFILE = (one_hot("two", "user", [1, 2]), one_hot("three", "user", [1, 2, 3]))

@@ -158,7 +158,7 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
     assert all(len(answer.item_list) == 50 for answer in answers)
     assert any("left alone" in answer.degraded[0].reason for answer in answers)
     down(fakes)
-    for attempt in Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.05)):
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.05)):
         with attempt:
             assert ask(fakes).degraded == []
 
@@ -200,7 +200,7 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
 def restarted(fakes: Fakes, path: Path) -> Recommender:
     """Another process over the same services and the same disk."""
     services = (fakes.users, fakes.items, fakes.features, fakes.scorer)
-    return Recommender(*services, ServerSettings(), LastRelease(path))  # type: ignore[arg-type]
+    return Recommender(*services, ServerSettings(budget_ms=5_000), LastRelease(path))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("away", [SERVICES, ("redis",), ("elasticsearch",), ("feast",)])
@@ -209,7 +209,7 @@ def test_a_server_that_starts_beside_dead_services_has_the_popular_list_on_its_d
 ) -> None:
     path = tmp_path / "last.json"
     ask(fakes)
-    Retrying(stop=stop_after_delay(20), wait=wait_fixed(0.01))(path.read_bytes)
+    Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01))(path.read_bytes)
     down(fakes, *away)
     server = restarted(fakes, path)
     answer = server.recommend(Request(userid=1))
@@ -240,7 +240,7 @@ def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_d
     try:
         started = time.perf_counter()
         known, stranger = ask(fakes, 1), ask(fakes, UNKNOWN_USER)
-        assert time.perf_counter() - started < 5
+        assert time.perf_counter() - started < 8  # the gate opens by itself after ten
     finally:
         gate.set()
     assert known.item_list == before.item_list
@@ -273,11 +273,11 @@ def test_redis_that_has_lost_the_live_release_makes_nobody_a_stranger(fakes: Fak
 def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> None:
     before = ask(fakes)
     stuck = threading.Event()
-    fakes.features.on_call = lambda: stuck.wait(10)
+    fakes.features.on_call = lambda: stuck.wait(30)
     try:
         started = time.perf_counter()
-        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=200))
-        assert time.perf_counter() - started < 5
+        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
+        assert time.perf_counter() - started < 15
     finally:
         stuck.set()
     assert answer.item_list == before.item_list

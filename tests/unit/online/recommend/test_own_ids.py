@@ -72,23 +72,6 @@ def test_an_id_in_an_address_is_written_in_one_way(text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
-def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restart(fakes: Fakes) -> None:
-    shop = ShopWorld(model="ml_rec_28")
-    fakes.add(shop)
-    first = ask(fakes, 1)
-    fakes.users.live_release = shop.release
-    answer = ask(fakes, "u-8f3a")  # at once: the former release has no such ids
-    assert answer.release == shop.release
-    assert set(answer.itemids) <= {shop.own_item(itemid) for itemid in shop.itemids}
-    with pytest.raises(WrongIdError, match="a string"):
-        ask(fakes, 1)
-    fakes.users.live_release = fakes.world.release
-    assert ask(fakes, 1).item_list == first.item_list
-    with pytest.raises(WrongIdError, match="a whole number"):
-        ask(fakes, "u-8f3a")
-
-
-@pytest.mark.parametrize("kind", [SourceWorld])
 def test_an_id_is_not_refused_for_its_kind_while_the_release_that_may_know_it_is_being_opened(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

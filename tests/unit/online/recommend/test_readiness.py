@@ -23,7 +23,7 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(readiness, "FRESH_S", 60.0)
     go = threading.Event()
     opened.scorer.calls.clear()
-    opened.scorer.on_call = lambda: go.wait(10)
+    opened.scorer.on_call = lambda: go.wait(60)
     with ThreadPoolExecutor(MANY) as callers:
         answers = [callers.submit(opened.recommender.readiness) for _ in range(MANY)]
         go.set()
@@ -88,6 +88,6 @@ def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: p
     caplog.set_level(logging.INFO)
     warming.recommender.releases.open_live()
     warming.items.down = True
-    warming.recommender.warm_up().result(10)
+    warming.recommender.warm_up().result(60)
     assert warming.recommender.readiness().release == warming.world.release
     assert "left to warm up by requests: elasticsearch:" in caplog.text

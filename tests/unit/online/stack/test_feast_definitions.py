@@ -9,8 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from feast import FeatureService, FeatureView, FileSource
-from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+from feast import FeatureService, FeatureView
 from feast.repo_config import load_repo_config
 
 from data_exchange_center.settings import RedisSettings, Settings
@@ -44,12 +43,6 @@ def of_kind(module: ModuleType, kind: type) -> dict[str, object]:
     return {value.name: value for value in vars(module).values() if isinstance(value, kind)}
 
 
-def test_an_empty_repository_has_no_views(repo: Path) -> None:
-    module = definitions(repo)
-    assert of_kind(module, FeatureView) == {}
-    assert of_kind(module, FeatureService) == {}
-
-
 def test_each_release_has_its_views_and_services(repo: Path) -> None:
     add_release(repo, "aaa", 60)
     add_release(repo, "bbb", 10)
@@ -61,20 +54,6 @@ def test_each_release_has_its_views_and_services(repo: Path) -> None:
     assert [field.name for field in view.features] == ["gender", "age"]
     assert view.entities == ["userid"]
     assert set(of_kind(module, FeatureService)) == set(views) | {"ml_user", "ml_item"}
-
-
-@pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
-def test_what_reads_the_files_is_what_the_environment_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_release(repo, "aaa", 60)
-    view = of_kind(definitions(repo), FeatureView)["ml_user_aaa"]
-    assert isinstance(view, FeatureView)
-    assert isinstance(view.batch_source, FileSource)
-    assert view.batch_source.path == "releases/aaa/users.parquet"
-    monkeypatch.setenv("FEAST_OFFLINE_STORE", "spark")
-    view = of_kind(definitions(repo), FeatureView)["ml_user_aaa"]
-    assert isinstance(view, FeatureView)
-    assert isinstance(view.batch_source, SparkSource)
-    assert view.batch_source.path == (repo / "releases" / "aaa" / "users.parquet").as_uri()
 
 
 @pytest.mark.parametrize(("pointer", "behind"), [(None, "bbb"), ("aaa", "aaa"), ("gone", "bbb"), (..., "bbb")])
@@ -94,9 +73,3 @@ def test_the_online_store_is_where_the_settings_say(repo: Path, monkeypatch: pyt
         monkeypatch.setenv(name, value)
     store = load_repo_config(repo, repo / "feature_store.yaml").online_store
     assert store.connection_string == "redis:6400,db=3,password=hush"
-
-
-def test_what_lies_in_the_repository_stays(repo: Path, tmp_path: Path) -> None:
-    (repo / "data" / "registry.db").write_bytes(b"registry")
-    prepare_feast_repo(Settings(exchange_dir=tmp_path))
-    assert (repo / "data" / "registry.db").read_bytes() == b"registry"

@@ -13,7 +13,7 @@ import pytest
 from data_exchange_center.settings import Settings
 from online.stack import install
 from online.stack.elasticsearch import jars, node, service
-from online.stack.elasticsearch.jars import Jar, locked_jars
+from online.stack.elasticsearch.jars import Jar
 from online.stack.service import StackError
 from online.stack.triton import service as triton
 from tests.free_ports import settings_on_free_ports
@@ -88,12 +88,6 @@ def test_a_damaged_jar_is_brought_again(tmp_path: Path, repository: Repository) 
     assert (tmp_path / jar.filename).read_bytes() == CONTENT
 
 
-def test_the_lock_is_whole() -> None:
-    assert len(locked_jars()) == 47
-    assert all(len(jar.sha256) == 64 and jar.coordinate.count(":") == 2 for jar in locked_jars())
-    assert len({jar.filename for jar in locked_jars()}) == 47
-
-
 class TestTriton:
     """Its environment counts as whole only once everything has been done."""
 
@@ -137,15 +131,6 @@ class TestTriton:
         assert triton.TRITON.missing(settings) is not None
         install.install_triton(settings)
         assert triton.TRITON.missing(settings) is None
-
-    def test_other_pins_make_it_anew(
-        self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        install.install_triton(settings)
-        other = tmp_path / "requirements.txt"
-        other.write_text("nvidia-pytriton==0.8.0\n")
-        monkeypatch.setattr(triton, "REQUIREMENTS", other)
-        assert triton.TRITON.missing(settings) is not None
 
 
 def test_a_failed_command_shows_what_it_said() -> None:
@@ -194,11 +179,6 @@ def test_a_node_is_alone_unless_it_is_given_others() -> None:
     assert not {"discovery.type", "xpack.security.enabled"} & set(values)
 
 
-def test_security_needs_the_official_image() -> None:
-    with pytest.raises(SystemExit, match=r"xpack\.security\.enabled is 'true'.*official image"):
-        node.node_settings(Path("/home"), {"xpack.security.enabled": "true"})
-
-
 def test_a_bundled_library_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(services_dir=tmp_path)
     bundled = triton.site_packages(settings) / "nvidia_pytriton.libs" / f"libpython3-0a1b.{sys.version_info[1]}.so.1.0"
@@ -210,7 +190,3 @@ def test_a_bundled_library_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.M
         assert link.readlink() == Path(f"/usr/lib/here/libpython{triton.PYTHON}.so.1.0")
     first, second, *_ = triton.TRITON.program(settings).environment["LD_LIBRARY_PATH"].split(":")
     assert (first, second) == (str(link.parent), str(bundled.parent))
-
-
-def test_there_is_nothing_to_stand_in_for_where_the_wheel_brings_none(tmp_path: Path) -> None:
-    assert list(triton.own_libpython(Settings(services_dir=tmp_path)).iterdir()) == []

@@ -16,7 +16,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import preflight
-from online.stack.catalogue import PROGRAMS, SERVICES, by_name
+from online.stack.catalogue import SERVICES, by_name
 from online.stack.service import Service, StackError
 from online.stack.triton import service as triton
 
@@ -105,11 +105,6 @@ def test_no_service_of_the_four_is_opened_to_others(settings: Settings, service:
     variable = f"RECSYS_{service.name.upper()}__HOST is '0.0.0.0'"
     with refused(variable, service.title, "127.0.0.1 alone", "unset it"):
         preflight.check_hosts(moved(settings, service.name, host="0.0.0.0"), SERVICES)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
-def test_the_server_has_keys_and_may_be_opened(settings: Settings, host: str) -> None:
-    preflight.check_hosts(moved(settings, "server", host=host), PROGRAMS)
 
 
 def test_what_is_elsewhere_or_speaks_https_is_not_for_the_local_stack(settings: Settings) -> None:

@@ -9,19 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center import plugins, provenance, steps
-from data_exchange_center.settings import Settings, SparkSettings
+from data_exchange_center import steps
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import step_runner
 from past_one_machine.spark import TWINS, environment
-
-
-def test_twins_are_scripts_in_the_place_of_steps() -> None:
-    assert plugins.load("recsys.steps", "spark") == TWINS
-    assert set(TWINS) < {step.path for step in provenance.STEPS}
-    for step, script in TWINS.items():
-        assert Path(script).name == Path(step).name
-        assert (step_runner.ROOT / script).is_file()
 
 
 def test_a_twin_runs_in_sparks_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,14 +38,6 @@ def test_without_sparks_environment_a_twin_says_how_to_get_it(tmp_path: Path, st
     assert done.returncode == 1
     assert "run `make spark`, or compute with RECSYS_ENGINE=pandas" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_master_is_as_spark_names_it() -> None:
-    for master in ("local[2]", "local[*]", "local-cluster[2,1,1024]", "spark://host:7077"):
-        assert SparkSettings(master=master).master == master
-    for master in ("nonsense", "", "local[", "spark:/host"):
-        with pytest.raises(ValueError, match="should match pattern"):
-            SparkSettings(master=master)
 
 
 def test_an_environment_of_other_requirements_is_not_up_to_date(

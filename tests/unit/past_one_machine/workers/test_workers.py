@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
-from offline import step_runner
 from offline.models.training import Share
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
@@ -70,10 +69,6 @@ def test_shares_cover_everything_once() -> None:
     assert Share(2, 4, 10).of(np.array([3, 9, 2])).tolist() == [1, 0]
 
 
-def test_the_first_reads_all_that_it_writes_about() -> None:
-    assert [Workers(rank=rank, world=3).reads(10) for rank in range(3)] == [slice(None), slice(3, 6), slice(6, 10)]
-
-
 def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -105,12 +100,6 @@ def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.
         pass
 
 
-def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
-    with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
-        Settings()
-
-
 def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:  # noqa: F811
     past = read_inputs(settings).data
     five = replace(LIST.take(np.zeros(5, np.int64)), lengths=np.arange(5, dtype=np.int32))
@@ -136,10 +125,3 @@ def test_no_other_groups_of_rows_are_read(tmp_path: Path, parts: int, rows: slic
     read = list(rows_of(files, rows))
     assert [n for table in read for n in table["n"].to_pylist()] == list(range(10))[rows]
     assert all(len(table) for table in read)
-
-
-def test_several_workers_are_twins_of_the_steps_that_train() -> None:
-    assert step_runner.twins_of(Settings()) == {}
-    twins = step_runner.twins_of(Settings(training={"workers": 2}))
-    assert twins.keys() <= {step.path for step in provenance.STEPS}
-    assert all((step_runner.ROOT / twin).is_file() for twin in twins.values())

@@ -13,7 +13,6 @@ from data_exchange_center.steps import StepError
 from research.bench import load
 from research.bench.load import LOST, Target, expect_answers, generate
 from research.bench.serving import Load, levels_of
-from tests.free_ports import free_ports
 from tests.http_server import serving
 
 STALL_S = 3.0  # much longer than a busy machine takes for an answer
@@ -65,11 +64,6 @@ def test_an_error_is_not_a_fast_answer(url: str) -> None:
         expect_answers(Target(url), run)
 
 
-def test_a_server_that_is_not_there_is_no_answer() -> None:
-    run = generate(Target(f"http://127.0.0.1:{free_ports(1)[0]}"), [1], in_flight=1)
-    assert [answer.status for answer in run.answers] == [LOST]
-
-
 def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile() -> None:
     """A closed loop sees one slow answer; at a fixed rate, all who come during the stall wait for its end."""
     with answering(stall_s=STALL_S) as url:
@@ -86,12 +80,6 @@ def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.Mo
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         run = generate(Target(url), [1, 2], per_s=100.0)
     assert [answer.status for answer in run.answers] == [LOST, LOST]
-
-
-def test_a_closed_loop_goes_on_at_once_after_a_refusal(url: str) -> None:
-    run = generate(Target(url), [13] * 50, in_flight=1)
-    assert run.refused == 50
-    assert run.seconds < 50 * load._LOST_S / 2
 
 
 def test_an_answer_of_another_release_is_told(url: str) -> None:

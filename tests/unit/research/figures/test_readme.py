@@ -53,14 +53,6 @@ def test_every_make_command_is_a_target(readme: str) -> None:
     assert {word for word in words if "=" not in word} <= targets
 
 
-def test_every_step_has_its_command() -> None:
-    rooms = ("offline", "offline_to_online", "online", "extras")
-    steps = {str(path.relative_to(ROOT)) for room in rooms for path in ROOT.glob(f"{room}/*/s[0-9]_*.py")}
-    shown = {step for name in readmes.readmes() for c in readmes.commands(name) for step in c.steps}
-    assert len(steps) >= 14
-    assert steps - shown == {"online/main/s1_server.py"}  # a Flask application: flask --app runs it
-
-
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair[0])
 def test_both_languages_show_the_same_commands_and_figures(pair: tuple[str, str]) -> None:
     english, chinese = map(text_of, pair)
