@@ -10,7 +10,7 @@ interrupted training resumes.
 Reads:  offline/{ratings,items,users}.parquet
 Writes: offline/baselines/<model>.pt in the exchange folder
 Run:    python -m research.transformers [--only <model> ...]
-Expect: hours a model on one core of MovieLens-1M; `make evaluate-papers` evaluates what there is
+Expect: half an hour a model on one core of MovieLens-1M; `make evaluate-papers` evaluates what there is
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_exchange_center.settings import Settings
-from online.stack.catalogue import PROGRAMS, on_free_ports
-from online.stack.catalogue import free_ports as free_ports
+from online.stack.commands import PROGRAMS, on_free_ports
+from online.stack.commands import free_ports as free_ports
 from online.stack.preflight import is_taken
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from data_exchange_center.settings import Settings, load_settings
 from online.stack import commands
-from online.stack.catalogue import SERVICES
+from online.stack.commands import SERVICES
 from online.stack.service import Service
 
 

@@ -99,7 +99,7 @@ def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
     """Whether each service answers."""
     for client in clients:
         try:
-            yield Finding(client.service, "up", client.ping().version)
+            yield Finding(client.service, "up", client.ping())
         except ServiceError as error:
             yield Finding(client.service, "down", error.what, "make up")
 

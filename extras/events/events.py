@@ -70,6 +70,11 @@ class Logged(NamedTuple):
         return cls.of(entry.decode(), Event.unpack(event))
 
 
+def likes(event: Event, dataset: Dataset) -> bool:
+    code = dataset.code(event.value) if dataset.event_types.get(event.type) == "rates" else None
+    return code is not None and code > dataset.positive_level
+
+
 def updated(
     history: History,
     seen: NDArray[np.int32],

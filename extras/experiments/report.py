@@ -38,7 +38,7 @@ from data_exchange_center.figures import STYLE
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events.events import Event, Logged
+from extras.events.events import Event, Logged, likes
 from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
 from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ExperimentView, named
@@ -192,11 +192,6 @@ def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Data
             place = answer.items.index(event.itemid)
             found[event.itemid] = Found(place + 1, answer.teams[place] if answer.teams else "")
     return list(found.values())
-
-
-def likes(event: Event, dataset: Dataset) -> bool:
-    code = dataset.code(event.value) if dataset.event_types.get(event.type) == "rates" else None
-    return code is not None and code > dataset.positive_level
 
 
 def unlikes(event: Event, dataset: Dataset) -> bool:

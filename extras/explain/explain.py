@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, singledispatch
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.channels import Channel, ChannelSet, HistorySum, Requests, sigmoid
 from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
 from data_exchange_center.fusion import RRF_K, Hits
 from data_exchange_center.history import History
@@ -30,7 +31,6 @@ from extras.explain.shapes import (
     ReasonCode,
     Sentence,
 )
-from extras.explain.shares import Shares, shares_by_channel
 from online.clients.base import Caller, Deadline, ServiceError
 from online.clients.redis import StoredUser
 from online.clients.triton import ScoreQuery
@@ -39,6 +39,7 @@ from online.recommend.release import Release
 from online.recommend.types import Candidates, Ranked
 
 Scorer = Caller[ScoreQuery, NDArray[np.float32]]
+Ints = NDArray[np.integer]
 Places = NDArray[np.intp]  # on the ranked list, from 0
 
 MAX_ITEMS = 50  # with effects
@@ -49,6 +50,82 @@ _REASONS_SHARE = 0.5  # of the time that is left; the rest is for the model's ef
 _DIGITS = 7  # of a channel's score or share: rounded, hundreds of them still add up within 1e-5
 _EFFECT_DIGITS = 6  # of a probability that is a float32
 _NAMED = 2  # events in a sentence
+
+
+# --- a channel's score, taken apart: what the user's events, the profile and popularity add to it
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """The terms of one request's scores of k items; their sum is the scores.
+
+    Attributes:
+        base: (k,) what every user would get.
+        popularity: (k,) of the item alone.
+        profile: (k, fields) in the order of `Dataset.profile`; no fields where the channel does not look at them.
+        events: (k, n) of the user's newest events, newest first.
+    """
+
+    base: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+    profile: NDArray[np.float64]
+    events: NDArray[np.float64]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """(k,)."""
+        total: NDArray[np.float64] = self.base + self.popularity + self.profile.sum(axis=1) + self.events.sum(axis=1)
+        return total
+
+
+@singledispatch
+def shares_of(channel: Channel, requests: Requests, items: Ints) -> Shares | None:
+    """Terms of a channel's scores of (k,) item codes, for one request; None where the scores are no sums.
+
+    A channel of another class is explained by a function that its package registers here.
+    """
+    return None
+
+
+@shares_of.register
+def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
+    """The inner product of an item with each term of the user's sum.
+
+    Hidden units are linear but for their gates. With the gates as they are for this request, a term's share is its own
+    and what it brings through the units; their bias is everybody's.
+    """
+    found = channel.items[items].astype(np.float64)  # (k, d)
+    codes = requests.items[0, : channel.events]
+    fields = zip(channel.rows, channel.weights(requests), strict=True)
+    terms = [weights[0][:, None] * rows[codes] for rows, weights in fields]  # (n, d) each
+    first = [table[code] for table, code in zip(channel.profile, requests.profiles[0], strict=False)]
+    profile, base = np.reshape(first, (-1, found.shape[1])), channel.base[requests.regimes[0]]
+    seen_by, of_all = [found] * len(terms), np.zeros(len(found))  # an item as each field sees it
+    if channel.hidden:
+        up, bias, down = channel.hidden
+        sums = np.stack([each.sum(axis=0) for each in terms])
+        sums[0] += base + profile.sum(axis=0)
+        gates = sigmoid(np.einsum("fd,fdh->h", sums, up) + bias)
+        opened = (found @ down.T) * gates  # (k, h)
+        seen_by, of_all = [found + opened @ each.T for each in up], opened @ bias
+    return Shares(
+        base=seen_by[0] @ base + of_all,
+        popularity=channel.bias[items].astype(np.float64),
+        profile=seen_by[0] @ profile.T,
+        events=np.sum([each @ term.T for each, term in zip(seen_by, terms, strict=True)], axis=0),
+    )
+
+
+def shares_by_channel(
+    channels: ChannelSet, history: History, profile: Ints, timestamp: int, itemids: Ints
+) -> Mapping[str, Shares]:
+    """Terms of the scores of (k,) items, of the channels whose scores are sums; of unknown items they mean nothing."""
+    requests, codes = channels.requests(channels.channels, history, profile, timestamp), channels.codes(itemids)
+    found = {channel.name: shares_of(channel, requests[channel.events], codes) for channel in channels.channels}
+    return {name: shares for name, shares in found.items() if shares is not None}
+
+
+# --- the items of an answer
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId, kind_of
 from data_exchange_center.errors import RecsysError
-from extras.events.events import Event
+from extras.events.events import Event, likes
 from extras.events.hook import RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, LIKES, Extended
 from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record, base_of
@@ -123,7 +123,7 @@ def register(app: Flask, parts: Parts) -> None:
         dataset, base = opened.manifest.dataset, base_of(opened)
         for event in events:
             record = follower.record(base, event.itemid)
-            if record is None or record.title is None or len(record.likes) >= LIKES or not likes(dataset, event):
+            if record is None or record.title is None or len(record.likes) >= LIKES or not likes(event, dataset):
                 continue
             with suppress(ServiceError):  # it is logged; the event is recorded
                 user = recommender.users.call(UserQuery.of(event.userid, opened.manifest)).user
@@ -159,14 +159,8 @@ def register(app: Flask, parts: Parts) -> None:
             what = "a string" if kind == "string" else "a whole number"
             raise WrongIdError("itemid", f"itemid must be {what} in this release.")
         new = with_attributes(opened, Record(title=item.title), item.attributes)
-
-        def added(before: Record | None, held: int) -> Record:
-            if before.title is not None if before else item.itemid in opened.numbers:
-                raise ConflictError(f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it.")
-            expect_room(before, held)
-            return new.model_copy(update={"number": before.number if before else 0})
-
-        store.change(opened.manifest.dataset.base_name, item.itemid, added)
+        change = partial(added, opened=opened, own=item.itemid, new=new)
+        store.change(opened.manifest.dataset.base_name, item.itemid, change)
         return state(item.itemid)
 
     @app.patch(f"{PATH}/<any_text:itemid>", merge_slashes=False)
@@ -178,42 +172,48 @@ def register(app: Flask, parts: Parts) -> None:
             raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(expected)}.")
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
-
-        def changed(before: Record | None, held: int) -> Record:
-            number = opened.numbers.get(own)
-            if before is None and number is not None:
-                expect_room(before, held)
-                before = Record(title=opened.catalogue[number].title)
-            if before is None or before.title is None:
-                raise UnknownItemError(own)
-            title = before.title if wanted.title is None else wanted.title
-            return with_attributes(opened, before.model_copy(update={"title": title}), wanted.attributes)
-
-        store.change(opened.manifest.dataset.base_name, own, changed)
+        store.change(opened.manifest.dataset.base_name, own, partial(changed, opened=opened, own=own, wanted=wanted))
         return state(own)
 
     @app.delete(f"{PATH}/<any_text:itemid>", merge_slashes=False)
     def remove(itemid: str) -> Response:
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
-        base = base_of(opened)
-
-        def removed(before: Record | None, held: int) -> Record | None:
-            if before.title is None if before else own not in base.numbers:
-                raise UnknownItemError(own)
-            if own not in base.numbers:
-                return None
-            expect_room(before, held)
-            return Record(number=before.number if before else 0)
-
-        store.change(opened.manifest.dataset.base_name, own, removed)
+        store.change(opened.manifest.dataset.base_name, own, partial(removed, base=base_of(opened), own=own))
         return state(own)
 
 
-def likes(dataset: Dataset, event: Event) -> bool:
-    """Whether somebody likes an item by an event."""
-    rates = dataset.event_types.get(event.type) == "rates"
-    return rates and (dataset.code(event.value) or 0) > dataset.positive_level
+# --- what becomes of a record; ``held``: how many there are
+
+
+def added(before: Record | None, held: int, opened: Release, own: OwnId, new: Record) -> Record:
+    """A new item's. Raises ConflictError."""
+    if before.title is not None if before else own in opened.numbers:
+        raise ConflictError(f"There is an item {own!r} already: PATCH {PATH}/{own} changes it.")
+    expect_room(before, held)
+    return new.model_copy(update={"number": before.number if before else 0})
+
+
+def changed(before: Record | None, held: int, opened: Release, own: OwnId, wanted: ItemChange) -> Record:
+    """An item's with another title or other attributes. Raises UnknownItemError, ConflictError, BadRequestError."""
+    number = opened.numbers.get(own)
+    if before is None and number is not None:
+        expect_room(before, held)
+        before = Record(title=opened.catalogue[number].title)
+    if before is None or before.title is None:
+        raise UnknownItemError(own)
+    title = before.title if wanted.title is None else wanted.title
+    return with_attributes(opened, before.model_copy(update={"title": title}), wanted.attributes)
+
+
+def removed(before: Record | None, held: int, base: Release, own: OwnId) -> Record | None:
+    """None for a new item that is taken away. Raises UnknownItemError, ConflictError."""
+    if before.title is None if before else own not in base.numbers:
+        raise UnknownItemError(own)
+    if own not in base.numbers:
+        return None
+    expect_room(before, held)
+    return Record(number=before.number if before else 0)
 
 
 def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, ...]:

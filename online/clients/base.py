@@ -115,14 +115,6 @@ def until(deadline: Deadline) -> Iterator[None]:
         _current.reset(token)
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
-    """A service is ready to answer."""
-
-    version: str
-    took_ms: float
-
-
 class Caller(Protocol[QueryIn, AnswerOut]):
     """A `Client`, or one with the limits of a request (`LimitedClient`)."""
 
@@ -157,12 +149,10 @@ class Client(ABC, Generic[Query, Answer]):
                     raise
             return self._call(query)
 
-    def ping(self) -> Pong:
+    def ping(self) -> str:
         """Return the service's version, once it is ready. Raises ServiceError when it is not."""
-        started = time.perf_counter()
         with self._limited("ping"):
-            version = self._ping()
-        return Pong(version, _ms_since(started))
+            return self._ping()
 
     @abstractmethod
     def _call(self, query: Query) -> Answer: ...

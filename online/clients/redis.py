@@ -347,10 +347,6 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             why = f" ({why_unreadable(error)})" if isinstance(error, ValidationError) else ""
             raise StoredError(self.service, f"holds {what} of release {release} that cannot be read{why}") from error
 
-    def _not_written(self, what: str, release: str) -> StoredError:
-        step = "offline_to_online/recall/s1_user_to_redis.py"
-        return StoredError(self.service, f"holds no {what} of release {release}; {step} writes it")
-
     def activated(self) -> tuple[str | None, list[str]]:
         """The live release, and those that can be gone back to, newest activation first. Raises ServiceError."""
         with self._limited("activated"):
@@ -384,7 +380,8 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 numbers: Any = self._redis.zmscore(counts, ids) if ids else []
                 found = [(each, number) for each, number in zip(ids, numbers, strict=True) if number is not None]
             if not found and not (prefix and self._redis.exists(counts)):
-                raise self._not_written("list of the users", release)
+                step = "offline_to_online/recall/s1_user_to_redis.py"
+                raise StoredError(self.service, f"holds no list of the users of release {release}; {step} writes it")
             pipeline = self._redis.pipeline(transaction=False)
             for each, _ in found:
                 pipeline.hexists(wire.user_events_key(dataset, each.decode()), wire.FORGOTTEN)

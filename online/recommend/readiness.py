@@ -87,8 +87,9 @@ class Readiness:
         """A service's version, or what is wrong with it."""
         found: dict[str, Any] = {"breaker": self._breakers[client.service].state}
         try:
-            pong = client.ping()
-            found |= {"ready": True, "version": pong.version, "took_ms": round(pong.took_ms, 2)}
+            began = time.perf_counter()
+            found |= {"ready": True, "version": client.ping()}
+            found["took_ms"] = round((time.perf_counter() - began) * 1e3, 2)
         except ServiceError as error:
             found |= {"ready": False, "message": f"{error.service} {error.what}."}
         return client.service, ServiceState(**found)

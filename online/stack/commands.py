@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Final
 
@@ -28,12 +30,53 @@ from tenacity import (
 )
 
 from data_exchange_center.settings import Settings
-from online.stack import catalogue, preflight, server
+from online.stack import preflight, server
+from online.stack.elasticsearch.service import ELASTICSEARCH
+from online.stack.feast.service import FEAST
+from online.stack.redis.service import REDIS
 from online.stack.server import SERVER
-from online.stack.service import NeedsActionError, NotReadyError, Service, StackError
+from online.stack.service import LOOPBACK, NeedsActionError, NotReadyError, Service, StackError
 from online.stack.supervision import Supervisor, members
+from online.stack.triton.service import TRITON
 
 _console = Console(stderr=True)
+
+# --- the services, in the order in which they are started, and free ports for a second stack
+
+SERVICES: Final = (REDIS, ELASTICSEARCH, FEAST, TRITON)
+PROGRAMS: Final = (*SERVICES, SERVER)  # what runs under the supervisor; the server is started by `serve`
+
+
+def by_name(name: str) -> Service:
+    """Raises StackError for a name that no service has."""
+    for service in PROGRAMS:
+        if service.name == name:
+            return service
+    raise StackError(f"no service is called {name!r}; there are: {', '.join(s.name for s in PROGRAMS)}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on; all are held until the last is found, so they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def on_free_ports(settings: Settings) -> Settings:
+    """These settings, with every port of the stack moved to one that is free."""
+    ports = [port for service in PROGRAMS for port in service.ports]
+    moved: dict[str, dict[str, int]] = {}
+    for port, number in zip(ports, free_ports(len(ports)), strict=True):
+        group, name = port.setting
+        moved.setdefault(group, {})[name] = number
+    return settings.model_copy(
+        update={group: getattr(settings, group).model_copy(update=numbers) for group, numbers in moved.items()}
+    )
+
+
+# --- the commands
 
 
 def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) -> None:
@@ -48,18 +91,18 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
     preflight.check(settings, [service for service in services if service.name not in before])
     for service in services:
         service.prepare(settings)
-    supervisor.start(catalogue.PROGRAMS)
+    supervisor.start(PROGRAMS)
     running = _running(supervisor)
-    stopped = [s for s in catalogue.PROGRAMS if s.name in before - running]  # a changed setting has stopped them
+    stopped = [s for s in PROGRAMS if s.name in before - running]  # a changed setting has stopped them
     for service in stopped:
         service.prepare(settings)
-    for service in catalogue.PROGRAMS:
+    for service in PROGRAMS:
         if service in stopped or (service in services and service.name not in running):
             supervisor.run(service)
         elif renew and service is SERVER and service in services:
             server.renew(settings, supervisor)
     # A server that was only restarted may have no release to serve yet: the command does not wait for it.
-    awaited = [s for s in catalogue.PROGRAMS if s in services or (s in stopped and s is not SERVER)]
+    awaited = [s for s in PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:
         for service in awaited:
             line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
@@ -153,7 +196,7 @@ def status(settings: Settings) -> bool:
     for heading in ("service", "ready", "version", "ports", "pid", "since", "memory"):
         table.add_column(heading, no_wrap=True)
     waiting = []
-    for service in catalogue.PROGRAMS:
+    for service in PROGRAMS:
         info = processes.get(service.name, {})
         ports = " ".join(str(port.number(settings)) for port in service.ports)
         state, reason, version = info.get("statename", "STOPPED"), None, "-"
@@ -199,22 +242,22 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
     """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
     parser = argparse.ArgumentParser(prog="python -m online.stack", description=__doc__)
     parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "serve"])
-    names = [service.name for service in catalogue.PROGRAMS]
+    names = [service.name for service in PROGRAMS]
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
     parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
     parser.add_argument("--follow", action="store_true", help="logs: go on printing")
     options = parser.parse_args(arguments)
-    chosen = [catalogue.by_name(name) for name in options.services]
+    chosen = [by_name(name) for name in options.services]
     match options.command:
         case "up":
-            up(settings, chosen or catalogue.SERVICES)
+            up(settings, chosen or SERVICES)
         case "serve":
             serve(settings)
         case "down":
             down(settings, chosen or None)
         case "restart":
-            restart(settings, chosen or catalogue.SERVICES)
+            restart(settings, chosen or SERVICES)
         case "logs":
-            logs(settings, chosen or catalogue.PROGRAMS, options.lines, options.follow)
+            logs(settings, chosen or PROGRAMS, options.lines, options.follow)
         case "status":
             sys.exit(0 if status(settings) else 1)

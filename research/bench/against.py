@@ -35,7 +35,7 @@ from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from online.stack.catalogue import on_free_ports
+from online.stack.commands import on_free_ports
 from research.bench.load import (
     ANSWERED,
     CODE,

@@ -26,6 +26,9 @@ def demo_time(figure: Figure) -> str:
     return f"{took.format(first=first['all'], again=again['all'], parts=parts)} {measured(figure)}"
 
 
+block("demo_time_baskets", "demo_ta-feng.json")(demo_time)
+
+
 @block("printed", "demo_output.json")
 def printed(figure: Figure) -> str:
     """Output of `make demo`, cut short."""

@@ -47,6 +47,7 @@ ML_100K: Final = "RECSYS_DATA={ml_100k} RECSYS_EXCHANGE_DIR=build/ml-100k "
 TA_FENG: Final = "RECSYS_DATA=ta-feng RECSYS_EXCHANGE_DIR=build/ta-feng "
 PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
+    Measurement("demo_ta-feng.json", "make bench-demo RECSYS_DATA=ta-feng", "free ports"),
     Measurement("demo_output.json", "make demo-output", "free ports"),
     Measurement("evaluation.json", "make evaluate with_source=1"),
     Measurement("evaluation_offline.json", "make evaluate-offline"),

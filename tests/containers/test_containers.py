@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from data_exchange_center import artifacts
-from online.stack.catalogue import PROGRAMS, by_name
+from online.stack.commands import PROGRAMS, by_name
 from online.stack.service import LOOPBACK, Service
 from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers, while_docker_keeps_its_proxies
 from tests.services.online.load import load

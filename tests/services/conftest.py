@@ -14,7 +14,7 @@ from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
-from online.stack.catalogue import by_name
+from online.stack.commands import by_name
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 from tests.services.own_redis import own_redis

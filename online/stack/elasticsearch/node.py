@@ -8,6 +8,7 @@ none of them.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 import shutil
@@ -143,6 +144,7 @@ def main() -> None:
     lay_out(arguments.library, home)
     start_java(arguments.library, shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")))
     node = start_node(home, values)
+    gc.freeze()  # JPype runs Python's collector after each of Java's: what stays need not be walked through each time
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

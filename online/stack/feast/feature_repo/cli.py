@@ -9,9 +9,11 @@ through Feast's commands, and a request whose Host is not in FEAST_HOSTS is refu
 """
 
 import ctypes
+import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 sys.modules["torch"] = None  # type: ignore[assignment]  # the documented way to make an import fail
 
@@ -26,6 +28,7 @@ def serve_reads_only() -> None:
     """Have ``feast serve`` start Feast's own application without the other endpoints, for HOSTS."""
     from fastapi import FastAPI
     from feast import feature_server
+    from feast.infra.registry import proto_registry_utils
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     whole = feature_server.get_app
@@ -34,9 +37,21 @@ def serve_reads_only() -> None:
         app: FastAPI = whole(*arguments, **options)  # type: ignore[arg-type]
         app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") in SERVED]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
+        # The collector passes by what stays (Feast's imports), and a request's few objects; gunicorn forks after this
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         return app
 
+    async def at_once(call: Callable[..., object], *arguments: object, **options: object) -> object:
+        """Call what only computes, without a thread: Redis is awaited, not called through this."""
+        return call(*arguments, **options)
+
     feature_server.get_app = reading_app
+    feature_server.run_in_threadpool = at_once  # type: ignore[assignment, attr-defined]
+    # Keep a feature service until the registry changes, as Feast keeps its views
+    kept = proto_registry_utils.registry_proto_cache_name
+    proto_registry_utils.get_feature_service = kept(proto_registry_utils.get_feature_service)  # type: ignore[no-untyped-call]
 
 
 def die_with_parent() -> None:

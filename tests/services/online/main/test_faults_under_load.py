@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 from data_exchange_center.settings import Settings
 from online.clients.base import OUT_OF_TIME
 from online.stack import commands
-from online.stack.catalogue import by_name
+from online.stack.commands import by_name
 from online.stack.supervision import Supervisor
 from tests.services.online.faults import INSTEAD, PORTS, RECOVERY_S, kill, paused
 from tests.services.online.gunicorn_server import running

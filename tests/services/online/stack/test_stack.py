@@ -18,7 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 
 from data_exchange_center.settings import Settings
 from online.stack import commands
-from online.stack.catalogue import SERVICES, by_name
+from online.stack.commands import SERVICES, by_name
 from online.stack.elasticsearch import service as elasticsearch
 from online.stack.redis.service import LINE
 from online.stack.service import LOOPBACK, NotReadyError, StackError

@@ -12,8 +12,8 @@ import pytest
 from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.history import History
-from extras.events.compaction import trained_on, unneeded
 from extras.events.events import Event, Logged, updated
+from extras.events.hook import trained_on, unneeded
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
 

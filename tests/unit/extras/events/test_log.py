@@ -18,8 +18,8 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
 from data_exchange_center.settings import RedisSettings
 from extras.events import log as functions
-from extras.events.compaction import unneeded
 from extras.events.events import Event, Logged, updated
+from extras.events.hook import unneeded
 from extras.events.log import MOST_COUNTING, Call, EventLog, Recording, feast_fields, feast_online_key
 from online.clients import base
 from online.clients.base import ServiceError

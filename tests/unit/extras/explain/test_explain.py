@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
 from data_exchange_center.history import History
-from extras.explain.explain import MAX_ITEMS, MAX_ROWS
+from extras.explain.explain import MAX_ITEMS, MAX_ROWS, shares_of
 from extras.explain.shapes import Explanation, Shares
-from extras.explain.shares import shares_of
 from online.clients.base import ServiceError
 from online.recommend.types import Answer, Request
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper, requests

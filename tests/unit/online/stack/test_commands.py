@@ -11,7 +11,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import commands, preflight, server
-from online.stack.catalogue import SERVICES, by_name
+from online.stack.commands import SERVICES, by_name
 from online.stack.service import Service
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import Settings
-from online.stack.catalogue import PROGRAMS, SERVICES
+from online.stack.commands import PROGRAMS, SERVICES
 from online.stack.elasticsearch.jars import locked_jars
 from online.stack.elasticsearch.node import node_settings
 from online.stack.elasticsearch.service import HEAP

@@ -16,7 +16,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import preflight
-from online.stack.catalogue import SERVICES, by_name
+from online.stack.commands import SERVICES, by_name
 from online.stack.service import Service, StackError
 from online.stack.triton import service as triton
 

@@ -17,7 +17,7 @@ from supervisor.options import ServerOptions
 
 from data_exchange_center.settings import Settings
 from online.stack import supervision
-from online.stack.catalogue import PROGRAMS, by_name
+from online.stack.commands import PROGRAMS, by_name
 from online.stack.service import ROOT, Program, StackError
 from online.stack.supervision import CONFIGURATION, MARK, describe
 

@@ -17,7 +17,7 @@ import yaml
 
 from data_exchange_center import VERSION
 from data_exchange_center.settings import load_settings
-from online.stack.catalogue import SERVICES
+from online.stack.commands import SERVICES
 from online.stack.feast.service import FLAGS as FEAST_FLAGS
 from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.service import ROOT
