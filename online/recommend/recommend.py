@@ -62,7 +62,7 @@ RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 LATE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
 BUSY = "has more to answer than it can in time"
-LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # between two looks of what follows; after a failure
+LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # between two calls of what follows; after one that failed
 _IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
 
@@ -463,7 +463,7 @@ class Recommender:
 
         ``look``: looks for what other processes have changed; False, or an exception, is a failure.
         """
-        weak, closed = weakref.WeakMethod(look), self.closed
+        weak, closed, name = weakref.WeakMethod(look), self.closed, look.__qualname__
         atexit.register(closed.set)
 
         def run() -> None:
@@ -474,11 +474,11 @@ class Recommender:
                 except ServiceError:
                     pass  # it is logged
                 except Exception:
-                    log.exception("%s has failed, and is called again", weak)
+                    log.exception("%s has failed, and is called again", name)
                 del method
                 closed.wait(LOOK_S if answered else LOOK_AGAIN_S)
 
-        threading.Thread(target=run, name=look.__qualname__, daemon=True).start()
+        threading.Thread(target=run, name=name, daemon=True).start()
 
     def forget(self, userid: OwnId) -> None:
         """Let this process know nothing of a user any more; what the services hold is not touched."""

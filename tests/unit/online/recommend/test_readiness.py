@@ -31,6 +31,12 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(opened.scorer.calls) == 1
 
 
+def eventually(condition: Callable[[], bool]) -> None:
+    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
+        with attempt:
+            assert condition()
+
+
 def warm(fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True) -> None:
     warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.open_live(), enough, more)  # type: ignore[arg-type]
 
@@ -79,9 +85,7 @@ def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
     monkeypatch.setattr(recommend, "HOT", 200)
     warming.recommender.warm_up().result(60)
     assert warming.items.answered >= 50
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
-        with attempt:
-            assert 200 <= warming.items.answered < 300
+    eventually(lambda: 200 <= warming.items.answered < 300)
 
 
 def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
@@ -91,3 +95,32 @@ def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: p
     warming.recommender.warm_up().result(60)
     assert warming.recommender.readiness().release == warming.world.release
     assert "left to warm up by requests: elasticsearch:" in caplog.text
+
+
+def test_what_an_extra_follows_goes_on_after_failures_and_ends_with_the_server(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rules:
+        calls = 0
+
+        def look(self) -> bool:
+            self.calls += 1
+            if self.calls == 1:
+                raise ServiceError("redis", "cannot be reached")
+            if self.calls == 2:
+                raise ZeroDivisionError
+            return self.calls > 3
+
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.endswith("Rules.look")]
+
+    monkeypatch.setattr(recommend, "LOOK_S", 0.01)
+    monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
+    rules, gone = Rules(), Rules()
+    for each in (rules, gone):
+        fakes.recommender.follow(each.look)
+    del each, gone
+    eventually(lambda: rules.calls > 4)
+    eventually(lambda: len(threads()) == 1)
+    fakes.recommender.closed.set()
+    eventually(lambda: not threads())
