@@ -51,7 +51,7 @@ def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
-    server = ServerSettings(budget_ms=5_000, warm_up_s=0)  # on a busy machine, a service in memory takes its time, too
+    server = ServerSettings(budget_ms=10_000, warm_up_s=0)  # on a busy machine, a service in memory takes its time, too
     recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
     yield Fakes(world, users, items, features, scorer, recommender)
     recommender.close()
