@@ -12,6 +12,7 @@ from tenacity import Retrying, stop_after_delay
 from extras.experiments.declaration import arm_of
 from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
+from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
 VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
@@ -575,3 +576,50 @@ def test_each_view_is_accessible(page: Page, fakes: Fakes, scheme: str, width: i
         assert results.violations_count == 0, results.generate_report()
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, f"{name} is {overflow} pixels wider than the screen"
+
+
+def test_a_user_is_found_by_id(page: Page) -> None:
+    before = titles(page)
+    page.get_by_label("User id").fill(str(LONG_HISTORY_USER))
+    page.get_by_role("list", name="Users").get_by_role("button").first.click()
+    expect(page.get_by_role("heading", name=f"User {LONG_HISTORY_USER}")).to_be_visible()
+    expect(page.get_by_text("100 newest of 301")).to_be_visible()
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    assert titles(page) != before
+    page.get_by_label("User id").fill("99")
+    expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
+
+
+def test_one_release_is_compared_at_two_moments(page: Page) -> None:
+    view(page, "Compare")
+    expect(page.get_by_text("RECSYS_RECIPE=source make offline sync")).to_be_visible()
+    expect(page.get_by_text("titles in both")).to_be_visible()
+    assert page.get_by_label("Asked").nth(1).input_value() == "sitting"
+    page.get_by_label("Asked").nth(1).select_option("now")
+    expect(page.get_by_text("50 titles in both")).to_be_visible()
+
+
+def test_the_apis_description_fits_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{page.url}docs")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_address_that_names_no_view_shows_the_list(page: Page) -> None:
+    for name in ("constructor", "__proto__", "toString", "nowhere"):
+        page.evaluate("location.hash = 'status'")
+        expect(page.locator("#status-title")).to_be_visible()
+        page.evaluate(f"location.hash = '{name}'")
+        expect(page.locator("#list-title")).to_be_visible()
+
+
+def test_a_request_given_up_while_its_body_comes_is_no_dead_server(page: Page) -> None:
+    error = page.evaluate(
+        """async () => {
+            const { api } = await import("/page/api.js");
+            const given_up = () => Promise.reject(new DOMException("", "AbortError"));
+            window.fetch = async () => ({ ok: true, status: 200, json: given_up });
+            return api.users({}).catch((error) => error.name);
+        }"""
+    )
+    assert error == "AbortError"
