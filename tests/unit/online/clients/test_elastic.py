@@ -9,7 +9,7 @@ import pytest
 from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, VectorIndex
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import GoneError, HttpAnswer, ServiceError
-from online.clients.elastic import ElasticItems, ItemQuery, channel_query, found, inner_products, unseen_filter
+from online.clients.elastic import ElasticItems, ItemQuery, channel_query, inner_products, unseen_filter
 from tests.unit.online.world import DefaultWorld, SourceWorld
 
 
@@ -42,18 +42,6 @@ def test_all_neighbours_count_beside_the_genres(terms: tuple[int, ...]) -> None:
     search = channel_query(channel, query, unseen_filter(()))
     knn = search["bool"]["should"][1]["knn"] if terms else search["knn"]
     assert knn["k"] == knn["num_candidates"] == SOURCE.recall.num_candidates > SOURCE.recall.candidates
-
-
-def test_hits_are_read_as_any_json_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
-    hits = b'{"sort":[1.1316216E7,2571]},{"sort":[1.0000001,7]},{"sort":[2.5E-7,3883]}'
-    body = b'{"responses":[{"timed_out":false,"hits":{"hits":[%b]},"status":200},{"status":200}]}' % hits
-    monkeypatch.setattr(client._http, "post", lambda *_: HttpAnswer(200, body))
-    got, nothing = client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
-    channel = world.recipe.recall.searched[0]
-    wanted = found(json.loads(body)["responses"][0], channel, world.recipe.recall, by_vector_alone=True)
-    assert (got.ids.tolist(), got.scores.tolist()) == (wanted.ids.tolist(), wanted.scores.tolist())
-    assert (wanted.ids.tolist(), len(nothing.ids)) == ([2571, 7, 3883], 0)
 
 
 HIT = {"sort": [3.0, 7]}
