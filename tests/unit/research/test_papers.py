@@ -14,12 +14,12 @@ from offline.data.sequences import Inputs
 from offline.evaluation.report import plain
 from research import papers, transformers
 from research.experiments.recipe_tuning import Change
-from research.papers import WITH, WITHOUT, at_one_moment
+from research.papers import WITH, WITHOUT, at_one_moment, tuned
 from research.transformers import Transformer, checkpoint
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 MODEL = Transformer("small", "hstu", clock=True, dim=8, negatives=20, temperature=0.05, learning_rate=0.02)
-HORIZON = Change("ranker", "horizon", 1)
+HORIZON, STRIDE = Change("ranker", "horizon", 1), Change("ranker", "stride", 3)
 
 
 @pytest.fixture
@@ -72,3 +72,11 @@ def settings(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     artifacts.DATASET.write(tmp_path, {"name": "made up"})
     monkeypatch.setattr(Settings, "recipe", RECIPE)
     return Settings(exchange_dir=tmp_path)
+
+
+def test_a_change_is_kept_where_the_value_rises() -> None:
+    values = {"as it is": 0.1, "ranker: horizon = 1": 0.2, "ranker: horizon = 1; ranker: stride = 3": 0.2}
+    known = {"as it is": {"ndcg@10": 0.1}}
+    kept = tuned(known, [(HORIZON,), (STRIDE,)], lambda changes: {"ndcg@10": values[papers.named(changes)]}, list)
+    assert kept == (HORIZON,)
+    assert {name: row["ndcg@10"] for name, row in known.items()} == values

@@ -10,8 +10,9 @@ from data_exchange_center.features import Float32
 from data_exchange_center.settings import Settings
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
 from extras.diversity.hook import SimilarItems, diversified
+from extras.explain.hook import WhyNotRequest, absent
 from online.main.s1_server import create_app
-from online.recommend.types import Answer, Ranked
+from online.recommend.types import Answer, Ranked, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, World
@@ -157,3 +158,12 @@ def test_what_is_beyond_those_that_are_chosen_from_stays_at_the_end() -> None:
     )
     nothing = SimilarItems(np.arange(10), np.zeros((10, 0), np.float32), np.ones(10, np.float32))
     assert diversified(nothing, ranked, 0.9, 3, 5) is ranked, "where nothing says what is alike the list stays"
+
+
+def test_why_not_says_to_a_stranger_too_that_an_item_is_too_much_like_others(fakes: Fakes) -> None:
+    popular, shown = itemids(ask(fakes, 0, UNKNOWN_USER)), itemids(ask(fakes, 0.7, UNKNOWN_USER))
+    itemid = next(each for each in popular if each not in shown)
+    query = WhyNotRequest(userid=str(UNKNOWN_USER), itemid=str(itemid), timestamp=AT, diversity=0.7)
+    found = absent(fakes.recommender, fakes.parts.request_model, query, Stopwatch())
+    assert found.code == "too_alike"
+    assert f"number {popular.index(itemid) + 1} of" in found.sentence.en

@@ -12,7 +12,7 @@ from online.clients.base import ServiceError
 from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld, SourceWorld
+from tests.unit.online.world import AT, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, ShopWorld, SourceWorld
 
 USER = 8
 
@@ -178,3 +178,20 @@ def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:
     found = absent(fakes.recommender, model, query, Stopwatch(), None, lambda opened, itemids: np.arange(0))
     assert found.code == "hidden"
     assert found.sentence.en == "A rule hides it from everybody (make rules)."
+
+
+class NarrowWorld(SourceWorld):
+    """A search that goes on with few items."""
+
+    @property
+    def recipe(self) -> Recipe:
+        recall = SOURCE.recall.model_copy(update={"candidates": 5, "num_candidates": 10})
+        return SOURCE.model_copy(update={"recall": recall})
+
+
+@pytest.mark.parametrize("kind", [NarrowWorld])
+def test_every_item_with_a_vector_has_a_rank_however_far_from_the_cut(fakes: Fakes) -> None:
+    unseen = sorted(set(fakes.world.trained) - set(fakes.world.seen[USER]))
+    ranks = [at.rank for itemid in unseen for at in why_not(fakes, itemid).channels.values()]
+    assert None not in ranks
+    assert len(set(ranks)) == len(unseen)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import DefaultWorld
+from tests.unit.online.world import DefaultWorld, World
 
 STATIC = Path(__file__).parents[4] / "extras/page/static"
 OURS = [path for path in sorted(STATIC.rglob("*")) if path.is_file() and "vendor" not in path.parts]
@@ -31,3 +33,17 @@ def test_whoever_needs_a_key_gets_the_page_without(fakes: Fakes) -> None:
     settings = Settings(server={"keys_for": "all", "keys_file": "/nowhere/keys"})
     http = create_app(fakes.recommender, settings, fakes.stores).test_client()
     assert [http.get(path).status_code for path in ("/", "/page/style.css", "/ml/releases")] == [200, 200, 401]
+
+
+def test_a_library_says_its_version_and_licence_and_where_it_is_from_and_is_that_file(kind: type[World]) -> None:
+    lines = (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
+    origins = {digest_and_name: origin for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)}
+    libraries = sorted((STATIC / "vendor").glob("*.mjs"))
+    assert sorted(origins) == sorted(
+        f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.name}" for each in libraries
+    )
+    for digest_and_name, origin in origins.items():
+        assert re.match(rf"# {digest_and_name.split()[1].removesuffix('.mjs')} \d+\.\d+\.\d+ of npm, \S+", origin)
+    for library in libraries:
+        assert "sourceMappingURL" not in library.read_text(), library
+        assert library.with_suffix(".LICENSE").read_text().strip(), library

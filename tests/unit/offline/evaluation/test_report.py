@@ -96,3 +96,12 @@ def test_plain_numbers() -> None:
     found = plain({"a": 0.123456, "b": {"c": math.nan}, "d": 3, "e": 1e-20})
     assert found == {"a": 0.1235, "b": {"c": None}, "d": 3, "e": 1e-20}
     assert plain({"rows": [{"a": math.nan}, 0.123456, (1, 2.0)]}) == {"rows": [{"a": None}, 0.1235, [1, 2.0]]}
+
+
+def test_films_of_the_slices_share_out_what_was_liked(holdout: Holdout, answers: Answers) -> None:
+    wide = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), N_ITEMS)
+    systems = {"perfect": np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))}
+    slices = report(holdout, systems, answers, np.eye(N_ITEMS + 1), [])["slices"]["perfect"]
+    assert set(slices) == {*holdout.slices, "popular films", "rare films"}
+    for part in ("popular films", "rare films"):
+        assert slices[part]["recall@50"]["mean"] == pytest.approx(1)

@@ -22,6 +22,7 @@ from online.stack.elasticsearch.service import HEAP
 from online.stack.feast.service import FLAGS as FEAST_FLAGS
 from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.redis.service import LINE, binary
+from online.stack.server import COMMAND
 from online.stack.service import ROOT, Service
 from online.stack.triton import service as triton
 
@@ -81,6 +82,15 @@ class TestService:
         assert found["restart"] == "unless-stopped"
         assert found["user"] == "${RECSYS_UID:-1000}:0"
         assert all(mount.startswith(FOLDER) for mount in found["volumes"])
+
+    def test_the_built_image_is_one_of_the_dockerfile_and_is_started_as_the_official_one(
+        self, service: Service, build: dict[str, Any]
+    ) -> None:
+        built = build["services"][service.name]
+        assert built["build"]["target"] == service.name
+        assert built["image"] == f"${{COMPOSE_PROJECT_NAME}}-{service.name}"
+        assert built["read_only"] is True
+        assert not {"command", "environment", "volumes", "ports", "user"} & set(built)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +205,12 @@ class TestServer:
             assert getattr(settings, service.name).host == service.name
         assert settings.redis.password
         assert settings.redis.password.get_secret_value() == "hush"
+
+    def test_it_runs_what_the_local_server_runs(self) -> None:
+        dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")
+        stage = dockerfile.split("AS server")[1].split("FROM")[0]
+        assert json.loads(stage.split("CMD ")[1].splitlines()[0]) == ["gunicorn", *COMMAND]
+        assert "USER 65534:65534" in stage  # nobody
 
 
 def pins(path: Path) -> dict[str, str]:

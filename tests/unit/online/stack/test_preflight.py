@@ -16,7 +16,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from online.stack import preflight
-from online.stack.commands import SERVICES, by_name
+from online.stack.commands import PROGRAMS, SERVICES, by_name
 from online.stack.service import Service, StackError
 from online.stack.triton import service as triton
 
@@ -117,3 +117,8 @@ def test_what_is_elsewhere_or_speaks_https_is_not_for_the_local_stack(settings: 
 def test_a_service_nobody_knows_names_those_there_are() -> None:
     with pytest.raises(StackError, match="no service is called 'reddis'; there are: redis, elasticsearch, feast"):
         by_name("reddis")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_the_server_has_keys_and_may_be_opened(settings: Settings, host: str) -> None:
+    preflight.check_hosts(moved(settings, "server", host=host), PROGRAMS)

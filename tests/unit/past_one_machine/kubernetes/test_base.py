@@ -240,3 +240,11 @@ def test_who_reaches_whom() -> None:
         assert not reaches(asking, name, port), f"{asking} reaches {name}:{port}"
     (nobody,) = [each for each in of_kind("NetworkPolicy") if each["metadata"]["name"] == "nobody"]
     assert nobody["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+def test_the_autoscaler_asks_for_a_metric_that_the_server_has() -> None:
+    (scaler,) = of_kind("HorizontalPodAutoscaler")
+    assert scaler["spec"]["scaleTargetRef"]["name"] in LASTING
+    assert scaler["spec"]["minReplicas"] == LASTING["server"]["spec"]["replicas"]
+    (metric,) = [each["pods"]["metric"]["name"] for each in scaler["spec"]["metrics"] if each["type"] == "Pods"]
+    assert f'"{metric.removeprefix("recsys_")}"' in (ROOT / "extras/monitoring/hook.py").read_text(encoding="utf-8")

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
+from offline import step_runner
 from offline.models.training import Share
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
@@ -125,3 +126,16 @@ def test_no_other_groups_of_rows_are_read(tmp_path: Path, parts: int, rows: slic
     read = list(rows_of(files, rows))
     assert [n for table in read for n in table["n"].to_pylist()] == list(range(10))[rows]
     assert all(len(table) for table in read)
+
+
+def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
+    with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
+        Settings()
+
+
+def test_several_workers_are_twins_of_the_steps_that_train() -> None:
+    assert step_runner.twins_of(Settings()) == {}
+    twins = step_runner.twins_of(Settings(training={"workers": 2}))
+    assert twins.keys() <= {step.path for step in provenance.STEPS}
+    assert all((step_runner.ROOT / twin).is_file() for twin in twins.values())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import replay
 from offline.evaluation.protocols import EvalRequests, fit_stages
 from research.experiments.fitted import systems
+from research.experiments.seeds import spread, with_seed
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 
@@ -20,3 +22,11 @@ def test_every_stage_of_fitted_systems_holds_nothing_seen() -> None:
     for lists in found.values():
         assert not any(seen[user, codes[codes > 0]].any() for user, codes in enumerate(lists))
     assert np.array_equal(np.sort(found["recall"]), np.sort(found["ranked"]))
+
+
+def test_a_seed_is_changed_in_every_part() -> None:
+    seeded = with_seed(RECIPE, 7)
+    assert [channel.seed for channel in seeded.recall.channels] == [7, 7]
+    assert with_seed(seeded, 0) == RECIPE
+    found = spread([{"recall": {"ndcg": 1.0}}, {"recall": {"ndcg": 3.0}}])
+    assert found == {"recall": {"ndcg": {"by_seed": [1.0, 3.0], "mean": 2.0, "std": pytest.approx(np.sqrt(2))}}}

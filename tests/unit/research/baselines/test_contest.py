@@ -1,0 +1,111 @@
+"""The contest, its report and the fusion, with baselines that are made up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.dataset import HoldoutRule
+from offline.evaluation import metrics, replay
+from offline.evaluation.replay import Holdout
+from research.baselines import Baseline, Contest, Fitted, Report, Setting
+from research.experiments.fitted import digest, unpacked
+from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
+
+NDCG = "ndcg@10"  # lists of thirty have none at 50
+
+
+@pytest.fixture
+def cuts(monkeypatch: pytest.MonkeyPatch) -> tuple[Holdout, Holdout]:
+    monkeypatch.setattr("research.baselines.SELECTED_BY", NDCG)
+    monkeypatch.setattr("research.baselines.measured", measured)
+    data = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1)).data
+    return replay.hold_out(data.before_last(4), HoldoutRule(last=4)), replay.hold_out(data, HoldoutRule(last=4))
+
+
+def measured(holdout: Holdout, lists: np.ndarray) -> dict[str, Any]:
+    return {NDCG: float(np.nanmean(metrics.ndcg(lists, holdout.relevance, 10)))}
+
+
+class Shifted:
+    """A baseline that knows everything and puts it ``shift`` places down."""
+
+    def __init__(self, best: int) -> None:
+        self.best, self.asked = best, []
+
+    def __call__(self, holdout: Holdout, setting: Setting) -> Fitted:
+        self.asked.append((holdout, setting["shift"]))
+        perfect = np.asarray(holdout.relevance.todense())
+        order = np.argsort(-perfect, axis=1, kind="stable")[:, :20]
+        return Fitted(np.pad(order, ((0, 0), (abs(setting["shift"] - self.best), 0)))[:, :20], seconds=2.0)
+
+    def baseline(self, name: str) -> Baseline:
+        return Baseline(name, {"shift": 0}, {"shift": (1, 2)}, self)
+
+
+def report_of(cuts: tuple[Holdout, Holdout], path: Path, recipe: str = "small") -> Report:
+    return Report(path, {"command": "make tune-baselines", "recipe": recipe, "cuts": digest(*cuts)})
+
+
+def contest(cuts: tuple[Holdout, Holdout], path: Path) -> Contest:
+    made = report_of(cuts, path)
+    made.refer_to("first", {"own": {NDCG: 0.5}}, np.full(USERS, 0.5))
+    return Contest(*cuts, made)
+
+
+def test_a_baseline_has_a_row_at_once_and_in_the_end_the_best(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path, system = tmp_path / "baselines.json", Shifted(best=1)
+    contest(cuts, path).enter(system.baseline("any"))
+    chosen_on, measured_on = cuts
+    assert system.asked == [(measured_on, 0), (chosen_on, 0), (chosen_on, 1), (chosen_on, 2), (measured_on, 1)]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["rows"]["any"].items() >= {
+        "setting": {"shift": 1}, "settings tried": 3, "searched": True, "seconds": 2.0, NDCG: 1.0,
+    }.items()  # fmt: skip
+    again = Shifted(best=1)
+    contest(cuts, path).enter(again.baseline("any"))
+    assert not again.asked
+
+
+def test_an_ended_search_goes_on(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path, system = tmp_path / "baselines.json", Shifted(best=1)
+
+    class EndedError(Exception):
+        pass
+
+    def ends(holdout: Holdout, setting: Setting) -> Fitted:
+        if len(system.asked) == 3:
+            raise EndedError
+        return system(holdout, setting)
+
+    with pytest.raises(EndedError):
+        contest(cuts, path).enter(Baseline("any", {"shift": 0}, {"shift": (1, 2)}, ends))
+    row = json.loads(path.read_text(encoding="utf-8"))["rows"]["any"]
+    assert (row["setting"], row["searched"]) == ({"shift": 0}, False)  # as far as it has come
+    system.asked.clear()
+    contest(cuts, path).enter(system.baseline("any"))
+    assert system.asked == [(cuts[1], 1), (cuts[0], 2)]  # first the row of what the ended run had found
+
+
+def test_rows_are_compared_with_the_recipe_of_today(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path = tmp_path / "baselines.json"
+    one = contest(cuts, path)
+    one.enter(Shifted(best=0).baseline("any"))
+    own = np.linspace(0, 1, USERS)
+    later = report_of(cuts, path)
+    later.refer_to("second", {"own": {NDCG: 0.4}}, own)
+    expected = asdict(metrics.compare(unpacked(later.found["rows"]["any"]["of users"]), own))
+    assert later.found["rows"]["any"]["to the recipe"]["difference"] == pytest.approx(expected["difference"], rel=1e-3)
+
+
+def test_figures_of_other_cuts_are_not_gone_on_with(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
+    path = tmp_path / "baselines.json"
+    contest(cuts, path).enter(Shifted(best=0).baseline("any"))
+    assert report_of(cuts, path).found["rows"]
+    assert not report_of(cuts[::-1], path).found["rows"]
+    assert not report_of(cuts, path, recipe="other").found["rows"]
