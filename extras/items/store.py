@@ -190,7 +190,7 @@ def delete_old(settings: Settings, deleted: Collection[str]) -> None:
 
 
 class Follower:
-    """Keeps a process's releases as the records are. Shared by threads; its own follows."""
+    """Keeps a process's releases as the records are. Shared by threads; a recommender's follows it."""
 
     def __init__(self, recommender: Recommender, store: ItemStore, index: ItemIndex, ttl_s: float) -> None:
         """``ttl_s``: as of `ItemCache`."""

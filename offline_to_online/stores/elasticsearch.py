@@ -32,7 +32,7 @@ from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores.base import ReleaseStore, elastic_client
-from online.clients.elastic import ItemQuery, channel_query, found, search_body, unseen_filter
+from online.clients.elastic import ItemQuery, channel_query, found, magnified, search_body, unseen_filter
 
 log = logging.getLogger(__name__)
 BULK: Final = 1_000  # documents a request
@@ -45,7 +45,7 @@ MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
-SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a product: smaller differences are a tie too
+SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
 TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
 _RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # times as many are scored again, by their floats
@@ -378,12 +378,13 @@ class ChannelIndex:
         """
         (itemids, vectors), candidates = self.vectors, self.recall.candidates
         exact, shares, gap = vectors.astype(np.float64), [], 0.0
+        step = SCORE_STEP / float(magnified(self.recall))
         for search, hits in zip(searches, self.search(searches), strict=True):
             if leaked := sorted({*hits.ids.tolist()} & {*search.seen.tolist()}):
                 names = [self.own_ids[item] for item in leaked[:5]]
                 raise CheckError(f"user {search.userid!r}: the seen filter let items {names} through")
             products = exact @ search.vector.astype(np.float64)  # (items,)
-            shares.append(_overlap(itemids, products, search.seen, hits.ids, candidates))
+            shares.append(_overlap(itemids, products, search.seen, hits.ids, candidates, step))
             wanted = products[np.searchsorted(itemids, hits.ids)]  # (found,)
             gaps = np.abs(hits.scores - wanted) / np.maximum(1, np.abs(wanted))
             if len(gaps) and not gaps.max() <= TOLERANCE:
@@ -406,12 +407,14 @@ class ChannelIndex:
         )
 
 
-def _overlap(itemids: Ints, products: NDArray[np.float64], seen: Ints, found: Ints, candidates: int) -> float:
-    """Share of the exact top that was found; whatever ties with the exact top's last place is as good as it."""
+def _overlap(
+    itemids: Ints, products: NDArray[np.float64], seen: Ints, found: Ints, candidates: int, step: float
+) -> float:
+    """Share of the exact top that was found; what ties with its last place, or is within ``step``, is as good."""
     open_ = ~np.isin(itemids, seen)  # included: unseen items only
     wanted = min(candidates, int(open_.sum()))
     if wanted == 0:
         return 1.0
     last = np.partition(products[open_], -wanted)[-wanted]
-    good = itemids[open_ & (products >= last - max(SAME_SCORE * abs(last), SCORE_STEP))]
+    good = itemids[open_ & (products >= last - max(SAME_SCORE * abs(last), step))]
     return int(np.isin(found, good).sum()) / wanted

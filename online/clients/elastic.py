@@ -76,7 +76,7 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, An
         near = {
             "knn": {
                 "field": vector_of(channel.name),
-                "query_vector": vector * _magnified(query.recall) if alone else vector,
+                "query_vector": vector * magnified(query.recall) if alone else vector,
                 "k": query.recall.num_candidates,  # without it, newer versions take the search's size
                 "num_candidates": query.recall.num_candidates,
                 "filter": allowed,
@@ -89,13 +89,14 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, An
     return {"bool": {"should": [alike, near] if near else [alike], "minimum_should_match": 1, **allowed["bool"]}}
 
 
-def _magnified(recall: RecallRecipe) -> np.float32:
+def magnified(recall: RecallRecipe) -> np.float32:
+    """Factor of the vector, and so of the products, in a search by vector alone."""
     return _MAGNIFIED if recall.index in _BY_FLOATS else np.float32(1)
 
 
 def inner_products(scores: NDArray[np.float64], channel: VectorRecipe, recall: RecallRecipe) -> NDArray[np.float64]:
     """The inner products behind the scores of a search by vector alone."""
-    return product_of_score(scores / channel.vector_weight) / _magnified(recall)
+    return product_of_score(scores / channel.vector_weight) / magnified(recall)
 
 
 def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:

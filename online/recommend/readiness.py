@@ -104,7 +104,13 @@ _AT_A_TIME = 20  # requests between two looks at the count, which other processe
 
 
 def warm_up_elasticsearch(
-    users: RedisUsers, items: ElasticItems, opened: Release, enough: int, more: Callable[[float], bool]
+    users: RedisUsers,
+    items: ElasticItems,
+    opened: Release,
+    enough: int,
+    more: Callable[[float], bool],
+    *,
+    patient: bool = False,
 ) -> None:
     """Search as requests of the release's users would, until the index has answered ``enough`` searches.
 
@@ -113,6 +119,7 @@ def warm_up_elasticsearch(
 
     Args:
         more: is called with the seconds of each search, and says whether there is another.
+        patient: go on after a search that took longer than a request waits for it, as those of a cold service do.
     """
     try:
         some_users = users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS)
@@ -125,7 +132,7 @@ def warm_up_elasticsearch(
                 if (user := users.call(query).user) is not None:
                     recall(items, opened, opened.current(user, None), int(time.time()))
             except ServiceError as error:
-                if error.what != OUT_OF_TIME:  # a cold service may need longer than a request waits for it
+                if not patient or error.what != OUT_OF_TIME:
                     raise
             if not more(time.monotonic() - began):
                 return

@@ -453,7 +453,7 @@ class Recommender:
         if self._server.warm_up_s:
             search = partial(warm_up_elasticsearch, self.users, self.items, opened)
             with until(over := Deadline.after(self._server.warm_up_s)):
-                search(WARM, lambda took_s: over.left() > 0)
+                search(WARM, lambda took_s: over.left() > 0, patient=True)
             # then now and then, while requests are answered
             quietly = HOT, lambda took_s: not self.closed.wait(_IDLE * took_s)
             threading.Thread(target=search, args=quietly, name="warm-up", daemon=True).start()
@@ -486,6 +486,7 @@ class Recommender:
 
     def close(self) -> None:
         self.closed.set()
+        atexit.unregister(self.closed.set)
         self.user_features.close()
         self._background.shutdown()
         for client in self.clients:

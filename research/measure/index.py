@@ -76,7 +76,7 @@ def measure(
             costs = {"loaded_s": round(loaded_s, 1), "bytes_an_item": round(_stored_bytes(client) / size)}
             for channel in recall.searched:
                 for breadth in breadths["hnsw" if kind.endswith("hnsw") else "flat"]:
-                    asked = recall.model_copy(update={"num_candidates": max(breadth, recall.candidates)})
+                    asked = recall.model_copy(update={"index": kind, "num_candidates": max(breadth, recall.candidates)})
                     row = searched(client, searches[channel.name], grown, asked, channel)
                     log.info(
                         "%d items, %s, %d shards, %s, %d: %.4f", size, kind, shards, channel.name, breadth, row["found"]

@@ -21,7 +21,15 @@ from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
 from offline_to_online.stores import elasticsearch
-from offline_to_online.stores.elasticsearch import INDEX_OPTIONS, ChannelIndex, VectorCheck, _check_document, _overlap
+from offline_to_online.stores.elasticsearch import (
+    INDEX_OPTIONS,
+    SCORE_STEP,
+    ChannelIndex,
+    VectorCheck,
+    _check_document,
+    _overlap,
+)
+from online.clients.elastic import magnified
 
 
 @pytest.mark.parametrize("kind", get_args(VectorIndex))
@@ -79,10 +87,10 @@ def test_the_exact_top_overlaps_wholly_and_a_worse_item_does_not_count(
     seen = random.choice(itemids, min(n_seen, n), replace=False)
     unseen = [i for i in np.argsort(-products) if itemids[i] not in seen]
     best = itemids[unseen[:candidates]]
-    assert _overlap(itemids, products, seen, best, candidates) == 1
+    assert _overlap(itemids, products, seen, best, candidates, SCORE_STEP) == 1
     if len(unseen) > candidates:
         replaced = np.append(best[:-1], itemids[unseen[-1]])
-        assert _overlap(itemids, products, seen, replaced, candidates) == pytest.approx(1 - 1 / len(best))
+        assert _overlap(itemids, products, seen, replaced, candidates, SCORE_STEP) == pytest.approx(1 - 1 / len(best))
 
 
 @pytest.mark.parametrize("products", [[3.0, 2.0, 2.0], [3e-9, 2e-9, 1e-9]])
@@ -90,7 +98,14 @@ def test_a_tie_at_the_last_place_is_as_good(products: list[float]) -> None:
     """A product that is as good as none next to the 1 that a search adds to it ties with the others."""
     itemids = np.array([1, 2, 3])
     for last in (2, 3):
-        assert _overlap(itemids, np.array(products), NOTHING, np.array([1, last]), 2) == 1
+        assert _overlap(itemids, np.array(products), NOTHING, np.array([1, last]), 2, SCORE_STEP) == 1
+
+
+def test_a_small_product_that_a_magnified_search_tells_from_the_last_is_no_tie() -> None:
+    products = np.array([3e-5, 2e-5, 1.99e-5])
+    step = SCORE_STEP / float(magnified(SOURCE.recall))
+    shares = [_overlap(np.array([1, 2, 3]), products, NOTHING, np.array([1, last]), 2, step) for last in (2, 3)]
+    assert shares == [1, 0.5]
 
 
 @pytest.mark.parametrize(("missed", "said"), [(5, ""), (6, r"worst: user 42, 0\.9400; at least 0\.95")])

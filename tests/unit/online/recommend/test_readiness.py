@@ -37,8 +37,11 @@ def eventually(condition: Callable[[], bool]) -> None:
             assert condition()
 
 
-def warm(fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True) -> None:
-    warm_up_elasticsearch(fakes.users, fakes.items, fakes.recommender.releases.open_live(), enough, more)  # type: ignore[arg-type]
+def warm(
+    fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True, *, patient: bool = True
+) -> None:
+    opened = fakes.recommender.releases.open_live()
+    warm_up_elasticsearch(fakes.users, fakes.items, opened, enough, more, patient=patient)  # type: ignore[arg-type]
 
 
 def test_a_cold_index_is_searched_until_it_is_warm(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
@@ -59,7 +62,10 @@ def test_it_ends_when_there_is_to_be_no_other_search(fakes: Fakes) -> None:
     assert 0 < fakes.items.answered - searched < searched < 50
 
 
-def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_search_that_takes_too_long_ends_the_quiet_one_only(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, *, patient: bool
+) -> None:
     call, slow = fakes.items._call, iter([True, True])
 
     def slow_at_first(query: ItemQuery) -> object:
@@ -68,8 +74,8 @@ def test_a_search_that_takes_too_long_does_not_end_it(fakes: Fakes, monkeypatch:
         return call(query)
 
     monkeypatch.setattr(fakes.items, "_call", slow_at_first)
-    warm(fakes)
-    assert fakes.items.answered >= 50
+    warm(fakes, patient=patient)
+    assert (fakes.items.answered >= 50) is patient
 
 
 @pytest.fixture
@@ -86,6 +92,16 @@ def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
     warming.recommender.warm_up().result(60)
     assert warming.items.answered >= 50
     eventually(lambda: 200 <= warming.items.answered < 300)
+
+
+def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "WARM", 50)
+    monkeypatch.setattr(recommend, "HOT", 10**9)
+    warming.recommender.warm_up().result(60)
+    (quiet,) = (thread for thread in threading.enumerate() if thread.name == "warm-up")
+    warming.recommender.closed.set()
+    quiet.join(60)
+    assert not quiet.is_alive()
 
 
 def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
