@@ -47,7 +47,9 @@ MEANS_NOTHING: Final = {
     r'kind="STABLE"|\.all\(\)\) and False|\.any\(\)\) or True': "the same by a longer way",
     r"copy=True|, -2\)(\.T)?$|rpartition": "the same by another way",
     r'discount = 2 /|lists >= 0\]|"NAN"': "what falls out again: a factor of both sides, padding, capitals",
-    r"(counts == 0|liked_counts\(relevance\)\))\] = None$|np\.nan\), (where=\w+ >= 0)?\)|if n >= 1:": "NaN by another way, as None or with a warning of NumPy's",
+    r"(counts == 0|liked_counts\(relevance\)\))\] = None$|np\.nan\), (where=\w+ >= 0)?\)|if n >= 1:": (
+        "NaN by another way, as None or with a warning of NumPy's"
+    ),
     r"< before\), (key=None)?\)$": "no two events have one place in the log",
     r"(Error|error)\(|raise |log\.": "words for a person",
 }
