@@ -40,10 +40,11 @@ def plain(title: str) -> str:
 
 
 def test_fifty_cards_in_the_servers_order_each_with_a_reason(page: Page) -> None:
+    cards = page.locator(".card")
+    expect(cards.last.locator(".reason")).not_to_have_text("…")  # the answer with reasons is not that of the next page
     with page.expect_response("**/ml/rec") as answered:  # the list; its reasons come with a second answer
         page.reload()
     titles = [plain(item["title"]) for item in answered.value.json()["item_list"]]
-    cards = page.locator(".card")
     expect(cards).to_have_count(50)
     assert [plain(title) for title in cards.locator("h3").all_inner_texts()] == titles
     expect(cards.last.locator(".reason")).not_to_have_text("…")
