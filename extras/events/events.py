@@ -71,6 +71,7 @@ class Logged(NamedTuple):
 
 
 def likes(event: Event, dataset: Dataset) -> bool:
+    """Whether somebody likes an item by an event."""
     code = dataset.code(event.value) if dataset.event_types.get(event.type) == "rates" else None
     return code is not None and code > dataset.positive_level
 
