@@ -164,6 +164,7 @@ class Recommender:
         self._server = server
         self._background = ThreadPoolExecutor(2, "background")
         self.closed = threading.Event()
+        atexit.register(self.closed.set)
         self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
         read = partial(
@@ -464,7 +465,6 @@ class Recommender:
         ``look``: looks for what other processes have changed; False, or an exception, is a failure.
         """
         weak, closed, name = weakref.WeakMethod(look), self.closed, look.__qualname__
-        atexit.register(closed.set)
 
         def run() -> None:
             while not closed.is_set() and (method := weak()) is not None:

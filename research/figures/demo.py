@@ -26,12 +26,12 @@ from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import load_settings
+from offline.published import ML_1M
 
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = FIGURES / "demo.json"
-ML_1M = "ml-1m"
 PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
 NOISE = re.compile(

@@ -5,21 +5,24 @@ graph in each of several shards; as a catalogue grows, also quantized to bytes a
 vectors of the same users and compared with the model's exact candidates.
 
 With --items the release's items are multiplied: a copy has the vectors of its original, moved at random by a part of
-what the channel's vectors differ among themselves, made equally long again. Written after every size.
+what the channel's vectors differ among themselves, made equally long again. Of each size the lists come first, as a
+graph of a million items takes half an hour to build; written after each index, and resumed if interrupted.
 
 Reads:  the artifacts of `make offline`; Elasticsearch
 Writes: pic/figures/vector_index.json, or index_growth.json; the index ml_item-bench, deleted at the end
 Run:    make bench-index, or make bench-index items=3883,60000,1000000
-Expect: with --items a minute for 60,000 items, half an hour for a million
+Expect: with --items five minutes for 60,000 items, two hours for a million
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -30,7 +33,7 @@ from rich.table import Table
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
+from data_exchange_center.figures import FIGURES, PIPELINE, UNFINISHED, machine, stale, write_figure
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
@@ -49,39 +52,59 @@ APART: Final = 0.5  # times the standard deviation of each dimension
 USERS, GROWN_USERS = 200, 50
 # index, shards
 INDICES: Final[tuple[tuple[VectorIndex, int], ...]] = (("flat", 1), ("hnsw", 1), ("hnsw", 3))
-GROWN: Final[tuple[tuple[VectorIndex, int], ...]] = tuple((kind, 1) for kind in get_args(VectorIndex))
+GRAPH: Final = "hnsw"  # how the names of graphs end
+GROWN: Final[tuple[tuple[VectorIndex, int], ...]] = tuple(
+    (kind, 1) for kind in sorted(get_args(VectorIndex), key=lambda kind: kind.endswith(GRAPH))
+)
 BREADTHS: Final = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
 GROWN_BREADTHS: Final = {"flat": (256, 1000), "hnsw": (256, 1000, 4000)}
 
 
+def resumed(path: Path, head: Mapping[str, Any]) -> dict[str, Any]:
+    """``head``, with the rows of ``path`` where that is the same measurement, not finished."""
+    if path.is_file():
+        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if stale(before, machine()) == UNFINISHED and head.items() <= before.items():
+            return before
+    return {**head, "rows": []}
+
+
 def measure(
-    client: Elasticsearch, settings: Settings, manifest: Manifest, sizes: Sequence[int]
-) -> Iterator[dict[str, Any]]:
-    """Yield a row for each size, index, number of shards, channel and breadth: share of the exact candidates that are
-    found, milliseconds of a search, seconds to load, bytes of an item.
+    client: Elasticsearch, settings: Settings, manifest: Manifest, sizes: Sequence[int], known: Sequence[dict[str, Any]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of each size, index and number of shards, one for each channel and breadth: share of the exact
+    candidates that are found, milliseconds of a search, seconds to load, bytes of an item.
 
     Args:
         sizes: of the catalogue; empty: the release's own, with more users and breadths.
+        known: rows of an interrupted run, whose indices are left out.
     """
+    done = {(row["items"], row["index"], row["shards"]) for row in known}
     recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
     indices, breadths, users = (GROWN, GROWN_BREADTHS, GROWN_USERS) if sizes else (INDICES, BREADTHS, USERS)
     searches = sampled_searches(settings.exchange_dir, manifest, users)
     for size in sizes or [len(rows)]:
         grown = multiplied(rows, size)
         for kind, shards in indices:
+            if (size, kind, shards) in done:
+                continue
             delete_index(client, SCRATCH)
             began = time.monotonic()
             write_items(client, SCRATCH, grown, manifest.vector_dims, kind, shards)
             loaded_s = time.monotonic() - began
             costs = {"loaded_s": round(loaded_s, 1), "bytes_an_item": round(_stored_bytes(client) / size)}
+            found = []
             for channel in recall.searched:
-                for breadth in breadths["hnsw" if kind.endswith("hnsw") else "flat"]:
+                for breadth in breadths[GRAPH if kind.endswith(GRAPH) else "flat"]:
                     asked = recall.model_copy(update={"index": kind, "num_candidates": max(breadth, recall.candidates)})
                     row = searched(client, searches[channel.name], grown, asked, channel)
                     log.info(
                         "%d items, %s, %d shards, %s, %d: %.4f", size, kind, shards, channel.name, breadth, row["found"]
                     )
-                    yield {"items": size, "index": kind, "shards": shards, "channel": channel.name, **row, **costs}
+                    found.append(
+                        {"items": size, "index": kind, "shards": shards, "channel": channel.name, **row, **costs}
+                    )
+            yield found
 
 
 def _stored_bytes(client: Elasticsearch) -> int:
@@ -165,22 +188,24 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
     manifest = release_of_artifacts(settings)
     name, users = ("index_growth", GROWN_USERS) if sizes else ("vector_index", USERS)
     items = f" items={','.join(map(str, sizes))}" if sizes else ""
-    found: dict[str, Any] = {
+    path = FIGURES / f"{name}.json"
+    head = {
         "command": f"make bench-index{items}",
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "recipe": manifest.recipe.name,
+        "release": manifest.release,
         "users": users,
         "candidates": manifest.recipe.recall.candidates,
-        "rows": [],
     }
+    found = resumed(path, head) if sizes else {**head, "rows": []}
     with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
         try:
-            for row in measure(client, settings, manifest, sizes):
-                found["rows"].append(row)
-                write_figure(FIGURES / f"{name}.json", found, CODE, finished=False)
+            for rows in measure(client, settings, manifest, sizes, found["rows"]):
+                found["rows"] += rows
+                write_figure(path, found, CODE, finished=False)
         finally:
             delete_index(client, SCRATCH)
-    write_figure(FIGURES / f"{name}.json", found, CODE)
+    write_figure(path, found, CODE)
     show(found["rows"], Console())
 
 

@@ -102,7 +102,7 @@ class Road:
             stop=stop_after_delay(120), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
         ):
             with attempt:
-                answers = [self.recommend(userid).json() for userid in range(1, 9)]
+                answers = [self.recommend(userid).json() for userid in range(1, 33)]
                 assert {answer.get("release") for answer in answers} == {release}
         return answers[0]
 

@@ -49,7 +49,7 @@ def serve_reads_only() -> None:
 
     feature_server.get_app = reading_app
     feature_server.run_in_threadpool = at_once  # type: ignore[assignment, attr-defined]
-    # Keep a feature service until the registry changes, as Feast keeps its views
+    # Keep a feature service until the registry is read again, as Feast keeps its views
     kept = proto_registry_utils.registry_proto_cache_name
     proto_registry_utils.get_feature_service = kept(proto_registry_utils.get_feature_service)  # type: ignore[no-untyped-call]
 
