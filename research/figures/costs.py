@@ -309,4 +309,34 @@ def index_growth(figure: Figure) -> str:
         (f"{row['items']:,}", *(row[key] for key in keys), row["loaded_s"], row["bytes_an_item"])
         for row in figure["rows"]
     ]
-    return shown(figure, (*head, *more), rows)
+    return f"{table(_QUICKEST, _quickest(figure['rows']))}\n\n{shown(figure, (*head, *more), rows)}"
+
+
+FOUND = 0.98  # of the exact candidates, in each channel
+_QUICKEST = (
+    "items",
+    "flat: ms of all channels",
+    f"quickest that finds {FOUND}: index",
+    "num_candidates",
+    "ms",
+    "of flat",
+)
+
+
+def _quickest(rows: Sequence[Figure]) -> list[Sequence[object]]:
+    """For each size the index, one for all channels, that finds enough in each with the quickest median searches."""
+    channels = {row["channel"] for row in rows}
+    by_index: dict[tuple[int, str, int], list[Figure]] = {}
+    for row in rows:
+        by_index.setdefault((row["items"], row["index"], row["num_candidates"]), []).append(row)
+    costs = {
+        which: sum(row["p50_ms"] for row in found)
+        for which, found in by_index.items()
+        if {row["channel"] for row in found if row["found"] >= FOUND} == channels
+    }
+    found: list[Sequence[object]] = []
+    for items in dict.fromkeys(size for size, *_ in costs):
+        flat = min(ms for (size, index, _), ms in costs.items() if (size, index) == (items, "flat"))
+        ms, index, breadth = min((ms, index, breadth) for (size, index, breadth), ms in costs.items() if size == items)
+        found.append((f"{items:,}", f"{flat:.1f}", index, breadth, f"{ms:.1f}", f"{ms / flat:.2f}"))
+    return found
