@@ -29,7 +29,7 @@ from online.stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)
 
-RESTART_S: Final = 5.0  # until a process that has ended is restarted: the others notice before
+RESTART_S: Final = 10.0  # until a process that has ended is restarted: the others notice before
 _POLL_S: Final = 0.2
 _END_S: Final = 15.0
 MASTERS: Final = REDIS_SERVERS // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from data_exchange_center.settings import Settings
@@ -29,8 +30,9 @@ def patient(settings: Settings, timeout_s: float) -> Settings:
 
 
 def free_block(count: int) -> int:
-    """The first of some free ports one after the other."""
-    for first in free_ports(200):
-        if first + count <= 65535 and not any(is_taken(first + n) for n in range(count)):
+    """The first of some free ports one after the other, below those that the kernel gives to clients."""
+    for _ in range(200):
+        first = random.randrange(24_000, 32_768 - count)
+        if not any(is_taken(first + n) for n in range(count)):
             return first
     raise AssertionError(f"no {count} free ports in a row")

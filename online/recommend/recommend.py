@@ -390,7 +390,7 @@ class Recommender:
         pending = self.user_features.ask(
             opened.release, user.number, deadline, strict=timed.strict, hurried=timed.hurried
         )
-        pending.rows.add_done_callback(timed.watch.until_done("feast"))
+        timed.watch.until_done("feast", pending.rows)
         return pending
 
     def _features_of(self, timed: TimedRequest, opened: Release, pending: PendingRow | None) -> UserRow:

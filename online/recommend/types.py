@@ -282,6 +282,7 @@ class Stopwatch:
         """``began``: when, in seconds of `time.perf_counter`, if not now."""
         self.began = time.perf_counter() if began is None else began
         self._stages: dict[str, Stage] = {}
+        self._parallel: list[tuple[Future[Any], Callable[[Future[Any]], None]]] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -296,15 +297,16 @@ class Stopwatch:
         finally:
             self._stages[name] = Stage(began, time.perf_counter() - began, failed)
 
-    def until_done(self, name: str) -> Callable[[Future[Any]], None]:
+    def until_done(self, name: str, future: Future[Any]) -> None:
         """Time a stage that runs in parallel: it ends when its future is done."""
         began = time.perf_counter()
 
         def done(future: Future[Any]) -> None:
             failed = future.cancelled() or future.exception() is not None
-            self._stages[name] = Stage(began, time.perf_counter() - began, failed)
+            self._stages.setdefault(name, Stage(began, time.perf_counter() - began, failed))
 
-        return done
+        future.add_done_callback(done)
+        self._parallel.append((future, done))
 
     def seconds(self) -> float:
         """Seconds in total so far."""
@@ -313,6 +315,9 @@ class Stopwatch:
     @property
     def stages(self) -> Mapping[str, Stage]:
         """Stages that have ended, in the order of a request; those of extras come last."""
+        for future, done in self._parallel:
+            if future.done():  # it wakes who waits for it before it calls back
+                done(future)
         known = {name: self._stages[name] for name in STAGES if name in self._stages}
         return known | self._stages
 

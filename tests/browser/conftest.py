@@ -14,6 +14,7 @@ from werkzeug.serving import make_server
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
+from online.recommend import release as releases
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
@@ -25,11 +26,12 @@ PATIENCE_MS = 30_000  # a busy machine's
 
 
 @pytest.fixture
-def fakes(tmp_path: Path) -> Iterator[Fakes]:
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)
     world: World = DefaultWorld()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
-    server = ServerSettings(budget_ms=5_000)
+    server = ServerSettings(budget_ms=10_000)
     recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
     stores = FakeLog(users), FakeExperiments(users), FakeItemStore(), FakeItemIndex(items)
     yield Fakes(world, users, items, features, scorer, recommender, *stores)

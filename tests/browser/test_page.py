@@ -252,6 +252,7 @@ def test_two_releases_stand_side_by_side(page: Page, fakes: Fakes) -> None:
 def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
     view(page, "The road")
     stops = page.locator(".road h3")
+    expect(stops).to_have_count(4)
     assert [stop.split()[0] for stop in stops.all_inner_texts()] == ["redis", "elasticsearch", "feast", "triton"]
     road = page.locator(".road")
     expect(road).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
@@ -310,7 +311,7 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
     for attempt in Retrying(stop=stop_after_delay(60), reraise=True):  # the services are probed twice a second at most
         with attempt:
             page.get_by_role("button", name="Look again").click()
-            expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=1_000)
+            expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=5_000)
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
 
 

@@ -97,6 +97,7 @@ def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settin
     try:
         for _ in range(KILLS):
             until(lambda: all(len(writer.acknowledged) > 20 for writer in writers))
+            until(lambda: healed(settings))
             key = wire.event_log_key(FILMS, wire.event_partition(100))
             with redis_client(settings) as client:
                 port = client.get_node_from_key(key).port  # type: ignore[attr-defined]
@@ -140,12 +141,13 @@ def entries(settings: Settings) -> list[consumer.Entry]:
 def test_without_the_replica_an_event_is_acknowledged_only_where_the_setting_says_so(settings: Settings) -> None:
     userid = 7
     key = wire.event_log_key(FILMS, wire.event_partition(userid))
+    until(lambda: healed(settings))
     with redis_client(settings) as client:
         (replica,) = masters(settings)[client.get_node_from_key(key).port]  # type: ignore[attr-defined]
     event = Event("alone", userid, 1, "rating", 1_000_000, 5.0)
     process = server_process(settings, replica)
     alone = settings.redis.model_copy(update={"write_replicas": 0})
-    quick = settings.redis.model_copy(update={"timeout_s": 3.0})
+    quick = settings.redis.model_copy(update={"timeout_s": 10.0})
     process.suspend()
     try:
         with closing(EventLog(quick)) as log, pytest.raises(ServiceError, match="TooFewReplicas"):

@@ -124,6 +124,7 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
 def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, asked: Load) -> None:
     """For some seconds users of its slots are answered from the state last known, and the answers say so."""
     asked.wait(lambda each: each.whole, 120)
+    until(lambda: sorted(map(len, masters(settings).values())) == [1, 1, 1])
     port, (replica,) = next(iter(masters(settings).items()))
     begin = time.monotonic()
     server_process(settings, port).kill()

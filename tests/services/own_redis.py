@@ -16,6 +16,6 @@ from tests.own_stack import own_stack
 def own_redis(exchange_dir: Path) -> Iterator[Settings]:
     """Settings of it, patient ones, as the machine may be busy. It is taken down at the end."""
     settings = settings_on_free_ports(exchange_dir)
-    settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"timeout_s": 5.0})})
+    settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"timeout_s": 30.0})})
     with own_stack(settings, [REDIS]):
         yield settings

@@ -72,9 +72,11 @@ def test_the_client_prints_a_table(road: Road) -> None:
 
 
 def test_status_shows_everything_ready(road: Road) -> None:
-    shown = road.stack("status").lower()  # which fails where one is not
-    for service in ("redis", "elasticsearch", "feast", "triton", "server"):
-        assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
+    for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(1), reraise=True):
+        with attempt:
+            shown = road.stack("status").lower()  # which fails where one is not, or takes its time
+            for service in ("redis", "elasticsearch", "feast", "triton", "server"):
+                assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
 
 
 def test_the_development_server_of_flask_answers_too(road: Road) -> None:
@@ -91,4 +93,4 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
         assert len(response.json()["item_list"]) == 50
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=120)

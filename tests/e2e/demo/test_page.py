@@ -62,6 +62,7 @@ def test_every_view_is_filled_by_the_real_services(page: Page) -> None:
         expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator(".service.good")).to_have_count(4)
     page.goto(f"{address}#road")
+    page.locator(".road h3").first.wait_for()
     services = [text.split()[0] for text in page.locator(".road h3").all_inner_texts()]
     assert services == ["redis", "elasticsearch", "feast", "triton"]
 

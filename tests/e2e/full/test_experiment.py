@@ -18,7 +18,7 @@ def test_one_is_started_reported_and_stopped(road: Road) -> None:
 
     arms = "arms=control=live same=live"
     assert "which is not kept" in make("experiment-start", "name=walk", "arms=a=live b=ffffffffffff", fails=True)
-    assert "walk" in make("experiment-start", "name=walk", arms, "horizon=60")
+    assert "walk" in make("experiment-start", "name=walk", arms, "horizon=3600")
     assert "There is an experiment called 'walk'" in make("experiment-start", "name=walk", arms, fails=True)
     url = f"{road.settings.server.url}/ml/rec"
     for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):

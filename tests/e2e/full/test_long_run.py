@@ -22,7 +22,7 @@ def test_nothing_grows_while_releases_take_turns(road: Road, tmp_path: Path) -> 
     patient = replace(road, env={**road.env, **PATIENT})
     try:
         assert patient.run("make", "serve").returncode == 0
-        done = patient.run("make", "soak", "minutes=1.5", f"options={OPTIONS} --output {figures}", seconds=1_400)
+        done = patient.run("make", "soak", "minutes=2.5", f"options={OPTIONS} --output {figures}", seconds=1_400)
     finally:
         road.run("make", "serve")
     assert done.returncode == 0, done.stdout

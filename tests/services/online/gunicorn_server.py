@@ -38,4 +38,4 @@ def running(
         yield settings, psutil.Process(process.pid)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)

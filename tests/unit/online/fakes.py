@@ -172,7 +172,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
         with self._limited("catalogue"):
             world = self._world(release)
             if self.gate is not None:
-                self.gate.wait(10)
+                self.gate.wait(25)
             return {itemid: world.shown(itemid) for itemid in world.itemids}
 
     def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:

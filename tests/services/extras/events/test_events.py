@@ -34,6 +34,7 @@ def http(stack: Settings, world: World, tmp_path: Path) -> Iterator[FlaskClient]
     settings = stack.model_copy(update={**patient, "server": server})
     recommender = Recommender.from_settings(settings)
     client = create_app(recommender, settings).test_client()
+    recommender.warm_up().result()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'test')}"
     try:
         yield client

@@ -63,8 +63,10 @@ def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they
             assert response.ok, response.text
             return response.json()
 
-        for _ in range(20):
-            ask(1, release=two.other.release)
+        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
+            with attempt:  # until both have opened it
+                for _ in range(20):
+                    ask(1, release=two.other.release)
         key = {"Authorization": f"Bearer {two.key}"}
         started = http.post(f"{url}/ml/experiments", json=two.body("gunicorn"), headers=key, timeout=30)
         assert started.ok, started.text

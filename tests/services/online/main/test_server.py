@@ -18,7 +18,9 @@ from tests.unit.online.world import AT, BLANK_USER, LATER, LONG_HISTORY_USER, NO
 @pytest.fixture(scope="module")
 def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
     with closing(Recommender.from_settings(patient)) as recommender:
-        yield create_app(recommender).test_client()
+        app = create_app(recommender)
+        recommender.warm_up().result()  # a busy machine opens a release in more than a request waits for
+        yield app.test_client()
 
 
 @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, NO_VECTOR_USER, BLANK_USER])

@@ -56,4 +56,4 @@ def test_redis_and_feast_understand_a_password_and_an_empty_one(password: str, t
             assert stranger.ping()
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)

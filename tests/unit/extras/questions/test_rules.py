@@ -94,7 +94,8 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
     monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
     services = fakes.users, fakes.items, fakes.features, fakes.scorer
     last, key, values = LastRelease(tmp_path / "saved.json"), rules_key(fakes.world.dataset), fakes.users.values
-    with closing(Recommender(*services, ServerSettings(), last)) as recommender:  # type: ignore[arg-type]
+    patient = ServerSettings(budget_ms=10_000, warm_up_s=0)
+    with closing(Recommender(*services, patient, last)) as recommender:  # type: ignore[arg-type]
         http = create_app(recommender, stores=fakes.stores).test_client()
         recommender.warm_up().result()
         best = ids(ask(http))
@@ -113,7 +114,7 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         assert hidden.isdisjoint(ids(ask(http, size=200)))
         # One that starts now knows them from its disk, and answers with nothing but a popular list.
         again = LastRelease(tmp_path / "saved.json")
-        with closing(Recommender(*services, ServerSettings(), again)) as fresh:  # type: ignore[arg-type]
+        with closing(Recommender(*services, patient, again)) as fresh:  # type: ignore[arg-type]
             answer = ask(create_app(fresh, stores=fakes.stores).test_client(), size=200)
         assert answer["degraded"][0]["instead"] == "popular"
         assert hidden.isdisjoint(ids(answer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -150,7 +151,12 @@ STRANGER = {"release": RELEASE, "cold_start": True}
 def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
     server: Server, holdout: Holdout, settings: Settings, status: int, content: Any, message: str
 ) -> None:
-    server.reply = lambda _: (status, content)
+    def reply(_: object) -> tuple[int, Any]:
+        if status != 200 and len(server.asked) > 1:
+            time.sleep(0.2)  # enough to give up before everybody has been asked
+        return status, content
+
+    server.reply = reply
     with pytest.raises(StepError, match=message):
         asked(server, holdout, settings)
     assert len(server.asked) < holdout.past.n_users or status == 200

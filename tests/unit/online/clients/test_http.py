@@ -214,7 +214,8 @@ def test_of_several_each_is_called_in_its_turn() -> None:
         assert asked(http, 9) == {"a": 3, "b": 3, "c": 3}
 
 
-def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while() -> None:
+def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "DOWN_S", 600.0)
     calls: list[int] = []
 
     def reset(client: socket.socket) -> None:
@@ -245,7 +246,8 @@ def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) ->
         assert asked(http, 4) == {"back": 2, "b": 2}
 
 
-def test_one_that_takes_all_the_time_costs_one_answer() -> None:
+def test_one_that_takes_all_the_time_costs_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "DOWN_S", 600.0)
     over = threading.Event()
     with talking(lambda _: over.wait(60)) as slow, named("b") as (other,):
         with closing(Http(slow, other, timeout_s=5)) as http:

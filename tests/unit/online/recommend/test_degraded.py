@@ -179,7 +179,7 @@ def test_a_budget_below_the_servers_own_takes_a_slow_service_from_nobody_else(
     assert fakes.recommender.breakers[slow].state == "closed"
     for _ in range(FAILURES):
         ask(fakes)
-    assert fakes.recommender.breakers[slow].state == "open"
+    assert fakes.recommender.breakers[slow].state != "closed"  # open; half_open after half a second
 
 
 @pytest.mark.parametrize("gone", SERVICES)
@@ -191,7 +191,7 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
             ask(fakes, strict=True)
         assert raised.value.service == gone
         assert "left alone" not in raised.value.what
-    assert fakes.recommender.breakers[gone].state == "open"
+    assert fakes.recommender.breakers[gone].state != "closed"  # open; half_open after half a second
     down(fakes)
     assert ask(fakes, strict=True).item_list == before.item_list
     assert fakes.recommender.breakers[gone].state == "closed"
@@ -240,7 +240,7 @@ def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_d
     try:
         started = time.perf_counter()
         known, stranger = ask(fakes, 1), ask(fakes, UNKNOWN_USER)
-        assert time.perf_counter() - started < 8  # the gate opens by itself after ten
+        assert time.perf_counter() - started < 20  # the gate opens by itself after 25
     finally:
         gate.set()
     assert known.item_list == before.item_list
@@ -276,7 +276,7 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
     fakes.features.on_call = lambda: stuck.wait(30)
     try:
         started = time.perf_counter()
-        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
+        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=5_000))
         assert time.perf_counter() - started < 15
     finally:
         stuck.set()

@@ -89,6 +89,7 @@ def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
 ) -> None:
     monkeypatch.setattr(recommend, "WARM", 50)
     monkeypatch.setattr(recommend, "HOT", 200)
+    monkeypatch.setattr(recommend, "_IDLE", 0.0)
     warming.recommender.warm_up().result(60)
     assert warming.items.answered >= 50
     eventually(lambda: 200 <= warming.items.answered < 300)

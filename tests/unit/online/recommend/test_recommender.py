@@ -273,6 +273,8 @@ def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> Non
         for turn in range(200):
             fakes.users.live_release = releases[turn % 2]
             asked.append(pool.submit(ask, fakes, 1))
+            if turn % 20 < 2:
+                asked[-1].result()  # so that each is asked while it is live
     answers = [each.result() for each in asked]
     assert {answer.release for answer in answers} == set(releases)
     assert all((answer.outcomes, answer.item_list) == ((), alone[answer.release]) for answer in answers)
@@ -286,7 +288,7 @@ def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(
     try:
         started = time.perf_counter()
         answer = ask(fakes, UNKNOWN_USER)
-        assert time.perf_counter() - started < 8  # the gate opens by itself after ten
+        assert time.perf_counter() - started < 20  # the gate opens by itself after 25
         assert answer.release == fakes.world.release
         assert answer.outcomes == (Outcome.COLD_START,)
     finally:
@@ -387,6 +389,7 @@ def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_ne
 
 def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes, 1)
+    monkeypatch.setattr(releases, "REOPEN_S", 600.0)
     second = another(fakes)
     fakes.users.live_release = second.release
     for _ in range(50):
@@ -405,7 +408,7 @@ def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monk
             started = time.perf_counter()
             with pytest.raises(OpeningError, match=fakes.world.release):
                 ask(fakes, 1)
-            assert time.perf_counter() - started < 8  # the gate opens by itself after ten
+            assert time.perf_counter() - started < 20  # the gate opens by itself after 25
         readiness = fakes.recommender.readiness()
         assert not readiness.ready
         assert "being opened" in readiness.message
