@@ -106,7 +106,9 @@ def check_onnx(content: bytes, model: nn.Module, lists: Sequence[ModelInputs]) -
         )
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     alone = lists[0].part(slice(1))
     return max(_difference(session, model, inputs) for inputs in (alone, *lists))
 

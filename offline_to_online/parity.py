@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -40,6 +41,7 @@ from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, genre_flags, impressions
 from offline.evaluation.served import ExactIndex
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
+from offline.models.training import THREADS
 from offline_to_online.rows import UserRow, request_time, user_rows, vectors_of
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
 from online.clients.base import Client, ServiceError
@@ -300,6 +302,7 @@ def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
+    torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     model = _model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
     return OfflineTruth(
         spec=manifest.feature_spec,
