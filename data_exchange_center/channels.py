@@ -31,7 +31,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 EVENTS: Final = 100  # newest events that a channel is given, where it says nothing else
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
-LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it the clock tells a ranker nothing: the data is old
+LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it elapsed time tells a ranker nothing more
 CONTINUES, RETURNS = 0, 1  # regimes
 
 
@@ -226,7 +226,7 @@ def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
 class StoredVectors(VectorChannel):
     """Vectors that training stores for each user: online they come from Redis, offline from `artifacts.USER_VECTORS`.
 
-    A release holds no such channel: nothing is computed when a request comes.
+    `channels.npz` holds no such channel: nothing is computed when a request comes.
     """
 
     form: ClassVar[str] = "stored_vectors"

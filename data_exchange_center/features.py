@@ -202,7 +202,7 @@ class Encoded:
 
     @classmethod
     def none(cls, features: tuple[Feature, ...], rows: int = 0) -> Encoded:
-        """``rows`` rows of padding: zeros, and moments that have not come."""
+        """``rows`` rows of padding: zeros, and `NEVER` for moments."""
         empty = [np.float64(NEVER) if isinstance(feature, ElapsedFeature) else np.float32(0) for feature in features]
         return cls(features, np.tile(np.array(empty), (rows, 1)))
 

@@ -1,4 +1,4 @@
-"""Going live, going back, deleting the releases that are no longer kept, and the list of those that there are.
+"""Going live, going back, deleting the releases that are no longer kept, and listing releases.
 
 A manifest says what was released, and whether it passed the check of offline against online. The pointer
 `wire.LIVE_KEY` in Redis is the one atomic switch: the server looks at it with every request. Everything that the server

@@ -38,7 +38,7 @@ from offline.data.statistics import item_statistics, user_columns, user_statisti
 Item = TypeVar("Item")
 
 CHUNK = 512  # request points scored at once
-SEEN = 1 << 22  # events that these see as rated, all together
+SEEN = 1 << 22  # rated events of all requests of a chunk together
 _CONVERTED: Final = ("users", "features")  # stored as userids, and as bytes of float16
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
 

@@ -105,8 +105,8 @@ def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, ND
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
-    """(row, item code) of everything that each request sees as rated, and so is not recommended; of what is had again
-    nothing."""
+    """(row, item code) of everything that each request sees as rated, and so is not recommended: none
+    where items may be had again."""
     counts = np.zeros_like(points.positions) if data.had_again else points.positions
     rows = np.repeat(np.arange(len(points)), counts)
     first = np.repeat(data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)

@@ -53,7 +53,7 @@ class Sequences:
 
     @property
     def newest(self) -> Ints:
-        """(users,) events of each user's last second."""
+        """(users,) number of events in each user's last second."""
         last = np.repeat(self.times[self.starts[1:] - 1], self.lengths)
         return np.bincount(self.users[self.times == last], minlength=self.n_users)
 

@@ -6,8 +6,8 @@ attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a 
 differences between a user's candidates count.
 
 Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
-recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are those of the teachers' part of the
-past; afterwards they are replaced by tables of the whole past. Exported as it is.
+recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the teachers' part of
+the past; afterwards they are replaced by tables fitted on all of it. Exported as it is.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ one more dimension. Items that a channel was never trained on get no vector: a r
 
 Recipe source: a factorization machine on userid and itemid, trained on rated pairs, twice: without the validation part
 of the training rows, to see how it does, then on all of them. It learns a vector for each user, which is stored.
-Recipe default: a two-tower model, and EASE, a linear item-item model. The towers are trained at request points, which
-are moments in a user's past when a request could have come: to find, from the events before one, what was liked next
-among all items. Both user vectors are weighted sums over the history, the tower's with a layer of hidden units that
-reads them: the tables are stored, and a request makes the vector.
+Recipe default: a two-tower model, and EASE, a linear item-item model. The two-tower model is trained at request points,
+which are moments in a user's past when a request could have come: to find, from the events before one, what was liked
+next among all items. Both user vectors are weighted sums over the history, the tower's with a layer of hidden units
+that reads them: the tables are stored, and a request makes the vector.
 
 Reads:  offline/raw/dataset.json, offline/{ratings,users,items}.parquet
 Writes: offline/{user_vectors,item_vectors}.parquet, offline/channels.npz, offline/recall_report.json

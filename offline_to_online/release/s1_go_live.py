@@ -3,7 +3,7 @@
 Industry separates deploying from switching: everything is in place before one small, reversible change. Here that is a
 pointer in Redis, which the server looks at with every request. A release that is not whole in all four stores, or that
 has not passed the check of offline against online since it was loaded, is refused. The live release and the one before
-it are kept (`make releases` lists them, `make activate release=<id>` goes back); older ones are deleted.
+it are kept (`make releases` lists them, `make activate release=<id>` goes back); all others are deleted.
 
 Reads:  data_exchange_center/offline/ (which release it is) and offline_to_online/<release>/manifest.json; the services
 Writes: in Redis ml:<release>:manifest and the pointer ml:live; the alias ml_item; Feast's services ml_user and ml_item;

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 OUT_OF_TIME = "did not answer in time"
 FAIR_S = 0.03  # a call that ran out of time says nothing of the service if it had less than that
-FAILURES = 3  # in a row, after which a service is left alone
+FAILURES = 3  # in a row, after which the circuit opens
 PROBE_S = 0.5  # how long the breaker is open; then one request at a time probes the service
 
 Query = TypeVar("Query")

@@ -6,7 +6,7 @@
 | Elasticsearch | an exact search over the server's own copy of the vectors |
 | Feast | the user's features as they were last read here; else recall's order |
 | Triton | recall's order |
-| all, at the start | the popular list of the release that was opened last, on the server's disk |
+| one of the first three, at the start | the popular list of the last opened release, on the server's disk |
 
 Every answer says what it lacks. A strict request gets the error instead. So does the first try of one for
 a release that is gone: then a newer release may be there to answer, which is better than doing without.

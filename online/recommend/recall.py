@@ -59,9 +59,11 @@ def _shown(found: Candidates, opened: Release) -> Candidates:
 def channel_candidates(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
 ) -> Candidates:
-    """Fuse the channels' lists; may be empty. Raises ServiceError, StoredError for a state that is unusable.
+    """Search all channels and fuse their lists; may be empty.
 
-    A searched channel that has neither a vector nor preferred genres for this user is left out.
+    Raises ServiceError, StoredError for a state that is unusable.
+
+    A searched channel that has neither a vector nor preferred genres for this user finds nothing.
     """
     recipe = manifest.recipe.recall
     lists = channel_lists(items, manifest, channels, user, timestamp, recipe.candidates)

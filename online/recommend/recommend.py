@@ -123,7 +123,7 @@ def attempt(
 ) -> Found:
     """Run a stage of a request, or its fallback while its service is away.
 
-    ``last_try``: there is no other release to answer from. Raises ServiceError for a strict request, and for what is
+    ``last_try``: no other release will be tried. Raises ServiceError for a strict request, and for what is
     gone before the last try.
     """
     try:

@@ -312,7 +312,7 @@ class Releases:
         return self._live == opened.release
 
     def open_or_serving(self, release: str | None) -> Release | None:
-        """A release that is to answer, if it is open; else the one that serves, and that one is being opened."""
+        """The release that is to answer, if it is open; else the one that serves, while the other is being opened."""
         if self.serving is None or release is None or release == self.serving.release:
             return self.serving
         opening = self.begin_opening(release)

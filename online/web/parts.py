@@ -93,7 +93,7 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> list[str]:
     """Register the extras that the settings name, those of this repository in the order of ``own``, then others.
 
     One whose folder is not here, or that needs one that is not, is left out with a warning. Returns the names of those
-    that were registered. Raises PluginError for a name in the settings that nothing bears.
+    that were registered. Raises PluginError for an unknown name in the settings.
     """
     there = plugins.find(GROUP)
     every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
