@@ -30,7 +30,7 @@ PATH: Final = "/ml/similar"
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
 # Chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
-WEIGHTS: Final = {"together": 2.0, "near": 1.0}
+WEIGHTS: Final = {"together": 1.0, "near": 1.0}
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
 _SENTENCES: Final = {
     "together": "Often liked by those who like {}.",
