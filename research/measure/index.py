@@ -33,7 +33,7 @@ from rich.table import Table
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES, PIPELINE, UNFINISHED, machine, stale, write_figure
+from data_exchange_center.figures import FIGURES, OFFLINE, UNFINISHED, machine, stale, write_figure
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
@@ -45,7 +45,10 @@ from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchSt
 
 log = logging.getLogger(__name__)
 
-CODE: Final = (*PIPELINE, "research/measure/index.py")
+CODE: Final = (
+    *OFFLINE, "offline_to_online/rows.py", "offline_to_online/stores", "online/clients", "online/stack/elasticsearch",
+    "research/measure/index.py",
+)  # fmt: skip
 SCRATCH: Final = "bench"  # in place of a release's id
 WAITS_S: Final = 3600.0  # one graph of a million vectors takes its time
 APART: Final = 0.5  # times the standard deviation of each dimension
