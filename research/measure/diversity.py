@@ -151,10 +151,6 @@ def main(settings: Settings) -> None:
     show(found, Console())
 
 
-if __name__ == "__main__":
-    steps.run(main)
-
-
 # --- Metrics of lists
 
 
@@ -240,3 +236,7 @@ def normalised(rows: Floats) -> Floats:
 def lost(row: Mapping[str, Any], first: Mapping[str, Any]) -> float:
     """Share of the NDCG of ``first``, a `summary`, that another one lacks."""
     return float(1 - row[NDCG]["mean"] / first[NDCG]["mean"])
+
+
+if __name__ == "__main__":
+    steps.run(main)

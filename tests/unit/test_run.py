@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -69,3 +70,14 @@ def test_every_test_can_be_imported() -> None:
     command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", "no:cacheprovider", *parts]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5_000:]
+
+
+def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
+    """What follows `if __name__ == "__main__"` is not defined yet when it runs."""
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for path in tracked.split():
+        body = ast.parse((ROOT / path).read_bytes()).body
+        runs = [
+            number for number, node in enumerate(body) if isinstance(node, ast.If) and "__main__" in ast.unparse(node)
+        ]
+        assert runs in ([], [len(body) - 1]), path
