@@ -33,7 +33,7 @@ from data_exchange_center.release_parts import read_own_ids, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.diversity.diversity import similarity_rows
-from extras.diversity.hook import STAGE, DiversityRequest
+from extras.diversity.hook import STAGE, DiversityRequest, Diversifier
 from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import figure, head, write
 from offline.evaluation.metrics import Floats, Lists
@@ -135,6 +135,7 @@ def main(settings: Settings) -> None:
     own_ids, rows = read_own_ids(settings.exchange_dir).users, sample(holdout.past.n_users, size)
     userids = [own_ids[number] for number in holdout.past.userids.tolist()]
     with closing(recommender_of(settings, 0, release.release)) as recommender:
+        recommender.before_answer.append(Diversifier(0))
         kinds = Kinds(index.vectors, index.genres)
         measured = measure(recommender, holdout, kinds, userids, rows, sorted({*STRENGTHS, best}))
     found = plain(
