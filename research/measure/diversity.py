@@ -33,7 +33,7 @@ from data_exchange_center.release_parts import read_own_ids, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.diversity.diversity import similarity_rows
-from extras.diversity.hook import STAGE, DiversityRequest, Diversifier
+from extras.diversity.hook import STAGE, Diversifier, DiversityRequest
 from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import figure, head, write
 from offline.evaluation.metrics import Floats, Lists
