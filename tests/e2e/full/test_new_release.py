@@ -8,9 +8,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from online.clients.base import OUT_OF_TIME
 from tests.e2e.road import Road, itemids
-from tests.services.online.load import few, load
+from tests.services.online.load import load
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
 
@@ -36,11 +35,8 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
             assert done.returncode == 0, done.stdout
             second = answer_of_another_release(road, first["release"])
             asked.wait(lambda answer: answer.body.get("release") == second["release"], 120)
-        late = [each for each in asked.answers if each.status == 503 and OUT_OF_TIME in str(each.body)]
-        assert few(late, asked.answers), late[:3]
-        good = [each for each in asked.answers if each not in late]
-        assert {answer.status for answer in good} == {200}
-        assert {answer.body["release"] for answer in good} == {first["release"], second["release"]}
+        assert {answer.status for answer in asked.answers} == {200}
+        assert {answer.body["release"] for answer in asked.answers} == {first["release"], second["release"]}
     finally:
         artifacts.USER_PREFERENCES.write(folder, preferences)
         back = road.run("make", "sync", seconds=900)
