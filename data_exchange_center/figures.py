@@ -97,7 +97,7 @@ def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> s
     age = figure.get("measured")
     if age is None:
         return "age unknown"
-    if digest(tuple(age["code"])) != age["digest"]:
+    if not all((ROOT / name).exists() for name in age["code"]) or digest(tuple(age["code"])) != age["digest"]:
         return "the code has changed"
     if here is not None and figure["machine"] != here:
         return "measured on another machine"

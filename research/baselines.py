@@ -14,9 +14,12 @@ Expect: an hour on MovieLens-1M
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import json
 import logging
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -28,11 +31,12 @@ import scipy.sparse as sp
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center.figures import machine, write_figure
+from data_exchange_center.figures import OFFLINE, machine, write_figure
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress, run
-from offline.data.sequences import Sequences
+from offline.data.sequences import Inputs, Sequences
+from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats, Lists
@@ -41,7 +45,7 @@ from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import best_unseen, item_knn
 from offline.models.ease import Float32, ease
 from offline.readers import read_with_holdout
-from research.experiments.fitted import CHOSEN_ON, CODE, before_the_last, digest, packed, resumed, unpacked
+from research.resumed import resumed
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +192,7 @@ class Report:
     def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
         """``head``: with the `digest` of the cuts as ``cuts``."""
         self.path = path
-        self.found = resumed(path, head, ("rows", "tried", "references", "own"))
+        self.found = resumed(path, head, {"rows": {}, "tried": {}, "references": {}, "own": {}}, any_recipe=True)
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if before.get("cuts") == head["cuts"]:
             self.found["rows"] |= {name: row for name, row in before["rows"].items() if name in ENDED}
@@ -228,7 +232,28 @@ class Report:
         return {"to the recipe": plain(asdict(metrics.compare(unpacked(of_users), own))), "of users": of_users}
 
     def write(self, *, finished: bool = False) -> None:
-        write_figure(self.path, self.found, (*CODE, "research/baselines.py"), finished=finished)
+        write_figure(self.path, self.found, (*OFFLINE, "research/baselines.py"), finished=finished)
+
+
+def digest(*cuts: Holdout) -> str:
+    """Digest of requests and targets: figures of other cuts are not compared."""
+    found = hashlib.sha256()
+    for cut in cuts:
+        for column in (cut.times, cut.known.lengths, cut.relevance.indptr, cut.relevance.indices):
+            found.update(np.ascontiguousarray(column, dtype=np.int64).tobytes())
+    return found.hexdigest()[:16]
+
+
+def packed(of_users: Floats) -> str:
+    """Thousandths of values between 0 and 1, deflated, as text: to be compared later, without a fit; NaN stays."""
+    whole = np.where(np.isnan(of_users), -1, np.round(np.nan_to_num(of_users) * 1000)).astype("<i2")
+    return base64.b64encode(zlib.compress(whole.tobytes(), 9)).decode()
+
+
+def unpacked(text: str) -> Floats:
+    """Unpack what `packed` made, to three digits."""
+    whole = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<i2").astype(np.float64)
+    return np.where(whole < 0, np.nan, whole / 1000)
 
 
 # --- The baselines
@@ -467,10 +492,10 @@ def contest(settings: Settings) -> Contest:
     """Both cuts, and the report with the recipe's own rows."""
     release, inputs = release_of_artifacts(settings), read_with_holdout(settings)
     measured_on = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    chosen_on = before_the_last(settings).holdout
+    chosen_on = before_the_last(inputs)
     opening = {
         **head("make tune-baselines", settings, settings.recipe, measured_on),
-        "chosen on": CHOSEN_ON,
+        "chosen on": "the ten before the last ten",
         "cuts": digest(chosen_on, measured_on),
     }
     report = Report(figure(opening, settings, "baselines"), opening)
@@ -478,6 +503,12 @@ def contest(settings: Settings) -> Contest:
         report.refer_to(release.release, *recipes_own(settings, measured_on))
         report.write()
     return Contest(chosen_on, measured_on, report)
+
+
+def before_the_last(inputs: Inputs) -> Holdout:
+    """Requests that choices are made on, for the ratings before the last ones, which are gone from here on."""
+    rule = inputs.dataset.holdout
+    return replay.hold_out(inputs.data.before_last(holdout_sizes(rule, inputs.data.lengths, inputs.data.newest)), rule)
 
 
 def recipes_own(settings: Settings, holdout: Holdout) -> tuple[dict[str, Any], Floats]:

@@ -1,8 +1,7 @@
 """The recipe in the protocols of papers on sequential recommendation: ``make evaluate-papers``.
 
 Leave one out  each user's last rating is the target. Fitted on all but the last, as a server has it, or on all but the
-               last two, as papers do: they choose on the last but one, and so does this. It is the only place where
-               anything is chosen; each change of the recipe that was tried stands in the report.
+               last two, as papers do: they choose on the last but one, and so were the changes for the next item.
 One moment     as in *Time to Split* (Gusak et al. 2025): fitted on everything up to the time that nine tenths of all
                ratings come before; items with fewer than five ratings are left out. Targets are each user's last
                rating, ten thousand of the ratings after the time, or from one request all of a user's.
@@ -22,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -43,10 +42,9 @@ from offline.evaluation.metrics import Lists
 from offline.evaluation.protocols import BEFORE, Stages, fit_stages
 from offline.evaluation.report import plain
 from research.baselines import classical
-from research.experiments.fitted import resumed
-from research.experiments.recipe_tuning import AS_IT_IS, Change
 from research.figures.tables import read
 from research.next_item import answers, every_rating, from_the_end, measured, requests
+from research.resumed import resumed
 from research.transformers import MODELS, Training, checkpoint, lists
 
 log = logging.getLogger(__name__)
@@ -60,11 +58,23 @@ LAST: Final = HoldoutRule(last=1)
 LEAST: Final = 5  # ratings of an item that counts at one moment
 SUCCESSIVE: Final = 10_000  # of the later ratings, drawn evenly
 
-# Changes of the recipe, each kept where NDCG@10 of the last but one rises, in this order.
-CHANGES: Final = (
-    (Change("ranker", "horizon", 1), Change("ranker", "stride", 3), Change("ranker", "returning", ())),
-    (Change("tower", "horizon", 2), Change("tower", "stride", 3)),
+# Changes of the recipe for the next item: each was kept as NDCG@10 of the last but one rose with it.
+NEXT_ITEM: Final[Mapping[str, Mapping[str, Any]]] = {
+    "ranker": {"horizon": 1, "stride": 3, "returning": ()},
+    "tower": {"horizon": 2, "stride": 3},
+}
+AS_IT_IS: Final = "as it is"
+CHOSEN: Final = "; ".join(
+    f"{part}: {setting} = {value}" for part, values in NEXT_ITEM.items() for setting, value in values.items()
 )
+
+
+def for_next_item(recipe: Recipe) -> Recipe:
+    """The recipe with the changes of `NEXT_ITEM`."""
+    channels = tuple(each.model_copy(update=NEXT_ITEM.get(each.name)) for each in recipe.recall.channels)
+    recall = recipe.recall.model_copy(update={"channels": channels})
+    ranker = recipe.ranker.model_copy(update=NEXT_ITEM["ranker"])
+    return recipe.model_copy(update={"recall": recall, "ranker": ranker})
 
 
 # --- Leave one out
@@ -80,12 +90,6 @@ class LeaveOneOut:
     @property
     def data(self) -> Sequences:
         return self.inputs.data
-
-    def changed(self, changes: Sequence[Change]) -> Recipe:
-        recipe = self.recipe
-        for change in changes:
-            recipe = change.made_to(recipe)
-        return recipe
 
     def fit(self, recipe: Recipe, but: int) -> tuple[Stages, float]:
         """Stages fitted on all but the last ``but``, and the processor seconds that it took."""
@@ -106,33 +110,6 @@ class LeaveOneOut:
             for stage, parts in zip(("recall", "ranked"), zip(*found, strict=True), strict=True):
                 row.setdefault(stage, {})[when] = measured(np.concatenate(parts), self.data.items[events])
         return row
-
-
-def tuned(
-    tried: dict[str, dict[str, float]],
-    changes: Sequence[tuple[Change, ...]],
-    measure: Callable[[tuple[Change, ...]], dict[str, float]],
-    keep: Callable[[], None],
-) -> tuple[Change, ...]:
-    """Keep each change, in order, with which NDCG@10 rises. ``tried``: what is known, and then all of them."""
-
-    def reached(kept: tuple[Change, ...]) -> float:
-        label = named(kept)
-        if label not in tried:
-            tried[label] = measure(kept)
-            keep()
-            log.info("%s: NDCG@10 %.4f on the last but one", label, tried[label]["ndcg@10"])
-        return tried[label]["ndcg@10"]
-
-    kept: tuple[Change, ...] = ()
-    for change in changes:
-        if reached((*kept, *change)) > reached(kept):
-            kept = (*kept, *change)
-    return kept
-
-
-def named(changes: Sequence[Change]) -> str:
-    return "; ".join(map(str, changes)) or AS_IT_IS
 
 
 # --- One moment for all
@@ -218,11 +195,12 @@ def measure(settings: Settings, keep: Callable[[dict[str, Any]], None]) -> dict[
     inputs, recipe = every_rating(settings), settings.recipe
     data = inputs.data
     opening = {**head("make evaluate-papers", settings, recipe), "users": data.n_users, "cuts": cuts(data)}
-    found = resumed(figure(opening, settings, NAME), opening, ("tried", "last", "one moment", "by seconds"))
+    parts: dict[str, Any] = {"tried": {}, "last": {}, "one moment": {}, "by seconds": {}}
+    found = resumed(figure(opening, settings, NAME), opening, parts, any_recipe=True)
     study = LeaveOneOut(inputs, recipe)
 
-    def validated(changes: tuple[Change, ...]) -> dict[str, float]:
-        row = study.row(study.changed(changes), 2, 2)
+    def validated(recipe: Recipe) -> dict[str, float]:
+        row = study.row(recipe, 2, 2)
         reached = {when: row["ranked"][when]["ndcg@10"] for when in CLOCKS}
         return {"ndcg@10": float(np.mean(list(reached.values()))), **reached, "seconds": row["seconds"]}
 
@@ -231,19 +209,22 @@ def measure(settings: Settings, keep: Callable[[dict[str, Any]], None]) -> dict[
         found["last"][name], found["by seconds"][name] = row, epochs
     keep(found)
 
-    # the recipe as it is, and with the changes that are for the better on the last but one
-    best = tuned(found["tried"], CHANGES, validated, lambda: keep(found))
-    found["chosen"] = named(best)
-    recipes = dict(zip(LABELS, ((), best), strict=True))
-    for label, changes in reversed(recipes.items()):
-        of, changed = named(changes), study.changed(changes)
+    # the recipe for the next item, and as it is
+    found["chosen"] = CHOSEN
+    for label, changes, changed in (
+        (LABELS[1], CHOSEN, for_next_item(recipe)),
+        (LABELS[0], AS_IT_IS, recipe),
+    ):
+        if changes not in found["tried"]:
+            found["tried"][changes] = validated(changed)
+            keep(found)
         for but, which in ((1, "the last"), (2, "the last two")):
             name = f"{label}, fitted on all but {which}"
-            if found["last"].get(name, {}).get("changes") != of:
-                found["last"][name] = {"changes": of, **study.row(changed, but, 1)}
+            if found["last"].get(name, {}).get("changes") != changes:
+                found["last"][name] = {"changes": changes, **study.row(changed, but, 1)}
                 keep(found)
-        if found["one moment"].get(label, {}).get("changes") != of:
-            found["one moment"][label] = {"changes": of, **at_one_moment(inputs, changed)}
+        if found["one moment"].get(label, {}).get("changes") != changes:
+            found["one moment"][label] = {"changes": changes, **at_one_moment(inputs, changed)}
             keep(found)
 
     # plain baselines, for the picture

@@ -25,7 +25,7 @@ from online.clients.elastic import CatalogueItem, IndexedItem
 from online.recommend.fallback import ExactItems
 from online.recommend.release import EncodedItems, ItemCache, Release
 
-# `make evaluate-new-items` compares others
+# Compared with others in pic/figures/new_items_ml-100k.json
 RIDGE: Final = 0.3
 WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each like counts once in the regression
 LIKES: Final = 10  # of a new item that are kept, each as the `BEFORE` newest items that the user had liked before

@@ -29,7 +29,7 @@ from online.web.parts import InOrder
 PATH: Final = "/ml/similar"
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
-# Chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
+# Chosen on pairs of an earlier time than those that RESULTS.md reports on: pic/figures/similar.json
 WEIGHTS: Final = {"together": 1.0, "near": 1.0}
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
 _SENTENCES: Final = {

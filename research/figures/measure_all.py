@@ -7,7 +7,7 @@ recipes' releases, containers) is made once before the first of them. One that f
 Reads   RECSYS_DATA, like every step: MovieLens-1M; for the figure of MovieLens-100K that in ml_100k=<file>
 Writes  pic/figures/*.json; then the pictures and the READMEs
 Run     make figures [only="serving.json shed.json"], with the default ports free
-Expect  about a day, most of it tune_recipe.json, baselines.json and index_growth.json, which come last
+Expect  about a day, most of it baselines.json and index_growth.json, which come last
 """
 
 from __future__ import annotations
@@ -60,8 +60,6 @@ PLAN: Final = (
     Measurement("vector_index.json", "make bench-index"),
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("diversity.json", "make evaluate-diversity users=1000"),
-    Measurement("similar.json", "make evaluate-similar"),
-    Measurement("seen_again.json", "make evaluate-seen-again"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate", "source live"),
@@ -75,12 +73,10 @@ PLAN: Final = (
     Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets variants=1", ""),
-    Measurement("new_items_ml-100k.json", f"{ML_100K}make offline evaluate-new-items", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
     Measurement("baselines.json", "make tune-baselines"),
     Measurement("evaluation_papers.json", "make baselines evaluate-papers", ""),
-    Measurement("tune_recipe.json", "make tune-recipe"),
 )
 
 

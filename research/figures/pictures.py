@@ -1,6 +1,6 @@
 """Pictures of what commands have measured. Each names in its metadata the digest of the file it is drawn from.
 
-Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,new_items,experiments,papers}.png
+Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments,papers}.png
         make serving-pictures     pic/{waterfall,shed}.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
@@ -30,10 +30,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import over_time
 from offline.readers import read_model_reports
-from research.experiments.recipe_tuning import AS_IT_IS
 from research.figures.tables import read
 from research.measure.diversity import COST
-from research.papers import WITH
+from research.papers import AS_IT_IS, WITH
 
 log = logging.getLogger(__name__)
 
@@ -157,31 +156,6 @@ def diversity(found: Found) -> Figure:
         axes.set_xlabel("diversity")
     for axes in panels[1:]:
         axes.legend(frameon=False)
-    return figure
-
-
-def new_items(found: Found) -> Figure:
-    """New items by how many liked them; lines: popularity with all likes, and a model that was trained with them."""
-    rows = {name.split()[0]: row for name, row in found["systems"].items() if name[0].isdigit()}
-    figure = Figure(figsize=(14, 4.2), layout="constrained")
-    panels: list[Axes] = list(figure.subplots(1, 3))
-    titles = {
-        "served recall@50": "recall@50 of those who like them",
-        "AUC": "chance to stand higher for who likes it (AUC)",
-        "served share": "share of everybody's first 50",
-    }
-    lines = (("learned", "learned", OURS), ("popular, all likes", "popularity, all likes known", BASELINE))
-    for axes, (metric, title) in zip(panels, titles.items(), strict=True):
-        means, errors = _intervals([row[metric] for row in rows.values()])
-        axes.errorbar(range(len(rows)), means, yerr=errors, fmt="o-", color=SOURCE, capsize=2, label="placed")
-        for name, label, shade in lines:
-            if metric in found["systems"][name]:
-                mean = found["systems"][name][metric]["mean"]
-                axes.axhline(mean, color=shade, linestyle="--", linewidth=1.2, label=label)
-        axes.set(title=title, xlabel="likes that are known", xticks=range(len(rows)), xticklabels=list(rows))
-    panels[0].set_ylim(0, None)
-    panels[2].set_ylim(0, None)
-    panels[0].legend(frameon=False)
     return figure
 
 
@@ -407,7 +381,6 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "slices": ("evaluation.json", slices),
         "live_events": ("evaluation_live_events.json", live_events),
         "diversity": ("diversity.json", diversity),
-        "new_items": ("new_items_ml-100k.json", new_items),
         "experiments": ("experiments.json", replayed),
         "papers": ("evaluation_papers.json", by_seconds),
     },

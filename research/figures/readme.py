@@ -6,7 +6,8 @@ Every figure stands in ``pic/figures``, in a file that a command of this reposit
 Reads   pic/figures/*.json
 Writes  RESULTS.md, and README.md and README.zh-CN.md of the root and of each room
 Run     make readme            check=1: write nothing, and fail where a page or a picture is not of the files; list the
-                               files that are stale. release=1: fail for these, too, as a release must
+                               files that are stale, and those of studies that have ended. release=1: fail for stale
+                               ones, too, as a release must
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def main() -> None:
     if given.check and (old_pictures := pictures.outdated()):
         sys.exit(f"not drawn from the figures that are there: {', '.join(old_pictures)}; see `make help room=research`")
     found = stale_figures()
-    for why, files in found.items():
-        print(f"stale, {why}: {', '.join(files)}")  # noqa: T201
+    for why, files in [*((f"stale, {why}", files) for why, files in found.items()), *ended_studies().items()]:
+        print(f"{why}: {', '.join(files)}")  # noqa: T201
     if found and given.release:
         sys.exit("A release shows no stale figures: run make figures")
 
@@ -95,6 +96,15 @@ def stale_figures() -> dict[str, list[str]]:
     for name, figure in figures.items():
         if why := stale(figure, here):
             found.setdefault(why, []).append(name)
+    return found
+
+
+def ended_studies() -> dict[str, list[str]]:
+    """Where its code is -> figures of a study that has ended, which cannot be measured again."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(FIGURES.glob("*.json")):
+        if commit := json.loads(path.read_text(encoding="utf-8")).get("ended"):
+            found.setdefault(f"of a study that has ended, its code is in commit {commit}", []).append(path.name)
     return found
 
 

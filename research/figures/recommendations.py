@@ -438,26 +438,6 @@ def _decided(path: Figure) -> str:
     return ""
 
 
-@block("new_items", "new_items_ml-100k.json")
-def new_items(figure: Figure) -> str:
-    """New items by how many liked them."""
-    of = {
-        "percentile": "percentile", "AUC": "AUC over users", "served recall@50": "recall@50",
-        "served NDCG@50": "NDCG@50", "served share": "share of the first 50",
-        "served recall@50 of all": "recall@50 of everything",
-    }  # fmt: skip
-    rows = [
-        (name, *(span(found[metric]) if metric in found else None for metric in of))
-        for name, found in figure["systems"].items()
-    ]
-    items, chosen = figure["items"], f"ridge {figure['strength']:g}, weight {figure['power']:g}, k {figure['k']:g}"
-    note = (
-        f"{items['reported']} items, {figure['targets']:,} likes of them in the held-out part; {chosen} were chosen on "
-        f"{items['chosen on']} others."
-    )
-    return shown(figure, ("", *of.values()), rows, note)
-
-
 MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
 
 
@@ -486,34 +466,6 @@ def diversity(figure: Figure) -> str:
     return shown(figure, head, lines, note)
 
 
-@block("similar", "similar.json")
-def similar(figure: Figure) -> str:
-    """Whether what is liked next is among the items most like the one liked last."""
-    systems = figure["systems"]
-    first = next(iter(systems.values()))
-    rows = [(f"`{name}`" if name.startswith("/") else name, *map(span, row.values())) for name, row in systems.items()]
-    earlier = ", ".join(f"{row['hit rate@10']['mean']:.3f} with {weight}" for weight, row in figure["weights"].items())
-    note = (
-        f"{figure['pairs']:,} pairs of the later half of the held-out ratings. The weight of EASE's list against 1 was "
-        f"chosen on {figure['chosen on']:,} pairs of the earlier half, by hit rate@10: {earlier}."
-    )
-    return shown(figure, ("list", *first), rows, note)
-
-
-@block("seen_again", "seen_again.json")
-def seen_again(figure: Figure) -> str:
-    """What a discount of what was shown before costs in a replay."""
-    rows = []
-    for factor, row in figure["factors"].items():
-        change = row["change"]
-        moved = f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
-        name = {"1": "off", "inf": "nothing twice"}.get(factor, factor)
-        found = (f"{row[metric]['mean']:.4f}" for metric in ("recall@50", "NDCG@50"))
-        served = f"**{name}**" if factor == f"{figure['served']:g}" else name
-        rows.append((served, *found, moved, f"{row['shown before']['mean']:.1%}"))
-    return shown(figure, ("factor", "recall@50", "NDCG@50", "change of NDCG@50", "shown before"), rows)
-
-
 def _mean(value: Any) -> float:
     return float(value["mean"] if isinstance(value, Mapping) else value)
 
@@ -523,31 +475,8 @@ def _cost(difference: float, first: Figure) -> str:
     return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
 
 
-@block("tune_recipe", "tune_recipe.json")
-def tuned(figure: Figure) -> str:
-    """One line a number: what was tried instead, and what that changes."""
-    rows: dict[tuple[str, str], list[str]] = {}
-    for row in figure["rows"].values():
-        said = f"{_setting(row['value'])}: {_thousandths(row['to the recipe'])}"
-        rows.setdefault((row["part"], row["setting"]), []).append(said)
-    lines = [(part, f"`{setting}`", ", ".join(said)) for (part, setting), said in rows.items()]
-    own = {stage: f"{found['ndcg@50']:.4f}" for stage, found in figure["as it is"].items()}
-    note = (
-        "Differences of the NDCG@50, in thousandths, to the recipe as it is: of the fused lists "
-        f"({own.get('recall', '-')}) for what recall is made of, of the ranked ones ({own.get('ranked', '-')}) for "
-        f"`candidates` and the ranker. * p < .05 of the paired difference, ** p < .001. {figure['users']:,} users."
-    )
-    head = ("part", "number", "other values")
-    return shown(figure, head, lines, note)
-
-
 def _setting(value: Any) -> str:
     if isinstance(value, list):
         pairs = [" ".join(map(str, each)) for each in value if isinstance(each, list)]
         return ", ".join(pairs) or "-".join(map(str, value))
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _thousandths(found: Mapping[str, Any]) -> str:
-    p = found["p_value"]
-    return f"{1000 * found['difference']:+.1f}{('**' if p < 0.001 else '*' if p < 0.05 else '')}"

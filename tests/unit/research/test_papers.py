@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
+from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Inputs
 from offline.evaluation.report import plain
 from research import papers, transformers
-from research.experiments.recipe_tuning import Change
-from research.papers import WITH, WITHOUT, at_one_moment, tuned
+from research.figures.tables import read
+from research.papers import CHOSEN, WITH, WITHOUT, at_one_moment, for_next_item
 from research.transformers import Transformer, checkpoint
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 MODEL = Transformer("small", "hstu", clock=True, dim=8, negatives=20, temperature=0.05, learning_rate=0.02)
-HORIZON, STRIDE = Change("ranker", "horizon", 1), Change("ranker", "stride", 3)
 
 
 @pytest.fixture
@@ -32,7 +32,6 @@ def inputs() -> Inputs:
 
 def test_every_row_is_measured_once(inputs: Inputs, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(papers, "every_rating", lambda _: inputs)
-    monkeypatch.setattr(papers, "CHANGES", ((HORIZON,),))
     monkeypatch.setattr(papers, "MODELS", (MODEL,))
     monkeypatch.setattr(transformers, "OVER_AFTER", 1)
     transformers.train(MODEL, inputs.data, checkpoint(settings, MODEL))
@@ -74,9 +73,9 @@ def settings(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(exchange_dir=tmp_path)
 
 
-def test_a_change_is_kept_where_the_value_rises() -> None:
-    values = {"as it is": 0.1, "ranker: horizon = 1": 0.2, "ranker: horizon = 1; ranker: stride = 3": 0.2}
-    known = {"as it is": {"ndcg@10": 0.1}}
-    kept = tuned(known, [(HORIZON,), (STRIDE,)], lambda changes: {"ndcg@10": values[papers.named(changes)]}, list)
-    assert kept == (HORIZON,)
-    assert {name: row["ndcg@10"] for name, row in known.items()} == values
+def test_the_recipe_for_the_next_item_is_the_one_that_was_chosen() -> None:
+    changed = for_next_item(DEFAULT)
+    tower, ease = changed.recall.channels
+    assert (changed.ranker.horizon, changed.ranker.stride, tower.horizon, tower.stride) == (1, 3, 2, 3)  # type: ignore[union-attr]
+    assert ease == DEFAULT.recall.channels[1]
+    assert CHOSEN in read("evaluation_papers.json")["tried"]

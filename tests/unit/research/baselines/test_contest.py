@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
-from research.baselines import Baseline, Contest, Fitted, Report, Setting
-from research.experiments.fitted import digest, unpacked
+from research.baselines import Baseline, Contest, Fitted, Report, Setting, before_the_last, digest, unpacked
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50
@@ -56,6 +55,15 @@ def contest(cuts: tuple[Holdout, Holdout], path: Path) -> Contest:
     made = report_of(cuts, path)
     made.refer_to("first", {"own": {NDCG: 0.5}}, np.full(USERS, 0.5))
     return Contest(*cuts, made)
+
+
+def test_settings_are_chosen_without_the_last_ratings() -> None:
+    inputs = inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
+    inputs = replace(inputs, dataset=inputs.dataset.model_copy(update={"holdout": HoldoutRule(last=3)}))
+    found = before_the_last(inputs)
+    assert found.past.lengths.tolist() == [max(0, n - 6) for n in inputs.data.lengths]
+    expected = replay.hold_out(inputs.data.before_last(3), HoldoutRule(last=3))
+    assert (found.relevance != expected.relevance).nnz == 0
 
 
 def test_a_baseline_has_a_row_at_once_and_in_the_end_the_best(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import replay
 from offline.evaluation.protocols import EvalRequests, fit_stages
-from research.experiments.fitted import systems
-from research.experiments.seeds import spread, with_seed
+from research.seeds import spread, systems, with_seed
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
 

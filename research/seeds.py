@@ -4,7 +4,7 @@ The recipe's own is read from the artifacts, for the others everything is fitted
 
 Reads:  the artifacts of `make offline`
 Writes: pic/figures/evaluation_seeds.json (of another recipe than the default: with its name)
-Run:    python -m research.experiments.seeds
+Run:    python -m research.seeds
 Expect: a quarter of an hour on MovieLens-1M
 """
 
@@ -16,16 +16,18 @@ from typing import Any, TypeVar
 import numpy as np
 from rich.console import Console
 
+from data_exchange_center.figures import OFFLINE
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Frozen, Settings
 from data_exchange_center.steps import run
 from offline.data.lists import ranker_of_lists
 from offline.evaluation import replay, served
 from offline.evaluation.evaluate import head, show, write
-from offline.evaluation.protocols import EvalRequests, fit_stages
+from offline.evaluation.metrics import Lists
+from offline.evaluation.protocols import EvalRequests, Stages, fit_stages, in_both_orders
 from offline.evaluation.report import plain, summary
 from offline.readers import read_with_holdout
-from research.experiments.fitted import CODE, systems
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # besides the recipe's own
@@ -61,6 +63,17 @@ def by_seed(settings: Settings, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     }
 
 
+def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:
+    """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
+    size = recipe.recall.candidates
+    alone = {
+        f"channel {each.name}": requests.lists((hits.ids for hits in requests.hits(each, size)), size)
+        for each in stages.channels
+    }
+    recalled, served = in_both_orders(stages, recipe, requests.inputs, requests.holdout)
+    return {**alone, "recall": recalled, "ranked": served}
+
+
 def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
     """Summaries, one a seed -> system -> metric -> by_seed, mean, standard deviation of the sample."""
 
@@ -74,7 +87,7 @@ def main(settings: Settings) -> None:
     release_of_artifacts(settings)  # that they are of one run
     ranker_of_lists(settings.recipe)  # before minutes are spent
     found = plain(by_seed(settings))
-    write(found, settings, "evaluation_seeds", CODE)
+    write(found, settings, "evaluation_seeds", (*OFFLINE, "research/seeds.py"))
     rows = found["systems"].items()
     means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}
     show(found | {"users": len(found["seeds"]), "table": means}, Console())

@@ -1,1 +1,0 @@
-"""Comparisons outside the pipeline: tuning, seeds, other splits."""
