@@ -600,12 +600,6 @@ def test_one_release_is_compared_at_two_moments(page: Page) -> None:
     expect(page.get_by_text("50 titles in both")).to_be_visible()
 
 
-def test_the_apis_description_fits_a_phone(page: Page) -> None:
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(f"{page.url}docs")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
 def test_an_address_that_names_no_view_shows_the_list(page: Page) -> None:
     for name in ("constructor", "__proto__", "toString", "nowhere"):
         page.evaluate("location.hash = 'status'")

@@ -92,20 +92,6 @@ def test_executors_send_the_documents_that_the_step_sends(settings: Settings, ma
     assert documents(settings, manifest.release) == expected
 
 
-def test_what_was_changed_is_written_over_and_what_is_too_much_goes(
-    settings: Settings, manifest: Manifest, items: Items
-) -> None:
-    store, index = ElasticsearchStore(settings), wire.item_index(manifest.release)
-    store.sync(manifest, *items)
-    expected = documents(settings, manifest.release)
-    with elastic_client(settings) as client:
-        changed = {wire.ITEM_TITLE: "another"}
-        client.update(index=index, id=str(items[0][0].itemid), doc=changed, refresh=True)
-        client.index(index=index, id="999999", document={wire.ITEM_ID: 999999}, refresh=True)
-    store.sync(manifest, *items)
-    assert documents(settings, manifest.release) == expected
-
-
 def test_an_item_that_spark_did_not_see_is_missed(settings: Settings, manifest: Manifest, items: Items) -> None:
     """The step compares all documents with its own rows: nothing of what executors say is believed."""
     whole = artifacts.ITEMS.read(settings.exchange_dir)

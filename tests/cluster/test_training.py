@@ -112,11 +112,3 @@ def test_a_worker_that_always_dies_is_told_in_one_sentence(two: Path) -> None:
     said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     assert said.count("RECSYS_TRAINING__RESTARTS allows more") == 1
-
-
-def test_bad_data_is_no_reason_to_start_anew(two: Path) -> None:
-    artifacts.RATINGS.write(two, artifacts.RATINGS.read(two).iloc[:0])
-    process = started(TRAINING[0], two, RECSYS_TRAINING__WORKERS="2")
-    said, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1
-    assert said.count("nothing to train the tower on") == 2  # a sentence of each worker

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import psutil
 
 from data_exchange_center.settings import Settings
 from research.bench.processes import listening
-from tests.fault_proxy import Fault, FaultProxy
 
 PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "http_port"}  # that a server asks
 RECOVERY_S: Final = 2.0  # after which answers are whole again
@@ -22,28 +21,6 @@ INSTEAD: Final = {
     "feast": {"last_features"},
     "triton": {"recall_order"},
 }
-
-
-@contextmanager
-def behind_proxies(settings: Settings) -> Iterator[tuple[Settings, Mapping[str, FaultProxy]]]:
-    """Settings that reach every service through a proxy, and the proxies by service."""
-    with ExitStack() as ends:
-        proxies = {
-            name: ends.enter_context(FaultProxy(getattr(getattr(settings, name), port))) for name, port in PORTS.items()
-        }
-        moved = {
-            name: getattr(settings, name).model_copy(update={port: proxies[name].port}) for name, port in PORTS.items()
-        }
-        yield settings.model_copy(update=moved), proxies
-
-
-@contextmanager
-def with_fault(proxy: FaultProxy, fault: Fault) -> Iterator[None]:
-    proxy.fault = fault
-    try:
-        yield
-    finally:
-        proxy.fault = Fault.NONE
 
 
 def listeners(settings: Settings, name: str) -> list[psutil.Process]:

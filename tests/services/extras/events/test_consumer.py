@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,34 +10,12 @@ import pytest
 import redis
 
 from data_exchange_center import wire
-from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events import s1_log_to_parquet
 from extras.events.event_parts import Entry, EventParts, bring
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording
 
 FILMS = "films"  # a data set
-BRING_SOME = """
-import os, signal
-from extras.events.event_parts import EventParts
-from data_exchange_center.settings import load_settings
-from extras.events.event_parts import bring
-from offline_to_online.stores.base import redis_client
-
-class Mortal(EventParts):
-    left = 20
-
-    def append(self, partition, entries):
-        super().append(partition, entries)
-        self.left -= 1
-        if not self.left:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-settings = load_settings()
-with redis_client(settings) as client:
-    bring(client, "films", Mortal(settings.events_dir("films")), batch=1)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +29,6 @@ def rating(userid: int, number: int) -> Event:
 
 def eventids(parts: EventParts) -> list[str]:
     return sorted(parts.read()["eventid"].dropna())
-
-
-def files(settings: Settings) -> list[Path]:
-    return list(settings.events_dir(FILMS).glob("*.parquet"))
 
 
 class Killed(BaseException):
@@ -101,28 +71,6 @@ def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
     assert survived > 0
     assert eventids(parts) == expected
     assert bring(client, FILMS, parts) == (0, 0)
-
-
-def test_a_process_killed_in_the_middle_repeats_and_loses_nothing(
-    settings: Settings, log: EventLog, client: redis.Redis
-) -> None:
-    """By itself, after twenty files, in the middle of a partition."""
-    parts = EventParts(settings.events_dir(FILMS))
-    expected = []
-    for generation in range(3):
-        events = [rating(userid, 1_000 * generation + n) for userid in range(20) for n in range(20)]
-        log.call(Recording(FILMS, events))
-        expected += [event.eventid for event in events]
-        before = len(files(settings))
-        consumer = subprocess.run(
-            [sys.executable, "-c", BRING_SOME], env=os.environ | settings.environment(), check=False
-        )
-        assert consumer.returncode == -signal.SIGKILL
-        assert len(files(settings)) == before + 20
-        log.call(Recording(FILMS, [rating(99, generation)]))
-        expected.append(rating(99, generation).eventid)
-    s1_log_to_parquet.main(settings)
-    assert eventids(parts) == sorted(expected)
 
 
 def test_two_consumers_with_folders_of_their_own_each_have_all(

@@ -19,10 +19,8 @@ from extras.items import store
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.fault_proxy import FAULTS
-from tests.services.online.faults import INSTEAD, PORTS, behind_proxies, with_fault
-from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
+from tests.unit.extras.questions.asking import ask, ids
+from tests.unit.online.world import DefaultWorld, SourceWorld, World
 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 NEW = 5_000
@@ -94,14 +92,6 @@ def test_every_worker_has_it_in_a_moment_and_finds_it_by_elasticsearch(
         wait(lambda: client.count(index=f"{store.INDEX}-{world.release}")["count"] == 0)
 
 
-def test_one_of_the_releases_own_goes_from_the_search(workers: tuple[FlaskClient, FlaskClient], world: World) -> None:
-    first, second = workers
-    best = ids(ask(first, strict=True))[0]
-    assert first.delete(f"/ml/item/{best}").status_code == 200
-    wait(lambda: best not in ids(ask(second, size=200, strict=True)))
-    assert len(ids(ask(second, size=200, strict=True))) == len(ids(ask(first, size=200, strict=True)))
-
-
 def test_it_stays_through_a_release(
     workers: tuple[FlaskClient, FlaskClient], world: World, worlds: Mapping[type[World], World], stack: Settings
 ) -> None:
@@ -119,37 +109,3 @@ def test_it_stays_through_a_release(
         wait(lambda: patient.count(index=index).body.get("count") == 1)
         store.delete_old(stack, {later.release})
         assert not elastic.indices.exists(index=index)
-
-
-@pytest.mark.parametrize("name", PORTS)
-def test_beside_a_fault_new_items_are_answered_and_writes_say_what_is_wrong(
-    stack: Settings, patient: Settings, world: World, name: str, tmp_path: Path
-) -> None:
-    others = {each: getattr(patient, each) for each in PORTS if each != name}
-    with behind_proxies(stack.model_copy(update=others)) as (plain, proxies), ExitStack() as ends:
-        settings, key = with_key(plain, tmp_path)
-        http = started(settings, key, ends)
-        new = {"itemid": NEW, "title": "New", "attributes": {"genres": ["Comedy"]}}
-        wait(lambda: http.post("/ml/item", json=new).status_code in (200, 409))  # 409: a late answer's, tried again
-        ends.callback(lambda: wait(lambda: http.delete(f"/ml/item/{NEW}").status_code in (200, 404)))
-        query = {"only": [NEW, *world.trained[:99]], "size": 200}  # all of them, in whatever order
-        wait(lambda: "degraded" not in ask(http, **query, budget_ms=10_000))
-        whole = ask(http, **query, budget_ms=10_000)
-        assert NEW in ids(whole)
-        for fault in FAULTS:
-            with with_fault(proxies[name], fault):
-                answer = ask(http, **query, budget_ms=10_000)  # the faulty service has its own timeout
-                changed = http.patch(f"/ml/item/{NEW}", json={"title": f"{fault}"})
-            lacking = {each["service"]: each["instead"] for each in answer["degraded"]}
-            assert {lacking[name]} <= INSTEAD[name]
-            assert set(ids(answer)) == set(ids(whole))
-            assert changed.status_code == (503 if name == "redis" else 200), (fault, changed.text)
-
-        def is_indexed() -> bool:
-            changed = http.patch(f"/ml/item/{NEW}", json={"title": "New"})
-            return changed.status_code == 200 and bool((changed.json or {})["indexed"])
-
-        wait(is_indexed)
-        event = {"eventid": "new", "userid": USER, "itemid": NEW, "type": "click", "timestamp": AT}
-        wait(lambda: http.post("/ml/event", json=event).status_code == 200)
-        assert http.post("/ml/event", json=event).json["events"][0]["known_item"]  # type: ignore[index]

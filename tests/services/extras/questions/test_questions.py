@@ -19,8 +19,6 @@ from extras.questions import rules
 from extras.questions.rules import RuleProblemError, rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from tests.fault_proxy import FAULTS
-from tests.services.online.faults import INSTEAD, PORTS, behind_proxies, with_fault
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import (
     AT,
@@ -28,13 +26,11 @@ from tests.unit.online.world import (
     NO_VECTOR_ITEM,
     UNKNOWN_USER,
     DefaultWorld,
-    SourceWorld,
     World,
 )
 
 STRANGER = UNKNOWN_USER
 ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
-BUDGET_MS = 10_000  # the faulty service ends at its own timeout
 FAR = 99_999_999  # no item's
 
 
@@ -75,19 +71,6 @@ def test_every_channel_finds_what_an_exact_search_among_them_finds(
     assert answer["matching"] == len(only)
 
 
-def test_attributes_limit_the_list(http: FlaskClient, world: World) -> None:
-    if not world.attributes(USER):
-        assert (
-            "there are: none" in ask(http, 400, userid=world.own_user(1), where={"genres": ["x"]})["error"]["message"]
-        )
-        return
-    answer = ask(http, where={"genres": {"any": ["Comedy"], "none": ["Drama"]}}, size=200, strict=True)
-    genres = {itemid: world.attributes(itemid)["genres"] for itemid in world.itemids}
-    allowed = {itemid for itemid, has in genres.items() if "Comedy" in has and "Drama" not in has}
-    assert set(ids(answer)) == allowed - set(world.seen[USER])
-    assert len(ids(answer)) > 50
-
-
 def test_the_answer_to_a_history_is_that_of_a_stored_user_and_writes_nothing(
     http: FlaskClient, stack: Settings, world: World
 ) -> None:
@@ -108,69 +91,6 @@ def test_the_answer_to_a_history_is_that_of_a_stored_user_and_writes_nothing(
             partition = wire.event_partition(user)
             store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
     assert not given["cold_start"]
-
-
-@pytest.mark.parametrize("userid", [USER, LONG_HISTORY_USER])
-def test_candidates_have_the_scores_of_the_list(http: FlaskClient, world: World, userid: int) -> None:
-    user = world.own_user(userid)
-    shown = ask(http, userid=user, size=200, strict=True)["item_list"]
-    candidates = [item["itemid"] for item in shown[::-1]]
-    unknown = world.own_item(FAR)
-    ranked = ask(http, 200, "/ml/rank", userid=user, candidates=[unknown, *candidates], strict=True)
-    assert ranked["unknown"] == [unknown]
-    # Triton rounds otherwise where it is given another number of rows, so near ties may change places
-    scores = {item["itemid"]: item["score"] for item in ranked["item_list"]}
-    assert scores == pytest.approx({item["itemid"]: item["score"] for item in shown}, abs=1e-6)
-    assert [*scores.values()] == sorted(scores.values(), reverse=True)
-    everything = [world.own_item(itemid) for itemid in world.itemids[:-1]]
-    every = ask(http, 200, "/ml/rank", userid=user, candidates=everything, strict=True)
-    assert sorted(map(str, ids(every))) == sorted(map(str, everything))
-
-
-def test_five_pages_are_one_list_while_ratings_arrive(http: FlaskClient, stack: Settings, world: World) -> None:
-    user = world.own_user(USER)
-    whole = ids(ask(http, userid=user, size=200, strict=True))
-    cursor: Any = True
-    shown: list[Any] = []
-    try:
-        for page in range(5):
-            answer = ask(http, userid=user, cursor=cursor, strict=True)
-            assert set(shown).isdisjoint(ids(answer))
-            shown, cursor = [*shown, *ids(answer)], answer["cursor"]
-            liked = {"eventid": f"{page}", "userid": user, "itemid": shown[-7], "type": "rating", "value": 5}
-            event = {**liked, "timestamp": AT - 60 + page}
-            assert http.post("/ml/event", json=event).status_code == 200
-        assert shown[:200] == whole
-        assert len(shown) == 250
-        assert shown[43] not in ids(ask(http, userid=user, size=200, strict=True)), (
-            "the ratings count where nobody pages"
-        )
-    finally:
-        with redis.Redis(port=stack.redis.port) as store:
-            partition = wire.event_partition(user)
-            store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
-
-
-@ONE_WORLD
-def test_pages_repeat_nothing_while_another_release_goes_live(
-    http: FlaskClient, stack: Settings, world: World, worlds: dict[type[World], World]
-) -> None:
-    other, recommender = worlds[SourceWorld], http.application.extensions["recsys"].recommender
-    cursor: Any = True
-    shown: list[Any] = []
-    with redis.Redis(port=stack.redis.port) as store:
-        try:
-            for page in range(5):
-                answer = ask(http, cursor=cursor, strict=True)
-                assert set(shown).isdisjoint(ids(answer))
-                assert answer["release"] == (world if page < 2 else other).release
-                shown, cursor = [*shown, *ids(answer)], answer["cursor"]
-                if page == 1:
-                    recommender.releases.begin_opening(other.release).result()
-                    store.set(wire.LIVE_KEY, other.release)
-        finally:
-            store.set(wire.LIVE_KEY, world.release)
-    assert len(shown) == 250
 
 
 def followed(worker: FlaskClient, seen: Callable[[list[Any]], bool]) -> list[Any]:
@@ -215,45 +135,3 @@ def test_rules_reach_every_worker_and_every_answer(
             rules.main(patient, ["--clear"])
             (patient.service_dir("server") / "rules.json").unlink(missing_ok=True)
         assert [followed(worker, lambda after: set(best[:3]) <= set(after)) for worker in workers] == [best, best]
-
-
-def test_what_is_alike_comes_from_the_servers_memory(http: FlaskClient, world: World) -> None:
-    response = http.get("/ml/similar", query_string={"itemid": [world.own_item(4), world.own_item(10)]})
-    assert response.status_code == 200, response.text
-    assert response.json is not None
-    assert len(response.json["item_list"]) == 20
-
-
-@ONE_WORLD
-@pytest.mark.parametrize("name", PORTS)
-def test_beside_a_fault_every_question_is_answered(
-    stack: Settings, patient: Settings, world: World, name: str, tmp_path: Path
-) -> None:
-    allowed = chosen(world)
-    bodies: dict[str, dict[str, Any]] = {
-        "where": {"where": {"genres": ["Comedy"]}}, "only": {"only": allowed},
-        "history": {"userid": None, "history": [{"itemid": 4, "value": 5}]},
-        "rank": {"path": "/ml/rank", "candidates": allowed}, "cursor": {"cursor": True},
-    }  # fmt: skip
-    others = stack.model_copy(update={each: getattr(patient, each) for each in PORTS if each != name})
-    with behind_proxies(others) as (settings, proxies), closing(Recommender.from_settings(settings)) as recommender:
-        http = create_app(recommender).test_client()
-        recommender.warm_up().result()
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
-            with attempt:
-                before = {asked: ask(http, **body, budget_ms=BUDGET_MS) for asked, body in bodies.items()}
-                assert not any("degraded" in answer for answer in before.values())
-        for fault in FAULTS:
-            with with_fault(proxies[name], fault):
-                answers = {asked: ask(http, **body, budget_ms=BUDGET_MS) for asked, body in bodies.items()}
-                similar = http.get("/ml/similar?itemid=4")
-            assert similar.status_code == 200
-            for asked, answer in answers.items():
-                lacking = {each["service"]: each["instead"] for each in answer.get("degraded", [])}
-                needed = asked != "history" or name not in ("redis", "feast")
-                assert {lacking[name]} <= INSTEAD[name] if needed else name not in lacking, (fault, asked, lacking)
-                if name == "elasticsearch":
-                    assert set(ids(answer)) == set(ids(before[asked])), (fault, asked)
-            assert set(ids(answers["only"])) <= set(allowed)
-            assert all("Comedy" in item["genres"] for item in answers["where"]["item_list"])
-            assert sorted(ids(answers["rank"])) == sorted(ids(before["rank"]))
