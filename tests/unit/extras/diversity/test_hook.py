@@ -9,10 +9,9 @@ from flask.testing import FlaskClient
 from data_exchange_center.features import Float32
 from data_exchange_center.settings import Settings
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
-from extras.diversity.hook import SimilarItems, diversified
 from extras.explain.hook import WhyNotRequest, absent
 from online.main.s1_server import create_app
-from online.recommend.types import Answer, Ranked, Stopwatch
+from online.recommend.types import Answer, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, World
@@ -144,20 +143,6 @@ def test_a_wrong_diversity_in_an_address_is_400(http: FlaskClient, text: str) ->
     assert response.status_code == 400
     assert response.json["error"]["field"] == "diversity"
     assert "a number from 0 to 1" in response.json["error"]["message"]
-
-
-def test_what_is_beyond_those_that_are_chosen_from_stays_at_the_end() -> None:
-    rng = np.random.default_rng(0)
-    similar = SimilarItems(np.arange(10), rng.normal(size=(10, 3)).astype(np.float32), np.ones(10, np.float32))
-    ranked = Ranked(np.array([7, 99, *range(6)]), np.arange(8, 0, -1).astype(np.float32))
-    found = diversified(similar, ranked, 0.9, 3, 5)
-    assert sorted(found.order[:5].tolist()) == [0, 1, 2, 3, 4]
-    assert found.order[5:].tolist() == [5, 6, 7]
-    assert not any(each.any() for each in similar.among(np.array([99, -1]))), (
-        "of an item that is not held nothing is known"
-    )
-    nothing = SimilarItems(np.arange(10), np.zeros((10, 0), np.float32), np.ones(10, np.float32))
-    assert diversified(nothing, ranked, 0.9, 3, 5) is ranked, "where nothing says what is alike the list stays"
 
 
 def test_why_not_says_to_a_stranger_too_that_an_item_is_too_much_like_others(fakes: Fakes) -> None:

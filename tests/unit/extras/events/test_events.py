@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.history import History
 from extras.events.events import Event, Logged, updated
@@ -132,26 +131,11 @@ def test_an_event_survives_its_way_through_redis() -> None:
     assert least.pack() == '{"eventid":"1","userid":1,"itemid":2,"type":"view","timestamp":0}'
 
 
-def test_the_usual_types_of_events() -> None:
-    assert STARS.event_types["rating"] == "rates"
-    assert CLICKS.event_types == {"click": "rates", "view": "notes", "hide": "hides", "undo": "retracts"}
-    own = STARS.model_copy(update={"events": {"bought": "rates"}})
-    assert own.event_types == {"bought": "rates"}
-
-
 def test_the_code_of_a_value() -> None:
     assert [STARS.code(value) for value in (1, 5.0, 3.5, 6, None)] == [1, 5, None, None, None]
     assert [CLICKS.code(value) for value in (None, 17.0)] == [1, 1]
     binned = STARS.model_copy(update={"binned": True, "levels": (1.0, 10.0, 100.0)})
     assert [binned.code(value) for value in (-5, 5.6, 1e9, None)] == [1, 2, 3, None]
-
-
-def test_a_users_events_and_their_log_are_in_one_slot_of_a_cluster() -> None:
-    for userid in (1, 7, "a{b}c", "{", "x" * 512):
-        tag = f"{{{wire.event_partition(userid)}}}"
-        assert tag in wire.user_events_key("films", userid).partition("}")[0] + "}"
-        assert wire.event_log_key("films", wire.event_partition(userid)).endswith(tag)
-    assert len({wire.event_partition(userid) for userid in range(1, 1000)}) == wire.EVENT_PARTITIONS
 
 
 KNOWN: dict[Any, int] = {n: n for n in range(1, 9)}  # of which the releases know

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -10,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from rich.console import Console
 from scipy import stats
 
-from extras.experiments.__main__ import arms, declared, overview
+from extras.experiments.__main__ import arms, declared
 from extras.experiments.declaration import (
     BUCKETS,
     KEPT,
@@ -22,7 +20,6 @@ from extras.experiments.declaration import (
     Experiment,
     ExperimentError,
     Experiments,
-    ExperimentView,
     Kept,
     Ranges,
     arm_of,
@@ -217,14 +214,6 @@ def test_a_declaration_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> 
         declaration(**wrong)
 
 
-def test_arms_are_told_with_their_shares_of_all_users() -> None:
-    arms = {"control": {"release": LIVE, "weight": 3}, "treatment": {"release": BEFORE}}
-    shares = [arm.share for arm in ExperimentView.of(running(declaration(arms=arms, share=0.5))[0]).arms]
-    assert shares == [0.375, 0.125]
-    shares = [arm.share for arm in ExperimentView.of(running(declaration(kind="interleaved", share=0.5))[0]).arms]
-    assert shares == [0.5, 0.5]
-
-
 def arguments(**given: Any) -> argparse.Namespace:
     nothing = dict.fromkeys(("kind", "share", "metric", "horizon_s", "planned_users"))
     return argparse.Namespace(**{**nothing, "name": "ranker", "arms": ["control=live:3", f"new={BEFORE}"], **given})
@@ -247,18 +236,6 @@ def test_the_command_line_declares_the_same() -> None:
 def test_a_wrong_command_line_is_one_sentence(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRequestError, match=message):
         declared(arguments(**given), THERE)
-
-
-def test_a_narrow_terminal_shows_every_experiment_whole() -> None:
-    name = "replay-aa-interleaved"
-    experiments = stopped(running(declaration(name, kind="interleaved")), name, 7)
-    experiments = started(experiments, declaration("ranker", share=0.25), THERE, 8)
-    said = io.StringIO()
-    Console(file=said, width=80).print(overview(experiments))
-    shown = said.getvalue()
-    assert shown.index("ranker") < shown.index("replay-aa-interleaved")  # which runs no more
-    for part in (LIVE, BEFORE, "control", "treatment", "12.5%", "100.0%", "runs", "interleaved"):
-        assert part in shown, shown
 
 
 def test_live_needs_a_live_release() -> None:

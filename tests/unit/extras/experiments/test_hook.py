@@ -331,9 +331,3 @@ def test_equal_lists_stay_as_they_are_and_each_item_counts_for_either_team_alike
         teams.update(enumerate(drafted.teams))
     for place in range(len(items)):
         assert abs(teams[place, FIRST] - rounds / 2) < 5 * (rounds / 4) ** 0.5
-
-
-def test_who_has_nothing_leaves_the_list_to_the_other_without_credit() -> None:
-    drafted = team_draft([], [1, 2], 2, Random(0))
-    assert drafted.teams == NEITHER * 2
-    assert drafted.places == ((1, 0), (1, 1))

@@ -15,7 +15,7 @@ from extras.explain.explain import MAX_ITEMS, MAX_ROWS, shares_of
 from extras.explain.shapes import Explanation, Shares
 from online.clients.base import ServiceError
 from online.recommend.types import Answer, Request
-from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper, requests
+from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import AT, LATER, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld, SourceWorld
 
@@ -168,15 +168,6 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
-@default
-def test_reasons_tell_a_list_from_the_popular_one(fakes: Fakes) -> None:
-    """Popularity is the reason of an item that neither history nor profile lifts above the mean candidate."""
-    told = explained(fakes)
-    popular = [each.reason.code == "popular" for each in told]
-    assert sum(popular) < len(told) / 4
-    assert len({each.reason.sentence.en for each in told}) >= 20
-
-
 def test_who_is_unknown_is_told_of_popularity(fakes: Fakes) -> None:
     for each in explained(fakes, UNKNOWN_USER, 5):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
@@ -218,13 +209,6 @@ def test_a_scorer_that_fails_at_the_explanation_is_an_error_for_strict_requests_
         asked(fakes, strict=True)
 
 
-def test_with_everything_down_the_popular_list_says_so(fakes: Fakes) -> None:
-    asked(fakes)
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
-        service.down = True
-    assert {each.reason.code for each in explained(fakes, UNKNOWN_USER)} == {"popular"}
-
-
 EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)  # more than the channel looks at
 
 
@@ -244,14 +228,3 @@ def test_shares_add_up_to_the_score_of_every_item(
     expected = (one.user_vectors(asked) @ one.item_vectors().T)[0]
     np.testing.assert_allclose(shares.scores[1:], expected[1:], atol=1e-5)
     assert (shares.events[:, history[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
-
-
-def test_each_share_is_the_product_of_an_item_with_a_term() -> None:
-    one = channel()
-    shares = shares_of(one, requests([[3, 5]], [[5, 2]], [[1, 0]], ago=1), np.array([9, 1]))
-    weights = one.lag[:, 0, :2] * one.rating_weight[:, 0, [5, 2]]  # (fields, events)
-    terms = (weights[:, :, None] * one.rows[:, [3, 5]]).sum(axis=0)
-    assert shares.events == pytest.approx(one.items[[9, 1]] @ terms.T, abs=1e-5)
-    assert shares.profile[:, 0] == pytest.approx(one.items[[9, 1]] @ one.profile[0][1], abs=1e-5)
-    assert shares.base == pytest.approx(one.items[[9, 1]] @ one.base[0], abs=1e-5)
-    assert shares.popularity == pytest.approx(one.bias[[9, 1]])

@@ -12,7 +12,7 @@ from online.clients.base import ServiceError
 from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
-from tests.unit.online.world import AT, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, ShopWorld, SourceWorld
+from tests.unit.online.world import AT, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, SourceWorld
 
 USER = 8
 
@@ -25,14 +25,6 @@ def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, times
 def listed(fakes: Fakes, userid: int = USER, size: int = 200) -> list[int]:
     answer = fakes.recommender.recommend(Request(userid=userid, size=size, timestamp=AT))
     return list(answer.itemids)
-
-
-def test_what_is_in_the_list_is_said_to_be(fakes: Fakes) -> None:
-    third = listed(fakes)[2]
-    found = why_not(fakes, third)
-    assert (found.code, found.title) == ("in_the_list", fakes.world.titles[third])
-    assert found.ranked.rank == 3
-    assert "number 3" in found.sentence.en
 
 
 def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
@@ -162,13 +154,6 @@ def test_a_wrong_question_is_one_sentence(http: FlaskClient, query: str, field: 
     assert response.status_code == 400
     assert response.json["error"]["field"] == field
     assert field in response.json["error"]["message"]
-
-
-@pytest.mark.parametrize("kind", [ShopWorld])
-def test_ids_are_the_data_sets_own(http: FlaskClient, fakes: Fakes) -> None:
-    userid, item = fakes.world.own_user(USER), fakes.world.own_item(fakes.world.seen[USER][0])
-    answer = http.get("/ml/why-not", query_string={"userid": userid, "itemid": item, "timestamp": AT}).json
-    assert (answer["userid"], answer["itemid"], answer["code"]) == (userid, item, "seen")
 
 
 def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
 from extras.items import store
-from extras.items.projection import BEFORE, LIKES, SPREAD, Extended, Ridge, moved
+from extras.items.projection import BEFORE, LIKES, Extended
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import AT, DefaultWorld, ShopWorld, World
@@ -71,19 +71,6 @@ def test_a_new_item_is_in_every_way_of_answering_and_goes_from_all(
     assert all(everywhere(shop, world, item).values())
     assert shop.delete(f"/ml/item/{item}").status_code == 200
     assert not any(everywhere(shop, world, item).values())
-
-
-@ONE_WORLD
-def test_every_channel_finds_it(shop: FlaskClient, world: World) -> None:
-    new = [NEW + n for n in range(9)]
-    for item in new:
-        add(shop, itemid=item, attributes=genres(world))
-    found = ask(shop, only=[*new, *world.trained[:60]], explain="recall")["recall"]
-    assert all(set(new) <= set(found[channel.name]) for channel in world.recipe.recall.searched)
-    why_not = shop.get("/ml/why-not", query_string={"userid": USER, "itemid": NEW, "timestamp": AT})
-    assert why_not.json is not None
-    assert set(why_not.json["channels"]) if "channels" in why_not.json else why_not.json
-    print(why_not.json)
 
 
 def test_one_of_the_releases_own_is_changed_hidden_and_comes_back(shop: FlaskClient, world: World) -> None:
@@ -210,12 +197,6 @@ def test_its_first_likes_move_it(shop: FlaskClient, fakes: Fakes, world: World) 
     assert not np.allclose(_added(fakes).vectors["tower"], placed)
 
 
-def test_likes_move_an_item_part_of_the_way() -> None:
-    placed, liked, centre = np.zeros((2, 1), np.float32), np.array([[3.0], [3.0]]), np.array([1.0])
-    found = moved(placed, liked, np.array([0, 3]), centre, k=3.0)
-    np.testing.assert_allclose(found[:, 0], [0, 0.5 * (1 + SPREAD * 2)])
-
-
 def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: Fakes, world: World) -> None:
     serving = fakes.recommender.releases.serving
     assert not isinstance(serving, Extended)
@@ -224,16 +205,6 @@ def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: 
     add(shop, itemid=own(world))
     shop.delete(f"/ml/item/{own(world)}")
     assert len(fakes.recommender.releases.serving.catalogue) == len(world.itemids)  # type: ignore[union-attr]
-
-
-def test_the_regression_finds_what_is_linear() -> None:
-    rng = np.random.default_rng(0)
-    given, weights = rng.normal(size=(200, 5)), rng.normal(size=(5, 3))
-    each = rng.random(200) + 0.1
-    ridge = Ridge.fit(given, given @ weights + 7, each, 1e-6)
-    np.testing.assert_allclose(ridge(given), given @ weights + 7, rtol=1e-4)
-    mean = np.average(given @ weights, axis=0, weights=each)
-    assert np.abs(Ridge.fit(given, given @ weights, each, 1e9)(given) - mean).max() < 1e-4
 
 
 @pytest.fixture

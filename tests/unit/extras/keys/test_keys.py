@@ -135,15 +135,6 @@ def test_an_unfit_name_is_refused(path: Path, name: str) -> None:
     assert not path.exists()
 
 
-def test_a_name_is_given_once_and_taken_back_once(path: Path) -> None:
-    keys.add(path, "shop")
-    with pytest.raises(KeyProblemError, match="There is a key called shop"):
-        keys.add(path, "shop")
-    keys.revoke(path, "shop")
-    with pytest.raises(KeyProblemError, match="No key is called shop"):
-        keys.revoke(path, "shop")
-
-
 def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "extras.keys", *arguments],

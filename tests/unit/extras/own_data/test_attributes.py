@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extras.own_data.attributes import CENTRES, MOST_LEVELS, Levels, intervals, item_number, levels
+from extras.own_data.attributes import MOST_LEVELS, Levels, intervals, item_number, levels
 from extras.own_data.declaration import AttributeSpec
 
 
@@ -30,11 +30,6 @@ def test_a_single_dear_item_does_not_make_all_others_alike() -> None:
     dear = item_number("price", "price", AttributeSpec(kind="numeric"), np.append(prices, 20_000))
     assert dear.width == pytest.approx(usual.width, rel=0.01)
     assert dear.scale == pytest.approx(usual.scale, rel=0.01)
-
-
-def test_what_is_spread_evenly_is_measured_over_all_of_it() -> None:
-    number = item_number("price", "price", AttributeSpec(kind="numeric"), np.arange(0.0, 1001))
-    assert number.width == pytest.approx(0.75 * 1000 / (CENTRES - 1))
 
 
 @pytest.mark.parametrize("dear", [1e6, 1e12])
@@ -65,13 +60,6 @@ def test_a_side_of_a_single_value_is_a_level_of_its_own(one: float, many: np.nda
     assert ((codes > found.positive) == (values > above)).all()
     assert one in found.values
     assert len(found.values) <= MOST_LEVELS
-
-
-@pytest.mark.parametrize("above", [-1.0, 1_000.0])
-def test_nothing_or_all_may_be_liked(above: float) -> None:
-    values = np.arange(100.0)
-    found, codes = levels_of(values, above)
-    assert ((codes > found.positive) == (values > above)).all()
 
 
 @given(

@@ -70,11 +70,6 @@ def test_a_history_is_newest_first_with_values_and_titles(http: FlaskClient, fak
     assert answer["item_list"][0]["genres"] == world.attributes(int(history.itemids[0]))["genres"]
 
 
-def test_a_stranger_has_no_history(http: FlaskClient) -> None:
-    answer = got(http, f"/ml/history?userid={UNKNOWN_USER}", "UserHistory")
-    assert (answer["known"], answer["events"], answer["last"], answer["item_list"]) == (False, 0, None, [])
-
-
 def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     found = got(http, "/ml/items?q=E film 7", "Items")["item_list"]
     assert len(found) == 10
@@ -109,18 +104,6 @@ def test_a_map_without_elasticsearch_says_so_and_is_made_when_it_is_back(http: F
     conforms(answer.json, "ErrorAnswer")
     fakes.items.down = False
     assert http.get("/ml/map").status_code == 200
-
-
-def test_the_two_widest_directions_are_kept_and_nearness_with_them() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.eye(3, 6), 50, axis=0)  # three directions, which lie in one plane
-    places = projected((groups + rng.normal(scale=0.02, size=groups.shape)).astype(np.float32), rng.permutation(150))
-    assert places.shape == (150, 2)
-    assert np.abs(places).max() <= 1
-    centres = places.reshape(3, 50, 2).mean(axis=1)
-    within = np.linalg.norm(places - np.repeat(centres, 50, axis=0), axis=1).max()
-    between = min(np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
-    assert within < between / 3
 
 
 def test_items_that_are_all_alike_are_in_one_place() -> None:

@@ -68,17 +68,6 @@ def test_what_recall_has_not_found_follows_in_the_order_of_the_channels(fakes: F
     assert np.corrcoef(products, -np.arange(len(products)))[0, 1] > 0.5, "personal, though none was on a list"
 
 
-def test_somebody_with_a_history_gets_the_order_of_the_history(fakes: Fakes, http: FlaskClient) -> None:
-    own = fakes.world.own_item
-    events = [
-        {"itemid": own(4), "value": 5, "timestamp": AT - 60},
-        {"itemid": own(7), "value": 1, "timestamp": AT - 50},
-    ]
-    shown = ask(http, userid=None, history=events)
-    assert rank(http, ids(shown)[::-1], userid=None, history=events)["item_list"] == shown["item_list"]
-    assert rank(http, ids(shown)[::-1])["item_list"] != shown["item_list"]
-
-
 def test_without_any_service_the_popular_list_gives_the_order(fakes: Fakes, http: FlaskClient) -> None:
     popular = [itemid for itemid, _ in fakes.world.popular]
     ask(http)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from extras.questions.similar import Table
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import ask, ids
@@ -114,11 +113,3 @@ def test_what_is_wrong_is_400_and_names_the_field(
     assert response.json is not None
     assert response.json["error"]["field"] == field
     assert says in response.json["error"]["message"]
-
-
-def test_item_item_weights_are_read_by_the_given_items_rows() -> None:
-    weights = np.array([[0, 3, 1], [9, 0, 0], [1, 2, 0]], np.float32)
-    table = Table("together", np.array([5, 6, 7]), weights, np.eye(3, dtype=np.float32))
-    assert table.best([5]).ids.tolist() == [6, 7]
-    assert table.best([5, 7]).ids.tolist() == [6]
-    assert table.best([8]).ids.tolist() == []

@@ -17,7 +17,6 @@ import yaml
 
 from data_exchange_center import VERSION
 from data_exchange_center.settings import load_settings
-from online.stack.commands import SERVICES
 from online.stack.feast.service import FLAGS as FEAST_FLAGS
 from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.service import ROOT
@@ -180,18 +179,6 @@ def test_services_run_with_the_flags_that_they_run_with_here() -> None:
     for option in restricted("$key"):
         assert option in commands["triton"]
     assert f"--cluster-node-timeout {NODE_TIMEOUT_MS}" in commands["redis"]
-
-
-def test_services_find_pods_and_ports() -> None:
-    open_ports = {
-        name: {port["containerPort"] for each in containers(pod_of(lasting)) for port in each.get("ports", ())}
-        for name, lasting in LASTING.items()
-    }
-    for service in of_kind("Service"):
-        (name,) = selected({"matchLabels": service["spec"]["selector"]})
-        assert {port["port"] for port in service["spec"]["ports"]} <= open_ports[name]
-    for here in SERVICES:
-        assert {port.container for port in here.ports} <= open_ports[here.name]
 
 
 def test_secrets_are_named_and_none_is_here() -> None:

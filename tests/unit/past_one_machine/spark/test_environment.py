@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center import plugins, provenance, steps
+from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline import step_runner
@@ -62,11 +62,3 @@ def test_a_job_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(environment, "python", lambda _: Path(sys.executable))
     with pytest.raises(steps.StepError, match="Spark did not count: what it said stands above"):
         environment.run_job(Settings(), "no_such_module", [], "Spark did not count")
-
-
-def test_twins_are_scripts_in_the_place_of_steps() -> None:
-    assert plugins.load("recsys.steps", "spark") == TWINS
-    assert set(TWINS) < {step.path for step in provenance.STEPS}
-    for step, script in TWINS.items():
-        assert Path(script).name == Path(step).name
-        assert (step_runner.ROOT / script).is_file()

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings, TrainingSettings
 from data_exchange_center.steps import StepError
-from offline import step_runner
-from offline.models.training import Share
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
-from past_one_machine.workers.s2_model_train import read_own_lists, rows_of
+from past_one_machine.workers.s2_model_train import read_own_lists
 from tests.free_ports import free_ports
 from tests.unit.offline.data.ratings import made_up_lists
 from tests.unit.offline.test_readers import settings  # noqa: F401 (a fixture)
@@ -60,14 +55,6 @@ def test_each_draws_its_own_dropout_and_learns_as_well(two: list[dict[str, Train
     alone = together.tower(together.TOWER.model_copy(update={"dropout": 0.2}))
     assert two[0]["dropout"].losses != alone.losses
     assert two[0]["dropout"].losses == pytest.approx(alone.losses, rel=0.05)
-
-
-def test_shares_cover_everything_once() -> None:
-    shares = [Workers(rank=rank, world=3).share(10) for rank in range(3)]
-    index = np.random.default_rng(0).permutation(10)
-    assert [share.end for share in shares[:-1]] == [share.begin for share in shares[1:]]
-    assert sorted(np.concatenate([share.of(index) + share.begin for share in shares])) == list(range(10))
-    assert Share(2, 4, 10).of(np.array([3, 9, 2])).tolist() == [1, 0]
 
 
 def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,26 +103,7 @@ def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noq
         read_own_lists(settings.exchange_dir, Workers(rank=0, world=2))
 
 
-@pytest.mark.parametrize("parts", [1, 2])
-@pytest.mark.parametrize("rows", [slice(0, 10), slice(0, 3), slice(2, 9), slice(9, 10), slice(4, 4)])
-def test_no_other_groups_of_rows_are_read(tmp_path: Path, parts: int, rows: slice) -> None:
-    """One file in groups of two rows, or two such files."""
-    files = [tmp_path / f"part-{number}.parquet" for number in range(parts)]
-    for path, some in zip(files, np.split(np.arange(10), parts), strict=True):
-        pq.write_table(pa.table({"n": some}), path, row_group_size=2)
-    read = list(rows_of(files, rows))
-    assert [n for table in read for n in table["n"].to_pylist()] == list(range(10))[rows]
-    assert all(len(table) for table in read)
-
-
 def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
     with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
         Settings()
-
-
-def test_several_workers_are_twins_of_the_steps_that_train() -> None:
-    assert step_runner.twins_of(Settings()) == {}
-    twins = step_runner.twins_of(Settings(training={"workers": 2}))
-    assert twins.keys() <= {step.path for step in provenance.STEPS}
-    assert all((step_runner.ROOT / twin).is_file() for twin in twins.values())

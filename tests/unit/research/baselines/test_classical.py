@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
@@ -17,9 +16,7 @@ from research.baselines import (
     MARKOV,
     POPULARITY,
     SIZE,
-    Factors,
     classical,
-    folded_in,
     followed,
     lately_popular,
     popular,
@@ -69,21 +66,6 @@ def test_lately_is_strictly_before_the_request(holdout: Holdout) -> None:
     scores = lately_popular(asked, popular(past, setting), setting)
     assert np.floor(scores).astype(int).tolist() == [[0, 1, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]]
     assert popular(past, {"counted": "rated"}).tolist() == [0, 1, 2, 1, 0, 0]
-
-
-def test_the_rows_of_a_solution_are_weighted_ridge_regressions() -> None:
-    rng = np.random.default_rng(0)
-    factors = Factors(rng.normal(size=(6, 3)).astype(np.float32), l2=0.1, unobserved=0.2)
-    weights = sp.csr_matrix(np.array([[0, 1, 0, 0.5, 0, 0], [0, 0, 0, 0, 0, 0]], dtype=np.float32))
-    users = folded_in(weights, factors)
-    dense = weights.toarray()[0]
-    # sum of w (x.h - 1)^2 over the observed and of u (x.h)^2 over all: one least squares problem
-    everything = np.vstack([np.sqrt(dense)[:, None] * factors.items, np.sqrt(0.2) * factors.items])
-    wanted = np.concatenate([np.sqrt(dense), np.zeros(6)])
-    ridge = np.sqrt(0.1 * (2 + 0.2 * 6)) * np.eye(3)
-    expected = np.linalg.lstsq(np.vstack([everything, ridge]), np.concatenate([wanted, np.zeros(3)]), rcond=None)[0]
-    assert users[0] == pytest.approx(expected, abs=1e-5)
-    assert not users[1].any()
 
 
 def test_every_baseline_lists_what_is_new_to_each_user(holdout: Holdout) -> None:
