@@ -30,7 +30,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from extras.events.events import Event
-from online.clients.base import Deadline, left_s
+from online.clients.base import NEVER, Deadline, current
 from online.clients.redis import Connected, RedisClient, connect
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         self._replicas = settings.write_replicas if settings.cluster else 0
         self._features = connect(settings, db=settings.feast_db)
 
-    def call(self, query: Recording, deadline: Deadline | None = None) -> tuple[bool, ...]:
+    def call(self, query: Recording, deadline: Deadline = NEVER) -> tuple[bool, ...]:
         """Whether each is new. Raises ServiceError, TooManyEventsError.
 
         To find out what changes nothing any more may take longer than Redis may, so each step has the time of a call.
@@ -174,7 +174,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return Forgotten(events, len(numbers))
 
     def _run(self, *calls: Call) -> list[Any]:
-        return run(self._redis, calls, self._replicas, left_s(self.timeout_s))
+        return run(self._redis, calls, self._replicas, current().left())
 
     def _manifest(self, release: str) -> Manifest | None:
         """Manifest of a release; None: unknown, so it may be of any data set."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -38,9 +39,9 @@ FAILURES = 3  # in a row, after which the circuit opens
 PROBE_S = 0.5  # how long the breaker is open; then one request at a time probes the service
 
 Query = TypeVar("Query")
-Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 QueryIn = TypeVar("QueryIn", contravariant=True)
-AnswerOut = TypeVar("AnswerOut", covariant=True)
+FoundOut = TypeVar("FoundOut", covariant=True)
 
 
 class ServiceError(RecsysError):
@@ -65,19 +66,15 @@ class GoneError(StoredError):
     """The requested index, feature service or version of a model does not exist, or no longer."""
 
 
-class LeftAloneError(ServiceError):
-    """The service was not called, as its circuit breaker is open."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Deadline:
-    """A moment of the monotonic clock, in seconds; the earlier one is the smaller one.
+    """A moment of the monotonic clock, in seconds; without one, never. The earlier one is the smaller one.
 
     A socket's timeout counts each read: a service that sends a byte every 50 ms never runs into it. Within `until`, no
     operation of this thread goes beyond the deadline.
     """
 
-    at: float
+    at: float = math.inf
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
@@ -92,17 +89,9 @@ class Deadline:
         return Deadline.after(part * self.left())
 
 
-_current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
-
-
-def current() -> Deadline | None:
-    """The deadline of what this thread is calling; None: it has none."""
-    return _current.get()
-
-
-def left_s(otherwise: float) -> float:
-    """Seconds until the deadline of what this thread is calling, or ``otherwise`` where it has none."""
-    return otherwise if (deadline := current()) is None else deadline.left()
+NEVER: Final = Deadline()
+_current: ContextVar[Deadline] = ContextVar("deadline", default=NEVER)
+current = _current.get  # the deadline of what this thread is calling
 
 
 @contextmanager
@@ -115,13 +104,13 @@ def until(deadline: Deadline) -> Iterator[None]:
         _current.reset(token)
 
 
-class Caller(Protocol[QueryIn, AnswerOut]):
+class Caller(Protocol[QueryIn, FoundOut]):
     """A `Client`, or one with the limits of a request (`LimitedClient`)."""
 
-    def call(self, query: QueryIn, /) -> AnswerOut: ...
+    def call(self, query: QueryIn, /) -> FoundOut: ...
 
 
-class Client(ABC, Generic[Query, Answer]):
+class Client(ABC, Generic[Query, Found]):
     """A pooled connection to one service, made once and shared by threads, but not across a fork.
 
     Subclasses write `_call`, `_ping` and `close`, and name the exceptions of their library in ``library_errors``.
@@ -135,7 +124,7 @@ class Client(ABC, Generic[Query, Answer]):
     library_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
     timeout_s: float = 1.0
 
-    def call(self, query: Query, deadline: Deadline | None = None) -> Answer:
+    def call(self, query: Query, deadline: Deadline = NEVER) -> Found:
         """Return the answer. Raises ServiceError within the service's timeout, and by the deadline.
 
         All calls only read, so one is repeated when the service had closed the connection and most of the time is left.
@@ -155,7 +144,7 @@ class Client(ABC, Generic[Query, Answer]):
             return self._ping()
 
     @abstractmethod
-    def _call(self, query: Query) -> Answer: ...
+    def _call(self, query: Query) -> Found: ...
 
     @abstractmethod
     def _ping(self) -> str: ...
@@ -165,26 +154,27 @@ class Client(ABC, Generic[Query, Answer]):
         """Close the connections. The client is not used afterwards."""
 
     @contextmanager
-    def _limited(self, what: str, deadline: Deadline | None = None) -> Iterator[Deadline]:
-        """Limit, time and log one call; turn the library's errors into ServiceError."""
-        started = time.perf_counter()
-        limit = min(each for each in (Deadline.after(self.timeout_s), deadline, current()) if each is not None)
+    def _limited(self, what: str, deadline: Deadline = NEVER) -> Iterator[Deadline]:
+        """Limit one call; log an error with the time that it took, and turn the library's into ServiceError."""
+        started = time.monotonic()
+        limit = Deadline(min(started + self.timeout_s, deadline.at, current().at))
         try:
-            if not limit.left():
+            if limit.at <= started:
                 raise self._wrong(OUT_OF_TIME)
             with until(limit):
                 yield limit
-        except ServiceError as error:
-            log.warning("%s %s failed after %.1f ms: %s", self.service, what, _ms_since(started), error.what)
+        except Exception as error:
+            failed = f"{self.service} {what} failed after {(time.monotonic() - started) * 1e3:.1f} ms"
+            if isinstance(error, ServiceError):
+                log.warning("%s: %s", failed, error.what)
+                raise
+            if isinstance(error, self.library_errors):
+                log.warning("%s: %r", failed, error)
+                raise self._wrong(_explain(error) if limit.left() else OUT_OF_TIME) from error
+            if isinstance(error, (LookupError, TypeError, ValueError, AttributeError)):  # an answer of another shape
+                log.exception(failed)
+                raise self._wrong(f"answered with something that cannot be read ({type(error).__name__})") from error
             raise
-        except self.library_errors as error:
-            log.warning("%s %s failed after %.1f ms: %r", self.service, what, _ms_since(started), error)
-            raise self._wrong(_explain(error) if limit.left() else OUT_OF_TIME) from error
-        except (LookupError, TypeError, ValueError, AttributeError) as error:  # read from an answer of another shape
-            log.exception("%s %s failed after %.1f ms", self.service, what, _ms_since(started))
-            raise self._wrong(f"answered with something that cannot be read ({type(error).__name__})") from error
-        else:
-            log.debug("%s %s took %.2f ms", self.service, what, _ms_since(started))
 
     def _is_lost(self, error: Exception) -> bool:
         """Whether the library's error says that the connection ended before an answer."""
@@ -200,10 +190,6 @@ def _explain(error: Exception) -> str:
     if "timeout" in name.lower():
         return OUT_OF_TIME
     return "cannot be reached" if "connect" in name.lower() else f"answered with an error ({name})"
-
-
-def _ms_since(started: float) -> float:
-    return (time.perf_counter() - started) * 1e3
 
 
 class Breaker:
@@ -229,18 +215,18 @@ class Breaker:
         self._dead = why
 
     @property
-    def refusal(self) -> LeftAloneError | None:
+    def refusal(self) -> ServiceError | None:
         """The error with which a call would be refused now; None: it would be made."""
         if self._dead:
-            return LeftAloneError(self._service, self._dead)
+            return ServiceError(self._service, self._dead)
         if self._circuit.closed or not (self._circuit.opened or self._probing):
             return None
         last = self._circuit.last_failure
         why = last.what if isinstance(last, ServiceError) else "failed"
-        return LeftAloneError(self._service, f"is left alone for a moment: it {why}")
+        return ServiceError(self._service, f"is left alone for a moment: it {why}")
 
-    def call(self, ask: Callable[[], Answer], *, fair: bool = True, always: bool = False) -> Answer:
-        """Call ``ask``, and count how it ends. Raises LeftAloneError, or what ``ask`` raises.
+    def call(self, ask: Callable[[], Found], *, fair: bool = True, always: bool = False) -> Found:
+        """Call ``ask``, and count how it ends. Raises what it raises, and ServiceError where it is not called.
 
         Args:
             fair: ``ask`` has enough time, so that running out of it counts as a failure.
@@ -252,7 +238,7 @@ class Breaker:
             probes = not (always or self._circuit.closed)
             self._probing = self._probing or probes
         try:
-            answer = ask()
+            found = ask()
         except StoredError:
             self._circuit.reset()
             raise
@@ -265,23 +251,23 @@ class Breaker:
             if probes:
                 self._probing = False
         self._circuit.reset()
-        return answer
+        return found
 
 
 @dataclass(frozen=True, slots=True)
-class LimitedClient(Generic[Query, Answer]):
+class LimitedClient(Generic[Query, Found]):
     """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``.
 
     ``hurried``: the request has less time than others get. That it runs out of it says nothing of the service.
     """
 
-    client: Client[Query, Answer]
+    client: Client[Query, Found]
     breaker: Breaker
     deadline: Deadline
     strict: bool = False
     hurried: bool = False
 
-    def call(self, query: Query) -> Answer:
+    def call(self, query: Query) -> Found:
         """Call through the breaker, by the deadline. Raises ServiceError."""
         fair = not self.hurried and min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
         return self.breaker.call(partial(self.client.call, query, self.deadline), fair=fair, always=self.strict)
@@ -292,14 +278,19 @@ class LimitedClient(Generic[Query, Answer]):
 DOWN_S: Final = 2.0  # for which a server that did not answer is called only where no other does
 _BUFFER: Final = 128 * 1024  # bytes that are handed over at once
 _MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
-_LOST: Final = frozenset(
-    {pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, pycurl.E_HTTP2}
-)
-_UNREACHABLE: Final = frozenset({pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST})
 
 
 class UnreadableError(OSError):
     """The answer is not HTTP or too long, or the connection could not be made as it was to be."""
+
+
+_LOST: Final = (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, pycurl.E_HTTP2)
+_OSERRORS: Final[dict[int, type[OSError]]] = {  # libcurl's errors, as Python names them; any other is an UnreadableError
+    pycurl.E_OPERATION_TIMEDOUT: TimeoutError,
+    pycurl.E_COULDNT_CONNECT: ConnectionRefusedError,
+    pycurl.E_COULDNT_RESOLVE_HOST: ConnectionRefusedError,
+    **dict.fromkeys(_LOST, ConnectionResetError),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +339,7 @@ class Http:
 
     def get(self, path: str) -> HttpAnswer:
         """Raises as `post`."""
-        return self._call(path, None, ())
+        return self._call("GET", path, None, ())
 
     def post(self, path: str, body: bytes, *headers: str) -> HttpAnswer:
         """Return the answer, whatever its status.
@@ -356,26 +347,26 @@ class Http:
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
         ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
         """
-        return self._call(path, body, headers)
+        return self._call("POST", path, body, headers)
 
     def put(self, path: str, body: bytes, *headers: str) -> HttpAnswer:
         """As `post`."""
-        return self._call(path, body, headers, "PUT")
+        return self._call("PUT", path, body, headers)
 
-    def _call(self, path: str, body: bytes | None, headers: Sequence[str], method: str = "") -> HttpAnswer:
+    def _call(self, method: str, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
         # Round robin, and those that did not answer lately last
-        first, now = next(self._turn), time.monotonic()
-        nodes = [self._nodes[(first + n) % len(self._nodes)] for n in range(len(self._nodes))]
+        first, now = next(self._turn) % len(self._nodes), time.monotonic()
+        nodes = self._nodes[first:] + self._nodes[:first]
         *others, last = sorted(nodes, key=lambda node: node.down_until > now)
         for node in others:
             try:
-                return self._perform(node, path, body, headers, method)
+                return self._perform(node, method, path, body, headers)
             except ConnectionError:
-                if not left_s(self._timeout_s):
+                if not current().left():
                     raise
-        return self._perform(last, path, body, headers, method)
+        return self._perform(last, method, path, body, headers)
 
-    def _perform(self, node: _Node, path: str, body: bytes | None, headers: Sequence[str], method: str) -> HttpAnswer:
+    def _perform(self, node: _Node, method: str, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
         try:
             curl = node.idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
@@ -393,27 +384,26 @@ class Http:
         curl.setopt(pycurl.URL, node.url + path)
         curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without waiting for 100 Continue
         curl.setopt(pycurl.WRITEFUNCTION, take)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, int(left_s(self._timeout_s) * 1e3)))
+        left_s = self._timeout_s if current() is NEVER else current().left()
+        curl.setopt(pycurl.TIMEOUT_MS, max(1, int(left_s * 1e3)))
         if body is None:
             curl.setopt(pycurl.HTTPGET, 1)
         else:
             curl.setopt(pycurl.POSTFIELDS, body)
-        if method:
-            curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
         try:
             curl.perform()
         except pycurl.error as error:
             curl.close()
             if size > _MOST:
                 raise UnreadableError(f"an answer of more than {_MOST} bytes") from error
-            if error.args[0] in _UNREACHABLE | _LOST:
+            code, message = error.args
+            kind = _OSERRORS.get(code, UnreadableError)
+            if issubclass(kind, ConnectionError):
                 node.close()  # the other connections lead to the same server; new ones look its name up again
-            raised = _as_oserror(*error.args)
-            if not isinstance(raised, UnreadableError):
+            if kind is not UnreadableError:
                 node.down_until = time.monotonic() + DOWN_S
-            raise raised from error
-        if method:
-            curl.unsetopt(pycurl.CUSTOMREQUEST)
+            raise kind(f"{message} (libcurl's error {code})") from error
         node.down_until = 0.0
         node.idle.append(curl)
         return HttpAnswer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))
@@ -436,18 +426,7 @@ class Http:
             node.close()
 
 
-def _as_oserror(code: int, message: str) -> OSError:
-    """Name libcurl's error as Python does."""
-    if code == pycurl.E_OPERATION_TIMEDOUT:
-        return TimeoutError(message)
-    if code in _UNREACHABLE:
-        return ConnectionRefusedError(message)
-    if code in _LOST:
-        return ConnectionResetError(message)
-    return UnreadableError(f"{message} (libcurl's error {code})")
-
-
-class HttpClient(Client[Query, Answer]):
+class HttpClient(Client[Query, Found]):
     """A client of a service that answers in JSON."""
 
     gone: ClassVar[str]  # what the service has no more of, where it answers 404

@@ -6,6 +6,7 @@ First the connections, which retry nothing and keep the deadline of their thread
 from __future__ import annotations
 
 import json
+import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from data_exchange_center.history import History, state_as_of
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from data_exchange_center.wire import RedisLayout, vector_of
-from online.clients.base import Answer, Client, Query, StoredError, current
+from online.clients.base import Client, Found, Query, StoredError, current
 
 Stored = TypeVar("Stored")
 
@@ -48,10 +49,10 @@ class _TimelySocket(socket.socket):
     """
 
     def _within(self, operation: Callable[..., Any], *arguments: Any) -> Any:
-        deadline, own = current(), self.gettimeout()
-        if deadline is None or (own is not None and own <= deadline.left()):
+        left, own = current().left(), self.gettimeout()
+        if own is not None and own <= left:
             return operation(*arguments)
-        if not (left := deadline.left()):
+        if not left:
             raise TimeoutError("the deadline is over")
         self.settimeout(left)
         try:
@@ -74,9 +75,8 @@ class TimelyConnection(redis.Connection):
     """A connection of redis-py's pool that keeps the deadline of the thread that uses it, while it is made, too."""
 
     def _connect(self) -> socket.socket:  # what each kind of redis-py's connections defines
-        configured = self.socket_connect_timeout
-        if (deadline := current()) is not None:
-            self.socket_connect_timeout = max(min(configured or deadline.left(), deadline.left()), 1e-3)
+        configured, left = self.socket_connect_timeout, current().left()
+        self.socket_connect_timeout = max(min(configured or left, left), 1e-3) if left < math.inf else configured
         try:
             plain = super()._connect()  # type: ignore[no-untyped-call]
         finally:
@@ -156,7 +156,7 @@ def move_live(client: Connected, layout: RedisLayout, release: str) -> None:
         set_copies(client, layout, wire.LIVE_KEY)
 
 
-class RedisClient(Client[Query, Answer]):
+class RedisClient(Client[Query, Found]):
     """A client of the database where the user state lies. Subclasses write `_call`."""
 
     service: ClassVar[str] = "redis"

@@ -31,7 +31,7 @@ from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.settings import Settings
-from online.clients.base import Client, Deadline
+from online.clients.base import NEVER, Client, Deadline
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
@@ -133,7 +133,7 @@ def recording(client: Client[Any, Any]) -> Client[Any, Any]:
     """Make a client keep its last call, as ``last``."""
     call = client.call
 
-    def kept(query: Any, deadline: Deadline | None = None) -> Any:
+    def kept(query: Any, deadline: Deadline = NEVER) -> Any:
         began, used = time.perf_counter(), time.thread_time()
         answer = call(query, deadline)
         client.last = Call(query, time.perf_counter() - began, time.thread_time() - used)  # type: ignore[attr-defined]

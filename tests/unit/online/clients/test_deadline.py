@@ -13,7 +13,7 @@ import pytest
 
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
-from online.clients.base import OUT_OF_TIME, Client, Deadline, GoneError, ServiceError, current, until
+from online.clients.base import NEVER, OUT_OF_TIME, Client, Deadline, GoneError, ServiceError, current, until
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
@@ -133,14 +133,14 @@ def test_what_is_left_is_never_below_zero_and_is_shared() -> None:
 
 
 def test_a_deadline_is_its_threads_own() -> None:
-    seen: list[Deadline | None] = []
+    seen: list[Deadline] = []
     with until(Deadline.after(1)):
-        assert current() is not None
+        assert current() is not NEVER
         thread = threading.Thread(target=lambda: seen.append(current()))
         thread.start()
         thread.join()
-    assert seen == [None]
-    assert current() is None
+    assert seen == [NEVER]
+    assert current() is NEVER
 
 
 def test_a_connections_own_timeout_counts_where_it_is_shorter_and_is_kept() -> None:

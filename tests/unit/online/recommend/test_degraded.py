@@ -12,7 +12,7 @@ import pytest
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
-from online.clients.base import FAILURES, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
+from online.clients.base import FAILURES, NEVER, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import LATE, Recommender
@@ -108,7 +108,7 @@ def test_user_features_that_are_nonsense_are_as_good_as_none(
     answered = fakes.features.call
     (name, *_) = [each.name for each in fakes.world.spec.dense if each.entity == "user"]
 
-    def nonsense(query: FeatureQuery, deadline: Deadline | None = None) -> FeatureRows:
+    def nonsense(query: FeatureQuery, deadline: Deadline = NEVER) -> FeatureRows:
         rows = answered(query, deadline)
         columns = {**rows.columns, name: [NONSENSE[what]] * len(rows.ids)}
         if what == "absent":

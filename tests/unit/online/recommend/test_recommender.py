@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.fusion import Hits
-from online.clients.base import Deadline, ServiceError
+from online.clients.base import NEVER, Deadline, ServiceError
 from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
@@ -221,7 +221,7 @@ def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
     ask(fakes, 1)
     strange, found = 10**6, fakes.items.call
 
-    def first(query: ItemQuery, deadline: Deadline | None = None) -> tuple[Hits, ...]:
+    def first(query: ItemQuery, deadline: Deadline = NEVER) -> tuple[Hits, ...]:
         return tuple(Hits(np.r_[strange, h.ids], np.r_[1e3, h.scores]) for h in found(query, deadline))
 
     monkeypatch.setattr(fakes.items, "call", first)
