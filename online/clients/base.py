@@ -285,7 +285,9 @@ class UnreadableError(OSError):
 
 
 _LOST: Final = (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, pycurl.E_HTTP2)
-_OSERRORS: Final[dict[int, type[OSError]]] = {  # libcurl's errors, as Python names them; any other is an UnreadableError
+_OSERRORS: Final[
+    dict[int, type[OSError]]
+] = {  # libcurl's errors, as Python names them; any other is an UnreadableError
     pycurl.E_OPERATION_TIMEDOUT: TimeoutError,
     pycurl.E_COULDNT_CONNECT: ConnectionRefusedError,
     pycurl.E_COULDNT_RESOLVE_HOST: ConnectionRefusedError,

@@ -114,9 +114,9 @@ def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:
 def found(answer: Mapping[str, Any], channel: VectorRecipe, recall: RecallRecipe, *, by_vector_alone: bool) -> Hits:
     """The hits in the answer to one search."""
     hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-    keys = np.array([key for hit in hits for key in hit["sort"]], np.float64).reshape(-1, len(_SORT))  # score, itemid
-    scores = keys[:, 0]
-    return Hits(keys[:, 1].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
+    keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)  # score and itemid of each
+    scores = keys[::2]
+    return Hits(keys[1::2].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
 
 
 _VECTORS = 500  # documents per request when their vectors are read, too
@@ -146,12 +146,11 @@ class IndexedItem:
 
 
 class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
-    """One search a channel that has vectors, all of them in one round trip.
+    """One search a channel that has vectors, all of them in one round trip; by libcurl, as Elasticsearch's own client
+    costs more time than the search.
 
     The answer has one `Hits` for each channel of `RecallRecipe.searched`, in its order; a channel without vector and
-    genres finds nothing.
-    Scores of a search by vector alone are inner products; those of a search by genres too are Elasticsearch's sums.
-    It speaks HTTP by libcurl: Elasticsearch's own client costs more time than the search.
+    genres finds nothing. Scores of a search by vector alone are inner products, of others Elasticsearch's sums.
     """
 
     service: ClassVar[str] = "elasticsearch"
@@ -166,25 +165,19 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
-        searches = {
-            channel.name: search
-            for channel in query.recall.searched
-            if (search := channel_query(channel, query, allowed)) is not None
-        }
-        if not searches:
-            return (NO_HITS,) * len(query.recall.searched)
-        bodies = [search_body(search, query.recall.candidates) for search in searches.values()]
+        searches = [(channel, channel_query(channel, query, allowed)) for channel in query.recall.searched]
+        bodies = [search_body(search, query.recall.candidates) for _, search in searches if search is not None]
+        if not bodies:
+            return (NO_HITS,) * len(searches)
         answers = self._msearch(query.release, bodies)
         # A search by vector has several phases, and a shard is called in all of them where it was called in the first:
         # a node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
         if self._copies and any(map(_lacks_a_shard, answers)):
             answers = self._msearch(query.release, bodies)
-        of_channel = dict(zip(searches, answers, strict=True))
+        rest = iter(answers)
         return tuple(
-            self._hits(of_channel[channel.name], channel, query.recall, "knn" in searches[channel.name])
-            if channel.name in searches
-            else NO_HITS
-            for channel in query.recall.searched
+            NO_HITS if search is None else self._hits(next(rest), channel, query.recall, "knn" in search)
+            for channel, search in searches
         )
 
     def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

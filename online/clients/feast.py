@@ -47,12 +47,9 @@ class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
-        query_body = {
-            "feature_service": wire.feast_name(name, query.release) if query.release else name,
-            "entities": {key: list(query.ids)},
-        }
-        answer = self._http.post("/get-online-features", orjson.dumps(query_body), _JSON)
-        return feature_rows(key, query.ids, self._read(answer))
+        service = wire.feast_name(name, query.release) if query.release else name
+        body = orjson.dumps({"feature_service": service, "entities": {key: list(query.ids)}})
+        return feature_rows(key, query.ids, self._read(self._http.post("/get-online-features", body, _JSON)))
 
     def _ping(self) -> str:
         """The version of the package where it is here, too: the server does not say its own, and both are pinned."""
@@ -72,13 +69,12 @@ def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> Fea
     }
     if any(len(values) != len(ids) for values in columns.values()) or columns.get(key) != list(ids):
         raise ValueError(f"rows of {key} are not the requested ones")
-    missing: dict[int, list[str]] = {}
+    missing: dict[int, tuple[str, ...]] = {}
     for name, values in columns.items():
         if None in values:
-            for entity, value in zip(ids, values, strict=True):
-                if value is None:
-                    missing.setdefault(entity, []).append(name)
+            absent = (entity for entity, value in zip(ids, values, strict=True) if value is None)
+            missing |= {entity: (*missing.get(entity, ()), name) for entity in absent}
     if missing:
         kept = [row for row, entity in enumerate(ids) if entity not in missing]
         columns = {name: [values[row] for row in kept] for name, values in columns.items()}
-    return FeatureRows(tuple(columns[key]), columns, {entity: tuple(features) for entity, features in missing.items()})
+    return FeatureRows(tuple(columns[key]), columns, missing)

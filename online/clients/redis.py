@@ -276,26 +276,20 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         )
 
     def _user(
-        self, userid: OwnId, stored: Mapping[bytes, bytes], since: Mapping[bytes, bytes], kept: bool
+        self, userid: OwnId, stored: Mapping[bytes, bytes], since: dict[bytes, bytes], kept: bool
     ) -> StoredUser | None:
         """The release's state and what came since; None where neither is there, or the release is gone."""
-        events = self._events(userid, since)
-        if stored and wire.FORGOTTEN.encode() not in since:
-            return replace(self._decode(userid, stored), events=events)
+        forgotten, events = since.pop(wire.FORGOTTEN.encode(), None), ()
+        if since and "unpack" in plugins.find(plugins.FEEDBACK):  # no events without the extra that takes them
+            try:
+                events = tuple(map(plugins.load(plugins.FEEDBACK, "unpack"), since.values()))
+            except (TypeError, ValueError) as error:
+                raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
+        if stored and forgotten is None:
+            return self._decode(userid, stored, events)
         return StoredUser.stranger(events) if events and kept else None
 
-    def _events(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> tuple[Any, ...]:
-        """Events of the user; none without the extra that takes them."""
-        packed = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
-        if not packed or "unpack" not in plugins.find(plugins.FEEDBACK):
-            return ()
-        unpack = plugins.load(plugins.FEEDBACK, "unpack")
-        try:
-            return tuple(unpack(raw) for raw in packed)
-        except (TypeError, ValueError) as error:
-            raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
-
-    def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes]) -> StoredUser:
+    def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes], events: tuple[Any, ...] = ()) -> StoredUser:
         fields = {name.decode(): raw for name, raw in stored.items()}
         try:
             (number,) = wire.unpack_ids(fields.pop(wire.USER_NUMBER)).tolist()
@@ -306,6 +300,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 profile=wire.unpack_ids(fields.pop(wire.USER_PROFILE)),
                 history=History.unpack(fields.pop(wire.USER_HISTORY)),
                 vectors={name: wire.unpack_vector(raw) for name, raw in fields.items() if name.startswith(_VECTOR)},
+                events=events,
             )
         except KeyError as error:  # without the filter a seen item could be recommended
             raise StoredError(self.service, f"holds an incomplete user {userid!r}: no field {error}") from error
@@ -314,9 +309,9 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def value(self, key: str) -> bytes:
         """Read what an extra keeps under a key; empty where there is nothing. Raises ServiceError."""
-        with self._limited("value"):
+        with self._limited(f"read of {key}"):
             found: Any = self._redis.get(key)  # typed for the asynchronous client too
-            return found or b""
+        return found or b""
 
     def published(self, release: str) -> Published | None:
         """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""
@@ -339,10 +334,9 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
         """Read a value of a release; None where there is none."""
-        with self._limited(what):
-            raw: Any = self._redis.get(key)  # typed for the asynchronous client too
+        raw = self.value(key)
         try:
-            return read(raw) if raw is not None else None
+            return read(raw) if raw else None
         except (ValueError, TypeError) as error:
             why = f" ({why_unreadable(error)})" if isinstance(error, ValidationError) else ""
             raise StoredError(self.service, f"holds {what} of release {release} that cannot be read{why}") from error
@@ -368,24 +362,23 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         `COMPARED_USERS` that begin so. Forgotten users are left out. Raises ServiceError; StoredError where
         the release has no list of its users.
         """
-        counts, begins = wire.event_counts_key(release), prefix.encode()
+        counts = wire.event_counts_key(release)
+        found: Any  # typed for the asynchronous client too
         with self._limited("some_users"):
             if fewest and not prefix:
-                found: Any = self._redis.zrange(counts, 0, at_most - 1, withscores=True)
+                found = self._redis.zrange(counts, 0, at_most - 1, withscores=True)
             else:
-                first: Any = b"[" + begins  # bytes will do
+                first: Any = b"[" + prefix.encode()
                 wanted = COMPARED_USERS if fewest else at_most
-                after = first + b"\xff"  # which no UTF-8 has
-                ids: Any = self._redis.zrangebylex(wire.ids_key(release), first, after, start=0, num=wanted)
-                numbers: Any = self._redis.zmscore(counts, ids) if ids else []
-                found = [(each, number) for each, number in zip(ids, numbers, strict=True) if number is not None]
-            if not found and not (prefix and self._redis.exists(counts)):
+                ids: Any = self._redis.zrangebylex(wire.ids_key(release), first, first + b"\xff", start=0, num=wanted)
+                found = zip(ids, self._redis.zmscore(counts, ids) if ids else [], strict=True)  # type: ignore[arg-type]
+            users = [(each.decode(), int(number)) for each, number in found if number is not None]
+            if not users and not (prefix and self._redis.exists(counts)):
                 step = "offline_to_online/recall/s1_user_to_redis.py"
                 raise StoredError(self.service, f"holds no list of the users of release {release}; {step} writes it")
             pipeline = self._redis.pipeline(transaction=False)
-            for each, _ in found:
-                pipeline.hexists(wire.user_events_key(dataset, each.decode()), wire.FORGOTTEN)
+            for userid, _ in users:
+                pipeline.hexists(wire.user_events_key(dataset, userid), wire.FORGOTTEN)
             forgotten = pipeline.execute()
-        left = [user for user, gone in zip(found, forgotten, strict=True) if not gone]
-        users = [(each.decode(), int(number)) for each, number in left]
-        return sorted(users, key=lambda user: (user[1], user[0]))[:at_most] if fewest else users
+        left = [user for user, gone in zip(users, forgotten, strict=True) if not gone]
+        return sorted(left, key=lambda user: (user[1], user[0]))[:at_most] if fewest else left

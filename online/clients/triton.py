@@ -5,10 +5,9 @@ Over gRPC, which Triton speaks as well, a call costs the caller two and a half t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 import numpy as np
 import orjson
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import GoneError, Http, HttpAnswer, HttpClient
+from online.clients.base import GoneError, Http, HttpClient
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
@@ -60,15 +59,16 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
             if any(why in answer.body for why in _GONE):
                 raise GoneError(self.service, self.gone)
             raise self._wrong(f"answered with status {answer.status}")
-        return self._scores(answer, len(inputs))
+        return self._scores(answer.body, len(inputs))
 
-    def _scores(self, answer: HttpAnswer, rows: int) -> NDArray[np.float32]:
+    def _scores(self, body: bytes, rows: int) -> NDArray[np.float32]:
         size = _BYTES * rows
-        found = [_shape(output) for output in orjson.loads(answer.body[:-size])["outputs"]]
+        outputs = orjson.loads(body[:-size])["outputs"]
+        found = [(each["name"], each["datatype"], each["shape"], each["parameters"]) for each in outputs]
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.
-        if found != [(wire.MODEL_OUTPUT, _FLOAT, [rows, 1], size)]:
+        if found != [(wire.MODEL_OUTPUT, _FLOAT, [rows, 1], {"binary_data_size": size})]:
             raise self._wrong(f"gave {found} for {rows} rows")
-        scores = np.frombuffer(answer.body[-size:], dtype="<f4")
+        scores = np.frombuffer(body[-size:], dtype="<f4")
         if not np.isfinite(scores).all():
             raise self._wrong("gave scores that are not numbers")
         return scores
@@ -86,16 +86,8 @@ def _request(inputs: ModelInputs) -> tuple[bytes, bytes]:
     """Body of a scoring request: JSON, and the numbers that follow it."""
     tensors = {name: values.astype("<f4", copy=False).tobytes() for name, values in inputs.by_name.items()}
     described = [
-        {
-            "name": name,
-            "datatype": _FLOAT,
-            "shape": inputs.by_name[name].shape,
-            "parameters": {"binary_data_size": len(numbers)},
-        }
+        {"name": name, "datatype": _FLOAT, "shape": inputs.by_name[name].shape,
+         "parameters": {"binary_data_size": len(numbers)}}
         for name, numbers in tensors.items()
-    ]
+    ]  # fmt: skip
     return orjson.dumps({"inputs": described, "outputs": _WANTED}), b"".join(tensors.values())
-
-
-def _shape(output: Mapping[str, Any]) -> tuple[str, str, list[int], int]:
-    return output["name"], output["datatype"], output["shape"], output["parameters"]["binary_data_size"]

@@ -15,7 +15,10 @@ a release that is gone: then a newer release may be there to answer, which is be
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NO_HITS, Hits
@@ -32,7 +36,6 @@ from data_exchange_center.wire import hybrid_scores
 from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
-from online.recommend.rank import UserRow
 from online.recommend.recall import popular_unseen, recall
 from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, lacking
 
@@ -58,9 +61,9 @@ def exact_search(error: ServiceError, opened: Release, user: StoredUser, timesta
     return replace(found, lacking=(lacks(error, Outcome.EXACT_SEARCH), *found.lacking))
 
 
-def last_features(error: ServiceError, known: Encoded | None) -> UserRow:
-    """A user's features without Feast: those last read, if any."""
-    return UserRow(known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
+def last_features(error: ServiceError, known: Encoded | None) -> tuple[Encoded | None, Lacking]:
+    """A user's features without Feast: those last read, if any; and what is lacking."""
+    return known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +127,65 @@ def _best(scores: NDArray[np.floating], size: int) -> NDArray[np.intp]:
     """Positions of the ``size`` highest scores, best first; of equal ones those that come first. NaN is no score."""
     order: NDArray[np.intp] = np.argsort(-scores, kind="stable")[:size]  # NaN last
     return order[: np.count_nonzero(~np.isnan(scores[order]))]
+
+
+@dataclass(slots=True)
+class _Known:
+    state: StoredUser
+    at: float  # when the state was read
+    features: Encoded | None = None  # of one user
+
+
+class KnownUsers:
+    """State and features of the users who were here lately, as the services said last. Shared by threads.
+
+    At most ``size`` users of a release each; who was here longest ago is forgotten first.
+    """
+
+    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size, self._max_age_s, self._clock = size, state_max_age_s, clock
+        self._lock = threading.Lock()
+        self.forgotten = 0  # how often somebody was, as of the last `follow`
+        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
+
+    def follow(self, forgotten: int) -> None:
+        """Drop all known states where a user was forgotten since, by any process."""
+        if forgotten > self.forgotten:
+            with self._lock:
+                self.forgotten = max(forgotten, self.forgotten)
+                self._users.clear()
+
+    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
+        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
+        with self._lock:
+            if forgotten < self.forgotten:
+                return
+            before = self._users.pop((release, userid), None)
+            self._users[release, userid] = _Known(state, self._clock(), before.features if before else None)
+            while len(self._users) > self._size:
+                self._users.popitem(last=False)
+
+    def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
+        """Remember the features of a user whose state is remembered."""
+        if (known := self._users.get((release, userid))) is not None:
+            known.features = features
+
+    def forget(self, userid: OwnId, release: str | None = None) -> None:
+        """Nothing is known of a user any more, under a release or (None) any."""
+        with self._lock:
+            gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
+            for key in gone:
+                self._users.pop(key, None)
+
+    def state(self, release: str, userid: OwnId) -> StoredUser | None:
+        """The state as it was read last; None: never, or too long ago."""
+        known = self._users.get((release, userid))
+        return known.state if known and self._clock() - known.at <= self._max_age_s else None
+
+    def features(self, release: str, userid: OwnId) -> Encoded | None:
+        """The features as they were read last, however long ago: within a release only counts change."""
+        known = self._users.get((release, userid))
+        return known.features if known else None
 
 
 class SavedPopular(BaseModel):

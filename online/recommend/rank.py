@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from data_exchange_center.history import History
 from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
-from online.recommend.types import Candidates, Lacking, Outcome, Ranked, lacking
+from online.recommend.types import Candidates, Lacking, Outcome, Ranked, Stage, lacking
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_USERS = 32  # a call
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UserRow:
-    """A user's encoded features; None: there are none, and recall's order is kept. ``why``: what is lacking."""
-
-    encoded: Encoded | None
-    why: Lacking | None = None
 
 
 def rank(
@@ -69,14 +61,14 @@ def rank(
     return Ranked(candidates.itemids[order], scores[order], tuple(missing), query, order)
 
 
-def user_row(spec: FeatureSpec, rows: FeatureRows) -> UserRow:
-    """The features of the one user in ``rows``, whom the feature store may not know.
+def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
+    """The features of the one user in ``rows``; None where the feature store does not know that user.
 
     Raises ServiceError for a feature that is absent, and for a value of the wrong type.
     """
     if not rows.ids:
         log.warning("no user features: %s", dict(rows.missing))
-        return UserRow(None, lacking(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
+        return None
     try:
         user = spec.encode_users(rows.columns)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -84,12 +76,12 @@ def user_row(spec: FeatureSpec, rows: FeatureRows) -> UserRow:
         raise ServiceError("feast", f"gives user features that cannot be encoded ({type(error).__name__})") from error
     if not np.isfinite(user.values).all():
         raise ServiceError("feast", "gives user features that are no numbers")
-    return UserRow(user)
+    return user
 
 
-def unranked(candidates: Candidates, why: Lacking | None) -> Ranked:
+def unranked(candidates: Candidates, *why: Lacking) -> Ranked:
     """The candidates in recall's order."""
-    return Ranked(candidates.itemids, candidates.scores, (*candidates.lacking, *([why] if why else ())))
+    return Ranked(candidates.itemids, candidates.scores, (*candidates.lacking, *why))
 
 
 def model_inputs(
@@ -103,16 +95,27 @@ def model_inputs(
     return spec.model_inputs(user, items, timestamp, recalled, spec.encode_history(history, timestamp))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PendingRow:
-    """Pending fetch of one user's features; ``strict``, ``hurried``: as of `LimitedClient`."""
+    """Pending fetch of one user's features.
 
-    release: str
+    Attributes:
+        deadline: when the row is no longer waited for.
+        hurried: as of `LimitedClient`.
+        began, ended: seconds of `time.perf_counter`; None: not yet.
+    """
+
     userid: int
     deadline: Deadline
-    strict: bool
     hurried: bool
     rows: Future[FeatureRows] = field(default_factory=Future)
+    began: float = field(default_factory=time.perf_counter)
+    ended: float | None = None
+
+    def stage(self) -> Stage:
+        """How long it took so far, and whether it gave a row."""
+        failed = not self.rows.done() or self.rows.cancelled() or self.rows.exception() is not None
+        return Stage(self.began, (self.ended or time.perf_counter()) - self.began, failed)
 
 
 class UserFeatures:
@@ -123,12 +126,12 @@ class UserFeatures:
         self._breaker = breaker
         self._callers = {strict: ThreadPoolExecutor(1, "user-features") for strict in (False, True)}
         self._lock = threading.Lock()
-        self._waiting: list[PendingRow] = []
+        self._waiting: dict[tuple[str, bool], list[PendingRow]] = {}  # by release, and whether they are strict
 
     @property
     def waiting(self) -> int:
-        """Requests that the next call will fetch for."""
-        return len(self._waiting)
+        """Requests that the next calls will fetch for."""
+        return sum(map(len, list(self._waiting.values())))
 
     def ask(
         self, release: str, userid: int, deadline: Deadline, *, strict: bool = False, hurried: bool = False
@@ -137,13 +140,13 @@ class UserFeatures:
 
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
-        wanted = PendingRow(release, userid, min(deadline, Deadline.after(self._store.timeout_s)), strict, hurried)
+        wanted = PendingRow(userid, min(deadline, Deadline.after(self._store.timeout_s)), hurried)
         if not strict and (refusal := self._breaker.refusal) is not None:  # fail at once, without a place in the queue
             wanted.rows.set_exception(refusal)
             return wanted
         with self._lock:
-            self._waiting.append(wanted)
-        self._callers[strict].submit(self._call_next, strict)
+            self._waiting.setdefault((release, strict), []).append(wanted)
+        self._callers[strict].submit(self._call_next, release, strict)
         return wanted
 
     def result(self, pending: PendingRow) -> FeatureRows:
@@ -154,25 +157,29 @@ class UserFeatures:
             pending.rows.cancel()
             raise ServiceError(self._store.service, OUT_OF_TIME) from error
 
-    def _call_next(self, strict: bool) -> None:
-        """Fetch the rows of all waiting requests of a kind, unless an earlier call has done so already."""
+    def _call_next(self, release: str, strict: bool) -> None:
+        """Fetch the rows of the requests that wait for a release's, unless an earlier call has done so already."""
         with self._lock:
-            alike = [wanted for wanted in self._waiting if wanted.strict == strict]
-            batch = [wanted for wanted in alike if wanted.release == alike[0].release][:MAX_USERS]
-            self._waiting = [wanted for wanted in self._waiting if wanted not in batch]
-        batch = [wanted for wanted in batch if wanted.rows.set_running_or_notify_cancel()]  # excluded: gave up
+            alike = self._waiting.pop((release, strict), [])
+            if alike[MAX_USERS:]:
+                self._waiting[release, strict] = alike[MAX_USERS:]
+        batch = [
+            wanted for wanted in alike[:MAX_USERS] if wanted.rows.set_running_or_notify_cancel()
+        ]  # has not given up
         if not batch:
             return
         last = max(batch, key=lambda wanted: wanted.deadline)
         store = LimitedClient(self._store, self._breaker, last.deadline, strict, last.hurried)
         try:
-            answer = store.call(FeatureQuery("user", last.release, tuple(sorted({wanted.userid for wanted in batch}))))
+            answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
             rows = [_row(answer, wanted.userid) for wanted in batch]
         except BaseException as error:
             for wanted in batch:
+                wanted.ended = time.perf_counter()
                 wanted.rows.set_exception(error)
             return
         for wanted, row in zip(batch, rows, strict=True):
+            wanted.ended = time.perf_counter()
             wanted.rows.set_result(row)
 
     def close(self) -> None:
@@ -182,8 +189,7 @@ class UserFeatures:
 
 def _row(answer: FeatureRows, userid: int) -> FeatureRows:
     """One user's part of an answer for several."""
-    ids: Sequence[int] = answer.columns.get(Columns.USER, ())
     if userid not in answer.ids:
-        return FeatureRows((), {name: [] for name in answer.columns}, {userid: answer.missing.get(userid, ())})
-    row = ids.index(userid)
+        return FeatureRows((), {}, {userid: answer.missing.get(userid, ())})
+    row = answer.columns[Columns.USER].index(userid)
     return FeatureRows((userid,), {name: [values[row]] for name, values in answer.columns.items()}, {})

@@ -9,15 +9,13 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
-import time
 import uuid
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +23,15 @@ from numpy.typing import NDArray
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId, kind_of
 from data_exchange_center.features import Encoded
+from data_exchange_center.fusion import NO_HITS
 from data_exchange_center.settings import ServerSettings, Settings
-from online.clients.base import Breaker, Client, Deadline, GoneError, LimitedClient, ServiceError, until
+from online.clients.base import Breaker, Client, Deadline, Found, GoneError, LimitedClient, Query, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers, StoredUser, UserAnswer, UserQuery
+from online.clients.redis import RedisUsers, StoredUser, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.fallback import LastRelease, SavedPopular, exact_search, lacks, last_features
-from online.recommend.rank import PendingRow, UserFeatures, UserRow, rank, unranked, user_row
+from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, exact_search, lacks, last_features
+from online.recommend.rank import PendingRow, UserFeatures, encoded_user, rank, unranked
 from online.recommend.readiness import HOT, WARM, Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
@@ -51,6 +50,7 @@ from online.recommend.types import (
     TimedRequest,
     UnknownReleaseError,
     check_userid,
+    lacking,
     sentences,
 )
 
@@ -65,9 +65,6 @@ BUSY = "has more to answer than it can in time"
 LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # between two calls of what follows; after one that failed
 _IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
 UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
-
-Query = TypeVar("Query")
-Found = TypeVar("Found")
 
 
 @dataclass(slots=True, eq=False)
@@ -93,9 +90,16 @@ class Slate:
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def popular(cls, timed: TimedRequest, opened: Release, lacking: tuple[Lacking, ...]) -> Slate:
-        """A release's popular list."""
-        return cls(timed, opened, None, None, Ranked(opened.popular.ids, opened.popular.scores), lacking)
+    def popular(
+        cls,
+        timed: TimedRequest,
+        opened: Release | None,
+        lacking: tuple[Lacking, ...],
+        saved: SavedPopular | None = None,
+    ) -> Slate:
+        """The popular list of a release, or the one from the disk."""
+        popular = opened.popular if opened else NO_HITS
+        return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), lacking, saved)
 
     @property
     def items(self) -> list[Item]:
@@ -226,7 +230,7 @@ class Recommender:
             reason=sentences(degraded, cold_start=cold_start),
             recall=slate.recalled() if request.explain else {},
             **slate.more,
-            took_ms={stage: round(ms, 2) for stage, ms in timed.watch.took_ms().items()},
+            took_ms=timed.watch.took_ms(),
         )
 
     def slate(self, timed: TimedRequest) -> Slate:
@@ -236,41 +240,44 @@ class Recommender:
                 raise ServiceError("server", BUSY)
             slate = self._slate(timed)
         except (ServiceError, NoReleaseError) as error:
-            if timed.strict or timed.request.release or (instead := self._popular(timed, error)) is None:
+            if timed.strict or timed.request.release or not self.releases.something_to_answer_with:
                 raise
-            slate = instead
+            # the popular list of the release that serves, or of the one that was opened last
+            serving = self.releases.serving
+            saved = None if serving else self.releases.saved
+            slate = Slate.popular(timed, serving, (lacks(error, Outcome.POPULAR),), saved)
         for hook in self.before_answer:
             hook(slate)
         return slate
 
     def _slate(self, timed: TimedRequest) -> Slate:
         # The user's state, from Redis, and with it which release answers.
-        opened, user, lacking = self._state(timed)
+        opened, user, missing = self._state(timed)
         userid = timed.request.userid
-        if userid and kind_of(userid) != opened.user_ids and not self.releases.is_live(opened):
+        if userid and kind_of(userid) != opened.user_ids and opened.release != self.releases.live:
             # An id of this kind fits only a release that may be going live: wait for it.
             patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
             opened = self.releases.open_live(users)
-            user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, ()
+            user, missing = users.call(UserQuery.of(userid, opened.manifest)).user, ()
         check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(timed, opened, user, lacking, last_try=self.releases.read_again_lately)
+            return self._ranked(timed, opened, user, missing, last_try=self.releases.read_again_lately)
         except ServiceError as error:
             # Another release may be live by now, and this one be deleted, from Redis first.
             if (again := self._again(timed, opened, error)) is not None:
-                (opened, user), lacking = again, ()
+                (opened, user), missing = again, ()
             elif timed.strict:
                 raise
             check_userid(userid, opened.user_ids)
-            return self._ranked(timed, opened, user, lacking, last_try=True)
+            return self._ranked(timed, opened, user, missing, last_try=True)
 
     def _ranked(
         self,
         timed: TimedRequest,
         opened: Release,
         stored: StoredUser | None,
-        lacking: tuple[Lacking, ...],
+        missing: tuple[Lacking, ...],
         *,
         last_try: bool,
     ) -> Slate:
@@ -280,17 +287,17 @@ class Recommender:
         """
         request = timed.request
         if (given := self.given(request, opened)) is not None:
-            stored, lacking = given, ()
+            stored, missing = given, ()
         for of_state in self.before_history:
             stored = of_state(request, opened, stored)
         if stored is None:
-            return Slate.popular(timed, opened, lacking)
+            return Slate.popular(timed, opened, missing)
         # The user as of the request's time: events since the release are part of history and seen items.
         user = opened.current(stored, request.before)
         for hook in self.before_recall:
             user = hook(request, opened, user)
         if user.is_blank:
-            return Slate.popular(timed, opened, lacking)
+            return Slate.popular(timed, opened, missing)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
         pending = self._begin_features(timed, opened, user)
@@ -300,21 +307,23 @@ class Recommender:
         )  # fmt: skip
         for extend in self.before_rank:
             candidates = extend(request, opened, user, candidates)
-        row = attempt(
+        features, why = attempt(
             timed, last_try, lambda: self._features_of(timed, opened, pending),
             lambda error: last_features(error, self._known.features(opened.release, request.userid)),
         )  # fmt: skip
-        if row.encoded is not None and stored.events:
+        if why is not None:
+            candidates = replace(candidates, lacking=(*candidates.lacking, why))
+        if features is None:
+            return Slate(timed, opened, user, candidates, unranked(candidates), missing)
+        if stored.events:
             n_ratings = len(opened.current(stored, None).history)
-            row = replace(row, encoded=row.encoded.having(Columns.N_RATINGS, [n_ratings]))
-        if row.encoded is not None and row.why is not None:
-            candidates = replace(candidates, lacking=(*candidates.lacking, row.why))
+            features = features.having(Columns.N_RATINGS, [n_ratings])
         # The ranking model's scores, by Triton, give the order.
         ranked = attempt(
-            timed, last_try, lambda: self._rank(timed, opened, row, user, candidates),
+            timed, last_try, lambda: self._rank(timed, opened, features, user, candidates),
             lambda error: unranked(candidates, lacks(error, Outcome.NOT_RANKED)),
         )  # fmt: skip
-        return Slate(timed, opened, user, candidates, ranked, lacking)
+        return Slate(timed, opened, user, candidates, ranked, missing)
 
     # --- its stages
 
@@ -347,7 +356,13 @@ class Recommender:
         """
         userid, users = timed.request.userid, self.within(self.users, timed, STATE_SHARE)
         if timed.request.release is not None:
-            return *self._named(timed, timed.request.release, users), ()
+            with timed.watch.stage("redis"):
+                opened = self.releases.open_kept(timed.request.release, timed.patience_s)
+                check_userid(userid, opened.user_ids)
+                answer = users.call(UserQuery.of(userid, opened.manifest))
+                if answer.user is None and not answer.kept:
+                    raise UnknownReleaseError(opened.release)
+            return opened, answer.user, ()
         patient = timed.strict or not self.releases.something_to_answer_with
         wait_s = None if patient else 0.0 if self.releases.serving else timed.patience_s
         forgotten = self._known.forgotten
@@ -367,17 +382,6 @@ class Recommender:
             self._known.forget(userid, opened.release)
         return opened, user, ()
 
-    def _named(
-        self, timed: TimedRequest, release: str, users: LimitedClient[UserQuery, UserAnswer]
-    ) -> tuple[Release, StoredUser | None]:
-        with timed.watch.stage("redis"):
-            opened = self.releases.open_kept(release, timed.patience_s)
-            check_userid(timed.request.userid, opened.user_ids)
-            answer = users.call(UserQuery.of(timed.request.userid, opened.manifest))
-            if answer.user is None and not answer.kept:
-                raise UnknownReleaseError(release)
-        return opened, answer.user
-
     def _recall(self, timed: TimedRequest, opened: Release, user: StoredUser) -> Candidates:
         with timed.watch.stage("elasticsearch"):
             return recall(self.within(self.items, timed, RECALL_SHARE), opened, user, timed.request.timestamp)
@@ -387,28 +391,29 @@ class Recommender:
         if not user.number:
             return None
         deadline = timed.deadline.share(RECALL_SHARE)
-        pending = self.user_features.ask(
-            opened.release, user.number, deadline, strict=timed.strict, hurried=timed.hurried
-        )
-        timed.watch.until_done("feast", pending.rows)
-        return pending
+        return self.user_features.ask(opened.release, user.number, deadline, strict=timed.strict, hurried=timed.hurried)
 
-    def _features_of(self, timed: TimedRequest, opened: Release, pending: PendingRow | None) -> UserRow:
+    def _features_of(
+        self, timed: TimedRequest, opened: Release, pending: PendingRow | None
+    ) -> tuple[Encoded | None, Lacking | None]:
+        """The user's features; where Feast has none, None and what is lacking."""
         if pending is None:
-            return UserRow(opened.unknown_user)
-        row = user_row(opened.spec, self.user_features.result(pending))
-        if row.encoded is not None:
-            self._known.keep_features(opened.release, timed.request.userid, row.encoded)
-        return row
+            return Encoded.none(opened.spec.of("user"), 1), None
+        try:
+            features = encoded_user(opened.spec, self.user_features.result(pending))
+        finally:
+            timed.watch.stages["feast"] = pending.stage()
+        if features is None:
+            return None, lacking(Outcome.NO_USER_FEATURES, "feast", "does not know this user")
+        self._known.keep_features(opened.release, timed.request.userid, features)
+        return features, None
 
     def _rank(
-        self, timed: TimedRequest, opened: Release, row: UserRow, user: StoredUser, candidates: Candidates
+        self, timed: TimedRequest, opened: Release, features: Encoded, user: StoredUser, candidates: Candidates
     ) -> Ranked:
-        if row.encoded is None:
-            return unranked(candidates, row.why)
         scorer = self.within(self.scorer, timed, SCORES_SHARE)
         with timed.watch.stage("triton"):
-            return rank(scorer, opened, row.encoded, user.history, candidates, timed.request.timestamp)
+            return rank(scorer, opened, features, user.history, candidates, timed.request.timestamp)
 
     # --- where the first release cannot answer
 
@@ -430,14 +435,6 @@ class Recommender:
         if isinstance(error, GoneError):
             self.releases.read_again(failed.release)
         return None
-
-    def _popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate | None:
-        """The popular list of the release that serves, or of the one that was opened last; None: there is none."""
-        serving, saved, lacking = self.releases.serving, self.releases.saved, (lacks(error, Outcome.POPULAR),)
-        if serving is not None:
-            return Slate.popular(timed, serving, lacking)
-        nothing = Ranked(np.empty(0, np.int64), np.empty(0, np.float32))
-        return Slate(timed, None, None, None, nothing, lacking, saved) if saved is not None else None
 
     # --- the process
 
@@ -468,15 +465,15 @@ class Recommender:
 
         def run() -> None:
             while not closed.is_set() and (method := weak()) is not None:
-                answered = False
+                pause_s = LOOK_AGAIN_S
                 try:
-                    answered = method()
+                    pause_s = LOOK_S if method() else LOOK_AGAIN_S
                 except ServiceError:
                     pass  # it is logged
                 except Exception:
                     log.exception("%s has failed, and is called again", name)
                 del method
-                closed.wait(LOOK_S if answered else LOOK_AGAIN_S)
+                closed.wait(pause_s)
 
         threading.Thread(target=run, name=name, daemon=True).start()
 
@@ -491,70 +488,3 @@ class Recommender:
         self._background.shutdown()
         for client in self.clients:
             client.close()
-
-
-# --- what is remembered of users, for when a service is away
-
-
-@dataclass(slots=True)
-class _Known:
-    state: StoredUser
-    at: float  # when the state was read
-    features: Encoded | None = None  # of one user
-
-
-class KnownUsers:
-    """State and features of the users who were here lately, as the services said last. Shared by threads.
-
-    At most ``size`` users of a release each; who was here longest ago is forgotten first.
-    """
-
-    def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._size = size
-        self._max_age_s = state_max_age_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self.forgotten = 0  # how often somebody was, as of the last `follow`
-        self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
-
-    def follow(self, forgotten: int) -> None:
-        """Drop all known states where a user was forgotten since, by any process."""
-        if forgotten > self.forgotten:
-            with self._lock:
-                self.forgotten = max(forgotten, self.forgotten)
-                self._users.clear()
-
-    def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
-        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
-        key = (release, userid)
-        with self._lock:
-            if forgotten < self.forgotten:
-                return
-            before = self._users.get(key)
-            self._users[key] = _Known(state, self._clock(), before.features if before else None)
-            self._users.move_to_end(key)
-            while len(self._users) > self._size:
-                self._users.popitem(last=False)
-
-    def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
-        """Remember the features of a user whose state is remembered."""
-        with self._lock:
-            if (known := self._users.get((release, userid))) is not None:
-                known.features = features
-
-    def forget(self, userid: OwnId, release: str | None = None) -> None:
-        """Nothing is known of a user any more, under a release or (None) any."""
-        with self._lock:
-            gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
-            for key in gone:
-                self._users.pop(key, None)
-
-    def state(self, release: str, userid: OwnId) -> StoredUser | None:
-        """The state as it was read last; None: never, or too long ago."""
-        known = self._users.get((release, userid))
-        return known.state if known and self._clock() - known.at <= self._max_age_s else None
-
-    def features(self, release: str, userid: OwnId) -> Encoded | None:
-        """The features as they were read last, however long ago: within a release only counts change."""
-        known = self._users.get((release, userid))
-        return known.features if known else None

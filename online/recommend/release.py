@@ -89,11 +89,6 @@ class Release:
         return user.current(self.manifest.dataset, self.numbers, before)
 
     @property
-    def unknown_user(self) -> Encoded:
-        """The features of somebody of whom nothing is known."""
-        return Encoded.none(self.spec.of("user"), 1)
-
-    @property
     def user_ids(self) -> IdKind:
         return self.manifest.dataset.user_ids
 
@@ -225,6 +220,7 @@ class Releases:
 
     Attributes:
         serving: what answers; None until the first is open.
+        live: the live release, as Redis said last.
         forgotten: how often somebody was forgotten, as Redis said last.
         experiments: those that run, packed, as Redis said last.
     """
@@ -240,8 +236,8 @@ class Releases:
         self._lock = threading.Lock()
         self._openings: dict[str, Future[Release]] = {}  # being opened, open, or failed
         self._failed_at = self._read_again_at = -math.inf  # monotonic seconds
-        self._live: str | None = None  # as Redis said last
         self.serving: Release | None = None
+        self.live: str | None = None
         self.forgotten = 0
         self.experiments: bytes | None = None
 
@@ -282,8 +278,7 @@ class Releases:
         if live == chosen.release:
             if not kept:  # not a stranger: Redis has lost what it held
                 raise StoredError("redis", f"holds release {live} no longer, although it is live")
-            if chosen is not serving:
-                self.serve(chosen)
+            self.serve(chosen)
             return chosen, answer.user
         if chosen is not serving:
             if live != serving.release and _is_open(opening := self.begin_opening(live)):
@@ -307,10 +302,6 @@ class Releases:
         _, live = self._call(WHICH_IS_LIVE, users or self._users)
         return self._open_and_serve(live, wait_s)
 
-    def is_live(self, opened: Release) -> bool:
-        """Whether this was the live release at the last answer of Redis."""
-        return self._live == opened.release
-
     def open_or_serving(self, release: str | None) -> Release | None:
         """The release that is to answer, if it is open; else the one that serves, while the other is being opened."""
         if self.serving is None or release is None or release == self.serving.release:
@@ -331,7 +322,7 @@ class Releases:
     def _call(self, query: UserQuery, users: Users) -> tuple[UserAnswer, str]:
         """Redis's answer, and which release is live. Raises NoReleaseError, ServiceError."""
         answer = users.call(query)
-        self._live, self.forgotten, self.experiments = answer.live, answer.forgotten, answer.experiments
+        self.live, self.forgotten, self.experiments = answer.live, answer.forgotten, answer.experiments
         if answer.live is None:
             raise NoReleaseError(NOTHING_LIVE)
         return answer, answer.live

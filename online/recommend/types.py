@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -276,13 +275,15 @@ class Stopwatch:
     """Timings of one request's stages; they may overlap. A stage that is repeated replaces its first run.
 
     The caller that makes it can read the stages of a request that failed, too.
+
+    Attributes:
+        stages: those that have ended, in the order of a request; those of extras come last.
     """
 
     def __init__(self, began: float | None = None) -> None:
         """``began``: when, in seconds of `time.perf_counter`, if not now."""
         self.began = time.perf_counter() if began is None else began
-        self._stages: dict[str, Stage] = {}
-        self._parallel: list[tuple[Future[Any], Callable[[Future[Any]], None]]] = []
+        self.stages: dict[str, Stage] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -295,36 +296,16 @@ class Stopwatch:
             failed = False
             raise
         finally:
-            self._stages[name] = Stage(began, time.perf_counter() - began, failed)
-
-    def until_done(self, name: str, future: Future[Any]) -> None:
-        """Time a stage that runs in parallel: it ends when its future is done."""
-        began = time.perf_counter()
-
-        def done(future: Future[Any]) -> None:
-            failed = future.cancelled() or future.exception() is not None
-            self._stages.setdefault(name, Stage(began, time.perf_counter() - began, failed))
-
-        future.add_done_callback(done)
-        self._parallel.append((future, done))
+            self.stages[name] = Stage(began, time.perf_counter() - began, failed)
 
     def seconds(self) -> float:
         """Seconds in total so far."""
         return time.perf_counter() - self.began
 
-    @property
-    def stages(self) -> Mapping[str, Stage]:
-        """Stages that have ended, in the order of a request; those of extras come last."""
-        for future, done in self._parallel:
-            if future.done():  # it wakes who waits for it before it calls back
-                done(future)
-        known = {name: self._stages[name] for name in STAGES if name in self._stages}
-        return known | self._stages
-
     def took_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage, and in total so far."""
-        took = {name: stage.seconds * 1e3 for name, stage in self.stages.items()}
-        return {**took, "total": self.seconds() * 1e3}
+        """Milliseconds of each stage, and in total so far, to two places."""
+        took = {name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()}
+        return {**took, "total": round(self.seconds() * 1e3, 2)}
 
 
 @dataclass(frozen=True, slots=True)

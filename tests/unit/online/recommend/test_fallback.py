@@ -13,8 +13,7 @@ from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
-from online.recommend.fallback import ExactItems, LastRelease
-from online.recommend.recommend import KnownUsers
+from online.recommend.fallback import ExactItems, KnownUsers, LastRelease
 from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE
 from tests.unit.online import contracts
