@@ -402,7 +402,7 @@ def classical() -> tuple[Baseline, ...]:
         ),
         baseline_of(
             EASE,
-            lambda past, of: ease(_seen(past, of), of["l2"]),
+            lambda past, of: ease((seen := _seen(past, of)).T @ seen, of["l2"]),
             _of_history,
             {"l2": (3000.0, 300.0, 1000.0, 10000.0, 30000.0), "fitted_on": FITTED_ON},
             HISTORY,

@@ -11,7 +11,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.recipes import ChannelRecipe, Recipe
 from offline.data.sequences import Inputs
-from offline.models.kinds import channel_set, fit_channel, item_vectors, user_vectors
+from offline.models.kinds import channel_set, fit_channel, vector_tables
 from tests.synthetic_world import DIM, World
 
 
@@ -19,8 +19,9 @@ def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -
     """Everything that the step of the vectors writes."""
     past = inputs.data
     channels = [made_up(channel, world, inputs, recipe) for channel in recipe.recall.channels]
-    artifacts.USER_VECTORS.write(folder, user_vectors(channels, past))
-    artifacts.ITEM_VECTORS.write(folder, item_vectors(channels, past))
+    user_vectors, item_vectors = vector_tables(channels, past)
+    artifacts.USER_VECTORS.write(folder, user_vectors)
+    artifacts.ITEM_VECTORS.write(folder, item_vectors)
     artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
     artifacts.RECALL_REPORT.write(folder, {})
 

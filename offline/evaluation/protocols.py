@@ -41,7 +41,7 @@ from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import per_user, plain
-from offline.models.kinds import ListExamples, fit_channels, fit_ranker, fit_teachers
+from offline.models.kinds import ListExamples, fit_channels, fit_teachers, ranker_class
 from offline.models.training import ranked
 from offline.readers import read_with_holdout
 
@@ -111,7 +111,7 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
     channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
-    fitted = fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+    fitted = ranker_class(ranker.kind).fit(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
     return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
 
 

@@ -275,7 +275,7 @@ def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
     return {
         POPULARITY: popular_lists(holdout, size),
         KNN: best_unseen(known @ item_knn(past), left_out, size),
-        EASE: best_unseen(known @ ease(past), left_out, size),
+        EASE: best_unseen(known @ ease(past.T @ past), left_out, size),
     }
 
 

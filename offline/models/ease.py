@@ -2,8 +2,7 @@
 
 Recipe: `EaseRecipe`. Reads which users liked which items, (users, items + 1) 0/1. Fits a weight matrix, (items + 1,
 items + 1), in closed form, and factors it: rows and columns (items + 1, dim), whose products are its best approximation
-of that rank. A user's vector is the weighted sum of the rows of the history, an item's is its column; nothing is
-trained by gradient descent.
+of that rank. A user's vector is the weighted sum of the rows of the history, an item's is its column.
 
 Served: `HistorySum`. Its factors are also similarities of the list ranker. `transition_factors` are of the same form,
 of what follows what: the tower starts from them, and the list ranker reads them.
@@ -41,10 +40,10 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
     if past.n_items > recipe.low_rank_beyond:
         rows, columns = low_rank_ease(likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
     else:
-        rows, columns = low_rank(ease_of_pairs(past.liked_together(), recipe.l2), recipe.dim, recipe.seed)
+        rows, columns = low_rank(ease(past.liked_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
     # An event's weight in a user's sum: by its rating, (regimes, rating codes), times by its place, (regimes, lags).
-    dataset, dim = inputs.dataset, columns.shape[1]
+    dataset = inputs.dataset
     ratings = np.arange(dataset.rating_codes)
     rating_weight = np.ones((2, dataset.rating_codes), dtype=np.float32)
     for regime, disliked in ((CONTINUES, 0.5), (RETURNS, 0.1)):
@@ -59,7 +58,7 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
         rows=rows[None],
         lag=lag[None],
         rating_weight=rating_weight[None],
-        base=np.zeros((2, dim), dtype=np.float32),
+        base=np.zeros((2, columns.shape[1]), dtype=np.float32),
         profile=(),
         items=columns,
         bias=np.zeros(len(columns), dtype=np.float32),
@@ -68,13 +67,8 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
     return Fitted(channel)
 
 
-def ease(seen: sp.csr_matrix, l2: float = 1000.0) -> Float32:
-    """EASE (Steck 2019): (users, items + 1) 0/1, column 0 empty -> (items + 1, items + 1) weights, diagonal 0."""
-    return ease_of_pairs(seen.T @ seen, l2)
-
-
-def ease_of_pairs(together: sp.csr_matrix, l2: float) -> Float32:
-    """EASE of `Sequences.liked_together`."""
+def ease(together: sp.csr_matrix, l2: float = 1000.0) -> Float32:
+    """EASE (Steck 2019): `Sequences.liked_together`, or the like -> (items + 1, items + 1) weights, diagonal 0."""
     gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
@@ -131,8 +125,8 @@ def low_rank_ease(
 def _factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
     left, values, right = svds(weights, k=min(dim, weights.shape[0] - 1), random_state=seed)
     order = np.argsort(-values)
-    weight = values[order]
-    root = np.sqrt(np.where(weight > 1e-6 * weight[0], weight, 0))  # what is below is rounding
+    values = values[order]
+    root = np.sqrt(np.where(values > 1e-6 * values[0], values, 0))  # what is below is rounding
     return (left[:, order] * root).astype(np.float32), (right[order].T * root).astype(np.float32)
 
 

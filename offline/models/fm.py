@@ -16,19 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from data_exchange_center.channels import StoredVectors, index_vectors, query_vectors
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.recipes import DataRecipe, FMRecipe
 from offline.data.sequences import Inputs, Sequences
-from offline.data.split import positions, trains, validation_mask
+from offline.data.split import positions, trains
 from offline.models.kinds import Fitted
-from offline.models.training import PairsData, Rows, fit_on_pairs
-
-INIT_STD = 0.01
-
-
-# --- Network
+from offline.models.training import PairsData, fit_on_pairs, pairs_data
 
 
 class FieldEmbedding(nn.Module):
@@ -37,7 +32,7 @@ class FieldEmbedding(nn.Module):
     Shapes: codes (batch, fields) -> (batch, fields, dim).
     """
 
-    def __init__(self, cardinalities: Sequence[int], dim: int, init_std: float = INIT_STD) -> None:
+    def __init__(self, cardinalities: Sequence[int], dim: int, init_std: float = 0.01) -> None:
         super().__init__()
         offsets = torch.tensor([0, *cardinalities], dtype=torch.int64).cumsum(0)[:-1]
         self.offsets: Tensor
@@ -52,28 +47,14 @@ class FieldEmbedding(nn.Module):
         return embedded
 
 
-def pairwise_interactions(total: Tensor, squares: Tensor) -> Tensor:
-    """Sum over all pairs of <v_i, v_j> x_i x_j, in linear time (Rendle 2010, Lemma 3.1).
-
-    Args:
-        total: (batch, dim) sum of v_i x_i.
-        squares: (batch, dim) sum of (v_i x_i)^2.
-
-    Returns:
-        (batch, 1)
-    """
-    return 0.5 * (total * total - squares).sum(dim=1, keepdim=True)
-
-
 class FM(nn.Module):
     """Factorization machine on two ids: w0 + w_user + w_item + <v_user, v_item>.
 
-    Code 0 is the unknown user and the unknown item.
-    Shapes: (batch, 2) int64 codes -> (batch, 1) logits.
+    Shapes: (batch, 2) int64 codes -> (batch, 1) logits. Code 0 is the unknown user and item, and counts in ``n_users``
+    and ``n_items``.
     """
 
     def __init__(self, n_users: int, n_items: int, dim: int) -> None:
-        """``n_users`` and ``n_items`` count the unknown one."""
         super().__init__()
         self.n_users = n_users
         self.bias = nn.Parameter(torch.zeros(1))
@@ -88,11 +69,9 @@ class FM(nn.Module):
 
     def vectors(self) -> tuple[Float32, Float32]:
         """(n_users - 1, dim + 2) and (n_items - 1, dim + 2) of the known: their product is the FM's order of items."""
-        factors, weights = self.factors.table.weight.detach(), self.linear.table.weight.detach()
+        factors, weights = (table.weight.detach().numpy() for table in (self.factors.table, self.linear.table))
         items = slice(self.n_users + 1, None)
-        return query_vectors(factors[1 : self.n_users].numpy()), index_vectors(
-            factors[items].numpy(), weights[items, 0].numpy()
-        )
+        return query_vectors(factors[1 : self.n_users]), index_vectors(factors[items], weights[items, 0])
 
 
 # --- Fit
@@ -103,25 +82,15 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> tuple[PairsData, Vocabulary,
 
     ``past``: everything before the held-out rows.
     """
-    rows = pd.DataFrame(
-        {
-            Columns.USER: past.userids[past.users].astype(np.int32),
-            Columns.ITEM: past.itemids[past.items - 1].astype(np.int32),
-            Columns.LABEL: past.liked,
-        }
-    )
-    is_train = np.ones(len(rows), np.bool_)  # recorded feedback trains
+    ratings = pd.DataFrame({Columns.USER: past.userids[past.users], Columns.LABEL: past.liked})
+    itemids, is_train = past.itemids[past.items - 1], np.ones(len(ratings), np.bool_)  # recorded feedback trains
     own = is_train if past.recorded is None else ~past.recorded
-    is_train[own] = trains(*positions(rows.loc[own, Columns.USER]), recipe.train_share)
-    train, test = rows[is_train], rows[~is_train]
-    users, items = (Vocabulary.of(train[column]) for column in (Columns.USER, Columns.ITEM))
-
-    def coded(part: pd.DataFrame) -> Rows:
-        codes = np.stack([users.codes(part[Columns.USER]), items.codes(part[Columns.ITEM])], axis=1)  # (rows, 2)
-        return Rows(torch.from_numpy(codes), torch.from_numpy(part[Columns.LABEL].to_numpy(np.float32)))
-
-    held_out = validation_mask(train[Columns.USER], recipe.validation_share)
-    return PairsData(coded(train), held_out, coded(test)), users, items
+    is_train[own] = trains(*positions(ratings.loc[own, Columns.USER]), recipe.train_share)
+    ratings[Columns.SPLIT] = np.where(is_train, Split.TRAIN, Split.TEST)
+    userids = ratings[Columns.USER].to_numpy()
+    users, items = (Vocabulary.of(ids[is_train]) for ids in (userids, itemids))
+    codes = np.stack([users.codes(userids), items.codes(itemids)], axis=1)  # (rows, 2)
+    return pairs_data(codes, ratings, recipe.validation_share), users, items
 
 
 def fit(recipe: FMRecipe, past: Sequences, _: Inputs, data: DataRecipe) -> Fitted:

@@ -23,7 +23,7 @@ from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, Ve
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
-from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe
+from data_exchange_center.recipes import ChannelRecipe, DataRecipe, Recipe, VectorRecipe
 from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
@@ -70,24 +70,17 @@ def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
     return ChannelSet(past.itemids, tuple(each for each in channels if not isinstance(each, StoredVectors)))
 
 
-def user_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
-    """`artifacts.USER_VECTORS`: every user; null where a channel was not trained on the user."""
-    stored = {
-        vector_of(each.name): _rows(each.users, np.isfinite(each.users[:, 0]))
-        for each in channels
-        if isinstance(each, StoredVectors)
-    }
-    return pd.DataFrame({Columns.USER: past.userids, **stored})
-
-
-def item_vectors(channels: Sequence[Channel], past: Sequences) -> pd.DataFrame:
-    """`artifacts.ITEM_VECTORS`: every item; null where a channel was not trained on the item."""
-    columns = {
-        vector_of(each.name): _rows(each.item_vectors()[1:], each.trained[1:])
-        for each in channels
-        if isinstance(each, VectorChannel)
-    }
-    return pd.DataFrame({Columns.ITEM: past.itemids, **columns})
+def vector_tables(channels: Sequence[Channel], past: Sequences) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`artifacts.USER_VECTORS` and `artifacts.ITEM_VECTORS`: every user and item; null where a channel was not trained
+    on it."""
+    users: dict[str, Any] = {Columns.USER: past.userids}
+    items: dict[str, Any] = {Columns.ITEM: past.itemids}
+    for each in channels:
+        if isinstance(each, StoredVectors):
+            users[vector_of(each.name)] = _rows(each.users, np.isfinite(each.users[:, 0]))
+        if isinstance(each, VectorChannel):
+            items[vector_of(each.name)] = _rows(each.item_vectors()[1:], each.trained[1:])
+    return pd.DataFrame(users), pd.DataFrame(items)
 
 
 def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
@@ -136,10 +129,10 @@ class FittedRanker:
 
 
 class Ranker(nn.Module, ABC):
-    """A ranking network of float32 rows as `FeatureSpec.assemble` makes them.
+    """A ranking network: (n, width) float32 rows of `FeatureSpec.assemble` -> (n, 1) scores, or (m, c, width) ->
+    (m, c, 1) of lists.
 
-    (n, width) rows -> (n, 1) scores, or (m, c, width) -> (m, c, 1) of lists. It is stored as weights and configuration,
-    and exported to ONNX as it was trained, within a `ScoringModel`.
+    It is stored as weights and configuration, and exported to ONNX as it was trained, within a `ScoringModel`.
     """
 
     @classmethod
@@ -147,9 +140,7 @@ class Ranker(nn.Module, ABC):
     def configure(cls, recipe: Any, spec: FeatureSpec, dataset: Dataset, trained: Config) -> Config:
         """The sizes of the network for the columns of ``spec``.
 
-        Args:
-            recipe: of this kind.
-            trained: the configuration of a trained network of this kind, for what only training knows; else empty.
+        ``trained``: the configuration of a trained network of this kind, for what only training knows; else empty.
         """
 
     @classmethod
@@ -159,10 +150,7 @@ class Ranker(nn.Module, ABC):
 
     @classmethod
     def fit(cls, recipe: Any, examples: Any) -> FittedRanker:
-        """Fit with nothing that is not in the examples: `ListExamples`, or `PairExamples` of a `PairsRecipe`.
-
-        This one is for lists: trained with what was known when the lists were recalled.
-        """
+        """Fit on `ListExamples`, with what was known when they were recalled; a subclass may take `PairExamples`."""
         config = cls.configure(recipe, examples.spec, examples.inputs.dataset, {})
         known = examples.past.earlier(recipe.past)
         stored = StoredFeatures.of(known, examples.inputs, examples.spec, examples.recipe)
@@ -178,19 +166,15 @@ def ranker_class(kind: object) -> type[Ranker]:
     return found
 
 
-def fit_ranker(recipe: RankerRecipe, examples: PairExamples | ListExamples) -> FittedRanker:
-    """Train a ranker of the recipe's kind on pairs or lists."""
-    return ranker_class(recipe.kind).fit(recipe, examples)
-
-
 # --- A ranker as it is stored, exported and served
 
 
 class ScoringModel(nn.Module):
     """A ranking model as it is served: one user's n candidates -> (n, 1) probabilities of a click.
 
-    Given (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`): that of all candidates.
-    The network gets them joined, as in training: a list where there is a history, else rows.
+    Given (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`), which the network gets
+    joined to each row, as in training. A softmax over lists knows no probability; the sigmoid keeps its order and the
+    range that the wire promises.
     """
 
     def __init__(self, ranker: nn.Module) -> None:
@@ -223,7 +207,6 @@ def weights_to_bytes(model: nn.Module) -> bytes:
 def load_ranker(weights: bytes, config: Config) -> ScoringModel:
     """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
 
-    A softmax over lists knows no probability; the sigmoid keeps its order and the range that the wire promises.
     Raises ValueError or RuntimeError when the two do not belong together.
     """
     network = ranker_class(config.get("kind")).build(config)

@@ -2,8 +2,7 @@
 
 An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
 similarities are inner products of fixed item factors; the weights (by lag, rating and age) are learned: target
-attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet), so only
-differences between a user's candidates count.
+attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet).
 
 Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
 recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the teachers' part of
@@ -102,13 +101,8 @@ class ListRanker(Ranker):
         nn.init.zeros_(self.skip.weight)
 
     def set_tables(self, tables: Tables) -> None:
-        """Copy fitted tables in. Raises ValueError when their shapes are not the configuration's."""
-        shapes = {name: tuple(table.shape) for name, table in tables.items()}
-        own = {name: tuple(buffer.shape) for name, buffer in self.named_buffers(recurse=False) if name != "edges"}
-        if shapes != own:
-            raise ValueError(f"these tables have shapes {shapes}; the ranker has {own}")
-        for name, table in tables.items():
-            self.get_buffer(name).copy_(torch.from_numpy(np.array(table)))
+        """Copy fitted tables in. Raises RuntimeError when their shapes are not the configuration's."""
+        self.load_state_dict(self.state_dict() | {name: torch.from_numpy(np.array(tables[name])) for name in tables})
 
     def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
         """(m, lags) each, (m, c) -> (m, c, similarities * kernels)."""
@@ -173,9 +167,8 @@ class ListRanker(Ranker):
         """See `Ranker.configure`; of ``trained`` only "factors" is read. Raises ValueError without a history."""
         if spec.history is None:
             raise ValueError("a list ranker needs a FeatureSpec with a history")
-        names = [feature.name for feature in spec.one_hot]
-        crossed = [n for n, feature in enumerate(spec.one_hot) if feature.entity == "user"]
-        item = names.index(Columns.ITEM)
+        crossed = tuple(n for n, feature in enumerate(spec.one_hot) if feature.entity == "user")
+        item = spec.columns.index(Columns.ITEM)
         return ListRankerConfig(
             items=spec.one_hot[item].cardinality - 1,
             factors=tuple(trained["factors"]),
@@ -187,7 +180,7 @@ class ListRanker(Ranker):
             levels=len(dataset.levels),
             positive_level=dataset.positive_level,
             item_column=item,
-            crossed_columns=tuple(crossed),
+            crossed_columns=crossed,
             feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
             returning=tuple(
                 (spec.columns.index(name), weight) for name, weight in recipe.returning if name in spec.columns
@@ -227,15 +220,13 @@ class ListRanker(Ranker):
 def fitted_tables(
     past: Sequences, channels: Sequence[Channel], inputs: Inputs, spec: FeatureSpec, recipe: ListRankerRecipe
 ) -> Tables:
-    """Buffers of a `ListRanker` by name.
-
-    ``events{n}`` and ``candidates{n}`` for each similarity, (items + 1, d) whose row 0 is zero: channels, genres and
-    numbers, transitions. ``cross{n}`` for each of the user's one-hot fields: `crossed_log_odds`.
-    """
-    crossed = [feature.name for feature in spec.one_hot if feature.name != Columns.ITEM]
-    fields = zip(inputs.codes(crossed).T, crossed, strict=True)
-    sizes = {feature.name: feature.cardinality for feature in inputs.profile}
-    tables = {f"cross{n}": crossed_log_odds(past, codes, sizes[name]) for n, (codes, name) in enumerate(fields)}
+    """Buffers of a `ListRanker` by name: ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero, of
+    each similarity (channels, genres and numbers, transitions), and `crossed_log_odds` of each user field."""
+    crossed = (feature for feature in spec.one_hot if feature.name != Columns.ITEM)
+    tables = {
+        f"cross{n}": crossed_log_odds(past, inputs.codes([feature.name])[:, 0], feature.cardinality)
+        for n, feature in enumerate(crossed)
+    }
     followed = transition_factors(past.followers(recipe.horizon), recipe.transitions_dim, recipe.seed)
     for n, (events, candidates) in enumerate((*similarities(channels, inputs), followed)):
         tables |= {f"events{n}": events, f"candidates{n}": candidates}
@@ -249,19 +240,17 @@ def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int
     """
     likes = np.zeros((cardinality, data.n_items + 1))
     np.add.at(likes, (codes[data.users], data.items), data.liked)
-    share = likes.sum(axis=1, keepdims=True) / max(likes.sum(), 1)
-    share = np.maximum(share, 1e-9)
+    share = np.maximum(likes.sum(axis=1, keepdims=True) / max(likes.sum(), 1), 1e-9)
     odds: Float32 = np.log((likes + prior * share) / ((likes.sum(axis=0) + prior) * share)).astype(np.float32)
     return odds
 
 
 def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, ...]:
     """Factor pairs: history fields of the channels that have some, common genres (cosine), nearness of each number."""
-    sums = [channel for channel in channels if isinstance(channel, HistorySum)]
-    learned = [(rows, channel.items) for channel in sums for rows in channel.rows]
-    genre = [_unit(inputs.genres)] if inputs.genre_names else []
-    near = [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
-    return (*learned, *((table, table) for table in (*genre, *near)))
+    learned = [(rows, each.items) for each in channels if isinstance(each, HistorySum) for rows in each.rows]
+    given = [_unit(inputs.genres)] if inputs.genre_names else []
+    given += [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
+    return (*learned, *((table, table) for table in given))
 
 
 def nearness(values: NDArray[np.float64], number: ItemNumber) -> Float32:

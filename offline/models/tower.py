@@ -33,6 +33,7 @@ from offline.models.kinds import Fitted
 from offline.models.training import THREADS, Run, current_trainer, curves, first_rating_weights
 
 Float32 = NDArray[np.float32]
+Pairs = tuple[Tensor, Tensor]  # rows, and what is meant of each: (n,) each
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
 START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
@@ -48,7 +49,7 @@ class Tower(nn.Module):
 
     genres: Tensor  # (items + 1, genres) each item's genres, summing to 1
 
-    def __init__(self, recipe: TowerRecipe, inputs: Inputs, history: int, popularity: NDArray[np.float32]) -> None:
+    def __init__(self, recipe: TowerRecipe, inputs: Inputs, history: int, popularity: Float32) -> None:
         """``history``: events looked back at; ``popularity``: (items + 1,) clicks, row 0 padding."""
         super().__init__()
         self.recipe = recipe
@@ -82,7 +83,7 @@ class Tower(nn.Module):
             self.down = nn.Linear(recipe.hidden, d, bias=False)
             nn.init.zeros_(self.down.weight)  # it begins as the sum
 
-    def start_from(self, events: NDArray[np.float32], candidates: NDArray[np.float32]) -> None:
+    def start_from(self, events: Float32, candidates: Float32) -> None:
         """Rows of the first history field and of the items to begin with, (items + 1, <= dim) each.
 
         Where a row is zero, or has no further columns, what was random stays.
@@ -132,6 +133,10 @@ class Tower(nn.Module):
         with torch.no_grad():
             rating_weight = self.rating_weight.numpy().copy()
             rating_weight[:, :, 0] = 0
+            hidden: tuple[Float32, ...] = ()
+            if self.recipe.hidden:
+                up = self.up.weight.numpy().T.reshape(self.recipe.fields, self.recipe.dim, self.recipe.hidden)
+                hidden = up.copy(), self.up.bias.numpy().copy(), self.down.weight.numpy().T.copy()
             return HistorySum(
                 name=name,
                 rows=self.history_rows().numpy(),
@@ -142,15 +147,8 @@ class Tower(nn.Module):
                 items=self.item_vectors().numpy(),
                 bias=self.bias.numpy().copy(),
                 trained=trained,
-                hidden=self._hidden_tables(),
+                hidden=hidden,
             )
-
-    def _hidden_tables(self) -> tuple[NDArray[np.float32], ...]:
-        """As `HistorySum` has them."""
-        if not self.recipe.hidden:
-            return ()
-        up = self.up.weight.numpy().T.reshape(self.recipe.fields, self.recipe.dim, self.recipe.hidden)
-        return up.copy(), self.up.bias.numpy().copy(), self.down.weight.numpy().T.copy()
 
 
 # --- Fit
@@ -218,8 +216,8 @@ class _Batch(NamedTuple):
     items: Tensor  # (m, lags)
     ratings: Tensor  # (m, lags)
     regime: Tensor  # (m,)
-    left_out: tuple[Tensor, Tensor]  # of the softmax: (row, item), or (row, position in the sample)
-    targets: tuple[Tensor, Tensor]  # (row, item) of what was liked next
+    left_out: Pairs  # of the softmax: (row, item), or (row, position in the sample)
+    targets: Pairs  # (row, item) of what was liked next
     weights: Tensor  # (m,) of each target of a request
     sample: tuple[Tensor, ...]  # (k,) items that the softmax is over; none: over all
 
@@ -259,11 +257,7 @@ def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe, samp
     items, ratings, _, regime = histories(data, points, lags)
     after, liked = next_events(data, points, recipe.horizon)
     targets, seen = (np.nonzero(liked)[0], after[liked]), seen_before(data, points)
-    if sample is None:
-        left_out = seen
-    else:
-        both = np.concatenate([seen, targets], axis=1)
-        left_out = within(sample, (both[0], both[1]))
+    left_out = seen if sample is None else within(sample, np.concatenate([seen, targets], axis=1))
     return _Batch(
         users=torch.from_numpy(points.users),
         items=torch.from_numpy(items),
@@ -283,24 +277,20 @@ def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
     return weights
 
 
-def _tensors(pairs: tuple[Ints, Ints]) -> tuple[Tensor, Tensor]:
+def _tensors(pairs: tuple[Ints, Ints]) -> Pairs:
     return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])
 
 
 def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
     free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
     decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 # --- Losses: softmax over the items that a user has not seen, all of them or a sample
 #
-# Over all items, with the gradient in closed form: the logits are one array that is worked on in place; autograd would
-# go over as many numbers a dozen times.
+# Over all items, with the gradient in closed form: the logits are one array that is worked on in place.
 #
 # Over a sample, for catalogues whose logits, a row for each request, do not fit into memory. A batch's requests share
 # one sample. Each item is in it with a chance of its own, independently of the others, and then counts 1 / chance
@@ -309,14 +299,7 @@ def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
 # its denominator, and count once. Where every chance is 1 both losses are equal.
 
 
-def next_item_loss(
-    users: Tensor,
-    items: Tensor,
-    bias: Tensor,
-    seen: tuple[Tensor, Tensor],
-    targets: tuple[Tensor, Tensor],
-    weights: Tensor,
-) -> Tensor:
+def next_item_loss(users: Tensor, items: Tensor, bias: Tensor, seen: Pairs, targets: Pairs, weights: Tensor) -> Tensor:
     """Weighted cross-entropy of the targets, summed: (m, d) users, (n, d) items and their (n,) biases -> ().
 
     Args:
@@ -388,8 +371,8 @@ def drawn(chance: NDArray[np.float64], rng: np.random.Generator) -> Ints:
     return np.flatnonzero(rng.random(len(chance)) < chance)
 
 
-def within(sample: Ints, pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
-    """(row, item) -> (row, position in the sample) of those items that are in it."""
+def within(sample: Ints, pairs: Ints) -> tuple[Ints, Ints]:
+    """(2, n) rows and items -> rows and positions in the sample of those items that are in it."""
     rows, items = pairs
     codes = Vocabulary(sample).codes(items)
     there = codes > 0
@@ -397,12 +380,7 @@ def within(sample: Ints, pairs: tuple[Ints, Ints]) -> tuple[Ints, Ints]:
 
 
 def sampled_item_loss(
-    users: Tensor,
-    items: Tensor,
-    bias: Tensor,
-    left_out: tuple[Tensor, Tensor],
-    targets: tuple[Tensor, Tensor],
-    weights: Tensor,
+    users: Tensor, items: Tensor, bias: Tensor, left_out: Pairs, targets: Pairs, weights: Tensor
 ) -> Tensor:
     """Weighted cross-entropy of the targets, summed: (m, d) users, (k, d) items of the sample, (k,) biases -> ().
 

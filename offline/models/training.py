@@ -3,15 +3,15 @@
 The same arguments give the same weights, bit for bit, on one machine: every operation used is deterministic on the CPU
 at a fixed number of threads.
 
-Tower and list ranker train by the `current_trainer`. It is a single process; ``past_one_machine/workers`` puts in its
-place one of several processes, each with its share of the data, that train one model, on GPUs too. So a network's
-training takes its share of the data from the trainer, draws batches of all examples, and computes the share's part.
+Tower and list ranker train by the `current_trainer`: a single process, or one of the several of
+``past_one_machine/workers`` that train one model, on GPUs too. Each takes its share of the data from the trainer, draws
+batches of all examples, and computes the share's part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import Float32
 from data_exchange_center.recipes import ListsRecipe, TowerRecipe, TrainRecipe
 from data_exchange_center.settings import Frozen
 from data_exchange_center.steps import progress
@@ -98,16 +97,10 @@ class Trainer:
         """The loss's module where it is computed; call it before the optimizer gets the parameters."""
         return loss
 
-    def on_device(self, batch: Any) -> Any:
-        return batch
-
-    def precision(self) -> AbstractContextManager[Any]:
-        """Context in which a loss is computed; gradients and weights stay in single precision."""
-        return nullcontext()
-
-    def mean(self, loss: Tensor, weight: float) -> Tensor:
-        """A batch's loss over the weight of its targets; the gradients of this are those of the whole batch's mean."""
-        return loss / (weight or 1)
+    def losses(self, loss_of: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """A batch's loss, summed over its targets; and what is minimised, the mean over those of all processes."""
+        loss = loss_of(batch)
+        return loss, loss / (batch.weight or 1)
 
     def begin(self, seed: int, epoch: int) -> None:
         """Seed what each of several processes draws for itself in an epoch: dropout. A single one goes on as it was."""
@@ -148,9 +141,7 @@ class Trainer:
                 run.model.train()
                 total = torch.zeros(2, dtype=torch.float64)  # losses, and what they are divided by
                 for batch in epoch_of(epoch):
-                    with self.precision():
-                        loss = loss_of(self.on_device(batch))
-                        mean = self.mean(loss, batch.weight)
+                    loss, mean = self.losses(loss_of, batch)
                     run.optimizer.zero_grad(set_to_none=True)
                     torch.autograd.backward(mean)
                     run.optimizer.step()
@@ -183,25 +174,20 @@ def trained_by(trainer: Trainer) -> Iterator[None]:
 
 
 def curves(losses: Sequence[float]) -> dict[str, Any]:
-    """The part of a report that every model has, of a model without AUC: each epoch's loss, if it has epochs."""
+    """What the report of a model without AUC has: each epoch's loss, if it has epochs."""
     return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
 
 
-def first_rating_weights(
-    levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]
-) -> torch.Tensor:
+def first_rating_weights(levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]) -> Tensor:
     """(levels + 1,) weights of an event by its rating's code, to start from; 0 for padding.
 
-    ``disliked`` and ``liked`` are the weights from the lowest level to the highest of each kind; what lies between is
-    interpolated.
+    ``disliked`` and ``liked`` go from the lowest level of each kind to the highest; what lies between is interpolated.
     """
-
-    def spread(weights: Sequence[float], n: int) -> list[float]:
+    parts = [np.zeros(1)]
+    for n, weights in ((positive_level, disliked), (levels - positive_level, liked)):
         at = np.linspace(0, 1, n) if n > 1 else np.ones(n)
-        values: list[float] = np.interp(at, np.linspace(0, 1, len(weights)), weights).tolist()
-        return values
-
-    return torch.tensor([0.0, *spread(disliked, positive_level), *spread(liked, levels - positive_level)])
+        parts.append(np.interp(at, np.linspace(0, 1, len(weights)), weights))
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
 # --- Rated pairs: binary cross-entropy
@@ -226,7 +212,7 @@ class PairsData(NamedTuple):
     test: Rows
 
 
-def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) -> PairsData:
+def pairs_data(inputs: NDArray[Any], ratings: pd.DataFrame, validation_share: float) -> PairsData:
     """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
     labels = ratings[Columns.LABEL].to_numpy(np.float32)
     is_train = (ratings[Columns.SPLIT] != Split.TEST).to_numpy()
@@ -239,23 +225,17 @@ def pairs_data(inputs: Float32, ratings: pd.DataFrame, validation_share: float) 
 def fit_on_pairs(
     build: Callable[[], Model], data: PairsData, recipe: TrainRecipe, title: str
 ) -> tuple[Model, dict[str, Any]]:
-    """Train without the held-out rows and evaluate on them after every epoch; then train on all training rows.
+    """Train without the held-out rows, which every epoch is evaluated on; then on all training rows.
 
-    Nothing is chosen here, on the test rows least of all: epochs and settings are the recipe's. The report has the
-    first run's epochs, the second's AUC and calibration.
+    Nothing is chosen here: epochs and settings are the recipe's. The report has the first run's epochs, the second's
+    AUC and calibration.
     """
     held_out = data.train.take(data.held_out)
     _, epochs = train_on_pairs(build, data.train.take(~data.held_out), recipe, f"{title}, validation", held_out)
     model, _ = train_on_pairs(build, data.train, recipe, f"{title}, all training rows")
-    return model, {
-        "auc": {
-            "train": auc(model, data.train),
-            "validation": epochs[-1]["auc"]["validation"],
-            "test": auc(model, data.test),
-        },
-        "epochs": epochs,
-        "calibration": calibration(predict(model, data.test.inputs), data.test.labels.numpy()),
-    }
+    of_parts = {"train": auc(model, data.train), **epochs[-1]["auc"], "test": auc(model, data.test)}
+    calibrated = calibration(predict(model, data.test.inputs), data.test.labels.numpy())
+    return model, {"auc": of_parts, "epochs": epochs, "calibration": calibrated}
 
 
 def train_on_pairs(
@@ -263,20 +243,14 @@ def train_on_pairs(
 ) -> tuple[Model, list[dict[str, Any]]]:
     """A model trained on ``rows`` with Adam, and of each epoch the loss and the AUC on the rows that are watched.
 
-    Args:
-        build: makes the model; called with the random state seeded.
-        recipe: epochs, batch size, optimizer and seed.
-        title: label of the progress bar.
+    ``build`` makes the model, and is called with the random state seeded; ``title``: of the progress bar.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
     model = build()
     optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    batches = -(-len(rows.labels) // recipe.batch_size)
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    if recipe.schedule == "constant":
-        schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    else:
+    batches, schedule = -(-len(rows.labels) // recipe.batch_size), None
+    if recipe.schedule == "one_cycle":
         steps = recipe.epochs * batches
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     shuffle = torch.Generator().manual_seed(recipe.seed)
@@ -291,7 +265,8 @@ def train_on_pairs(
                 optimizer.zero_grad(set_to_none=True)
                 torch.autograd.backward(loss)
                 optimizer.step()
-                schedule.step()
+                if schedule:
+                    schedule.step()
                 losses += loss.item()
                 bar.update()
             found = {} if watched is None else {"validation": auc(model, watched)}
@@ -303,10 +278,8 @@ def predict(model: nn.Module, inputs: Tensor) -> NDArray[np.float32]:
     """(rows,) logits, in evaluation mode."""
     model.eval()
     with torch.inference_mode():
-        logits: NDArray[np.float32] = torch.cat(
-            [model(part)[:, 0] for part in torch.split(inputs, PREDICT_BATCH)]
-        ).numpy()
-    return logits
+        logits = torch.cat([model(part)[:, 0] for part in torch.split(inputs, PREDICT_BATCH)])
+    return logits.numpy()
 
 
 def auc(model: nn.Module, rows: Rows) -> float | None:
@@ -369,13 +342,9 @@ class _ListLoss(nn.Module):
 def train_on_lists(
     build: Callable[[], Model], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
 ) -> tuple[Model, list[float]]:
-    """A network fitted on the lists with AdamW, and each epoch's loss.
+    """A network fitted with AdamW on lists that all hold something liked, and each epoch's loss.
 
-    Args:
-        build: makes the network, (m, c, width) rows -> (m, c, 1) scores; called with the random state seeded.
-        lists: all hold something liked.
-        stored: the columns of a row besides those of the list.
-        recipe: epochs, batch size, candidates of a list in a batch, optimizer and seed.
+    ``build`` makes it, (m, c, width) rows -> (m, c, 1) scores, and is called with the random state seeded.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)

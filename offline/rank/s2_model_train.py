@@ -28,7 +28,7 @@ from data_exchange_center.steps import StepError, run
 from offline import published
 from offline.data.lists import ranker_of_lists
 from offline.data.statistics import list_spec
-from offline.models.kinds import ListExamples, PairExamples, fit_ranker, weights_to_bytes
+from offline.models.kinds import ListExamples, PairExamples, ranker_class, weights_to_bytes
 from offline.models.training import pairs_data
 from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 
@@ -37,7 +37,7 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
     examples = recalled_lists(settings, read_inputs) if ranker.examples == "lists" else rated_pairs(settings)
-    fitted = fit_ranker(ranker, examples)
+    fitted = ranker_class(ranker.kind).fit(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     published.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))

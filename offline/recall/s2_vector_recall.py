@@ -39,8 +39,9 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
         published.expect_learned(dataset, channel.kind, one.report)
 
     served = [one.channel for one in fitted]
-    artifacts.USER_VECTORS.write(folder, kinds.user_vectors(served, past))
-    artifacts.ITEM_VECTORS.write(folder, kinds.item_vectors(served, past))
+    user_vectors, item_vectors = kinds.vector_tables(served, past)
+    artifacts.USER_VECTORS.write(folder, user_vectors)
+    artifacts.ITEM_VECTORS.write(folder, item_vectors)
     artifacts.CHANNELS.write(folder, kinds.channel_set(served, past).pack())
     reports = {one.channel.name: one.report for one in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})

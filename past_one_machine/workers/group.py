@@ -21,7 +21,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -131,19 +131,16 @@ class Workers(Trainer):
             return loss
         return nn.parallel.DistributedDataParallel(normalised_together(loss), forward_sync_buffers=False)
 
-    def on_device(self, batch: Any) -> Any:
-        """A tensor, or tuples of tensors, on the worker's device."""
-        if isinstance(batch, Tensor):
-            return batch.to(self.device)
-        return tuple(map(self.on_device, batch))
-
-    def precision(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.half)
-
-    def mean(self, loss: Tensor, weight: float) -> Tensor:
+    def losses(self, loss_of: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """Averaged gradients are those of the mean over all workers' targets."""
-        everywhere = float(self.sum(torch.tensor(weight, dtype=torch.float64)))
-        return loss * self.world / (everywhere or 1)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            loss = loss_of(self._on_device(batch))
+            everywhere = float(self.sum(torch.tensor(batch.weight, dtype=torch.float64)))
+            return loss, loss * self.world / (everywhere or 1)
+
+    def _on_device(self, batch: Any) -> Any:
+        """A tensor, or tuples of tensors, on the worker's device."""
+        return batch.to(self.device) if isinstance(batch, Tensor) else tuple(map(self._on_device, batch))
 
     def resume(self, run: Run, recipe: Frozen, data: Sequence[NDArray[Any]]) -> Callable[[], None]:
         """After each epoch the first worker writes a checkpoint, whole or not at all, to resume after a crash.

@@ -17,7 +17,7 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.models.kinds import fit_ranker
+from offline.models.kinds import ranker_class
 from offline.rank import s2_model_train
 from past_one_machine.workers.group import Workers, run
 
@@ -27,7 +27,7 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
     if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses as the first does
         own = s2_model_train.recalled_lists(settings, table=read_own_lists(settings.exchange_dir, workers))
-        fit_ranker(settings.recipe.ranker, own)
+        ranker_class(settings.recipe.ranker.kind).fit(settings.recipe.ranker, own)
 
 
 def read_own_lists(exchange_dir: Path, workers: Workers) -> pa.Table:

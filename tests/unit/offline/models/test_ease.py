@@ -47,13 +47,13 @@ def weights(factors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
 
 def test_with_all_eigenvectors_it_is_exact(past: Sequences) -> None:
     seen, dim = past.seen(), 8
-    expected = weights(low_rank(ease(seen, L2), dim))
+    expected = weights(low_rank(ease(seen.T @ seen, L2), dim))
     assert weights(low_rank_ease(seen, ITEMS, L2, dim)) == pytest.approx(expected, abs=1e-5)
 
 
 def test_what_it_loses_falls_with_the_eigenvectors(past: Sequences) -> None:
     seen = past.seen()
-    full = ease(seen, L2)
+    full = ease(seen.T @ seen, L2)
     off = ~np.eye(len(full), dtype=bool)
 
     def lost(eigenvectors: int) -> float:
@@ -89,9 +89,9 @@ def test_only_a_catalogue_that_is_larger_is_fitted_the_low_rank_way(
 ) -> None:
     recipe = EaseRecipe(dim=4, l2=L2, eigenvectors=3)
     exact = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS}))
-    expected = weights(low_rank(ease(past.seen(), L2), 4))
+    expected = weights(low_rank(ease(past.liked_together(), L2), 4))
     assert weights((exact.rows[0], exact.items)) == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(item_item, "ease_of_pairs", lambda *_: pytest.fail("items x items"))
+    monkeypatch.setattr(item_item, "ease", lambda *_: pytest.fail("items x items"))
     approximate = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS - 1}))
     found = weights((approximate.rows[0], approximate.items))
     assert found == pytest.approx(weights(low_rank_ease(past.seen(), 3, L2, 4)), abs=1e-5)

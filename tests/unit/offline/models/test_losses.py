@@ -74,7 +74,7 @@ def sampled(
 ) -> Tensor:
     """As the tower asks for it."""
     both = np.concatenate([np.stack(SEEN), np.stack(targets)], axis=1)
-    rows, positions = map(torch.from_numpy, within(sample, (both[0], both[1])))
+    rows, positions = map(torch.from_numpy, within(sample, both))
     codes, correction = torch.from_numpy(sample), torch.from_numpy(np.log(chance[sample])).float()
     liked, of = targets[1], targets[0]
     of_target = (users[of] * items[liked]).sum(dim=1) + bias[liked]

@@ -31,10 +31,9 @@ from offline.models.kinds import (
     ListExamples,
     channel_set,
     fit_channels,
-    fit_ranker,
     fit_teachers,
-    item_vectors,
-    user_vectors,
+    ranker_class,
+    vector_tables,
 )
 from offline.models.list_ranker import ListRanker
 from offline.models.training import ranked, train_on_lists
@@ -82,7 +81,7 @@ def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> 
     recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(*RECIPE.recall.channels, fm))})
     fitted = fit_channels(past, inputs, recipe)
     channels = [each.channel for each in fitted]
-    items, users = item_vectors(channels, past), user_vectors(channels, past)
+    users, items = vector_tables(channels, past)
     assert list(items) == ["itemid", "vector_tower", "vector_ease", "vector_pairs"]
     assert items["vector_tower"].isna().tolist() == items["vector_ease"].isna().tolist() == [False] * 29 + [True]
     assert items["vector_pairs"].isna().tolist()[-1]
@@ -101,7 +100,9 @@ def fitted_ranker(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tupl
     ranker, channels = ranker_of_lists(recipe), tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
     teachers, lists = taught(past, inputs, recipe)
-    return channels, fit_ranker(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+    return channels, ranker_class(ranker.kind).fit(
+        ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists)
+    )
 
 
 def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
@@ -150,7 +151,9 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     teachers, lists = taught(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
-        fit_ranker(RANKER, ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists)).network
+        ranker_class(RANKER.kind)
+        .fit(RANKER, ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists))
+        .network
         for past in (inputs.data, part_ways(inputs.data))
     )
     (stored, then), (stored_then, same) = known
