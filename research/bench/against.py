@@ -27,39 +27,38 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from data_exchange_center import steps
-from data_exchange_center.figures import FIGURES, write_figure
+from data_exchange_center.figures import FIGURES, ROOT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.stack.commands import on_free_ports
 from research.bench.load import (
     ANSWERED,
-    CODE,
+    Ask,
     Drawn,
-    Generator,
     Loading,
-    Target,
-    Turn,
+    Run,
     becomes_ready,
-    facts,
     generator,
+    in_turns,
     known_userids,
     ready,
     summary,
     take_turn,
+    write,
 )
-from research.bench.processes import Part, held, parts_of
+from research.bench.load import table as table_of
+from research.bench.processes import PARTS, Parts, held, parts_of
 
 log = logging.getLogger(__name__)
 
-
 OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
-COUNTS: Final = ("answered", "degraded", "refused")
+RATIOS: Final = ("requests_per_s", "p50_ms", "p99_ms", "processor_ms")
+KEYS: Final = ("level", "", "answered", "degraded", "refused", *RATIOS, *PARTS)
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
 _LEAST = 0.02  # of a turn's requests are answered: that a commit refuses most of them is a result
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
@@ -68,84 +67,66 @@ _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
 class Side(NamedTuple):
     """A server that is measured, and the processes of its stack."""
 
-    target: Target
-    parts: dict[str, Part]
-
-
-def idle_parts(sides: Mapping[str, Side], active: str) -> dict[str, Part]:
-    """Processes that are not needed while it is ``active``'s turn."""
-    needed = sides[active].parts.values()
-    (idle,) = (side for name, side in sides.items() if name != active)
-    return {name: part for name, part in idle.parts.items() if part not in needed}
+    url: str
+    parts: Parts
 
 
 def take_turns(
-    ask: Generator, sides: dict[str, Side], loadings: Sequence[Loading], drawn: Drawn, requests: int, rounds: int
-) -> dict[str, dict[str, list[Turn]]]:
-    """Every side once a round and level, in the opposite order every other round."""
-    taken: dict[str, dict[str, list[Turn]]] = {name: {each.name: [] for each in loadings} for name in sides}
+    ask: Ask, sides: Mapping[str, Side], loadings: Sequence[Loading], drawn: Drawn, requests: int, rounds: int
+) -> list[dict[str, list[Run]]]:
+    """Level -> side -> its turns, a turn a round. Meanwhile processes that only the other side needs are held."""
+    taken: list[dict[str, list[Run]]] = [{name: [] for name in sides} for _ in loadings]
     for number in range(rounds):
-        for loading in loadings:
-            for name in sides if number % 2 == 0 else reversed(sides):
-                with held(idle_parts(sides, name)):
-                    target, parts = sides[name]
-                    turn = take_turn(ask, target, parts, loading, drawn, requests, at_least=_LEAST)
-                    taken[name][loading.name].append(turn)
+        for loading, turns in zip(loadings, taken, strict=True):
+            for name in in_turns(list(sides), number):
+                url, parts = sides[name]
+                others = {part: of for side in sides.values() for part, of in side.parts.items() if of != parts[part]}
+                with held(others):
+                    turns[name].append(take_turn(ask, url, parts, loading, drawn, requests, at_least=_LEAST))
     return taken
 
 
-def table(levels: Sequence[dict[str, Any]]) -> Table:
+def table(levels: Sequence[Mapping[str, Any]]) -> Table:
     """Both sides of each level, and the ratio below. Times in ms; processor time is a request's, of every process."""
-    shown = Table(box=box.SIMPLE, pad_edge=False)
-    parts = ("server", "redis", "elasticsearch", "feast", "triton")
-    for name in ("level", "", "answered", "degraded", "refused", "requests/s", "p50", "p99", "processor", *parts):
-        shown.add_column(name, justify="right", overflow="fold")
+    rows = []
     for level in levels:
-        for name in (THIS, OTHER):
-            of = level[name]
-            figures = (*(of[key] for key in COUNTS), of["requests_per_s"], of["p50_ms"], of["p99_ms"])
-            used = (of["processor_ms"][part] for part in ("all", *parts))
-            shown.add_row(level["level"] if name == THIS else "", name, *map(str, (*figures, *used)))
-        ratio = level["ratio"]
-        shown.add_row(
-            "", "ratio", *("" for _ in COUNTS), *(str(ratio[key]) for key in ("requests_per_s", "p50_ms", "p99_ms")),
-            str(ratio["processor_ms"]), *("" for _ in parts), end_section=True,
-        )  # fmt: skip
-    return shown
+        for side in (THIS, OTHER):
+            used = level[side]["processor_ms"]
+            rows.append({"level": level["level"], "": side, **level[side], **used, "processor_ms": used["all"]})
+        rows.append({"": "ratio", **level["ratio"]})
+    return table_of(rows, KEYS)
 
 
 # --- Both sides' costs of a request, and their ratios
 
 
-def ratios(this: Sequence[Turn], other: Sequence[Turn]) -> dict[str, float]:
+def ratios(this: Sequence[Run], other: Sequence[Run]) -> dict[str, float]:
     """Ratio to the other side: the median over pairs of neighbouring turns, which background load hits alike.
 
     The 99th percentiles are those of all turns together.
     """
     pairs = list(zip(this, other, strict=True))
 
-    def median(of: Callable[[Turn], float]) -> float:
+    def median(of: Callable[[Run], float]) -> float:
         return round(statistics.median(of(mine) / of(theirs) for mine, theirs in pairs), 3)
 
     return {
         "requests_per_s": median(lambda turn: turn.requests_per_s),
-        "p50_ms": median(lambda turn: turn.p50_ms),
+        "p50_ms": median(lambda turn: turn.percentile_ms(50)),
         "processor_ms": median(lambda turn: turn.processor_ms),
         "p99_ms": round(summary(this)["p99_ms"] / summary(other)["p99_ms"], 3),
     }
 
 
-def comparison(taken: Mapping[str, Mapping[str, Sequence[Turn]]]) -> list[dict[str, Any]]:
-    """Both sides at each level, and the first's ratios to the second. ``taken``: side -> level -> its turns."""
-    (this, of_this), (other, of_other) = taken.items()
+def comparison(loadings: Sequence[Loading], taken: Sequence[Mapping[str, Sequence[Run]]]) -> list[dict[str, Any]]:
+    """Both sides at each level, and this one's ratios to the other. ``taken``: as `take_turns` gives it."""
     return [
         {
-            "level": level,
-            this: summary(turns),
-            other: summary(of_other[level]),
-            "ratio": ratios(turns, of_other[level]),
+            "level": loading.name,
+            **{side: summary(of) for side, of in turns.items()},
+            "ratio": ratios(turns[THIS], turns[OTHER]),
         }
-        for level, turns in of_this.items()
+        for loading, turns in zip(loadings, taken, strict=True)
     ]
 
 
@@ -202,7 +183,6 @@ def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tupl
 # --- Another commit, run next to this checkout
 
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 _READY_WITHIN_S: Final = 60.0  # beyond what its own command waits
 # What the services run, and what they hold. The server's own code is not among it.
 _OF_THE_SERVICES: Final = (
@@ -243,109 +223,85 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class OtherCheckout:
-    """A commit in a git worktree, run by its own code with settings of its own."""
+    """A commit in a git worktree, run by its own code with settings of its own.
 
-    def __init__(
-        self, commit: str, settings: Settings, exchange: Path | None, *, shares_services: bool = False
-    ) -> None:
-        """``exchange``: its exchange folder, where it has been trained or even loaded before.
+    Args:
+        exchange: its exchange folder, where it has been trained or even loaded before. None: a new one, with a copy of
+            this checkout's artifacts.
+        shares_services: its server uses the services that run here, for the release that is live in them.
+    """
 
-        None: a new one, with a copy of this checkout's artifacts. ``shares_services``: its server uses the services
-        that run here, for the release that is live in them.
-        """
-        self.commit = commit
-        self.shares_services = shares_services
-        self.folder = settings.services_dir / "bench" / commit[:12]
-        self._checkout = self.folder / "checkout"
+    def __init__(self, commit: str, settings: Settings, exchange: Path | None, *, shares_services: bool) -> None:
+        self._commit, self._shares_services = commit, shares_services
+        self._folder = settings.services_dir / "bench" / commit[:12]
+        self._checkout = self._folder / "checkout"
         self._artifacts = None if exchange else settings.offline_dir
-        own = {"exchange_dir": exchange or self.folder / "exchange", "services_dir": self._checkout / ".services"}
+        own = {"exchange_dir": exchange or self._folder / "exchange", "services_dir": self._checkout / ".services"}
         moved = on_free_ports(settings)
         ports = settings.model_copy(update={"server": moved.server}) if shares_services else moved
         self.settings = ports.model_copy(update=own)
 
-    def make(self, *targets: str) -> bool:
-        """Run its ``make``; whether that went well."""
-        return self._run("make", *targets)
+    @contextmanager
+    def running(self, *, keep: bool) -> Iterator[None]:
+        """Its server and its services, until the end. ``keep``: its files stay for the next time. Raises StepError."""
+        if not self._checkout.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            done = _git("worktree", "add", "--detach", str(self._checkout), self._commit)
+            if done.returncode:
+                raise StepError(f"git could not check {self._commit[:12]} out: {done.stderr.strip()}")
+        try:
+            if not (self._serve_alone() if self._shares_services else self._serve_all()):
+                raise StepError(f"the server of {self._commit[:12]} did not become ready: see above")
+            yield
+        finally:
+            if self._shares_services:
+                self._stack("down")
+            else:
+                self._run("make", "down")
+            if not keep:
+                _git("worktree", "remove", "--force", str(self._checkout))
+                shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _stack(self, *arguments: str) -> bool:
-        """Run a command of its stack, without what ``make`` would bring for it: the services' software."""
-        return self._run(".venv/bin/python", "-m", "online.stack", *arguments)
+    def _serve_alone(self) -> bool:
+        """Start its server without what ``make`` would bring for it: the services' software."""
+        self._make(".venv/.ready")
+        return self._stack("serve")
 
-    def _run(self, *command: str) -> bool:
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-        environment = {**inherited, **self.settings.environment()}
-        return subprocess.run(command, cwd=self._checkout, env=environment, check=False).returncode == 0
+    def _serve_all(self) -> bool:
+        """Bring its environment, start its services, load its release, start its server.
 
-    def check_out(self) -> None:
-        """Bring its code, unless it is there. Raises StepError."""
-        if self._checkout.exists():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        done = _git("worktree", "add", "--detach", str(self._checkout), self.commit)
-        if done.returncode:
-            raise StepError(f"git could not check {self.commit[:12]} out: {done.stderr.strip()}")
-
-    def start(self) -> None:
-        """Bring its environment, start its services, load its release, start its server; or the server alone.
-
-        It is trained with its own code where this checkout's artifacts are not for it. Raises StepError for what fails,
-        after its own message.
+        It is trained with its own code where this checkout's artifacts are not for it.
         """
-        if self.shares_services:
-            self._expect(".venv/.ready")
-            if not self._stack("serve"):
-                raise self._not_ready()
-            return
         offline = self.settings.offline_dir
         if self._artifacts is not None and not offline.exists():
             shutil.copytree(self._artifacts, offline)
         loaded = self.settings.service_dir("redis").exists()
-        self._expect("setup", "up")
+        self._make("setup", "up")
         if loaded and self._serves():
-            return
+            return True
         if self._artifacts is None:
-            self._expect("sync")
-        elif not self.make("sync"):
-            log.warning("%s cannot use this checkout's artifacts: it makes its own", self.commit[:12])
+            self._make("sync")
+        elif not self._run("make", "sync"):
+            log.warning("%s cannot use this checkout's artifacts: it makes its own", self._commit[:12])
             shutil.rmtree(offline)
-            self._expect("offline", "sync")
-        if not self._serves():
-            raise self._not_ready()
-
-    def _not_ready(self) -> StepError:
-        return StepError(f"the server of {self.commit[:12]} did not become ready: see above")
+            self._make("offline", "sync")
+        return self._serves()
 
     def _serves(self) -> bool:
-        return self.make("serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)
+        return self._run("make", "serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)
 
-    def _expect(self, *targets: str) -> None:
-        if not self.make(*targets):
+    def _stack(self, command: str) -> bool:
+        return self._run(".venv/bin/python", "-m", "online.stack", command)
+
+    def _make(self, *targets: str) -> None:
+        if not self._run("make", *targets):
             raise StepError(f"`make {' '.join(targets)}` failed in {self._checkout}: see above")
 
-    def stop(self) -> None:
-        """End what it has started."""
-        if self.shares_services:
-            self._stack("down")
-        else:
-            self.make("down")
-
-    def remove(self) -> None:
-        """The checkout and, where it is not the caller's, its exchange folder."""
-        _git("worktree", "remove", "--force", str(self._checkout))
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-@contextmanager
-def running(other: OtherCheckout, *, keep: bool) -> Iterator[OtherCheckout]:
-    """Its server and its services, until the end. ``keep``: its files stay for the next time."""
-    other.check_out()
-    try:
-        other.start()
-        yield other
-    finally:
-        other.stop()
-        if not keep:
-            other.remove()
+    def _run(self, *command: str) -> bool:
+        """Run one of its commands; whether that went well."""
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
+        environment = {**inherited, **self.settings.environment()}
+        return subprocess.run(command, cwd=self._checkout, env=environment, check=False).returncode == 0
 
 
 # --- The command
@@ -380,28 +336,26 @@ def main(settings: Settings) -> None:
     given = _arguments()
     commit = commit_of(given.commit)
     loadings = [*(Loading(in_flight=level) for level in given.levels), *(Loading(per_s=rate) for rate in given.rates)]
-    userids = known_userids(settings)
+    drawn = Drawn(known_userids(settings), given.seed)
     if subprocess.run(("make", "serve"), cwd=ROOT, check=False).returncode:  # else it may be other code that answers
         raise StepError("this checkout's server did not start: see above")
     shared = not given.own_services and given.exchange is None and same_services(commit)
     exchange = given.exchange.resolve() if given.exchange else None
     other = OtherCheckout(commit, settings, exchange, shares_services=shared)
-    with running(other, keep=given.keep), generator() as ask:
-        sides = {
-            name: Side(Target(s.server.url), parts_of(s)) for name, s in ((THIS, settings), (OTHER, other.settings))
-        }
+    with other.running(keep=given.keep), generator() as ask:
+        sides = {name: Side(of.server.url, parts_of(of)) for name, of in ((THIS, settings), (OTHER, other.settings))}
         server = ready(settings.server.url)
-        taken = take_turns(ask, sides, loadings, Drawn(userids, given.seed), given.requests, given.rounds)
-    levels = comparison(taken)
+        taken = take_turns(ask, sides, loadings, drawn, given.requests, given.rounds)
+    levels = comparison(loadings, taken)
     console = Console(width=max(Console().width, 140))
     console.print(table(levels))
     console.print("both servers used the same services" if shared else "each server had services of its own")
-    about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
-    measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
     if none := unanswered(levels, THIS):
         raise StepError("\n".join(("this is no result:", *none)))
     if given.output:
-        write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
+        about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
+        measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
+        write(given.output, settings, server, about, measured)
     if given.gate and (problems := grown(levels, THIS, OTHER)):
         raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
 

@@ -3,10 +3,7 @@
 Closed loop: so many requests are in flight, and each answer, also a refusal, is followed by the next one at once.
 Fixed rate: a request is sent when it is due, whether the ones before it are answered or not, and its latency counts
 from that moment: a server that stalls is charged for all who would have come meanwhile (no coordinated omission).
-Requests are plain ones, as anybody sends them.
-
-It has one thread, an event loop in C and a parser in C: about 0.1 ms of processor time a request. Answers are read as
-JSON when the last one is in.
+Requests are plain ones, as anybody sends them. Answers are read as JSON when the last one is in.
 """
 
 from __future__ import annotations
@@ -15,19 +12,20 @@ import asyncio
 import http.client
 import json
 import multiprocessing
+import re
 import statistics
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import httptools
 import numpy as np
 import uvloop
 from rich import box
@@ -37,19 +35,34 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import PIPELINE
+from data_exchange_center.figures import PIPELINE, write_figure
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from research.bench.processes import Part, used_s
+from research.bench.processes import Parts, used_s
 
 CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result
 LOST: Final = 0  # the status of a request whose connection ended before its answer, or that waited too long for it
+STAGES: Final = ("redis", "elasticsearch", "feast", "triton", "total")
+_PACKAGES: Final = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl")
 _TIMEOUT_S: Final = 30.0
 _MOST_CONNECTIONS: Final = 512  # those beyond wait, and their latency runs
 _LOST_S: Final = 1.0  # after which a client whose connection was lost goes on
+_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """A level of load: so many requests in flight, or so many a second."""
+
+    in_flight: int = 0
+    per_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.in_flight} in flight" if self.in_flight else f"{self.per_s:g}/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +83,12 @@ class Answered:
 
 @dataclass(frozen=True)
 class Run:
-    """Results of some requests."""
+    """Results of some requests at one level of load."""
 
     seconds: float  # from the first request to the last answer
     answers: tuple[Answered, ...]  # in the order in which they came
     generator_s: float  # processor time of the generator
+    used_s: Mapping[str, float] = field(default_factory=dict)  # processor seconds of each part of the stack meanwhile
 
     @property
     def good(self) -> list[Answered]:
@@ -91,150 +105,118 @@ class Run:
         """Requests that got a 503."""
         return sum(answer.status == HTTPStatus.SERVICE_UNAVAILABLE for answer in self.answers)
 
+    @property
+    def requests_per_s(self) -> float:
+        return len(self.good) / self.seconds
 
-@dataclass(frozen=True)
-class Target:
-    """Server and kind of requests."""
-
-    url: str
-    strict: bool = False  # an error rather than an answer that lacks a service; otherwise the default
-
-    def request(self, userid: OwnId) -> bytes:
-        where = urlsplit(self.url)
-        body = json.dumps({"userid": userid, **({"strict": True} if self.strict else {})})
-        return f"POST /ml/rec HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    def percentile_ms(self, percent: float) -> float:
+        return percentile_ms(self.good, percent)
 
     @property
-    def address(self) -> tuple[str, int]:
-        where = urlsplit(self.url)
-        return where.hostname or "127.0.0.1", where.port or 80
+    def processor_ms(self) -> float:
+        """Processor milliseconds of all parts together, for an answered request."""
+        return 1e3 * sum(self.used_s.values()) / len(self.good)
 
 
-class _Connection(asyncio.Protocol):
-    """A kept-alive connection with one request at a time."""
-
-    def __init__(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._body: list[bytes] = []
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
-        self.usable = True
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Status and body; `LOST` where the connection ends instead."""
-        self._answer = asyncio.get_running_loop().create_future()
-        self._body = []
-        self._transport.write(request)
-        return await self._answer
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_body(self, body: bytes) -> None:
-        self._body.append(body)
-
-    def on_message_complete(self) -> None:
-        self.usable = self._parser.should_keep_alive()
-        self._done(self._parser.get_status_code(), b"".join(self._body))
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self.usable = False
-        self._done(LOST, b"")
-
-    def _done(self, status: int, body: bytes) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result((status, body))
-
-    def close(self) -> None:
-        self._transport.close()
+def expect_answers(url: str, run: Run, at_least: float = ANSWERED) -> Run:
+    """Raises StepError where a smaller share than ``at_least`` is answered with a list: that is no result."""
+    if len(run.good) >= at_least * len(run.answers):
+        return run
+    answer = next(answer for answer in run.answers if not answer.ok)
+    what = f"answered {answer.status}: {answer.error}" if answer.status else "gave no answer"
+    raise StepError(f"{url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
 
 
-class _Connections:
-    """Connections to one server, the one that has rested longest first: so all of its workers get their part."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-        self._idle: deque[_Connection] = deque()
-        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
-
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        async with self._places:
-            connection = await self._take()
-            if connection is None:
-                return LOST, b""
-            try:
-                status, body = await asyncio.wait_for(connection.ask(request), _TIMEOUT_S)
-            except TimeoutError:
-                connection.close()
-                return LOST, b""
-            if connection.usable:
-                self._idle.append(connection)
-            else:
-                connection.close()
-            return status, body
-
-    async def _take(self) -> _Connection | None:
-        while self._idle:
-            if (connection := self._idle.popleft()).usable:
-                return connection
-        try:
-            _, connection = await asyncio.get_running_loop().create_connection(_Connection, *self._address)
-        except OSError:
-            return None
-        return connection
-
-    def close(self) -> None:
-        for connection in self._idle:
-            connection.close()
-
-
-@asynccontextmanager
-async def _connections(address: tuple[str, int]) -> AsyncIterator[_Connections]:
-    connections = _Connections(address)
-    try:
-        yield connections
-    finally:
-        connections.close()
+# --- The generator of load
 
 
 Came = tuple[float, int, bytes]  # seconds, status, body
 
 
-async def _closed_loop(target: Target, userids: Sequence[OwnId], in_flight: int) -> list[Came]:
+class _Connections:
+    """Kept-alive connections to one server, one request at a time on each.
+
+    The one that has rested longest is taken first: so all of the server's workers get their part.
+    """
+
+    def __init__(self, url: str) -> None:
+        where = urlsplit(url)
+        self._address = where.hostname or "127.0.0.1", where.port or 80
+        self._head = f"POST /ml/rec HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: "
+        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
+        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+
+    async def ask(self, userid: OwnId) -> tuple[int, bytes]:
+        """Status and body; `LOST` where the connection ends instead, or nothing comes in time."""
+        body = json.dumps({"userid": userid})
+        request = f"{self._head}{len(body)}\r\n\r\n{body}".encode()
+        async with self._places:
+            try:
+                async with asyncio.timeout(_TIMEOUT_S):
+                    return await self._answer(request)
+            except (OSError, EOFError):  # a time-out, too
+                return LOST, b""
+
+    async def _answer(self, request: bytes) -> tuple[int, bytes]:
+        reader, writer = await self._take()
+        kept = False
+        try:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            body = await reader.readexactly(int(length[1]) if length else 0)
+            kept = b"\r\nconnection: close" not in head.lower()
+        finally:
+            if kept:
+                self._idle.append((reader, writer))
+            else:
+                writer.close()
+        return int(head.split(b" ", 2)[1]), body
+
+    async def _take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        while self._idle:
+            reader, writer = self._idle.popleft()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return await asyncio.open_connection(*self._address)
+
+    def close(self) -> None:
+        for _, writer in self._idle:
+            writer.close()
+
+
+async def _closed_loop(connections: _Connections, userids: Sequence[OwnId], in_flight: int) -> list[Came]:
     left, came = iter(userids), []
 
-    async def client(connections: _Connections) -> None:
+    async def client() -> None:
         for userid in left:  # shared: a free connection takes the next one
-            request = target.request(userid)
             began = time.perf_counter()
-            status, body = await connections.ask(request)
+            status, body = await connections.ask(userid)
             came.append((time.perf_counter() - began, status, body))
             if status == LOST:
                 await asyncio.sleep(_LOST_S)
 
-    async with _connections(target.address) as connections, asyncio.TaskGroup() as clients:
+    async with asyncio.TaskGroup() as clients:
         for _ in range(in_flight):
-            clients.create_task(client(connections))
+            clients.create_task(client())
     return came
 
 
-async def _fixed_rate(target: Target, userids: Sequence[OwnId], per_s: float) -> list[Came]:
+async def _fixed_rate(connections: _Connections, userids: Sequence[OwnId], per_s: float) -> list[Came]:
     came: list[Came] = []
 
-    async def one(request: bytes, due: float) -> None:
-        status, body = await connections.ask(request)
+    async def one(userid: OwnId, due: float) -> None:
+        status, body = await connections.ask(userid)
         came.append((time.perf_counter() - due, status, body))
 
-    requests = [target.request(userid) for userid in userids]
-    async with _connections(target.address) as connections, asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         began = time.perf_counter()
-        for number, request in enumerate(requests):
+        for number, userid in enumerate(userids):
             due = began + number / per_s
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
-            tasks.create_task(one(request, due))
+            tasks.create_task(one(userid, due))
     return came
 
 
@@ -246,49 +228,64 @@ def _read(seconds: float, status: int, body: bytes) -> Answered:
     return Answered(seconds, status, answer["release"], answer["took_ms"], lacking)
 
 
-def generate(target: Target, userids: Sequence[OwnId], *, in_flight: int = 0, per_s: float = 0.0) -> Run:
-    """Send a request for every user: ``in_flight`` at a time, or ``per_s`` a second. See `generator`."""
+def generate(url: str, userids: Sequence[OwnId], loading: Loading) -> Run:
+    """Send a request for every user. See `generator`."""
+
+    async def sent() -> list[Came]:
+        connections = _Connections(url)
+        try:
+            if loading.in_flight:
+                return await _closed_loop(connections, userids, loading.in_flight)
+            return await _fixed_rate(connections, userids, loading.per_s)
+        finally:
+            connections.close()
+
     used, began = time.process_time(), time.perf_counter()
-    if per_s:
-        came = uvloop.run(_fixed_rate(target, userids, per_s))
-    else:
-        came = uvloop.run(_closed_loop(target, userids, in_flight))
+    came = uvloop.run(sent())
     seconds, generator_s = time.perf_counter() - began, time.process_time() - used
     return Run(seconds, tuple(_read(*each) for each in came), generator_s)
 
 
-class Generator:
-    """A process of its own that generates load."""
-
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
-        self._pool = pool
-
-    def closed(self, target: Target, userids: Sequence[OwnId], in_flight: int) -> Run:
-        return self._pool.submit(generate, target, userids, in_flight=in_flight).result()
-
-    def fixed_rate(self, target: Target, userids: Sequence[OwnId], per_s: float) -> Run:
-        return self._pool.submit(generate, target, userids, per_s=per_s).result()
+Ask = Callable[[str, Sequence[OwnId], Loading], Run]
 
 
 @contextmanager
-def generator() -> Iterator[Generator]:
+def generator() -> Iterator[Ask]:
+    """`generate`, in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield Generator(pool)
+        yield lambda url, userids, loading: pool.submit(generate, url, userids, loading).result()
 
 
-def expect_answers(target: Target, run: Run, at_least: float = ANSWERED) -> Run:
-    """Raises StepError where a smaller share than ``at_least`` is answered with a list: that is no result."""
-    if len(run.good) >= at_least * len(run.answers):
-        return run
-    answer = next(answer for answer in run.answers if not answer.ok)
-    what = f"answered {answer.status}: {answer.error}" if answer.status else "gave no answer"
-    raise StepError(f"{target.url} {what} ({len(run.answers) - len(run.good)} of {len(run.answers)} requests)")
+# --- One turn of a server at one level of load, and what several come to
 
 
-# --- Percentiles and medians of answers
+def take_turn(
+    ask: Ask,
+    url: str,
+    parts: Parts,
+    loading: Loading,
+    drawn: Drawn,
+    requests: int,
+    *,
+    warm_up: int = 100,
+    at_least: float = ANSWERED,
+) -> Run:
+    """Measure a server once at one level, after a warm-up at the same.
+
+    Args:
+        parts: of its stack, whose processor time is measured.
+        at_least: share of the requests that has to be answered, or StepError is raised.
+    """
+    ask(url, drawn.next(max(warm_up, loading.in_flight)), loading)
+    before = used_s(parts)
+    run = expect_answers(url, ask(url, drawn.next(max(requests, loading.in_flight)), loading), at_least)
+    after = used_s(parts)
+    return replace(run, used_s={name: after[name] - before[name] for name in after})
 
 
-STAGES = ("redis", "elasticsearch", "feast", "triton", "total")
+def in_turns(names: Sequence[str], number: int) -> list[str]:
+    """The order of round ``number``: every other round the opposite one, so that background load hits all."""
+    return list(names if number % 2 == 0 else reversed(names))
 
 
 def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
@@ -296,107 +293,34 @@ def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
     return round(float(np.percentile([answer.seconds for answer in answers], percent)) * 1e3, 2)
 
 
-def stage_medians_ms(answers: Sequence[Answered]) -> dict[str, float]:
-    """Median milliseconds of the server's stages, which overlap."""
-    timed = [answer.took_ms for answer in answers if answer.took_ms]
-    return {
-        stage: round(float(np.median([took[stage] for took in timed if stage in took])), 2)
-        for stage in STAGES
-        if any(stage in took for took in timed)
-    }
-
-
-# --- One turn of a server at one level of load, and what several come to
-
-
-@dataclass(frozen=True)
-class Loading:
-    """A level of load: so many requests in flight, or so many a second."""
-
-    in_flight: int = 0
-    per_s: float = 0.0
-
-    @property
-    def name(self) -> str:
-        return f"{self.in_flight} in flight" if self.in_flight else f"{self.per_s:g}/s"
-
-    def ask(self, generator: Generator, target: Target, userids: Sequence[OwnId]) -> Run:
-        if self.in_flight:
-            return generator.closed(target, userids, self.in_flight)
-        return generator.fixed_rate(target, userids, self.per_s)
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One server at one level, once."""
-
-    run: Run
-    used_s: Mapping[str, float]  # processor seconds of each part of its stack meanwhile
-
-    @property
-    def requests_per_s(self) -> float:
-        return len(self.run.good) / self.run.seconds
-
-    @property
-    def p50_ms(self) -> float:
-        return percentile_ms(self.run.good, 50)
-
-    @property
-    def processor_ms(self) -> float:
-        """Processor milliseconds of all parts together, for an answered request."""
-        return 1e3 * sum(self.used_s.values()) / len(self.run.good)
-
-
-def take_turn(
-    ask: Generator,
-    target: Target,
-    parts: Mapping[str, Part],
-    loading: Loading,
-    drawn: Drawn,
-    requests: int,
-    *,
-    warm_up: int = 100,
-    at_least: float = ANSWERED,
-) -> Turn:
-    """Measure a server once at one level, after a warm-up at the same.
-
-    Args:
-        parts: of its stack, whose processor time is measured.
-        at_least: share of the requests that has to be answered, or StepError is raised.
-    """
-    loading.ask(ask, target, drawn.next(max(warm_up, loading.in_flight)))
-    before = used_s(parts)
-    run = expect_answers(target, loading.ask(ask, target, drawn.next(max(requests, loading.in_flight))), at_least)
-    after = used_s(parts)
-    return Turn(run, {name: after[name] - before[name] for name in after})
-
-
-def summary(turns: Sequence[Turn]) -> dict[str, Any]:
+def summary(turns: Sequence[Run]) -> dict[str, Any]:
     """Latencies over the answers of all turns together; processor time for each that was answered."""
-    good: list[Answered] = [answer for turn in turns for answer in turn.run.good]
-    requests = sum(len(turn.run.answers) for turn in turns)
-    refused = sum(turn.run.refused for turn in turns)
+    good = [answer for turn in turns for answer in turn.good]
+    requests = sum(len(turn.answers) for turn in turns)
+    refused = sum(turn.refused for turn in turns)
+    timed = [answer.took_ms for answer in good if answer.took_ms]
     processor_ms = {
         part: round(1e3 * sum(turn.used_s[part] for turn in turns) / len(good), 2) for part in turns[0].used_s
     }
     return {
         "answered": len(good),
-        "degraded": sum(turn.run.degraded for turn in turns),
+        "degraded": sum(turn.degraded for turn in turns),
         "refused": refused,
         "failed": requests - len(good) - refused,
         "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
         "p50_ms": percentile_ms(good, 50),
         "p99_ms": percentile_ms(good, 99),
-        "stage_p50_ms": stage_medians_ms(good),
+        "stage_p50_ms": {  # of the server's stages, which overlap
+            stage: round(statistics.median(took[stage] for took in timed if stage in took), 2)
+            for stage in STAGES
+            if any(stage in took for took in timed)
+        },
         **({"processor_ms": {**processor_ms, "all": round(sum(processor_ms.values()), 2)}} if processor_ms else {}),
-        "generator_ms": round(1e3 * sum(turn.run.generator_s for turn in turns) / len(good), 3),
+        "generator_ms": round(1e3 * sum(turn.generator_s for turn in turns) / len(good), 3),
     }
 
 
-# --- Target of a benchmark, and the facts stated with its figures
-
-
-_PACKAGES = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl")
+# --- The running server of a benchmark, and the facts stated with its figures
 
 
 class Drawn:
@@ -411,21 +335,29 @@ class Drawn:
         return [self._userids[place] for place in self._rng.choice(known, count, replace=count > known).tolist()]
 
 
+def known_userids(settings: Settings) -> list[OwnId]:
+    """The users that the release knows, by their own ids."""
+    own_ids = read_user_ids(settings.exchange_dir)
+    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
+    return [own_ids[number] for number in known]
+
+
 def ready(url: str) -> dict[str, Any]:
-    """Status of the server: release, recipe and services."""
-    with local_session() as session:
-        return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
+    """Status of the server: release, recipe and services. Raises StepError where none answers."""
+    try:
+        with local_session() as session:
+            return dict(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json())
+    except (OSError, http.client.HTTPException) as error:
+        raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error
 
 
-def becomes_ready(url: str, within_s: float = 120.0) -> bool:
+def becomes_ready(url: str, within_s: float) -> bool:
     """Whether the server says, within that time, that it and all services are ready. A busy machine takes its time."""
 
     def says_so() -> bool:
         try:
-            with local_session() as session:
-                # Its status is 200 as long as there is some answer, one that lacks a service included.
-                return bool(session.get(f"{url}/readyz", timeout=_TIMEOUT_S).json()["ready"])
-        except (OSError, ValueError, LookupError):
+            return bool(ready(url)["ready"])  # its status is 200 as long as there is some answer
+        except (StepError, ValueError, LookupError):
             return False
 
     retrying = Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.5), retry=retry_if_result(lambda so: not so))
@@ -433,16 +365,6 @@ def becomes_ready(url: str, within_s: float = 120.0) -> bool:
         return retrying(says_so)
     except RetryError:
         return False
-
-
-def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
-    """A column a key."""
-    shown = Table(box=box.SIMPLE, pad_edge=False)
-    for key in keys:
-        shown.add_column(key, justify="right", overflow="fold")
-    for row in rows:
-        shown.add_row(*(str(row[key]) for key in keys))
-    return shown
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
@@ -456,17 +378,18 @@ def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def known_userids(settings: Settings) -> list[OwnId]:
-    """The users that the release knows, by their own ids."""
-    own_ids = read_user_ids(settings.exchange_dir)
-    known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
-    return [own_ids[number] for number in known]
+def write(
+    path: Path, settings: Settings, server: Mapping[str, Any], about: Mapping[str, Any], measured: Mapping[str, Any]
+) -> None:
+    """Write a figure of the running server; ``server``: its status, ``about``: the command and what it was run on."""
+    write_figure(path, {**about, **facts(settings, server["services"]), **measured}, CODE)
 
 
-@contextmanager
-def reaching(url: str) -> Iterator[None]:
-    """A server that does not answer is one sentence."""
-    try:
-        yield
-    except (OSError, http.client.HTTPException) as error:
-        raise StepError(f"No server answers at {url} ({error}). Start it with `make serve`.") from error
+def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
+    """A column a key."""
+    shown = Table(box=box.SIMPLE, pad_edge=False)
+    for key in keys:
+        shown.add_column(key, justify="right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(str(row.get(key, "")) for key in keys))
+    return shown

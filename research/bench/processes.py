@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 import psutil
 
@@ -19,69 +18,20 @@ _UNNOTICED_S: Final = 10.0
 _SIGN_OF_LIFE_S: Final = 2.0
 
 PARTS: Final = ("server", "redis", "elasticsearch", "feast", "triton")
+Parts = dict[str, tuple[psutil.Process, ...]]  # those that listen on a part's port, and their children
+Read = TypeVar("Read")
 
 
-def ports(settings: Settings) -> dict[str, int]:
-    """The port by which each part of the stack is found."""
-    return {
-        "server": settings.server.port,
-        "redis": settings.redis.port,
-        "elasticsearch": settings.elasticsearch.port,
-        "feast": settings.feast.port,
-        "triton": settings.triton.http_port,
-    }
-
-
-@dataclass(frozen=True)
-class Use:
-    """Resources of a process, or of several together, at one moment."""
-
-    processor_s: float  # since they began
-    rss_mb: float
-    threads: int
-    open_files: int
-
-
-@dataclass(frozen=True)
-class Part:
-    """The processes of one part: those that listen on its port, and their children."""
-
-    name: str
-    processes: tuple[psutil.Process, ...]
-
-    def processor_s(self) -> float:
-        """Processor time of all of them since they began. Raises StepError when one has ended."""
-        return sum(self._use_of(process).processor_s for process in self.processes)
-
-    def use(self) -> dict[str, Use]:
-        """Resources of each process, by its pid. Raises StepError when one has ended."""
-        return {str(process.pid): self._use_of(process) for process in self.processes}
-
-    def _use_of(self, process: psutil.Process) -> Use:
-        try:
-            with process.oneshot():
-                times = process.cpu_times()
-                return Use(
-                    times.user + times.system,
-                    process.memory_info().rss / 2**20,
-                    process.num_threads(),
-                    process.num_fds(),
-                )
-        except psutil.NoSuchProcess as error:
-            raise StepError(f"{self.name}: process {process.pid} has ended while it was measured") from error
-
-
-def parts_of(settings: Settings) -> dict[str, Part]:
+def parts_of(settings: Settings) -> Parts:
     """Every part of the stack that runs on this machine with these settings. Raises StepError for one that does not."""
-    found_on = listening()
-    found = {}
-    for name, port in ports(settings).items():
+    found_on, found = listening(), {}
+    for name in PARTS:
+        place = getattr(settings, name)
+        port = place.http_port if name == "triton" else place.port
         if not (processes := found_on.get(port)):
             raise StepError(f"nothing of yours listens on port {port}, where {name} should: run `make up serve`")
-        family: dict[int, psutil.Process] = {}
-        for process in processes:
-            family |= {each.pid: each for each in (process, *process.children(recursive=True))}
-        found[name] = Part(name, tuple(family[pid] for pid in sorted(family)))
+        family = {each.pid: each for one in processes for each in (one, *one.children(recursive=True))}
+        found[name] = tuple(family[pid] for pid in sorted(family))
     return found
 
 
@@ -96,18 +46,30 @@ def listening() -> dict[int, list[psutil.Process]]:
     return found
 
 
-def used_s(parts: Mapping[str, Part]) -> dict[str, float]:
-    """Processor seconds of each part since it began."""
-    return {name: part.processor_s() for name, part in parts.items()}
+def of_each(parts: Parts, read: Callable[[psutil.Process], Read]) -> dict[str, list[Read]]:
+    """What ``read`` says of each part's processes. Raises StepError when one has ended."""
+    found = {}
+    for name, processes in parts.items():
+        try:
+            found[name] = [read(process) for process in processes]
+        except psutil.NoSuchProcess as error:
+            raise StepError(f"{name}: process {error.pid} has ended while it was measured") from error
+    return found
+
+
+def used_s(parts: Parts) -> dict[str, float]:
+    """Processor seconds of each part since it began. Raises StepError when a process has ended."""
+    times = of_each(parts, lambda process: process.cpu_times())
+    return {name: sum(each.user + each.system for each in of) for name, of in times.items()}
 
 
 @contextlib.contextmanager
-def held(parts: Mapping[str, Part]) -> Iterator[None]:
+def held(parts: Parts) -> Iterator[None]:
     """Stop the processes, as Ctrl-Z does, and let them go on at the end: meanwhile they use no processor.
 
     Workers go on first: a master that finds one silent for too long would end it.
     """
-    processes = [process for part in parts.values() for process in part.processes]
+    processes = [process for part in parts.values() for process in part]
     masters = {process.ppid() for process in processes}
     began = time.monotonic()
     try:

@@ -17,86 +17,67 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES, write_figure
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
-    CODE,
     STAGES,
     Drawn,
     Loading,
-    Target,
-    Turn,
+    Run,
     expect_answers,
-    facts,
     generate,
     generator,
+    in_turns,
     known_userids,
-    reaching,
     ready,
     summary,
     take_turn,
+    write,
 )
+from research.bench.load import table as table_of
+
+KEYS: Final = ("concurrency", "answered", "degraded", "refused", "requests_per_s", "p50_ms", "p99_ms", *STAGES)
+Levels = dict[int, Run]  # requests in flight -> a turn
+
+
+def measure(
+    url: str, drawn: Drawn, levels: Sequence[int], requests: int, warm_up: int = 100, release: str | None = None
+) -> Levels:
+    """A turn at each level, from a process that does nothing else.
+
+    Raises StepError where more than one in a hundred is not answered, or one from another release.
+    """
+    taken = {}
+    with generator() as ask:
+        for level in levels:
+            taken[level] = take_turn(ask, url, {}, Loading(level), drawn, requests, warm_up=warm_up)
+            good = taken[level].good
+            if others := {answer.release for answer in good} - {release or good[0].release}:
+                raise StepError(f"{url} answered from release {', '.join(sorted(others))}, too")
+    return taken
+
+
+def levels_of(rounds: Sequence[Levels]) -> list[dict[str, Any]]:
+    """Sum the rounds of a server up, level by level."""
+    return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in rounds[0]]
 
 
 def table(levels: Sequence[Mapping[str, Any]]) -> Table:
     """Times in ms; the stages' are the server's medians, and overlap."""
-    shown = Table(box=box.SIMPLE, pad_edge=False)
-    for name in ("in flight", "answered", "degraded", "refused", "requests/s", "p50", "p99", *STAGES):
-        shown.add_column(name, justify="right", overflow="fold")
-    for level in levels:
-        counts = (level[name] for name in ("concurrency", "answered", "degraded", "refused"))
-        times = (level[name] for name in ("requests_per_s", "p50_ms", "p99_ms"))
-        stages = (level["stage_p50_ms"].get(stage, "-") for stage in STAGES)
-        shown.add_row(*map(str, (*counts, *times, *stages)))
-    return shown
-
-
-@dataclass(frozen=True)
-class Load:
-    """Load on the server at ``url``: requests of random ``userids`` at several concurrencies."""
-
-    url: str
-    userids: Sequence[OwnId]
-    levels: Sequence[int]  # requests in flight
-    requests: int  # of each level
-    warm_up: int  # requests before each level
-    seed: int
-
-    def measure(self, release: str | None = None) -> dict[int, Turn]:
-        """Requests in flight -> a turn, from a process that does nothing else.
-
-        Raises StepError where more than one in a hundred is not answered, or one from another release.
-        """
-        drawn, target = Drawn(self.userids, self.seed), Target(self.url)
-        taken = {}
-        with generator() as ask:
-            for level in self.levels:
-                turn = take_turn(ask, target, {}, Loading(level), drawn, self.requests, warm_up=self.warm_up)
-                good = turn.run.good
-                if others := {answer.release for answer in good} - {release or good[0].release}:
-                    raise StepError(f"{self.url} answered from release {', '.join(sorted(others))}, too")
-                taken[level] = turn
-        return taken
-
-
-def levels_of(rounds: Sequence[Mapping[int, Turn]]) -> list[dict[str, Any]]:
-    """Sum the rounds of a server up, level by level."""
-    return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in rounds[0]]
+    return table_of([{**level, **level["stage_p50_ms"]} for level in levels], KEYS)
 
 
 # --- Both recipes, in turns
@@ -105,8 +86,6 @@ def levels_of(rounds: Sequence[Mapping[int, Turn]]) -> list[dict[str, Any]]:
 BASELINE, COMPARED = SOURCE.name, DEFAULT.name
 _SWITCH_S = 60.0  # until every worker serves a release that has gone live
 _ASKED = 32  # requests, over connections enough for every worker to get some
-
-Rounds = list[dict[int, Turn]]  # of one recipe: requests in flight -> a turn, round by round
 
 
 class Loaded(NamedTuple):
@@ -141,10 +120,9 @@ def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
 
 def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
     """Wait until every worker of the server answers from a release. Raises StepError when they do not."""
-    target = Target(url)
 
     def asked() -> None:
-        run = expect_answers(target, generate(target, userids[:_ASKED], in_flight=_ASKED // 2))
+        run = expect_answers(url, generate(url, userids, Loading(_ASKED // 2)))
         if any(answer.release != release for answer in run.answers):
             raise TryAgain
 
@@ -155,22 +133,13 @@ def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
         raise StepError(f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s") from error
 
 
-def take_turns(recipes: Sequence[str], rounds: int, measured: Callable[[str], dict[int, Turn]]) -> dict[str, Rounds]:
-    """Every recipe once a round, in the opposite order every other round."""
-    taken: dict[str, Rounds] = {recipe: [] for recipe in recipes}
-    for number in range(rounds):
-        for recipe in recipes if number % 2 == 0 else reversed(recipes):
-            taken[recipe].append(measured(recipe))
-    return taken
-
-
-def comparison(taken: Mapping[str, Rounds], releases: Mapping[str, str]) -> dict[str, Any]:
+def comparison(taken: Mapping[str, Sequence[Levels]], releases: Mapping[str, str]) -> dict[str, Any]:
     """Every recipe's levels, with each round's p50, and how many times the baseline's p50 the other's is."""
     found: dict[str, Any] = {
         recipe: {
             "release": releases[recipe],
             "levels": [
-                {**level, "p50_ms_of_rounds": [each[level["concurrency"]].p50_ms for each in rounds]}
+                {**level, "p50_ms_of_rounds": [each[level["concurrency"]].percentile_ms(50) for each in rounds]}
                 for level in levels_of(rounds)
             ],
         }
@@ -181,20 +150,25 @@ def comparison(taken: Mapping[str, Rounds], releases: Mapping[str, str]) -> dict
     return {"rounds": len(taken[BASELINE]), "recipes": found, "p50_ratio": ratio}
 
 
-def measure_recipes(settings: Settings, load: Load, rounds: int, console: Console) -> dict[str, Any]:
-    """Both recipes, in turns. Raises StepError."""
+def measure_recipes(
+    settings: Settings,
+    url: str,
+    userids: Sequence[OwnId],
+    rounds: int,
+    measured: Callable[[str], Levels],
+    console: Console,
+) -> dict[str, Any]:
+    """Both recipes, in turns; ``measured``: of a release, once it is live. Raises StepError."""
     loaded, live = loaded_releases(settings)
     releases = newest_releases(loaded, artifacts.DATASET.read(settings.exchange_dir)["name"])
-
-    def measured(recipe: str) -> dict[int, Turn]:
-        go_back(settings, releases[recipe])
-        until_served(load.url, load.userids, releases[recipe])
-        taken = load.measure(releases[recipe])
-        console.print(f"{recipe}, release {releases[recipe]}", table(levels_of([taken])))
-        return taken
-
+    taken: dict[str, list[Levels]] = {recipe: [] for recipe in releases}
     try:
-        taken = take_turns((BASELINE, COMPARED), rounds, measured)
+        for number in range(rounds):
+            for recipe in in_turns(list(releases), number):
+                go_back(settings, releases[recipe])
+                until_served(url, userids[:_ASKED], releases[recipe])
+                taken[recipe].append(measured(releases[recipe]))
+                console.print(f"{recipe}, release {releases[recipe]}", table(levels_of(taken[recipe][-1:])))
     finally:
         go_back(settings, live or releases[COMPARED])
     figures = comparison(taken, releases)
@@ -215,20 +189,21 @@ def main(settings: Settings) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of both recipes; default: %(default)s")
     parser.add_argument("--output", type=Path, help="default: pic/figures/serving.json, or serving_recipes.json")
     given = parser.parse_args()
-    userids, console = known_userids(settings), Console()
-    load = Load(given.url.rstrip("/"), userids, given.levels, given.requests, given.warm_up, given.seed)
-    with reaching(load.url):
-        server = ready(load.url)
-        if given.recipes:
-            about: dict[str, Any] = {"command": "make bench-recipes"}
-            measured = measure_recipes(settings, load, given.rounds, console)
-        else:
-            about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
-            levels = levels_of([load.measure()])
-            console.print(table(levels))
-            measured = {"levels": levels}
+    url, userids, console = given.url.rstrip("/"), known_userids(settings), Console()
+    server = ready(url)
+
+    def measured(release: str | None = None) -> Levels:
+        return measure(url, Drawn(userids, given.seed), given.levels, given.requests, given.warm_up, release)
+
+    if given.recipes:
+        about = {"command": "make bench-recipes"}
+        found = measure_recipes(settings, url, userids, given.rounds, measured, console)
+    else:
+        about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
+        found = {"levels": levels_of([measured()])}
+        console.print(table(found["levels"]))
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
-    write_figure(output, {**about, **facts(settings, server["services"]), **measured}, CODE)
+    write(output, settings, server, about, found)
 
 
 if __name__ == "__main__":

@@ -20,23 +20,20 @@ from typing import Any, Final
 from rich.console import Console
 
 from data_exchange_center import steps
-from data_exchange_center.figures import FIGURES, write_figure
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from research.bench.load import (
-    CODE,
     Answered,
+    Ask,
     Drawn,
-    Generator,
+    Loading,
     Run,
-    Target,
     expect_answers,
-    facts,
     generator,
     known_userids,
-    percentile_ms,
-    reaching,
     ready,
     table,
+    write,
 )
 
 OUTPUT: Final = FIGURES / "shed.json"
@@ -49,15 +46,15 @@ KEYS: Final = ("factor", "goodput", "shed", "degraded", "failed", "p50_ms", "p99
 _WARM_UP: Final = 50
 
 
-def best_rate(ask: Generator, url: str, drawn: Drawn, seconds: float) -> dict[str, float]:
+def best_rate(ask: Ask, url: str, drawn: Drawn, seconds: float) -> dict[str, float]:
     """The closed loop with the most whole answers a second. Raises StepError where too few are answered."""
-    target, found = Target(url), []
+    found = []
     for in_flight in CLOSED:
-        warm = expect_answers(target, ask.closed(target, drawn.next(_WARM_UP), in_flight))
+        warm = expect_answers(url, ask(url, drawn.next(_WARM_UP), Loading(in_flight)))
         count = int(seconds * len(warm.answers) / warm.seconds) + in_flight
-        run = expect_answers(target, ask.closed(target, drawn.next(count), in_flight))
+        run = expect_answers(url, ask(url, drawn.next(count), Loading(in_flight)))
         rate = round(len(_whole(run)) / run.seconds, 1)
-        found.append({"in_flight": in_flight, "requests_per_s": rate, "p99_ms": percentile_ms(run.good, 99)})
+        found.append({"in_flight": in_flight, "requests_per_s": rate, "p99_ms": run.percentile_ms(99)})
     return max(found, key=lambda level: level["requests_per_s"])
 
 
@@ -73,8 +70,8 @@ def point(run: Run, factor: float, best: dict[str, float]) -> dict[str, Any]:
         "factor": factor,
         "requests": count,
         "goodput": round(len(whole) / run.seconds / best["requests_per_s"], 3),
-        "p50_ms": percentile_ms(run.good, 50) if run.good else None,
-        "p99_ms": percentile_ms(run.good, 99) if run.good else None,
+        "p50_ms": run.percentile_ms(50) if run.good else None,
+        "p99_ms": run.percentile_ms(99) if run.good else None,
         "shed": round(run.refused / count, 3),
         "degraded": round(run.degraded / count, 3),
         "failed": count - len(run.good) - run.refused,
@@ -99,23 +96,21 @@ def main(settings: Settings) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
-    target, drawn = Target(given.url), Drawn(known_userids(settings), given.seed)
-    with reaching(given.url):
-        server = ready(given.url)
+    drawn, server = Drawn(known_userids(settings), given.seed), ready(given.url)
     points = []
     with generator() as ask:
         best = best_rate(ask, given.url, drawn, given.seconds)
         for factor in given.factors:
             per_s = factor * best["requests_per_s"]
-            run = ask.fixed_rate(target, drawn.next(int(per_s * given.seconds)), per_s)
+            run = ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s))
             points.append(point(run, factor, best))
-            ask.closed(target, drawn.next(_WARM_UP), 1)  # what waited is through
+            ask(given.url, drawn.next(_WARM_UP), Loading(1))  # what waited is through
     console = Console(width=max(Console().width, 140))
     console.print(f"best: {best['requests_per_s']}/s, {best['in_flight']} in flight, p99 {best['p99_ms']} ms")
     console.print(table(points, KEYS))
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    write_figure(given.output, {**about, **facts(settings, server["services"]), **measured}, CODE)
+    write(given.output, settings, server, about, measured)
 
 
 if __name__ == "__main__":

@@ -21,35 +21,32 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
+import psutil
 from rich.console import Console
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import FIGURES, write_figure
+from data_exchange_center.figures import FIGURES, ROOT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
-from research.bench.against import ROOT
 from research.bench.load import (
-    CODE,
     Answered,
+    Ask,
     Drawn,
-    Generator,
-    Target,
-    facts,
+    Loading,
     generator,
     known_userids,
     percentile_ms,
-    reaching,
     ready,
     table,
+    write,
 )
-from research.bench.processes import Part, Use, parts_of
+from research.bench.processes import Parts, of_each, parts_of
 
 OUTPUT: Final = FIGURES / "soak.json"
 KEYS: Final = ("process", "rss_mb", "rss_mb_at_end", "times", "threads", "threads_at_most", "open_files_at_most")
@@ -78,33 +75,29 @@ class Soak:
         self.samples: list[Sample] = []
         self.switches = 0
 
-    def run(self, ask: Generator, target: Target, drawn: Drawn, parts: Mapping[str, Part]) -> None:
+    def run(self, ask: Ask, drawn: Drawn, parts: Parts) -> None:
         """Raises StepError when a process ends, or a release cannot go live."""
+        url, per_s = self._settings.server.url, self._plan.per_s
         began = time.monotonic()
         with ThreadPoolExecutor(1) as asking:
             while (gone := time.monotonic() - began) < self._plan.seconds:
                 switch_due = (self.switches + 1) * self._plan.switch_every_s
                 until = min(switch_due, self._plan.seconds)
-                users = drawn.next(max(1, int(self._plan.per_s * (until - gone))))
-                requests = asking.submit(ask.fixed_rate, target, users, self._plan.per_s)
+                users = drawn.next(max(1, int(per_s * (until - gone))))
+                requests = asking.submit(ask, url, users, Loading(per_s=per_s))
                 while not requests.done():
                     self.samples.append(sample(parts, time.monotonic() - began))
                     time.sleep(_LOOKS_EVERY_S)
                 self.answers += requests.result().answers
-                if until == switch_due:
-                    self._switch(asking, ask, target, drawn)
-
-    def _switch(self, asking: ThreadPoolExecutor, ask: Generator, target: Target, drawn: Drawn) -> None:
-        """The other release goes live while requests go on coming."""
-        self.switches += 1
-        requests = asking.submit(ask.fixed_rate, target, drawn.next(int(3 * self._plan.per_s)), self._plan.per_s)
-        go_back(self._settings, self._releases[self.switches % 2])
-        self.answers += requests.result().answers
+                if until == switch_due:  # the other release goes live while requests go on coming
+                    self.switches += 1
+                    requests = asking.submit(ask, url, drawn.next(int(3 * per_s)), Loading(per_s=per_s))
+                    go_back(self._settings, self._releases[self.switches % 2])
+                    self.answers += requests.result().answers
 
     def figures(self, grows_at_most: float) -> dict[str, Any]:
         good = [answer for answer in self.answers if answer.ok]
         statuses = Counter(answer.status for answer in self.answers if not answer.ok)
-        processes = growth(self.samples, self._plan.warm_up_s)
         return {
             "minutes": round(self._plan.seconds / 60, 1),
             "requests_per_s": self._plan.per_s,
@@ -117,14 +110,18 @@ class Soak:
             "p50_ms": percentile_ms(good, 50),
             "p99_ms": percentile_ms(good, 99),
             "warm_up_s": self._plan.warm_up_s,
-            "processes": processes,
+            "processes": growth(self.samples, self._plan.warm_up_s),
             "grows_at_most": grows_at_most,
         }
 
 
 def problems(figures: Mapping[str, Any]) -> list[str]:
     """Why the run fails: a sentence each."""
-    found = grown(figures["processes"], figures["grows_at_most"])
+    found = [
+        f"{each['process']} has grown from {each['rss_mb']:.1f} MB to {each['rss_mb_at_end']:.1f} MB"
+        for each in figures["processes"]
+        if each["times"] > figures["grows_at_most"]
+    ]
     if figures["errors"]:
         found.append(f"of {figures['requests']} requests, so many by status were not answered: {figures['errors']}")
     if figures["of_neither_release"]:
@@ -139,54 +136,52 @@ AT_MOST: Final = 1.05  # times what it was after the warm-up
 _WINDOW: Final = 0.2  # of the samples after the warm-up: the first ones are held against the last ones
 
 
-@dataclass(frozen=True)
-class Sample:
+class Use(NamedTuple):
+    """Resources of a process at one moment."""
+
+    rss_mb: float
+    threads: int
+    open_files: int
+
+
+class Sample(NamedTuple):
     """Resources of every process at one moment."""
 
     at_s: float  # since the run began
-    uses: Mapping[str, Use]  # "<part> <number>" -> what it uses
+    uses: dict[str, Use]  # "<part> <number>" -> what it uses
 
 
-def sample(parts: Mapping[str, Part], at_s: float) -> Sample:
+def sample(parts: Parts, at_s: float) -> Sample:
     """Raises StepError when a process has ended."""
-    named = {
-        f"{name} {number}": use
-        for name, part in parts.items()
-        for number, use in enumerate(part.use().values(), start=1)
-    }
-    return Sample(at_s, named)
+
+    def use(process: psutil.Process) -> Use:
+        with process.oneshot():
+            return Use(process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+
+    uses = of_each(parts, use).items()
+    return Sample(at_s, {f"{name} {number}": one for name, of in uses for number, one in enumerate(of, start=1)})
 
 
 def growth(samples: Sequence[Sample], warm_up_s: float) -> list[dict[str, Any]]:
     """Medians of each process's first samples after the warm-up, and of its last ones."""
     counted = [each for each in samples if each.at_s >= warm_up_s]
     window = max(1, round(_WINDOW * len(counted)))
-    first, last = counted[:window], counted[-window:]
-
-    def rss_mb(of: Sequence[Sample], process: str) -> float:
-        return statistics.median(each.uses[process].rss_mb for each in of)
-
-    return [
-        {
-            "process": process,
-            "rss_mb": round(rss_mb(first, process), 1),
-            "rss_mb_at_end": round(rss_mb(last, process), 1),
-            "times": round(rss_mb(last, process) / rss_mb(first, process), 3),
-            "threads": first[0].uses[process].threads,
-            "threads_at_most": max(each.uses[process].threads for each in counted),
-            "open_files_at_most": max(each.uses[process].open_files for each in counted),
-        }
-        for process in counted[0].uses
-    ]
-
-
-def grown(processes: Sequence[Mapping[str, Any]], at_most: float = AT_MOST) -> list[str]:
-    """A sentence for each process that has grown too much."""
-    return [
-        f"{each['process']} has grown from {each['rss_mb']:.1f} MB to {each['rss_mb_at_end']:.1f} MB"
-        for each in processes
-        if each["times"] > at_most
-    ]
+    found = []
+    for process in counted[0].uses:
+        uses = [each.uses[process] for each in counted]
+        first, last = (statistics.median(use.rss_mb for use in some) for some in (uses[:window], uses[-window:]))
+        found.append(
+            {
+                "process": process,
+                "rss_mb": round(first, 1),
+                "rss_mb_at_end": round(last, 1),
+                "times": round(last / first, 3),
+                "threads": uses[0].threads,
+                "threads_at_most": max(use.threads for use in uses),
+                "open_files_at_most": max(use.open_files for use in uses),
+            }
+        )
+    return found
 
 
 # --- A second release that can take turns with the live one
@@ -248,21 +243,19 @@ def main(settings: Settings) -> None:
     plan = Plan(given.minutes * 60, given.rate, given.switch_every)
     if plan.warm_up_s >= plan.seconds:
         raise StepError(f"{given.minutes:g} minutes are all warm-up: make it longer, or switch more often")
-    url = settings.server.url
-    with reaching(url):
-        server = ready(url)
+    server = ready(settings.server.url)
     live, other = two_releases(settings)
     soak = Soak(settings, (live, other), plan)
     try:
         with generator() as ask:
-            soak.run(ask, Target(url), Drawn(known_userids(settings), given.seed), parts_of(settings))
+            soak.run(ask, Drawn(known_userids(settings), given.seed), parts_of(settings))
     finally:
         go_back(settings, live)
     figures = soak.figures(given.grows_at_most)
     Console().print(table(figures["processes"], KEYS))
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)
-    write_figure(given.output, {**about, **facts(settings, server["services"]), **figures, "holds": not found}, CODE)
+    write(given.output, settings, server, about, {**figures, "holds": not found})
     if found:
         raise StepError("; ".join(found))
 

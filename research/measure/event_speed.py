@@ -29,7 +29,7 @@ from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.live import expect_release
-from research.bench.load import Drawn, Target, expect_answers, facts, generator, known_userids, ready
+from research.bench.load import Drawn, Loading, expect_answers, facts, generator, known_userids, ready
 from research.measure.live_events import ServerLoop
 
 REQUESTS_PER_S: Final = 50.0  # in addition to the events
@@ -60,21 +60,21 @@ def batch(number: int, userid: OwnId, items: Sequence[OwnId], kind: str, value: 
 
 def measure_changes(settings: Settings, release: Manifest, kind: str, value: float | None) -> dict[str, Any]:
     drawn = Drawn(known_userids(settings), seed=0)
-    users, target = drawn.next(CHANGES), Target(settings.server.url)
+    users, url = drawn.next(CHANGES), settings.server.url
     asked = drawn.next(int(REQUESTS_PER_S * 5))
     with (
         closing(_loop(settings, release)) as loop,
         generator() as load,
         ThreadPoolExecutor(1) as beside,
     ):
-        expect_answers(target, load.closed(target, asked, 4))  # warm
+        expect_answers(url, load(url, asked, Loading(4)))  # warm
         seconds: list[float] = []
         with _taken_back(loop, users):
             while len(seconds) < len(users):
-                running = beside.submit(load.fixed_rate, target, asked, REQUESTS_PER_S)
+                running = beside.submit(load, url, asked, Loading(per_s=REQUESTS_PER_S))
                 while not running.done() and len(seconds) < len(users):
                     seconds.append(change_s(loop, users[len(seconds)], kind, value))
-                expect_answers(target, running.result())
+                expect_answers(url, running.result())
     p50, p99 = (float(round(q * 1_000, 1)) for q in np.quantile(seconds, [0.5, 0.99]))
     return {"events": len(seconds), "requests_per_s": REQUESTS_PER_S, "p50_ms": p50, "p99_ms": p99}
 

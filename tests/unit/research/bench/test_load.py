@@ -11,8 +11,8 @@ import pytest
 
 from data_exchange_center.steps import StepError
 from research.bench import load
-from research.bench.load import LOST, Target, expect_answers, generate
-from research.bench.serving import Load, levels_of
+from research.bench.load import LOST, Drawn, Loading, expect_answers, generate
+from research.bench.serving import levels_of, measure
 from tests.http_server import serving
 
 STALL_S = 3.0  # much longer than a busy machine takes for an answer
@@ -46,11 +46,11 @@ def url() -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("how", [{"in_flight": 5}, {"per_s": 1_000.0}])
-def test_every_user_is_asked_for_once(how: dict[str, float]) -> None:
+@pytest.mark.parametrize("loading", [Loading(in_flight=5), Loading(per_s=1_000.0)])
+def test_every_user_is_asked_for_once(loading: Loading) -> None:
     users, asked = list(range(100, 137)), Counter[int]()
     with answering(asked) as url:
-        run = generate(Target(url), users, **how)  # type: ignore[arg-type]
+        run = generate(url, users, loading)
     assert asked == Counter(users)
     assert sorted(answer.took_ms["total"] for answer in run.good if answer.took_ms) == users
     assert run.seconds > 0
@@ -58,19 +58,19 @@ def test_every_user_is_asked_for_once(how: dict[str, float]) -> None:
 
 
 def test_an_error_is_not_a_fast_answer(url: str) -> None:
-    run = generate(Target(url), [1, 13], in_flight=1)
+    run = generate(url, [1, 13], Loading(1))
     assert [answer.status for answer in run.answers] == [200, 503]
     with pytest.raises(StepError, match=r"answered 503: .* \(1 of 2 requests\)"):
-        expect_answers(Target(url), run)
+        expect_answers(url, run)
 
 
 def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile() -> None:
     """A closed loop sees one slow answer; at a fixed rate, all who come during the stall wait for its end."""
     with answering(stall_s=STALL_S) as url:
-        fixed = generate(Target(url), [1, 2, 3, 4], per_s=100.0)
+        fixed = generate(url, [1, 2, 3, 4], Loading(per_s=100.0))
     assert min(answer.seconds for answer in fixed.answers) > STALL_S / 2
     with answering(stall_s=STALL_S) as url:
-        closed = generate(Target(url), [1, 2, 3, 4], in_flight=1)
+        closed = generate(url, [1, 2, 3, 4], Loading(1))
     assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [False, False, False, True]
 
 
@@ -78,13 +78,12 @@ def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.Mo
     monkeypatch.setattr(load, "_TIMEOUT_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        run = generate(Target(url), [1, 2], per_s=100.0)
+        run = generate(url, [1, 2], Loading(per_s=100.0))
     assert [answer.status for answer in run.answers] == [LOST, LOST]
 
 
 def test_an_answer_of_another_release_is_told(url: str) -> None:
-    asking = Load(url, userids=[1, 7], levels=[1], requests=2, warm_up=1, seed=0)
     with pytest.raises(StepError, match="release b, too"):
-        asking.measure("a")
-    taken = Load(url, [1, 2], [1, 2], requests=2, warm_up=1, seed=0).measure("a")
+        measure(url, Drawn([1, 7], 0), [1], requests=2, warm_up=1, release="a")
+    taken = measure(url, Drawn([1, 2], 0), [1, 2], requests=2, warm_up=1, release="a")
     assert [(level["concurrency"], level["answered"]) for level in levels_of([taken, taken])] == [(1, 4), (2, 4)]
