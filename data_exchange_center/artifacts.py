@@ -45,9 +45,9 @@ class _File:
             raise ArtifactError(f"{path} is missing. It is made by {self.made_by}: run that step first.")
         return path
 
-    def wrong(self, path: Path, what: str) -> ArtifactError:
+    def wrong(self, exchange_dir: Path, what: str) -> ArtifactError:
         """The error for a file that is there and not as it should be; ``what``: the middle of the sentence."""
-        return ArtifactError(f"{path}: {what}. It is made by {self.made_by}: run that step again.")
+        return ArtifactError(f"{self.at(exchange_dir)}: {what}. It is made by {self.made_by}: run that step again.")
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ class Table(_File):
     rows_together: int = 1 << 20
 
     def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader) -> Path:
-        """Write ``frame`` and return the path. Raises ArtifactError when the columns are not those declared.
+        """Write ``frame``; a reader may bring more rows than memory holds.
 
-        A reader may bring more rows than memory holds.
+        Raises ArtifactError when the columns are not those declared.
         """
-        path = self.at(exchange_dir)
         if isinstance(frame, pd.DataFrame):
             found = {str(name): self._type(column) for name, column in frame.items()}
-            frame = pa.Table.from_pandas(frame, self._schema(found, path), preserve_index=False)
-        schema = self._schema(dict(zip(frame.schema.names, frame.schema.types, strict=True)), path)
+            frame = pa.Table.from_pandas(frame, self._schema(found, exchange_dir), preserve_index=False)
+        schema = self._schema(dict(zip(frame.schema.names, frame.schema.types, strict=True)), exchange_dir)
         groups = _groups(frame, self.rows_together) if isinstance(frame, pa.RecordBatchReader) else [frame]
+        path = self.at(exchange_dir)
         with written_in_place(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
             for group in groups:
                 file.write_table(group.cast(schema), row_group_size=self.rows_together)
@@ -81,7 +81,7 @@ class Table(_File):
     def read(
         self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
     ) -> pd.DataFrame:
-        """The table, or some of its columns and rows, as `read_arrow` reads them."""
+        """The table as pandas has it, which makes an object of each row of lists. Arguments as of `read_arrow`."""
         frame: pd.DataFrame = self.read_arrow(exchange_dir, columns, only).to_pandas()
         return frame
 
@@ -90,28 +90,25 @@ class Table(_File):
     ) -> pa.Table:
         """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
 
-        Pandas would make an object of each row of lists; Arrow has them in few pieces.
-
         Args:
             only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
         """
-        path = self.require(exchange_dir)
         try:
-            parts = parts_of(path)
-            self.expect_columns(parts, path)
+            parts = parts_of(self.require(exchange_dir))
+            self.expect_columns(parts, exchange_dir)
             return pa.concat_tables(pq.read_table(part, columns=columns, filters=only) for part in parts)
         except (pa.ArrowException, OSError) as error:
-            raise self.wrong(path, f"cannot be read ({error})") from error
+            raise self.wrong(exchange_dir, f"cannot be read ({error})") from error
 
-    def expect_columns(self, parts: Sequence[Path], path: Path) -> None:
+    def expect_columns(self, parts: Sequence[Path], exchange_dir: Path) -> None:
         """Raise ArtifactError unless there are parts, each with the columns that are declared."""
         if not parts:
-            raise self.wrong(path, "holds no part")
+            raise self.wrong(exchange_dir, "holds no part")
         for part in parts:
             fields = {field.name: field.type for field in pq.read_schema(part)}  # an engine may say more: no nulls
             schema = pa.schema(list(fields.items()))
-            if schema != self._schema(fields, path):
-                raise self.wrong(path, f"its columns are not as expected: {schema.to_string()}")
+            if schema != self._schema(fields, exchange_dir):
+                raise self.wrong(exchange_dir, f"its columns are not as expected: {schema.to_string()}")
 
     def _type(self, column: pd.Series) -> pa.DataType | None:
         """The type of a column that is not declared by name: strings where the table may hold some."""
@@ -120,12 +117,12 @@ class Table(_File):
             return pa.string()
         return next((each for each in self.open_ended if each != pa.string()), None)
 
-    def _schema(self, found: Mapping[str, pa.DataType | None], path: Path) -> pa.Schema:
+    def _schema(self, found: Mapping[str, pa.DataType | None], exchange_dir: Path) -> pa.Schema:
         """The declared types of columns in the order of ``found``; of others the type that is found."""
         absent = [name for name in self.columns if name not in found]
         surplus = [name for name, kind in found.items() if name not in self.columns and kind not in self.open_ended]
         if absent or surplus:
-            raise self.wrong(path, f"columns {absent} are absent and {surplus} unexpected")
+            raise self.wrong(exchange_dir, f"columns {absent} are absent and {surplus} unexpected")
         return pa.schema([(name, self.columns.get(name, kind)) for name, kind in found.items()])
 
 
@@ -144,31 +141,26 @@ def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
 class Document(_File):
     """A JSON file."""
 
-    def write(self, exchange_dir: Path, content: Mapping[str, Any]) -> Path:
-        path = self.at(exchange_dir)
-        write_json(path, content)
-        return path
+    def write(self, exchange_dir: Path, content: Mapping[str, Any]) -> None:
+        write_json(self.at(exchange_dir), content)
 
     def read(self, exchange_dir: Path) -> dict[str, Any]:
-        path = self.require(exchange_dir)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(self.require(exchange_dir).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise self.wrong(path, f"is not JSON ({error})") from error
+            raise self.wrong(exchange_dir, f"is not JSON ({error})") from error
         if not isinstance(content, dict):
-            raise self.wrong(path, "does not hold a JSON object")
+            raise self.wrong(exchange_dir, "does not hold a JSON object")
         return content
 
 
 @dataclass(frozen=True)
 class Binary(_File):
-    """A file of bytes with a format of its own: weights, ONNX."""
+    """A file of bytes with a format of its own: weights, arrays."""
 
-    def write(self, exchange_dir: Path, content: bytes) -> Path:
-        path = self.at(exchange_dir)
-        with written_in_place(path) as temporary:
+    def write(self, exchange_dir: Path, content: bytes) -> None:
+        with written_in_place(self.at(exchange_dir)) as temporary:
             temporary.write_bytes(content)
-        return path
 
     def read(self, exchange_dir: Path) -> bytes:
         return self.require(exchange_dir).read_bytes()
@@ -178,7 +170,7 @@ class Binary(_File):
         try:
             return unpack(self.read(exchange_dir))
         except ValueError as error:
-            raise self.wrong(self.at(exchange_dir), f"cannot be read ({error})") from error
+            raise self.wrong(exchange_dir, f"cannot be read ({error})") from error
 
 
 Artifact: TypeAlias = Table | Document | Binary

@@ -1,8 +1,8 @@
 """Features of the ranking model: kinds of columns, their order, their encoding. The contract of both sides.
 
-`FeatureSpec` is written once by ``offline/rank/s1_feature_engi.py`` and travels with the release. It sizes the
-model, names Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server
-all call the same `encode_users`, `encode_items` and `assemble`, or `model_inputs`, which gives the history apart.
+`FeatureSpec` is written by ``offline/rank/s1_feature_engi.py`` and travels with the release. It sizes the model, names
+Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server all call the same
+`encode_users`, `encode_items` and `assemble`, or `model_inputs`, which gives the history apart.
 
 Stores hold raw values ("F", 25, 3 impressions, the moment of a first event); a kind of column says how that becomes
 the model's input, here and nowhere else. `assemble` encodes last what depends on the request's time.
@@ -67,16 +67,13 @@ class OneHotFeature(Frozen):
         return "string" if self.vocabulary and isinstance(self.vocabulary[0], str) else "int64"
 
     @cached_property
-    def _sorted(self) -> NDArray[Any]:
-        return np.asarray(self.vocabulary)
+    def _known(self) -> Vocabulary:
+        return Vocabulary(np.asarray(self.vocabulary))
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
-        """(n,) raw values -> (n,) codes. Raises MissingFeatureError for nulls."""
-        known = self._sorted
+        """(n,) raw values -> (n,) codes. Raises MissingFeatureError for nulls, as every kind's ``encode`` does."""
         array = _without_nulls(self.name, values)
-        if known.dtype.kind == "U":
-            array = array.astype(str)
-        return Vocabulary(known).codes(array).astype(np.float32)
+        return self._known.codes(array.astype(str) if self.dtype == "string" else array).astype(np.float32)
 
 
 class FlagFeature(Frozen):
@@ -88,52 +85,52 @@ class FlagFeature(Frozen):
     entity: Entity
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
-        """(n,) 0/1 -> (n,) float32. Raises MissingFeatureError for nulls."""
         return _without_nulls(self.name, values).astype(np.float32)
 
 
 Transform = Literal["linear", "log1p"]
 
 
-class DenseFeature(Frozen):
-    """A count, divided by ``scale`` so that the model sees 0..1; or the logarithm of 1 + count, divided by it."""
+class _ScaledFeature(Frozen):
+    """A whole number, or the logarithm of 1 + it, divided by ``scale``."""
 
     dtype: ClassVar[Dtype] = "int64"
+
+    kind: str
+    name: str
+    entity: Entity
+    scale: float
+    transform: Transform = "linear"
+
+    def _scaled(self, values: NDArray[np.float64]) -> Float32:
+        return ((np.log1p(values) if self.transform == "log1p" else values) / self.scale).astype(np.float32)
+
+
+class DenseFeature(_ScaledFeature):
+    """A count."""
 
     kind: Literal["number"] = "number"
-    name: str
-    entity: Entity
-    scale: float
-    transform: Transform = "linear"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
-        """(n,) counts -> (n,) value / scale. Raises MissingFeatureError for nulls."""
-        return _scaled(_without_nulls(self.name, values).astype(np.float64), self.transform, self.scale)
+        return self._scaled(_without_nulls(self.name, values).astype(np.float64))
 
 
-class ElapsedFeature(Frozen):
+class ElapsedFeature(_ScaledFeature):
     """Days from a moment to the request; stores hold the moment, in seconds since 1970, or `NEVER`.
 
-    The model sees the days, or the logarithm of 1 + days, divided by ``scale``; 0 for `NEVER` and for a moment after
-    the request.
+    The model sees 0 days for `NEVER` and for a moment after the request.
     """
 
-    dtype: ClassVar[Dtype] = "int64"
-
     kind: Literal["elapsed"] = "elapsed"
-    name: str
-    entity: Entity
-    scale: float
-    transform: Transform = "linear"
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
-        """(n,) stored moments, as they are, for `at`. Raises MissingFeatureError for nulls."""
+        """(n,) stored moments, as they are, for `at`."""
         return _without_nulls(self.name, values).astype(np.float64)
 
     def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> Float32:
         """Moments, any shape, at requests of times (seconds) that broadcast to it -> model inputs."""
         elapsed = np.where(moments == NEVER, 0, np.maximum(np.asarray(timestamps, np.int64) - moments, 0))
-        return _scaled(elapsed / DAY_S, self.transform, self.scale)
+        return self._scaled(elapsed / DAY_S)
 
 
 class HistoryFeature(Frozen):
@@ -149,30 +146,18 @@ class HistoryFeature(Frozen):
     def columns(self) -> tuple[str, ...]:
         return tuple(f"history_{part}_{lag}" for part in ("item", "rating", "age") for lag in range(self.length))
 
-    def encode(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
-        """(n, any length) each, newest first -> (n, 3 * length)."""
-        block = np.zeros((3, len(codes), self.length), dtype=np.float32)
-        for part, values in enumerate((codes, ratings, ages)):
-            block[part, :, : values.shape[1]] = np.where(codes > 0, values, 0)[:, : self.length]
-        return block.transpose(1, 0, 2).reshape(len(codes), -1)
-
 
 NumberFeature = Annotated[DenseFeature | ElapsedFeature, Field(discriminator="kind")]
 Feature = OneHotFeature | FlagFeature | DenseFeature | ElapsedFeature
 
 
-def _scaled(values: NDArray[np.float64], transform: Transform, scale: float) -> Float32:
-    return ((np.log1p(values) if transform == "log1p" else values) / scale).astype(np.float32)
-
-
 def _without_nulls(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
     array = np.asarray(values)
+    missing: list[int] = []
     if array.dtype.kind == "O":
         missing = [row for row, value in enumerate(array) if value is None or value != value]
     elif array.dtype.kind == "f":
         missing = np.flatnonzero(np.isnan(array)).tolist()
-    else:
-        missing = []
     if missing:
         raise MissingFeatureError(name, missing)
     return array
@@ -266,7 +251,6 @@ class ModelInputs:
         return rows | {wire.MODEL_HISTORY: self.history} if self.history.shape[1] else rows
 
     def part(self, rows: slice) -> ModelInputs:
-        """Some of the rows, with the same history."""
         return ModelInputs(self.rows[rows], self.history)
 
     def joined(self) -> Float32:
@@ -296,20 +280,12 @@ class FeatureSpec(Frozen):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the model's input columns, in order."""
-        return (
-            *(feature.name for feature in self.features),
-            *self.candidate,
-            *(self.history.columns if self.history else ()),
-        )
+        history = self.history.columns if self.history else ()
+        return (*(feature.name for feature in self.features), *self.candidate, *history)
 
     @property
     def width(self) -> int:
         return len(self.columns)
-
-    @property
-    def widths(self) -> Widths:
-        """Numbers of columns of the served model's inputs."""
-        return Widths(self.history_slice.start, self.width - self.history_slice.start)
 
     @property
     def candidate_slice(self) -> slice:
@@ -319,7 +295,11 @@ class FeatureSpec(Frozen):
     @property
     def history_slice(self) -> slice:
         """Columns that the user's history fills."""
-        return slice(len(self.features) + len(self.candidate), self.width)
+        return slice(self.candidate_slice.stop, self.width)
+
+    @property
+    def widths(self) -> Widths:
+        return Widths(self.history_slice.start, self.width - self.history_slice.start)
 
     def of(self, entity: Entity) -> tuple[Feature, ...]:
         """Features of one side, in the model's order, the entity's own id first."""
@@ -327,8 +307,7 @@ class FeatureSpec(Frozen):
 
     def stored(self, entity: Entity) -> tuple[Feature, ...]:
         """Features that the feature store holds of one side: all but the entity's own id, which is its key."""
-        key = Columns.USER if entity == "user" else Columns.ITEM
-        return tuple(feature for feature in self.of(entity) if feature.name != key)
+        return tuple(feature for feature in self.of(entity) if feature.name != wire.FEAST_KEY[entity])
 
     @cached_property
     def _positions(self) -> dict[Entity, NDArray[np.intp]]:
@@ -336,11 +315,9 @@ class FeatureSpec(Frozen):
         return {"user": np.flatnonzero(of == "user"), "item": np.flatnonzero(of == "item")}
 
     def encode_users(self, users: Frame) -> Encoded:
-        """Raw user columns, n values each. Raises MissingFeatureError for nulls."""
         return Encoded.of(self.of("user"), users)
 
     def encode_items(self, items: Frame) -> Encoded:
-        """Raw item columns, n values each. Raises MissingFeatureError for nulls."""
         return Encoded.of(self.of("item"), items)
 
     def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
@@ -360,9 +337,11 @@ class FeatureSpec(Frozen):
 
     def encode_history_codes(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
         """n users' item codes, ratings and ages (seconds), (n, any length), newest first -> (n, history columns)."""
-        if self.history is None:
-            return np.empty((len(codes), 0), dtype=np.float32)
-        return self.history.encode(codes, ratings, ages)
+        length = self.history.length if self.history else 0
+        block = np.zeros((3, len(codes), length), dtype=np.float32)
+        for part, values in enumerate((codes, ratings, ages)):
+            block[part, :, : values.shape[1]] = np.where(codes > 0, values, 0)[:, :length]
+        return block.transpose(1, 0, 2).reshape(len(codes), 3 * length)
 
     @cached_property
     def _items(self) -> OneHotFeature:

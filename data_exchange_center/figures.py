@@ -1,19 +1,15 @@
-"""Measured figures: their folder and names, their age (commit, date, machine, digest of the code), one look for all
-plots.
+"""Measured figures: their folder and names, their age (commit, date, machine, digest of the code), one look for plots.
 
-A figure is current as long as its recipe and the code that it depends on are what they were, comments and docstrings
-aside. Each file says itself what that is: `stale` tells an old one.
+A figure is current as long as its recipe and the code that it names are what they were, comments and docstrings aside.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import os
 import platform
 import subprocess
-import tokenize
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -120,28 +116,23 @@ def digest(code: tuple[str, ...]) -> str:
         # The exchange folder's own folders hold what the steps and the services write, Feast's repository among it
         files = path.glob("*.py") if name == "data_exchange_center" else path.rglob("*.py")
         for file in sorted(files) if path.is_dir() else [path]:
-            if file == ROOT / "data_exchange_center" / "recipes.py":
-                continue
-            content = _without_words(file) if file.suffix == ".py" else file.read_bytes()
-            found.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
+            if file != ROOT / "data_exchange_center" / "recipes.py":
+                content = _without_words(file) if file.suffix == ".py" else file.read_bytes()
+                found.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
     return found.hexdigest()[:12]
+
+
+_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @cache
 def _without_words(path: Path) -> bytes:
-    """A Python file's lines without comments and docstrings: words about the code age no figure."""
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                lines[first.lineno - 1 : first.end_lineno] = [""] * len(lines[first.lineno - 1 : first.end_lineno])
-    return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
+    """A Python file without comments and docstrings: words about the code age no figure."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, _Documented) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree).encode()
 
 
 def drawn_from(path: Path) -> dict[str, str | None]:

@@ -86,7 +86,7 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
         content = report.read(exchange_dir)
         recorded, stamp = content.get(INPUTS), content.get(RECIPE)
         if not isinstance(recorded, dict) or not recorded or not isinstance(stamp, dict):
-            raise report.wrong(report.at(exchange_dir), "does not say what its step was run on")
+            raise report.wrong(exchange_dir, "does not say what its step was run on")
         if stamp != _stamp(recipe):
             same = stamp.get("name") == recipe.name
             raise ArtifactError(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, ValidationError
@@ -26,6 +26,74 @@ from data_exchange_center.wire import vector_of
 _OF_ITS_FILES: Final = {"name", "origin", "counts", "sha256"}
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def release_of_artifacts(settings: Settings) -> Manifest:
+    """The manifest of what lies in the exchange folder.
+
+    Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
+    """
+    folder, recipe = settings.exchange_dir, settings.recipe
+    parts = []
+    for artifact in artifacts.RELEASE_PARTS:
+        path = artifact.require(folder)
+        size = sum(part.stat().st_size for part in parts_of(path))
+        parts.append(Part(path=artifact.path, sha256=sha256(path), bytes=size))
+    provenance.expect_one_run(folder, recipe)
+
+    # the release's id is a hash of all that it is made of
+    dataset = read_dataset(folder)
+    digest = hashlib.sha256(f"format {FORMAT}\n".encode())
+    digest.update(recipe.model_dump_json().encode())
+    digest.update(dataset.model_dump_json(exclude=_OF_ITS_FILES).encode())
+    for part in parts:
+        digest.update(f"{part.path} {part.sha256}\n".encode())
+
+    # width of each searched channel's vectors
+    vectors, dims = artifacts.ITEM_VECTORS.read(folder), {}
+    for channel in recipe.recall.searched:
+        known = vectors.get(vector_of(channel.name), pd.Series(dtype=object)).dropna()
+        if known.empty:
+            raise artifacts.ITEM_VECTORS.wrong(folder, f"holds no vectors of channel {channel.name!r}")
+        dims[channel.name] = len(known.iloc[0])
+    report = artifacts.RANK_REPORT.read(folder)
+    for key in ("model", "auc"):
+        if key not in report:
+            raise artifacts.RANK_REPORT.wrong(folder, f"holds no {key!r}")
+    return Manifest(
+        format=FORMAT,
+        release=digest.hexdigest()[:12],
+        recipe=recipe,
+        dataset=dataset,
+        feature_spec=read_feature_spec(folder),
+        vector_dims=dims,
+        model={key: report[key] for key in ("model", "auc")},
+        parts=tuple(parts),
+    )
+
+
+def read_dataset(exchange_dir: Path) -> Dataset:
+    """The data set in the exchange folder. Raises ArtifactError when it is missing or describes none."""
+    return _validated(artifacts.DATASET, exchange_dir, Dataset, "describes no data set")
+
+
+def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
+    """The spec in the exchange folder. Raises ArtifactError when it is missing or is no spec."""
+    return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
+
+
+def _validated(document: Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
+    try:
+        return model.model_validate(document.read(exchange_dir))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise document.wrong(exchange_dir, f"{otherwise} ({where}: {first['msg']})") from error
+
+
+def read_channels(exchange_dir: Path) -> ChannelSet:
+    """The channels that make user vectors. Raises ArtifactError when they are missing or damaged."""
+    return artifacts.CHANNELS.read_as(exchange_dir, ChannelSet.unpack)
 
 
 class OwnIds(dict[int, OwnId]):
@@ -48,96 +116,21 @@ class DatasetIds(NamedTuple):
     items: OwnIds
 
 
-def release_of_artifacts(settings: Settings) -> Manifest:
-    """The manifest of what lies in the exchange folder.
-
-    Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
-    """
-    folder = settings.exchange_dir
-    parts = []
-    for artifact in artifacts.RELEASE_PARTS:
-        path = artifact.require(folder)
-        parts.append(
-            Part(path=artifact.path, sha256=sha256(path), bytes=sum(part.stat().st_size for part in parts_of(path)))
-        )
-    provenance.expect_one_run(folder, settings.recipe)
-    dataset = read_dataset(folder)
-    digest = hashlib.sha256(f"format {FORMAT}\n".encode())
-    digest.update(settings.recipe.model_dump_json().encode())
-    digest.update(dataset.model_dump_json(exclude=_OF_ITS_FILES).encode())
-    for part in parts:
-        digest.update(f"{part.path} {part.sha256}\n".encode())
-    report = artifacts.RANK_REPORT.read(folder)
-    return Manifest(
-        format=FORMAT,
-        release=digest.hexdigest()[:12],
-        recipe=settings.recipe,
-        dataset=dataset,
-        feature_spec=read_feature_spec(folder),
-        vector_dims=_vector_dims(settings),
-        model={key: _of(artifacts.RANK_REPORT, folder, report, key) for key in ("model", "auc")},
-        parts=tuple(parts),
-    )
-
-
-def _vector_dims(settings: Settings) -> dict[str, int]:
-    """Vector dimensions of the searched channels. Raises ArtifactError when one of them has no vectors."""
-    folder, table = settings.exchange_dir, artifacts.ITEM_VECTORS
-    vectors = table.read(folder)
-    dims = {}
-    for channel in settings.recipe.recall.searched:
-        known = vectors.get(vector_of(channel.name), pd.Series(dtype=object)).dropna()
-        if known.empty:
-            raise table.wrong(table.at(folder), f"holds no vectors of channel {channel.name!r}")
-        dims[channel.name] = len(known.iloc[0])
-    return dims
-
-
-def read_dataset(exchange_dir: Path) -> Dataset:
-    """The data set in the exchange folder. Raises ArtifactError when it is missing or describes none."""
-    return _validated(artifacts.DATASET, exchange_dir, Dataset, "describes no data set")
-
-
-def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
-    """The spec in the exchange folder. Raises ArtifactError when it is missing or is no spec."""
-    return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
-
-
-def _validated(document: Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
-    try:
-        return model.model_validate(document.read(exchange_dir))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise document.wrong(document.at(exchange_dir), f"{otherwise} ({where}: {first['msg']})") from error
-
-
-def read_user_ids(exchange_dir: Path) -> OwnIds:
-    """Own ids of the users. Raises ArtifactError when a file is missing."""
-    return _own_ids(artifacts.USERS, exchange_dir, Columns.USER, read_dataset(exchange_dir).user_ids)
-
-
-def read_item_ids(exchange_dir: Path) -> OwnIds:
-    """Own ids of the items. Raises ArtifactError when a file is missing."""
-    return _own_ids(artifacts.ITEMS, exchange_dir, Columns.ITEM, read_dataset(exchange_dir).item_ids)
-
-
 def read_own_ids(exchange_dir: Path) -> DatasetIds:
     """Read the own ids of users and items. Raises ArtifactError when a file is missing."""
     return DatasetIds(read_user_ids(exchange_dir), read_item_ids(exchange_dir))
 
 
+def read_user_ids(exchange_dir: Path) -> OwnIds:
+    """Own ids of the users alone."""
+    return _own_ids(artifacts.USERS, exchange_dir, Columns.USER, read_dataset(exchange_dir).user_ids)
+
+
+def read_item_ids(exchange_dir: Path) -> OwnIds:
+    """Own ids of the items alone."""
+    return _own_ids(artifacts.ITEMS, exchange_dir, Columns.ITEM, read_dataset(exchange_dir).item_ids)
+
+
 def _own_ids(table: Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds:
     frame = table.read(exchange_dir, [key, Columns.OWN_ID])
     return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
-
-
-def read_channels(exchange_dir: Path) -> ChannelSet:
-    """The channels that make user vectors. Raises ArtifactError when they are missing or damaged."""
-    return artifacts.CHANNELS.read_as(exchange_dir, ChannelSet.unpack)
-
-
-def _of(document: Document, exchange_dir: Path, content: Mapping[str, Any], key: str) -> Any:
-    if key not in content:
-        raise document.wrong(document.at(exchange_dir), f"holds no {key!r}")
-    return content[key]

@@ -102,7 +102,7 @@ def read_lists(settings: Settings, past: Sequences, table: pa.Table | None = Non
     try:
         return Lists.of_table(found, past.userids)
     except ValueError as error:
-        raise artifacts.LISTS.wrong(artifacts.LISTS.at(settings.exchange_dir), str(error)) from error
+        raise artifacts.LISTS.wrong(settings.exchange_dir, str(error)) from error
 
 
 def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:

@@ -322,12 +322,12 @@ def _model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
         model = load_ranker(weights.read(exchange_dir), config)
     except (ValueError, RuntimeError, UnpicklingError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise weights.wrong(weights.at(exchange_dir), f"cannot be loaded as its report says ({reason})") from error
+        raise weights.wrong(exchange_dir, f"cannot be loaded as its report says ({reason})") from error
     ranker = manifest.recipe.ranker
     if config["kind"] != ranker.kind or config != ranker_class(ranker.kind).configure(
         ranker, manifest.feature_spec, manifest.dataset, config
     ):
-        raise weights.wrong(weights.at(exchange_dir), "was trained with another feature spec or recipe")
+        raise weights.wrong(exchange_dir, "was trained with another feature spec or recipe")
     return model
 
 
@@ -379,9 +379,8 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
     """
     absent = sorted({*userids} - {*truth.users.index})
     if absent:
-        path = artifacts.USER_FEATURES.at(exchange_dir)
         raise artifacts.USER_FEATURES.wrong(
-            path, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
+            exchange_dir, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
         )
     return replace(
         truth,

@@ -91,7 +91,7 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
     }
     userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
     if strangers := set(userids) - own_ids.keys():
-        raise artifacts.USERS.wrong(artifacts.USERS.at(exchange_dir), f"user number {min(strangers)} is not in it")
+        raise artifacts.USERS.wrong(exchange_dir, f"user number {min(strangers)} is not in it")
     return [
         UserRow(
             number=userid,

@@ -39,7 +39,6 @@ Item = TypeVar("Item")
 
 CHUNK = 512  # request points scored at once
 SEEN = 1 << 22  # rated events of all requests of a chunk together
-_CONVERTED: Final = ("users", "features")  # stored as userids, and as bytes of float16
 NOTHING_LIKED: Final = "no recalled list holds anything that was liked next: there is nothing to train the ranker on."
 
 
@@ -66,15 +65,9 @@ class ListsConfig:
     def of(cls, recipe: Recipe) -> Self:
         """Raises StepError when the recipe's ranker is not trained on lists."""
         ranker = ranker_of_lists(recipe)
-        return cls(
-            seed=ranker.seed + 1,
-            past=ranker.past,
-            stride=ranker.stride,
-            weights=tuple(channel.fusion_weight for channel in recipe.recall.channels),
-            size=recipe.recall.candidates,
-            history=ranker.history,
-            horizon=ranker.horizon,
-        )
+        weights = tuple(channel.fusion_weight for channel in recipe.recall.channels)
+        asked = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon")}
+        return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **asked)
 
     def requests(self, past: Sequences) -> Points:
         """Draw the request points of all users of ``past``; returns after a break come once more, years later."""
@@ -94,17 +87,8 @@ class ListsConfig:
 
     def lists(self, past: Sequences, points: Points, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
         """Recall a list at each point, and keep those that hold anything that was liked next."""
-        return recall_lists(
-            past,
-            points,
-            profiles,
-            teachers,
-            self.weights,
-            size=self.size,
-            history=self.history,
-            horizon=self.horizon,
-            only_liked=True,
-        )
+        asked = {name: getattr(self, name) for name in ("size", "history", "horizon")}
+        return recall_lists(past, points, profiles, teachers, self.weights, **asked, only_liked=True)
 
 
 @dataclass(frozen=True)
@@ -134,13 +118,12 @@ class Lists:
 
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _CONVERTED}
-        columns = {
-            name: pa.array(array if array.ndim == 1 else list(array), _arrow_type(array))
-            for name, array in arrays.items()
-        }
-        features = pa.array([row.tobytes() for row in self.features], pa.binary())
-        return pa.table({Columns.USER: userids[self.users].astype(np.int32), **columns, "features": features})
+        columns = {Columns.USER: pa.array(userids[self.users].astype(np.int32))}
+        for name in _AS_THEY_ARE:
+            array = getattr(self, name)
+            kind = pa.from_numpy_dtype(array.dtype)
+            columns[name] = pa.array(array, kind) if array.ndim == 1 else pa.array(list(array), pa.list_(kind))
+        return pa.table({**columns, "features": pa.array([row.tobytes() for row in self.features], pa.binary())})
 
     @classmethod
     def of_table(cls, table: pa.Table, userids: Ints) -> Lists:
@@ -148,14 +131,15 @@ class Lists:
         codes = Vocabulary(userids).codes(table[Columns.USER].to_numpy())
         if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
-        arrays = {field.name: table[field.name] for field in fields(cls) if field.name not in _CONVERTED}
-        columns = {
-            name: np.stack(column.to_numpy()) if pa.types.is_list(column.type) else column.to_numpy()
-            for name, column in arrays.items()
-        }
+        columns = {name: table[name].to_numpy() for name in _AS_THEY_ARE}
+        columns = {name: np.stack(each) if each.dtype == object else each for name, each in columns.items()}
         features = np.stack([np.frombuffer(each.as_buffer(), np.float16) for each in table["features"]])
         shape = *columns["candidates"].shape, -1
         return cls(users=(codes - 1).astype(np.int32), features=features.reshape(shape), **columns)
+
+
+# fields that a column is made of; users are stored as userids, features as bytes of float16
+_AS_THEY_ARE: Final = tuple(field.name for field in fields(Lists) if field.name not in ("users", "features"))
 
 
 def recall_lists(
@@ -208,8 +192,9 @@ def _labelled(
         features[row, : len(found.ids)] = found.features
     # which of them the user rated next, and how
     after, liked = next_events(data, points, horizon)  # (m, horizon)
-    good, bad = np.where(liked, after, -1), np.where(liked | (after == 0), -1, after)
-    is_liked, is_bad = (_among(candidates, each) for each in (good, bad))
+    same = candidates[:, :, None] == after[:, None]  # (m, c, horizon)
+    is_liked = (same & liked[:, None]).any(axis=2)
+    is_bad = (same & ~(liked | (after == 0))[:, None]).any(axis=2)
     # what the request saw
     items, ratings, ages, _ = histories(data, points, history)  # (m, history)
     return Lists(
@@ -225,14 +210,6 @@ def _labelled(
         liked=is_liked,
         disliked=is_bad & ~is_liked,  # the same item again is no dislike
     )
-
-
-def _among(candidates: Ints, others: Ints) -> NDArray[np.bool_]:
-    """(m, c), (m, few) -> (m, c) whether the candidate is one of its list's others."""
-    found = np.zeros(candidates.shape, np.bool_)
-    for each in others.T:
-        found |= candidates == each[:, None]
-    return found
 
 
 def channel_hits(
@@ -341,12 +318,6 @@ class StoredFeatures:
             self.spec.encode_candidates(self.columns, lists.features),
             history[:, None],
         )
-
-
-def _arrow_type(array: NDArray[Any]) -> pa.DataType:
-    """Type of a row of (m,) numbers or of (m, n), whatever m is."""
-    number = pa.from_numpy_dtype(array.dtype)
-    return number if array.ndim == 1 else pa.list_(number)
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:

@@ -12,7 +12,6 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, Float32, one_hot
 from offline.data import terms
 from offline.data.statistics import whole_numbers
-from offline.data.terms import clicks, genre_columns, impressions
 
 
 def rated_pairs(
@@ -52,7 +51,7 @@ def rated_pairs(
     of_users = users[[Columns.USER, *profile]].merge(newest_terms, on=Columns.USER, how="left", validate="1:1")
     of_users = whole_numbers(of_users)
     flags = terms.genre_flags(item_terms[Columns.GENRES], len(genres)).astype("int64")
-    of_items = pd.DataFrame(flags, columns=genre_columns(genres))
+    of_items = pd.DataFrame(flags, columns=terms.genre_columns(genres))
     of_items.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
 
     # rows: profile and flags of the rating's user and item, statistics as they stood before it
@@ -81,9 +80,7 @@ def rated_pairs_spec(
             one_hot(Columns.ITEM, "item", items),
             *(one_hot(name, "user", values) for name, values in profile.items()),
         ),
-        multi_hot=tuple(FlagFeature(name=name, entity="item") for name in genre_columns(genres)),
-        dense=tuple(
-            DenseFeature(name=name, entity="user", scale=window) for name in (*impressions(genres), *clicks(genres))
-        ),
+        multi_hot=tuple(FlagFeature(name=name, entity="item") for name in terms.genre_columns(genres)),
+        dense=tuple(DenseFeature(name=name, entity="user", scale=window) for name in terms.statistic_columns(genres)),
         genres=tuple(genres),
     )

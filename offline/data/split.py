@@ -65,29 +65,15 @@ def label_and_split(
     own = (frame[Columns.SPLIT] != Split.RECORDED).to_numpy()
     rows = frame.loc[own]
     position, size = positions(rows[Columns.USER])
-    newest = newest_of(rows[Columns.TIMESTAMP].to_numpy(), position, size)
-    frame.loc[own, Columns.SPLIT] = part_of(position, size, newest, dataset, train_share)
-    frame.insert(len(frame.columns) - 1, Columns.LABEL, labels(frame[Columns.RATING].to_numpy(), dataset))
-    return frame
-
-
-def labels(ratings: NDArray[np.int8], dataset: Dataset) -> NDArray[np.int8]:
-    """(rows,) 1 where a rating's code is liked, else 0."""
-    return (ratings > dataset.positive_level).astype(np.int8)
-
-
-def part_of(
-    position: NDArray[np.int64],
-    size: NDArray[np.int64],
-    newest: NDArray[np.int64],
-    dataset: Dataset,
-    train_share: float,
-) -> NDArray[np.str_]:
-    """(rows,) a value of `Split` for rows at a position (from 0) among their user's ``size`` rows in time, of which
-    ``newest`` are of the last second."""
+    times, last = rows[Columns.TIMESTAMP].to_numpy(), np.arange(len(rows)) - position + size - 1
+    newest = np.bincount(last[times == times[last]], minlength=len(rows))[last]  # of the user's last second
     offline = size - holdout_sizes(dataset.holdout_now, size, newest)
-    split = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
-    return np.where(position >= offline, Split.HOLDOUT, split)
+    part = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
+    frame.loc[own, Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, part)
+    frame.insert(
+        len(frame.columns) - 1, Columns.LABEL, (frame[Columns.RATING] > dataset.positive_level).astype(np.int8)
+    )
+    return frame
 
 
 def trains(position: NDArray[np.int64], size: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
@@ -110,14 +96,6 @@ def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.array([], dtype=np.int64)
     sizes = np.diff(np.r_[starts, len(ids)])
     return np.arange(len(ids)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)
-
-
-def newest_of(times: NDArray[np.int64], position: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(rows,) sorted by user and time -> how many rows of each row's user are of the user's last second."""
-    last = np.arange(len(times)) - position + size - 1  # (rows,) place of the user's last row
-    of_last = np.bincount(last[times == times[last]], minlength=len(times))
-    newest: NDArray[np.int64] = of_last[last]
-    return newest
 
 
 # --- Refusal of data that would make nonsense
@@ -159,10 +137,13 @@ class Counted:
 
 
 def counted(ratings: pd.DataFrame) -> Counted:
-    """``ratings``: as `artifacts.RATINGS`."""
-    held_out = ratings[Columns.SPLIT] == Split.HOLDOUT
-    liked, past = ratings[Columns.LABEL] == 1, ratings.loc[~held_out, Columns.USER].value_counts()
-    sizes = ratings[Columns.USER].value_counts()
+    """Count ``ratings``, as in `artifacts.RATINGS`."""
+    held_out, liked = ratings[Columns.SPLIT] == Split.HOLDOUT, ratings[Columns.LABEL] == 1
+    sizes, of_past = ratings[Columns.USER].value_counts(), ratings[~held_out]
+    past = of_past[Columns.USER].value_counts()
+    requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    asked = of_past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
+    seen = happened(of_past[Columns.TIMESTAMP].to_numpy(), asked)
     return Counted(
         events=len(ratings),
         liked=int(liked.sum()),
@@ -173,7 +154,7 @@ def counted(ratings: pd.DataFrame) -> Counted:
         single=int((sizes == 1).sum()),
         with_past=len(past),
         longest_past=int(past.max()) if len(past) else 0,
-        known=_known(ratings, held_out),
+        known=int(of_past[Columns.USER][seen].nunique()),
     )
 
 
@@ -199,24 +180,6 @@ def expect_sense(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
             f"recipe {recipe.name!r} learns from what users did next, and none of {found.users:,} users has two events "
             f"that are not held out: {REMEDY}."
         )
-    _expect_labels(found, dataset, recipe)
-    if not dataset.terms and "terms" in recipe.needs:
-        raise StepError(
-            f"recipe {recipe.name!r} needs items with a categorical or multi-valued attribute, and this data set has "
-            "none: declare one in [items] of dataset.toml, or choose RECSYS_RECIPE=default."
-        )
-
-
-def _known(ratings: pd.DataFrame, held_out: pd.Series) -> int:
-    """Number of users with an event that the evaluation's request sees."""
-    requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
-    past = ratings[~held_out]
-    times = past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
-    seen = happened(past[Columns.TIMESTAMP].to_numpy(), times)
-    return int(past[Columns.USER][seen].nunique())
-
-
-def _expect_labels(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
     if not found.past_liked:
         raise StepError(
             f"none of {found.past:,} events before the held-out ones is liked: is positive_above in dataset.toml too "
@@ -227,4 +190,9 @@ def _expect_labels(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
             f"recipe {recipe.name!r} learns to tell liked events from others, and all {found.past:,} of this data set "
             "are liked: declare the column of a value in [interactions] of dataset.toml, or choose "
             "RECSYS_RECIPE=default."
+        )
+    if not dataset.terms and "terms" in recipe.needs:
+        raise StepError(
+            f"recipe {recipe.name!r} needs items with a categorical or multi-valued attribute, and this data set has "
+            "none: declare one in [items] of dataset.toml, or choose RECSYS_RECIPE=default."
         )

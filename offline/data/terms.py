@@ -26,8 +26,6 @@ COUNTED_FROM: Final = [Columns.USER, Columns.ITEM, Columns.TIMESTAMP, Columns.LA
 
 LONGEST_SLUG: Final = 48
 
-# --- names of columns -------------------------------------------------------------------------------------------------
-
 
 def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     """``Film-Noir`` -> ``film_noir``: a name of letters, digits and underscores, as every store accepts, for each.
@@ -53,16 +51,18 @@ def impressions(genres: Sequence[str]) -> list[str]:
 
 
 def clicks(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's clicks on each of all genres within the window."""
+    """Likewise of a user's clicks."""
     return [f"click_{each}" for each in slugs(genres)]
+
+
+def statistic_columns(genres: Sequence[str]) -> list[str]:
+    """Columns of a user's statistics: impressions of every genre, then clicks of every genre."""
+    return [*impressions(genres), *clicks(genres)]
 
 
 def genre_columns(genres: Sequence[str]) -> list[str]:
     """Columns that say whether an item has each of all genres (1) or not (0)."""
     return [f"genre_{each}" for each in slugs(genres)]
-
-
-# --- genres of items --------------------------------------------------------------------------------------------------
 
 
 def genre_names(items: pd.DataFrame) -> list[str]:
@@ -85,14 +85,6 @@ def genre_flags(codes: Sequence[Sequence[int]] | pd.Series, n_genres: int) -> In
     return flags
 
 
-# --- statistics of users ----------------------------------------------------------------------------------------------
-
-
-def statistic_columns(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's statistics: impressions of every genre, then clicks of every genre."""
-    return [*impressions(genres), *clicks(genres)]
-
-
 def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
     """userid, itemid and the statistics that each rating sees: `artifacts.IMPRESSION_TERMS`.
 
@@ -101,7 +93,8 @@ def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Seque
         item_terms: `genre_codes`, itemids ascending.
         window: how many interactions count.
     """
-    before = terms_before(_with_item(past, item_terms), genre_flags(item_terms[Columns.GENRES], len(genres)), window)
+    rows = past.assign(item=np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]))
+    before = terms_before(rows, genre_flags(item_terms[Columns.GENRES], len(genres)), window)
     return statistics_table(past[[Columns.USER, Columns.ITEM]], before, genres)
 
 
@@ -110,16 +103,11 @@ def user_terms(
 ) -> pd.DataFrame:
     """userid and newest statistics of each of ``users``, zeros without ratings: `artifacts.USER_TERMS`."""
     # those who have ratings get theirs, the others keep zeros
-    flags = genre_flags(item_terms[Columns.GENRES], len(genres))
-    known, newest = newest_terms(_with_item(past, item_terms), flags, window)
+    rows = past.assign(item=np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]))
+    known, newest = newest_terms(rows, genre_flags(item_terms[Columns.GENRES], len(genres)), window)
     statistics = np.zeros((len(users), newest.shape[1]), np.int8)
     statistics[np.searchsorted(users, known)] = newest
     return statistics_table(users.reset_index(drop=True).to_frame(), statistics, genres)
-
-
-def _with_item(ratings: pd.DataFrame, item_terms: pd.DataFrame) -> pd.DataFrame:
-    """Ratings with the row of the item in ``item_terms`` as `item`."""
-    return ratings.assign(item=np.searchsorted(item_terms[Columns.ITEM], ratings[Columns.ITEM]))
 
 
 def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:
@@ -170,16 +158,11 @@ def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int6
     return sums
 
 
-# --- state of users ---------------------------------------------------------------------------------------------------
-
-
 def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
     """userid, genres: codes of the genres clicked ``at_least`` times within the window, most clicked first
     (ties: lower code first); empty where there is none."""
-    counts = user_terms[clicks(genres)].to_numpy()
-    return pd.DataFrame(
-        {Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred_codes(counts, at_least)}
-    )
+    preferred = preferred_codes(user_terms[clicks(genres)].to_numpy(), at_least)
+    return pd.DataFrame({Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred})
 
 
 def preferred_codes(counts: Int8, at_least: int) -> list[list[int]]:

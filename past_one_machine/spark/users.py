@@ -51,7 +51,7 @@ def ranges(exchange_dir: Path, partitions: int, table: Table = artifacts.USERS) 
     """Cut the users of ``table``, one a row, into ranges of the same size."""
     ids = table.read_arrow(exchange_dir, [Columns.USER])[Columns.USER].to_numpy()
     if np.any(np.diff(ids) <= 0):
-        raise table.wrong(table.at(exchange_dir), "is not sorted by user")
+        raise table.wrong(exchange_dir, "is not sorted by user")
     parts = np.array_split(np.arange(len(ids)), min(partitions, len(ids)))
     return [Users(int(ids[part[0]]), int(ids[part[-1]]), int(part[0]), len(part)) for part in parts if len(part)]
 
@@ -193,7 +193,7 @@ def in_parts(table: Table, exchange_dir: Path) -> Iterator[Path]:
     with folder_written_in_place(path) as temporary:
         yield temporary
         parts = parts_of(temporary)
-        table.expect_columns(parts, path)
+        table.expect_columns(parts, exchange_dir)
         for other in set(temporary.iterdir()) - set(parts):
             other.unlink()  # marks and checksums of Spark
 

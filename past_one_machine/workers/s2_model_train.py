@@ -33,7 +33,7 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 def read_own_lists(exchange_dir: Path, workers: Workers) -> pa.Table:
     """Rows of `artifacts.LISTS` that a worker reads. Raises StepError when there are none."""
     parts = parts_of(artifacts.LISTS.require(exchange_dir))
-    artifacts.LISTS.expect_columns(parts, artifacts.LISTS.at(exchange_dir))
+    artifacts.LISTS.expect_columns(parts, exchange_dir)
     total = sum(pq.read_metadata(part).num_rows for part in parts)
     found = list(rows_of(parts, workers.reads_lists(total)))
     if not found:

@@ -84,7 +84,8 @@ def test_a_table_of_another_make_is_refused(tmp_path: Path, frame: pd.DataFrame)
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
 def test_a_damaged_document_says_run_the_step_again(tmp_path: Path, content: str) -> None:
-    DOCUMENT.write(tmp_path, {"a": 1}).write_text(content)
+    DOCUMENT.write(tmp_path, {"a": 1})
+    DOCUMENT.at(tmp_path).write_text(content)
     with pytest.raises(ArtifactError, match="run that step again"):
         DOCUMENT.read(tmp_path)
 
