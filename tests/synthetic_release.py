@@ -2,23 +2,238 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from data_exchange_center import artifacts, provenance
+from data_exchange_center.channels import Channel, HistorySum, StoredVectors
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import RECIPES
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.recipes import RECIPES, ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
-from offline.data.sequences import user_states
+from offline.data.samples import rated_pairs_spec
+from offline.data.sequences import Inputs, user_states
+from offline.data.statistics import item_statistics, list_spec, user_statistics
+from offline.data.terms import clicks, genre_columns, impressions
+from offline.models.kinds import channel_set, fit_channel, ranker_class, vector_tables, weights_to_bytes
 from offline.readers import read_inputs
 from tests.datasets import STARS
-from tests.synthetic_ranking import write_ranker
-from tests.synthetic_recall import write_channels
-from tests.synthetic_world import GENRES, HOLDOUT_LAST, World
+
+GENRES: Final = ("Action", "Adventure", "Children's", "Film-Noir")
+GENDERS, AGES, OCCUPATIONS = ("F", "M"), (18, 25, 45), ("artist", "writer")
+HOLDOUT_LAST: Final = 10  # of every user, as MovieLens's rule says
+DIM: Final = 6  # of vectors
+DILIGENT: Final = 2  # the user who has rated more than a history holds
+MANY: Final = 150
+
+
+@dataclass(frozen=True)
+class World:
+    """Tables that all parts of a release are derived from."""
+
+    random: np.random.Generator
+    userids: NDArray[np.int64]
+    itemids: NDArray[np.int64]  # ascending
+    genres: tuple[str, ...]
+    codes: Mapping[int, list[int]]  # itemid -> genre codes
+    people: pd.DataFrame  # as artifacts.USERS
+    ratings: pd.DataFrame  # as artifacts.RATINGS
+
+    @classmethod
+    def made_up(
+        cls, random: np.random.Generator, users: int, items: int, genres: tuple[str, ...], holdout_last: int
+    ) -> World:
+        userids, itemids = (
+            np.arange(1, users + 1),
+            np.sort(random.choice(np.arange(1, items * 2), items, replace=False)),
+        )
+        codes = {item: sorted(random.choice(len(genres), random.integers(1, 3), replace=False) + 1) for item in itemids}
+        people = pd.DataFrame(
+            {
+                Columns.USER: userids,
+                Columns.GENDER: random.choice(GENDERS, users),
+                Columns.AGE: random.choice(AGES, users),
+                Columns.OCCUPATION: random.choice(OCCUPATIONS, users),
+            }
+        )
+        counts = np.where(userids == DILIGENT, MANY, random.integers(20, 40, users))
+        parts = [
+            _ratings(random, user, itemids, int(n), holdout_last)
+            for user, n in zip(userids.tolist(), counts, strict=True)
+        ]
+        return cls(random, userids, itemids, genres, codes, people, pd.concat(parts, ignore_index=True))
+
+    @property
+    def served(self) -> pd.DataFrame:
+        """Everything but each user's last ratings."""
+        return self.ratings[self.ratings[Columns.SPLIT] != Split.HOLDOUT]
+
+    @property
+    def titles(self) -> list[str]:
+        return [f"Film {item} ({1920 + item % 80})" for item in self.itemids]
+
+    @property
+    def trained(self) -> NDArray[np.bool_]:
+        """(items,) who competes: what was rated, and of that not the last item."""
+        rated: NDArray[np.bool_] = np.isin(self.itemids, self.served[Columns.ITEM])
+        not_the_last: NDArray[np.bool_] = self.itemids < self.itemids[-1]
+        return rated & not_the_last
+
+    def statistics(self, window: int) -> NDArray[np.int64]:
+        """(users, 2 genres): impressions, then clicks, over each user's newest ratings."""
+        counts = np.zeros((len(self.userids), 2 * len(self.genres)), dtype=np.int64)
+        newest = self.served.groupby(Columns.USER).tail(window)
+        for user, item, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
+            row = np.searchsorted(self.userids, user)
+            for code in self.codes[item]:
+                counts[row, code - 1] += 1
+                counts[row, len(self.genres) + code - 1] += label
+        return counts
+
+
+def _ratings(
+    random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int, holdout_last: int
+) -> pd.DataFrame:
+    kept, stars = n - holdout_last, random.integers(1, 6, n)
+    return pd.DataFrame(
+        {
+            Columns.USER: user,
+            Columns.ITEM: random.choice(itemids, n, replace=False),
+            Columns.RATING: stars,
+            Columns.TIMESTAMP: np.sort(random.integers(1_000_000_000, 1_000_100_000, n)),
+            Columns.LABEL: (stars > 3).astype(int),
+            Columns.SPLIT: [
+                Split.TRAIN if k < 0.8 * kept else Split.TEST if k < kept else Split.HOLDOUT for k in range(n)
+            ],
+        }
+    )
+
+
+# Recall's part of a synthetic release: random channels of a recipe's forms
+
+
+def write_channels(folder: Path, world: World, inputs: Inputs, recipe: Recipe) -> None:
+    """Everything that the step of the vectors writes."""
+    past = inputs.data
+    channels = [made_up(channel, world, inputs, recipe) for channel in recipe.recall.channels]
+    user_vectors, item_vectors = vector_tables(channels, past)
+    artifacts.USER_VECTORS.write(folder, user_vectors)
+    artifacts.ITEM_VECTORS.write(folder, item_vectors)
+    artifacts.CHANNELS.write(folder, channel_set(channels, past).pack())
+    artifacts.RECALL_REPORT.write(folder, {})
+
+
+def made_up(channel: ChannelRecipe, world: World, inputs: Inputs, recipe: Recipe) -> Channel:
+    """Random tables in the shapes that the channel's form has; a channel of a form of its own is fitted."""
+    if channel.kind in ("tower", "ease"):
+        return _history_sum(channel.name, world, inputs, recipe.data.history)
+    if channel.kind == "fm":
+        return _stored_vectors(channel.name, world)
+    return fit_channel(channel, inputs.data, inputs, recipe.data).channel
+
+
+def _history_sum(name: str, world: World, inputs: Inputs, lags: int) -> HistorySum:
+    random, rows = world.random, len(world.itemids) + 1
+
+    def table(*shape: int) -> NDArray[np.float32]:
+        return random.normal(scale=0.5, size=shape).astype(np.float32)
+
+    history, profile = table(2, rows, DIM), tuple(table(field.cardinality, DIM) for field in inputs.profile)
+    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, inputs.dataset.rating_codes)).astype(np.float32)
+    history[:, 0], rating_weight[:, :, 0] = 0, 0
+    for each in profile:
+        each[0] = 0
+    return HistorySum(
+        name=name,
+        rows=history,
+        lag=random.uniform(0.1, 1.0, size=(2, 2, lags)).astype(np.float32),
+        rating_weight=rating_weight,
+        base=table(2, DIM),
+        profile=profile,
+        items=table(rows, DIM),
+        bias=table(rows),
+        trained=_trained(world),
+    )
+
+
+def _stored_vectors(name: str, world: World) -> StoredVectors:
+    """Items of one length, as the check of an index wants them."""
+    random = world.random
+    factors = random.normal(size=(len(world.itemids) + 1, DIM - 1))
+    lengths = np.linalg.norm(factors, axis=1)
+    items = np.hstack([factors, np.sqrt(lengths.max() ** 2 - lengths**2)[:, None]])
+    users = np.hstack([random.normal(size=(len(world.userids), DIM - 1)), np.zeros((len(world.userids), 1))])
+    return StoredVectors(name, users.astype(np.float32), items.astype(np.float32), _trained(world))
+
+
+def _trained(world: World) -> NDArray[np.bool_]:
+    return np.concatenate([[False], world.trained])
+
+
+# Ranking's part of a synthetic release: the features that its recipe's ranker reads, and a random network
+
+# What only training knows: dimensions of the list ranker's similarities by factors, and how many it has by pairs.
+TRAINED: Final = {"factors": [5, 3], "pairs": 2}
+
+Stored = tuple[FeatureSpec, pd.DataFrame, pd.DataFrame]  # with features of users and of items
+
+
+def write_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
+    """For a ranker of any kind: the columns that it is trained on, and a network that its recipe builds."""
+    inputs, ranker = read_inputs(Settings(exchange_dir=folder, recipe_name=recipe.name)), recipe.ranker
+    spec, users, items = _of_lists(world, recipe, inputs) if ranker.examples == "lists" else _of_pairs(world, recipe)
+    artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
+    artifacts.USER_FEATURES.write(folder, users)
+    artifacts.ITEM_FEATURES.write(folder, items)
+    torch.manual_seed(seed)
+    network = ranker_class(ranker.kind)
+    config = network.configure(ranker, spec, inputs.dataset, TRAINED)
+    artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(_lively(network.build(config))))
+    artifacts.RANK_REPORT.write(folder, {"model": config, "auc": {}})
+
+
+def _of_pairs(world: World, recipe: Recipe) -> Stored:
+    """59 columns with 18 genres: profile, flags, statistics."""
+    spec = rated_pairs_spec(
+        users=world.userids.tolist()[:-1],  # the last user is unknown to the model
+        items=world.itemids[world.trained].tolist(),
+        profile={Columns.GENDER: GENDERS, Columns.AGE: AGES, Columns.OCCUPATION: OCCUPATIONS},
+        genres=world.genres,
+        window=recipe.data.window,
+    )
+    columns = [*impressions(world.genres), *clicks(world.genres)]
+    statistics = pd.DataFrame(world.statistics(recipe.data.window), columns=columns)
+    flags = {
+        flag: [int(code in world.codes[item]) for item in world.itemids]
+        for code, flag in enumerate(genre_columns(world.genres), 1)
+    }
+    return spec, world.people.join(statistics), pd.DataFrame({Columns.ITEM: world.itemids, **flags})
+
+
+def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
+    """Item code, profile, statistics, recall's scores, history."""
+    spec = list_spec(inputs, recipe, recipe.ranker)
+    return spec, user_statistics(inputs.data, world.people), item_statistics(inputs.data, inputs)
+
+
+def _lively(model: nn.Module) -> nn.Module:
+    """Weights large enough that every input column moves the score."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    return model
+
+
+# A whole set of artifacts, small and made up, that any release can be built from
 
 
 def write_artifacts(

@@ -12,7 +12,6 @@ from tenacity import Retrying, stop_after_delay
 from extras.experiments.declaration import arm_of
 from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
-from tests.unit.online.world import LONG_HISTORY_USER
 
 OTHER = "bbbbbbbbbbbb"
 VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
@@ -577,18 +576,6 @@ def test_each_view_is_accessible(page: Page, fakes: Fakes, scheme: str, width: i
         assert results.violations_count == 0, results.generate_report()
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, f"{name} is {overflow} pixels wider than the screen"
-
-
-def test_a_user_is_found_by_id(page: Page) -> None:
-    before = titles(page)
-    page.get_by_label("User id").fill(str(LONG_HISTORY_USER))
-    page.get_by_role("list", name="Users").get_by_role("button").first.click()
-    expect(page.get_by_role("heading", name=f"User {LONG_HISTORY_USER}")).to_be_visible()
-    expect(page.get_by_text("100 newest of 301")).to_be_visible()
-    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
-    assert titles(page) != before
-    page.get_by_label("User id").fill("99")
-    expect(page.get_by_text("No user's id begins like that.")).to_be_visible()
 
 
 def test_one_release_is_compared_at_two_moments(page: Page) -> None:

@@ -1,26 +1,25 @@
-"""One more process of a service than the stack starts, killed, stopped and started by a test; and a wait."""
+"""One more process of a service than the stack starts, and HAProxy before some: killed and started by a test."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from online.stack.service import ROOT, NotReadyError, Service
+from online.stack.preflight import is_taken
+from online.stack.service import LOOPBACK, ROOT, NotReadyError, Service
+from past_one_machine.balancer import render
+from tests.free_ports import free_ports
+from tests.needs import program
+from tests.waiting import until
 
 PATIENCE_S = 120.0  # on a busy machine
-
-
-def until(what: Callable[[], object], within_s: float = PATIENCE_S) -> None:
-    """Wait until ``what`` is true, or fail."""
-    for attempt in Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.05), reraise=True):
-        with attempt:
-            assert what(), f"not within {within_s:g} s"
 
 
 class ServiceProcess:
@@ -63,3 +62,22 @@ class ServiceProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(PATIENCE_S)
+
+
+# HAProxy as `past_one_machine.balancer` configures it; a test that wants it is skipped without one
+
+
+@contextmanager
+def balanced(kind: str, addresses: Sequence[str], folder: Path) -> Iterator[str]:
+    """Its own address, before some others. It logs to a file in the folder."""
+    haproxy = program("haproxy")
+    (port,), path = free_ports(1), folder / "haproxy.cfg"
+    path.write_text(render(kind, port, addresses))
+    with (folder / "haproxy.log").open("w") as log:
+        process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: is_taken(port))
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from online.stack.service import LOOPBACK
-from tests.cluster.haproxy import balanced
+from tests.cluster.processes import balanced
+from tests.waiting import until
 
 TIMES = 12
 
@@ -84,9 +84,7 @@ def test_who_is_not_healthy_is_asked_only_where_nobody_is(tmp_path: Path, health
     log = tmp_path / "haproxy.log"
     one, other = MadeUp(healthy=healthy), MadeUp(healthy=False)
     with answering(one, other), balanced("server", [one.address, other.address], tmp_path) as url:
-        for attempt in Retrying(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True):
-            with attempt:
-                assert noticed in log.read_text()
+        until(lambda: noticed in log.read_text())
         assert Counter(post(url, "/ml/rec") for _ in range(TIMES)) == {200: TIMES}
     assert one.sent["/ml/rec"] > 0
     assert (other.sent["/ml/rec"] > 0) is not healthy

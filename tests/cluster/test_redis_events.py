@@ -26,9 +26,9 @@ from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery, set_copies
 from online.stack.feast.service import feast_environment
-from tests.cluster.processes import until
 from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, password_of, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
+from tests.waiting import until
 
 FILMS, RELEASE = "films", "eeeeeeeeeeee"
 WRITERS, KILLS = 8, 2

@@ -25,13 +25,12 @@ from online.stack.server import SERVER
 from online.stack.service import LOOPBACK, Service
 from online.stack.supervision import Supervisor
 from online.stack.triton.service import TRITON
-from tests.cluster.haproxy import balanced
-from tests.cluster.processes import PATIENCE_S, ServiceProcess, until
+from tests.cluster.processes import PATIENCE_S, ServiceProcess, balanced
 from tests.free_ports import free_ports
 from tests.metrics_page import value
 from tests.services.offline_to_online.releases import SYNC, live, written
-from tests.services.online.faults import kill
-from tests.services.online.load import Answered, Load, few, load
+from tests.services.online.load import Answered, Load, few, kill, load
+from tests.waiting import until
 
 USERS: Final = (1, 2, 3, 4, 5, 6)
 AT: Final = 1_000_200_000
@@ -113,13 +112,13 @@ class Busy:
 
     def wait_for(self, count: int, since: float) -> list[Answered]:
         """A number of answers to requests since then, of any kind."""
-        until(lambda: len(self.load.between(since, float("inf"))) >= count, PATIENCE_S)
+        until(lambda: len(self.load.between(since, float("inf"))) >= count)
         return self.load.between(since, float("inf"))
 
     def wait_until_asked(self, replica: Replica) -> None:
         """It gets its share of what comes."""
         before = replica.answered()
-        until(lambda: replica.answered() >= before + ENOUGH // 4, PATIENCE_S)
+        until(lambda: replica.answered() >= before + ENOUGH // 4)
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,11 @@ from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
 from online.stack.supervision import members
-from tests.cluster.processes import until
 from tests.cluster.redis_cluster import has_taken_over, masters, server_process
 from tests.services.offline_to_online.releases import REQUESTS, SYNC, answer, live, same, written
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import Load, few, load
+from tests.waiting import until
 
 BUDGET_MS = 4_000
 CLIENTS, PAUSE_S = 4, 0.02

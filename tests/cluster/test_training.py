@@ -16,8 +16,8 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, HistorySum
 from offline import readers
 from past_one_machine.workers import TWINS
-from tests.cluster.processes import until
 from tests.unit.offline.synthetic import made_up_movielens
+from tests.waiting import until
 
 ROOT = Path(readers.__file__).parents[1]
 BEFORE = ("preprocess/s0_get_data.py", "preprocess/s1_data_split.py", "preprocess/s2_term_trans.py")

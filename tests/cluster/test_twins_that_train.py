@@ -17,8 +17,7 @@ from offline.readers import read_inputs
 from past_one_machine.spark import s1_feature_engi as twin
 from past_one_machine.spark.pairs import read_counted_on_spark
 from tests.cluster.needs_spark import needs_spark
-from tests.past_one_machine.spark.teachers import ASKED, made_up
-from tests.past_one_machine.spark.worlds import world
+from tests.past_one_machine.spark.worlds import ASKED, made_up, world
 
 pytestmark = needs_spark
 

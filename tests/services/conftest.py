@@ -15,9 +15,9 @@ from extras.events.log import EventLog
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
 from online.stack.commands import by_name
+from online.stack.redis.service import REDIS
 from tests.free_ports import settings_on_free_ports
-from tests.own_stack import own_or_running_stack
-from tests.services.own_redis import own_redis
+from tests.own_stack import own_or_running_stack, own_stack
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,9 @@ def clean_stack(stack: Settings) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a Redis that the module has for itself. The supervisor restarts it when it is killed."""
-    with own_redis(tmp_path_factory.mktemp("exchange")) as settings:
+    settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
+    patient = settings.redis.model_copy(update={"timeout_s": 30.0})  # the machine may be busy
+    with own_stack(settings.model_copy(update={"redis": patient}), [REDIS]) as settings:
         yield settings
 
 

@@ -5,7 +5,6 @@ What the page does in every case that there is, over services in memory, stands 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -32,25 +31,6 @@ def page(browser: Browser, road: Road) -> Iterator[Page]:
         page.locator(".card").first.wait_for()
         yield page
     assert complaints == []
-
-
-def plain(title: str) -> str:
-    """Without the marks around the year, and those that keep a title's direction."""
-    return re.sub(r"[()\u2068\u2069]", "", title)
-
-
-def test_fifty_cards_in_the_servers_order_each_with_a_reason(page: Page) -> None:
-    cards = page.locator(".card")
-    expect(cards.last.locator(".reason")).not_to_have_text("…")  # the answer with reasons is not that of the next page
-    with page.expect_response("**/ml/rec") as answered:  # the list; its reasons come with a second answer
-        page.reload()
-    titles = [plain(item["title"]) for item in answered.value.json()["item_list"]]
-    expect(cards).to_have_count(50)
-    assert [plain(title) for title in cards.locator("h3").all_inner_texts()] == titles
-    expect(cards.last.locator(".reason")).not_to_have_text("…")
-    reasons = page.locator(".card .reason").all_inner_texts()
-    assert all(reason.strip() for reason in reasons)
-    assert len(set(reasons)) > 5  # each film has its own
 
 
 def test_every_view_is_filled_by_the_real_services(page: Page) -> None:

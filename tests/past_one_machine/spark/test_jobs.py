@@ -21,8 +21,7 @@ from offline.data import statistics
 from offline.data.lists import Lists as RecalledLists
 from offline.readers import read_inputs
 from past_one_machine.spark import features, lists, pairs
-from tests.past_one_machine.spark.teachers import ASKED, made_up, saved
-from tests.past_one_machine.spark.worlds import PARTITIONS, World, world
+from tests.past_one_machine.spark.worlds import ASKED, PARTITIONS, World, made_up, saved, world
 
 SKEWED = partial(world, users=9, most=3_000, seed=2)
 

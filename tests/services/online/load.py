@@ -1,16 +1,21 @@
-"""Clients that ask a server without a pause while something happens to it, and what they were answered."""
+"""Clients that ask a server without a pause, what they were answered, and faults of services meanwhile."""
 
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+import psutil
 import requests
+
+from data_exchange_center.settings import Settings
+from research.bench.processes import listening
 
 LATE = 0.03  # share of the answers that a stall of the machine may delay
 
@@ -96,3 +101,46 @@ def load(url: str, bodies: Sequence[dict[str, Any]], clients: int, pause_s: floa
 def few(some: Sequence[object], of: Sequence[object]) -> bool:
     """Whether ``some`` are no more than a stall of the machine explains."""
     return len(some) <= max(2, LATE * len(of))
+
+
+# Faults of the services while a server uses them
+
+PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "http_port"}  # that a server asks
+RECOVERY_S: Final = 2.0  # after which answers are whole again
+# What an answer has in place of a service that a known user was answered with before
+INSTEAD: Final = {
+    "redis": {"last_state"},
+    "elasticsearch": {"exact_search"},
+    "feast": {"last_features"},
+    "triton": {"recall_order"},
+}
+
+
+def listeners(settings: Settings, name: str) -> list[psutil.Process]:
+    """Every process that listens on the service's port."""
+    processes = listening().get(getattr(getattr(settings, name), PORTS[name]), [])
+    assert processes, f"nobody listens on the port of {name}"
+    return processes
+
+
+def kill(settings: Settings, name: str) -> None:
+    """All that listens on the service's port, and their children, with no chance to say so."""
+    processes = listeners(settings, name)
+    for process in processes:
+        process.suspend()  # so that none starts another child meanwhile
+    children = [child for process in processes for child in process.children(recursive=True)]
+    for process in {*processes, *children}:
+        process.kill()
+
+
+@contextmanager
+def paused(settings: Settings, name: str) -> Iterator[None]:
+    """All that listens on the service's port stands still."""
+    processes = listeners(settings, name)
+    try:
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        yield
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGCONT)

@@ -59,20 +59,6 @@ def test_a_figure_is_stale_when_its_code_has_changed(code: Path, tmp_path: Path,
     assert why(figure, machine()) == reason
 
 
-def test_what_services_write_into_the_exchange_folder_is_no_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(figures, "ROOT", tmp_path)
-    of_a_service = tmp_path / "data_exchange_center" / "online" / "feast" / "definitions.py"
-    of_a_service.parent.mkdir(parents=True)
-    (tmp_path / "data_exchange_center" / "module.py").write_text(CODE)
-    digest.cache_clear()
-    before = digest(("data_exchange_center",))
-    of_a_service.write_text(CODE)
-    digest.cache_clear()
-    assert digest(("data_exchange_center",)) == before
-
-
 def test_a_figure_of_another_machine_or_half_of_one_is_stale(code: Path, tmp_path: Path) -> None:
     whole, half = written(tmp_path / "whole.json"), written(tmp_path / "half.json", finished=False)
     assert why(whole, {**machine(), "cores": 1024}) == "measured on another machine"

@@ -121,15 +121,3 @@ def test_a_cluster_is_found_on_this_machine_or_where_its_nodes_are_named(monkeyp
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
-
-
-def test_several_feature_servers_and_tritons_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_settings().feast.urls == ("http://127.0.0.1:6566",)
-    assert load_settings().triton.http_urls == ("http://127.0.0.1:8000",)
-    monkeypatch.setenv("RECSYS_FEAST__NODES", "one:1,two:2")
-    monkeypatch.setenv("RECSYS_TRITON__HTTP_NODES", "one:3,two:4")
-    monkeypatch.setenv("RECSYS_TRITON__NODES", "one:5,two:6")
-    settings = load_settings()
-    assert settings.feast.urls == ("http://one:1", "http://two:2")
-    assert settings.triton.http_urls == ("http://one:3", "http://two:4")
-    assert settings.triton.grpc_addresses == ("one:5", "two:6")

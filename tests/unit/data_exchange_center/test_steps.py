@@ -75,24 +75,6 @@ def test_a_bug_keeps_its_stack_trace(bug: Exception) -> None:
         run(main)
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_gets_a_bar() -> None:
-    stream = Terminal()
-    assert list(progress(range(3), "films", stream=stream, unit="film", mininterval=0)) == [0, 1, 2]
-    assert "\r" in stream.getvalue()
-    assert "3/3" in stream.getvalue()
-
-
-def test_a_file_gets_nothing_of_what_is_over_soon() -> None:
-    stream = io.StringIO()
-    assert list(progress(range(3), "films", stream=stream, leave=False)) == [0, 1, 2]
-    assert stream.getvalue() == ""
-
-
 def test_a_file_gets_lines_and_no_carriage_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINE_EVERY_S", 1e-9)
     stream = io.StringIO()

@@ -48,18 +48,6 @@ def shown(answer: dict[str, object]) -> str:
     return console.export_text()
 
 
-def test_the_table_shows_rank_title_genres_score_release_and_stages(url: str, fakes: Fakes) -> None:
-    answer = ask(url, {"userid": 8, "size": 5})
-    text = shown(answer)
-    for place, item in enumerate(answer["item_list"], start=1):
-        line = next(line for line in text.splitlines() if item["title"] in line)
-        assert str(place) in line
-        assert ", ".join(item["genres"]) in line
-        assert f"{item['score']:.4f}" in line
-    assert fakes.world.release in text
-    assert "elasticsearch" in text
-
-
 def test_an_explained_answer_shows_the_places_in_recalls_lists_and_the_reason(url: str, fakes: Fakes) -> None:
     answer = ask(url, {"userid": 8, "size": 5, "timestamp": AT, "explain": True})
     text = shown(answer)

@@ -91,13 +91,6 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert next_command(found) == "Run next:  make up"
 
 
-@pytest.mark.parametrize("recipe", ["source", "default"])
-def test_artifacts_of_either_recipe_are_whole(tmp_path: Path, recipe: str) -> None:
-    write_artifacts(tmp_path, recipe=recipe)
-    settings = settings_on_free_ports(tmp_path).model_copy(update={"recipe_name": recipe})
-    assert [each.state for each in doctor.offline_steps(settings)] == ["done"] * 7
-
-
 def test_a_changed_input_is_named_and_what_follows_from_it_is_stale(settings: Settings) -> None:
     spec = artifacts.FEATURE_SPEC.at(settings.exchange_dir)
     spec.write_text(spec.read_text() + "\n")

@@ -293,13 +293,6 @@ def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(
     assert not artifacts.RATINGS.at(tmp_path).exists()
 
 
-def test_nothing_to_train_on_is_one_sentence(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    settings = Settings(data=movielens(users=8), exchange_dir=tmp_path)
-    step(settings, 0)
-    with pytest.raises(StepError, match=r"100% of all events would be held out .* smaller holdout"):
-        step(settings, 1)
-
-
 @pytest.mark.parametrize(("users", "message"), [(11, "two items"), (16, "train the ranker on")])
 def test_too_little_to_train_the_default_on_is_one_sentence(
     movielens: Callable[..., Path], tmp_path: Path, users: int, message: str, monkeypatch: pytest.MonkeyPatch

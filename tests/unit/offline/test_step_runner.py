@@ -139,13 +139,3 @@ def test_the_script_in_a_steps_place_is_run_under_the_steps_name(
     monkeypatch.setattr(step_runner, "ROOT", tmp_path)
     assert step_runner.run_step("offline/s1.py", {}, "twin.py")["step"] == "offline/s1.py"
     assert "counted elsewhere" in capfd.readouterr().out
-
-
-def test_every_step_in_the_folders_is_run() -> None:
-    folders = ("preprocess", "recall", "rank")
-    steps = {
-        f"offline/{folder}/{path.name}"
-        for folder in folders
-        for path in (step_runner.ROOT / "offline" / folder).glob("s*.py")
-    }
-    assert steps == {step.path for step in provenance.STEPS}

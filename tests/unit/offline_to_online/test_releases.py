@@ -194,12 +194,3 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
     with pytest.raises(StepError, match="must not go live"):
         releases.go_back(settings, manifest.release)
     assert stores.redis.log == []
-
-
-def test_each_of_the_four_names_its_step_and_its_address() -> None:
-    settings = Settings()
-    stores = Stores.of(settings)
-    assert [store.title for store in stores] == ["Redis", "Elasticsearch", "Feast", "Triton"]
-    for store in stores:
-        assert (settings.exchange_dir.parent / store.step).is_file()
-        assert store.address

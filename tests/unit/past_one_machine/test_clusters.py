@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,6 +12,7 @@ import pytest
 from online.stack.service import StackError
 from past_one_machine.balancer import KINDS, render
 from tests.needs import program
+from tests.waiting import until
 
 PROGRAM = """
 import sys
@@ -23,13 +22,6 @@ sleep = "import time, sys; time.sleep(600)"
 commands = {name: [sys.executable, "-c", sleep, name] for name in ("one", "two")}
 clusters.keep_running(commands, lambda: print("beside", flush=True))
 """
-
-
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_who_ends_is_started_again_and_all_end_together(tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from offline.data.sequences import Inputs
 from offline.evaluation.report import plain
 from research import papers, transformers
-from research.figures.tables import read
-from research.papers import CHOSEN, WITH, WITHOUT, at_one_moment, for_next_item
+from research.papers import WITH, WITHOUT, at_one_moment
 from research.transformers import Transformer, checkpoint
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
 
@@ -71,11 +69,3 @@ def settings(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     artifacts.DATASET.write(tmp_path, {"name": "made up"})
     monkeypatch.setattr(Settings, "recipe", RECIPE)
     return Settings(exchange_dir=tmp_path)
-
-
-def test_the_recipe_for_the_next_item_is_the_one_that_was_chosen() -> None:
-    changed = for_next_item(DEFAULT)
-    tower, ease = changed.recall.channels
-    assert (changed.ranker.horizon, changed.ranker.stride, tower.horizon, tower.stride) == (1, 3, 2, 3)  # type: ignore[union-attr]
-    assert ease == DEFAULT.recall.channels[1]
-    assert CHOSEN in read("evaluation_papers.json")["tried"]

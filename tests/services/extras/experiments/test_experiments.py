@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import redis
 import requests
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -20,6 +19,7 @@ from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore
 from extras.keys import hook as keys
 from tests.services.online.gunicorn_server import running
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
+from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
@@ -63,16 +63,11 @@ def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they
             assert response.ok, response.text
             return response.json()
 
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
-            with attempt:  # until both have opened it
-                for _ in range(20):
-                    ask(1, release=two.other.release)
+        until(lambda: all(ask(1, release=two.other.release) for _ in range(20)), every_s=0.1)  # both have opened it
         key = {"Authorization": f"Bearer {two.key}"}
         started = http.post(f"{url}/ml/experiments", json=two.body("gunicorn"), headers=key, timeout=30)
         assert started.ok, started.text
-        for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
-            with attempt:  # by every worker
-                assert all("experiments" in ask(1, timestamp=1_500_000_000) for _ in range(20))
+        until(lambda: all("experiments" in ask(1, timestamp=1_500_000_000) for _ in range(20)))  # by every worker
         declared = Declaration.model_validate(two.body("gunicorn"))
         unaware = 0
         for userid in two.live.userids:

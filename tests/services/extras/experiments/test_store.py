@@ -13,7 +13,6 @@ from functools import partial
 import psutil
 import pytest
 import redis
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -26,6 +25,7 @@ from online.clients.base import StoredError
 from online.clients.redis import RedisUsers
 from online.stack.supervision import Supervisor
 from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -119,9 +119,7 @@ def test_exposures_wait_for_a_redis_that_is_killed(
             psutil.Process(Supervisor(settings).processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
         queue.put(exposure(number, number))
         time.sleep(0.002)
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):
-        with attempt:
-            assert {each.userid for each in store.exposures("ranker")} == set(range(300))
+    until(lambda: {each.userid for each in store.exposures("ranker")} == set(range(300)), every_s=0.2)
     queue.close()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
+from tests.waiting import until
 
 pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 NEW = 5_000
-WITHIN_S = 60.0  # on a busy machine; by itself it takes half a second
 
 
 @pytest.fixture
@@ -51,12 +50,6 @@ def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     return http
 
 
-def wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + WITHIN_S
-    while not until():
-        assert time.monotonic() < end
-
-
 def test_every_worker_has_it_in_a_moment_and_finds_it_by_elasticsearch(
     workers: tuple[FlaskClient, FlaskClient], world: World, stack: Settings
 ) -> None:
@@ -77,7 +70,7 @@ def test_every_worker_has_it_in_a_moment_and_finds_it_by_elasticsearch(
         return both and new <= set(found["recall"]["tower"])
 
     with Elasticsearch(stack.elasticsearch.url) as client:
-        wait(lambda: alike() and client.count(index=f"{store.INDEX}-{world.release}")["count"] == 40)
+        until(lambda: alike() and client.count(index=f"{store.INDEX}-{world.release}")["count"] == 40)
     # as the exact search among all says
     recommender = first.application.extensions["recsys"].recommender
     breaker = recommender.breakers["elasticsearch"]
@@ -87,9 +80,9 @@ def test_every_worker_has_it_in_a_moment_and_finds_it_by_elasticsearch(
     assert exact["recall"] == found["recall"]
     for n in range(40):
         assert first.delete(f"/ml/item/{NEW + n}").status_code == 200
-    wait(lambda: ask(second, size=200, strict=True, explain="recall")["recall"] == before["recall"])
+    until(lambda: ask(second, size=200, strict=True, explain="recall")["recall"] == before["recall"])
     with Elasticsearch(stack.elasticsearch.url) as client:
-        wait(lambda: client.count(index=f"{store.INDEX}-{world.release}")["count"] == 0)
+        until(lambda: client.count(index=f"{store.INDEX}-{world.release}")["count"] == 0)
 
 
 def test_it_stays_through_a_release(
@@ -101,11 +94,11 @@ def test_it_stays_through_a_release(
     with redis.Redis(port=stack.redis.port) as client:
         client.set(wire.LIVE_KEY, later.release)
         for worker in (first, second):
-            wait(lambda worker=worker: ask(worker)["release"] == later.release)  # type: ignore[misc]
-            wait(lambda worker=worker: ids(ask(worker, only=[NEW])) == [NEW])  # type: ignore[misc]
+            until(lambda worker=worker: ask(worker)["release"] == later.release)  # type: ignore[misc]
+            until(lambda worker=worker: ids(ask(worker, only=[NEW])) == [NEW])  # type: ignore[misc]
     with Elasticsearch(stack.elasticsearch.url) as elastic:
         index = f"{store.INDEX}-{later.release}"
         patient = elastic.options(ignore_status=(404, 503))  # not there, or there since a moment
-        wait(lambda: patient.count(index=index).body.get("count") == 1)
+        until(lambda: patient.count(index=index).body.get("count") == 1)
         store.delete_old(stack, {later.release})
         assert not elastic.indices.exists(index=index)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import redis
 from flask.testing import FlaskClient
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -28,6 +27,7 @@ from tests.unit.online.world import (
     DefaultWorld,
     World,
 )
+from tests.waiting import until
 
 STRANGER = UNKNOWN_USER
 ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
@@ -95,9 +95,7 @@ def test_the_answer_to_a_history_is_that_of_a_stored_user_and_writes_nothing(
 
 def followed(worker: FlaskClient, seen: Callable[[list[Any]], bool]) -> list[Any]:
     """The list of the first request that begins after the worker shows that it follows the rules."""
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
-        with attempt:
-            assert seen(ids(ask(worker, strict=True)))
+    until(lambda: seen(ids(ask(worker, strict=True))))
     return ids(ask(worker, strict=True))
 
 

@@ -16,9 +16,8 @@ from online.stack import commands
 from online.stack.commands import by_name
 from online.stack.supervision import Supervisor
 from tests import free_ports
-from tests.services.online.faults import INSTEAD, PORTS, RECOVERY_S, kill, paused
 from tests.services.online.gunicorn_server import running
-from tests.services.online.load import Answered, Load, few, load
+from tests.services.online.load import INSTEAD, PORTS, RECOVERY_S, Answered, Load, few, kill, load, paused
 from tests.unit.online.world import AT, DefaultWorld, World
 
 CLIENTS, PAUSE_S = 4, 0.05

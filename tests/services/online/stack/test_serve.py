@@ -8,7 +8,6 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from online.stack import commands
@@ -17,6 +16,7 @@ from online.stack.service import StackError
 from online.stack.supervision import Supervisor
 from tests.services.online.load import load
 from tests.unit.online.world import AT, DefaultWorld, World
+from tests.waiting import until
 
 CLIENTS = 4
 PATIENCE_S = 60.0  # on a busy machine
@@ -48,9 +48,8 @@ def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, wo
         commands.serve(served)
         meanwhile = len(asked.answers) - before
         asked.wait(lambda answer: answer.whole, PATIENCE_S)
-        for attempt in Retrying(stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(0.1)):
-            with attempt:  # the old ones end when they have answered what they had accepted
-                assert len(workers_of(served)) == served.server.workers
+        # the old ones end when they have answered what they had accepted
+        until(lambda: len(workers_of(served)) == served.server.workers)
         asked.wait(lambda answer: answer.whole, PATIENCE_S)
     assert not workers_of(served) & former
     assert [each for each in asked.answers if each.status != 200] == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,17 +33,6 @@ def until_back(settings: Settings, name: str, former_pid: int) -> None:
     by_name(name).version(settings)
 
 
-def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "online.stack", *arguments],
-        env={**settings.environment(), "PATH": "/usr/bin:/bin", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
 def test_nobody_listens_beyond_this_machine(stack: Settings) -> None:
     """Elasticsearch, Feast and Triton ask for no password, so nobody else may reach them."""
     addresses = listening(stack)
@@ -73,25 +60,6 @@ def test_a_killed_service_comes_back(stack: Settings, name: str) -> None:
     _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []  # a worker that outlives its master would hold the port
     until_back(stack, name, pid)
-
-
-def test_one_service_goes_down_and_comes_up_alone(stack: Settings) -> None:
-    before = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
-    commands.down(stack, [by_name("redis")])
-    try:
-        with redis_of(stack) as client, pytest.raises(redis.ConnectionError):
-            client.ping()
-        assert command(stack, "status").returncode == 1
-    finally:
-        commands.up(stack, [by_name("redis")])
-    after = {name: info["pid"] for name, info in Supervisor(stack).processes().items()}
-    assert {name for name in after if after[name] != before[name]} == {"redis"}
-
-
-def test_logs_end_with_what_the_service_said(stack: Settings) -> None:
-    answer = command(stack, "logs", "triton", "--lines", "400")
-    assert answer.returncode == 0
-    assert "Started HTTPService" in answer.stdout
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import requests
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings, Settings
 from online.stack import server as stack_server
@@ -20,6 +19,7 @@ from online.web.asgi import RETRY_AFTER_S
 from tests.free_ports import settings_on_free_ports
 from tests.metrics_page import requests_of, value
 from tests.services.online.gunicorn_server import running
+from tests.waiting import until
 
 THREADS, IN_FLIGHT, BEYOND = 2, 8, 8
 REDIS_TIMEOUT_S = 5.0  # a busy machine has all requests there before, and has refused those that are too many
@@ -72,12 +72,6 @@ def test_what_is_beyond_the_queue_is_503_at_once_and_the_server_says_that_it_liv
 
 
 # Workers
-
-
-def until(true: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.05)):
-        with attempt:
-            assert true()
 
 
 def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) -> None:

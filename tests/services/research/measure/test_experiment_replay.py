@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center import wire
@@ -28,7 +27,6 @@ from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
 from research.measure.experiment_replay import PLANNED, replay
 from research.measure.live_events import Replay, ServerLoop
-from tests.services.own_redis import own_redis
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import LAST_EVENT, NO_FEATURES_USER, DefaultWorld
 
@@ -57,12 +55,6 @@ class Loop(ServerLoop):
         response = self._client.post(path, json=body)
         assert response.status_code == 200, response.text
         return response.json or {}
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Iterator[Settings]:
-    with own_redis(tmp_path) as settings:
-        yield settings
 
 
 def everybody(world: DefaultWorld) -> Replay:

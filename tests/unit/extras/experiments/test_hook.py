@@ -20,6 +20,7 @@ from extras.experiments.store import FIRST, NEITHER, SECOND, Exposure
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
+from tests.waiting import until
 
 OTHER = "bbbbbbbbbbbb"
 
@@ -50,9 +51,7 @@ def start(fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
 
 
 def exposed(fakes: Fakes, count: int) -> list[Exposure]:
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
-        with attempt:
-            assert len(fakes.store.exposed) >= count
+    until(lambda: len(fakes.store.exposed) >= count)
     assert len(fakes.store.exposed) == count
     return fakes.store.exposed
 
@@ -150,9 +149,7 @@ def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient
         assert ask(http, userid)["release"] == fakes.world.release
     finally:
         gate.set()
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
-        with attempt:
-            assert ask(http, userid)["release"] == OTHER
+    until(lambda: ask(http, userid)["release"] == OTHER)
 
 
 def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: FlaskClient, both: Fakes) -> None:

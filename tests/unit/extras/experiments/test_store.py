@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from extras.experiments import store
@@ -17,6 +16,7 @@ from tests.unit.extras.experiments import contracts
 from tests.unit.extras.fakes import FakeExperiments
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import SourceWorld
+from tests.waiting import until
 
 
 def exposure(number: int) -> Exposure:
@@ -47,12 +47,6 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Redis:
     return Redis()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
-        with attempt:
-            assert condition()
-
-
 def test_an_exposure_comes_back_as_it_was_packed() -> None:
     assert Exposure.unpack(exposure(1).pack()) == exposure(1)
 
@@ -62,7 +56,7 @@ def test_all_are_written_in_order_and_in_batches(redis: Redis) -> None:
     sent = [exposure(number) for number in range(3 * BATCH)]
     for each in sent:
         queue.put(each)
-    eventually(lambda: redis.counts["written"] == len(sent))
+    until(lambda: redis.counts["written"] == len(sent))
     queue.close()
     assert redis.written == sent
     assert max(redis.batches) <= BATCH
@@ -76,7 +70,7 @@ def test_while_redis_is_away_they_wait_and_those_without_room_are_counted(redis:
         queue.put(exposure(number))
     assert redis.counts == {"dropped": 3}
     redis.away = False
-    eventually(lambda: redis.counts["written"] == 5)
+    until(lambda: redis.counts["written"] == 5)
     assert redis.written == [exposure(number) for number in range(5)]
     queue.close()
 

@@ -9,7 +9,6 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
-from extras.items import store
 from extras.items.projection import BEFORE, LIKES, Extended
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -135,21 +134,6 @@ def test_what_cannot_be_is_refused_and_says_what_there_is(shop: FlaskClient, mon
 def test_writing_needs_a_key(http: FlaskClient) -> None:
     assert http.post("/ml/item", json={"itemid": NEW, "title": "x"}).status_code == 401
     assert http.delete(f"/ml/item/{NEW}").status_code == 401
-
-
-def test_it_stays_through_a_release_and_other_workers_follow(shop: FlaskClient, fakes: Fakes, world: World) -> None:
-    add(shop, itemid=own(world), attributes=genres(world))
-    later = type(world)(release="cccccccccccc", seed=7)
-    fakes.add(later)
-    fakes.users.live_release = later.release
-    ask(shop, userid=world.own_user(USER))  # it is being opened
-    fakes.recommender.releases.begin_opening(later.release).result()
-    answer = ask(shop, userid=world.own_user(USER), only=[own(world)], strict=False)
-    assert answer["release"] == later.release
-    # the follower brings the index up to date, as it does in a worker that starts now
-    store.Follower(fakes.recommender, fakes.new_items, fakes.index, 60).catch_up()  # type: ignore[arg-type]
-    assert fakes.index.calls[-1].release == later.release
-    assert ids(ask(shop, userid=world.own_user(USER), only=[own(world)])) == [own(world)]
 
 
 @ONE_WORLD

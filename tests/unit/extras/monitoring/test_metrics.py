@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.main.s1_server import create_app
@@ -13,6 +12,7 @@ from tests.metrics_page import requests_of, value
 from tests.needs import program
 from tests.unit.extras.conftest import Fakes
 from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
+from tests.waiting import until
 
 
 def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: Fakes) -> None:
@@ -58,9 +58,7 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     other = type(fakes.world)(release="bbbbbbbbbbbb")
     fakes.add(other)
     fakes.users.live_release = other.release
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01)):
-        with attempt:
-            assert http.post("/ml/rec", json={"userid": 1}).json["release"] == other.release  # type: ignore[index]
+    until(lambda: http.post("/ml/rec", json={"userid": 1}).json["release"] == other.release)  # type: ignore[index]
     page = http.get("/metrics").text
     assert value(page, "release_workers", release=fakes.world.release, recipe=recipe) == 0
     assert value(page, "release_workers", release=other.release, recipe=recipe) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from extras.questions.rules import RuleList, RuleProblemError, in_order, read, rules_key
@@ -23,6 +21,7 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("opened")
 DEFAULT = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
@@ -43,12 +42,6 @@ def similar(http: FlaskClient) -> list[Any]:
     answer = http.get("/ml/similar?itemid=4").json
     assert answer is not None
     return ids(answer)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
-        with attempt:
-            assert condition()
 
 
 @DEFAULT
@@ -102,7 +95,7 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         hidden = set(best[:2])
         assert not (tmp_path / "rules.json").exists()
         values[key] = RuleList(hidden=best[:2]).model_dump_json().encode()
-        eventually(lambda: hidden.isdisjoint(ids(ask(http))))
+        until(lambda: hidden.isdisjoint(ids(ask(http))))
         other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
         fakes.add(other)
         fakes.users.activate(other.release)
@@ -120,7 +113,7 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         assert hidden.isdisjoint(ids(answer))
         fakes.users.down = False
         del values[key]
-        eventually(lambda: bool(hidden & set(ids(ask(http, size=200)))))
+        until(lambda: bool(hidden & set(ids(ask(http, size=200)))))
 
 
 @DEFAULT

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import ServerSettings, Settings
@@ -19,6 +18,7 @@ from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.fakes import Fake
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
+from tests.waiting import until
 
 pytestmark = [pytest.mark.usefixtures("opened"), pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)]
 
@@ -49,12 +49,6 @@ def http(fakes: Fakes, store: FakeShown) -> FlaskClient:
     return create_app(fakes.recommender, settings, {**fakes.stores, "shown": store}).test_client()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
-        with attempt:
-            assert condition()
-
-
 def now(http: FlaskClient, **body: Any) -> list[Any]:
     return ids(ask(http, timestamp=None, **body))
 
@@ -64,14 +58,14 @@ def test_the_next_answer_brings_others_up(http: FlaskClient, store: FakeShown, u
     whole = now(http, userid=userid, size=200, explain="recall")
     first = now(http, userid=userid)
     assert first == whole[:50]
-    eventually(lambda: len(store.answers) == 1)
+    until(lambda: len(store.answers) == 1)
     assert store.answers[0].items == tuple(first)
     second = now(http, userid=userid)
     places = in_order(np.repeat([1, 0], [50, 150]))[:50]
     assert second == [whole[place] for place in places]
     assert second != first
     assert second[0] == first[0], "the best stays where it is"
-    eventually(lambda: len(store.answers) == 2)
+    until(lambda: len(store.answers) == 2)
 
 
 def test_only_what_somebody_looks_at_counts(fakes: Fakes, http: FlaskClient, store: FakeShown) -> None:
@@ -81,15 +75,15 @@ def test_only_what_somebody_looks_at_counts(fakes: Fakes, http: FlaskClient, sto
     assert store.calls == []
     store.down = True
     assert now(http) == plain, "without Redis nothing is weighed"
-    eventually(lambda: len(store.answers) == 1)
+    until(lambda: len(store.answers) == 1)
 
 
 def test_pages_of_a_list_stay_one_list(http: FlaskClient, store: FakeShown) -> None:
     now(http)
-    eventually(lambda: len(store.answers) == 1)
+    until(lambda: len(store.answers) == 1)
     first = ask(http, timestamp=None, cursor=True)
     whole = ids(first)
-    eventually(lambda: len(store.answers) == 2)
+    until(lambda: len(store.answers) == 2)
     second = ids(ask(http, timestamp=None, cursor=first["cursor"]))
     assert set(whole).isdisjoint(second)
     assert len(second) == 50

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,9 +34,3 @@ def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
 def test_a_name_has_the_same_slug_in_any_order(names: list[str]) -> None:
     expected = dict(zip(sorted(names), slugs(sorted(names)), strict=True))
     assert slugs(names) == [expected[name] for name in names]
-
-
-@pytest.mark.parametrize("name", ["title", "Id", "n_ratings", "Label", "split", "event_timestamp"])
-def test_what_is_taken_is_told_apart(name: str) -> None:
-    (made,) = slugs([name], Columns.TAKEN)
-    assert re.fullmatch(rf"{name.lower()}_[0-9a-f]{{8}}", made)

@@ -13,7 +13,7 @@ import pytest
 
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
-from offline.data.lists import Lists, ListsConfig, _ends, made_ahead, recall_lists, sampled
+from offline.data.lists import Lists, ListsConfig, made_ahead, recall_lists, sampled
 from offline.data.requests import Points
 from offline.data.sequences import Sequences
 from tests.unit.offline.data.ratings import made_up_lists, made_up_ratings
@@ -33,11 +33,6 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
 
 
 PATIENCE_S = 60
-
-
-def test_all_are_there_in_their_order() -> None:
-    assert list(made_ahead(iter(range(5)))) == list(range(5))
-    assert not list(made_ahead(iter(())))
 
 
 def test_the_next_is_made_while_one_is_used() -> None:
@@ -146,13 +141,3 @@ def test_requests_come_after_what_the_teachers_know_and_returns_come_years_later
     assert (points.times > DATA.times.max()).mean() == 0.5
     again = ASKED.requests(DATA)
     assert points.times.tolist() == again.times.tolist()
-
-
-@pytest.mark.parametrize(("seen", "expected"), [(1, [1, 2, 3, 4, 5]), (7, [2, 4, 5]), (10**6, [3, 5])])
-def test_no_chunk_has_too_many_points_nor_has_seen_too_much(
-    monkeypatch: pytest.MonkeyPatch, seen: int, expected: list[int]
-) -> None:
-    monkeypatch.setattr("offline.data.lists.SEEN", seen)
-    monkeypatch.setattr("offline.data.lists.CHUNK", 3)
-    points = Points(np.arange(5), np.array([3, 4, 2, 5, 9]), np.zeros(5, np.int64))
-    assert _ends(points) == expected

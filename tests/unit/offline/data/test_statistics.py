@@ -6,12 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_exchange_center.columns import Columns
 from data_exchange_center.features import DenseFeature, ElapsedFeature, FeatureSpec, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from data_exchange_center.steps import StepError
 from offline.data import statistics
-from offline.data.samples import rated_pairs_spec
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import (
     STATISTICS,
@@ -82,26 +80,6 @@ def test_the_spec_follows_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> 
     assert first in wider.dense
     assert user_columns()[-1] == "new_one"
     assert user_statistics_after(DATA, np.array([0, 2]), np.array([1, 3]))[:, -1].tolist() == [0, 200]
-
-
-def test_the_names_that_statistics_take_are_those_of_the_registry() -> None:
-    """An item's number becomes a column with ``item_`` before its name. A name too few is refused by `named_apart`."""
-    names = {each.column.name if isinstance(each, UserStatistic) else each.column.name[5:] for each in STATISTICS}
-    constants = {value for name, value in vars(Columns).items() if name.isupper() and isinstance(value, str)}
-    assert Columns.TAKEN - names <= constants
-
-
-def test_the_sources_spec_has_59_columns_with_18_genres() -> None:
-    spec = rated_pairs_spec(
-        users=[1],
-        items=[1],
-        profile={"gender": ["F"], "age": [1], "occupation": ["0"]},
-        genres=[f"g{i}" for i in range(18)],
-        window=10,
-    )
-    assert spec.width == len(spec.columns) == len(set(spec.columns)) == 59
-    assert (len(spec.one_hot), len(spec.multi_hot), len(spec.dense)) == (5, 18, 36)
-    assert len(spec.stored("user")) + len(spec.stored("item")) == 57
 
 
 def spec_of(*names: str) -> FeatureSpec:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,42 +60,6 @@ def test_genre_codes_are_alphabetical_from_one() -> None:
     assert genres == ["Action", "Sci-Fi", "War"]
     assert codes[Columns.GENRES].tolist() == [[1, 3], [], [2]]
     assert terms.genre_flags(codes[Columns.GENRES], 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
-
-
-@pytest.fixture
-def ratings() -> pd.DataFrame:
-    random = np.random.default_rng(3)
-    users = np.sort(random.integers(1, 9, 90)).astype(np.int32)
-    return pd.DataFrame(
-        {
-            Columns.USER: users,
-            Columns.ITEM: random.integers(1, 5, 90).astype(np.int32),
-            Columns.TIMESTAMP: 5 * users + np.sort(random.integers(0, 3, 90)),
-            Columns.LABEL: random.integers(0, 2, 90).astype(np.int8),
-            Columns.SPLIT: random.choice(["train", "train", "test"], 90),
-        }
-    ).sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
-
-
-ITEM_TERMS = pd.DataFrame({Columns.ITEM: [1, 2, 3, 4], Columns.GENRES: [[1], [2], [1, 2], []]})
-
-
-def test_some_users_after_the_other_have_what_all_have_at_once(ratings: pd.DataFrame) -> None:
-    """So a task of a cluster may call these with the users that it holds."""
-    about = {"item_terms": ITEM_TERMS, "genres": ["a", "b"], "window": 4}
-    users = pd.Series(np.arange(0, 12, dtype=np.int32), name=Columns.USER)
-    some = [(ratings[ratings[Columns.USER] == user], users[users == user]) for user in users]
-
-    def together(of_some: list[pd.DataFrame]) -> pd.DataFrame:
-        return pd.concat([each for each in of_some if len(each)], ignore_index=True)
-
-    for function in (
-        lambda rows, _: terms.impression_terms(rows, **about),
-        lambda rows, people: terms.user_terms(rows, people, **about),
-        terms.seen_items,
-    ):
-        pd.testing.assert_frame_equal(together([function(*each) for each in some]), function(ratings, users))
-    assert terms.impression_terms(ratings[:0], **about).dtypes.equals(terms.impression_terms(ratings, **about).dtypes)
 
 
 def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:

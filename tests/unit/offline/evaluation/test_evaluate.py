@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from data_exchange_center.settings import Settings
-from offline.evaluation import evaluate as module
 from offline.evaluation import served
 from offline.evaluation.evaluate import evaluate
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
@@ -58,8 +57,3 @@ def test_live_against_exact_is_a_number(exchange: Path) -> None:
     assert worse["ranked"]["users with the same list"] == 0
     assert worse["ranked"]["recall@200"] < 0
     assert worse["fused"]["shared"] == 1
-
-
-def test_shared_is_of_the_second_list() -> None:
-    assert module.shared(np.array([[1, 2, 0], [0, 0, 0]]), np.array([[2, 3, 4], [0, 0, 0]])) == pytest.approx(1 / 3)
-    assert np.isnan(module.shared(np.zeros((1, 2), int), np.zeros((1, 2), int)))

@@ -8,7 +8,7 @@ import pytest
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.replay import Answers
-from offline.evaluation.served import baselines, best_unseen, popular_lists
+from offline.evaluation.served import baselines, popular_lists
 from tests.unit.offline.evaluation.made_up import LAST, LAST_FOUR, N_ITEMS, made_up
 
 
@@ -64,15 +64,6 @@ def test_what_is_liked_later_changes_no_past() -> None:
     one, two = replay.hold_out(data, LAST_FOUR), replay.hold_out(other, LAST_FOUR)
     assert np.array_equal(popular_lists(one, 9), popular_lists(two, 9))
     assert (one.relevance != two.disliked).nnz == 0
-
-
-def test_lists_hold_nothing_seen() -> None:
-    data: Sequences = made_up()
-    seen = data.seen()
-    lists = best_unseen(np.random.default_rng(1).random((4, N_ITEMS + 1)), seen, N_ITEMS)
-    for user, codes in enumerate(lists):
-        assert not set(codes[codes > 0]) & set(seen[user].indices)
-        assert (codes > 0).sum() == N_ITEMS - seen[user].nnz
 
 
 def rated_one_page() -> Sequences:

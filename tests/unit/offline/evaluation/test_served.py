@@ -12,14 +12,11 @@ import torch
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.fusion import Hits, candidate_columns
-from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 from offline.evaluation import served
-from offline.evaluation.replay import SHOWN, Answers, Holdout
+from offline.evaluation.replay import Answers, Holdout
 from offline.models.kinds import load_ranker
-from online.recommend.types import MAX_SIZE
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
 
@@ -44,11 +41,6 @@ def test_lists_hold_nothing_seen_and_the_best_of_what_was_recalled(answers: Answ
         scores = answers.scores[user, ranked > 0]
         assert (np.diff(scores) <= 0).all()
         assert np.isnan(answers.scores[user, ranked == 0]).all()
-
-
-def test_no_longer_list_is_shown_than_the_server_gives(answers: Answers) -> None:
-    assert SHOWN == MAX_SIZE
-    assert answers.shown().ranked.shape[1] == answers.shown().scores.shape[1] == SHOWN <= answers.ranked.shape[1]
 
 
 def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
@@ -134,16 +126,6 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     fused = answers.fused[user]
     assert holdout.past.itemids[fused[fused > 0] - 1].tolist() == expected.tolist()
     assert not answers.channels["fm"][user].any()
-
-
-def test_with_three_channels_the_popular_stand_in_the_rankers_columns() -> None:
-    recipe = RecallRecipe(channels=tuple(EaseRecipe(name=name) for name in "abc"), candidates=5)
-    nothing = [Hits(np.zeros(0, np.int64), np.zeros(0))] * 3
-    found = served._fused(nothing, recipe, popular=np.arange(1, 9), seen=np.array([2]))
-    assert found.ids.tolist() == [1, 3, 4, 5, 6]
-    columns = dict(zip(candidate_columns("abc"), found.features.T, strict=True))
-    assert columns.pop("fused_log_rank") == pytest.approx(np.log1p(np.arange(5)))
-    assert not any(values.any() for values in columns.values())
 
 
 def test_the_artifacts_are_asked_as_of_a_second(exchange: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,8 +73,3 @@ def test_weights_travel_as_bytes() -> None:
     assert not served.training
     with torch.no_grad():
         assert torch.equal(served(rows), torch.sigmoid(model(rows)))
-
-
-def test_weights_of_another_shape_are_refused() -> None:
-    with pytest.raises(RuntimeError, match="size mismatch"):
-        load_ranker(weights_to_bytes(random_model()), CONFIG.model_copy(update={"wide": (6, 7)}).model_dump())

@@ -51,20 +51,6 @@ def test_with_all_eigenvectors_it_is_exact(past: Sequences) -> None:
     assert weights(low_rank_ease(seen, ITEMS, L2, dim)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_it_loses_falls_with_the_eigenvectors(past: Sequences) -> None:
-    seen = past.seen()
-    full = ease(seen.T @ seen, L2)
-    off = ~np.eye(len(full), dtype=bool)
-
-    def lost(eigenvectors: int) -> float:
-        found = weights(low_rank_ease(seen, eigenvectors, L2, ITEMS))
-        return float(np.square(found - full)[off].sum() / np.square(full).sum())
-
-    few, more, most = lost(3), lost(15), lost(ITEMS)
-    assert 1 > few > more > most
-    assert most < 1e-6
-
-
 def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
     """An item is counted a million times over: a square of the catalogue would be of terabytes."""
     seen = sp.hstack([past.seen(), sp.csr_matrix((USERS, 1_000_000))], format="csr")

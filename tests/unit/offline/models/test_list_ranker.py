@@ -126,14 +126,6 @@ def test_who_comes_back_after_an_hour_is_scored_by_given_columns_too(ranker: Lis
     assert not in_training.any()
 
 
-def test_weights_of_another_kind_are_refused(ranker: ListRanker) -> None:
-    config = CONFIG.model_dump()
-    with pytest.raises(RuntimeError):
-        load_ranker(weights_to_bytes(ranker), {**config, "items": ITEMS + 1})
-    with pytest.raises(ValueError, match=r"'forest' among the plugins.*there are: deepfm, ease, fm, .*list, .*tower"):
-        load_ranker(weights_to_bytes(ranker), {**config, "kind": "forest"})
-
-
 def test_a_spec_without_history_has_no_list_ranker() -> None:
     with pytest.raises(ValueError, match="history"):
         ListRanker.configure(RECIPE, SPEC.model_copy(update={"history": None}), STARS, {"factors": (4,)})

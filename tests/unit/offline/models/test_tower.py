@@ -157,19 +157,6 @@ def test_a_target_weighs_less_of_an_active_user_and_among_many() -> None:
     assert weights(0.2, 1.0) == pytest.approx([2**-0.2, 0.5, 0.125, 0.5])
 
 
-def test_a_tower_begins_with_the_rows_that_there_are(data: Sequences) -> None:
-    few = replace(inputs_of(data), genres=GENRES[:4])
-    tower = Tower(TowerRecipe(dim=4, hidden=0), few, 100, np.zeros(4, np.float32))
-    before = tower.history_rows().detach(), tower.item.weight.detach().clone()
-    events, candidates = np.zeros((2, 4, 3), np.float32)
-    events[2], candidates[1] = 7, 8
-    tower.start_from(events, candidates)
-    rows, items = tower.history_rows().detach() - before[0], tower.item.weight.detach()
-    assert rows.nonzero().tolist() == [[0, 2, 0], [0, 2, 1], [0, 2, 2]]
-    assert items[1].tolist() == [8, 8, 8, before[1][1, 3]]
-    assert torch.equal(items[2:], before[1][2:])
-
-
 def test_a_profile_value_that_nobody_knows_adds_nothing(tower: Tower) -> None:
     channel = tower.channel("tower", TRAINED)
     assert len(channel.profile) == 2

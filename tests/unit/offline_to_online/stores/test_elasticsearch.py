@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast, get_args
+from typing import cast
 
 import numpy as np
 import pytest
 from elasticsearch import Elasticsearch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
-from data_exchange_center.plugins import PluginError
-from data_exchange_center.recipes import SOURCE, VectorIndex
-from data_exchange_center.settings import Settings
+from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
-from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.elasticsearch import (
-    INDEX_OPTIONS,
     SCORE_STEP,
     ChannelIndex,
     VectorCheck,
@@ -30,18 +24,6 @@ from offline_to_online.stores.elasticsearch import (
     _overlap,
 )
 from online.clients.elastic import magnified
-
-
-@pytest.mark.parametrize("kind", get_args(VectorIndex))
-def test_the_index_ranks_every_channel_by_its_models_metric_by_floats_or_rescored_by_them(kind: VectorIndex) -> None:
-    fields = wire.item_mapping({"tower": 66, "ease": 18}, INDEX_OPTIONS[kind])["properties"]
-    for channel, dims in (("tower", 66), ("ease", 18)):
-        field = fields[vector_of(channel)]
-        assert field["dims"] == dims
-        assert field["similarity"] == "max_inner_product"
-        assert field["index_options"]["type"] == kind
-        assert ("rescore_vector" in field["index_options"]) == kind.startswith(("int8", "bbq"))
-
 
 FIELD = vector_of("fm")
 ROW = ItemRow(
@@ -76,21 +58,6 @@ def test_a_document_that_is_missing_or_unlike_its_source_is_named(field: str, va
 
 (FM,) = SOURCE.recall.channels
 NOTHING = np.empty(0, np.int32)
-
-
-@given(st.integers(1, 60), st.integers(0, 59), st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_the_exact_top_overlaps_wholly_and_a_worse_item_does_not_count(
-    n: int, n_seen: int, candidates: int, seed: int
-) -> None:
-    random = np.random.default_rng(seed)
-    itemids, products = np.arange(1, n + 1), random.permutation(n).astype(float)
-    seen = random.choice(itemids, min(n_seen, n), replace=False)
-    unseen = [i for i in np.argsort(-products) if itemids[i] not in seen]
-    best = itemids[unseen[:candidates]]
-    assert _overlap(itemids, products, seen, best, candidates, SCORE_STEP) == 1
-    if len(unseen) > candidates:
-        replaced = np.append(best[:-1], itemids[unseen[-1]])
-        assert _overlap(itemids, products, seen, replaced, candidates, SCORE_STEP) == pytest.approx(1 - 1 / len(best))
 
 
 @pytest.mark.parametrize("products", [[3.0, 2.0, 2.0], [3e-9, 2e-9, 1e-9]])
@@ -172,8 +139,3 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
             attempt()
     else:
         assert attempt() == 1
-
-
-def test_an_engine_that_is_not_there_is_refused() -> None:
-    with pytest.raises(PluginError, match="No 'nothing' among the plugins"):
-        elasticsearch.writer_of(Settings(engine="nothing"))

@@ -7,12 +7,10 @@ from pathlib import Path
 import onnx
 import pytest
 import requests
-from google.protobuf import text_format
-from tritonclient.grpc import InferenceServerClient, model_config_pb2
+from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
-from data_exchange_center.features import Widths
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError
 from offline_to_online.parity import OfflineTruth
@@ -22,26 +20,6 @@ from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, conf
 @pytest.fixture
 def store(tmp_path: Path) -> TritonStore:
     return TritonStore(Settings(exchange_dir=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("widths", "batch", "inputs", "output"),
-    [
-        (Widths(59, 0), 256, [("ml_input", [59])], [1]),
-        (Widths(16, 60), 0, [("ml_input", [-1, 16]), ("ml_history", [1, 60])], [-1, 1]),
-    ],
-)
-def test_the_configuration_is_what_the_spec_says(
-    widths: Widths, batch: int, inputs: list[tuple[str, list[int]]], output: list[int]
-) -> None:
-    config = text_format.Parse(config_pbtxt(wire.MODEL, widths), model_config_pb2.ModelConfig())
-    assert config.name == "ml_rec"
-    assert config.max_batch_size == batch
-    assert [(entry.name, list(entry.dims)) for entry in config.input] == inputs
-    assert [(entry.name, list(entry.dims)) for entry in config.output] == [("ml_output", output)]
-    assert {entry.data_type for entry in (*config.input, *config.output)} == {model_config_pb2.TYPE_FP32}
-    assert (config.backend, config.platform) == ("onnxruntime", "onnxruntime_onnx")
-    assert config.version_policy.WhichOneof("policy_choice") == "all"
 
 
 def of_release(exported: bytes, release: str) -> bytes:

@@ -102,25 +102,6 @@ def hang_up(client: socket.socket) -> None:
     client.shutdown(socket.SHUT_RDWR)
 
 
-def break_off(client: socket.socket) -> None:
-    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of it")
-
-
-@pytest.mark.parametrize("talk", [hang_up, break_off])
-def test_a_connection_that_ends_too_early_is_lost(talk: Callable[[socket.socket], None]) -> None:
-    with talking(talk) as url, closing(Http(url, timeout_s=5)) as http, pytest.raises(ConnectionResetError):
-        http.post("/", b"{}")
-
-
-def test_what_is_not_http_is_unreadable() -> None:
-    with (
-        talking(lambda client: client.sendall(b"\x00\xff nonsense\r\n" * 100)) as url,
-        closing(Http(url, timeout_s=5)) as http,
-        pytest.raises(UnreadableError),
-    ):
-        http.post("/", b"{}")
-
-
 def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew() -> None:
     def answer_once(client: socket.socket) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ServerSettings
 from online.clients.base import FAILURES, NEVER, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
@@ -19,6 +18,7 @@ from online.recommend.recommend import LATE, Recommender
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, Stopwatch
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("opened")
 
@@ -158,9 +158,7 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
     assert all(len(answer.item_list) == 50 for answer in answers)
     assert any("left alone" in answer.degraded[0].reason for answer in answers)
     down(fakes)
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.05)):
-        with attempt:
-            assert ask(fakes).degraded == []
+    until(lambda: ask(fakes).degraded == [])
 
 
 @pytest.mark.parametrize("slow", SERVICES)
@@ -209,7 +207,7 @@ def test_a_server_that_starts_beside_dead_services_has_the_popular_list_on_its_d
 ) -> None:
     path = tmp_path / "last.json"
     ask(fakes)
-    Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01))(path.read_bytes)
+    until(path.exists)
     down(fakes, *away)
     server = restarted(fakes, path)
     answer = server.recommend(Request(userid=1))

@@ -37,16 +37,6 @@ class TestExactItems(contracts.SearchContract):
     """All of it."""
 
 
-def test_what_is_not_there_cannot_be_found_and_the_rest_is(world: World) -> None:
-    half = world.itemids[: len(world.itemids) // 2]
-    dims = world.vector_dims
-    exact = ExactItems.of(FakeItems(world).indexed(world.release, half, list(dims)), dims)
-    query = contracts.SearchContract()._query(world, 1, seen=world.itemids[:7] + world.itemids[-7:])
-    for hits in exact.call(query):
-        assert set(hits.ids.tolist()) <= set(half) - set(world.itemids[:7])
-        assert len(hits.ids)
-
-
 @pytest.mark.parametrize("seen", [[2, 9], [9, 2], [9, 2, 2], [0, 2, 1000]])
 def test_seen_items_are_left_out_in_whatever_order_they_are_stored(seen: list[int]) -> None:
     (channel,) = (channel.name for channel in SOURCE.recall.channels)

@@ -125,17 +125,6 @@ def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out(
     assert items.itemids.tolist() == sorted(world.item_features)
 
 
-def test_find_gives_the_rows_in_the_order_wanted() -> None:
-    items = encoded([2, 5, 9], [20, 50, 90])
-    known, rows = items.find(np.array([9, 1, 2, 10, 5], np.int32))
-    assert known.tolist() == [True, False, True, False, True]
-    assert rows.at(0)[:, 0].tolist() == [90.0, 20.0, 50.0]
-    nothing = encoded([], [])
-    known, rows = nothing.find(np.array([1, 2], np.int32))
-    assert known.tolist() == [False, False]
-    assert len(rows) == 0
-
-
 def test_items_with_hundreds_of_features_are_fetched_in_smaller_calls() -> None:
     world, store = SourceWorld(), FakeFeatures(SourceWorld())
     wide = world.spec.model_copy(

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from online.clients.base import OUT_OF_TIME, ServiceError
 from online.clients.elastic import ItemQuery
 from online.recommend import readiness, recommend
 from online.recommend.readiness import warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes
+from tests.waiting import until
 
 MANY = 20
 
@@ -29,12 +29,6 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
         go.set()
         assert len({id(answer.result()) for answer in answers}) == 1
     assert len(opened.scorer.calls) == 1
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
-        with attempt:
-            assert condition()
 
 
 def warm(
@@ -92,7 +86,7 @@ def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
     monkeypatch.setattr(recommend, "_IDLE", 0.0)
     warming.recommender.warm_up().result(60)
     assert warming.items.answered >= 50
-    eventually(lambda: 200 <= warming.items.answered < 300)
+    until(lambda: 200 <= warming.items.answered < 300)
 
 
 def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +131,7 @@ def test_what_an_extra_follows_goes_on_after_failures_and_ends_with_the_server(
     for each in (rules, gone):
         fakes.recommender.follow(each.look)
     del each, gone
-    eventually(lambda: rules.calls > 4)
-    eventually(lambda: len(threads()) == 1)
+    until(lambda: rules.calls > 4)
+    until(lambda: len(threads()) == 1)
     fakes.recommender.closed.set()
-    eventually(lambda: not threads())
+    until(lambda: not threads())

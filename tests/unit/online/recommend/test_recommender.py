@@ -19,7 +19,7 @@ from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
 from online.recommend.release import OpeningError
-from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request, Stopwatch
+from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import (
     AT,
@@ -104,17 +104,6 @@ def test_recall_is_explained_on_request(fakes: Fakes) -> None:
     assert ask(fakes, UNKNOWN_USER, 5, explain=True).recall == {"fused": []}
 
 
-@pytest.mark.parametrize("seen", [1, 100, 300, 417])
-def test_seen_items_never_come_back_by_any_channel_however_many_they_are(fakes: Fakes, seen: int) -> None:
-    world = fakes.world
-    world.seen[1] = world.itemids[:seen]
-    answer = ask(fakes, 1, MAX_SIZE, explain=True)
-    for name, itemids in answer.recall.items():
-        assert not set(itemids) & set(world.seen[1]), name
-    assert not set(answer.itemids) & set(world.seen[1])
-    assert len(answer.item_list) > 0
-
-
 def test_ties_go_by_itemid(fakes: Fakes) -> None:
     fakes.world.weights[:] = 0  # the world's own array: every score is a half
     itemids = list(ask(fakes, 1).itemids)
@@ -128,13 +117,6 @@ def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fak
     ask(fakes, 1)
     assert [len(s.calls) for s in (fakes.users, fakes.items, fakes.features, fakes.scorer)] == [1, 1, 1, 1]
     assert fakes.features.calls == [FeatureQuery("user", fakes.world.release, (1,))]
-
-
-def test_someone_unknown_is_given_the_popular_list(fakes: Fakes) -> None:
-    answer = ask(fakes, UNKNOWN_USER, 30)
-    assert answer.outcomes == (Outcome.COLD_START,)
-    assert [(item.itemid, round(item.score, 3)) for item in answer.item_list] == fakes.world.popular[:30]
-    assert answer.cold_start
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
@@ -417,17 +399,6 @@ def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monk
     monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0)
     assert len(ask(fakes, 1).item_list) == 50
     assert fakes.users.opened.count(fakes.world.release) == 1
-
-
-def test_the_stages_of_a_request_that_fails_are_known(fakes: Fakes) -> None:
-    fakes.recommender.recommend(Request(userid=1))
-    fakes.scorer.down = True
-    watch = Stopwatch()
-    with pytest.raises(ServiceError):
-        fakes.recommender.recommend(Request(userid=1, strict=True), watch)
-    assert {name: stage.failed for name, stage in watch.stages.items()} == {
-        "redis": False, "elasticsearch": False, "feast": False, "triton": True,
-    }  # fmt: skip
 
 
 def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import Settings
-from online.stack import commands, preflight, server
+from online.stack import commands, preflight
 from online.stack.commands import SERVICES, by_name
 from online.stack.service import Service
 
@@ -72,31 +72,6 @@ def test_a_server_that_is_started_again_need_not_be_ready(settings: Settings, su
     commands.up(settings, [by_name("redis")])
     assert supervisor.alive == {"redis", "server"}
     assert waited == ["redis"]
-
-
-@pytest.mark.parametrize(
-    ("alive", "changed", "renewed"),
-    [
-        (set(), set(), False),
-        ({"server"}, set(), True),
-        ({"server"}, {"server"}, False),  # stopped already, as it has to have the new settings
-    ],
-    ids=["none runs", "one runs", "one runs with other settings"],
-)
-def test_new_workers_take_over_in_a_server_that_runs(
-    settings: Settings,
-    supervisor: type[FakeSupervisor],
-    monkeypatch: pytest.MonkeyPatch,
-    alive: set[str],
-    changed: set[str],
-    renewed: bool,
-) -> None:
-    supervisor.alive, supervisor.changed, asked = {"redis", *alive}, changed, []
-    monkeypatch.setattr(server, "renew", lambda *_: asked.append("renewed"))
-    commands.serve(settings)
-    assert supervisor.alive == {"redis", "server"}
-    assert asked == (["renewed"] if renewed else [])
-    assert waited == ["server"]
 
 
 def command(settings: Settings, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

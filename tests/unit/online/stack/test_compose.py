@@ -15,21 +15,19 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import Settings
-from online.stack.commands import PROGRAMS, SERVICES
+from online.stack.commands import PROGRAMS
 from online.stack.elasticsearch.jars import locked_jars
 from online.stack.elasticsearch.node import node_settings
 from online.stack.elasticsearch.service import HEAP
 from online.stack.feast.service import FLAGS as FEAST_FLAGS
 from online.stack.redis.service import FLAGS as REDIS_FLAGS
 from online.stack.redis.service import LINE, binary
-from online.stack.server import COMMAND
 from online.stack.service import ROOT, Service
 from online.stack.triton import service as triton
 
 COMPOSE = ROOT / "docker-compose.yml"
 BUILD = ROOT / "docker-compose.build.yml"
 IMAGES = ROOT / "online" / "stack" / "images"
-FOLDER = "${RECSYS_EXCHANGE_DIR:-./data_exchange_center}/online/"
 MONITORING = ["prometheus", "grafana"]
 ids = {"ids": lambda service: service.name}
 
@@ -68,29 +66,6 @@ def test_it_is_valid_by_the_compose_specification(path: Path) -> None:
     jsonschema.validate(loaded(path), schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"services": {"redis": {"imagee": "redis"}}}, schema)
-
-
-@pytest.mark.parametrize("service", SERVICES, **ids)
-class TestService:
-    """One of the four, in its maker's image and in the one that is built here."""
-
-    def test_image_user_and_folders(self, service: Service, compose: dict[str, Any], tags: dict[str, str]) -> None:
-        found = compose["services"][service.name]
-        variable = service.name.upper()
-        assert found["image"] == f"${{{variable}_IMAGE}}:${{{variable}_TAG}}"
-        assert {f"{variable}_IMAGE", f"{variable}_TAG"} <= set(tags)
-        assert found["restart"] == "unless-stopped"
-        assert found["user"] == "${RECSYS_UID:-1000}:0"
-        assert all(mount.startswith(FOLDER) for mount in found["volumes"])
-
-    def test_the_built_image_is_one_of_the_dockerfile_and_is_started_as_the_official_one(
-        self, service: Service, build: dict[str, Any]
-    ) -> None:
-        built = build["services"][service.name]
-        assert built["build"]["target"] == service.name
-        assert built["image"] == f"${{COMPOSE_PROJECT_NAME}}-{service.name}"
-        assert built["read_only"] is True
-        assert not {"command", "environment", "volumes", "ports", "user"} & set(built)
 
 
 @pytest.mark.parametrize(
@@ -138,31 +113,6 @@ def test_nothing_is_published_beyond_this_machine(compose: dict[str, Any], build
             assert "network_mode" not in service or service["network_mode"] == "none"
 
 
-def test_nothing_starts_before_what_it_needs_is_there(compose: dict[str, Any]) -> None:
-    healthy = {"condition": "service_healthy"}
-    services, prepared = compose["services"], {"prepare": {"condition": "service_completed_successfully"}}
-    four = {service.name: healthy for service in SERVICES}
-    assert services["server"]["depends_on"] == four
-    assert services["steps"]["depends_on"] == {**four, "server": healthy}
-    for service in SERVICES:
-        waits_for = prepared | ({"redis": healthy} if service.name == "feast" else {})
-        assert services[service.name]["depends_on"] == waits_for
-        assert "healthcheck" in services[service.name]
-
-
-class TestRedisPassword:
-    """It is in a file, mounted where it is needed; `docker inspect` shows neither environment nor command with it."""
-
-    def test_who_is_told(self, compose: dict[str, Any]) -> None:
-        told = {name for name, service in compose["services"].items() if "redis_password" in service.get("secrets", ())}
-        assert told == {"redis", "feast", "server", "steps"}
-        assert compose["secrets"]["redis_password"] == {"file": "${RECSYS_REDIS__PASSWORD_FILE:-/dev/null}"}
-
-    def test_no_file_of_compose_mentions_the_password_itself(self) -> None:
-        for path in (COMPOSE, BUILD):
-            assert not re.search(r"RECSYS_REDIS__PASSWORD\b(?!_FILE)", path.read_text(encoding="utf-8"))
-
-
 class TestServer:
     """The server's image and environment, and the steps', which are the same."""
 
@@ -177,40 +127,6 @@ class TestServer:
                     default = re.fullmatch(rf"\$\{{{variable}:-(.*)\}}", environment[variable])
                     assert default is not None, variable
                     assert default[1] in ("", str(value)), variable
-
-    def test_it_keeps_its_last_release_in_a_volume_that_is_nobodys(self, compose: dict[str, Any]) -> None:
-        server = compose["services"]["server"]
-        settings = Settings(exchange_dir=Path(server["environment"]["RECSYS_EXCHANGE_DIR"]))
-        assert f"server:{settings.service_dir('server')}" in server["volumes"]
-        assert "server" in compose["volumes"]
-        assert server["read_only"] is True
-        dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")
-        stage = dockerfile.split("AS server")[1].split("FROM")[0]
-        made = f"install --directory --mode=770 --owner=65534 --group=0 {settings.service_dir('server')}"
-        assert made in stage  # a new volume has the owner, group and mode of the image's folder
-        assert server["user"] == "${RECSYS_UID:-1000}:0"  # of that group; and it can read a secret of mode 600
-
-    @pytest.mark.parametrize(("name", "host"), [("server", "0.0.0.0"), ("steps", "server")])
-    def test_it_finds_the_services_by_their_names(
-        self, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, host: str
-    ) -> None:
-        secret = tmp_path / "redis_password"
-        secret.write_text("hush\n")
-        for variable, value in compose["services"][name]["environment"].items():
-            plain = re.sub(r"\$\{\w+:-(\w*)\}", r"\1", value or "").replace("/run/secrets/redis_password", str(secret))
-            monkeypatch.setenv(variable, plain)
-        settings = Settings()
-        assert settings.server.host == host
-        for service in SERVICES:
-            assert getattr(settings, service.name).host == service.name
-        assert settings.redis.password
-        assert settings.redis.password.get_secret_value() == "hush"
-
-    def test_it_runs_what_the_local_server_runs(self) -> None:
-        dockerfile = (IMAGES / "Dockerfile").read_text(encoding="utf-8")
-        stage = dockerfile.split("AS server")[1].split("FROM")[0]
-        assert json.loads(stage.split("CMD ")[1].splitlines()[0]) == ["gunicorn", *COMMAND]
-        assert "USER 65534:65534" in stage  # nobody
 
 
 def pins(path: Path) -> dict[str, str]:

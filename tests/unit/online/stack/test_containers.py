@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
 
 from data_exchange_center.settings import Settings
 from online.stack import containers
-from online.stack.feast.service import STATIC_FILES
-from online.stack.service import ROOT, StackError
+from online.stack.service import StackError
 
 
 @pytest.fixture
@@ -35,22 +33,6 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
     monkeypatch.setattr(Path, "lstat", lstat)
     return known
-
-
-def test_folders_are_made_and_feasts_static_files_put_in_place(
-    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
-) -> None:
-    containers.main(Settings(exchange_dir=tmp_path), "1234")
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    mounts = [mount for service in compose.values() for mount in service.get("volumes", ())]
-    mounted = {tmp_path / each.split("}/")[1].split(":")[0] for each in mounts if "}/" in each}
-    assert len(mounted) == 6
-    assert all(folder.is_dir() for folder in mounted)
-    for name in ("feature_store.yaml", "definitions.py", ".feastignore"):
-        assert (tmp_path / "online/feast/feature_repo" / name).read_bytes() == (STATIC_FILES / name).read_bytes()
-    assert {tmp_path / name for name in ("offline", "offline_to_online", "online", "online/redis")} <= set(given)
-    assert set(given.values()) == {1234}
-    assert tmp_path not in given  # the exchange folder holds code, too
 
 
 def test_what_lies_there_stays_and_only_roots_files_are_handed_over(

@@ -140,23 +140,6 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
     assert done.stderr.startswith("docker is not installed")
 
 
-@pytest.mark.parametrize(
-    ("variables", "files"),
-    [
-        ({}, "docker-compose.yml:docker-compose.build.yml"),
-        ({"images": "built"}, "docker-compose.yml:docker-compose.build.yml"),
-        ({"images": "official"}, "docker-compose.yml"),
-    ],
-)
-def test_images_choose_the_compose_files(tmp_path: Path, variables: dict[str, str], files: str) -> None:
-    done = said_by(tmp_path, WELL, "down", **variables)
-    assert done.returncode == 0, done.stderr
-    assert (
-        asked(tmp_path)[-1]
-        == f"compose --profile steps --profile monitoring down --remove-orphans --volumes|{files}|{tmp_path}/exchange"
-    )
-
-
 def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) -> None:
     done = said_by(tmp_path, WELL, "status", RECSYS_REDIS__PASSWORD="s3cret with $ and '")
     assert done.returncode == 0, done.stderr
@@ -189,19 +172,3 @@ def test_a_local_stack_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert done.stderr.startswith(f"the local stack runs on {tmp_path}/exchange: end it first (make down)")
     gone = said_by(tmp_path, {**WELL, "compose up": "no"}, "up", failing=("compose up",))
     assert "the local stack" not in gone.stderr
-
-
-@pytest.mark.parametrize(("home", "elsewhere"), [("", False), ("/file/home", True)])
-def test_the_builder_keeps_its_notes_where_it_can_write(tmp_path: Path, home: str, elsewhere: bool) -> None:
-    (tmp_path / "file").touch()
-    done = said_by(tmp_path, WELL, "status", HOME=f"{tmp_path}{home}")
-    assert done.returncode == 0, done.stderr
-    notes = (tmp_path / "notes").read_text().strip()
-    assert bool(notes) == elsewhere
-    assert not notes or not Path(notes).exists()  # afterwards nothing of it is left
-
-
-def test_logs_are_of_the_service_that_is_named(tmp_path: Path) -> None:
-    done = said_by(tmp_path, {**WELL, "compose ps": "a1b2"}, "logs", "triton")
-    assert done.returncode == 0, done.stderr
-    assert asked(tmp_path)[-1].startswith("compose logs --tail 40 triton|")

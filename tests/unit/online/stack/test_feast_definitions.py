@@ -44,25 +44,6 @@ def of_kind(module: ModuleType, kind: type) -> dict[str, object]:
     return {value.name: value for value in vars(module).values() if isinstance(value, kind)}
 
 
-def test_an_empty_repository_has_no_views(repo: Path) -> None:
-    module = definitions(repo)
-    assert of_kind(module, FeatureView) == {}
-    assert of_kind(module, FeatureService) == {}
-
-
-def test_each_release_has_its_views_and_services(repo: Path) -> None:
-    add_release(repo, "aaa", 60)
-    add_release(repo, "bbb", 10)
-    module = definitions(repo)
-    views = of_kind(module, FeatureView)
-    assert set(views) == {"ml_user_aaa", "ml_item_aaa", "ml_user_bbb", "ml_item_bbb"}
-    view = views["ml_user_aaa"]
-    assert isinstance(view, FeatureView)
-    assert [field.name for field in view.features] == ["gender", "age"]
-    assert view.entities == ["userid"]
-    assert set(of_kind(module, FeatureService)) == set(views) | {"ml_user", "ml_item"}
-
-
 @pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
 def test_what_reads_the_files_is_what_the_environment_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_release(repo, "aaa", 60)

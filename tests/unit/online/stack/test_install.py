@@ -13,7 +13,7 @@ import pytest
 from data_exchange_center.settings import Settings
 from online.stack import install
 from online.stack.elasticsearch import jars, node, service
-from online.stack.elasticsearch.jars import Jar, locked_jars
+from online.stack.elasticsearch.jars import Jar
 from online.stack.service import StackError
 from online.stack.triton import service as triton
 from tests.free_ports import settings_on_free_ports
@@ -86,12 +86,6 @@ def test_a_damaged_jar_is_brought_again(tmp_path: Path, repository: Repository) 
     (tmp_path / jar.filename).write_bytes(b"damaged")
     jars.fetch(jar, tmp_path)
     assert (tmp_path / jar.filename).read_bytes() == CONTENT
-
-
-def test_the_lock_is_whole() -> None:
-    assert len(locked_jars()) == 47
-    assert all(len(jar.sha256) == 64 and jar.coordinate.count(":") == 2 for jar in locked_jars())
-    assert len({jar.filename for jar in locked_jars()}) == 47
 
 
 class TestTriton:
@@ -180,18 +174,6 @@ def test_a_plugins_jars_leave_the_class_path_and_those_of_an_earlier_version_go(
     node.lay_out(library, home)
     assert sorted(path.name for path in plugin.iterdir()) == ["netty-buffer-2.0.jar", "plugin-descriptor.properties"]
     assert (home / "data/kept").exists()
-
-
-def test_a_node_is_alone_unless_it_is_given_others() -> None:
-    assert node.node_settings(Path("/home"), {})["discovery.type"] == "single-node"
-    given = {
-        "cluster.initial_master_nodes": "node-1,node-2",
-        "network.host": "0.0.0.0",
-        "xpack.security.enabled": "false",
-    }
-    values = node.node_settings(Path("/home"), given)
-    assert values["network.host"] == "0.0.0.0"
-    assert not {"discovery.type", "xpack.security.enabled"} & set(values)
 
 
 def test_security_needs_the_official_image() -> None:

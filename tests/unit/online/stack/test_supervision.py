@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from unittest.mock import Mock
 
 import pytest
 from pydantic import SecretStr
-from supervisor.options import ServerOptions
 
 from data_exchange_center.settings import Settings
 from online.stack import supervision
@@ -22,25 +20,6 @@ from online.stack.service import ROOT, Program, StackError
 from online.stack.supervision import CONFIGURATION, MARK, describe
 
 LAUNCHER = CONFIGURATION.with_name("launch.py")
-
-
-def test_the_configuration_names_every_program_and_its_log(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read as supervisord reads it: relative to the folder that it is started in."""
-    for name in ("logs", "supervisor"):
-        settings.service_dir(name).mkdir(parents=True)
-    monkeypatch.chdir(settings.service_dir("logs").parent)
-    monkeypatch.setenv("STACK_PYTHON", "/opt/my python/bin/python")
-    monkeypatch.setenv("STACK_SOCKET", "/tmp/100% mine.sock")
-    options = ServerOptions()
-    options.realize(["-c", str(CONFIGURATION)])
-    read = {group.name: group.process_configs[0] for group in options.process_group_configs}
-    assert set(read) == {service.name for service in PROGRAMS}
-    for service in PROGRAMS:
-        python, launcher, described = shlex.split(read[service.name].command)
-        assert (python, Path(launcher)) == ("/opt/my python/bin/python", LAUNCHER)
-        assert described == f"supervisor/{service.name}.json"
-        assert Path(read[service.name].stdout_logfile).resolve() == service.log(settings)
-        assert not read[service.name].autostart
 
 
 @pytest.mark.parametrize("odd", ["50%(here)s;, x", "a\"b'c", "'ab'", "a #b", "two\nlines", '["a", "b"]', "\u00fcber"])
@@ -89,14 +68,6 @@ def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkey
     monkeypatch.setattr(supervision.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
     with pytest.raises(StackError, match=r"supervisord does not answer.*supervisord\.log"):
         supervision.Supervisor(settings).start(PROGRAMS)
-
-
-def test_a_supervisor_that_does_not_end_is_no_stack_trace(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervision, "PATIENCE_S", 0.1)
-    monkeypatch.setattr(supervision.Supervisor, "running", True)
-    monkeypatch.setattr(supervision.Supervisor, "_rpc", Mock())
-    supervision.Supervisor(settings).shutdown()
-    assert supervision.members(settings) == []
 
 
 def test_a_deep_exchange_folder_has_its_socket_elsewhere(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A shop's own data go live in the demo's stack: ids are strings, views have no value, nothing has an attribute."""
+"""Own data go live in the demo's stack: a shop's views, by ids that are strings; a supermarket's log, bought again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.release_parts import read_own_ids
 from tests.e2e.road import Road
-from tests.made_up_data import shop
+from tests.made_up_data import shop, supermarket
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +43,24 @@ def test_the_client_asks_for_the_first_user_and_shows_curl(sold: Road) -> None:
     again = sold.run("bash", "-c", told)
     assert f'"userid":"{first}"' in again.stdout.replace('": "', '":"')
     assert "SKU/" in done.stdout
+
+
+# A supermarket's log goes live in the demo's stack: what was bought is recommended again
+
+
+@pytest.fixture(scope="module")
+def market(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    with road.with_data(supermarket(tmp_path_factory.mktemp("own") / "market")) as market:
+        yield market
+
+
+def test_habits_are_recommended_again(market: Road) -> None:
+    folder = market.settings.exchange_dir
+    ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
+    for number, items in zip(states["userid"][10:20], states["items"][10:20], strict=True):
+        answer = market.recommend(ids.users[number], explain="recall").json()
+        had = {ids.items[item] for item in items.tolist()}
+        assert set(answer["recall"]["own"]) == had
+        shown = [item["itemid"] for item in answer["item_list"]]
+        assert len(had & set(shown[:10])) >= 5
+        assert "subclass" in answer["item_list"][0]
