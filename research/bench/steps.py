@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import psutil
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.figures import FIGURES, OFFLINE, named, write_figure
@@ -26,7 +27,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.readers import read_model_reports
 from offline.step_runner import run_steps
-from past_one_machine.scaling import Watch
+from research.bench.load import table
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ SOURCE_SECONDS = {  # of the source's steps that were measured
     "offline/rank/s1_feature_engi.py": 112,
     "offline/rank/s2_model_train.py": 866,
 }
-
-
 TRAINING = tuple(step.path for step in (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER))
+KEYS: Final = ("step", "began", "seconds", "cpu_seconds", "share", "peak_rss_mb", "source_seconds")
+EVERY_S: Final = 0.2  # memory is looked at
 
 
 def report(settings: Settings) -> dict[str, Any]:
@@ -48,15 +49,60 @@ def report(settings: Settings) -> dict[str, Any]:
         exchange_dir = Path(folder)
         with Watch(os.getpid()) as watch:
             steps = list(run_steps(settings, exchange_dir))
-        costs = cost(steps, os.cpu_count() or 1)
         return {
             "command": "make bench-offline",
             "dataset": artifacts.DATASET.read(exchange_dir)["name"],
             "recipe": settings.recipe.name,
-            **costs,
+            **cost(steps, os.cpu_count() or 1),
             "peak_mb": round(watch.peak_mb),
             "auc": {name: found["auc"] for name, found in read_model_reports(exchange_dir).items() if found["auc"]},
         }
+
+
+class Watch:
+    """Looks at a process and its descendants from when it is entered until it is left.
+
+    Attributes:
+        peak_mb: of the memory that they held together. It is proportional set size: a page that several share counts
+            once.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.peak_mb = 0.0
+        self._root = psutil.Process(pid)
+        self._cpu: dict[psutil.Process, float] = {}  # processor seconds when a process was last seen
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._looks, daemon=True)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor seconds of all processes that were seen."""
+        return sum(self._cpu.values())
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _looks(self) -> None:
+        while not self._over.wait(EVERY_S):
+            try:
+                processes = [self._root, *self._root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+            self.peak_mb = max(self.peak_mb, sum(map(self._look, processes)))
+
+    def _look(self, process: psutil.Process) -> float:
+        """MB that a process holds; 0 where it has gone."""
+        try:
+            memory, used = process.memory_full_info(), process.cpu_times()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return 0.0
+        self._cpu[process] = used.user + used.system
+        return float(getattr(memory, "pss", memory.rss)) / 2**20  # Linux alone knows the former
 
 
 def cost(steps: Sequence[Mapping[str, Any]], cores: int) -> dict[str, Any]:
@@ -88,31 +134,16 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> float:
     return round(float(end - begin), 1)
 
 
-def show(found: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"offline steps on {found['dataset']}, {os.cpu_count()} cores")
-    for name in ("step", "from", "seconds", "CPU s", "of the cores", "peak MB", "source's s"):
-        table.add_column(name, justify="left" if name == "step" else "right")
-    for step in found["steps"]:
-        source = step["source_seconds"]
-        values = (step["began"], step["seconds"], step["cpu_seconds"], f"{step['share']:.0%}", step["peak_rss_mb"])
-        table.add_row(step["step"], *map(str, values), "-" if source is None else str(source))
-    table.add_section()
-    for what, seconds, *rest in (
-        ("channels, lists and ranker", found["training_seconds"], "", "", "", ""),
-        ("all", found["seconds"], "", f"{found['share']:.0%}", found["peak_mb"], found["source_seconds"]),
-    ):
-        table.add_row(what, "", str(seconds), *map(str, rest))
-    console.print(table)
-    for model, parts in found["auc"].items():
-        shown = (f"{part} {'-' if value is None else f'{value:.4f}'}" for part, value in parts.items())
-        console.print(f"{model} AUC: " + ", ".join(shown))
-
-
 def main(settings: Settings) -> None:
     found = report(settings)
     path = FIGURES / f"{named('offline_bench', settings.recipe.name)}.json"
     write_figure(path, found, (*OFFLINE, "research/bench/steps.py"))
-    show(found, Console())
+    training = {"step": "channels, lists and ranker", "seconds": found["training_seconds"]}
+    everything = {**found, "step": "all", "peak_rss_mb": found["peak_mb"]}
+    Console().print(table([*found["steps"], training, everything], KEYS))
+    for model, parts in found["auc"].items():
+        shown = (f"{part} {'-' if value is None else f'{value:.4f}'}" for part, value in parts.items())
+        Console().print(f"{model} AUC: " + ", ".join(shown))
     log.info("written: %s", path)
 
 

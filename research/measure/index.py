@@ -17,23 +17,20 @@ Expect: with --items five minutes for 60,000 items, two hours for a million
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
 from elasticsearch import Elasticsearch
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES, OFFLINE, UNFINISHED, machine, stale, write_figure
+from data_exchange_center.figures import FIGURES, OFFLINE, write_figure
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
@@ -42,6 +39,8 @@ from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
+from research.bench.load import table
+from research.resumed import resumed
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +62,6 @@ BREADTHS: Final = {"flat": (256,), "hnsw": (256, 500, 1000, 2000)}
 GROWN_BREADTHS: Final = {"flat": (256, 1000), "hnsw": (256, 1000, 4000)}
 
 
-def resumed(path: Path, head: Mapping[str, Any]) -> dict[str, Any]:
-    """``head``, with the rows of ``path`` where that is the same measurement, not finished."""
-    if path.is_file():
-        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if stale(before, machine()) == UNFINISHED and head.items() <= before.items():
-            return before
-    return {**head, "rows": []}
-
-
 def measure(
     client: Elasticsearch, settings: Settings, manifest: Manifest, sizes: Sequence[int], known: Sequence[dict[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
@@ -87,10 +77,9 @@ def measure(
     indices, breadths, users = (GROWN, GROWN_BREADTHS, GROWN_USERS) if sizes else (INDICES, BREADTHS, USERS)
     searches = sampled_searches(settings.exchange_dir, manifest, users)
     for size in sizes or [len(rows)]:
-        grown = multiplied(rows, size)
-        for kind, shards in indices:
-            if (size, kind, shards) in done:
-                continue
+        left = [(kind, shards) for kind, shards in indices if (size, kind, shards) not in done]
+        grown = multiplied(rows, size) if left else []
+        for kind, shards in left:
             delete_index(client, SCRATCH)
             began = time.monotonic()
             write_items(client, SCRATCH, grown, manifest.vector_dims, kind, shards)
@@ -178,15 +167,6 @@ def milliseconds(index: ChannelIndex, searches: Sequence[Search]) -> list[float]
     return took
 
 
-def show(rows: Sequence[dict[str, Any]], console: Console) -> None:
-    table = Table(title="vector search, against the model's exact candidates")
-    for name in rows[0]:
-        table.add_column(name, justify="left" if name in ("index", "channel") else "right")
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    console.print(table)
-
-
 def main(settings: Settings, sizes: Sequence[int]) -> None:
     manifest = release_of_artifacts(settings)
     name, users = ("index_growth", GROWN_USERS) if sizes else ("vector_index", USERS)
@@ -200,7 +180,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         "users": users,
         "candidates": manifest.recipe.recall.candidates,
     }
-    found = resumed(path, head) if sizes else {**head, "rows": []}
+    found = resumed(path, head, {"rows": []}) if sizes else {**head, "rows": []}
     with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
         try:
             for rows in measure(client, settings, manifest, sizes, found["rows"]):
@@ -209,7 +189,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         finally:
             delete_index(client, SCRATCH)
     write_figure(path, found, CODE)
-    show(found["rows"], Console())
+    Console().print(table(found["rows"], list(found["rows"][0])))
 
 
 if __name__ == "__main__":

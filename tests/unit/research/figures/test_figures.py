@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from data_exchange_center.figures import FIGURES
-from past_one_machine import scaling
+from research.bench import scaling
 from research.figures import pictures
 
 

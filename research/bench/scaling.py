@@ -21,23 +21,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from scipy.optimize import nnls
 
 from data_exchange_center import artifacts, provenance
@@ -46,23 +40,23 @@ from data_exchange_center.figures import (
     FIGURES,
     OFFLINE,
     PICTURES,
+    ROOT,
     STYLE,
-    UNFINISHED,
     drawn_from,
-    machine,
-    stale,
     write_figure,
 )
 from data_exchange_center.files import parts_of, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
-from offline.step_runner import ROOT
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
+from research.bench.load import table
+from research.bench.steps import Watch
+from research.resumed import resumed
 
 log = logging.getLogger(__name__)
 
-CODE: Final = (*OFFLINE, "past_one_machine")
+CODE: Final = (*OFFLINE, "past_one_machine", "research/bench/scaling.py")
 OUTPUT: Final = FIGURES / "scale.json"
 PICTURE: Final = PICTURES / "scale.png"
 FACTORS: Final = (1, 4, 16)
@@ -70,7 +64,7 @@ ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
 TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # measured with pandas
 MEASURES: Final = ("seconds", "cpu_seconds", "peak_mb")
-EVERY_S: Final = 0.2  # memory is looked at
+KEYS: Final = ("step", "engine", "events", *MEASURES, "written")
 SPARK_CONF: Final = ROOT / "past_one_machine/spark/conf"  # a step's Spark is configured by it otherwise
 DASHES: Final = {"pandas": "-", "spark": "--"}
 PANELS: Final = {"seconds": "seconds", "peak_mb": "peak memory, MB"}
@@ -78,11 +72,13 @@ Row = dict[str, Any]
 
 
 def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
-    found = opened(settings, OUTPUT)
+    dataset = Source.of(at_hand(settings)).dataset.base_name
+    head = {"command": "make bench-scale", "dataset": dataset, "recipe": settings.recipe.name}
+    found = resumed(OUTPUT, head, {"rows": [], "lines": []})
     for factor in factors:
-        measure(settings, found, factor, factor <= training_to, OUTPUT)
+        measure(settings, found, factor, factor <= training_to)
     write_figure(OUTPUT, found, CODE)
-    show(found, Console())
+    Console().print(table(sorted(found["rows"], key=lambda row: (row["step"], row["engine"], row["factor"])), KEYS))
     log.info("written: %s", OUTPUT)
     if len({row["events"] for row in found["rows"]}) > 1:
         with mpl.rc_context(STYLE), written_in_place(PICTURE) as temporary:
@@ -90,24 +86,7 @@ def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
         log.info("written: %s", PICTURE)
 
 
-def opened(settings: Settings, path: Path) -> dict[str, Any]:
-    """The report so far, if it is of this data, recipe and machine; else an empty one."""
-    dataset = Source.of(at_hand(settings)).dataset.base_name
-    head = {
-        "command": "make bench-scale",
-        "dataset": dataset,
-        "recipe": settings.recipe.name,
-    }
-    if path.is_file():
-        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        why = stale(before, machine())
-        if all(before.get(name) == value for name, value in head.items()) and why in ("", UNFINISHED):
-            return before
-        log.warning("%s is begun again: %s", path, why or "it is of other data")
-    return {**head, "rows": []}
-
-
-def measure(settings: Settings, found: dict[str, Any], factor: int, training: bool, path: Path) -> None:
+def measure(settings: Settings, found: dict[str, Any], factor: int, training: bool) -> None:
     """Add the rows of one factor that are missing to the report, an engine at a time."""
     steps = {engine: (*PREPARING, *(TRAINING if training and engine == "pandas" else ())) for engine in ENGINES}
     known = {(row["engine"], row["step"]) for row in found["rows"] if row["factor"] == factor}
@@ -130,7 +109,7 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
             others = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]
             found["rows"] = [*others, *({**row, **sizes(folder)} for row in rows)]
             found["lines"] = lines(found["rows"])
-            write_figure(path, found, CODE, finished=False)
+            write_figure(OUTPUT, found, CODE, finished=False)
 
 
 def measured(settings: Settings, data: Path, engine: str, step: str, folder: Path) -> Row:
@@ -146,16 +125,6 @@ def measured(settings: Settings, data: Path, engine: str, step: str, folder: Pat
     with tempfile.TemporaryDirectory() as kept:
         cost = cost_of(TWINS.get(step, step), environment | spark_log(Path(kept)))
         return {"step": step, "engine": engine, **cost, **shuffled(Path(kept))}
-
-
-def sizes(folder: Path) -> dict[str, int]:
-    """Events, users and items of the artifacts, from the Parquet files' own heads."""
-    tables = {"events": artifacts.RATINGS, "users": artifacts.USERS, "items": artifacts.ITEMS}
-    parts = {name: parts_of(table.require(folder)) for name, table in tables.items()}
-    return {name: sum(pq.read_metadata(part).num_rows for part in each) for name, each in parts.items()}
-
-
-# A step in a process of its own, and what it and all that it starts take.
 
 
 def cost_of(step: str, environment: Mapping[str, str]) -> dict[str, float]:
@@ -178,54 +147,11 @@ def cost_of(step: str, environment: Mapping[str, str]) -> dict[str, float]:
     return dict(zip(MEASURES, (round(seconds, 2), round(cpu_seconds, 2), round(watch.peak_mb, 1)), strict=True))
 
 
-class Watch(threading.Thread):
-    """Looks at a process and its descendants from when it is entered until it is left.
-
-    Attributes:
-        peak_mb: of the memory that they held together. It is proportional set size: a page that several share counts
-            once.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.peak_mb = 0.0
-        self._root = psutil.Process(pid)
-        self._cpu: dict[psutil.Process, float] = {}  # processor seconds when a process was last seen
-        self._over = threading.Event()
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Processor seconds of all processes that were seen."""
-        return sum(self._cpu.values())
-
-    def run(self) -> None:
-        while not self._over.wait(EVERY_S):
-            self._look()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self.join()
-
-    def _look(self) -> None:
-        held = 0.0
-        try:
-            processes = [self._root, *self._root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        for process in processes:
-            try:
-                memory, used = process.memory_full_info(), process.cpu_times()
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-            held += getattr(memory, "pss", memory.rss) / 2**20  # Linux alone knows the former
-            self._cpu[process] = used.user + used.system
-        self.peak_mb = max(self.peak_mb, held)
+def sizes(folder: Path) -> dict[str, int]:
+    """Events, users and items of the artifacts, from the Parquet files' own heads."""
+    tables = {"events": artifacts.RATINGS, "users": artifacts.USERS, "items": artifacts.ITEMS}
+    parts = {name: parts_of(table.require(folder)) for name, table in tables.items()}
+    return {name: sum(pq.read_metadata(part).num_rows for part in each) for name, each in parts.items()}
 
 
 # Spark's own event log, one JSON object a line; see Spark's monitoring guide, "Executor Task Metrics".
@@ -269,56 +195,30 @@ def _tasks(folder: Path) -> Iterator[Mapping[str, Any]]:
 # Straight lines through what was measured: a fixed cost, and one for each event.
 
 
-@dataclass(frozen=True)
-class Line:
-    """cost = fixed + each * events, with neither below zero.
+def line(events: Sequence[int], costs: Sequence[float]) -> dict[str, float]:
+    """cost = ``fixed`` + ``each`` * events, with neither below zero, and how far ``off`` at most, relatively, it is.
 
-    ``off``: the largest distance of a measurement from the line, as a share of the measurement.
-    """
-
-    fixed: float
-    each: float
-    off: float
-
-
-def line(events: Sequence[int], costs: Sequence[float]) -> Line:
-    """The line with the least squares of *relative* distances: a small size counts as much as a large one.
+    It has the least squares of *relative* distances: a small size counts as much as a large one.
 
     Args:
         events, costs: one measurement each, above zero.
     """
     sizes, found = np.asarray(events, dtype=np.float64), np.asarray(costs, dtype=np.float64)
     (fixed, each), _ = nnls(np.stack([1 / found, sizes / found], axis=1), np.ones(len(found)))
-    return Line(float(fixed), float(each), float(np.abs((fixed + each * sizes) / found - 1).max()))
+    off = np.abs((fixed + each * sizes) / found - 1).max()
+    return {"fixed": float(fixed), "each": float(each), "off": float(off)}
 
 
 def lines(rows: Sequence[Row]) -> list[Row]:
     """Fit a line through each measure over the events, for each engine and step."""
-    of: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        of[row["engine"], row["step"]].append(row)
     found = []
-    for (engine, step), each in of.items():
-        events = [row["events"] for row in each]
-        measures = [*MEASURES, "written"] if "written" in each[0] else MEASURES
-        through = {name: asdict(line(events, [max(row[name], 1e-3) for row in each])) for name in measures}
+    for engine, step in dict.fromkeys((row["engine"], row["step"]) for row in rows):
+        own = [row for row in rows if (row["engine"], row["step"]) == (engine, step)]
+        events = [row["events"] for row in own]
+        measures = [*MEASURES, "written"] if "written" in own[0] else MEASURES
+        through = {name: line(events, [max(row[name], 1e-3) for row in own]) for name in measures}
         found.append({"engine": engine, "step": step, **through})
     return found
-
-
-# The table and the picture.
-
-
-def show(found: Mapping[str, Any], console: Console) -> None:
-    """A line for each step, engine and factor."""
-    table = Table(title=f"steps on expansions of {found['dataset']}, {os.cpu_count()} cores")
-    for name in ("step", "engine", "events", "seconds", "CPU s", "peak MB", "shuffled MB"):
-        table.add_column(name, justify="left" if name in ("step", "engine") else "right")
-    for row in sorted(found["rows"], key=lambda row: (row["step"], row["engine"], row["factor"])):
-        written = f"{row['written'] / 2**20:.1f}" if "written" in row else "-"
-        values = (f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}", f"{row['peak_mb']:.0f}", written)
-        table.add_row(row["step"], row["engine"], f"{row['events']:,}", *values)
-    console.print(table)
 
 
 def picture(found: Mapping[str, Any]) -> Figure:
