@@ -59,7 +59,6 @@ PLAN: Final = (
     Measurement("explain.json", "make explain-figures"),
     Measurement("vector_index.json", "make bench-index"),
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
-    Measurement("diversity.json", "make evaluate-diversity users=1000"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate", "source live"),

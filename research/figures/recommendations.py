@@ -438,43 +438,6 @@ def _decided(path: Figure) -> str:
     return ""
 
 
-MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
-
-
-@block("diversity", "diversity.json")
-def diversity(figure: Figure) -> str:
-    """Every value of a request's ``diversity``."""
-    rows, first = figure["diversity"], figure["diversity"]["0"]
-    head = ("diversity", "NDCG@50", "cost", "recall@50", *MEASURES)
-    lines = [
-        (
-            f"**{value}**" if float(value) == figure["chosen"] else value,
-            f"{row['ndcg@50']['mean']:.4f}",
-            _cost(row["change"]["difference"], first),
-            f"{row['recall@50']['mean']:.4f}",
-            *(f"{_mean(row[name]):.3f}" for name in MEASURES),
-        )
-        for value, row in rows.items()
-    ]
-    change = rows[f"{figure['chosen']:g}"]["change"]
-    cost, low, high = (_cost(change[name], first) for name in ("difference", "high", "low"))
-    note = (
-        f"By validation {figure['chosen']:g} is the largest value that costs less than 1 %; on the last ten it costs "
-        f"{cost} of the NDCG@50 ({low} to {high}). {figure['users']:,} users, lists of {figure['asked']} items; "
-        f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
-    )
-    return shown(figure, head, lines, note)
-
-
-def _mean(value: Any) -> float:
-    return float(value["mean"] if isinstance(value, Mapping) else value)
-
-
-def _cost(difference: float, first: Figure) -> str:
-    """Loss as a share of the NDCG without diversity."""
-    return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
-
-
 def _setting(value: Any) -> str:
     if isinstance(value, list):
         pairs = [" ".join(map(str, each)) for each in value if isinstance(each, list)]
