@@ -11,31 +11,18 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 from werkzeug.serving import make_server
 
-from data_exchange_center.settings import ServerSettings, Settings
+from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
-from online.recommend import release as releases
-from online.recommend.fallback import LastRelease
-from online.recommend.recommend import Recommender
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.fakes import FakeExperiments, FakeItemIndex, FakeItemStore, FakeLog
-from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
+from tests.unit.extras.conftest import Fakes, core_fakes, fakes  # noqa: F401 (fixtures)
 from tests.unit.online.world import DefaultWorld, World
 
 PATIENCE_MS = 30_000  # a busy machine's
 
 
 @pytest.fixture
-def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)
-    world: World = DefaultWorld()
-    users, items = FakeUsers(world, live=world.release), FakeItems(world)
-    features, scorer = FakeFeatures(world), FakeScorer(world)
-    server = ServerSettings(budget_ms=10_000)
-    recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
-    stores = FakeLog(users), FakeExperiments(users), FakeItemStore(), FakeItemIndex(items)
-    yield Fakes(world, users, items, features, scorer, recommender, *stores)
-    recommender.close()
+def kind() -> type[World]:
+    return DefaultWorld
 
 
 @dataclass
@@ -47,7 +34,7 @@ class Site:
 
 
 @pytest.fixture
-def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:
+def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:  # noqa: F811
     path = tmp_path / "api_keys"
     app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
     http = make_server("127.0.0.1", 0, app, threaded=True)

@@ -314,15 +314,15 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
 
 
-@pytest.mark.parametrize("kind", ["split", "interleaved"])
-def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page, fakes: Fakes, kind: str) -> None:
+@pytest.mark.parametrize("design", ["split", "interleaved"])
+def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page, fakes: Fakes, design: str) -> None:
     view(page, "Status")
     expect(page.locator(".service.good")).to_have_count(4)
     expect(page.get_by_role("heading", name="Running experiments")).to_have_count(0)
     second_release(fakes)
     fakes.store.run("over", OTHER, OTHER)
     fakes.store.stop("over")
-    experiment = fakes.store.run("ranker", fakes.world.release, OTHER, kind=kind)
+    experiment = fakes.store.run("ranker", fakes.world.release, OTHER, kind=design)
     url = page.url.split("#")[0]
     for asked in ({"release": OTHER}, {"experiments": False}):  # that one is open, and the server has heard
         assert page.request.post(f"{url}ml/rec", data={"userid": 1, **asked}).ok
@@ -332,12 +332,12 @@ def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page
     assert all(reason for reason in page.locator(".reason").all_inner_texts())
     view(page, "Status")
     tile = page.locator(".release").filter(has=page.get_by_role("heading", name="ranker"))
-    expect(tile).to_contain_text(f"{kind}100 % of the users")
-    share = 50 if kind == "split" else 100
+    expect(tile).to_contain_text(f"{design}100 % of the users")
+    share = 50 if design == "split" else 100
     arms = [f"control: {fakes.world.release}, {share} %", f"treatment: {OTHER}, {share} %"]
     expect(tile.get_by_role("listitem")).to_have_text(arms)
     expect(page.get_by_role("heading", name="over")).to_have_count(0)
-    mine = "control + treatment" if kind == "interleaved" else arm_of(experiment, 1)
+    mine = "control + treatment" if design == "interleaved" else arm_of(experiment, 1)
     expect(tile).to_contain_text(f"User 1: {mine}")
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", name="正在运行的实验")).to_be_visible()

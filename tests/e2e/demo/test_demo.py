@@ -48,22 +48,6 @@ def test_no_answer_holds_a_seen_film(road: Road) -> None:
     road.check_unseen()
 
 
-def test_someone_who_comes_back_is_answered_as_such(road: Road) -> None:
-    """Whether a session goes on or a user returns is an input of the recall: the clock of the request decides."""
-    state = artifacts.USER_STATE.read(road.settings.exchange_dir).set_index("userid")
-    last = int(state.loc[1, "times"][0])
-    soon, soon_again, later = (
-        requests.post(
-            f"{road.settings.server.url}/ml/rec",
-            json={"userid": 1, "size": 200, "timestamp": time, "strict": True},
-            timeout=30,
-        ).json()["item_list"]
-        for time in (last + 60, last + 60, last + 86_400)
-    )
-    assert soon == soon_again
-    assert [item["itemid"] for item in soon] != [item["itemid"] for item in later]
-
-
 def test_the_client_prints_a_table(road: Road) -> None:
     done = road.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
     assert done.returncode == 0, done.stdout

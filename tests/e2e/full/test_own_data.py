@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -32,17 +31,6 @@ def test_fifty_unseen_items_by_the_shops_own_ids(sold: Road) -> None:
         assert set(itemids) <= set(answer["recall"]["fused"]) <= set(ids.items.values())
         assert not set(itemids) & {ids.items[item] for item in seen[number]}
         assert all(list(item) == ["itemid", "score", "title"] for item in answer["item_list"])
-
-
-def test_the_client_asks_for_the_first_user_and_shows_curl(sold: Road) -> None:
-    first = read_own_ids(sold.settings.exchange_dir).users[1]
-    done = sold.step("online/main/s2_client.py")
-    assert done.returncode == 0, done.stdout
-    assert f"For user {first}" in done.stdout
-    (told,) = re.findall(r"Ask it yourself:  (curl .*)", done.stdout)
-    again = sold.run("bash", "-c", told)
-    assert f'"userid":"{first}"' in again.stdout.replace('": "', '":"')
-    assert "SKU/" in done.stdout
 
 
 # A supermarket's log goes live in the demo's stack: what was bought is recommended again

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center import artifacts
-from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -26,11 +25,6 @@ def settings(tmp_path: Path) -> Settings:
 def test_the_holdout_is_read_only_where_it_is_asked_for(settings: Settings) -> None:
     past, everything = read_inputs(settings).data, read_with_holdout(settings).data
     assert (everything.lengths - past.lengths == 10).all()
-
-
-def test_without_artifacts_it_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"s1_data_split\.py: run that step first"):
-        read_with_holdout(Settings(exchange_dir=tmp_path))
 
 
 def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:

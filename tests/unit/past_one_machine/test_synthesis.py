@@ -13,7 +13,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.preprocess import s0_get_data, s1_data_split
-from past_one_machine.synthesis import Factors, Source, differences, expand, of_source
+from past_one_machine.synthesis import Factors, Source, expand
 from tests.made_up_data import shop
 from tests.unit.offline.synthetic import made_up_movielens
 
@@ -116,17 +116,3 @@ def test_a_bad_cell_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"interactions\.csv, line 4002"):
         expanded(bad, tmp_path / "x", 2)
     assert [path.name for path in tmp_path.iterdir()] == ["shop"]
-
-
-def test_an_expansion_keeps_lengths_sessions_and_genres(tmp_path: Path) -> None:
-    path = made_up_movielens(tmp_path / "films")
-    source = Source.of(path)
-    before = of_source(source)
-    expand(source, Factors.of(9), tmp_path / "x9", "films-x9")
-    after = of_source(Source.of(tmp_path / "x9"))
-    for same in ("events of a user", "events of a session", "sessions of a user"):
-        assert after[same] == before[same]
-    assert differences(before, after) == pytest.approx(dict.fromkeys(before["terms"], 0), abs=1e-12)
-    assert after["events"] == 9 * before["events"]
-    assert 2 < after["items"] / before["items"] <= 3
-    assert before["popularity"]["gini"] < after["popularity"]["gini"] < 0.9  # a longer tail, of the same kind

@@ -63,16 +63,6 @@ def test_many_who_change_them_at_once_lose_nothing(store: ExperimentStore) -> No
     assert len({each.buckets for each in there}) == 64
 
 
-def test_what_is_exposed_is_read_again_by_experiment(store: ExperimentStore) -> None:
-    mine = [exposure(userid, number) for userid in (1, 2, "u-8f3a") for number in range(3)]
-    store.expose([*mine, exposure(1, 9, "other")])
-    found = list(store.exposures("ranker"))
-    assert len(found) == len(mine)
-    for userid in (1, 2, "u-8f3a"):
-        assert [each for each in found if each.userid == userid] == [each for each in mine if each.userid == userid]
-    assert not store.is_cut(0)
-
-
 def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
     for name in ("ranker", "other"):
         store.update(partial(started_one, name=name))

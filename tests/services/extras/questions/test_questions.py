@@ -1,4 +1,4 @@
-"""The questions over the real services: the filter inside Elasticsearch's search, scores by Triton, faults of each."""
+"""The questions over the real services: the filter inside Elasticsearch's search, and rules that reach every worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.questions import rules
 from extras.questions.rules import RuleProblemError, rules_key
@@ -20,16 +19,13 @@ from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import (
-    AT,
     LONG_HISTORY_USER,
     NO_VECTOR_ITEM,
-    UNKNOWN_USER,
     DefaultWorld,
     World,
 )
 from tests.waiting import until
 
-STRANGER = UNKNOWN_USER
 ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 FAR = 99_999_999  # no item's
 
@@ -69,28 +65,6 @@ def test_every_channel_finds_what_an_exact_search_among_them_finds(
     unseen = set(only) - set(world.seen[userid])
     assert {world.item_numbers[each] for each in ids(answer)} == unseen or len(ids(answer)) == 200
     assert answer["matching"] == len(only)
-
-
-def test_the_answer_to_a_history_is_that_of_a_stored_user_and_writes_nothing(
-    http: FlaskClient, stack: Settings, world: World
-) -> None:
-    user, rates = world.own_user(STRANGER), {"type": "rating"}
-    history = [
-        {"itemid": world.own_item(3 * n + 1), **rates, "value": 1 + n % 5, "timestamp": AT - 900 + n} for n in range(8)
-    ]
-    with redis.Redis(port=stack.redis.port) as store:
-        keys = sorted(store.keys())
-        given = ask(http, userid=None, history=history, strict=True, size=100)
-        assert sorted(store.keys()) == keys
-        try:
-            for n, event in enumerate(history):
-                stored = http.post("/ml/event", json={"eventid": f"{n}", "userid": user, **event})
-                assert stored.status_code == 200, stored.text
-            assert ask(http, userid=user, strict=True, size=100)["item_list"] == given["item_list"]
-        finally:
-            partition = wire.event_partition(user)
-            store.delete(wire.user_events_key(world.dataset, user), wire.event_log_key(world.dataset, partition))
-    assert not given["cold_start"]
 
 
 def followed(worker: FlaskClient, seen: Callable[[list[Any]], bool]) -> list[Any]:

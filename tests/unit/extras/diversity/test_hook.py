@@ -9,9 +9,8 @@ from flask.testing import FlaskClient
 from data_exchange_center.features import Float32
 from data_exchange_center.settings import Settings
 from extras.diversity.diversity import diverse_order, rarity, similarity_rows
-from extras.explain.hook import WhyNotRequest, absent
 from online.main.s1_server import create_app
-from online.recommend.types import Answer, Stopwatch
+from online.recommend.types import Answer
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, UNKNOWN_USER, World
@@ -135,20 +134,3 @@ def test_why_not_speaks_of_the_list_that_is_asked_about(fakes: Fakes, http: Flas
             assert f"number {shown.index(itemid) + 1} of" in found["sentence"]["en"]
         assert "None" not in str(found["sentence"])
     assert {"in_the_list", "too_alike", "ranked_below"} <= codes
-
-
-@pytest.mark.parametrize("text", ["2", "-0.1", "x", "nan", "1e9", "", "0.1.2"])
-def test_a_wrong_diversity_in_an_address_is_400(http: FlaskClient, text: str) -> None:
-    response = http.get("/ml/why-not", query_string={"userid": "8", "itemid": "4", "diversity": text})
-    assert response.status_code == 400
-    assert response.json["error"]["field"] == "diversity"
-    assert "a number from 0 to 1" in response.json["error"]["message"]
-
-
-def test_why_not_says_to_a_stranger_too_that_an_item_is_too_much_like_others(fakes: Fakes) -> None:
-    popular, shown = itemids(ask(fakes, 0, UNKNOWN_USER)), itemids(ask(fakes, 0.7, UNKNOWN_USER))
-    itemid = next(each for each in popular if each not in shown)
-    query = WhyNotRequest(userid=str(UNKNOWN_USER), itemid=str(itemid), timestamp=AT, diversity=0.7)
-    found = absent(fakes.recommender, fakes.parts.request_model, query, Stopwatch())
-    assert found.code == "too_alike"
-    assert f"number {popular.index(itemid) + 1} of" in found.sentence.en

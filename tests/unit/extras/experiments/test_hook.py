@@ -219,14 +219,6 @@ def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_al
     assert (logged.arm, logged.as_dealt, logged.teams) == ("control", False, "")
 
 
-def test_why_not_is_about_the_list_of_the_users_arm(http: FlaskClient, both: Fakes) -> None:
-    experiment = start(both)
-    ask(http, experiments=False)
-    for arm, of in experiment.arms.items():
-        told = http.get(f"/ml/why-not?userid={user_in(experiment, arm)}&itemid=4").json
-        assert told["release"] == of.release
-
-
 def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one_is_live_again(
     http: FlaskClient, both: Fakes
 ) -> None:

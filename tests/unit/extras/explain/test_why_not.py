@@ -141,21 +141,6 @@ def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
         assert response.json == why_not(fakes, itemid).model_dump()
 
 
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("userid=1", "itemid"), ("userid=&itemid=1", "userid"), ("userid=1&itemid=x", "itemid"),
-        ("userid=0&itemid=1", "userid"), ("userid=1&itemid=1&size=fifty", "size"),
-        ("userid=1&itemid=1&timestamp=-1", "timestamp"), ("userid=1&itemid=1&explain=true", "explain"),
-    ],
-)  # fmt: skip
-def test_a_wrong_question_is_one_sentence(http: FlaskClient, query: str, field: str) -> None:
-    response = http.get(f"/ml/why-not?{query}")
-    assert response.status_code == 400
-    assert response.json["error"]["field"] == field
-    assert field in response.json["error"]["message"]
-
-
 def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:
     itemid = fakes.world.itemids[5]
     query = WhyNotRequest(userid=f"{fakes.world.own_user(1)}", itemid=f"{fakes.world.own_item(itemid)}")

@@ -70,19 +70,6 @@ def test_a_session_is_a_history_and_leaves_no_trace(client: Gorse, http: FlaskCl
 
 
 @pytest.mark.parametrize(
-    ("path", "field"),
-    [("/api/recommend/bob", "userid"), ("/api/recommend/1?n=0", "n"), ("/api/recommend/1?n=150&offset=51", "offset"),
-     ("/api/recommend/1?write-back-type=read", "write-back-type"), ("/api/item/99999999/neighbors", "itemid"),
-     ("/api/item/4/neighbors?n=x", "n"), ("/api/popular?offset=-1", "offset")],
-)  # fmt: skip
-def test_a_wrong_request_names_its_field(http: FlaskClient, path: str, field: str) -> None:
-    response = http.get(path)
-    assert response.status_code == 400, response.text
-    assert response.json is not None
-    assert response.json["error"]["field"] == field
-
-
-@pytest.mark.parametrize(
     ("wrong", "field"), [({"ItemId": "-1"}, "[0].ItemId"), ({"FeedbackType": "star"}, "[0].FeedbackType")]
 )
 def test_a_wrong_session_names_its_field(client: Gorse, wrong: dict[str, Any], field: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -227,12 +228,30 @@ def test_files_that_do_not_fit_together_are_one_sentence(
     assert "\n" not in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
-    (written(tmp_path) / "interactions.csv").write_bytes(ROWS.encode() + b"u\xff,a,2024-01-01\n")
-    with pytest.raises(StepError, match=r"interactions\.csv, line 5 is not UTF-8: save the file as UTF-8"):
-        read(tmp_path)
-    (tmp_path / "interactions.csv").write_text(ROWS, encoding="utf-16")
-    with pytest.raises(StepError, match=r"interactions\.csv, line 1 is not UTF-8"):
+def cut_short(folder: Path, name: str) -> None:
+    (folder / "interactions.csv").unlink()
+    (folder / name).write_bytes(gzip.compress(ROWS.encode() * 50)[:-20])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "dataset.toml").unlink(), "make new-data folder="),
+        (lambda folder: shutil.copy(folder / "interactions.csv", folder / "interactions.parquet"),
+         r"holds interactions\.csv and interactions\.parquet: say which"),
+        (lambda folder: (folder / "interactions.csv").write_bytes(ROWS.encode() + b"u\xff,a,2024-01-01\n"),
+         r"interactions\.csv, line 5 is not UTF-8: save the file as UTF-8"),
+        (lambda folder: (folder / "interactions.csv").write_text(ROWS, encoding="utf-16"),
+         r"interactions\.csv, line 1 is not UTF-8"),
+        (lambda folder: cut_short(folder, "interactions.csv.gz"), r"interactions\.csv\.gz cannot be read"),
+        (lambda folder: cut_short(folder, "interactions.parquet"), r"interactions\.parquet cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_cannot_be_read_is_one_sentence(
+    tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(written(tmp_path))
+    with pytest.raises(StepError, match=message):
         read(tmp_path)
 
 
@@ -266,30 +285,6 @@ def test_a_declaration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     folder = written(tmp_path)
     (folder / "dataset.toml").write_text(SHOP, encoding="utf-8-sig")
     assert read(folder).dataset.name == "shop"
-
-
-def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
-    folder = written(tmp_path)
-    (folder / "interactions.csv").unlink()
-    (folder / "interactions.csv.gz").write_bytes(gzip.compress(ROWS.encode() * 50)[:-20])
-    with pytest.raises(StepError, match=r"interactions\.csv\.gz cannot be read"):
-        read(folder)
-    shutil.move(folder / "interactions.csv.gz", folder / "interactions.parquet")
-    with pytest.raises(StepError, match=r"interactions\.parquet cannot be read"):
-        read(folder)
-
-
-def test_a_folder_without_a_declaration_says_how_to_get_one(tmp_path: Path) -> None:
-    (written(tmp_path) / "dataset.toml").unlink()
-    with pytest.raises(StepError, match="make new-data folder="):
-        read(tmp_path)
-
-
-def test_two_files_of_a_table_are_not_guessed_between(tmp_path: Path) -> None:
-    folder = written(tmp_path)
-    shutil.copy(folder / "interactions.csv", folder / "interactions.parquet")
-    with pytest.raises(StepError, match=r"holds interactions\.csv and interactions\.parquet: say which"):
-        read(folder)
 
 
 def test_a_user_with_more_events_than_a_person_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,22 +111,6 @@ def test_items_that_are_all_alike_are_in_one_place() -> None:
         assert (projected(each, np.arange(5)) == 0).all()
 
 
-@pytest.mark.parametrize(
-    ("path", "field"),
-    [
-        ("/ml/users?size=101", "size"), ("/ml/users?fewest=maybe", "fewest"), ("/ml/users?order=any", "order"),
-        ("/ml/history", "userid"), ("/ml/history?userid=one", "userid"), ("/ml/history?userid=%C2%B2", "userid"),
-        ("/ml/items?q=" + "x" * 101, "q"), ("/ml/items?q=a&release=A", "release"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_named(http: FlaskClient, path: str, field: str) -> None:
-    response = http.get(path)
-    assert response.status_code == 400, response.text
-    conforms(response.json, "ErrorAnswer")
-    assert response.json["error"]["field"] == field
-    assert field in response.json["error"]["message"] or field == "release"
-
-
 def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> None:
     assert http.get("/ml/users").status_code == 200
     fakes.users.down = True

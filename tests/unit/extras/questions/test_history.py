@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import ask, ids
-from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, ShopWorld
+from tests.unit.online.world import AT, UNKNOWN_USER, ShopWorld
 
 STRANGER = UNKNOWN_USER
 MORE: list[dict[str, Any]] = [{}, {"where": {"genres": ["Drama"]}}, {"diversity": 0.5, "explain": True}]
@@ -81,26 +81,3 @@ def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
         "field": "history[0].itemid",
         "message": "history[0].itemid must be a string in this data set.",
     }
-
-
-WRONG = {
-    "neither": ({}, "userid", "userid is missing; expected a whole number from 1 to 2147483647, or a string"),
-    "type": ({"history": [{"itemid": 4, "type": "x"}]}, "history[0].type", "must be one of: click, hide, rating"),
-    "value": ({"history": [{"itemid": 4, "value": 9}]}, "history[0].value", "must be one of 1, 2, 3, 4, 5"),
-    "no value": ({"history": [{"itemid": 4, "value": 5}, {"itemid": 4}]}, "history[1].value", "must be one of"),
-    "future": ({"history": [{"itemid": 4, "value": 5, "timestamp": 2**32 - 1}]}, "history[0].timestamp", "future"),
-    "too many": ({"history": [{"itemid": 4, "value": 5}] * 501}, "history", "a list of at most 500 events"),
-    "no list": ({"history": {"itemid": 4}}, "history", "history must be a list"),
-    "null": ({"history": None}, "history", "history must be a list"),
-    "another field": ({"history": [{"itemid": 4, "rating": 5}]}, "history", "history must be a list"),
-}
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-@pytest.mark.parametrize(("body", "field", "says"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_400_and_names_the_field(
-    http: FlaskClient, body: dict[str, Any], field: str, says: str
-) -> None:
-    error = ask(http, 400, userid=None, **body)["error"]
-    assert error["field"] == field
-    assert says in error["message"]

@@ -84,22 +84,3 @@ def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     shown = ids(ask(http, userid=user))
     assert ids(rank(http, shown[::-1], userid=user)) == shown
     assert rank(http, [7], 400, userid=user)["error"]["message"] == "candidates[0] must be a string in this release."
-
-
-WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
-    "none": ({"candidates": []}, "candidates", "candidates must be a list of 1 to 1,000 item ids."),
-    "too many": ({"candidates": list(range(1, 1002))}, "candidates", "must be a list of 1 to 1,000 item ids."),
-    "kind": ({"candidates": [1, "1"]}, "candidates", "candidates[1] must be a whole number in this release."),
-    "size": ({"candidates": [1], "size": 1001}, "size", "size must be a whole number from 1 to 1000."),
-    "nobody": ({"candidates": [1], "userid": None}, "userid", "or a history"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-@pytest.mark.parametrize(("body", "field", "says"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_400_and_names_the_field(
-    http: FlaskClient, body: dict[str, Any], field: str, says: str
-) -> None:
-    error = ask(http, 400, "/ml/rank", **body)["error"]
-    assert error["field"] == field
-    assert says in error["message"]

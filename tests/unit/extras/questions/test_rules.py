@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings
-from extras.questions.rules import RuleList, RuleProblemError, in_order, read, rules_key
+from extras.questions.rules import RuleList, RuleProblemError, read, rules_key
 from online.main.s1_server import create_app
 from online.recommend import recommend
 from online.recommend.fallback import LastRelease
@@ -70,13 +69,6 @@ def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient
     after = ids(ask(server(fakes, boosted=[before[39]]), userid=userid))
     assert after == [*before[:19], before[39], *before[19:39], *before[40:]]
     assert similar(server(fakes, boosted=[alike[19]])) == [*alike[:9], alike[19], *alike[9:19]]
-
-
-def test_places() -> None:
-    hidden, boosted = np.zeros((2, 8), np.bool_)
-    hidden[[0, 3]], boosted[[2, 7]] = True, True
-    assert in_order(hidden, boosted).tolist() == [2, 1, 7, 4, 5, 6]
-    assert in_order(hidden, hidden & boosted).tolist() == [1, 2, 4, 5, 6, 7]
 
 
 @DEFAULT

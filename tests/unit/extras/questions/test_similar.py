@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import ask, ids
-from tests.unit.online.world import NO_VECTOR_ITEM, DefaultWorld, ShopWorld
+from tests.unit.online.world import NO_VECTOR_ITEM, ShopWorld
 
 ITEM = 4
 
@@ -89,27 +89,3 @@ def test_ids_may_be_strings_and_attributes_may_be_missing(fakes: Fakes, http: Fl
     own = fakes.world.own_item
     assert len(similar(http, own(ITEM))["item_list"]) == 20
     assert similar(http, own(NO_VECTOR_ITEM))["item_list"] == []
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-@pytest.mark.parametrize(
-    ("query", "field", "says"),
-    [
-        ({}, "itemid", "itemid is missing; expected 1 to 20 ids"),
-        ({"itemid": "x"}, "itemid", "itemid must be a whole number"),
-        ({"itemid": "999999"}, "itemid", "This release has no item 999999."),
-        ({"itemid": ["4"] * 21}, "itemid", "itemid must be 1 to 20 ids"),
-        ({"itemid": "4", "size": "201"}, "size", "size must be a whole number from 1 to 200"),
-        ({"itemid": "4", "size": ["2", "3"]}, "size", "'size' is given 2 times"),
-        ({"itemid": "4", "like": "5"}, "like", "There is no 'like' here; there are: itemid, size."),
-    ],
-    ids=str,
-)
-def test_what_is_wrong_is_400_and_names_the_field(
-    http: FlaskClient, query: dict[str, Any], field: str, says: str
-) -> None:
-    response = http.get("/ml/similar", query_string=query)
-    assert response.status_code == 400
-    assert response.json is not None
-    assert response.json["error"]["field"] == field
-    assert says in response.json["error"]["message"]

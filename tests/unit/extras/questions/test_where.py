@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.questions.where import MAX_IDS, Attributes, Condition
+from extras.questions.where import Attributes, Condition
 from online.main.s1_server import create_app
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
@@ -42,14 +42,6 @@ def test_all_that_match_come_whatever_is_away(fakes: Fakes, http: FlaskClient, d
     assert len(unseen) > 50
     assert answer["matching"] == len(matching(fakes.world))
     assert {each["service"] for each in answer.get("degraded", [])} == ({down} if down else set())
-
-
-def test_exact_and_filtered_index_agree_to_the_last(fakes: Fakes, http: FlaskClient) -> None:
-    indexed = ask(http, where=WHERE, size=200, explain="recall")
-    fakes.items.down = True
-    exact = ask(http, where=WHERE, size=200, explain="recall")
-    assert exact["recall"] == indexed["recall"]
-    assert exact["item_list"] == indexed["item_list"]
 
 
 def test_a_stranger_and_a_server_without_services_get_the_popular_ones_of_them(fakes: Fakes, http: FlaskClient) -> None:
@@ -99,31 +91,6 @@ def test_without_a_filter_nothing_is_done(fakes: Fakes, http: FlaskClient, monke
     monkeypatch.setattr(Attributes, "of", None)
     assert "matching" not in ask(http)
     assert fakes.items.answered == len(fakes.world.recipe.recall.searched)
-
-
-WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
-    "attribute": ({"where": {"genre": ["Comedy"]}}, "where", "no attribute 'genre' here; there are: genres."),
-    "value": ({"where": {"genres": ["Comdy"]}}, "where", "'Comdy' as genres; there are: Action, Adventure, Comedy"),
-    "number": ({"where": {"genres": {"none": [3]}}}, "where", "No item has '3' as genres"),
-    "no order": ({"where": {"genres": {"gte": 3}}}, "where", "use any, all or none"),
-    "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where", "where must be an object"),
-    "nothing": ({"where": {"genres": []}}, "where", "where must be an object"),
-    "too many": ({"exclude": list(range(1, MAX_IDS + 2))}, "exclude", f"a list of at most {MAX_IDS:,} item ids"),
-    "a million": ({"only": list(range(1, 10**6))}, "body", "The body is larger than 262144 bytes."),
-    "kind": ({"only": [1, "1"]}, "only", "only[1] must be a whole number in this release."),
-    "no id": ({"exclude": [0]}, "exclude", "a list of at most"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-@pytest.mark.parametrize(("body", "field", "says"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_400_and_says_what_there_is(
-    http: FlaskClient, body: dict[str, Any], field: str, says: str
-) -> None:
-    for userid in (USER, UNKNOWN_USER):
-        error = ask(http, 400, userid=userid, **body)["error"]
-        assert error["field"] == field
-        assert says in error["message"]
 
 
 @pytest.mark.parametrize("kind", [ShopWorld], indirect=True)

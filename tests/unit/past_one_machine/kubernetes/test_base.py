@@ -111,17 +111,6 @@ def test_containers_are_confined(pod: Object) -> None:
         assert not any(volume.get("hostPath") for volume in spec.get("volumes", ()))
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_what_lasts_is_probed_doubled_and_kept_while_machines_are_emptied(name: str) -> None:
-    each = LASTING[name]
-    for container in pod_of(each)["spec"]["containers"]:
-        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container), container["name"]
-    assert each["spec"]["replicas"] >= 2
-    (budget,) = [b for b in of_kind("PodDisruptionBudget") if selected(b["spec"]["selector"]) == {name}]
-    at_most = budget["spec"].get("maxUnavailable", each["spec"]["replicas"] - budget["spec"].get("minAvailable", 0))
-    assert 1 <= at_most < each["spec"]["replicas"]
-
-
 def test_images_are_those_of_the_containers_here() -> None:
     env = dict(
         line.split("=", 1)
@@ -227,11 +216,3 @@ def test_who_reaches_whom() -> None:
         assert not reaches(asking, name, port), f"{asking} reaches {name}:{port}"
     (nobody,) = [each for each in of_kind("NetworkPolicy") if each["metadata"]["name"] == "nobody"]
     assert nobody["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-
-
-def test_the_autoscaler_asks_for_a_metric_that_the_server_has() -> None:
-    (scaler,) = of_kind("HorizontalPodAutoscaler")
-    assert scaler["spec"]["scaleTargetRef"]["name"] in LASTING
-    assert scaler["spec"]["minReplicas"] == LASTING["server"]["spec"]["replicas"]
-    (metric,) = [each["pods"]["metric"]["name"] for each in scaler["spec"]["metrics"] if each["type"] == "Pods"]
-    assert f'"{metric.removeprefix("recsys_")}"' in (ROOT / "extras/monitoring/hook.py").read_text(encoding="utf-8")

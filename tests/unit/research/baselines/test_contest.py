@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
-from research.baselines import Baseline, Contest, Fitted, Report, Setting, before_the_last, digest, unpacked
+from research.baselines import Baseline, Contest, Fitted, Report, Setting, before_the_last, digest
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50
@@ -78,42 +78,3 @@ def test_a_baseline_has_a_row_at_once_and_in_the_end_the_best(cuts: tuple[Holdou
     again = Shifted(best=1)
     contest(cuts, path).enter(again.baseline("any"))
     assert not again.asked
-
-
-def test_an_ended_search_goes_on(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
-    path, system = tmp_path / "baselines.json", Shifted(best=1)
-
-    class EndedError(Exception):
-        pass
-
-    def ends(holdout: Holdout, setting: Setting) -> Fitted:
-        if len(system.asked) == 3:
-            raise EndedError
-        return system(holdout, setting)
-
-    with pytest.raises(EndedError):
-        contest(cuts, path).enter(Baseline("any", {"shift": 0}, {"shift": (1, 2)}, ends))
-    row = json.loads(path.read_text(encoding="utf-8"))["rows"]["any"]
-    assert (row["setting"], row["searched"]) == ({"shift": 0}, False)  # as far as it has come
-    system.asked.clear()
-    contest(cuts, path).enter(system.baseline("any"))
-    assert system.asked == [(cuts[1], 1), (cuts[0], 2)]  # first the row of what the ended run had found
-
-
-def test_rows_are_compared_with_the_recipe_of_today(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
-    path = tmp_path / "baselines.json"
-    one = contest(cuts, path)
-    one.enter(Shifted(best=0).baseline("any"))
-    own = np.linspace(0, 1, USERS)
-    later = report_of(cuts, path)
-    later.refer_to("second", {"own": {NDCG: 0.4}}, own)
-    expected = asdict(metrics.compare(unpacked(later.found["rows"]["any"]["of users"]), own))
-    assert later.found["rows"]["any"]["to the recipe"]["difference"] == pytest.approx(expected["difference"], rel=1e-3)
-
-
-def test_figures_of_other_cuts_are_not_gone_on_with(cuts: tuple[Holdout, Holdout], tmp_path: Path) -> None:
-    path = tmp_path / "baselines.json"
-    contest(cuts, path).enter(Shifted(best=0).baseline("any"))
-    assert report_of(cuts, path).found["rows"]
-    assert not report_of(cuts[::-1], path).found["rows"]
-    assert not report_of(cuts, path, recipe="other").found["rows"]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,8 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from data_exchange_center.steps import StepError
-from research.bench import load
-from research.bench.load import LOST, Drawn, Loading, expect_answers, generate
+from research.bench.load import Drawn, Loading, expect_answers, generate
 from research.bench.serving import levels_of, measure
 from tests.http_server import serving
 
@@ -72,14 +70,6 @@ def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile
     with answering(stall_s=STALL_S) as url:
         closed = generate(url, [1, 2, 3, 4], Loading(1))
     assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [False, False, False, True]
-
-
-def test_a_request_without_an_answer_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_TIMEOUT_S", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        run = generate(url, [1, 2], Loading(per_s=100.0))
-    assert [answer.status for answer in run.answers] == [LOST, LOST]
 
 
 def test_an_answer_of_another_release_is_told(url: str) -> None:

@@ -15,7 +15,6 @@ from research.measure.live_events import (
     KeptResults,
     Replay,
     Replayed,
-    of_user,
     replay_all,
     replayed,
     summary,
@@ -101,25 +100,3 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
     with pytest.raises(ConnectionError):
         replay_all(replay, [0], KeptResults(tmp_path / "kept", "another"), each_of(loop))
     assert [event for events in loop.told.values() for event in events] == [theirs]
-
-
-def test_a_run_that_was_ended_goes_on_where_it_was(replay: Replay, tmp_path: Path) -> None:
-    path, whole = tmp_path / "kept", [of_user(NextInLine(), user, replay) for user in (0, 1)]
-    replay_all(replay, [0], KeptResults(path, "one"), each_of(NextInLine()))
-    text = path.read_text()
-    path.write_text(text + text.splitlines()[1][:50])  # killed in the middle of a line
-    asked: list[int] = []
-
-    def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
-        asked.extend(users)
-        return (of(NextInLine(), user) for user in users)
-
-    kept = KeptResults(path, "one")
-    found = replay_all(replay, [0, 1], kept, each)
-    assert asked == [1]
-    for one, other in zip(found, whole, strict=True):
-        assert one.user == other.user
-        np.testing.assert_array_equal(one.shares, other.shares)
-        np.testing.assert_equal(one.ranks, other.ranks)
-    assert KeptResults(path, "one").read().keys() == {0, 1}
-    assert KeptResults(path, "another").read() == {}, "what another release's server answered"
