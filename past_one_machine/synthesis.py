@@ -301,17 +301,16 @@ def show(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """A column for each data set."""
     table = Table("", *found, title="What an expansion keeps")
     first = next(iter(found.values()))
-    for name in ("events", "users", "items"):
-        table.add_row(name, *(f"{each[name]:,}" for each in found.values()))
-    for name in first["popularity"]:
-        table.add_row(f"popularity: {name}", *(f"{each['popularity'][name]:.3f}" for each in found.values()))
-    for name in ("events of a user", "events of a session"):
-        quantiles = (", ".join(f"{q} {n:,}" for q, n in each[name].items()) for each in found.values())
-        table.add_row(name, *quantiles)
-    table.add_row("sessions of a user", *(f"{each['sessions of a user']:.2f}" for each in found.values()))
-    if first["terms"]:
-        most = (max(map(abs, differences(first, each).values())) for each in found.values())
-        table.add_row("a term's share differs by at most", *(f"{each:.4f}" for each in most))
+    for name, value in first.items():
+        if name == "terms":
+            most = (max(map(abs, differences(first, each).values()), default=0.0) for each in found.values())
+            table.add_row("a term's share differs by at most", *(f"{each:.4f}" for each in most))
+        elif isinstance(value, dict):
+            table.add_row(
+                name, *(", ".join(f"{q} {round(n, 3):,}" for q, n in each[name].items()) for each in found.values())
+            )
+        else:
+            table.add_row(name, *(f"{round(each[name], 3):,}" for each in found.values()))
     console.print(table)
 
 

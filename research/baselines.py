@@ -24,12 +24,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center.figures import OFFLINE, machine, write_figure
 from data_exchange_center.release_parts import release_of_artifacts
@@ -45,47 +44,9 @@ from offline.evaluation.report import per_user, plain, summary
 from offline.evaluation.served import best_unseen, item_knn
 from offline.models.ease import Float32, ease
 from offline.readers import read_with_holdout
-from research.resumed import resumed
+from research.reports import resumed, table
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Contest:
-    """Holdouts for choices and for measurements, and the report so far."""
-
-    chosen_on: Holdout
-    measured_on: Holdout
-    report: Report
-
-    def enter(self, baseline: Baseline) -> None:
-        """The row of the best so far, the search for a setting, and the row of the best."""
-        tried = self.report.tried(baseline.name)
-        self._measure(baseline)
-        for entry in searched(baseline, tried, partial(self._try, baseline)):
-            self.report.add_tried(baseline.name, entry)
-            self._note(baseline)
-        self._measure(baseline)
-
-    def _try(self, baseline: Baseline, setting: Setting) -> Measured:
-        found = baseline.fit(self.chosen_on, setting)
-        return {**measured(self.chosen_on, found.lists), "seconds": round(found.seconds, 1)}
-
-    def _measure(self, baseline: Baseline) -> None:
-        """The row of the best setting so far, unless it is there."""
-        setting, row = best(self.report.tried(baseline.name), baseline), self.report.row(baseline.name)
-        if row is None or row["setting"] != setting:
-            self._set_row(baseline.name, setting, baseline.fit(self.measured_on, setting))
-        self._note(baseline)
-
-    def _note(self, baseline: Baseline) -> None:
-        tried = self.report.tried(baseline.name)
-        self.report.found["rows"][baseline.name] |= {"settings tried": len(tried), "searched": over(baseline, tried)}
-        self.report.write()
-
-    def _set_row(self, name: str, setting: Setting, found: Fitted) -> None:
-        row = {"setting": dict(setting), "seconds": round(found.seconds, 1), **measured(self.measured_on, found.lists)}
-        self.report.set_row(name, row, values(self.measured_on, found.lists))
 
 
 SIZE: Final = 256  # of a list: as many as the recipe's channels give, more than are measured
@@ -186,42 +147,54 @@ def measured(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     return plain(summary(holdout, lists))
 
 
-class Report:
-    """One file: the tried settings of each baseline, and its row on the last ten."""
+class Contest:
+    """Holdouts for choices and for measurements, and one file: the tried settings of each baseline, and its row on the
+    last ten."""
 
-    def __init__(self, path: Path, head: Mapping[str, Any]) -> None:
-        """``head``: with the `digest` of the cuts as ``cuts``."""
-        self.path = path
+    def __init__(self, path: Path, head: Mapping[str, Any], chosen_on: Holdout, measured_on: Holdout) -> None:
+        self.path, self.chosen_on, self.measured_on = path, chosen_on, measured_on
+        head = {**head, "cuts": digest(chosen_on, measured_on)}
         self.found = resumed(path, head, {"rows": {}, "tried": {}, "references": {}, "own": {}}, any_recipe=True)
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         if before.get("cuts") == head["cuts"]:
             self.found["rows"] |= {name: row for name, row in before["rows"].items() if name in ENDED}
 
-    def tried(self, baseline: str) -> list[Measured]:
-        found: list[Measured] = self.found["tried"].setdefault(baseline, [])
-        return found
+    def enter(self, baseline: Baseline) -> None:
+        """The row of the best so far, the search for a setting, and the row of the best."""
+        tried: list[Measured] = self.found["tried"].setdefault(baseline.name, [])
+        self._measure(baseline, tried)
+        for entry in searched(baseline, tried, partial(self._try, baseline)):
+            tried.append(plain(entry))
+            log.info("%s: %s %.4f, %s", baseline.name, SELECTED_BY, entry[SELECTED_BY], entry["setting"])
+            self._note(baseline, tried)
+        self._measure(baseline, tried)
 
-    def add_tried(self, baseline: str, entry: Measured) -> None:
-        self.tried(baseline).append(plain(entry))
-        log.info("%s: %s %.4f, %s", baseline, SELECTED_BY, entry[SELECTED_BY], entry["setting"])
+    def _try(self, baseline: Baseline, setting: Setting) -> Measured:
+        found = baseline.fit(self.chosen_on, setting)
+        return {**measured(self.chosen_on, found.lists), "seconds": round(found.seconds, 1)}
 
-    def row(self, baseline: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self.found["rows"].get(baseline)
-        return found
+    def _measure(self, baseline: Baseline, tried: list[Measured]) -> None:
+        """The row of the best setting so far, unless it is there."""
+        setting, row = best(tried, baseline), self.found["rows"].get(baseline.name)
+        if row is None or row["setting"] != setting:
+            found = baseline.fit(self.measured_on, setting)
+            means = plain({"seconds": round(found.seconds, 1), **measured(self.measured_on, found.lists)})
+            compared = self._compared(packed(values(self.measured_on, found.lists)))
+            row = {"setting": dict(setting), **means, "machine": machine()["cpu"], **compared}
+            self.found["rows"][baseline.name] = row
+        self._note(baseline, tried)
 
-    def set_row(self, baseline: str, row: Mapping[str, Any], of_users: Floats) -> None:
-        """``of_users``: `SELECTED_BY` of each user."""
-        compared = self._compared(packed(of_users))
-        self.found["rows"][baseline] = {**plain(row), "machine": machine()["cpu"], **compared}
-
-    @property
-    def release(self) -> str | None:
-        """Release that the rows are compared with; None before `refer_to`."""
-        release: str | None = self.found["own"].get("release")
-        return release
+    def _note(self, baseline: Baseline, tried: list[Measured]) -> None:
+        self.found["rows"][baseline.name] |= {"settings tried": len(tried), "searched": over(baseline, tried)}
+        self.write()
 
     def refer_to(self, release: str, references: Mapping[str, Mapping[str, Any]], of_users: Floats) -> None:
-        """Compare every row with a release's ranked lists; ``references``: its own rows."""
+        """Compare every row with a release's ranked lists.
+
+        Args:
+            references: the release's own rows.
+            of_users: `SELECTED_BY` of each user.
+        """
         self.found["references"] = plain(references)
         self.found["own"] = {"release": release, "of users": packed(of_users)}
         for row in self.found["rows"].values():
@@ -282,23 +255,6 @@ def weighted_histories(known: Sequences, setting: Setting) -> sp.csr_matrix:
     return found
 
 
-class Kept(Generic[Model]):
-    """Cache of the last fitted model, for settings that differ in nothing that it depends on."""
-
-    def __init__(self, fit: Callable[[Sequences, Setting], Model], of: Mapping[str, Any]) -> None:
-        self._fit, self._of = fit, tuple(of)
-        self._last: tuple[Sequences, tuple[Any, ...], Model, float] | None = None
-
-    def __call__(self, past: Sequences, setting: Setting) -> tuple[Model, float]:
-        """The model, and how many seconds of processor time it took."""
-        wanted = tuple(setting[name] for name in self._of)
-        if self._last is None or self._last[0] is not past or self._last[1] != wanted:
-            begin = time.process_time()
-            model = self._fit(past, setting)
-            self._last = past, wanted, model, time.process_time() - begin
-        return self._last[2:]
-
-
 def baseline_of(
     name: str,
     fit: Callable[[Sequences, Setting], Model],
@@ -307,10 +263,14 @@ def baseline_of(
     of_request: Of,
 ) -> Baseline:
     """A baseline that scores all items; ``of_model``: the settings that its model depends on."""
-    kept = Kept(fit, of_model)
+    last: list[tuple[Sequences, Setting, Model, float]] = []  # the model fitted last, for settings of requests alone
 
     def fitted(holdout: Holdout, setting: Setting) -> Fitted:
-        model, seconds = kept(holdout.past, setting)
+        wanted = {name: setting[name] for name in of_model}
+        if not last or last[0][0] is not holdout.past or last[0][1] != wanted:
+            begin = time.process_time()
+            last[:] = [(holdout.past, wanted, fit(holdout.past, setting), time.process_time() - begin)]
+        *_, model, seconds = last[0]
         return Fitted(best_unseen(scores(holdout, model, setting), holdout.past.seen(), SIZE), seconds)
 
     every = {**of_request, **of_model}  # in this order the model is fitted as seldom as possible
@@ -492,17 +452,15 @@ def contest(settings: Settings) -> Contest:
     """Both cuts, and the report with the recipe's own rows."""
     release, inputs = release_of_artifacts(settings), read_with_holdout(settings)
     measured_on = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    chosen_on = before_the_last(inputs)
     opening = {
         **head("make tune-baselines", settings, settings.recipe, measured_on),
         "chosen on": "the ten before the last ten",
-        "cuts": digest(chosen_on, measured_on),
     }
-    report = Report(figure(opening, settings, "baselines"), opening)
-    if report.release != release.release:
-        report.refer_to(release.release, *recipes_own(settings, measured_on))
-        report.write()
-    return Contest(chosen_on, measured_on, report)
+    found = Contest(figure(opening, settings, "baselines"), opening, before_the_last(inputs), measured_on)
+    if found.found["own"].get("release") != release.release:
+        found.refer_to(release.release, *recipes_own(settings, measured_on))
+        found.write()
+    return found
 
 
 def before_the_last(inputs: Inputs) -> Holdout:
@@ -523,26 +481,20 @@ def main(settings: Settings, only: Sequence[str]) -> None:
     for baseline in classical():
         if not only or baseline.name in only:
             entered.enter(baseline)
-    entered.report.write(
-        finished=all(row["searched"] for name, row in entered.report.found["rows"].items() if name not in ENDED)
-    )
-    show(entered.report.found, Console())
+    rows = entered.found["rows"]
+    entered.write(finished=all(row["searched"] for name, row in rows.items() if name not in ENDED))
+    show(entered.found, Console())
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """One line a baseline."""
-    table = Table(title=f"{found['users']:,} users of {found['dataset']}")
     metrics = list(found["references"][RANKED])
-    for name in ("", *metrics, "to the recipe", "trained for", "settings tried"):
-        table.add_column(name)
-    for name, row in found["references"].items():
-        table.add_row(name, *(f"{row[metric]:.4f}" for metric in metrics))
+    rows = [{"": name, **row} for name, row in found["references"].items()]
     for name, row in found["rows"].items():
-        change = row["to the recipe"]
-        tried = f"{row['settings tried']}{'' if row['searched'] else ', not all'}"
-        shown = (f"{row[metric]:.4f}" for metric in metrics)
-        table.add_row(name, *shown, f"{change['difference']:+.4f}", f"{row['seconds']:.0f} s", tried)
-    console.print(table)
+        change = f"{row['to the recipe']['difference']:+.4f}"
+        rows.append({"": name, **row, "to the recipe": change})
+    keys = ("", *metrics, "to the recipe", "seconds", "settings tried", "searched")
+    console.print(table(rows, keys, f"{found['users']:,} users of {found['dataset']}"))
 
 
 if __name__ == "__main__":

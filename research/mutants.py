@@ -12,14 +12,12 @@ Expect  minutes to an hour a file, on one core; not in the gate
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -55,6 +53,7 @@ MEANS_NOTHING: Final = {
 }
 KILLED, NO_TEST = {1, 3, 24, 36, 152, 255, -24, -11, -9}, {5, 33}  # exit codes of a mutant's tests, as mutmut has them
 
+_MUTMUT: Final = (sys.executable, "-m", "mutmut")
 SETTINGS: Final = """
 [tool.mutmut]
 source_paths = ["{room}"]
@@ -78,8 +77,7 @@ class Survivor(NamedTuple):
         return next((why for pattern, why in MEANS_NOTHING.items() if re.search(pattern, self.after)), "")
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What became of a file's mutants."""
 
     file: str
@@ -89,35 +87,11 @@ class Found:
     survivors: list[Survivor]
 
 
-def clone(file: str) -> Path:
-    """Clone the committed state for one file, unless that is there as it is now, with mutmut's settings."""
-    folder, room = CLONES / file.replace("/", ".").removesuffix(".py"), file.partition("/")[0]
-    others = [
-        path.parent.name for path in sorted(ROOT.glob("*/__init__.py")) if path.parent.name not in (room, "tests")
-    ]
-    settings = SETTINGS.format(
-        room=room,
-        others=json.dumps([*others, "pic", "Makefile", "README.md"]),
-        file=file,
-        tests=json.dumps(list(TARGETS[file])),
-    )
-    configured = folder / "pyproject.toml"
-    if folder.exists() and (
-        not configured.read_text(encoding="utf-8").endswith(settings)
-        or any(committed(folder, name) != committed(ROOT, name) for name in (file, *TARGETS[file]))
-    ):
-        shutil.rmtree(folder)
-    if not folder.exists():
-        subprocess.run(("git", "clone", "--quiet", "--no-hardlinks", ROOT, folder), check=True)
-        with configured.open("a", encoding="utf-8") as end:
-            end.write(settings)
-    return folder
-
-
-def committed(repository: Path, name: str) -> bytes:
-    """Name the content of a file or a folder, as git does."""
-    command = ("git", "rev-parse", f"HEAD:{name}")
-    return subprocess.run(command, cwd=repository, check=True, capture_output=True).stdout
+def clone_of(file: str) -> Path:
+    """The folder for one file's mutants, named by the committed state of the file and of its tests."""
+    names = [f"HEAD:{name}" for name in (file, *TARGETS[file])]
+    said = subprocess.run(("git", "rev-parse", *names), cwd=ROOT, check=True, capture_output=True).stdout
+    return CLONES / f"{file.replace('/', '.').removesuffix('.py')}-{hashlib.sha256(said).hexdigest()[:8]}"
 
 
 def mutate(file: str, part: str) -> None:
@@ -125,26 +99,23 @@ def mutate(file: str, part: str) -> None:
 
     Exits when the file's tests fail without a mutant.
     """
+    folder, room = clone_of(file), file.partition("/")[0]
+    if not folder.exists():
+        subprocess.run(("git", "clone", "--quiet", "--no-hardlinks", ROOT, folder), check=True)
+        rooms = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+        others = [*(each for each in rooms if each not in (room, "tests")), "pic", "Makefile", "README.md"]
+        tests = json.dumps(list(TARGETS[file]))
+        with (folder / "pyproject.toml").open("a", encoding="utf-8") as end:
+            end.write(SETTINGS.format(room=room, others=json.dumps(others), file=file, tests=tests))
+    command = [*_MUTMUT, "run", "--max-children", "1", *([f"*{part}"] if part else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = (
-        "nice",
-        "-n",
-        "10",
-        sys.executable,
-        "-m",
-        "mutmut",
-        "run",
-        "--max-children",
-        "1",
-        *([f"*{part}"] if part else []),
-    )
-    if subprocess.run(command, cwd=clone(file), env=environment, check=False).returncode:
-        sys.exit(f"mutmut failed on {file}, in {clone(file)}: see above")
+    if subprocess.run(("nice", "-n", "10", *command), cwd=folder, env=environment, check=False).returncode:
+        sys.exit(f"mutmut failed on {file}, in {folder}: see above")
 
 
 def found(file: str) -> Found | None:
     """Read what mutmut has kept of a file; None where it has not been run."""
-    folder = CLONES / file.replace("/", ".").removesuffix(".py")
+    folder = clone_of(file)
     kept = folder / "mutants" / f"{file}.meta"
     if not kept.is_file():
         return None
@@ -154,18 +125,16 @@ def found(file: str) -> Found | None:
         killed=sum(code in KILLED for code in codes.values()),
         untested=sum(code in NO_TEST for code in codes.values()),
         left=sum(code is None for code in codes.values()),
-        survivors=list(survivors(folder, [name for name, code in codes.items() if code == 0])),
+        survivors=[_survivor(folder, name) for name, code in codes.items() if code == 0],
     )
 
 
-def survivors(folder: Path, names: list[str]) -> Iterator[Survivor]:
-    """Ask mutmut for the changed lines of each mutant."""
-    for name in names:
-        command = (sys.executable, "-m", "mutmut", "show", name)
-        shown = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-        lines = [line for line in shown.splitlines() if line[:1] in ("-", "+") and line[1:2] not in ("-", "+")]
-        before, after = ("; ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
-        yield Survivor(re.sub(r"__mutmut_\d+$|^.*\.xǁ?_?", "", name).replace("ǁ", "."), before, after)
+def _survivor(folder: Path, name: str) -> Survivor:
+    """Ask mutmut for the changed lines of a mutant."""
+    shown = subprocess.run((*_MUTMUT, "show", name), cwd=folder, check=True, capture_output=True, text=True).stdout
+    lines = [line for line in shown.splitlines() if line[:1] in ("-", "+") and line[1:2] not in ("-", "+")]
+    before, after = ("; ".join(line[1:].strip() for line in lines if line[0] == sign) for sign in "-+")
+    return Survivor(re.sub(r"__mutmut_\d+$|^.*\.xǁ?_?", "", name).replace("ǁ", "."), before, after)
 
 
 def report(files: list[Found]) -> str:

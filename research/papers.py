@@ -28,7 +28,6 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse as sp
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.figures import OFFLINE, write_figure
@@ -44,7 +43,7 @@ from offline.evaluation.report import plain
 from research.baselines import classical
 from research.figures.tables import read
 from research.next_item import answers, every_rating, from_the_end, measured, requests
-from research.resumed import resumed
+from research.reports import resumed, table
 from research.transformers import MODELS, Training, checkpoint, lists
 
 log = logging.getLogger(__name__)
@@ -239,26 +238,20 @@ def cuts(data: Sequences) -> str:
     return hashlib.sha256(np.stack([data.users, data.items, data.times]).tobytes()).hexdigest()[:16]
 
 
-def show(found: Mapping[str, Any], console: Console) -> None:
-    """The last rating, a line a row and time."""
-    table = Table(title=f"{found['users']:,} users of {found['dataset']}, the last rating of each")
-    rows = [
-        (f"{name}, {when}", values) for name, row in found["last"].items() for when, values in row["ranked"].items()
-    ]
-    for name in ("", *rows[0][1]):
-        table.add_column(name)
-    for name, values in rows:
-        table.add_row(name, *(f"{value:.4f}" for value in values.values()))
-    console.print(table)
-
-
 def main(settings: Settings) -> None:
     def write(found: dict[str, Any], *, finished: bool = False) -> None:
         write_figure(figure(found, settings, NAME), plain(found), CODE, finished=finished)
 
     found = measure(settings, write)
     write(found, finished=True)
-    show(found, Console())
+    rows = [
+        {"": f"{name}, {when}", **values}
+        for name, row in found["last"].items()
+        for when, values in row["ranked"].items()
+    ]
+    Console().print(
+        table(rows, list(rows[0]), f"{found['users']:,} users of {found['dataset']}, the last rating of each")
+    )
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import subprocess
 import sys
 import tarfile
 import tokenize
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -47,48 +47,25 @@ for module in list(sys.modules.values()):
 """
 
 
-@dataclass(frozen=True)
-class Size:
-    """Lines of some files, all of them counted."""
-
-    files: int = 0
-    lines: int = 0
-    comments: int = 0  # lines that are a comment alone
-    imports: int = 0
-
-    def __add__(self, other: Size) -> Size:
-        return Size(
-            self.files + other.files,
-            self.lines + other.lines,
-            self.comments + other.comments,
-            self.imports + other.imports,
-        )
+Size = Counter[str]  # files, lines, comments (lines that are a comment alone), imports (their lines)
 
 
 def measure(source: str) -> Size:
-    """Count one file's lines, comment lines and lines of imports."""
+    """Count one file."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = sum(token.type == tokenize.COMMENT and not token.line[: token.start[1]].strip() for token in tokens)
     statements = (node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom))
     imports = sum((node.end_lineno or node.lineno) - node.lineno + 1 for node in statements)
-    return Size(1, len(source.splitlines()), comments, imports)
-
-
-def room_of(path: str) -> str:
-    return PurePosixPath(path).parts[0]
+    return Counter(files=1, lines=len(source.splitlines()), comments=comments, imports=imports)
 
 
 def sizes(sources: Iterable[tuple[str, str]]) -> dict[str, Size]:
     """Add up (path, source) by room; rooms without Python are left out."""
-    found: dict[str, Size] = {}
+    found: dict[str, Size] = defaultdict(Counter)
     for path, source in sources:
-        if (room := room_of(path)) in ROOMS:
-            found[room] = found.get(room, Size()) + measure(source)
+        if (room := path.split("/")[0]) in ROOMS:
+            found[room] += measure(source)
     return found
-
-
-def total(of: Mapping[str, Size], rooms: Iterable[str]) -> Size:
-    return sum((of[room] for room in rooms if room in of), Size())
 
 
 def here() -> Iterator[tuple[str, str]]:
@@ -106,47 +83,41 @@ def at(ref: str) -> Iterator[tuple[str, str]]:
                 yield member.name, file.read().decode()
 
 
-def loaded_by(module: str) -> Size:
-    """Count what a fresh Python loads of this repository when it imports ``module``."""
-    command = [sys.executable, "-c", LOADED, module, str(ROOT)]
-    paths = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    return sum((measure((ROOT / path).read_text(encoding="utf-8")) for path in paths), Size())
-
-
 def _git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
 
 
 def rooms_table(now: Mapping[str, Size], before: Mapping[str, Size] | None) -> Table:
-    table = Table("room", title="Python files that git tracks")
-    for name in ("files", "lines", "comment lines", "imports, %", *(("lines before", "change") if before else ())):
-        table.add_column(name, justify="right")
-    product = [room for room in ROOMS if room != "tests"]
-    rows = [(room, [room]) for room in ROOMS if room in now or (before and room in before)]
-    sums = [("core", list(CORE)), ("core and extras", [*CORE, "extras"]), ("all without tests", product)]
-    for end, (name, rooms) in enumerate((*rows, *sums), 1):
-        size, old = total(now, rooms), total(before or {}, rooms)
-        share = f"{100 * size.imports / max(size.lines, 1):.1f}"
-        change = (f"{old.lines:,}", f"{size.lines - old.lines:+,}") if before else ()
-        table.add_row(
-            name,
-            f"{size.files:,}",
-            f"{size.lines:,}",
-            f"{size.comments:,}",
-            share,
-            *change,
-            end_section=end == len(rows),
-        )
+    table = _table(
+        "room", "files", "lines", "comment lines", "imports, %", *(("lines before", "change") if before else ())
+    )
+    rows = {room: (room,) for room in ROOMS if room in now or room in (before or ())}
+    table.title = "Python files that git tracks"
+    sums = {"core": CORE, "core and extras": (*CORE, "extras"), "all without tests": ROOMS[:-1]}
+    for name, rooms in {**rows, **sums}.items():
+        size, old = (sum((of[room] for room in rooms if room in of), Counter[str]()) for of in (now, before or {}))
+        share = f"{100 * size['imports'] / max(size['lines'], 1):.1f}"
+        change = (f"{old['lines']:,}", f"{size['lines'] - old['lines']:+,}") if before else ()
+        counts = (f"{size[each]:,}" for each in ("files", "lines", "comments"))
+        table.add_row(name, *counts, share, *change, end_section=name == [*rows][-1])
     return table
 
 
 def loaded_table() -> Table:
-    table = Table("importing", title="What an import loads of this repository")
-    for name in ("files", "lines"):
-        table.add_column(name, justify="right")
+    """What a fresh Python loads of this repository by one import."""
+    table = _table("importing", "files", "lines")
     for module in ENTRY_POINTS:
-        size = loaded_by(module)
-        table.add_row(module, f"{size.files:,}", f"{size.lines:,}")
+        command = [sys.executable, "-c", LOADED, module, str(ROOT)]
+        paths = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+        size = sum((measure((ROOT / path).read_text(encoding="utf-8")) for path in paths), Counter[str]())
+        table.add_row(module, f"{size['files']:,}", f"{size['lines']:,}")
+    return table
+
+
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(first)
+    for name in numbers:
+        table.add_column(name, justify="right")
     return table
 
 

@@ -50,8 +50,8 @@ from research.bench.load import (
     take_turn,
     write,
 )
-from research.bench.load import table as table_of
 from research.bench.processes import PARTS, Parts, held, parts_of
+from research.reports import table as table_of
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import uvloop
-from rich import box
-from rich.table import Table
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
@@ -383,13 +381,3 @@ def write(
 ) -> None:
     """Write a figure of the running server; ``server``: its status, ``about``: the command and what it was run on."""
     write_figure(path, {**about, **facts(settings, server["services"]), **measured}, CODE)
-
-
-def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
-    """A column a key."""
-    shown = Table(box=box.SIMPLE, pad_edge=False)
-    for key in keys:
-        shown.add_column(key, justify="right", overflow="fold")
-    for row in rows:
-        shown.add_row(*(str(row.get(key, "")) for key in keys))
-    return shown

@@ -50,9 +50,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
-from research.bench.load import table
 from research.bench.steps import Watch
-from research.resumed import resumed
+from research.reports import resumed, table
 
 log = logging.getLogger(__name__)
 

@@ -47,7 +47,7 @@ from research.bench.load import (
     take_turn,
     write,
 )
-from research.bench.load import table as table_of
+from research.reports import table as table_of
 
 KEYS: Final = ("concurrency", "answered", "degraded", "refused", "requests_per_s", "p50_ms", "p99_ms", *STAGES)
 Levels = dict[int, Run]  # requests in flight -> a turn

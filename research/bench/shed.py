@@ -32,9 +32,9 @@ from research.bench.load import (
     generator,
     known_userids,
     ready,
-    table,
     write,
 )
+from research.reports import table
 
 OUTPUT: Final = FIGURES / "shed.json"
 CLOSED: Final = (4, 16, 64)  # in flight, of which the best counts

@@ -43,10 +43,10 @@ from research.bench.load import (
     known_userids,
     percentile_ms,
     ready,
-    table,
     write,
 )
 from research.bench.processes import Parts, of_each, parts_of
+from research.reports import table
 
 OUTPUT: Final = FIGURES / "soak.json"
 KEYS: Final = ("process", "rss_mb", "rss_mb_at_end", "times", "threads", "threads_at_most", "open_files_at_most")

@@ -27,7 +27,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.readers import read_model_reports
 from offline.step_runner import run_steps
-from research.bench.load import table
+from research.reports import table
 
 log = logging.getLogger(__name__)
 

@@ -50,8 +50,8 @@ from research.bench.load import (
     take_turn,
     write,
 )
-from research.bench.load import table as table_of
 from research.bench.processes import PARTS, parts_of
+from research.reports import table as table_of
 
 OUTPUT: Final = FIGURES / "waterfall.json"
 LEVELS: Final = (1, 4, 16)

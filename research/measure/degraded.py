@@ -14,12 +14,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from data_exchange_center import steps
@@ -36,6 +34,7 @@ from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, WITHOUT_A_SERVICE, Request
 from research.measure.some_users import parse_users, sample
+from research.reports import table
 
 K = 50
 OPENS_WITHIN_S = 60.0  # on a busy machine; it takes one
@@ -121,13 +120,6 @@ def _asked(recommender: Recommender, case: Case, users: Sequence[tuple[OwnId, in
         yield [opened.numbers[each] for each in answer.itemids] if opened is not None else []
 
 
-def show(found: dict[str, Any], console: Console) -> None:
-    table = Table("", *(next(iter(found["cases"].values()))))
-    for name, values in found["cases"].items():
-        table.add_row(name, *(f"{value:.4f}" for value in values.values()))
-    console.print(table)
-
-
 def recommender_of(settings: Settings, known_users: int, release: str) -> Recommender:
     """One that serves the live release. Raises StepError when that is another one than ``release``."""
     server = settings.server.model_copy(update={"known_users": known_users})
@@ -168,7 +160,7 @@ def main(settings: Settings) -> None:
         "cases": cases,
     }
     write(found, settings, "degraded", (*PIPELINE, "research/measure/degraded.py"))
-    show(found, Console())
+    Console().print(table([{"": name, **values} for name, values in cases.items()], ("", *cases[CASES[0].name])))
 
 
 if __name__ == "__main__":

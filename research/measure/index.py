@@ -39,8 +39,7 @@ from data_exchange_center.steps import StepError, run, whole_numbers
 from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
-from research.bench.load import table
-from research.resumed import resumed
+from research.reports import resumed, table
 
 log = logging.getLogger(__name__)
 

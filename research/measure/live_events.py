@@ -23,13 +23,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import requests
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
@@ -49,6 +48,7 @@ from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
 from research.measure.some_users import parse_users, sample
+from research.reports import table
 
 USERS: Final = 2_000  # take a quarter of an hour on two cores
 
@@ -77,10 +77,10 @@ def summary(found: Sequence[Replayed]) -> dict[str, Any]:
     return {"replay": rows, "strangers": strangers}
 
 
-def _of_ranks(found: Sequence[Floats]) -> dict[str, Any]:
+def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
     """Means over users of their means over events; and over users, event by event."""
     width = max(len(ranks) for ranks in found)
-    ranks = np.array([np.concatenate([row, np.full(width - len(row), np.nan)]) for row in found])
+    ranks = np.array([row + [np.nan] * (width - len(row)) for row in found])
     there = ~np.isnan(ranks)
     values = {"hit@10": (ranks <= 10) * 1.0, f"hit@{K}": (ranks <= K) * 1.0, f"ndcg@{K}": 1 / np.log2(ranks + 1)}
     summary: dict[str, Any] = {"events": int(there.sum())}
@@ -122,13 +122,10 @@ def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     names = ("hit@10", f"hit@{K}", f"ndcg@{K}")
-    table = Table("", *names, title=f"{found['users']:,} users of {found['dataset']}, the next liked item")
-    for name, row in found["replay"].items():
-        table.add_row(name, *(f"{row[metric]['mean']:.4f}" for metric in names))
-    console.print(table)
-    table = Table("events given", *found["strangers"], title="strangers")
-    table.add_row(f"recall@{K}", *(f"{row['mean']:.4f}" for row in found["strangers"].values()))
-    console.print(table)
+    rows = [{"": name, **{each: row[each]["mean"] for each in names}} for name, row in found["replay"].items()]
+    console.print(table(rows, ("", *names), f"{found['users']:,} users of {found['dataset']}, the next liked item"))
+    strangers = [{"events given": given, f"recall@{K}": row["mean"]} for given, row in found["strangers"].items()]
+    console.print(table(strangers, list(strangers[0]), "strangers"))
 
 
 # --- One user's events, replayed
@@ -182,8 +179,7 @@ class Replay:
         return Event(f"{PREFIX}{place}", userid, self.item(place), rates, int(self.data.times[place]), value)
 
 
-@dataclass(frozen=True)
-class Replayed:
+class Replayed(NamedTuple):
     """Results of one user.
 
     Attributes:
@@ -192,24 +188,16 @@ class Replayed:
     """
 
     user: int
-    ranks: dict[str, Floats]
-    shares: Floats
-
-    def as_json(self) -> dict[str, Any]:
-        ranks = {name: row.tolist() for name, row in self.ranks.items()}
-        return {"user": self.user, "ranks": ranks, "shares": self.shares.tolist()}
-
-    @classmethod
-    def of_json(cls, found: dict[str, Any]) -> Replayed:
-        ranks = {name: np.array(row, np.float64) for name, row in found["ranks"].items()}
-        return cls(found["user"], ranks, np.array(found["shares"], np.float64))
+    ranks: dict[str, list[float]]
+    shares: list[float]
 
 
 def of_user(loop: ServerLoop, user: int, replay: Replay) -> Replayed:
     """Replay a user. Before the first event, the answer is the same as without events: one request serves both."""
     never = replayed(loop, user, replay, NEVER)
     ranks = {name: never if late == NEVER else replayed(loop, user, replay, late, never) for name, late in LATE.items()}
-    return Replayed(user, ranks, as_stranger(loop, user, replay))
+    of_events = {name: row.tolist() for name, row in ranks.items()}
+    return Replayed(user, of_events, as_stranger(loop, user, replay).tolist())
 
 
 def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
@@ -286,11 +274,11 @@ class KeptResults:
     def read(self) -> dict[int, Replayed]:
         """By user."""
         lines = self._path.read_text(encoding="utf-8").splitlines()[1:]
-        return {each.user: each for each in (Replayed.of_json(json.loads(line)) for line in lines)}
+        return {each.user: each for each in (Replayed(*json.loads(line)) for line in lines)}
 
     def add(self, found: Replayed) -> None:
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(found.as_json())}\n")
+            file.write(f"{json.dumps(found)}\n")
 
     def done(self) -> None:
         self._path.unlink()

@@ -13,7 +13,7 @@ import pytest
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import metrics, replay
 from offline.evaluation.replay import Holdout
-from research.baselines import Baseline, Contest, Fitted, Report, Setting, before_the_last, digest
+from research.baselines import Baseline, Contest, Fitted, Setting, before_the_last
 from tests.unit.offline.models.test_stages import ITEMS, USERS, inputs_of
 
 NDCG = "ndcg@10"  # lists of thirty have none at 50
@@ -47,14 +47,14 @@ class Shifted:
         return Baseline(name, {"shift": 0}, {"shift": (1, 2)}, self)
 
 
-def report_of(cuts: tuple[Holdout, Holdout], path: Path, recipe: str = "small") -> Report:
-    return Report(path, {"command": "make tune-baselines", "recipe": recipe, "cuts": digest(*cuts)})
+def begun(cuts: tuple[Holdout, Holdout], path: Path, recipe: str = "small") -> Contest:
+    return Contest(path, {"command": "make tune-baselines", "recipe": recipe}, *cuts)
 
 
 def contest(cuts: tuple[Holdout, Holdout], path: Path) -> Contest:
-    made = report_of(cuts, path)
+    made = begun(cuts, path)
     made.refer_to("first", {"own": {NDCG: 0.5}}, np.full(USERS, 0.5))
-    return Contest(*cuts, made)
+    return made
 
 
 def test_settings_are_chosen_without_the_last_ratings() -> None:
@@ -78,3 +78,4 @@ def test_a_baseline_has_a_row_at_once_and_in_the_end_the_best(cuts: tuple[Holdou
     again = Shifted(best=1)
     contest(cuts, path).enter(again.baseline("any"))
     assert not again.asked
+from research.baselines import Baseline, Contest, Fitted, Setting, before_the_last

@@ -1,13 +1,16 @@
-"""Reports that grow while a command runs: the next run of the command resumes from what it has written."""
+"""Reports of measurements: those that grow while a command runs are resumed by the next run; tables to be printed."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
+
+from rich import box
+from rich.table import Table
 
 from data_exchange_center.figures import OTHER_RECIPE, UNFINISHED, machine, stale
 
@@ -32,3 +35,14 @@ def resumed(
         return found | {name: before[name] for name in empty if name in before}
     log.warning("%s is begun again: %s", path, why)
     return found
+
+
+def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "") -> Table:
+    """A column a key; empty where a row has no such key."""
+    shown = Table(box=box.SIMPLE, pad_edge=False, title=title)
+    for key in keys:
+        shown.add_column(key, justify="right", overflow="fold")
+    for row in rows:
+        values = (row.get(key, "") for key in keys)
+        shown.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in values))
+    return shown
