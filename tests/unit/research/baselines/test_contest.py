@@ -78,4 +78,3 @@ def test_a_baseline_has_a_row_at_once_and_in_the_end_the_best(cuts: tuple[Holdou
     again = Shifted(best=1)
     contest(cuts, path).enter(again.baseline("any"))
     assert not again.asked
-from research.baselines import Baseline, Contest, Fitted, Setting, before_the_last
