@@ -104,11 +104,3 @@ def kill_one_after_an_epoch(process: subprocess.Popen[str], folder: Path) -> int
     )
     os.kill(last, signal.SIGKILL)
     return last
-
-
-def test_a_worker_that_always_dies_is_told_in_one_sentence(two: Path) -> None:
-    process = started(TRAINING[0], two, RECSYS_TRAINING__WORKERS="2", RECSYS_TRAINING__RESTARTS="0")
-    kill_one_after_an_epoch(process, two)
-    said, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 1
-    assert said.count("RECSYS_TRAINING__RESTARTS allows more") == 1

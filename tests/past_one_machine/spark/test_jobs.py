@@ -108,12 +108,3 @@ def test_lists_in_which_nothing_was_liked_are_refused(spark: Any, tmp_path: Path
     with pytest.raises(StepError, match="nothing to train the ranker on"):
         lists.write(spark, asking, PARTITIONS)
     assert not artifacts.LISTS.at(tmp_path).exists()
-
-
-def test_the_draws_of_some_users_are_what_they_are_among_all(tmp_path: Path) -> None:
-    asking = saved(world().split(tmp_path), tmp_path / "teaching", ASKED)
-    teaching = lists.Teaching.load(asking.teaching)
-    everybody = teaching.draws(0)
-    everybody.integers(0, ASKED.stride, 17)
-    assert everybody.integers(0, 10**9) == teaching.draws(17).integers(0, 10**9)
-    assert teaching.draws_late(17, 30).uniform(0, 1) == teaching.draws(17).uniform(0, 1, 100)[30]

@@ -7,14 +7,9 @@ import numpy as np
 from data_exchange_center.dataset import HoldoutRule
 from offline.evaluation import replay
 from offline.evaluation.protocols import fit_stages, in_both_orders
-from research.next_item import answers, distinct, from_the_end, requests
+from research.next_item import answers, from_the_end, requests
 from tests.unit.offline.evaluation.made_up import made_up
 from tests.unit.offline.models.test_stages import ITEMS, RECIPE, USERS, inputs_of
-
-
-def test_ties_are_a_second_apart_in_file_order_and_nothing_else_moves() -> None:
-    times = distinct(np.array([5, 5, 5, 6, 20, 3, 3]), np.array([0, 5, 7]))
-    assert times.tolist() == [5, 6, 7, 8, 20, 3, 4]
 
 
 def test_a_request_knows_all_that_comes_before_and_its_time_or_not() -> None:

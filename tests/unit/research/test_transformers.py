@@ -25,16 +25,6 @@ def data() -> Sequences:
     return replace(found, liked=np.ones_like(found.liked))
 
 
-def test_a_window_is_oldest_first_and_padded_behind(data: Sequences) -> None:
-    users, positions = np.array([0, 3]), np.array([2, 5])
-    items, times, asked = window(data, users, positions, clock=True, asked=np.array([7, 9]))
-    first, second = data.starts[users]
-    assert items.tolist() == [[*data.items[first : first + 2], 0, 0, 0], data.items[second : second + 5].tolist()]
-    assert asked[0, :2].tolist() == [times[0, 1], 7]
-    assert asked[1].tolist() == [*times[1, 1:].tolist(), 9]
-    assert torch.equal(*window(data, users, positions, clock=False, asked=np.array([7, 9]))[1:])
-
-
 @pytest.mark.parametrize("model", [LIGR, HSTU], ids=lambda model: model.kind)
 def test_nothing_looks_ahead(data: Sequences, model: Transformer) -> None:
     network = Network(model, data.n_items).eval()

@@ -34,16 +34,6 @@ def fail(breaker: Breaker, service: Service, times: int) -> None:
             breaker.call(service)
 
 
-def test_a_service_that_fails_again_and_again_is_left_alone_and_the_reason_is_told() -> None:
-    breaker, service = Breaker("triton"), Service()
-    fail(breaker, service, FAILURES)
-    assert breaker.state == "open"
-    with pytest.raises(ServiceError, match="it cannot be reached") as raised:
-        breaker.call(service)
-    assert raised.value.service == "triton"
-    assert service.asked == FAILURES
-
-
 def test_one_success_begins_the_count_anew() -> None:
     breaker, service = Breaker("triton"), Service()
     error = service.error

@@ -89,18 +89,6 @@ def test_releases_are_apart_and_features_alone_are_not_remembered() -> None:
     assert known.features("a", 1) is None
 
 
-def test_where_somebody_was_forgotten_nothing_older_is_remembered() -> None:
-    known = KnownUsers(10, 60)
-    known.keep_state("a", 1, STATE)
-    known.follow(1)
-    assert known.state("a", 1) is None
-    known.keep_state("a", 1, STATE, forgotten=0)
-    assert known.state("a", 1) is None, "it was read before"
-    known.follow(0)
-    known.keep_state("a", 1, STATE, known.forgotten)
-    assert known.state("a", 1) is STATE
-
-
 def last_opened(release: str = "aaaaaaaaaaaa") -> Release:
     """A release of 300 items, the last one the most popular."""
     popular = Hits(np.arange(300, 0, -1), np.linspace(1, 0.1, 300))

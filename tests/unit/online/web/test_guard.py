@@ -4,12 +4,9 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from pydantic import BaseModel
-from werkzeug.datastructures import MultiDict
 
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
-from online.web.guard import BadRequestError, parse_query
 from tests.unit.online.conftest import Fakes, plain
 
 OPEN = "0.0.0.0"
@@ -74,12 +71,3 @@ def test_a_strict_request_to_an_open_server_needs_a_key_or_a_setting(fakes: Fake
     assert code(client(fakes, host=OPEN), strict=True) == (403, "forbidden")
     assert code(client(fakes, host=OPEN)) == 200
     assert code(client(fakes, host=OPEN, strict_for="all"), strict=True) == 200
-
-
-def test_what_is_given_twice_in_an_address_is_refused() -> None:
-    class Query(BaseModel):
-        size: int = 1
-
-    assert parse_query(Query, MultiDict([("size", "2")])).size == 2
-    with pytest.raises(BadRequestError, match="'size' is given 2 times"):
-        parse_query(Query, MultiDict([("size", "2"), ("size", "3")]))

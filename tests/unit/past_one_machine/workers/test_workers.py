@@ -30,14 +30,6 @@ def two() -> list[dict[str, Trained]]:
     return group.by_workers(TrainingSettings(workers=2, restarts=0), together.work)
 
 
-def test_both_have_the_same_weights(two: list[dict[str, Trained]]) -> None:
-    one, other = two
-    for name, trained in one.items():
-        assert trained.losses == other[name].losses
-        for key, weights in trained.weights.items():
-            assert torch.equal(weights, other[name].weights[key]), (name, key)
-
-
 @pytest.mark.parametrize(
     ("name", "change"),
     [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", together.ONE_REQUEST), ("ranker", None)],
@@ -46,15 +38,19 @@ def test_two_workers_take_the_steps_of_one(
     two: list[dict[str, Trained]], name: str, change: dict[str, int] | None
 ) -> None:
     alone = together.ranker() if change is None else together.tower(together.TOWER.model_copy(update=change))
-    assert two[0][name].losses == pytest.approx(alone.losses, abs=1e-5)
+    one, other = (each[name] for each in two)
+    assert one.losses == other.losses == pytest.approx(alone.losses, abs=1e-5)
     for key, weights in alone.weights.items():  # the ranker's running mean and variance of the batches among them
-        assert two[0][name].weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
+        assert torch.equal(one.weights[key], other.weights[key]), key
+        assert one.weights[key].numpy() == pytest.approx(weights.numpy(), abs=1e-4), key
 
 
 def test_each_draws_its_own_dropout_and_learns_as_well(two: list[dict[str, Trained]]) -> None:
     alone = together.tower(together.TOWER.model_copy(update={"dropout": 0.2}))
-    assert two[0]["dropout"].losses != alone.losses
-    assert two[0]["dropout"].losses == pytest.approx(alone.losses, rel=0.05)
+    one, other = (each["dropout"] for each in two)
+    assert all(torch.equal(weights, other.weights[key]) for key, weights in one.weights.items())
+    assert one.losses == other.losses != alone.losses
+    assert one.losses == pytest.approx(alone.losses, rel=0.05)
 
 
 def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from offline.evaluation import replay
 from offline.evaluation.replay import Holdout
 from research.baselines import (
     LATELY,
-    MARKOV,
     POPULARITY,
     SIZE,
     classical,
@@ -46,17 +45,6 @@ def test_only_what_came_in_a_later_second_follows() -> None:
     assert np.argwhere(chain > 0).tolist() == [[1, 3], [2, 3]]
     assert chain[1, 3] == pytest.approx(0.5 / 1.5)
     assert chain[2, 3] == pytest.approx(1 / 2)
-
-
-def test_a_markov_chain_goes_on_with_the_walk(holdout: Holdout) -> None:
-    baseline = next(each for each in classical() if each.name == MARKOV)
-    setting = {**baseline.first, "window": 1, "newest": 1, "disliked": 1.0}
-    lists = baseline.fit(holdout, setting).lists
-    past = holdout.past
-    newest = past.items[past.starts[1:-1] - 1]
-    after = newest % (ITEMS - 1) + 1
-    liked = [item in past.items[past.liked] for item in after]
-    assert (lists[:-1, 0] == after)[liked].mean() > 0.5
 
 
 def test_lately_is_strictly_before_the_request(holdout: Holdout) -> None:

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from data_exchange_center.steps import StepError
-from research.bench.load import Drawn, Loading, expect_answers, generate
-from research.bench.serving import levels_of, measure
+from research.bench.load import Loading, expect_answers, generate
 from tests.http_server import serving
 
 STALL_S = 3.0  # much longer than a busy machine takes for an answer
@@ -70,10 +69,3 @@ def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile
     with answering(stall_s=STALL_S) as url:
         closed = generate(url, [1, 2, 3, 4], Loading(1))
     assert sorted(answer.seconds > STALL_S / 2 for answer in closed.answers) == [False, False, False, True]
-
-
-def test_an_answer_of_another_release_is_told(url: str) -> None:
-    with pytest.raises(StepError, match="release b, too"):
-        measure(url, Drawn([1, 7], 0), [1], requests=2, warm_up=1, release="a")
-    taken = measure(url, Drawn([1, 2], 0), [1, 2], requests=2, warm_up=1, release="a")
-    assert [(level["concurrency"], level["answered"]) for level in levels_of([taken, taken])] == [(1, 4), (2, 4)]
