@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import numpy as np
-from flask import Flask, Response, request
+from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES
@@ -27,11 +27,9 @@ from online.recommend.types import (
     Timestamp,
     read_id,
 )
-from online.web.guard import current_record, parse_query
-from online.web.openapi import KEY, operation, parameters, responses
+from online.web.guard import current_record
 from online.web.parts import InOrder, Parts
 
-PATH: Final = "/ml/why-not"
 Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
 
 
@@ -89,25 +87,19 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_request(ExplainRequest, stages="true or false")
     parts.extend_answer(ExplainAnswer)
     recommender.before_answer.append(lambda slate: explain(recommender, slate))
-    described = operation(
-        "why_not",
-        "Why an item is not in a user's list",
-        responses(WhyNot, 400, 401, 408, 429, 500, 503),
-        description="The list is made as for /ml/rec, strictly: without a service there is no answer.",
-        security=KEY,
-        parameters=parameters(WhyNotRequest),
-    )
-    parts.describe({PATH: {"get": described}}, [WhyNot])
 
-    @app.get(PATH)
-    def look_up() -> Response:
+    @parts.route(app, "GET", "/ml/why-not", WhyNot, (400, 401, 408, 429, 500, 503), query=WhyNotRequest)
+    def why_not(query: WhyNotRequest) -> WhyNot:
+        """Why an item is not in a user's list.
+
+        The list is made as for /ml/rec, strictly: without a service there is no answer.
+        """
         record = current_record()
-        query = parse_query(WhyNotRequest, request.args)
         record.facts |= {"user": query.userid, "item": query.itemid}
         preferred = parts.preferred(query.userid)
         found = absent(recommender, parts.request_model, query, record.watch, preferred, parts.in_order)
         record.facts |= {"release": found.release}
-        return Response(found.model_dump_json(), mimetype="application/json")
+        return found
 
 
 def explain(recommender: Recommender, slate: Slate) -> None:

@@ -16,17 +16,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from flask import Flask, Response, request
+from flask import Flask, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from extras.events.events import Event
 from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
-from extras.questions.similar import Likeness, SimilarQuery
-from online.recommend.release import Release
+from extras.questions.similar import SimilarQuery, alike
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
-from online.web.guard import current_record, only_reads, open_at_first, parse_query, validated
-from online.web.openapi import KEY, json_of, operation, parameters, responses
+from online.web.guard import current_record, only_reads, open_at_first, validated
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -51,15 +49,12 @@ _SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 def register(app: Flask, parts: Parts) -> None:
     """`GET /api/recommend/<userid>`, `/api/item/<itemid>/neighbors`, `/api/popular`; `POST /api/session/recommend`,
     `/api/feedback`."""
-    recommender, likeness = parts.recommender, Likeness(parts.in_order)
+    recommender = parts.recommender
     events = app.extensions.get("events")
     if events is None or "history" not in parts.request_model.model_fields:
         log.warning("the extra gorse is left out: it needs the extras events and questions")
         return
-    parts.describe(_paths(), [FeedbackList, SessionFeedbackList, Recommended, Scores, FeedbackAnswer])
-
-    def serving() -> Release:
-        return recommender.releases.serving or recommender.releases.open_live()
+    reading = (400, 401, 408, 429, 500, 503)
 
     def recommended(page: Page, **fields: Any) -> list[Item]:
         """The page of a list. Raises BadRequestError."""
@@ -68,38 +63,47 @@ def register(app: Flask, parts: Parts) -> None:
         current.recommended(answer)
         return answer.item_list[page.offset :]
 
-    @app.get("/api/recommend/<any_text:userid>")
-    def gorse_recommend(userid: str) -> Response:
-        page, text = parse_query(Page, request.args), userid.removesuffix("/")  # before a category, which PyGorse adds
+    @parts.route(
+        app, "GET", "/api/recommend/<any_text:userid>", Recommended, (*reading, 404), query=Page,
+        parameters=[{"name": "X-API-Version", "in": "header", "schema": {"enum": ["1", "2"]}}],
+    )  # fmt: skip
+    def gorse_recommend(page: Page, userid: str) -> Recommended:
+        """A user's best unseen items, as Gorse answers."""
+        text = userid.removesuffix("/")  # before a category, which PyGorse adds
         opened = recommender.releases.serving  # None: nothing but the popular list can be had
         kind: IdKind = opened.manifest.dataset.user_ids if opened else "integer" if text.isdecimal() else "string"
         own = read_id("userid", text, kind)
         current_record().facts |= {"user": own, "size": page.end}
         items = recommended(page, userid=own)
         if request.headers.get("X-API-Version") == "2":
-            return _json(Recommended(_scores((item.itemid, item.score) for item in items).root))
-        return _json(Recommended([str(item.itemid) for item in items]))
+            return Recommended(_scores((item.itemid, item.score) for item in items).root)
+        return Recommended([str(item.itemid) for item in items])
 
-    @app.get("/api/item/<any_text:itemid>/neighbors")
-    def gorse_neighbours(itemid: str) -> Response:
-        page = parse_query(Page, request.args)
-        found = likeness.answer(serving(), SimilarQuery(itemid=[itemid], size=page.end)).item_list[page.offset :]
-        return _json(_scores((item.itemid, item.score) for item in found))
+    @parts.route(app, "GET", "/api/item/<any_text:itemid>/neighbors", Scores, (*reading, 404), query=Page)
+    def gorse_neighbors(page: Page, itemid: str) -> Scores:
+        """The items most like one, as Gorse answers."""
+        query = SimilarQuery(itemid=[itemid], size=page.end)
+        found = alike(recommender.releases.open(), query, parts.in_order).item_list[page.offset :]
+        return _scores((item.itemid, item.score) for item in found)
 
-    @app.get("/api/popular")
-    def gorse_popular() -> Response:
-        page, opened = parse_query(Page, request.args), serving()
+    @parts.route(app, "GET", "/api/popular", Scores, reading, query=Page)
+    def gorse_popular(page: Page) -> Scores:
+        """The popular items, as Gorse answers."""
+        opened = recommender.releases.open()
         at = parts.in_order(opened, opened.popular.ids)[page.offset : page.end]
         own = (opened.catalogue[itemid].own_id for itemid in opened.popular.ids[at].tolist())
-        return _json(_scores(zip(own, opened.popular.scores[at].tolist(), strict=True)))
+        return _scores(zip(own, opened.popular.scores[at].tolist(), strict=True))
 
-    @app.post("/api/session/recommend")
+    @parts.route(
+        app, "POST", "/api/session/recommend", Scores, (*reading, 403, 411),
+        query=Page, body=SessionFeedbackList, example=_FEEDBACK,
+    )  # fmt: skip
     @only_reads
-    def gorse_session() -> Response:
-        """For somebody who is not stored: the feedback is all that is known, and is not recorded."""
-        page, body = parse_query(Page, request.args), request.get_data(cache=False)
+    def gorse_session(page: Page) -> Scores:
+        """For somebody who is not stored, as Gorse answers."""
+        body = request.get_data(cache=False)
         sent = validated(body, SessionFeedbackList.model_validate_json, _EXPECTED, _EXAMPLE, _SHAPE)
-        dataset, history = serving().manifest.dataset, []
+        dataset, history = recommender.releases.open().manifest.dataset, []
         nobody = 1 if dataset.user_ids == "integer" else "nobody"
         for place, each in enumerate(sent.root):
             event = replace(each.event(dataset.user_ids, dataset.item_ids), userid=nobody)
@@ -108,23 +112,24 @@ def register(app: Flask, parts: Parts) -> None:
                 raise BadRequestError(field, f"{field} {problem[1]}")
             known = {"itemid": event.itemid, "type": event.type, "value": event.value}
             history.append(known | ({} if each.seconds is None else {"timestamp": each.seconds}))
-        items = recommended(page, history=history)
-        return _json(_scores((item.itemid, item.score) for item in items))
+        return _scores((item.itemid, item.score) for item in recommended(page, history=history))
 
-    @app.route("/api/feedback", methods=["POST", "PUT"])
     @open_at_first
-    def feedback() -> Response:
+    def feedback() -> FeedbackAnswer:
+        """Events as Gorse's clients send them."""
         body = request.get_data(cache=False)
         sent = validated(body, FeedbackList.model_validate_json, _EXPECTED, _EXAMPLE, _SHAPE)
         opened = release_for_events(recommender)
         dataset = opened.manifest.dataset
         given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
         recorded = record(events, opened, given, "[{place}].", _NAMES)
-        return _json(FeedbackAnswer(RowAffected=sum(each.new for each in recorded)))
+        return FeedbackAnswer(RowAffected=sum(each.new for each in recorded))
 
-
-def _json(answer: BaseModel) -> Response:
-    return Response(answer.model_dump_json(), mimetype="application/json")
+    for method in ("POST", "PUT"):
+        parts.route(
+            app, method, "/api/feedback", FeedbackAnswer, (*reading, 403, 409, 411),
+            name=f"{method.lower()}_feedback", body=FeedbackList, example=_FEEDBACK,
+        )(feedback)  # fmt: skip
 
 
 # --------------------------------------------------------------------------------------------------------------- shapes
@@ -241,53 +246,3 @@ class FeedbackAnswer(BaseModel):
     """The events are recorded; how many of them are new."""
 
     RowAffected: int
-
-
-# -------------------------------------------------------------------------------------------------------------- OpenAPI
-
-
-def _paths() -> dict[str, Any]:
-    """The routes, as OpenAPI describes them."""
-    reading = (400, 401, 408, 429, 500, 503)
-    page: list[dict[str, Any]] = parameters(Page)
-    version = {"name": "X-API-Version", "in": "header", "schema": {"enum": ["1", "2"]}}
-
-    def place(name: str) -> dict[str, Any]:
-        return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-
-    def body(model: type[BaseModel]) -> dict[str, Any]:
-        return {"required": True, "content": json_of(model, example=_FEEDBACK)}
-
-    def feedback(method: str) -> dict[str, Any]:
-        answers = responses(FeedbackAnswer, 400, 401, 403, 408, 409, 411, 429, 500, 503)
-        summary = "Events as Gorse's clients send them"
-        return operation(f"{method}_feedback", summary, answers, security=KEY, requestBody=body(FeedbackList))
-
-    return {
-        "/api/recommend/{userid}": {
-            "get": operation(
-                "gorse_recommend", "A user's best unseen items, as Gorse answers",
-                responses(Recommended, *reading, 404), security=KEY, parameters=[place("userid"), *page, version],
-            )
-        },
-        "/api/item/{itemid}/neighbors": {
-            "get": operation(
-                "gorse_neighbors", "The items most like one, as Gorse answers", responses(Scores, *reading, 404),
-                security=KEY, parameters=[place("itemid"), *page],
-            )
-        },
-        "/api/popular": {
-            "get": operation(
-                "gorse_popular", "The popular items, as Gorse answers", responses(Scores, *reading),
-                security=KEY, parameters=page,
-            )
-        },
-        "/api/session/recommend": {
-            "post": operation(
-                "gorse_session", "For somebody who is not stored, as Gorse answers",
-                responses(Scores, *reading, 403, 411), security=KEY, parameters=page,
-                requestBody=body(SessionFeedbackList),
-            )
-        },
-        "/api/feedback": {method: feedback(method) for method in ("post", "put")},
-    }  # fmt: skip

@@ -7,17 +7,17 @@ each later release places it again (`store`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, Final
 
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId, kind_of
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
+from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
 from extras.events.hook import RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, LIKES, Extended
@@ -25,15 +25,13 @@ from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
-from online.recommend.types import BadRequestError, Request, UserId, WrongIdError, read_id
-from online.web.guard import current_record, error_response, validated
-from online.web.openapi import json_of, operation, responses
+from online.recommend.types import BadRequestError, Request, UserId, expect_kind, read_id
+from online.web.guard import View, current_record, error_response, validated
 from online.web.parts import Parts
 
 PATH: Final = "/ml/item"
+ONE: Final = f"{PATH}/<any_text:itemid>"
 _MOST: Final = 1e12  # a number's size
-_NAMED: Final = 30  # values in an error
-_SHOWN: Final = 40  # characters of a name that are echoed
 _EXAMPLE: Final = {"itemid": 999_001, "title": "Heat 2", "attributes": {"genres": ["Action", "Crime"]}}
 _EXPECTED: Final = {
     "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
@@ -42,7 +40,7 @@ _EXPECTED: Final = {
         'an object that has for each attribute a list of values, a number or null, for example {"genres": ["Comedy"]}'
     ),
 }
-_ITEMID: Final = {"name": "itemid", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_FULL: Final = f"{MAX_ITEMS:,} items are new, changed or taken away: no more are kept."
 
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-_MOST, le=_MOST)]
@@ -97,7 +95,6 @@ def register(app: Flask, parts: Parts) -> None:
     index: ItemIndex = parts.stores.get("item_index") or ItemIndex(settings.elasticsearch, recommender.items)
     follower = Follower(recommender, store, index, settings.server.item_cache_ttl_s)
     app.url_map.converters["any_text"] = AnyText
-    parts.describe(_paths(), [NewItem, ItemChange, ItemState])
     recommender.before_recall.append(without_hidden)
 
     recommender.opening = follower.view
@@ -133,38 +130,46 @@ def register(app: Flask, parts: Parts) -> None:
 
     app.extensions.setdefault(RECORDED, []).append(liked)
 
-    def state(own: OwnId) -> Response:
+    def state(own: OwnId) -> ItemState:
         """The item after a change."""
         indexed = follower.catch_up()
         opened = follower.view(release_for_events(recommender))
         number = opened.numbers.get(own)
         shown = opened.catalogue[number] if number is not None else None
         current_record().facts |= {"item": own}
-        answer = ItemState(
+        return ItemState(
             itemid=own,
             release=opened.release,
             title=shown.title if shown else None,
             attributes=dict(shown.attributes) if shown else {},
             indexed=indexed,
         )
-        return Response(answer.model_dump_json(), mimetype="application/json")
 
-    @app.post(PATH)
-    def add() -> Response:
+    def write(method: str, path: str, *errors: int, **more: Any) -> Callable[[View], View]:
+        """Serve a change of the catalogue, which always needs a key."""
+        statuses = (400, 401, 403, 408, 409, 411, 429, 500, 503, *errors)
+        key: list[dict[str, Any]] = [{"key": []}]
+        return parts.route(app, method, path, ItemState, statuses, merge_slashes=False, security=key, **more)
+
+    @write("POST", PATH, conflict=f"There is an item of this id; or {_FULL}", body=NewItem, example=_EXAMPLE)
+    def add_item() -> ItemState:
+        """Add an item, at once.
+
+        It is placed by its attributes, and known to all ways of answering within a second. It stays through new
+        releases.
+        """
         body = request.get_data(cache=False)
         item = validated(body, NewItem.model_validate_json, _EXPECTED, f"for example {json.dumps(_EXAMPLE)}")
         opened = current()
-        kind = opened.manifest.dataset.item_ids
-        if kind_of(item.itemid) != kind:
-            what = "a string" if kind == "string" else "a whole number"
-            raise WrongIdError("itemid", f"itemid must be {what} in this release.")
+        expect_kind("itemid", item.itemid, opened.manifest.dataset.item_ids)
         new = with_attributes(opened, Record(title=item.title), item.attributes)
         change = partial(added, opened=opened, own=item.itemid, new=new)
         store.change(opened.manifest.dataset.base_name, item.itemid, change)
         return state(item.itemid)
 
-    @app.patch(f"{PATH}/<any_text:itemid>", merge_slashes=False)
-    def change(itemid: str) -> Response:
+    @write("PATCH", ONE, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"})
+    def change_item(itemid: str) -> ItemState:
+        """Change the title or attributes of an item, new or not."""
         body, example = request.get_data(cache=False), 'for example {"title": "Heat 2 (2026)"}'
         expected = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
         wanted = validated(body, ItemChange.model_validate_json, expected, example)
@@ -175,8 +180,12 @@ def register(app: Flask, parts: Parts) -> None:
         store.change(opened.manifest.dataset.base_name, own, partial(changed, opened=opened, own=own, wanted=wanted))
         return state(own)
 
-    @app.delete(f"{PATH}/<any_text:itemid>", merge_slashes=False)
-    def remove(itemid: str) -> Response:
+    @write("DELETE", ONE, 404, conflict=_FULL)
+    def remove_item(itemid: str) -> ItemState:
+        """Take an item away from every way of answering, new or not.
+
+        One of the release's own comes back when it is added again.
+        """
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
         store.change(opened.manifest.dataset.base_name, own, partial(removed, base=base_of(opened), own=own))
@@ -257,66 +266,13 @@ def with_attributes(opened: Release, record: Record, given: Mapping[str, list[st
         if name in values:
             if not isinstance(wanted, list):
                 raise BadRequestError("attributes", f"{name} must be a list of values.")
-            for each in wanted:
-                if each not in values[name]:
-                    what = f"No item has {each[:_SHOWN]!r} as {name}; {_those(values[name], each)}."
-                    raise BadRequestError("attributes", what)
+            if unknown := [each for each in wanted if each not in values[name]]:
+                raise no_value("attributes", name, unknown[0], values[name])
             terms[name] = list(dict.fromkeys(wanted))
         elif name in numbers:
             if isinstance(wanted, list):
                 raise BadRequestError("attributes", f"{name} must be a number, or null where it is unknown.")
             changed[name] = wanted
         else:
-            there = ", ".join(sorted({*values, *numbers})) or "none"
-            what = f"Items have no attribute {name[:_SHOWN]!r} here; there are: {there}."
-            raise BadRequestError("attributes", what)
+            raise no_attribute("attributes", name, {*values, *numbers})
     return record.model_copy(update={"terms": terms, "numbers": changed})
-
-
-def _those(values: list[str], given: str) -> str:
-    """The values that there are; of many, those that are spelt most alike."""
-    if len(values) <= _NAMED:
-        return f"there are: {', '.join(values)}"
-    near = get_close_matches(given[:_SHOWN], values, _NAMED, 0.4) or values[:_NAMED]
-    return f"among the {len(values)} that there are: {', '.join(near)}"
-
-
-def _paths() -> dict[str, Any]:
-    """The routes, as OpenAPI describes them."""
-    key: list[dict[str, Any]] = [{"key": []}]
-    errors = (400, 401, 403, 408, 409, 411, 429, 500, 503)
-
-    def answers(*statuses: int, conflict: str) -> dict[str, Any]:
-        found = responses(ItemState, *errors, *statuses)
-        found["409"]["description"] = conflict
-        return found
-
-    full = f"{MAX_ITEMS:,} items are new, changed or taken away: no more are kept."
-    add = operation(
-        "add_item",
-        "Add an item, at once",
-        answers(conflict=f"There is an item of this id; or {full}"),
-        description=(
-            "It is placed by its attributes, and known to all ways of answering within a second. It stays through new "
-            "releases."
-        ),
-        security=key,
-        requestBody={"required": True, "content": json_of(NewItem, example=_EXAMPLE)},
-    )
-    change = operation(
-        "change_item",
-        "Change the title or attributes of an item, new or not",
-        answers(404, conflict=full),
-        security=key,
-        parameters=[_ITEMID],
-        requestBody={"required": True, "content": json_of(ItemChange, example={"title": "Heat 2 (2026)"})},
-    )
-    remove = operation(
-        "remove_item",
-        "Take an item away from every way of answering, new or not",
-        answers(404, conflict=full),
-        description="One of the release's own comes back when it is added again.",
-        security=key,
-        parameters=[_ITEMID],
-    )
-    return {PATH: {"post": add}, f"{PATH}/{{itemid}}": {"patch": change, "delete": remove}}

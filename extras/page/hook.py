@@ -6,14 +6,10 @@ The page's files are as they are: they need no build and no other server.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import islice
 from typing import Annotated, Any, Final, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,12 +20,13 @@ from online.clients.elastic import CatalogueItem
 from online.clients.redis import COMPARED_USERS, StoredUser
 from online.clients.redis import UserQuery as StateQuery
 from online.recommend.recommend import Recommender
-from online.recommend.release import Release
+from online.recommend.release import Release, per_release
 from online.recommend.types import RELEASE, Request, WrongIdError, read_id
 from online.web.guard import parse_query
-from online.web.openapi import KEY, operation, parameters, responses, text
+from online.web.openapi import operation, parameters, text
 from online.web.parts import Parts
 
+Titles = list[tuple[int, str]]
 FILES_PATH: Final = "/page"
 # The page's own files, the server it came from, and nothing else.
 _POLICY: Final = (
@@ -59,41 +56,18 @@ def register(app: Flask, parts: Parts) -> None:
     app.register_blueprint(page)
     parts.describe({"/": {"get": operation("page", "The page for people", text("A page.", "text/html"))}}, [])
 
-    def look_up(
-        name: str, summary: str, query: type[BaseModel], answer: type[BaseModel], find: Callable[..., Any]
-    ) -> None:
-        """Serve a look-up under its name, and describe it."""
-
-        def found() -> Response:
-            given = find(parse_query(query, request.args))
-            content = given if isinstance(given, str) else given.model_dump_json()
-            return Response(content, mimetype="application/json")
-
-        app.add_url_rule(f"/ml/{name}", name, found)
-        errors = responses(answer, 400, 401, 404, 429, 500, 503)
-        described = operation(name, summary, errors, security=KEY, parameters=parameters(query))
-        parts.describe({f"/ml/{name}": {"get": described}}, [answer])
-
     browse = Browse(parts.recommender)
-    look_up("users", "Users to choose from, with the number of their events", UsersQuery, Users, browse.users)
-    look_up("history", "What a user has done, newest first", UserQuery, UserHistory, browse.history)
-    look_up("items", "Items by words of their titles", ItemsQuery, Items, browse.items)
-    look_up("map", "Items on a plane, by their vectors", MapQuery, ItemMap, browse.item_map)
-    look_up("releases", "The releases that a request can name", NoQuery, KeptReleases, browse.releases)
 
-    @app.post("/ml/releases/<release>/activate")
-    def activate(release: str) -> Response:
-        activated = browse.activate(parse_query(Activation, {"release": release}).release)
-        return Response(activated.model_dump_json(), mimetype="application/json")
-
-    described = operation(
-        "activate",
-        "Serve an earlier release again, once it has answered through all services",
-        responses(Activated, 400, 401, 404, 411, 429, 500, 503),
-        parameters=parameters(Activation, "path"),
-        security=[{"key": []}],
-    )
-    parts.describe({"/ml/releases/{release}/activate": {"post": described}}, [Activated])
+    errors = (400, 401, 404, 429, 500, 503)
+    parts.route(app, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
+    parts.route(app, "GET", "/ml/history", UserHistory, errors, query=UserQuery)(browse.history)
+    parts.route(app, "GET", "/ml/items", Items, errors, query=ItemsQuery)(browse.items)
+    parts.route(app, "GET", "/ml/map", ItemMap, errors, query=ReleaseQuery)(browse.map)
+    parts.route(app, "GET", "/ml/releases", KeptReleases, errors)(browse.releases)
+    parts.route(
+        app, "POST", "/ml/releases/<release>/activate", Activated, (*errors, 411),
+        parameters=parameters(Activation, "path"), security=[{"key": []}],
+    )(browse.activate)  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------- queries
@@ -107,13 +81,15 @@ FEWEST: Final = (
 _RELEASE = "a release's id: twelve characters, 0-9 and a-f"
 
 
-class _Query(BaseModel):
+class ReleaseQuery(BaseModel):
+    """A release to look into."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     release: Annotated[ReleaseId | None, Field(description=f"{_RELEASE}; the live one if not given")] = None
 
 
-class UsersQuery(_Query):
+class UsersQuery(ReleaseQuery):
     """Users to choose from."""
 
     q: Annotated[str, Field(max_length=MAX_BYTES, description=Q)] = ""
@@ -121,26 +97,18 @@ class UsersQuery(_Query):
     size: Annotated[int, Field(ge=1, le=100, description="how many, 1 to 100")] = 20
 
 
-class UserQuery(_Query):
+class UserQuery(ReleaseQuery):
     """One user's history."""
 
     userid: Annotated[str, Field(min_length=1, max_length=MAX_BYTES, description="the user's own id")]
     size: Annotated[int, Field(ge=1, le=1000, description="how many events, 1 to 1000")] = 100
 
 
-class ItemsQuery(_Query):
+class ItemsQuery(ReleaseQuery):
     """Items by title."""
 
     q: Annotated[str, Field(min_length=1, max_length=100, description="words of the title, up to 100 characters")]
     size: Annotated[int, Field(ge=1, le=50, description="how many, 1 to 50")] = 10
-
-
-class MapQuery(_Query):
-    """Items on a plane."""
-
-
-class NoQuery(BaseModel):
-    """No parameter."""
 
 
 class Activation(BaseModel):
@@ -249,101 +217,77 @@ class Activated(BaseModel):
 
 
 class Browse:
-    """Over the releases that the server answers from. Shared by threads."""
+    """Over the releases that the server answers from. Shared by threads.
+
+    A method raises ServiceError; where a release or user is named NoReleaseError, UnknownReleaseError, WrongIdError.
+    """
 
     def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
-        self._releases = recommender.releases
-        self._users = recommender.users
-        self._maps: WeakKeyDictionary[Release, str] = WeakKeyDictionary()
-        self._titles: WeakKeyDictionary[Release, TitleSearch] = WeakKeyDictionary()
+        self._recommender, self._releases, self._users = recommender, recommender.releases, recommender.users
+        self._map = per_release(self._new_map)
 
     def users(self, query: UsersQuery) -> Users:
-        """Some users with the number of their events. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
-        opened = self._opened(query.release)
+        """Users to choose from, with the number of their events."""
+        opened = self._releases.open(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
-        found = self._some_users(opened, query.size, text, fewest=query.fewest)
+        base_name = opened.manifest.dataset.base_name
+        found = self._users.some_users(opened.release, base_name, query.size, text, fewest=query.fewest)
         users = [SomeUser(userid=own_id(each, opened.user_ids), events=n) for each, n in found if each != text]
-        if (exact := self._exactly(opened, text)) is not None:
-            users.insert(0, exact)
+        try:  # the user whose id this is comes first, be it known by events alone
+            exactly = read_id("userid", text, opened.user_ids)
+        except WrongIdError:
+            exactly = None
+        if exactly is not None and (user := self._state(opened, exactly)) is not None:
+            users.insert(0, SomeUser(userid=exactly, events=len(user.history)))
         return Users(release=opened.release, users=users[: query.size])
 
-    def _exactly(self, opened: Release, text: str) -> SomeUser | None:
-        """The user whose id this is, be it known by events alone."""
-        try:
-            userid = read_id("userid", text, opened.user_ids)
-        except WrongIdError:
-            return None
-        user = self._state(opened, userid)
-        return SomeUser(userid=userid, events=len(user.history)) if user is not None else None
-
     def history(self, query: UserQuery) -> UserHistory:
-        """A user's events, newest first, with the items' attributes.
-
-        Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
-        """
-        opened = self._opened(query.release)
+        """What a user has done, newest first."""
+        opened = self._releases.open(query.release)
         userid = read_id("userid", query.userid, opened.user_ids)
         user, dataset = self._state(opened, userid), opened.manifest.dataset
         history = user.history if user is not None else History.empty()
         rows = list(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+        events = [
+            _shown(opened.catalogue[itemid])
+            | {"value": dataset.levels[code - 1], "liked": code > dataset.positive_level, "timestamp": time}
+            for itemid, code, time in rows[: query.size]
+            if itemid in opened.catalogue
+        ]
         return UserHistory(
             userid=userid,
             release=opened.release,
             known=user is not None,
             events=len(rows),
             last=rows[0][2] if rows else None,
-            item_list=[
-                PastEvent.model_validate(
-                    {
-                        **_shown(opened.catalogue[itemid]),
-                        "value": dataset.levels[code - 1],
-                        "liked": code > dataset.positive_level,
-                        "timestamp": time,
-                    }
-                )
-                for itemid, code, time in rows[: query.size]
-                if itemid in opened.catalogue
-            ],
+            item_list=[PastEvent.model_validate(event) for event in events],
         )
 
     def items(self, query: ItemsQuery) -> Items:
-        """Items by title. Raises ServiceError, NoReleaseError, UnknownReleaseError."""
-        opened = self._opened(query.release)
-        titles = self._titles.get(opened)
-        if titles is None:  # popular items first
-            titles = TitleSearch.of((itemid, opened.catalogue[itemid].title) for itemid in _ranks(opened))
-            self._titles[opened] = titles
-        found = titles.find(query.q, query.size)
-        return Items(
-            release=opened.release,
-            item_list=[ShownItem.model_validate(_shown(opened.catalogue[itemid])) for itemid in found],
-        )
+        """Items by words of their titles."""
+        opened = self._releases.open(query.release)
+        found = [opened.catalogue[itemid] for itemid in find(folded_titles(opened), query.q, query.size)]
+        return Items(release=opened.release, item_list=[ShownItem.model_validate(_shown(item)) for item in found])
 
-    def item_map(self, query: MapQuery) -> str:
-        """`ItemMap` as JSON, which is put together once while the release is open.
+    def map(self, query: ReleaseQuery) -> str:
+        """Items on a plane, by their vectors."""
+        return self._map(self._releases.open(query.release))
 
-        The most popular items for which the first channel has a vector in Elasticsearch, most popular first. Raises
-        ServiceError, NoReleaseError, UnknownReleaseError.
-        """
-        opened = self._opened(query.release)
-        made = self._maps.get(opened)
-        if made is None:
-            channel, ranks = opened.manifest.recipe.recall.searched[0].name, _ranks(opened)
-            indexed = self._recommender.items.indexed(opened.release, list(ranks)[:MOST_ITEMS], [channel])
-            vectors = {item.itemid: item.vectors[channel] for item in indexed if channel in item.vectors}
-            itemids = sorted(vectors, key=ranks.__getitem__)
-            places = projected(np.array([vectors[n] for n in itemids]), np.array([ranks[n] for n in itemids]))
-            items = [
-                PlacedItem.model_validate({**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)})
-                for itemid, (x, y) in zip(itemids, places.tolist(), strict=True)
-            ]
-            made = ItemMap(release=opened.release, channel=channel, item_list=items).model_dump_json()
-            self._maps[opened] = made
-        return made
+    def _new_map(self, opened: Release) -> str:
+        """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
+        channel, ranks = opened.manifest.recipe.recall.searched[0].name, _ranks(opened)
+        indexed = self._recommender.items.indexed(opened.release, list(ranks)[:MOST_ITEMS], [channel])
+        vectors = {item.itemid: item.vectors[channel] for item in indexed if channel in item.vectors}
+        itemids = sorted(vectors, key=ranks.__getitem__)
+        places = projected(np.array([vectors[n] for n in itemids]), np.array([ranks[n] for n in itemids]))
+        items = [
+            PlacedItem.model_validate({**_shown(opened.catalogue[itemid]), "x": round(x, 4), "y": round(y, 4)})
+            for itemid, (x, y) in zip(itemids, places.tolist(), strict=True)
+        ]
+        return ItemMap(release=opened.release, channel=channel, item_list=items).model_dump_json()
 
-    def releases(self, _: NoQuery) -> KeptReleases:
-        """The releases that a request can name, the newest activation first. Raises ServiceError."""
+    def releases(self) -> KeptReleases:
+        """The releases that a request can name."""
         live, activated = self._users.activated()
         manifests = [each.manifest for release in activated if (each := self._users.published(release)) is not None]
         return KeptReleases(
@@ -364,12 +308,10 @@ class Browse:
         )
 
     def activate(self, release: str) -> Activated:
-        """Have a release served that was live before, once it has answered for one of its users through all services.
-
-        Raises ServiceError, NoReleaseError, UnknownReleaseError; then what was live is live still.
-        """
+        """Serve an earlier release again, once it has answered through all services."""
+        release = parse_query(Activation, {"release": release}).release
         opened = self._releases.open_kept(release)
-        users = self._some_users(opened, TRIED_USERS)
+        users = self._users.some_users(release, opened.manifest.dataset.base_name, TRIED_USERS)
         if not users:
             raise StoredError(self._users.service, f"knows no user of release {release} to try it with")
         userid = own_id(users[0][0], opened.user_ids)
@@ -377,16 +319,6 @@ class Browse:
         self._recommender.recommend(Request.model_validate(trial))
         self._users.activate(release)
         return Activated(release=release, live=True)
-
-    def _opened(self, release: str | None) -> Release:
-        if release is not None:
-            return self._releases.open_kept(release)
-        return self._releases.serving or self._releases.open_live()
-
-    def _some_users(
-        self, opened: Release, size: int, prefix: str = "", *, fewest: bool = False
-    ) -> list[tuple[str, int]]:
-        return self._users.some_users(opened.release, opened.manifest.dataset.base_name, size, prefix, fewest=fewest)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """Merge events after the release into a user's state."""
@@ -431,25 +363,15 @@ def folded(text: str) -> str:
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
-@dataclass(frozen=True)
-class TitleSearch:
-    """The titles of a catalogue, in memory.
+@per_release
+def folded_titles(opened: Release) -> Titles:
+    """Items by number with their folded titles, the popular ones first."""
+    return [(itemid, folded(opened.catalogue[itemid].title)) for itemid in _ranks(opened)]
 
-    Attributes:
-        titles: (item's number, folded title), in the order in which equally good ones are found.
-    """
 
-    titles: tuple[tuple[int, str], ...]
-
-    @classmethod
-    def of(cls, titles: Iterable[tuple[int, str]]) -> TitleSearch:
-        """``titles``: (item's number, title), the best known first."""
-        return cls(tuple((itemid, folded(title)) for itemid, title in titles))
-
-    def find(self, text: str, size: int) -> list[int]:
-        """Items whose titles hold every word of ``text``; those whose words begin so before the others."""
-        words = folded(text).split()
-        found = [(itemid, title) for itemid, title in self.titles if all(word in title for word in words)]
-        begins = {itemid for itemid, title in found if all(f" {word}" in f" {title}" for word in words)}
-        ordered = [*(i for i, _ in found if i in begins), *(i for i, _ in found if i not in begins)]
-        return list(islice(ordered, size))
+def find(titles: Titles, text: str, size: int) -> list[int]:
+    """Items whose titles hold every word of ``text``; those whose words begin so before the others."""
+    words = folded(text).split()
+    found = [(itemid, title) for itemid, title in titles if all(word in title for word in words)]
+    found.sort(key=lambda each: not all(f" {word}" in f" {each[1]}" for word in words))
+    return [itemid for itemid, _ in found[:size]]

@@ -159,8 +159,7 @@ def drop_shown(slate: Slate) -> None:
     elif slate.saved is not None and isinstance(request, CursorRequest) and request._goes_on is not None:
         left_out, dropped = request.shown("")
         before = {*left_out, *dropped}
-        items = [item for item in slate.saved.item_list if item.itemid not in before]
-        slate.saved = slate.saved.model_copy(update={"item_list": items})
+        slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid not in before]
 
 
 def before_answer(slate: Slate) -> None:

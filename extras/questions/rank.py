@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from data_exchange_center.dataset import OwnId, kind_of
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import RRF_K, candidate_column
 from extras.questions import history
 from extras.questions.history import HistoryRequest
@@ -20,11 +20,10 @@ from online.clients.redis import StoredUser
 from online.recommend.recall import channel_lists, fused_lists
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, WrongIdError
+from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, expect_kind
 from online.web.guard import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
-PATH: Final = "/ml/rank"
 EXAMPLE: Final[dict[str, Any]] = {"userid": 1, "candidates": [1, 2858, 260]}
 EXPECTED: Final = {
     **CORE,
@@ -68,11 +67,10 @@ def before_answer(slate: Slate) -> None:
     request, opened = slate.timed.request, slate.opened
     if not isinstance(request, RankRequest):
         return
-    if opened is None:
+    if slate.saved is not None:
         wanted = set(request.candidates)
-        saved = [item for item in slate.saved.item_list if item.itemid in wanted] if slate.saved else []
-        slate.saved = slate.saved.model_copy(update={"item_list": saved}) if slate.saved else None
-    elif slate.candidates is None:
+        slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid in wanted]
+    elif opened is not None and slate.candidates is None:
         numbers = np.unique(np.array(numbers_of(request.candidates, "candidates", opened), np.int64))
         slate.ranked = among_popular(slate.ranked, popular_first(opened, numbers))
 
@@ -94,9 +92,7 @@ def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> list[int]:
     """The numbers of a request's items, of those that the release knows. Raises WrongIdError."""
     kind = opened.manifest.dataset.item_ids
     for place, own in enumerate(own_ids):
-        if kind_of(own) != kind:
-            what = "a string" if kind == "string" else "a whole number"
-            raise WrongIdError(field, f"{field}[{place}] must be {what} in this release.")
+        expect_kind(field, own, kind, f"[{place}]")
     return [opened.numbers[own] for own in own_ids if own in opened.numbers]
 
 

@@ -152,8 +152,7 @@ class Rules:
         elif slate.saved is not None:
             items, hidden, boosted = slate.saved.item_list, set(rules.hidden), set(rules.boosted)
             masks = [np.array([item.itemid in own_ids for item in items], np.bool_) for own_ids in (hidden, boosted)]
-            shown = [items[place] for place in in_order(*masks).tolist()]
-            slate.saved = slate.saved.model_copy(update={"item_list": shown})
+            items[:] = [items[place] for place in in_order(*masks).tolist()]
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
         """Places of a list's items as the rules want them: `Parts.in_order`."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, Self
-from weakref import WeakKeyDictionary
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +21,15 @@ from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, fuse
 from data_exchange_center.recipes import RecallRecipe
-from online.recommend.release import Release
+from online.recommend.release import Release, per_release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
 from online.web.parts import InOrder
 
-PATH: Final = "/ml/similar"
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
-# Chosen on pairs of an earlier time than those that RESULTS.md reports on: pic/figures/similar.json
-WEIGHTS: Final = {"together": 1.0, "near": 1.0}
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
+# Chosen on pairs of an earlier time than those that RESULTS.md reports on: pic/figures/similar.json
+WEIGHTS: Final = {"together": 1.0, "near": 1.0, BY_ATTRIBUTES: 1.0}
 _SENTENCES: Final = {
     "together": "Often liked by those who like {}.",
     "near": "Near to {} in the taste of those who know both.",
@@ -128,7 +126,7 @@ def _known(rows: Float32, trained: NDArray[np.bool_]) -> Float32:
 
 
 @dataclass(frozen=True, eq=False)
-class Alike:
+class Likeness:
     """How alike the items of a release are.
 
     Attributes:
@@ -140,76 +138,68 @@ class Alike:
     values: Mapping[int, frozenset[str]]
     popular: Mapping[int, float]
 
-    @classmethod
-    def of(cls, opened: Release) -> Self:
-        values = {
-            itemid: frozenset(each for value in item.attributes.values() if isinstance(value, list) for each in value)
-            for itemid, item in opened.catalogue.items()
-        }
-        return cls(
-            tables(opened.channels, opened.manifest.recipe.recall, opened.exact.itemids, opened.exact.vectors),
-            values,
-            dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True)),
-        )
-
-    def of_all(self, itemids: Sequence[int]) -> frozenset[str]:
+    def of_any(self, itemids: Sequence[int]) -> frozenset[str]:
         """The values that any of these items has."""
         return frozenset().union(*(self.values[itemid] for itemid in itemids))
 
     def lists(self, itemids: Sequence[int]) -> dict[str, Hits]:
-        """The items that are most like some, by channel, or by attributes where no channel knows any of them."""
-        found = {name: table.best(itemids) for name, table in self.tables.items()}
-        return found if any(len(hits.ids) for hits in found.values()) else {BY_ATTRIBUTES: self._by_attributes(itemids)}
+        """The items that are most like some, by channel; where no channel knows any of them by their attributes.
 
-    def _by_attributes(self, itemids: Sequence[int]) -> Hits:
-        """By the share of their values that they have in common with some; of equals the popular ones."""
-        wanted = self.of_all(itemids)
+        These by the share of their values that they have in common; of equals the popular ones.
+        """
+        found = {name: table.best(itemids) for name, table in self.tables.items()}
+        if any(len(hits.ids) for hits in found.values()):
+            return found
+        wanted = self.of_any(itemids)
         scores = {
             itemid: len(wanted & values) / len(wanted | values)
             for itemid, values in self.values.items()
             if itemid not in itemids and wanted & values
         }
         best = sorted(scores, key=lambda itemid: (-scores[itemid], -self.popular.get(itemid, 0), itemid))[:_LIST]
-        return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))
+        return {BY_ATTRIBUTES: Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))}
+
+    def kind(self, name: str) -> str:
+        """Kind of the list of a name."""
+        return self.tables[name].kind if name in self.tables else BY_ATTRIBUTES
 
     def fused(self, lists: Mapping[str, Hits]) -> Fused:
         """Such lists as one."""
-        weights = [WEIGHTS[self.tables[name].kind] if name in self.tables else 1.0 for name in lists]
-        return fuse(list(lists.values()), weights, _LIST)
+        return fuse(list(lists.values()), [WEIGHTS[self.kind(name)] for name in lists], _LIST)
 
 
-class Likeness:
-    """Answers what is like what. Shared by threads."""
+@per_release
+def likeness(opened: Release) -> Likeness:
+    values = {
+        itemid: frozenset(each for value in item.attributes.values() if isinstance(value, list) for each in value)
+        for itemid, item in opened.catalogue.items()
+    }
+    recall, exact = opened.manifest.recipe.recall, opened.exact
+    popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
+    return Likeness(tables(opened.channels, recall, exact.itemids, exact.vectors), values, popular)
 
-    def __init__(self, in_order: InOrder) -> None:
-        """``in_order``: as of `Parts`."""
-        self._in_order = in_order
-        self._alike: WeakKeyDictionary[Release, Alike] = WeakKeyDictionary()
 
-    def answer(self, opened: Release, query: SimilarQuery) -> Similar:
-        """Raises BadRequestError for an item that the release does not have."""
-        if (alike := self._alike.get(opened)) is None:
-            alike = self._alike[opened] = Alike.of(opened)
-        own_ids = [read_id("itemid", text, opened.manifest.dataset.item_ids) for text in dict.fromkeys(query.itemid)]
-        for own in own_ids:
-            if own not in opened.numbers:
-                raise BadRequestError("itemid", f"This release has no item {own!r}.")
-        given = [opened.numbers[own] for own in own_ids]
-        lists, wanted = alike.lists(given), alike.of_all(given)
-        fused = alike.fused(lists)
-        order = self._in_order(opened, fused.ids)[: query.size]
-        what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
-        found: list[Item] = []
-        for itemid, score in zip(fused.ids[order].tolist(), fused.scores[order].tolist(), strict=True):
-            ranks = {
-                name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))
-            }
-            shared = sorted(wanted & alike.values[itemid])
-            kind = f" Of the same kind: {', '.join(shared)}." if shared else ""
-            best = min(ranks, key=ranks.__getitem__)
-            sentence = (
-                _SENTENCES[alike.tables[best].kind if best in alike.tables else BY_ATTRIBUTES].format(what) + kind
-            )
-            shown = Item.of(opened.catalogue[itemid], score).model_dump()
-            found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))
-        return Similar.model_construct(release=opened.release, itemids=own_ids, item_list=found)
+def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
+    """The items most like those of a query. ``in_order``: as of `Parts`.
+
+    Raises BadRequestError for an item that the release does not have.
+    """
+    known = likeness(opened)
+    own_ids = [read_id("itemid", text, opened.manifest.dataset.item_ids) for text in dict.fromkeys(query.itemid)]
+    for own in own_ids:
+        if own not in opened.numbers:
+            raise BadRequestError("itemid", f"This release has no item {own!r}.")
+    given = [opened.numbers[own] for own in own_ids]
+    lists, wanted = known.lists(given), known.of_any(given)
+    fused = known.fused(lists)
+    order = in_order(opened, fused.ids)[: query.size]
+    what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
+    found: list[Item] = []
+    for itemid, score in zip(fused.ids[order].tolist(), fused.scores[order].tolist(), strict=True):
+        ranks = {name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))}
+        sentence = _SENTENCES[known.kind(min(ranks, key=ranks.__getitem__))].format(what)
+        if shared := sorted(wanted & known.values[itemid]):
+            sentence += f" Of the same kind: {', '.join(shared)}."
+        shown = Item.of(opened.catalogue[itemid], score).model_dump()
+        found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))
+    return Similar.model_construct(release=opened.release, itemids=own_ids, item_list=found)

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from math import inf
 from typing import Annotated, Any, Final, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from extras.attributes import no_attribute, no_value
 from extras.questions.cursor import pages, shown
 from extras.questions.rank import among_popular, behind, numbers_of, popular_first
 from online.clients.redis import StoredUser
 from online.recommend.recommend import Slate
-from online.recommend.release import Release
+from online.recommend.release import Release, per_release
 from online.recommend.types import Answer, BadRequestError, Candidates, Request, UserId
 
 MAX_IDS: Final = 10_000  # of a list
 _MAX_VALUES: Final = 100
-_NAMED: Final = 30  # values in an error
-_SHOWN: Final = 40  # characters of a name that are echoed
 
 Mask = NDArray[np.bool_]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -70,7 +67,7 @@ class FilterRequest(Request):
     where: Where = Field(default={}, description="attribute -> the values that an item may have, or a condition")
     exclude: Ids = Field(default=[], description="items that are left out, like seen ones")
     only: Ids = Field(default=[], description="where it is given, no other items are in the list")
-    _allowed: tuple[Release, Attributes, Mask] | None = PrivateAttr(default=None)  # looked up once, for all stages
+    _allowed: tuple[Release, Mask] | None = PrivateAttr(default=None)  # looked up once, for all stages
 
     @property
     def filters(self) -> bool:
@@ -121,8 +118,7 @@ class Attributes:
         chosen = np.ones(len(self.itemids), np.bool_)
         for name, wanted in where.items():
             if name not in self.terms and name not in self.numbers:
-                there = ", ".join(sorted({*self.terms, *self.numbers})) or "none"
-                raise BadRequestError("where", f"Items have no attribute {name[:_SHOWN]!r} here; there are: {there}.")
+                raise no_attribute("where", name, {*self.terms, *self.numbers})
             given = wanted if isinstance(wanted, Condition) else Condition.model_construct(any=wanted)
             if given.any:
                 chosen &= np.any([self._having(name, value) for value in given.any], axis=0)
@@ -145,89 +141,72 @@ class Attributes:
         elif name in self.numbers:
             having = self.numbers[name] == value
         if not having.any():
-            given = (value if isinstance(value, str) else f"{value:g}")[:_SHOWN]
-            raise BadRequestError("where", f"No item has {given!r} as {name}; {self._those(name, given)}.")
+            numbers = self.numbers.get(name)
+            there = sorted(self.terms[name]) if numbers is None else f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
+            raise no_value("where", name, value if isinstance(value, str) else f"{value:g}", there)
         return having
 
-    def _those(self, name: str, given: str) -> str:
-        """The values that there are; of many, those that are spelt most alike; of numbers, their range."""
-        if name in self.numbers:
-            return f"there are: {np.nanmin(self.numbers[name]):g} to {np.nanmax(self.numbers[name]):g}"
-        values = sorted(self.terms[name])
-        if len(values) <= _NAMED:
-            return f"there are: {', '.join(values)}"
-        near = get_close_matches(given, values, _NAMED, 0.4) or values[:_NAMED]
-        return f"among the {len(values)} that there are: {', '.join(near)}"
+
+@per_release
+def attributes_of(opened: Release) -> Attributes:
+    return Attributes.of({itemid: item.attributes for itemid, item in opened.catalogue.items()})
 
 
-class Filter:
-    """Limits a request's items. Shared by threads."""
+# --- what a filter does to a request
 
-    def __init__(self) -> None:
-        # Made when the first request needs it
-        self._attributes: WeakKeyDictionary[Release, Attributes] = WeakKeyDictionary()
 
-    def before_recall(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
-        """The user, with the items that channels may find. Raises BadRequestError."""
-        if not isinstance(request, FilterRequest) or not request.filters:
-            return user
-        attributes, allowed = self._allowed(request, opened)
-        if user.is_blank:  # and gets the popular list
-            return user
-        if 2 * allowed.sum() <= len(allowed):
-            return replace(user, only=attributes.itemids[allowed])
-        return user.without(attributes.itemids[~allowed])
+def before_recall(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+    """The user, with the items that channels may find. Raises BadRequestError."""
+    if not isinstance(request, FilterRequest) or not request.filters:
+        return user
+    itemids, allowed = attributes_of(opened).itemids, _allowed(request, opened)
+    if user.is_blank:  # and gets the popular list
+        return user
+    if 2 * allowed.sum() <= len(allowed):
+        return replace(user, only=itemids[allowed])
+    return user.without(itemids[~allowed])
 
-    def before_rank(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
-        """Fill candidates up with allowed unseen items that no channel has a vector of, the popular ones first."""
-        if not isinstance(request, FilterRequest) or not (request.filters or pages(request)):
-            return found
-        before = shown(request, opened)
-        if (~np.isin(found.itemids, before)).sum() >= request.size:
-            return found
-        attributes, allowed = self._allowed(request, opened)
-        left = attributes.itemids[allowed]
-        left = left[~np.isin(left, np.concatenate([user.seen, found.itemids, before]))]
-        return behind(opened, user, request.timestamp, found, popular_first(opened, left)[: request.size])
 
-    def before_answer(self, slate: Slate) -> None:
-        """Limit a popular list, and count what is left. Raises BadRequestError."""
-        request, opened = slate.timed.request, slate.opened
-        if not isinstance(request, FilterRequest) or not (request.filters or (opened and pages(request))):
-            return
-        if opened is None:
-            slate.more["matching"] = 0
-            if slate.saved is not None:
-                slate.saved = slate.saved.model_copy(update={"item_list": _of_saved(request, slate.saved.item_list)})
-                slate.more["matching"] = len(slate.saved.item_list)
-            return
-        attributes, allowed = self._allowed(request, opened)
+def before_rank(request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+    """Fill candidates up with allowed unseen items that no channel has a vector of, the popular ones first."""
+    if not isinstance(request, FilterRequest) or not (request.filters or pages(request)):
+        return found
+    before = shown(request, opened)
+    if (~np.isin(found.itemids, before)).sum() >= request.size:
+        return found
+    left = attributes_of(opened).itemids[_allowed(request, opened)]
+    left = left[~np.isin(left, np.concatenate([user.seen, found.itemids, before]))]
+    return behind(opened, user, request.timestamp, found, popular_first(opened, left)[: request.size])
+
+
+def before_answer(slate: Slate) -> None:
+    """Limit a popular list, and count what is left. Raises BadRequestError."""
+    request, opened = slate.timed.request, slate.opened
+    if not isinstance(request, FilterRequest) or not (request.filters or pages(request)):
+        return
+    if opened is not None:
+        allowed = _allowed(request, opened)
         if request.filters:
             slate.more["matching"] = int(allowed.sum())
         if slate.candidates is None:  # the popular list: of other items nobody knows how popular they are
-            slate.ranked = among_popular(slate.ranked, popular_first(opened, attributes.itemids[allowed]))
+            itemids = attributes_of(opened).itemids[allowed]
+            slate.ranked = among_popular(slate.ranked, popular_first(opened, itemids))
+    elif slate.saved is not None and request.filters:
+        items = slate.saved.item_list
+        passing = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}).select(request.where)
+        only = request.only if "only" in request.model_fields_set else [item.itemid for item in items]
+        wanted = set(only) - set(request.exclude)
+        items[:] = [item for item, passes in zip(items, passing, strict=True) if passes and item.itemid in wanted]
+        slate.more["matching"] = len(items)
 
-    def _allowed(self, request: FilterRequest, opened: Release) -> tuple[Attributes, Mask]:
-        if request._allowed is not None and request._allowed[0] is opened:
-            return request._allowed[1:]
-        attributes = self._attributes.get(opened)
-        if attributes is None:
-            shown = {itemid: item.attributes for itemid, item in opened.catalogue.items()}
-            attributes = self._attributes[opened] = Attributes.of(shown)
+
+def _allowed(request: FilterRequest, opened: Release) -> Mask:
+    """(n,) which of the release's items pass."""
+    if request._allowed is None or request._allowed[0] is not opened:
+        attributes = attributes_of(opened)
         allowed = attributes.select(request.where)
         for name, own_ids in (("only", request.only), ("exclude", request.exclude)):
             if name in request.model_fields_set:
                 allowed &= np.isin(attributes.itemids, numbers_of(own_ids, name, opened), invert=name == "exclude")
-        request._allowed = opened, attributes, allowed
-        return attributes, allowed
-
-
-def _of_saved(request: FilterRequest, items: Sequence[Any]) -> list[Any]:
-    """The items of a popular list from the disk that pass. Raises BadRequestError."""
-    allowed = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}).select(request.where)
-    fields, only, exclude = request.model_fields_set, set(request.only), set(request.exclude)
-    return [
-        item
-        for item, passes in zip(items, allowed.tolist(), strict=True)
-        if passes and item.itemid not in exclude and ("only" not in fields or item.itemid in only)
-    ]
+        request._allowed = opened, allowed
+    return request._allowed[1]

@@ -76,7 +76,7 @@ class Slate:
         user: as the request sees them; None: nothing is known of them, and the popular list answers.
         candidates: None where the popular list answers.
         ranked: with ``order`` where an extra shows the items in another one.
-        saved: the popular list from the disk, where ``opened`` is None.
+        saved: the popular list from the disk, where ``opened`` is None, and only there.
         more: fields that extras add to the answer.
     """
 
@@ -99,6 +99,8 @@ class Slate:
     ) -> Slate:
         """The popular list of a release, or the one from the disk."""
         popular = opened.popular if opened else NO_HITS
+        if saved is not None:  # of this answer alone
+            saved = saved.model_copy(update={"item_list": [*saved.item_list]})
         return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), lacking, saved)
 
     @property

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 REOPEN_S = 5.0  # after an opening that failed, while another release serves; between two of what is served already
 OPENING_WAIT_S = 3.0  # of a request with nothing else to answer from; to open a release takes about one second
 Users = Caller[UserQuery, UserAnswer]
+Made = TypeVar("Made")
 
 NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "
@@ -91,6 +94,19 @@ class Release:
     @property
     def user_ids(self) -> IdKind:
         return self.manifest.dataset.user_ids
+
+
+def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:
+    """Keep what a function makes of a release while that is open: it is made when it is first asked for."""
+    made: WeakKeyDictionary[Release, Made] = WeakKeyDictionary()
+
+    @wraps(make)
+    def kept(opened: Release) -> Made:
+        if (found := made.get(opened)) is None:
+            found = made[opened] = make(opened)
+        return found
+
+    return kept
 
 
 def read_release(
@@ -308,6 +324,12 @@ class Releases:
             return self.serving
         opening = self.begin_opening(release)
         return opening.result() if _is_open(opening) else self.serving
+
+    def open(self, release: str | None = None) -> Release:
+        """A release that is named, as `open_kept`; else the one that serves, or the live one where none does yet."""
+        if release is not None:
+            return self.open_kept(release)
+        return self.serving or self.open_live()
 
     def open_kept(self, release: str, wait_s: float | None = None) -> Release:
         """A release that need not be live, opened; the same one serves. ``wait_s``: as of `release_and_user`.

@@ -6,13 +6,16 @@ names: one of extras/<name>/hook.py, or of another package.
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from flask import Flask
+from flask import Flask, Response, request
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, create_model
@@ -22,7 +25,8 @@ from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.guard import EXPECTED, Observer
+from online.web.guard import EXPECTED, Observer, View, parse_query
+from online.web.openapi import KEY, json_of, operation, parameters, responses
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,72 @@ class Parts:
         """Add to the OpenAPI document."""
         self.paths |= paths
         self.models += models
+
+    def route(
+        self,
+        app: Flask,
+        method: str,
+        path: str,
+        answer: type[BaseModel],
+        errors: Sequence[int],
+        *,
+        name: str = "",
+        query: type[BaseModel] | None = None,
+        body: type[BaseModel] | None = None,
+        example: Any = None,
+        conflict: str = "",
+        merge_slashes: bool | None = None,
+        **more: Any,
+    ) -> Callable[[View], View]:
+        """Decorate a view: serve it under a path, and describe it by its docstring. It returns the answer, or JSON.
+
+        Args:
+            errors: statuses that there may be instead.
+            name: of the operation, if not the view's.
+            query: read from the address, and the view's first argument.
+            body, example: what the view reads.
+            conflict: what a 409 means here.
+            merge_slashes: as of Flask's `add_url_rule`.
+            more: of the operation: security, parameters.
+        """
+
+        def decorate(view: View) -> View:
+            operation_id = name or view.__name__
+            summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
+            in_path = [
+                {"name": each, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+                for each in re.findall(r"<\w+:(\w+)>", path)
+            ]
+            found = {
+                "description": " ".join(description.split()),
+                "security": KEY,
+                **more,
+                "parameters": [*in_path, *(parameters(query) if query else ()), *more.get("parameters", ())],
+                "requestBody": {"required": True, "content": json_of(body, example=example)} if body else None,
+            }
+            answers = responses(answer, *errors)
+            if conflict:
+                answers["409"]["description"] = conflict
+            described = operation(
+                operation_id,
+                summary.rstrip("."),
+                answers,
+                **{part: content for part, content in found.items() if content},
+            )
+            shown = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
+            models = [each for each in (answer, body) if each is not None and not issubclass(each, Answer)]
+            self.describe({shown: self.paths.get(shown, {}) | {method.lower(): described}}, models)
+
+            @wraps(view)
+            def served(**in_path: str) -> Response:
+                given = view(parse_query(query, request.args), **in_path) if query else view(**in_path)
+                content = given if isinstance(given, str) else given.model_dump_json()
+                return Response(content, mimetype="application/json")
+
+            app.add_url_rule(path, operation_id, served, methods=[method], merge_slashes=merge_slashes)
+            return view
+
+        return decorate
 
 
 def _extended(model: type[Model], fields: type[Model]) -> type[Model]:

@@ -1,0 +1,28 @@
+"""What a request is told that names an attribute, or a value of one, that no item has: those that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Final
+
+from online.recommend.types import BadRequestError
+
+_NAMED: Final = 30  # values in an error
+_SHOWN: Final = 40  # characters of what was sent that are echoed
+
+
+def no_attribute(field: str, name: str, there: Iterable[str]) -> BadRequestError:
+    known = ", ".join(sorted(there)) or "none"
+    return BadRequestError(field, f"Items have no attribute {name[:_SHOWN]!r} here; there are: {known}.")
+
+
+def no_value(field: str, name: str, value: str, there: str | list[str]) -> BadRequestError:
+    """``there``: the values, of which of many those are named that are spelt most alike; or all of them in words."""
+    value = value[:_SHOWN]
+    if not isinstance(there, str) and len(there) > _NAMED:
+        near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]
+        known = f"among the {len(there)} that there are: {', '.join(near)}"
+    else:
+        known = f"there are: {there if isinstance(there, str) else ', '.join(there)}"
+    return BadRequestError(field, f"No item has {value!r} as {name}; {known}.")
