@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.channels import Channel, ChannelSet, HistorySum, Requests, sigmoid
+from data_exchange_center.channels import Channel, HistorySum, Requests, sigmoid
 from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
 from data_exchange_center.fusion import RRF_K, Hits
 from data_exchange_center.history import History
@@ -116,15 +116,6 @@ def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
     )
 
 
-def shares_by_channel(
-    channels: ChannelSet, history: History, profile: Ints, timestamp: int, itemids: Ints
-) -> Mapping[str, Shares]:
-    """Terms of the scores of (k,) items, of the channels whose scores are sums; of unknown items they mean nothing."""
-    requests, codes = channels.requests(channels.channels, history, profile, timestamp), channels.codes(itemids)
-    found = {channel.name: shares_of(channel, requests[channel.events], codes) for channel in channels.channels}
-    return {name: shares for name, shares in found.items() if shares is not None}
-
-
 # --- the items of an answer
 
 
@@ -151,10 +142,13 @@ class Evidence:
         timestamp = slate.timed.request.timestamp
         return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
-    def shares(self, itemids: NDArray[np.integer]) -> Mapping[str, Shares]:
-        """The parts of (k,) items' scores by channel, of the channels whose scores are sums."""
-        channels, user = self.opened.channels, self.user
-        return shares_by_channel(channels, user.history, user.profile, self.timestamp, itemids)
+    def shares(self, itemids: Ints) -> Mapping[str, Shares]:
+        """Channel whose scores are sums -> the terms of (k,) items' scores; of unknown items they mean nothing."""
+        channels = self.opened.channels
+        requests = channels.requests(channels.channels, self.user.history, self.user.profile, self.timestamp)
+        codes = channels.codes(itemids)
+        found = {channel.name: shares_of(channel, requests[channel.events], codes) for channel in channels.channels}
+        return {name: shares for name, shares in found.items() if shares is not None}
 
     @cached_property
     def events(self) -> dict[int, dict[str, Any]]:
@@ -166,11 +160,6 @@ class Evidence:
             for n, (itemid, rating, time) in enumerate(rows)
             if (item := self.opened.catalogue.get(itemid)) is not None
         }
-
-    def named(self, itemid: int) -> NamedItem:
-        """Name an item of the catalogue."""
-        item = self.opened.catalogue[itemid]
-        return NamedItem(itemid=item.own_id, title=item.title)
 
 
 def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline, *, strict: bool) -> list[Explanation]:
@@ -323,7 +312,8 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
         best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
         liked = [n for n in best if history.ratings[n] > dataset.positive_level]
         if best:
-            items = [evidence.named(int(history.itemids[n])) for n in (liked or best)[:_NAMED]]
+            named = [evidence.events[n] for n in (liked or best)[:_NAMED]]
+            items = [NamedItem(itemid=each["itemid"], title=each["title"]) for each in named]
             return _worded("liked" if liked else "rated", items=items)
     return None
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-import numpy as np
 from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES
 from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
-from extras.explain.why_not import for_a_stranger, of_hidden, of_no_item, why_not
+from extras.explain.why_not import why_not
 from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
 from online.recommend.types import (
     MAX_SIZE,
@@ -28,7 +27,7 @@ from online.recommend.types import (
     read_id,
 )
 from online.web.guard import current_record
-from online.web.parts import InOrder, Parts
+from online.web.parts import Parts
 
 Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
 
@@ -88,16 +87,15 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_answer(ExplainAnswer)
     recommender.before_answer.append(lambda slate: explain(recommender, slate))
 
-    @parts.route(app, "GET", "/ml/why-not", WhyNot, (400, 401, 408, 429, 500, 503), query=WhyNotRequest)
-    def why_not(query: WhyNotRequest) -> WhyNot:
+    @parts.route(app, "GET", "/ml/why-not", WhyNot, (400, 401, 408, 429, 500, 503), name="why_not", query=WhyNotRequest)
+    def look_up(query: WhyNotRequest) -> WhyNot:
         """Why an item is not in a user's list.
 
         The list is made as for /ml/rec, strictly: without a service there is no answer.
         """
         record = current_record()
         record.facts |= {"user": query.userid, "item": query.itemid}
-        preferred = parts.preferred(query.userid)
-        found = absent(recommender, parts.request_model, query, record.watch, preferred, parts.in_order)
+        found = absent(parts, query, record.watch)
         record.facts |= {"release": found.release}
         return found
 
@@ -116,40 +114,22 @@ def explain(recommender: Recommender, slate: Slate) -> None:
         slate.more["stages"] = _stages(slate)
 
 
-def absent(
-    recommender: Recommender,
-    model: type[Request],
-    query: WhyNotRequest,
-    watch: Stopwatch,
-    preferred: str | None = None,
-    in_order: InOrder = lambda opened, itemids: np.arange(len(itemids)),
-) -> WhyNot:
+def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
     """Explain why an item is not in the list that a user would get now, by making that list.
-
-    Args:
-        model: of the request for that list.
-        preferred: as in `Recommender.recommend`.
-        in_order: as in `Parts`.
 
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
-    serving = recommender.releases.serving or recommender.releases.open_live()
-    userid = read_id("userid", query.userid, serving.user_ids)
+    recommender, model = parts.recommender, parts.request_model
+    userid = read_id("userid", query.userid, recommender.releases.open().user_ids)
     # what is not given: as of now, as the server has it
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
-    timed = recommender.timed(made, watch, preferred)
+    timed = recommender.timed(made, watch, parts.preferred(query.userid))
     slate = recommender.slate(timed)
     opened = slate.opened
     assert opened is not None  # noqa: S101 (of a strict request)
     own_id = read_id("itemid", query.itemid, opened.manifest.dataset.item_ids)
-    if (itemid := opened.numbers.get(own_id)) is None:
-        return of_no_item(opened, userid, own_id, query.size)
-    if not len(in_order(opened, np.array([itemid]))):
-        return of_hidden(opened, userid, itemid, query.size)
-    if (evidence := Evidence.of(slate)) is None:
-        return for_a_stranger(opened, slate.ranked, userid, itemid, query.size)
-    return why_not(_scorer(recommender, timed), evidence, userid, itemid, query.size)
+    return why_not(_scorer(recommender, timed), slate, opened, own_id, parts.in_order)
 
 
 def _scorer(recommender: Recommender, timed: TimedRequest) -> Scorer:
@@ -191,11 +171,16 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     parts: dict[str, Any] = {
         "history": user.history, "seen": user.seen, "terms": user.terms, "profile": user.profile
     }  # fmt: skip
-    state = {name: len(part) for name, part in parts.items()}
-    facts: dict[str, tuple[Facts, Facts]] = {"redis": ({"users": 1}, {"users": 1, **state})}
+    facts: dict[str, tuple[Facts, Facts]] = {
+        "redis": ({"users": 1}, {"users": 1} | {name: len(part) for name, part in parts.items()})
+    }
     if candidates is None:
         return facts
     recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(slate.ranked.itemids)
+    columns = {
+        "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
+        "recall": len(spec.candidate),
+    }  # fmt: skip
     found = {name: len(hits.ids) for name, hits in candidates.by_channel.items()}
     facts["elasticsearch"] = (
         {
@@ -207,15 +192,13 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
         {"found": found, "fused": len(candidates.itemids)},
     )
     facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
-    columns = {
-        "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
-        "recall": len(spec.candidate),
-    }  # fmt: skip
-    sent: Facts = {
-        "rows": rows,
-        "width": spec.widths.row,
-        "columns": {name: n for name, n in columns.items() if n},
-        "history": spec.widths.history,  # once for all rows
-    }
-    facts["triton"] = (sent, {"scores": rows})
+    facts["triton"] = (
+        {
+            "rows": rows,
+            "width": spec.widths.row,
+            "columns": {name: n for name, n in columns.items() if n},
+            "history": spec.widths.history,  # once for all rows
+        },
+        {"scores": rows},
+    )
     return facts

@@ -49,9 +49,6 @@ class Place(BaseModel):
     score: float | None = None
     of: int = Field(description="how many items are on the list")
 
-    def within(self, size: int) -> bool:
-        return self.rank is not None and self.rank <= size
-
 
 class EventShare(NamedItem):
     """What one event of the history adds to a channel's score."""
@@ -122,8 +119,8 @@ class Explanation(BaseModel):
     )
 
 
-class Standing(BaseModel):
-    """How far an item came."""
+class WhyNot(BaseModel):
+    """Why an item is not in a user's list, or that it is."""
 
     size: int = Field(description="length of the explained list")
     channels: dict[str, ChannelPlace] = Field(
@@ -136,21 +133,6 @@ class Standing(BaseModel):
     effects: Effects | None = Field(
         default=None, description="what moves its score most; of one below the list, against the mean of the list"
     )
-
-    @property
-    def place(self) -> Place | None:
-        """In the order of the answer."""
-        return self.diversified or self.ranked
-
-    @property
-    def shown(self) -> bool:
-        """Whether it is on the list."""
-        return self.place is not None and self.place.within(self.size)
-
-
-class WhyNot(Standing):
-    """Why an item is not in a user's list, or that it is."""
-
     userid: OwnId
     itemid: OwnId
     title: str = Field(description="empty where the item is unknown")

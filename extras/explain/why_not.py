@@ -4,67 +4,82 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from extras.explain.explain import Evidence, Scorer, channel_places, diversified, effects, joined, place
-from extras.explain.shapes import ChannelPlace, NamedItem, Sentence, Standing, WhyNot, WhyNotCode
+from extras.explain.shapes import ChannelPlace, Sentence, WhyNot, WhyNotCode
 from online.recommend.recall import channel_lists, fused_lists
+from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import Ranked
+from online.web.parts import InOrder
 
 _AGAINST: Final = 2  # columns in a sentence
 
 
-def why_not(scorer: Scorer, evidence: Evidence, userid: OwnId, itemid: int, size: int) -> WhyNot:
-    """Explain where an item of the catalogue is, for a known user and a list of ``size``. Raises ServiceError."""
-    opened, candidates = evidence.opened, evidence.candidates
-    item = evidence.named(itemid)
+def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_order: InOrder) -> WhyNot:
+    """Explain where an item is lost on the way to a list, or that it is on it. Raises ServiceError.
+
+    ``opened``: the slate's; ``in_order``: as of `Parts`.
+    """
+    size, itemid = slate.timed.request.size, opened.numbers.get(own_id)
+
+    def answer(code: WhyNotCode, **found: Any) -> WhyNot:
+        about = {"userid": slate.timed.request.userid, "itemid": own_id, "release": opened.release}
+        title = "" if itemid is None else opened.catalogue[itemid].title
+        told = WhyNot(**about, title=title, code=code, size=size, sentence=Sentence(en="", zh=""), **found)
+        told.sentence = _sentence(told, opened)
+        return told
+
+    if itemid is None:
+        return answer("unknown_item")
+    if not len(in_order(opened, np.array([itemid]))):
+        return answer("hidden")
+    ranked = place(Hits(slate.ranked.itemids, slate.ranked.scores), itemid)
+    moved = diversified(slate.ranked, itemid)
+    shown = itemid in slate.ranked.itemids[slate.ranked.shown(size)]
+    among_first: WhyNotCode | None = "in_the_list" if shown else "too_alike" if 0 < (ranked.rank or 0) <= size else None
+    if (evidence := Evidence.of(slate)) is None:  # the popular list, for users that the release does not know
+        return answer(among_first or "unknown_user", ranked=ranked, diversified=moved)
     if itemid in evidence.user.seen:
-        return _answer(opened, userid, item, "seen", Standing(size=size))
-    recipe = opened.manifest.recipe.recall
-    everything = sum(len(found.ids) for found in candidates.by_channel.values())
-    fused = fused_lists(recipe, candidates.by_channel, everything)
-    ranked = place(Hits(evidence.ranked.itemids, evidence.ranked.scores), itemid)
-    moved = []
+        return answer("seen")
+
+    # Its place by every channel, however far down, and in what fusion makes of all that they found
+    recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
+    fused = fused_lists(recall, by_channel, sum(len(found.ids) for found in by_channel.values()))
+    at_fusion = place(Hits(fused.ids, fused.scores), itemid)
+    channels = channel_places(evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0)
+    moving = []
     if ranked.rank is not None:  # against the items in the list; against all where this one is among them
-        at, shown = np.array([ranked.rank - 1]), evidence.ranked.shown(size)
-        moved = effects(scorer, evidence, at, slice(None) if at in shown else shown)
-    standing = Standing(
-        size=size,
-        channels=channel_places(evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0),
-        cut=recipe.candidates,
-        fused=place(Hits(fused.ids, fused.scores), itemid),
+        at, best = np.array([ranked.rank - 1]), slate.ranked.shown(size)
+        moving = effects(scorer, evidence, at, slice(None) if at in best else best)
+    code: WhyNotCode = "not_found"
+    if ranked.rank is not None:
+        code = among_first or "ranked_below"
+    elif itemid in evidence.candidates.itemids:
+        code = "no_features"
+    elif at_fusion.rank:
+        code = "not_fused"
+    elif not any(at.rank for at in channels.values()) and _never_trained(opened, itemid):
+        code = "never_trained"
+    return answer(
+        code,
+        channels=channels,
+        cut=recall.candidates,
+        fused=at_fusion,
         ranked=ranked,
-        diversified=diversified(evidence.ranked, itemid),
-        effects=moved[0] if moved else None,
+        diversified=moved,
+        effects=moving[0] if moving else None,
     )
-    return _answer(opened, userid, item, _code(evidence, standing, itemid), standing)
 
 
-def for_a_stranger(opened: Release, ranked: Ranked, userid: OwnId, itemid: int, size: int) -> WhyNot:
-    """Explain where an item is on the popular list, ``ranked``, which answers users that the release does not know."""
-    item, at = opened.catalogue[itemid], place(Hits(ranked.itemids, ranked.scores), itemid)
-    standing = Standing(size=size, ranked=at, diversified=diversified(ranked, itemid))
-    code: WhyNotCode = "unknown_user"
-    if standing.shown or at.within(size):
-        code = "in_the_list" if standing.shown else "too_alike"
-    return _answer(opened, userid, NamedItem(itemid=item.own_id, title=item.title), code, standing)
-
-
-def of_no_item(opened: Release, userid: OwnId, itemid: OwnId, size: int) -> WhyNot:
-    """Say that the release has no such item."""
-    return _answer(opened, userid, NamedItem(itemid=itemid, title=""), "unknown_item", Standing(size=size))
-
-
-def of_hidden(opened: Release, userid: OwnId, itemid: int, size: int) -> WhyNot:
-    """Say that a rule hides the item."""
-    item = opened.catalogue[itemid]
-    named = NamedItem(itemid=item.own_id, title=item.title)
-    return _answer(opened, userid, named, "hidden", Standing(size=size))
+def _never_trained(opened: Release, itemid: int) -> bool:
+    """Whether no channel has a vector of it; of an item that is not kept here nobody can tell."""
+    rows = np.flatnonzero(opened.exact.itemids == itemid)
+    return len(rows) > 0 and all(np.isnan(vectors[rows]).any() for vectors in opened.exact.vectors.values())
 
 
 def _full_lists(evidence: Evidence) -> dict[str, Hits]:
@@ -85,23 +100,6 @@ def _full_lists(evidence: Evidence) -> dict[str, Hits]:
         scores = np.concatenate([hits.scores, np.full(len(rest), np.nan)])
         found[name] = Hits(np.concatenate([hits.ids, rest]), scores)
     return found
-
-
-def _code(evidence: Evidence, standing: Standing, itemid: int) -> WhyNotCode:
-    if standing.ranked and standing.ranked.rank:
-        if standing.shown:
-            return "in_the_list"
-        return "too_alike" if standing.ranked.within(standing.size) else "ranked_below"
-    if itemid in evidence.candidates.itemids:
-        return "no_features"
-    if standing.fused and standing.fused.rank:
-        return "not_fused"
-    if any(at.rank for at in standing.channels.values()):
-        return "not_found"
-    exact = evidence.opened.exact
-    rows = np.flatnonzero(exact.itemids == itemid)  # none: too few are kept here to tell
-    without = len(rows) and all(np.isnan(vectors[rows]).any() for vectors in exact.vectors.values())
-    return "never_trained" if without else "not_found"
 
 
 _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
@@ -140,23 +138,17 @@ _SENTENCES: Final[dict[WhyNotCode, tuple[str, str]]] = {
 }
 
 
-def _answer(opened: Release, userid: OwnId, item: NamedItem, code: WhyNotCode, standing: Standing) -> WhyNot:
-    sentence = _sentence(opened, code, standing)
-    return WhyNot(
-        userid=userid, release=opened.release, code=code, sentence=sentence, **item.model_dump(), **dict(standing)
-    )
-
-
-def _sentence(opened: Release, code: WhyNotCode, found: Standing) -> Sentence:
-    en, zh = _SENTENCES[code]
+def _sentence(found: WhyNot, opened: Release) -> Sentence:
+    en, zh = _SENTENCES[found.code]
     against = [moved.column for moved in found.effects.columns if moved.effect < 0] if found.effects else []
     by_terms = any(channel.term_weight > 0 for channel in opened.manifest.recipe.recall.searched)
+    place = found.diversified or found.ranked  # in the order of the answer
     numbers = {
         "size": found.size,
         "cut": found.cut,
         "rank": found.ranked.rank if found.ranked else None,
         "of": found.ranked.of if found.ranked else None,
-        "place": found.place.rank if found.place else None,
+        "place": place.rank if place else None,
         "fused": found.fused.rank if found.fused else None,
         "en_ranks": _ranks(found.channels, "{rank} by {name}", "nowhere by {name}", ", "),
         "zh_ranks": _ranks(found.channels, "{name} 第 {rank} 位", "{name} 没有它", "，"),

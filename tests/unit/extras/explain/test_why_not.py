@@ -19,7 +19,7 @@ USER = 8
 
 def why_not(fakes: Fakes, itemid: int, userid: int = USER, size: int = 50, timestamp: int = AT) -> WhyNot:
     request = WhyNotRequest(userid=str(userid), itemid=str(itemid), size=size, timestamp=timestamp)
-    return absent(fakes.recommender, fakes.parts.request_model, request, Stopwatch())
+    return absent(fakes.parts, request, Stopwatch())
 
 
 def listed(fakes: Fakes, userid: int = USER, size: int = 200) -> list[int]:
@@ -144,8 +144,8 @@ def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
 def test_an_item_that_a_rule_hides(fakes: Fakes) -> None:
     itemid = fakes.world.itemids[5]
     query = WhyNotRequest(userid=f"{fakes.world.own_user(1)}", itemid=f"{fakes.world.own_item(itemid)}")
-    model = fakes.parts.request_model
-    found = absent(fakes.recommender, model, query, Stopwatch(), None, lambda opened, itemids: np.arange(0))
+    fakes.parts.in_order = lambda opened, itemids: np.arange(0)
+    found = absent(fakes.parts, query, Stopwatch())
     assert found.code == "hidden"
     assert found.sentence.en == "A rule hides it from everybody (make rules)."
 
