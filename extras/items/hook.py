@@ -14,14 +14,15 @@ from typing import Annotated, Any, Final
 
 from flask import Flask, Response, request
 from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.exceptions import Conflict
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
 from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
 from extras.events.hook import RECORDED, AnyText, release_for_events
-from extras.items.projection import BEFORE, LIKES, Extended
-from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record, base_of
+from extras.items.projection import BEFORE, LIKES, Extended, base_of
+from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
@@ -77,10 +78,6 @@ class ItemState(BaseModel):
     indexed: bool = Field(description="false: Elasticsearch does not answer, and has the change when it does")
 
 
-class ConflictError(RecsysError):
-    """There is such an item, or there are too many."""
-
-
 class UnknownItemError(RecsysError):
     """There is no such item."""
 
@@ -101,10 +98,6 @@ def register(app: Flask, parts: Parts) -> None:
     if "items" not in parts.stores:
         recommender.follow(follower.catch_up)
 
-    @app.errorhandler(ConflictError)
-    def conflict(error: ConflictError) -> Response:
-        return error_response(409, "conflict", str(error))
-
     @app.errorhandler(UnknownItemError)
     def unknown(error: UnknownItemError) -> Response:
         return error_response(404, "unknown_item", str(error), field="itemid")
@@ -120,12 +113,11 @@ def register(app: Flask, parts: Parts) -> None:
         dataset, base = opened.manifest.dataset, base_of(opened)
         for event in events:
             record = follower.record(base, event.itemid)
-            if record is None or record.title is None or len(record.likes) >= LIKES or not likes(event, dataset):
+            if not may_be_liked(record) or not likes(event, dataset):
                 continue
             with suppress(ServiceError):  # it is logged; the event is recorded
                 user = recommender.users.call(UserQuery.of(event.userid, opened.manifest)).user
-                before = liked_before(base, user, event.timestamp) if user else ()
-                if before:
+                if user and (before := liked_before(base, user, event.timestamp)):
                     store.change(dataset.base_name, event.itemid, partial(with_like, before=before))
 
     app.extensions.setdefault(RECORDED, []).append(liked)
@@ -163,8 +155,13 @@ def register(app: Flask, parts: Parts) -> None:
         opened = current()
         expect_kind("itemid", item.itemid, opened.manifest.dataset.item_ids)
         new = with_attributes(opened, Record(title=item.title), item.attributes)
-        change = partial(added, opened=opened, own=item.itemid, new=new)
-        store.change(opened.manifest.dataset.base_name, item.itemid, change)
+
+        def added(before: Record | None) -> Record:
+            if before.title is not None if before else item.itemid in opened.numbers:
+                raise Conflict(f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it.")
+            return new
+
+        store.change(opened.manifest.dataset.base_name, item.itemid, added)
         return state(item.itemid)
 
     @write("PATCH", ONE, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"})
@@ -177,7 +174,16 @@ def register(app: Flask, parts: Parts) -> None:
             raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(expected)}.")
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
-        store.change(opened.manifest.dataset.base_name, own, partial(changed, opened=opened, own=own, wanted=wanted))
+
+        def changed(before: Record | None) -> Record:
+            if before is None and own in opened.numbers:
+                before = Record(title=opened.catalogue[opened.numbers[own]].title)
+            if before is None or before.title is None:
+                raise UnknownItemError(own)
+            titled = before if wanted.title is None else before.model_copy(update={"title": wanted.title})
+            return with_attributes(opened, titled, wanted.attributes)
+
+        store.change(opened.manifest.dataset.base_name, own, changed)
         return state(own)
 
     @write("DELETE", ONE, 404, conflict=_FULL)
@@ -188,41 +194,23 @@ def register(app: Flask, parts: Parts) -> None:
         """
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
-        store.change(opened.manifest.dataset.base_name, own, partial(removed, base=base_of(opened), own=own))
+        is_new = own not in base_of(opened).numbers
+
+        def removed(before: Record | None) -> Record | None:
+            if before.title is None if before else is_new:
+                raise UnknownItemError(own)
+            return None if is_new else Record()
+
+        store.change(opened.manifest.dataset.base_name, own, removed)
         return state(own)
 
 
-# --- what becomes of a record; ``held``: how many there are
+# --- likes, attributes, what is taken away
 
 
-def added(before: Record | None, held: int, opened: Release, own: OwnId, new: Record) -> Record:
-    """A new item's. Raises ConflictError."""
-    if before.title is not None if before else own in opened.numbers:
-        raise ConflictError(f"There is an item {own!r} already: PATCH {PATH}/{own} changes it.")
-    expect_room(before, held)
-    return new.model_copy(update={"number": before.number if before else 0})
-
-
-def changed(before: Record | None, held: int, opened: Release, own: OwnId, wanted: ItemChange) -> Record:
-    """An item's with another title or other attributes. Raises UnknownItemError, ConflictError, BadRequestError."""
-    number = opened.numbers.get(own)
-    if before is None and number is not None:
-        expect_room(before, held)
-        before = Record(title=opened.catalogue[number].title)
-    if before is None or before.title is None:
-        raise UnknownItemError(own)
-    title = before.title if wanted.title is None else wanted.title
-    return with_attributes(opened, before.model_copy(update={"title": title}), wanted.attributes)
-
-
-def removed(before: Record | None, held: int, base: Release, own: OwnId) -> Record | None:
-    """None for a new item that is taken away. Raises UnknownItemError, ConflictError."""
-    if before.title is None if before else own not in base.numbers:
-        raise UnknownItemError(own)
-    if own not in base.numbers:
-        return None
-    expect_room(before, held)
-    return Record(number=before.number if before else 0)
+def may_be_liked(record: Record | None) -> bool:
+    """Whether a like of a new item is still kept."""
+    return record is not None and record.title is not None and len(record.likes) < LIKES
 
 
 def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, ...]:
@@ -232,9 +220,9 @@ def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, .
     return tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
 
 
-def with_like(record: Record | None, held: int, before: tuple[OwnId, ...]) -> Record | None:
+def with_like(record: Record | None, before: tuple[OwnId, ...]) -> Record | None:
     """A record with one like more."""
-    if record is None or record.title is None or len(record.likes) >= LIKES:
+    if record is None or not may_be_liked(record):
         return record
     return record.model_copy(update={"likes": (*record.likes, before)})
 
@@ -244,14 +232,6 @@ def without_hidden(request: Request, opened: Release, user: StoredUser) -> Store
     if not isinstance(opened, Extended) or user.is_blank or not len(opened.hidden):
         return user
     return user.without(opened.hidden)
-
-
-def expect_room(before: Record | None, held: int) -> None:
-    """Raises ConflictError where one more would be too many."""
-    if before is None and held >= MAX_ITEMS:
-        raise ConflictError(
-            f"{MAX_ITEMS:,} items are new, changed or taken away, and no more are kept: put them into the data set."
-        )
 
 
 def with_attributes(opened: Release, record: Record, given: Mapping[str, list[str] | float | None]) -> Record:

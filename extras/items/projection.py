@@ -289,18 +289,30 @@ class Extended(Release):
     """A release with new items, with changed ones as they are now, and without those that were taken away.
 
     Attributes:
-        base: as it was read.
+        spaces: of the release as it was read.
+        version: of the records.
         added: the new items as the index is to have them.
         hidden: (n,) numbers of the release's own items that are taken away, ascending.
     """
 
-    base: Release
+    spaces: Spaces
+    version: int
     added: tuple[IndexedItem, ...]
     hidden: NDArray[np.int32]
 
 
+def base_of(opened: Release) -> Release:
+    """A release as it was read."""
+    return opened.spaces.base if isinstance(opened, Extended) else opened
+
+
 def extended(
-    spaces: Spaces, items: Sequence[Described], hidden: Sequence[int], ttl_s: float, background: Executor
+    spaces: Spaces,
+    items: Sequence[Described],
+    hidden: Sequence[int],
+    version: int,
+    ttl_s: float,
+    background: Executor,
 ) -> Extended:
     """Args:
     items: new ones, and the release's own that were changed.
@@ -311,14 +323,16 @@ def extended(
     items = sorted(items, key=lambda item: item.number)
     new = [item for item in items if item.number not in base.catalogue]
     channels = spaces.channels(new)
-    added = [
-        IndexedItem(item.number, item.terms, vectors)
-        for item, vectors in zip(new, spaces.vectors(new, channels) if new else (), strict=True)
-    ]
-    gone = np.array(sorted(hidden), np.int64)
-    changed = [each for item in items if (each := _changed(base.exact, item)) is not None]
+    vectors = spaces.vectors(new, channels) if new else ()
+    added = [IndexedItem(item.number, item.terms, of) for item, of in zip(new, vectors, strict=True)]
+    changed = []  # the release's own, with the terms that they have now
+    for item in items:
+        if len(at := np.flatnonzero(base.exact.itemids == item.number)):
+            rows = {name: rows[at[0]] for name, rows in base.exact.vectors.items()}
+            known = {name: row for name, row in rows.items() if not np.isnan(row).any()}
+            changed.append(IndexedItem(item.number, item.terms, known))
     shown = {number: item for number, item in base.catalogue.items() if number not in set(hidden)}
-    listed = ~np.isin(base.popular.ids, gone)
+    listed = ~np.isin(base.popular.ids, hidden)
     rows = spaces.rows(items, spaces.nearest(added, channels) if added else {})
     numbers = np.array([item.number for item in items], np.int32)
     fields = {name: getattr(base, name) for name in Release.__dataclass_fields__}
@@ -329,16 +343,9 @@ def extended(
         "items": ItemCache(lambda: _joined(base.items.current(), numbers, rows), ttl_s, background),
         "exact": _exact(base.exact, [*hidden, *(each.itemid for each in changed)], [*changed, *added]),
     }
-    return Extended(**fields, base=base, added=tuple(added), hidden=gone.astype(np.int32))
-
-
-def _changed(exact: ExactItems, item: Described) -> IndexedItem | None:
-    """One of the release's own items, with the terms that it has now."""
-    at = np.flatnonzero(exact.itemids == item.number)
-    if not len(at):
-        return None
-    rows = {name: vectors[at[0]] for name, vectors in exact.vectors.items()}
-    return IndexedItem(item.number, item.terms, {name: row for name, row in rows.items() if not np.isnan(row).any()})
+    return Extended(
+        **fields, spaces=spaces, version=version, added=tuple(added), hidden=np.array(sorted(hidden), np.int32)
+    )
 
 
 def _joined(before: EncodedItems, numbers: NDArray[np.int32], rows: Encoded) -> EncodedItems:
@@ -355,13 +362,10 @@ def _exact(before: ExactItems, gone: Sequence[int], added: Sequence[IndexedItem]
     kept = ~np.isin(before.itemids, gone)
     itemids = np.concatenate([before.itemids[kept], more.itemids])
     order = np.argsort(itemids, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    old = np.where(kept, np.cumsum(kept) - 1, -1)  # place among those that are kept
-    nowhere = np.empty(0, np.intp)
-    terms = {}
+    itemids, terms, nowhere = itemids[order], {}, np.empty(0, np.intp)
     for code in {*before.terms, *more.terms}:
-        there = old[before.terms.get(code, nowhere)]
-        terms[code] = np.sort(place[np.concatenate([there[there >= 0], kept.sum() + more.terms.get(code, nowhere)])])
+        there = before.terms.get(code, nowhere)
+        with_it = np.union1d(before.itemids[there[kept[there]]], more.itemids[more.terms.get(code, nowhere)])
+        terms[code] = np.searchsorted(itemids, with_it)
     vectors = {name: np.concatenate([rows[kept], more.vectors[name]])[order] for name, rows in before.vectors.items()}
-    return ExactItems(itemids[order], vectors, terms)
+    return ExactItems(itemids, vectors, terms)

@@ -15,16 +15,17 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import orjson
 from pydantic import BaseModel, ConfigDict
+from werkzeug.exceptions import Conflict
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
 from data_exchange_center.settings import ElasticsearchSettings, Settings
 from data_exchange_center.wire import vector_of
-from extras.items.projection import Described, Extended, Spaces, extended, term_codes
+from extras.items.projection import Described, Extended, Spaces, base_of, extended, term_codes
 from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems, IndexedItem
 from online.clients.redis import RedisClient
@@ -62,8 +63,24 @@ class Record(BaseModel):
     likes: tuple[tuple[OwnId, ...], ...] = ()
 
 
-Change = Callable[[Record | None, int], Record | None]  # of a record, and how many there are
+Change = Callable[[Record | None], Record | None]
 Records = Mapping[OwnId, Record]
+
+
+def after(change: Change, before: Record | None, own: OwnId, held: int, version: int) -> Record | None:
+    """A record, numbered, after the ``version``-th change; None: it is taken away. ``held``: how many there are.
+
+    Raises Conflict where one more would be too many, and what ``change`` raises.
+    """
+    record = change(before)
+    if record is None:
+        return None
+    if before is None and held >= MAX_ITEMS:
+        raise Conflict(
+            f"{MAX_ITEMS:,} items are new, changed or taken away, and no more are kept: put them into the data set."
+        )
+    number = before.number if before else own if isinstance(own, int) else MAX_INTEGER - version
+    return record.model_copy(update={"number": number})
 
 
 class Query(NamedTuple):
@@ -101,18 +118,17 @@ class ItemStore(RedisClient[Query, Kept]):
         return Kept(int(stored.get(_VERSION.encode(), 0)), records)
 
     def change(self, dataset: str, own: OwnId, change: Change) -> None:
-        """Change one record in a transaction; None takes it away. Raises what ``change`` raises, and ServiceError."""
+        """Change one record in a transaction; None takes it away. Raises as `after`, and ServiceError."""
         key = _key(dataset)
 
         def changed(pipe: Any) -> None:
             raw, version, size = pipe.hget(key, f"{own}"), int(pipe.hget(key, _VERSION) or 0), pipe.hlen(key)
-            record = change(Record.model_validate_json(raw) if raw else None, size - 1)
+            record = after(change, Record.model_validate_json(raw) if raw else None, own, size - 1, version)
             pipe.multi()
             if record is None:
                 pipe.hdel(key, f"{own}")
             else:
-                number = record.number or (own if isinstance(own, int) else MAX_INTEGER - version)
-                pipe.hset(key, f"{own}", record.model_copy(update={"number": number}).model_dump_json())
+                pipe.hset(key, f"{own}", record.model_dump_json())
             pipe.hincrby(key, _VERSION, 1)
 
         with self._limited("change"):
@@ -198,9 +214,7 @@ class Follower:
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
-        self._spaces: dict[Release, Spaces] = {}  # by what was read; so are the views, with their version
-        self._views: dict[Release, tuple[int, Release]] = {}
-        self._indexed: WeakKeyDictionary[Release, bool] = WeakKeyDictionary()
+        self._indexed: WeakSet[Release] = WeakSet()
 
     def catch_up(self) -> bool:
         """Show the items as they are now. Returns whether Elasticsearch has them, too. Raises ServiceError of Redis."""
@@ -211,17 +225,13 @@ class Follower:
                 if found.records is not None:
                     self._kept[of] = found
                     opened = self._releases.replace_each(self.view)
-            for known in (self._spaces, self._views):  # those that are closed by now are forgotten
-                for base in set(known) - {base_of(each) for each in opened}:
-                    del known[base]
-            behind = [each for each in opened if not self._indexed.get(each, False)]
+            behind = [each for each in opened if isinstance(each, Extended) and each not in self._indexed]
         for each in behind:
-            if isinstance(each, Extended):
-                try:
-                    self._index.bring(each)
-                except ServiceError:  # it is logged, and tried again
-                    return False
-            self._indexed[each] = True
+            try:
+                self._index.bring(each)
+            except ServiceError:  # it is logged, and tried again
+                return False
+            self._indexed.add(each)
         return True
 
     def record(self, base: Release, own: OwnId) -> Record | None:
@@ -234,47 +244,35 @@ class Follower:
         """A release with the items as this process knows them."""
         base = base_of(opened)
         dataset = base.manifest.dataset
-        of = dataset.base_name, dataset.item_ids
         with self._lock:
-            if (kept := self._kept.get(of)) is None:
-                kept = self._kept[of] = Kept(-1, {})  # read in a moment
-            version, view = self._views.get(base, (-1, base))
-            if version != kept.version:
-                view = self._extended(base, kept.records or {})
-                self._views[base] = kept.version, view
-            return view
-
-    def _extended(self, base: Release, records: Records) -> Release:
-        items, hidden = [], []
-        for own, record in records.items():
-            number = base.numbers.get(own)
-            if record.title is None:
-                hidden += [] if number is None else [number]
-                continue
-            before = None if number is None else base.catalogue[number].attributes
-            shown = CatalogueItem(own, record.title, _shown(base, record, before))
-            terms = term_codes(base.manifest.dataset, base.spec, shown.attributes)
-            likes = tuple(tuple(base.numbers[each] for each in of if each in base.numbers) for of in record.likes)
-            items.append(Described(number or record.number, shown, terms, record.numbers, likes))
-        if not items and not hidden and not isinstance(self._views.get(base, (0, base))[1], Extended):
-            return base
-        if base not in self._spaces:
-            self._spaces[base] = Spaces(base)
-        return extended(self._spaces[base], items, hidden, self._ttl_s, self._background)
+            kept = self._kept.setdefault((dataset.base_name, dataset.item_ids), Kept(-1, {}))  # read in a moment
+            if isinstance(opened, Extended) and opened.version == kept.version:
+                return opened
+            items, hidden = [], []
+            for own, record in (kept.records or {}).items():
+                number = base.numbers.get(own)
+                if record.title is None:
+                    hidden += [] if number is None else [number]
+                else:
+                    items.append(_described(base, number, own, record.title, record))
+            if not items and not hidden and opened is base:
+                return base
+            spaces = opened.spaces if isinstance(opened, Extended) else Spaces(base)
+            return extended(spaces, items, hidden, kept.version, self._ttl_s, self._background)
 
 
-def base_of(opened: Release) -> Release:
-    return opened.base if isinstance(opened, Extended) else opened
-
-
-def _shown(base: Release, record: Record, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """An item's attributes as answers show them. ``before``: of one that the release has."""
+def _described(base: Release, number: int | None, own: OwnId, title: str, record: Record) -> Described:
+    """An item by its attributes. ``number``: of one that the release has."""
     dataset = base.manifest.dataset
-    shown: dict[str, Any] = {name: [] for name in dataset.terms} | {
-        number.name: None for number in dataset.numbers if number.shown
+    declared: dict[str, Any] = {name: [] for name in dataset.terms} | {
+        each.name: None for each in dataset.numbers if each.shown
     }
     given = record.terms | {
         name: int(value) if value is not None and value.is_integer() else value
         for name, value in record.numbers.items()
     }
-    return dict(shown if before is None else before) | {name: given[name] for name in shown if name in given}
+    before = declared if number is None else base.catalogue[number].attributes
+    shown = dict(before) | {name: given[name] for name in declared if name in given}
+    likes = tuple(tuple(base.numbers[each] for each in of if each in base.numbers) for of in record.likes)
+    terms = term_codes(dataset, base.spec, shown)
+    return Described(number or record.number, CatalogueItem(own, title, shown), terms, record.numbers, likes)

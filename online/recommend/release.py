@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cache, cached_property, wraps
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -363,6 +363,7 @@ class Releases:
 
     def replace_each(self, view: Callable[[Release], Release]) -> list[Release]:
         """Put a view of each open release in its place. Returns those that are open now."""
+        view = cache(view)  # of a release that several hold
         with self._lock:
             for name, opening in self._openings.items():
                 if _is_open(opening) and (shown := view(opening.result())) is not opening.result():

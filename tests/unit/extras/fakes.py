@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from data_exchange_center.dataset import MAX_INTEGER, OwnId
+from data_exchange_center.dataset import OwnId
 from extras.events.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, pack, started, stopped
@@ -13,7 +13,7 @@ from extras.experiments.store import Change, Exposure
 from extras.items.projection import Extended
 from extras.items.store import Change as ItemChange
 from extras.items.store import Kept as ItemsKept
-from extras.items.store import Query, Record
+from extras.items.store import Query, Record, after
 from online.clients.base import Client
 from online.recommend.fallback import ExactItems
 from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
@@ -75,11 +75,11 @@ class FakeItemStore(Fake, Client[Query, ItemsKept]):
         with self._limited("change"):
             self._seen(own)
             records = self.records.setdefault(dataset, {})
-            if (record := change(records.get(own), len(records))) is None:
+            record = after(change, records.get(own), own, len(records), self.version)
+            if record is None:
                 del records[own]
             else:
-                number = record.number or (own if isinstance(own, int) else MAX_INTEGER - self.version)
-                records[own] = record.model_copy(update={"number": number})
+                records[own] = record
             self.version += 1
 
 

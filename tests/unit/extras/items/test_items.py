@@ -123,7 +123,7 @@ def test_what_cannot_be_is_refused_and_says_what_there_is(shop: FlaskClient, mon
         ({"year": 1990}, "'year' is not a field of this request; there are: itemid, title, attributes."),
     ):
         assert said in add(shop, 400, **item)["error"]["message"]
-    monkeypatch.setattr("extras.items.hook.MAX_ITEMS", 2)
+    monkeypatch.setattr("extras.items.store.MAX_ITEMS", 2)
     for n in range(2):
         add(shop, itemid=NEW + n)
     assert "no more are kept" in add(shop, 409, itemid=NEW + 2)["error"]["message"]
