@@ -22,7 +22,7 @@ from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
 from extras.events.hook import RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, LIKES, Extended, base_of
-from extras.items.store import MAX_ITEMS, Follower, ItemIndex, ItemStore, Record
+from extras.items.store import MAX_ITEMS, Follower, ItemStore, Record
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
@@ -75,7 +75,7 @@ class ItemState(BaseModel):
     release: str = Field(description="the live one")
     title: str | None = Field(description="null: the item is taken away")
     attributes: dict[str, Any] = Field(description="as answers show them")
-    indexed: bool = Field(description="false: Elasticsearch does not answer, and has the change when it does")
+    indexed: bool = Field(description="searches have the change, whether Elasticsearch answers or not")
 
 
 class UnknownItemError(RecsysError):
@@ -89,8 +89,7 @@ def register(app: Flask, parts: Parts) -> None:
     """`POST /ml/item`, `PATCH` and `DELETE /ml/item/<itemid>`."""
     recommender, settings = parts.recommender, parts.settings
     store: ItemStore = parts.stores.get("items") or ItemStore(settings.redis)
-    index: ItemIndex = parts.stores.get("item_index") or ItemIndex(settings.elasticsearch, recommender.items)
-    follower = Follower(recommender, store, index, settings.server.item_cache_ttl_s)
+    follower = Follower(recommender, store, settings.server.item_cache_ttl_s)
     app.url_map.converters["any_text"] = AnyText
     recommender.before_recall.append(without_hidden)
 
@@ -124,7 +123,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     def state(own: OwnId) -> ItemState:
         """The item after a change."""
-        indexed = follower.catch_up()
+        follower.catch_up()
         opened = follower.view(release_for_events(recommender))
         number = opened.numbers.get(own)
         shown = opened.catalogue[number] if number is not None else None
@@ -134,7 +133,7 @@ def register(app: Flask, parts: Parts) -> None:
             release=opened.release,
             title=shown.title if shown else None,
             attributes=dict(shown.attributes) if shown else {},
-            indexed=indexed,
+            indexed=True,
         )
 
     def write(method: str, path: str, *errors: int, **more: Any) -> Callable[[View], View]:

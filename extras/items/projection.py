@@ -291,7 +291,7 @@ class Extended(Release):
     Attributes:
         spaces: of the release as it was read.
         version: of the records.
-        added: the new items as the index is to have them.
+        added: the new items as an index would have them.
         hidden: (n,) numbers of the release's own items that are taken away, ascending.
     """
 
@@ -299,6 +299,11 @@ class Extended(Release):
     version: int
     added: tuple[IndexedItem, ...]
     hidden: NDArray[np.int32]
+
+    @cached_property
+    def alone(self) -> ExactItems:
+        """The exact search among the new items."""
+        return ExactItems.of(self.added, self.manifest.vector_dims)
 
 
 def base_of(opened: Release) -> Release:

@@ -21,7 +21,7 @@ from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from data_exchange_center.wire import product_of_score, vector_of
-from online.clients.base import GoneError, Http, HttpClient
+from online.clients.base import Caller, GoneError, Http, HttpClient
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
 # which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
@@ -119,6 +119,13 @@ def found(answer: Mapping[str, Any], channel: VectorRecipe, recall: RecallRecipe
     return Hits(keys[1::2].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
 
 
+def best_of(hits: Hits, others: Hits, size: int) -> Hits:
+    """Two searches' hits as one's; ties by itemid."""
+    ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
+    best = np.lexsort((ids, -scores))[:size]
+    return Hits(ids[best], scores[best])
+
+
 _VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
 _SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
@@ -161,7 +168,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         login = (settings.user, password.get_secret_value()) if password else None
         super().__init__(Http(*settings.urls, timeout_s=timeout_s, login=login, ca_certs=settings.ca_certs), timeout_s)
         self._copies = settings.cluster
-        self.more: dict[str, str] = {}  # release -> an index of an extra that is searched together with the release's
+        self.more: Mapping[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> what is searched with its index
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -175,16 +182,18 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         if self._copies and any(map(_lacks_a_shard, answers)):
             answers = self._msearch(query.release, bodies)
         rest = iter(answers)
-        return tuple(
+        found = tuple(
             NO_HITS if search is None else self._hits(next(rest), channel, query.recall, "knn" in search)
             for channel, search in searches
         )
+        if (more := self.more.get(query.release)) is None:
+            return found
+        return tuple(best_of(*hits, query.recall.candidates) for hits in zip(found, more.call(query), strict=True))
 
     def _msearch(self, release: str, bodies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Send several searches in one round trip."""
         lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
-        indexes = ",".join(filter(None, (wire.item_index(release), self.more.get(release))))
-        path = f"/{indexes}/_msearch?filter_path={_NEEDED}"
+        path = f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}"
         return list(self._read(self._http.post(path, b"".join(lines), _LINES))["responses"])
 
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, recall: RecallRecipe, by_vector_alone: bool) -> Hits:

@@ -14,7 +14,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.web.parts import Parts
-from tests.unit.extras.fakes import FakeExperiments, FakeItemIndex, FakeItemStore, FakeLog
+from tests.unit.extras.fakes import FakeExperiments, FakeItemStore, FakeLog
 from tests.unit.online.conftest import Fakes as CoreFakes
 from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
 from tests.unit.online.conftest import kind, opened  # noqa: F401
@@ -27,7 +27,6 @@ class Fakes(CoreFakes):
     log: FakeLog
     store: FakeExperiments
     new_items: FakeItemStore
-    index: FakeItemIndex
     app: Flask = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,16 +38,13 @@ class Fakes(CoreFakes):
 
     @property
     def stores(self) -> dict[str, Any]:
-        return {
-            "events": self.log, "experiments": self.store, "items": self.new_items, "item_index": self.index
-        }  # fmt: skip
+        return {"events": self.log, "experiments": self.store, "items": self.new_items}
 
 
 @pytest.fixture
 def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
     users = core_fakes.users
-    new_items, index = FakeItemStore(), FakeItemIndex(core_fakes.items)
-    return Fakes(**vars(core_fakes), log=FakeLog(users), store=FakeExperiments(users), new_items=new_items, index=index)
+    return Fakes(**vars(core_fakes), log=FakeLog(users), store=FakeExperiments(users), new_items=FakeItemStore())
 
 
 @pytest.fixture

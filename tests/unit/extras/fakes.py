@@ -10,13 +10,11 @@ from extras.events.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, pack, started, stopped
 from extras.experiments.store import Change, Exposure
-from extras.items.projection import Extended
 from extras.items.store import Change as ItemChange
 from extras.items.store import Kept as ItemsKept
 from extras.items.store import Query, Record, after
 from online.clients.base import Client
-from online.recommend.fallback import ExactItems
-from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
+from tests.unit.online.fakes import Fake, FakeUsers
 
 
 class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
@@ -81,23 +79,6 @@ class FakeItemStore(Fake, Client[Query, ItemsKept]):
             else:
                 records[own] = record
             self.version += 1
-
-
-class FakeItemIndex(Fake, Client[Extended, None]):
-    """``searched`` finds the new items that this one has."""
-
-    service = "elasticsearch"
-
-    def __init__(self, searched: FakeItems) -> None:
-        super().__init__()
-        self.searched = searched
-
-    def _call(self, query: Extended) -> None:
-        self._seen(query)
-        self.searched.more[query.release] = ExactItems.of(query.added, query.manifest.vector_dims)
-
-    def bring(self, opened: Extended) -> None:
-        self.call(opened)
 
 
 class FakeExperiments(Fake, Client[None, Experiments]):

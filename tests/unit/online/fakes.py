@@ -16,7 +16,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
 from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
-from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
+from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import StoredUser, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
@@ -161,7 +161,7 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
         if query.release not in self.more:
             return found
         pairs = zip(found, self.more[query.release].call(query), strict=True)
-        return tuple(_both(*lists, query.recall.candidates) for lists in pairs)
+        return tuple(best_of(*lists, query.recall.candidates) for lists in pairs)
 
     def searches(self, release: str) -> int:
         with self._limited("searches"):
@@ -183,12 +183,6 @@ class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):
                 name: world.item_vectors[name][itemid] for name in channels if itemid in world.item_vectors[name]
             }
             yield IndexedItem(itemid, world.genres[itemid], vectors)
-
-
-def _both(hits: Hits, others: Hits, size: int) -> Hits:
-    ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
-    best = np.lexsort((ids, -scores))[:size]
-    return Hits(ids[best], scores[best])
 
 
 class FakeFeatures(Fake, Client[FeatureQuery, FeatureRows]):
