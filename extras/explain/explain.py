@@ -71,12 +71,6 @@ class Shares:
     profile: NDArray[np.float64]
     events: NDArray[np.float64]
 
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """(k,)."""
-        total: NDArray[np.float64] = self.base + self.popularity + self.profile.sum(axis=1) + self.events.sum(axis=1)
-        return total
-
 
 @singledispatch
 def shares_of(channel: Channel, requests: Requests, items: Ints) -> Shares | None:
@@ -202,23 +196,22 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline,
 
 def explained_as_popular(slate: Slate) -> list[Explanation]:
     """Explain the items of a popular list."""
-    ranked, items = slate.ranked, slate.items
+    ranked = slate.ranked
     places: list[tuple[Place, Place | None]]
-    if slate.opened is None:  # the list that was kept on disk
-        of = len(slate.saved.item_list) if slate.saved else 0
-        places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(items, 1)]
+    if slate.saved is not None:  # the list that was kept on disk
+        of = len(slate.saved.item_list)
+        places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(slate.items, 1)]
     else:
-        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.shown(slate.timed.request.size)
-        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in ranked.itemids[shown].tolist()]
+        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.itemids[ranked.shown(slate.timed.request.size)]
+        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
+    fields: dict[str, Any] = {"reason": _worded("popular"), "channels": {}, "fused": Place(of=0)}
     return [
-        Explanation(
-            itemid=item.itemid, reason=_worded("popular"), channels={}, fused=Place(of=0), ranked=at, diversified=now_at
-        )
-        for item, (at, now_at) in zip(items, places, strict=True)
+        Explanation(itemid=item.itemid, **fields, ranked=at, diversified=now_at)
+        for item, (at, now_at) in zip(slate.items, places, strict=True)
     ]
 
 
-# ------------------------------------------------------------------------------------------------------- places, shares
+# --- places, shares
 
 
 def place(found: Hits, itemid: int) -> Place:
@@ -241,35 +234,32 @@ def diversified(ranked: Ranked, itemid: int) -> Place | None:
 def channel_places(
     evidence: Evidence, lists: Mapping[str, Hits], shares: Mapping[str, Shares], itemid: int, k: int
 ) -> dict[str, ChannelPlace]:
-    """An item's place by channel, with its shares where the channel found it: the ``k``-th of ``shares``."""
-    places = {}
-    for name, found in lists.items():
-        at = place(found, itemid)
-        sums = _shares(evidence, shares[name], k) if name in shares and at.rank else None
-        places[name] = ChannelPlace(**at.model_dump(), shares=sums)
+    """An item's place by channel, with its shares, the ``k``-th, where the channel found it.
+
+    The largest of its events' shares have a name.
+    """
+    places = {name: ChannelPlace(**place(found, itemid).model_dump()) for name, found in lists.items()}
+    for name, at in places.items():
+        if name not in shares or not at.rank:
+            continue
+        sums, events = shares[name], shares[name].events[k]
+        largest = [n for n in _largest(events) if n in evidence.events and events[n]][:EVENTS]
+        fields = zip(evidence.opened.manifest.dataset.profile, sums.profile[k], strict=False)
+        at.shares = shapes.Shares(
+            base=_rounded(sums.base[k]),
+            popularity=_rounded(sums.popularity[k]),
+            profile={field: _rounded(share) for field, share in fields},
+            history=[EventShare(**evidence.events[n], share=_rounded(events[n])) for n in largest],
+            others=_rounded(np.delete(events, largest).sum()),
+        )
     return places
-
-
-def _shares(evidence: Evidence, shares: Shares, k: int) -> shapes.Shares:
-    """One item's shares, with the largest of its events by name."""
-    events = shares.events[k]
-    largest = [n for n in np.argsort(-np.abs(events), kind="stable").tolist() if n in evidence.events and events[n]]
-    largest = largest[:EVENTS]
-    fields = evidence.opened.manifest.dataset.profile
-    return shapes.Shares(
-        base=_rounded(shares.base[k]),
-        popularity=_rounded(shares.popularity[k]),
-        profile={name: _rounded(share) for name, share in zip(fields, shares.profile[k], strict=False)},
-        history=[EventShare(**evidence.events[n], share=_rounded(events[n])) for n in largest],
-        others=_rounded(np.delete(events, largest).sum()),
-    )
 
 
 def _rounded(score: float) -> float:
     return round(float(score), _DIGITS)
 
 
-# -------------------------------------------------------------------------------------------------------------- reasons
+# --- reasons
 
 
 def _reason(
@@ -346,7 +336,7 @@ def joined(words: list[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[:-1] else []), *words[-1:]])
 
 
-# -------------------------------------------------------------------------------------------------------------- effects
+# --- effects
 
 
 def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places | slice) -> list[shapes.Effects]:
@@ -393,8 +383,9 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
     ]
 
 
-def _largest(effects: Float32) -> list[int]:
-    order: list[int] = np.argsort(-np.abs(effects), kind="stable").tolist()
+def _largest(parts: NDArray[np.floating]) -> list[int]:
+    """Places of the largest, of either sign, first."""
+    order: list[int] = np.argsort(-np.abs(parts), kind="stable").tolist()
     return order
 
 

@@ -226,5 +226,6 @@ def test_shares_add_up_to_the_score_of_every_item(
     assert shares.events.shape == (ITEMS + 1, min(n, one.events))
     assert shares.profile.shape == (ITEMS + 1, 2)
     expected = (one.user_vectors(asked) @ one.item_vectors().T)[0]
-    np.testing.assert_allclose(shares.scores[1:], expected[1:], atol=1e-5)
+    total = shares.base + shares.popularity + shares.profile.sum(axis=1) + shares.events.sum(axis=1)
+    np.testing.assert_allclose(total[1:], expected[1:], atol=1e-5)
     assert (shares.events[:, history[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
