@@ -22,7 +22,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -59,12 +58,8 @@ SAMPLED: Final = 6000  # users that the recipe's parts are compared with
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
-PUBLISHED: Final = {
-    "recall@10": 0.130,
-    "ndcg@10": 0.101,
-    "recall@20": 0.181,
-    "ndcg@20": 0.121,
-}  # TIFU-KNN, its authors'
+# TIFU-KNN, its authors'
+PUBLISHED: Final = {"recall@10": 0.130, "ndcg@10": 0.101, "recall@20": 0.181, "ndcg@20": 0.121}
 
 
 # --- Baselines
@@ -91,12 +86,6 @@ def personal_top(data: Sequences, rows: Ints) -> tuple[sp.csr_matrix, Floats]:
     how often everybody has."""
     popularity = np.bincount(data.items, minlength=data.n_items + 1)
     return frequencies(data, np.ones(len(data.items)))[rows], popularity / (popularity.max() + 1)
-
-
-def everybodys(data: Sequences, rows: Ints) -> tuple[sp.csr_matrix, Floats]:
-    """What everybody has had most: as `personal_top` of users who have had nothing."""
-    own, popularity = personal_top(data, rows)
-    return 0 * own, popularity
 
 
 def tifu(
@@ -231,9 +220,10 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
     log.info("%s users", f"{users.sum():,}")
     recalled, ranked = exact(settings, inputs, holdout, users)
     log.info("baselines")
+    own, popularity = personal_top(holdout.past, rows)
     lists = {
-        "popularity": best(holdout, rows, *everybodys(holdout.past, rows)),
-        PERSONAL: best(holdout, rows, *personal_top(holdout.past, rows)),
+        "popularity": best(holdout, rows, 0 * own, popularity),
+        PERSONAL: best(holdout, rows, own, popularity),
         TIFU: best(holdout, rows, tifu(holdout.past, rows)),
         "recall": recalled,
         RANKED: ranked,
@@ -318,14 +308,10 @@ def compared(inputs: Inputs, recipes: Mapping[str, Recipe]) -> Iterator[tuple[st
 # --- The command
 
 
-def figure(dataset: str, settings: Settings) -> Path:
-    folder = FIGURES if dataset in plugins.find(FETCHED) else settings.offline_dir / "evaluation"
-    return folder / f"baskets_{dataset}.json"
-
-
 def main(settings: Settings, *, server: bool = False, parts: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
-    path = figure(found["dataset"], settings)
+    folder = FIGURES if found["dataset"] in plugins.find(FETCHED) else settings.offline_dir / "evaluation"
+    path = folder / f"baskets_{found['dataset']}.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if parts:
         kept["variants"] = dict(compared(read_with_holdout(settings), variants()))
@@ -338,14 +324,11 @@ def main(settings: Settings, *, server: bool = False, parts: bool = False) -> No
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """The tables."""
-    orders = {f"{name}: {order}": row[order] for name, row in found.get("variants", {}).items() for order in
-              ("recall", "ranked")}  # fmt: skip
-    for title, rows in (
-        (f"{found['users']:,} users of {found['dataset']}, last basket", found["table"]),
-        ("last basket but one", orders),
-    ):
-        if not rows:
-            continue
+    tables = {f"{found['users']:,} users of {found['dataset']}, last basket": found["table"]}
+    if parts := found.get("variants"):
+        orders = {f"{name}: {order}": row[order] for name, row in parts.items() for order in ("recall", "ranked")}
+        tables["last basket but one"] = orders
+    for title, rows in tables.items():
         table = Table("", *next(iter(rows.values())), title=title)
         for name, row in rows.items():
             table.add_row(name, *(f"{value:.4f}" for value in row.values()))

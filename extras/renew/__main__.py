@@ -104,13 +104,14 @@ def locked(folder: Path) -> Iterator[None]:
 def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     """Run or resume a renewal; its report. Raises RefusedError, and RecsysError where the same call resumes."""
     folder = settings.service_dir("renewal")
-    candidate, previous = _in(settings, folder / "candidate"), folder / "previous"
+    candidate = settings.model_copy(update={"exchange_dir": folder / "candidate"})
+    previous, path = folder / "previous", folder / "report.json"
     if not settings.offline_dir.exists() and previous.exists():  # killed between two renames
         previous.rename(settings.offline_dir)
     live = RedisStore(settings).live()
     if live is None:
         raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
-    report = _read(folder / "report.json")
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     # A step that fails would fail again, until its data is another; one that was killed is run again
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
     begun = trained and "verdict" not in report
@@ -129,7 +130,7 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
         raise
     finally:
         report["ended"] = _now()
-        write_json(folder / "report.json", report)
+        write_json(path, report)
     shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
     return report
 
@@ -159,7 +160,11 @@ def _stages(settings: Settings, candidate: Settings, previous: Path, report: dic
         report["gate"] = judge(live, candidate, events) | {"margin": margin}
         expect_no_worse(report["gate"])
         write_json(path, report)
-    put_in_place(candidate.offline_dir, settings.offline_dir, previous)
+    if candidate.offline_dir.exists():  # else its artifacts are where the live release's were
+        if settings.offline_dir.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+            settings.offline_dir.rename(previous)
+        candidate.offline_dir.rename(settings.offline_dir)
     report["tries"] = report.get("tries", 0) + 1
     write_json(path, report)
     try:
@@ -337,29 +342,12 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
 # --- Going live
 
 
-def put_in_place(candidate: Path, artifacts_dir: Path, previous: Path) -> None:
-    """Exchange the artifacts for the candidate's; done already where the candidate has none any more."""
-    if candidate.exists():
-        if artifacts_dir.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-            artifacts_dir.rename(previous)
-        candidate.rename(artifacts_dir)
-
-
 def sync() -> None:
     """Load, check, go live: `make sync`. Raises StepError."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(["make", "--no-print-directory", "sync"], cwd=ROOT, env=environment)
     if done.returncode:
         raise StepError("`make sync` failed, as it says above; the live release answers on. `make renew` tries again.")
-
-
-def _in(settings: Settings, folder: Path) -> Settings:
-    return settings.model_copy(update={"exchange_dir": folder})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _now() -> str:
