@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.channels import ChannelSet, HistorySum
+from data_exchange_center.channels import HistorySum
 from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
-from data_exchange_center.fusion import Fused, Hits, Vocabulary, fuse
-from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.fusion import Hits, Vocabulary, fuse
 from online.recommend.release import Release, per_release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
 from online.web.parts import InOrder
@@ -28,8 +27,6 @@ from online.web.parts import InOrder
 MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
-# Chosen on pairs of an earlier time than those that RESULTS.md reports on: pic/figures/similar.json
-WEIGHTS: Final = {"together": 1.0, "near": 1.0, BY_ATTRIBUTES: 1.0}
 _SENTENCES: Final = {
     "together": "Often liked by those who like {}.",
     "near": "Near to {} in the taste of those who know both.",
@@ -98,31 +95,23 @@ class Table:
         return Hits(self.itemids[best], scores[best])
 
 
-def tables(
-    channels: ChannelSet, recall: RecallRecipe, itemids: NDArray[np.int64], indexed: Mapping[str, Float32]
-) -> dict[str, Table]:
-    """A table for each channel that has vectors; ``indexed``: channel -> (n, d) those of items, of a search index."""
-    fitted = {channel.name: channel for channel in channels.channels}
+def tables(opened: Release) -> dict[str, Table]:
+    """A table for each channel that has vectors."""
+    fitted = {channel.name: channel for channel in opened.channels.channels}
     found = {}
-    for recipe in recall.searched:
+    for recipe in opened.manifest.recipe.recall.searched:
         channel = fitted.get(recipe.name)
+        known, vectors = opened.exact.itemids, opened.exact.vectors[recipe.name]
         if isinstance(channel, HistorySum):
-            known, vectors = channels.itemids, _known(channel.items, channel.trained)
+            trained = channel.trained[1:, None]
+            known, vectors = opened.channels.itemids, np.where(trained, channel.items[1:], np.float32(np.nan))
             if not (channel.profile or channel.hidden or channel.base.any()):  # linear: item-item weights
-                rows = _known(channel.rows[0], channel.trained)
+                rows = np.where(trained, channel.rows[0][1:], np.float32(np.nan))
                 found[recipe.name] = Table("together", known, rows, vectors)
                 continue
-        else:
-            known, vectors = itemids, indexed[recipe.name]
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         found[recipe.name] = Table("near", known, unit, unit)
     return found
-
-
-def _known(rows: Float32, trained: NDArray[np.bool_]) -> Float32:
-    """(items + 1, d) -> (items, d), NaN for those that were not trained on."""
-    known: Float32 = np.where(trained[1:, None], rows[1:], np.float32(np.nan))
-    return known
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +152,6 @@ class Likeness:
         """Kind of the list of a name."""
         return self.tables[name].kind if name in self.tables else BY_ATTRIBUTES
 
-    def fused(self, lists: Mapping[str, Hits]) -> Fused:
-        """Such lists as one."""
-        return fuse(list(lists.values()), [WEIGHTS[self.kind(name)] for name in lists], _LIST)
-
 
 @per_release
 def likeness(opened: Release) -> Likeness:
@@ -174,9 +159,8 @@ def likeness(opened: Release) -> Likeness:
         itemid: frozenset(each for value in item.attributes.values() if isinstance(value, list) for each in value)
         for itemid, item in opened.catalogue.items()
     }
-    recall, exact = opened.manifest.recipe.recall, opened.exact
     popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
-    return Likeness(tables(opened.channels, recall, exact.itemids, exact.vectors), values, popular)
+    return Likeness(tables(opened), values, popular)
 
 
 def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
@@ -191,7 +175,8 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
             raise BadRequestError("itemid", f"This release has no item {own!r}.")
     given = [opened.numbers[own] for own in own_ids]
     lists, wanted = known.lists(given), known.of_any(given)
-    fused = known.fused(lists)
+    # Equal weights, chosen on pairs of an earlier time than those that RESULTS.md reports on: pic/figures/similar.json
+    fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
     order = in_order(opened, fused.ids)[: query.size]
     what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
     found: list[Item] = []

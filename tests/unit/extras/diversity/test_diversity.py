@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center.features import Float32
-from extras.diversity.diversity import diverse_order, rarity, similarity_rows
+from extras.diversity.hook import diverse_order, rarity, similarity_rows
 
 
 def rows(n: int, seed: int = 0) -> Float32:

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.features import Float32
 from data_exchange_center.settings import Settings
-from extras.diversity.diversity import diverse_order, rarity, similarity_rows
+from extras.diversity.hook import diverse_order, rarity, similarity_rows
 from online.main.s1_server import create_app
 from online.recommend.types import Answer
 from tests.unit.extras.conftest import Fakes
