@@ -123,8 +123,7 @@ def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArr
     if not isinstance(request, CursorRequest) or request._goes_on is None:
         return _NONE
     left_out, dropped = request.shown(opened.release)
-    own_ids = left_out if searched else [*left_out, *dropped]
-    return np.array([opened.numbers[own] for own in own_ids if own in opened.numbers], np.int64)
+    return opened.known(left_out if searched else [*left_out, *dropped])
 
 
 def before_history(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:

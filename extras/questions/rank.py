@@ -54,7 +54,7 @@ def before_rank(request: Request, opened: Release, user: StoredUser, found: Cand
     """The items that a request brings, with all that recall says of them, in recall's order. Raises WrongIdError."""
     if not isinstance(request, RankRequest):
         return found
-    wanted = np.unique(np.array(numbers_of(request.candidates, "candidates", opened), np.int64))
+    wanted = np.unique(numbers_of(request.candidates, "candidates", opened))
     if size := sum(len(hits.ids) for hits in found.by_channel.values()):  # also what fusion has cut off
         fused = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
         found = replace(found, itemids=fused.ids, scores=fused.scores, features=fused.features)
@@ -71,7 +71,7 @@ def before_answer(slate: Slate) -> None:
         wanted = set(request.candidates)
         slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid in wanted]
     elif opened is not None and slate.candidates is None:
-        numbers = np.unique(np.array(numbers_of(request.candidates, "candidates", opened), np.int64))
+        numbers = np.unique(numbers_of(request.candidates, "candidates", opened))
         slate.ranked = among_popular(slate.ranked, popular_first(opened, numbers))
 
 
@@ -88,12 +88,12 @@ def name_unknown(slate: Slate) -> None:
     slate.more["unknown"] = [own for own in dict.fromkeys(request.candidates) if own not in placed]
 
 
-def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> list[int]:
+def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> NDArray[np.int64]:
     """The numbers of a request's items, of those that the release knows. Raises WrongIdError."""
     kind = opened.manifest.dataset.item_ids
     for place, own in enumerate(own_ids):
         expect_kind(field, own, kind, f"[{place}]")
-    return [opened.numbers[own] for own in own_ids if own in opened.numbers]
+    return opened.known(own_ids)
 
 
 def popular_first(opened: Release, itemids: NDArray[np.int64]) -> NDArray[np.int64]:

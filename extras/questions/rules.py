@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import logging
 import tomllib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,7 +126,7 @@ class Rules:
         found = self._numbers.get(opened)
         if found is None or found[0] is not now:
             rules = now.rules if now.dataset == opened.manifest.dataset.base_name else RuleList()
-            found = self._numbers[opened] = now, _numbers(rules.hidden, opened), _numbers(rules.boosted, opened)
+            found = self._numbers[opened] = now, opened.known(rules.hidden), opened.known(rules.boosted)
         return found[1:]
 
     # --- what they do
@@ -158,10 +158,6 @@ class Rules:
         """Places of a list's items as the rules want them: `Parts.in_order`."""
         hidden, boosted = self.of(opened)
         return in_order(np.isin(itemids, hidden), np.isin(itemids, boosted))
-
-
-def _numbers(own_ids: Iterable[OwnId], opened: Release) -> Ids:
-    return np.array([opened.numbers[own] for own in own_ids if own in opened.numbers], np.int64)
 
 
 def in_order(hidden: NDArray[np.bool_], boosted: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -86,6 +86,10 @@ class Release:
     def numbers(self) -> dict[OwnId, int]:
         """Own id of an item -> number."""
         return {item.own_id: number for number, item in self.catalogue.items()}
+
+    def known(self, own_ids: Iterable[OwnId]) -> NDArray[np.int64]:
+        """Numbers of items, of those that the release knows."""
+        return np.array([self.numbers[own] for own in own_ids if own in self.numbers], np.int64)
 
     def current(self, user: StoredUser, before: int | None) -> StoredUser:
         """A user as a request sees it: `StoredUser.current`."""
