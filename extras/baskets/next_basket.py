@@ -2,23 +2,20 @@
 
 The last basket of everybody who has at least two before it is what is to be found; everything is fitted on what
 precedes it. Baselines are the personal top and TIFU-KNN (Hu et al., "Modeling Personalized Item Frequency Information
-for Next-basket Recommendation", SIGIR 2020), fitted here on the same baskets. With --variants the recipe's parts are
-compared on the last basket but one, on which they were chosen; each is fitted, in memory, on what precedes that.
+for Next-basket Recommendation", SIGIR 2020), fitted here on the same baskets.
 
 Published figures are of the same log without items that were had less than nine times; here all count.
 
 Reads:  the artifacts of `make offline` of a data set with ``[holdout] basket = true``; with --server the server
 Writes: pic/figures/baskets_<data set>.json; of a data set of yours offline/evaluation/ in the exchange folder
-Run:    python -m extras.baskets.next_basket [--server] [--variants]
-Expect: Ta Feng: recall@10 above 0.145 and NDCG@10 above 0.13; a few minutes, with --variants a quarter of an hour more
+Run:    python -m extras.baskets.next_basket [--server]
+Expect: Ta Feng: recall@10 above 0.145 and NDCG@10 above 0.13; a few minutes
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -32,17 +29,15 @@ from rich.table import Table
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, write_figure
-from data_exchange_center.recipes import DEFAULT, ChannelRecipe, RankerRecipe, Recipe
 from data_exchange_center.release_parts import read_channels, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.baskets.own_items import BASKETS
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.evaluate import answers_of_server, head
 from offline.evaluation.metrics import Floats, Lists
-from offline.evaluation.protocols import Stages, fit_stages, in_both_orders
+from offline.evaluation.protocols import Stages, in_both_orders
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
 from offline.models.kinds import load_ranker
@@ -54,7 +49,6 @@ log = logging.getLogger(__name__)
 LEAST: Final = 2  # baskets before the one that is to be found
 SIZES: Final = (10, 20)
 ASKED: Final = 2000  # users for whom the running server is queried
-SAMPLED: Final = 6000  # users that the recipe's parts are compared with
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
@@ -181,17 +175,15 @@ def exact(settings: Settings, inputs: Inputs, holdout: Holdout, users: NDArray[n
     return in_both_orders(Stages(channels, ranker, stored), recipe, inputs, some)
 
 
-def events_of(data: Sequences, users: Ints) -> Sequences:
-    """The events of some users alone; ``users``: their places, ascending."""
-    kept, lengths = data.select(np.isin(data.users, users)), data.lengths[users]
-    return replace(kept, userids=data.userids[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
-
-
 def of_users(holdout: Holdout, users: Ints) -> Holdout:
-    """Some users alone, as `events_of`."""
+    """Some users alone; ``users``: their places, ascending."""
+
+    def events(data: Sequences) -> Sequences:
+        kept, lengths = data.select(np.isin(data.users, users)), data.lengths[users]
+        return replace(kept, userids=data.userids[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
+
     rows = {name: getattr(holdout, name)[users] for name in ("relevance", "disliked", "cold", "times")}
-    past, known = events_of(holdout.past, users), events_of(holdout.known, users)
-    return replace(holdout, past=past, known=known, slices={}, **rows)
+    return replace(holdout, past=events(holdout.past), known=events(holdout.known), slices={}, **rows)
 
 
 def asked(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:
@@ -237,7 +229,6 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
             "users": int(users.sum()),
             "share of the targets that were had before": had,
             "published": PUBLISHED,
-            "settings": carried_over(),
             **({"live against exact": asked(settings, holdout, users, ranked)} if server else {}),
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": {
@@ -248,98 +239,22 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
     )
 
 
-# --- The recipe's parts, on the last basket but one
-
-
-def variants() -> dict[str, Recipe]:
-    """Name -> recipe: from MovieLens's to this one, a part at a time."""
-    own, lately, ease = BASKETS.recall.channels
-
-    def recipe(ranker: RankerRecipe, *channels: ChannelRecipe) -> Recipe:
-        recall = DEFAULT.recall.model_copy(update={"channels": channels})
-        return Recipe(name="variant", recall=recall, ranker=ranker)
-
-    return {
-        "MovieLens's recipe, unchanged": DEFAULT,
-        "and one's own items": recipe(DEFAULT.ranker, own, *DEFAULT.recall.channels),
-        "and the last days": recipe(DEFAULT.ranker, own, lately, *DEFAULT.recall.channels),
-        "without the tower": recipe(DEFAULT.ranker, own, lately, ease),
-        "without the terms of those who come back: as served": BASKETS,
-    }
-
-
-def carried_over() -> dict[str, Any]:
-    """How many settings of MovieLens's recipe are the served one's too, which are others or new, what is left out."""
-
-    def flat(recipe: Recipe) -> dict[str, Any]:
-        content = recipe.model_dump(mode="json", exclude={"name"})
-        channels = {f"channel {each.pop('name')}": each for each in content["recall"].pop("channels")}
-        parts = {"data": content["data"], "recall": content["recall"], "ranker": content["ranker"], **channels}
-        return {f"{part}: {key}": value for part, keys in parts.items() for key, value in keys.items()}
-
-    old, new = flat(DEFAULT), flat(BASKETS)
-    return {
-        "unchanged": sum(old[key] == new[key] for key in old.keys() & new.keys()),
-        "changed": {key: [old[key], new[key]] for key in old if key in new and old[key] != new[key]},
-        "added": {key: new[key] for key in new if key not in old and not key.endswith(": kind")},
-        "left out": sorted({key.partition(":")[0] for key in old.keys() - new.keys()}),
-    }
-
-
-def compared(inputs: Inputs, recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and measures of each recipe, for up to `SAMPLED` users, drawn with a fixed seed: fitted on what precedes the
-    last basket but one of theirs, with which it is compared."""
-    drawn = np.sort(np.random.default_rng(0).permutation(inputs.data.n_users)[:SAMPLED])
-    users, profiles = inputs.users.iloc[drawn], inputs.profiles[drawn]
-    inputs = replace(inputs, data=events_of(inputs.data, drawn), users=users, profiles=profiles)
-    past = replay.hold_out(inputs.data, inputs.dataset.holdout).past
-    holdout = replay.hold_out(past, inputs.dataset.holdout)
-    counted = evaluated(holdout)
-    for name, recipe in recipes.items():
-        begin = time.perf_counter()
-        stages = fit_stages(holdout.past, inputs, recipe)
-        seconds = round(time.perf_counter() - begin)
-        orders = map(holdout.judged, in_both_orders(stages, recipe, inputs, holdout))
-        recall, ranked = (means(measured(holdout, lists, counted)) for lists in orders)
-        yield name, {"users": int(counted.sum()), "recall": recall, "ranked": ranked, "seconds": seconds}
-        log.info("%s: recall@10 %.4f, NDCG@10 %.4f", name, ranked["recall@10"], ranked["ndcg@10"])
-
-
 # --- The command
 
 
-def main(settings: Settings, *, server: bool = False, parts: bool = False) -> None:
+def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
     folder = FIGURES if found["dataset"] in plugins.find(FETCHED) else settings.offline_dir / "evaluation"
     path = folder / f"baskets_{found['dataset']}.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if parts:
-        kept["variants"] = dict(compared(read_with_holdout(settings), variants()))
-    if "variants" in kept:
-        found["variants"] = plain(kept["variants"])
     write_figure(path, found, (*(PIPELINE if server else OFFLINE), "extras/baskets"))
-    show(found, Console())
+    table = Table("", *found["table"][RANKED], title=f"{found['users']:,} users of {found['dataset']}, last basket")
+    for name, row in found["table"].items():
+        table.add_row(name, *(f"{value:.4f}" for value in row.values()))
+    Console().print(table)
     log.info("written: %s", path)
-
-
-def show(found: Mapping[str, Any], console: Console) -> None:
-    """The tables."""
-    tables = {f"{found['users']:,} users of {found['dataset']}, last basket": found["table"]}
-    if parts := found.get("variants"):
-        orders = {f"{name}: {order}": row[order] for name, row in parts.items() for order in ("recall", "ranked")}
-        tables["last basket but one"] = orders
-    for title, rows in tables.items():
-        table = Table("", *next(iter(rows.values())), title=title)
-        for name, row in rows.items():
-            table.add_row(name, *(f"{value:.4f}" for value in row.values()))
-        console.print(table)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", action="store_true", help="evaluate the running server")
-    parser.add_argument(
-        "--variants", action="store_true", help="compare the recipe's parts, on the last basket but one"
-    )
-    given = parser.parse_args()
-    run(partial(main, server=given.server, parts=given.variants))
+    run(partial(main, server=parser.parse_args().server))

@@ -71,7 +71,7 @@ PLAN: Final = (
     Measurement("offline_bench.json", "make bench-offline", "free ports"),
     Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
-    Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets variants=1", ""),
+    Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
     Measurement("baselines.json", "make tune-baselines"),

