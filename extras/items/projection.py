@@ -61,24 +61,6 @@ def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any
     return tuple(sorted(codes[name] for name in names if name in codes))
 
 
-def inputs(terms: Sequence[Sequence[int]], numbers: Float64, n_terms: int, declared: Sequence[ItemNumber]) -> Float64:
-    """(n, columns): a column a term; of each number its nearness to the declared centres, zeros where it is unknown.
-
-    Args:
-        terms: n lists of codes.
-        numbers: (n, declared) values, NaN where unknown.
-    """
-    flags = np.zeros((len(terms), n_terms + 1))
-    for row, codes in enumerate(terms):
-        flags[row, list(codes)] = 1
-    near = []
-    for number, values in zip(declared, numbers.T, strict=True):
-        centres = np.array(number.centres or (0.0,))
-        within = np.clip(values, centres.min(), centres.max())  # beyond the data's own, all are alike
-        near.append(np.nan_to_num(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)))
-    return np.hstack([flags[:, 1:], *near])
-
-
 @dataclass(frozen=True, eq=False)
 class Ridge:
     """Weighted linear regression, with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
@@ -123,13 +105,9 @@ class Spaces:
         self.base = base
         self.dataset, self.spec = base.manifest.dataset, base.spec
         self.features = base.items.current()
-        fitted = {channel.name: channel for channel in base.channels.channels}
         # Where every channel is a sum over the history, new items join the tables that it reads.
-        self.sums: dict[str, HistorySum] = {
-            name: channel for name, channel in fitted.items() if isinstance(channel, HistorySum)
-        }
-        if len(self.sums) < len(fitted):
-            self.sums = {}
+        sums = [channel for channel in base.channels.channels if isinstance(channel, HistorySum)]
+        self.sums = sums if len(sums) == len(base.channels.channels) else []
         self.regressions: dict[str, Ridge] = {}
 
     # --- of the release's own items
@@ -143,7 +121,24 @@ class Spaces:
         terms = [term_codes(self.dataset, self.spec, catalogue[each].attributes) for each in numbers.tolist()]
         weights = np.full(len(numbers), _LITTLE)
         weights[np.searchsorted(numbers, popular)] = np.maximum(scores.astype(np.float64) ** WEIGHT, _LITTLE)
-        return numbers, inputs(terms, own, len(self.spec.genres), self.dataset.numbers), weights
+        return numbers, self._inputs(terms, own), weights
+
+    def _inputs(self, terms: Sequence[Sequence[int]], numbers: Float64) -> Float64:
+        """(n, columns): a column a term; of each number its nearness to the declared centres, zeros where unknown.
+
+        Args:
+            terms: n lists of codes.
+            numbers: (n, declared) values, NaN where unknown.
+        """
+        flags = np.zeros((len(terms), len(self.spec.genres) + 1))
+        for row, codes in enumerate(terms):
+            flags[row, list(codes)] = 1
+        near = []
+        for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
+            centres = np.array(number.centres or (0.0,))
+            within = np.clip(values, centres.min(), centres.max())  # beyond the data's own, all are alike
+            near.append(np.nan_to_num(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)))
+        return np.hstack([flags[:, 1:], *near])
 
     def _own_numbers(self, itemids: NDArray[np.int64]) -> Float64:
         """(n, `Dataset.numbers`) values of the release's items, NaN where unknown: by what the ranker is given."""
@@ -169,7 +164,9 @@ class Spaces:
         if name not in self.regressions:
             self.regressions[name] = Ridge.fit(given[there], wanted[there], weights[there])
         ridge = self.regressions[name]
-        placed = ridge(self.inputs(items))
+        values = [[item.numbers.get(each.name) for each in self.dataset.numbers] for item in items]
+        of_items = np.array(values, np.float64).reshape(len(items), -1)  # None is NaN
+        placed = ridge(self._inputs([item.terms for item in items], of_items))
         liked, likes = np.zeros(placed.shape), np.zeros(len(items), np.int64)
         codes = Vocabulary(numbers)
         for row, item in enumerate(items):
@@ -180,11 +177,6 @@ class Spaces:
         return moved(placed, liked, likes, ridge.intercept)
 
     # --- of new ones
-
-    def inputs(self, items: Sequence[Described]) -> Float64:
-        numbers = [[item.numbers.get(each.name) for each in self.dataset.numbers] for item in items]
-        values = np.array(numbers, np.float64).reshape(len(items), -1)  # None is NaN
-        return inputs([item.terms for item in items], values, len(self.spec.genres), self.dataset.numbers)
 
     def channels(self, items: Sequence[Described]) -> ChannelSet:
         """The channels, with rows for new items, by number; as they are, where not all are sums over the history."""
@@ -201,8 +193,7 @@ class Spaces:
             return np.insert(rows, at + 1, self.place(name, wanted, items), axis=0)
 
         channels = []
-        for channel in before.channels:
-            assert isinstance(channel, HistorySum)  # noqa: S101
+        for channel in self.sums:
             trained, name = channel.trained, channel.name
             columns = longer(f"{name}.items", np.column_stack([channel.items, channel.bias]))
             channels.append(
@@ -218,8 +209,7 @@ class Spaces:
 
     def vectors(self, items: Sequence[Described], channels: ChannelSet) -> list[dict[str, Float32]]:
         """What the index holds of each item, by channel. ``channels``: those that know the items."""
-        found: list[dict[str, Float32]] = [{} for _ in items]
-        known = self.known[0]
+        found, known = {}, self.known[0]
         sums = {channel.name: channel for channel in channels.channels} if self.sums else {}
         codes = channels.codes(np.array([item.number for item in items], np.int64))
         exact = self.base.exact
@@ -227,14 +217,12 @@ class Spaces:
         for name, there in exact.vectors.items():
             channel = sums.get(name)
             if isinstance(channel, HistorySum):
-                rows = channel.item_vectors()[codes]
+                found[name] = channel.item_vectors()[codes]
             else:
                 wanted = np.full((len(known), there.shape[1]), np.nan)
                 wanted[places >= 0] = there[places[places >= 0]]
-                rows = self.place(f"{name}.index", wanted, items)
-            for of_item, row in zip(found, rows, strict=True):
-                of_item[name] = row
-        return found
+                found[name] = self.place(f"{name}.index", wanted, items)
+        return [{name: rows[n] for name, rows in found.items()} for n in range(len(items))]
 
     def nearest(self, new: Sequence[IndexedItem], channels: ChannelSet) -> dict[int, int]:
         """New item -> the release's own one that is nearest by direction, in the space of the first channel."""

@@ -117,7 +117,7 @@ class Parts:
                 {"name": each, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
                 for each in re.findall(r"<\w+:(\w+)>", path)
             ]
-            found = {
+            parts = {
                 "description": " ".join(description.split()),
                 "security": KEY,
                 **more,
@@ -131,16 +131,16 @@ class Parts:
                 operation_id,
                 summary.rstrip("."),
                 answers,
-                **{part: content for part, content in found.items() if content},
+                **{part: content for part, content in parts.items() if content},
             )
             shown = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
             models = [each for each in (answer, body) if each is not None and not issubclass(each, Answer)]
             self.describe({shown: self.paths.get(shown, {}) | {method.lower(): described}}, models)
 
             @wraps(view)
-            def served(**in_path: str) -> Response:
-                given = view(parse_query(query, request.args), **in_path) if query else view(**in_path)
-                content = given if isinstance(given, str) else given.model_dump_json()
+            def served(**named: str) -> Response:
+                found = view(parse_query(query, request.args), **named) if query else view(**named)
+                content = found if isinstance(found, str) else found.model_dump_json()
                 return Response(content, mimetype="application/json")
 
             app.add_url_rule(path, operation_id, served, methods=[method], merge_slashes=merge_slashes)
