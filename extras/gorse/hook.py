@@ -8,7 +8,6 @@ come in `X-API-Key`, which `extras.keys` reads.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Iterable
@@ -24,7 +23,7 @@ from extras.events.events import Event
 from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
 from extras.questions.similar import SimilarQuery, alike
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
-from online.web.guard import current_record, only_reads, open_at_first, validated
+from online.web.guard import current_record, only_reads, open_at_first
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -42,7 +41,6 @@ _EXPECTED: Final = {
     "Value": "a number, or null",
     "Timestamp": "a time after 1970 in ISO 8601, as 2026-05-31T17:45:00Z, or empty",
 }
-_EXAMPLE: Final = f"for example {json.dumps(_FEEDBACK)}"
 _SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 
 
@@ -96,13 +94,11 @@ def register(app: Flask, parts: Parts) -> None:
 
     @parts.route(
         app, "POST", "/api/session/recommend", Scores, (*reading, 403, 411),
-        query=Page, body=SessionFeedbackList, example=_FEEDBACK,
+        query=Page, body=SessionFeedbackList, example=_FEEDBACK, expected=_EXPECTED, shape=_SHAPE,
     )  # fmt: skip
     @only_reads
-    def gorse_session(page: Page) -> Scores:
+    def gorse_session(page: Page, sent: SessionFeedbackList) -> Scores:
         """For somebody who is not stored, as Gorse answers."""
-        body = request.get_data(cache=False)
-        sent = validated(body, SessionFeedbackList.model_validate_json, _EXPECTED, _EXAMPLE, _SHAPE)
         dataset, history = recommender.releases.open().manifest.dataset, []
         nobody = 1 if dataset.user_ids == "integer" else "nobody"
         for place, each in enumerate(sent.root):
@@ -115,10 +111,8 @@ def register(app: Flask, parts: Parts) -> None:
         return _scores((item.itemid, item.score) for item in recommended(page, history=history))
 
     @open_at_first
-    def feedback() -> FeedbackAnswer:
+    def feedback(sent: FeedbackList) -> FeedbackAnswer:
         """Events as Gorse's clients send them."""
-        body = request.get_data(cache=False)
-        sent = validated(body, FeedbackList.model_validate_json, _EXPECTED, _EXAMPLE, _SHAPE)
         opened = release_for_events(recommender)
         dataset = opened.manifest.dataset
         given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
@@ -128,7 +122,7 @@ def register(app: Flask, parts: Parts) -> None:
     for method in ("POST", "PUT"):
         parts.route(
             app, method, "/api/feedback", FeedbackAnswer, (*reading, 403, 409, 411),
-            name=f"{method.lower()}_feedback", body=FeedbackList, example=_FEEDBACK,
+            name=f"{method.lower()}_feedback", body=FeedbackList, example=_FEEDBACK, expected=_EXPECTED, shape=_SHAPE,
         )(feedback)  # fmt: skip
 
 

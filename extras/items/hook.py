@@ -6,13 +6,12 @@ each later release places it again (`store`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Final
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import Conflict
 
@@ -27,7 +26,7 @@ from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
 from online.recommend.types import BadRequestError, Request, UserId, expect_kind, read_id
-from online.web.guard import View, current_record, error_response, validated
+from online.web.guard import View, current_record, error_response
 from online.web.parts import Parts
 
 PATH: Final = "/ml/item"
@@ -41,6 +40,7 @@ _EXPECTED: Final = {
         'an object that has for each attribute a list of values, a number or null, for example {"genres": ["Comedy"]}'
     ),
 }
+_CHANGED: Final = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
 _FULL: Final = f"{MAX_ITEMS:,} items are new, changed or taken away: no more are kept."
 
 Value = Annotated[str, Field(min_length=1, max_length=200)]
@@ -142,15 +142,16 @@ def register(app: Flask, parts: Parts) -> None:
         key: list[dict[str, Any]] = [{"key": []}]
         return parts.route(app, method, path, ItemState, statuses, merge_slashes=False, security=key, **more)
 
-    @write("POST", PATH, conflict=f"There is an item of this id; or {_FULL}", body=NewItem, example=_EXAMPLE)
-    def add_item() -> ItemState:
+    @write(
+        "POST", PATH, conflict=f"There is an item of this id; or {_FULL}",
+        body=NewItem, example=_EXAMPLE, expected=_EXPECTED,
+    )  # fmt: skip
+    def add_item(item: NewItem) -> ItemState:
         """Add an item, at once.
 
         It is placed by its attributes, and known to all ways of answering within a second. It stays through new
         releases.
         """
-        body = request.get_data(cache=False)
-        item = validated(body, NewItem.model_validate_json, _EXPECTED, f"for example {json.dumps(_EXAMPLE)}")
         opened = current()
         expect_kind("itemid", item.itemid, opened.manifest.dataset.item_ids)
         new = with_attributes(opened, Record(title=item.title), item.attributes)
@@ -163,14 +164,11 @@ def register(app: Flask, parts: Parts) -> None:
         store.change(opened.manifest.dataset.base_name, item.itemid, added)
         return state(item.itemid)
 
-    @write("PATCH", ONE, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"})
-    def change_item(itemid: str) -> ItemState:
+    @write("PATCH", ONE, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"}, expected=_CHANGED)
+    def change_item(wanted: ItemChange, itemid: str) -> ItemState:
         """Change the title or attributes of an item, new or not."""
-        body, example = request.get_data(cache=False), 'for example {"title": "Heat 2 (2026)"}'
-        expected = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
-        wanted = validated(body, ItemChange.model_validate_json, expected, example)
         if not wanted.model_fields_set:
-            raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(expected)}.")
+            raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(_CHANGED)}.")
         opened = current()
         own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
-from flask import Flask, request
+from flask import Flask
 
 from extras.questions import cursor, history, rank, rules, similar, where
 from online.recommend.types import Answer
-from online.web.guard import current_record, expect_may_be_strict, only_reads, validated
+from online.web.guard import current_record, expect_may_be_strict, only_reads
 from online.web.parts import Parts
 
 
@@ -44,24 +42,16 @@ def register(app: Flask, parts: Parts) -> None:
     reading = (400, 401, 408, 429, 500, 503)
 
     @parts.route(
-        app,
-        "POST",
-        "/ml/rank",
-        Answer,
-        (*reading, 403, 404, 411),
-        name="rank",
-        body=rank.RankRequest,
-        example=rank.EXAMPLE,
-    )
+        app, "POST", "/ml/rank", Answer, (*reading, 403, 404, 411),
+        name="rank", body=rank.RankRequest, example=rank.EXAMPLE, expected=rank.EXPECTED,
+    )  # fmt: skip
     @only_reads
-    def rank_candidates() -> Answer:
+    def rank_candidates(wanted: rank.RankRequest) -> Answer:
         """Items in the order in which a user would like them.
 
         An item that /ml/rec would show has the score that it has there. Seen ones are ranked, too.
         """
-        record, example = current_record(), f"for example {json.dumps(rank.EXAMPLE)}"
-        validate = rank.RankRequest.model_validate_json
-        wanted = validated(request.get_data(cache=False), validate, rank.EXPECTED, example)
+        record = current_record()
         if wanted.strict:
             expect_may_be_strict(parts.settings.server, record.facts)
         record.facts |= {"user": wanted.userid, "candidates": len(wanted.candidates)}

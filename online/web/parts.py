@@ -7,11 +7,13 @@ names: one of extras/<name>/hook.py, or of another package.
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -25,7 +27,7 @@ from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.guard import EXPECTED, Observer, View, parse_query
+from online.web.guard import EXPECTED, Observer, View, parse_query, validated
 from online.web.openapi import KEY, json_of, operation, parameters, responses
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,8 @@ class Parts:
         query: type[BaseModel] | None = None,
         body: type[BaseModel] | None = None,
         example: Any = None,
+        expected: Mapping[str, str] = MappingProxyType({}),
+        shape: str = "a JSON object",
         conflict: str = "",
         merge_slashes: bool | None = None,
         **more: Any,
@@ -104,7 +108,7 @@ class Parts:
             errors: statuses that there may be instead.
             name: of the operation, if not the view's.
             query: read from the address, and the view's first argument.
-            body, example: what the view reads.
+            body: read, and its next one; with an ``example``, and ``expected`` and ``shape`` as of `validated`.
             conflict: what a 409 means here.
             merge_slashes: as of Flask's `add_url_rule`.
             more: of the operation: security, parameters.
@@ -139,7 +143,11 @@ class Parts:
 
             @wraps(view)
             def served(**named: str) -> Response:
-                found = view(parse_query(query, request.args), **named) if query else view(**named)
+                given: list[BaseModel] = [parse_query(query, request.args)] if query else []
+                if body is not None:
+                    sent, such_as = request.get_data(cache=False), f"for example {json.dumps(example)}"
+                    given.append(validated(sent, body.model_validate_json, expected, such_as, shape))
+                found = view(*given, **named)
                 content = found if isinstance(found, str) else found.model_dump_json()
                 return Response(content, mimetype="application/json")
 
