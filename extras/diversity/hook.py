@@ -20,7 +20,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
 from online.recommend.recommend import Slate
 from online.recommend.release import Release, per_release
-from online.recommend.types import Answer, Ranked, Request
+from online.recommend.types import Answer, Ranked, Request, absent_by_default
 from online.web.parts import Parts
 
 STAGE: Final = "diversity"  # among the stages of a request
@@ -39,10 +39,8 @@ class DiversityRequest(Request):
 class DiversityAnswer(Answer):
     """What a list was re-ranked with."""
 
-    diversity: float | None = Field(
-        default=None,
-        description="that the list was re-ranked with; absent where its order is that of the scores",
-        exclude_if=lambda diversity: diversity is None,
+    diversity: float | None = absent_by_default(
+        None, "that the list was re-ranked with; absent where its order is that of the scores"
     )
 
 

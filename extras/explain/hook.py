@@ -24,6 +24,7 @@ from online.recommend.types import (
     Stopwatch,
     TimedRequest,
     Timestamp,
+    absent_by_default,
     read_id,
 )
 from online.web.guard import current_record
@@ -54,14 +55,10 @@ class StageReport(BaseModel):
 class ExplainAnswer(Answer):
     """With reasons and stages."""
 
-    explained: list[Explanation] = Field(
-        default=[],
-        description="with explain: true: why each item is there, in the order of item_list, as far as time reaches",
-        exclude_if=lambda found: not found,
+    explained: list[Explanation] = absent_by_default(
+        [], "with explain: true: why each item is there, in the order of item_list, as far as time reaches"
     )
-    stages: list[StageReport] = Field(
-        default=[], description="with stages: what each was sent and what came back", exclude_if=lambda found: not found
-    )
+    stages: list[StageReport] = absent_by_default([], "with stages: what each was sent and what came back")
 
 
 class WhyNotRequest(BaseModel):

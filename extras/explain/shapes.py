@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
 from data_exchange_center.dataset import OwnId
+from online.recommend.types import absent_by_default
 
 ReasonCode = Literal["liked", "rated", "profile", "terms", "popular", "taste"]
 WhyNotCode = Literal[
@@ -98,10 +99,7 @@ class Effects(BaseModel):
     history: list[EventEffect] = Field(description="largest effect first, of either sign")
 
 
-def _diversified() -> Any:
-    """Where re-ranking has put an item; said only where the list was re-ranked."""
-    what = "its place where the list was made diverse, and it has no score there; else absent"
-    return Field(default=None, description=what, exclude_if=lambda place: place is None)
+_DIVERSIFIED: Final = "its place where the list was made diverse, and it has no score there; else absent"
 
 
 class Explanation(BaseModel):
@@ -112,7 +110,7 @@ class Explanation(BaseModel):
     channels: dict[str, ChannelPlace]
     fused: Place
     ranked: Place
-    diversified: Place | None = _diversified()
+    diversified: Place | None = absent_by_default(None, _DIVERSIFIED)
     effects: Effects | None = Field(
         default=None,
         description="null where the model did not rank, beyond fifty items, and where no time was left for it",
@@ -129,7 +127,7 @@ class WhyNot(BaseModel):
     cut: int = Field(default=0, description="the last rank, of a channel and of fusion, that goes on")
     fused: Place | None = None
     ranked: Place | None = None
-    diversified: Place | None = _diversified()
+    diversified: Place | None = absent_by_default(None, _DIVERSIFIED)
     effects: Effects | None = Field(
         default=None, description="what moves its score most; of one below the list, against the mean of the list"
     )

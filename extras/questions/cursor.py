@@ -25,7 +25,7 @@ from extras.questions.rank import kept
 from online.clients.redis import StoredUser
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request
+from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, absent_by_default
 
 MAX_SHOWN: Final = 10_000  # items of all pages
 EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}
@@ -103,11 +103,7 @@ class CursorRequest(Request):
 class CursorAnswer(Answer):
     """With the place where the list goes on."""
 
-    cursor: str | None = Field(
-        default=None,
-        description="with cursor: for the next page; absent where the list has ended",
-        exclude_if=lambda cursor: cursor is None,
-    )
+    cursor: str | None = absent_by_default(None, "with cursor: for the next page; absent where the list has ended")
 
 
 def pages(request: Request) -> bool:

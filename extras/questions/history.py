@@ -16,7 +16,7 @@ from extras.events.events import Event, Logged
 from extras.events.hook import MAX_EVENTS, refusal
 from online.clients.redis import StoredUser
 from online.recommend.release import Release
-from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, UserId
+from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, UserId, absent_by_default
 from online.web.guard import EXPECTED as CORE
 
 EXPECTED: Final = {
@@ -60,9 +60,7 @@ class HistoryRequest(Request):
 class HistoryAnswer(Answer):
     """For anybody."""
 
-    userid: OwnId = Field(
-        default=0, description="absent where the request names none", exclude_if=lambda userid: not userid
-    )
+    userid: OwnId = absent_by_default(0, "absent where the request names none")
 
 
 def given(request: Request, opened: Release) -> StoredUser | None:

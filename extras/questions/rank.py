@@ -20,7 +20,7 @@ from online.clients.redis import StoredUser
 from online.recommend.recall import channel_lists, fused_lists
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, expect_kind
+from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, absent_by_default, expect_kind
 from online.web.guard import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
@@ -43,10 +43,8 @@ class RankRequest(HistoryRequest):
 class RankAnswer(Answer):
     """With the candidates that have no place."""
 
-    unknown: list[OwnId] = Field(
-        default=[],
-        description="of /ml/rank: candidates that the release does not know or has no features of, and hidden ones",
-        exclude_if=lambda unknown: not unknown,
+    unknown: list[OwnId] = absent_by_default(
+        [], "of /ml/rank: candidates that the release does not know or has no features of, and hidden ones"
     )
 
 

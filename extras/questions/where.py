@@ -21,7 +21,7 @@ from extras.questions.rank import among_popular, behind, numbers_of, popular_fir
 from online.clients.redis import StoredUser
 from online.recommend.recommend import Slate
 from online.recommend.release import Release, per_release
-from online.recommend.types import Answer, BadRequestError, Candidates, Request, UserId
+from online.recommend.types import Answer, BadRequestError, Candidates, Request, UserId, absent_by_default
 
 MAX_IDS: Final = 10_000  # of a list
 _MAX_VALUES: Final = 100
@@ -77,10 +77,8 @@ class FilterRequest(Request):
 class FilterAnswer(Answer):
     """With the number of items that a filter leaves."""
 
-    matching: int | None = Field(
-        default=None,
-        description="with where, exclude or only: how many items of the release they leave, seen ones among them",
-        exclude_if=lambda matching: matching is None,
+    matching: int | None = absent_by_default(
+        None, "with where, exclude or only: how many items of the release they leave, seen ones among them"
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -195,6 +195,11 @@ class Item(BaseModel):
         return cls.model_construct(**shown)
 
 
+def absent_by_default(default: Any, description: str) -> Any:
+    """A field that is left out where it is its default."""
+    return Field(default=default, description=description, exclude_if=lambda found: found == default)
+
+
 class Answer(BaseModel):
     """The best unseen items, best first, or in the order that diversity wants."""
 
@@ -202,20 +207,10 @@ class Answer(BaseModel):
     release: str = Field(description="which one has answered")
     recommendation: str = Field(description="the answer's name, for events that come of it")
     cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
-    degraded: list[Lacking] = Field(
-        default=[],
-        description="what the answer lacks; absent when it lacks nothing",
-        exclude_if=lambda found: not found,
-    )
-    reason: str = Field(
-        default="",
-        description="the same in sentences, and why an answer is not personal",
-        exclude_if=lambda text: not text,
-    )
+    degraded: list[Lacking] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
+    reason: str = absent_by_default("", "the same in sentences, and why an answer is not personal")
     item_list: list[Item]
-    recall: dict[str, list[OwnId]] = Field(
-        default={}, description="with explain: what recall found, best first", exclude_if=lambda lists: not lists
-    )
+    recall: dict[str, list[OwnId]] = absent_by_default({}, "with explain: what recall found, best first")
     took_ms: dict[str, float] = Field(description="milliseconds with each service, on diversity, and in total")
 
     @property
