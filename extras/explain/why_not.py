@@ -28,9 +28,16 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     size, itemid = slate.timed.request.size, opened.numbers.get(own_id)
 
     def answer(code: WhyNotCode, **found: Any) -> WhyNot:
-        about = {"userid": slate.timed.request.userid, "itemid": own_id, "release": opened.release}
-        title = "" if itemid is None else opened.catalogue[itemid].title
-        told = WhyNot(**about, title=title, code=code, size=size, sentence=Sentence(en="", zh=""), **found)
+        told = WhyNot(
+            userid=slate.timed.request.userid,
+            itemid=own_id,
+            title="" if itemid is None else opened.catalogue[itemid].title,
+            release=opened.release,
+            size=size,
+            code=code,
+            sentence=Sentence(en="", zh=""),
+            **found,
+        )
         told.sentence = _sentence(told, opened)
         return told
 

@@ -321,8 +321,8 @@ def extended(
     changed = []  # the release's own, with the terms that they have now
     for item in items:
         if len(at := np.flatnonzero(base.exact.itemids == item.number)):
-            rows = {name: rows[at[0]] for name, rows in base.exact.vectors.items()}
-            known = {name: row for name, row in rows.items() if not np.isnan(row).any()}
+            of_item = {name: vectors[at[0]] for name, vectors in base.exact.vectors.items()}
+            known = {name: vector for name, vector in of_item.items() if not np.isnan(vector).any()}
             changed.append(IndexedItem(item.number, item.terms, known))
     shown = {number: item for number, item in base.catalogue.items() if number not in set(hidden)}
     listed = ~np.isin(base.popular.ids, hidden)
