@@ -136,18 +136,26 @@ def slices(figure: Figure) -> str:
 def recipes(figure: Figure) -> str:
     """Both recipes through the running server: what they find."""
     figures = {"source": read("evaluation_source.json"), "default": figure}
-    rows: list[Sequence[object]] = [
-        (label, *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items()))
-        for metric, label in {**METRICS, "hit_rate@50": "hit rate@50"}.items()
+    ranked = [found["systems"][f"{name}: ranked"] for name, found in figures.items()]
+    returning = [found["slices"][f"{name}: ranked"]["returning"] for name, found in figures.items()]
+    gauc = [found["labelled"]["liked against rated"]["gauc"] for found in figures.values()]
+    rows: list[tuple[str, list[Any]]] = [
+        *((label, [found[metric] for found in ranked]) for metric, label in METRICS.items()),
+        ("hit rate@50", [found["hit_rate@50"] for found in ranked]),
+        (RETURNING, [found["recall@200"] for found in returning]),
+        *(
+            (name, [found[name] for found in ranked])
+            for name in ("coverage@50", "gini@50", "novelty@50", "diversity@50")
+        ),
+        ("GAUC, liked against rated", gauc),
     ]
-    returning = (found["slices"][f"{name}: ranked"]["returning"]["recall@200"] for name, found in figures.items())
-    rows.append((RETURNING, *(f"{part['mean']:.3f}" for part in returning)))
-    for metric in ("coverage@50", "gini@50"):
-        rows.append((metric, *(f"{_ranked(name, found)[metric]:.3f}" for name, found in figures.items())))
-    for metric in ("novelty@50", "diversity@50"):
-        rows.append((metric, *(f"{_ranked(name, found)[metric]['mean']:.3f}" for name, found in figures.items())))
-    rows.append(("GAUC, liked against rated", *(f"{_gauc(found):.3f}" for found in figures.values())))
-    return shown(figure, ("", *figures), rows)
+    return shown(
+        figure, ("", *figures), [(name, *(f"{_mean(value):.3f}" for value in values)) for name, values in rows]
+    )
+
+
+def _mean(value: Any) -> float:
+    return float(value["mean"] if isinstance(value, Mapping) else value)
 
 
 @block("recipes_speed", "serving_recipes.json")
@@ -190,24 +198,18 @@ def labelled(figure: Figure) -> str:
     return shown(figure, head, rows)
 
 
-def _ranked(recipe: str, figure: Figure) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = figure["systems"][f"{recipe}: ranked"]
-    return found
-
-
-def _gauc(figure: Figure) -> float:
-    value: float = figure["labelled"]["liked against rated"]["gauc"]
-    return value
-
-
 def name_of(system: str) -> str:
     return NAMES.get(system, system)
 
 
+def chance(found: Mapping[str, Any]) -> str:
+    """How likely chance alone makes a difference as large."""
+    return "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
+
+
 def paired(found: Figure) -> str:
-    """A paired difference, and how likely chance alone makes one as large."""
-    chance = "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
-    return f"{found['difference']:+.4f} ({chance})"
+    """A paired difference, and how likely it is chance."""
+    return f"{found['difference']:+.4f} ({chance(found)})"
 
 
 @block("protocols", "evaluation_offline.json")
@@ -215,18 +217,17 @@ def protocols(figure: Figure) -> str:
     """NDCG@50 of recall's order and the served one in each protocol, at the requests' own times and as of now."""
     head = ("protocol", "request", "slice", "users", "recall", "served", "difference, paired")
     rows = [
-        (protocol, when, name, f"{row['users']:,}", *_ndcg(row), paired(row["difference"]["ndcg@50"]))
+        (
+            *(protocol, when, name, f"{row['users']:,}"),
+            *(f"{row[order]['ndcg@50']:.3f}" for order in ("recall", "ranked")),
+            paired(row["difference"]["ndcg@50"]),
+        )
         for protocol, by_time in figure["protocols"].items()
         for when, groups in by_time.items()
         for name, row in groups.items()
         if row["users"] >= ENOUGH
     ]
     return shown(figure, head, rows, f"NDCG@50, of slices of {ENOUGH} users and more.")
-
-
-def _ndcg(row: Mapping[str, Any]) -> tuple[str, str]:
-    one, other = (f"{row[order]['ndcg@50']:.3f}" for order in ("recall", "ranked"))
-    return one, other
 
 
 PUBLISHED = "papers_published.json"
@@ -325,17 +326,23 @@ def baselines(figure: Figure) -> str:
     columns = ("NDCG@50 to the recipe's, paired", "trained for", "tuned")
     head = ("list", *METRICS.values(), RETURNING, *columns)
     there = {name: figure["rows"][name] for name in EXPECTED if name in figure["rows"]}
+
+    def values(row: Mapping[str, Any]) -> list[str]:
+        return [f"{row[metric]:.3f}" for metric in (*METRICS, RETURNING)]
+
     rows = [
         (
             name,
-            *_values(row),
-            _change(row["to the recipe"]),
+            *values(row),
+            "{difference:+.4f} ({low:+.4f} to {high:+.4f}, {p})".format(
+                **row["to the recipe"], p=chance(row["to the recipe"])
+            ),
             _trained(row["seconds"]),
             f"{row['settings tried']} settings{'' if row['searched'] else ', more to try'}",
         )
         for name, row in there.items()
     ]
-    rows += [(name, *_values(row), "", "", "") for name, row in figure["references"].items()]
+    rows += [(name, *values(row), "", "", "") for name, row in figure["references"].items()]
     machines = ", ".join(sorted({row["machine"] for row in there.values()}))
     note = (
         f"{figure['users']:,} users. In brackets: 95 % intervals of the paired difference. Settings were chosen by "
@@ -347,15 +354,6 @@ def baselines(figure: Figure) -> str:
     if names := ", ".join(name for name in EXPECTED if name not in there):
         note += f" Not measured yet: {names}."
     return shown(figure, head, rows, note)
-
-
-def _values(row: Mapping[str, Any]) -> list[str]:
-    return [f"{row[metric]:.3f}" for metric in (*METRICS, RETURNING)]
-
-
-def _change(found: Mapping[str, Any]) -> str:
-    chance = "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
-    return f"{found['difference']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f}, {chance})"
 
 
 def _trained(seconds: float) -> str:
