@@ -94,17 +94,18 @@ def differences(one: Fingerprint, other: Fingerprint, tolerance: float = TOLERAN
         changed = sum(mine != theirs for mine, theirs in zip(found, other["lists"][name], strict=True))
         if changed:
             yield f"{name}: the lists of {changed:,} of {len(found):,} users differ"
-    for name, values in one["scores"].items():
-        if (distance := _furthest(values, other["scores"][name])) > tolerance:
-            yield f"scores: the {name} of a user differs by {distance:.3g}"
-    for name, values in one["metrics"].items():
-        if (distance := _furthest(list(values.values()), list(other["metrics"][name].values()))) > tolerance:
-            yield f"metrics of {name}: one differs by {distance:.3g}"
+    numbers = [(f"scores: the {name} of a user differs", "scores", name) for name in one["scores"]]
+    numbers += [(f"metrics of {name}: one differs", "metrics", name) for name in one["metrics"]]
+    for sentence, kind, name in numbers:
+        if (distance := _furthest(one[kind][name], other[kind][name])) > tolerance:
+            yield f"{sentence} by {distance:.3g}"
 
 
-def _furthest(one: list[float | None], other: list[float | None]) -> float:
+def _furthest(one: Any, other: Any) -> float:
     """The largest absolute difference; infinite where only one has a value or there are more of one."""
-    mine, theirs = (np.array(values, dtype=np.float64) for values in (one, other))  # None: NaN
+    mine, theirs = (
+        np.array(list(each.values()) if isinstance(each, dict) else each, dtype=np.float64) for each in (one, other)
+    )  # None: NaN
     if len(mine) != len(theirs) or (np.isnan(mine) != np.isnan(theirs)).any():
         return float("inf")
     return float(np.abs(mine - theirs)[~np.isnan(mine)].max(initial=0.0))

@@ -12,7 +12,7 @@ Run     make bench-events, after make up sync serve
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
@@ -37,12 +37,13 @@ CHANGES: Final = 300  # events whose answers are waited for
 BATCH, BATCHES, SENDERS = 100, 200, 4
 PREFIX: Final = "bench-events:"  # of eventids
 WITHIN_S: Final = 10.0  # an answer that does not know the event by then is wrong
+Rated = Callable[[str, OwnId, OwnId], Event]  # eventid, userid, itemid -> a user's rating of an item
 
 
-def change_s(loop: ServerLoop, userid: OwnId, kind: str, value: float | None) -> float:
+def change_s(loop: ServerLoop, userid: OwnId, rated: Rated) -> float:
     """Seconds from the acknowledgement of an event to an answer that knows it. Raises StepError where none does."""
     first = loop.ask(userid, None, 1)[0]
-    loop.tell([Event(f"{PREFIX}{userid}", userid, first, kind, int(time.time()), value)])
+    loop.tell([rated(f"{PREFIX}{userid}", userid, first)])
     told = time.perf_counter()
     while time.perf_counter() - told < WITHIN_S:
         if first not in loop.ask(userid, None, 50):
@@ -50,15 +51,7 @@ def change_s(loop: ServerLoop, userid: OwnId, kind: str, value: float | None) ->
     raise StepError(f"User {userid!r} has rated {first!r} and is still recommended it after {WITHIN_S:.0f} s.")
 
 
-def batch(number: int, userid: OwnId, items: Sequence[OwnId], kind: str, value: float | None) -> list[Event]:
-    now = int(time.time())
-    return [
-        Event(f"{PREFIX}{number}-{n}", userid, items[(number * BATCH + n) % len(items)], kind, now, value)
-        for n in range(BATCH)
-    ]
-
-
-def measure_changes(settings: Settings, release: Manifest, kind: str, value: float | None) -> dict[str, Any]:
+def measure_changes(settings: Settings, release: Manifest, rated: Rated) -> dict[str, Any]:
     drawn = Drawn(known_userids(settings), seed=0)
     users, url = drawn.next(CHANGES), settings.server.url
     asked = drawn.next(int(REQUESTS_PER_S * 5))
@@ -73,28 +66,30 @@ def measure_changes(settings: Settings, release: Manifest, kind: str, value: flo
             while len(seconds) < len(users):
                 running = beside.submit(load, url, asked, Loading(per_s=REQUESTS_PER_S))
                 while not running.done() and len(seconds) < len(users):
-                    seconds.append(change_s(loop, users[len(seconds)], kind, value))
+                    seconds.append(change_s(loop, users[len(seconds)], rated))
                 expect_answers(url, running.result())
     p50, p99 = (float(round(q * 1_000, 1)) for q in np.quantile(seconds, [0.5, 0.99]))
     return {"events": len(seconds), "requests_per_s": REQUESTS_PER_S, "p50_ms": p50, "p99_ms": p99}
 
 
 def measure_batches(
-    settings: Settings,
-    release: Manifest,
-    strangers: Sequence[OwnId],
-    items: Sequence[OwnId],
-    kind: str,
-    value: float | None,
+    settings: Settings, release: Manifest, strangers: Sequence[OwnId], items: Sequence[OwnId], rated: Rated
 ) -> dict[str, Any]:
     """``strangers``: one a batch."""
+
+    def batch(number: int) -> list[Event]:
+        return [
+            rated(f"{PREFIX}{number}-{n}", strangers[number], items[(number * BATCH + n) % len(items)])
+            for n in range(BATCH)
+        ]
+
     with ExitStack() as ends:
         loops = [ends.enter_context(closing(_loop(settings, release))) for _ in range(SENDERS)]
         pool = ends.enter_context(ThreadPoolExecutor(SENDERS))
 
         def send(sender: int) -> None:
             for number in range(sender, len(strangers), SENDERS):
-                loops[sender].tell(batch(number, strangers[number], items, kind, value))
+                loops[sender].tell(batch(number))
 
         with _taken_back(loops[0], strangers):
             began = time.perf_counter()
@@ -130,9 +125,13 @@ def main(settings: Settings) -> None:
     last = max(own_ids.users)
     new = range(last + 1, last + 1 + BATCHES)
     strangers: list[OwnId] = [number if dataset.user_ids == "integer" else f"{PREFIX}{number}" for number in new]
+
+    def rated(eventid: str, userid: OwnId, itemid: OwnId) -> Event:
+        return Event(eventid, userid, itemid, kind, int(time.time()), value)
+
     with EventParts(settings.events_dir(dataset.base_name)).locked():
-        changes = measure_changes(settings, release, kind, value)
-        batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), kind, value)
+        changes = measure_changes(settings, release, rated)
+        batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), rated)
     about = facts(settings, ready(settings.server.url)["services"])
     found = {"command": "make bench-events", **about, "changed answer": changes, "batches": batches}
     write_figure(FIGURES / "events.json", found, (*PIPELINE, "extras/events", "research/measure/event_speed.py"))
