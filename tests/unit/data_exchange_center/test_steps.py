@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import pickle
 import shlex
@@ -16,7 +15,7 @@ from data_exchange_center import steps as module
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, progress, run, whole_numbers
+from data_exchange_center.steps import StepError, progress, run
 
 
 class FullError(RecsysError):
@@ -87,23 +86,6 @@ def test_a_file_gets_lines_and_no_carriage_returns(monkeypatch: pytest.MonkeyPat
     assert lines[1].startswith("ranker: 2 of 4 batch (50%), 00:00 gone, 00:00 to go, loss=1")
     assert lines[-1].startswith("ranker: 4 of 4")
     assert all(lines)
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"),
-    [("4", (4,)), ("1,4,16", (1, 4, 16)), ("60000, 3883", (3883, 60_000)), ("4,1,4", (1, 4))],
-)
-def test_numbers_are_ascending_and_each_is_there_once(text: str, numbers: tuple[int, ...]) -> None:
-    assert whole_numbers(text) == numbers
-
-
-@pytest.mark.parametrize("text", ["", ",", "4,", "0", "1,0", "-1", "1.5", "1;4", "four", "²"])
-def test_anything_else_is_one_sentence(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--factors", type=whole_numbers)
-    with pytest.raises(SystemExit):
-        parser.parse_args([f"--factors={text}"])
-    assert f"whole numbers from 1 on with commas between are expected, found {text!r}" in capsys.readouterr().err
 
 
 def test_the_message_is_the_problem_and_the_remedy() -> None:

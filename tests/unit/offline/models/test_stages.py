@@ -21,8 +21,7 @@ from data_exchange_center.recipes import (
     TowerRecipe,
 )
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
-from offline.data.requests import Points
+from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
@@ -36,7 +35,7 @@ from offline.models.kinds import (
     vector_tables,
 )
 from offline.models.list_ranker import ListRanker
-from offline.models.training import ranked, train_on_lists
+from offline.models.training import train_on_lists
 from tests.datasets import STARS
 
 USERS, ITEMS, EVENTS = 40, 30, 22  # the last user has rated nothing, the last item nobody
@@ -169,18 +168,6 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     assert np.abs(transitions).max() > 1
     assert not torch.equal(one.get_buffer("cross0"), two.get_buffer("cross0"))
     assert not torch.equal(one.get_buffer("cross0"), then.get_buffer("cross0"))
-
-
-def test_a_ranker_reorders_what_was_recalled(inputs: Inputs) -> None:
-    past = inputs.data.before_last(5)
-    channels, ranker = fitted_ranker(past, inputs, RECIPE)
-    first = inputs.data.starts[:-2] + past.lengths[:-1]  # of each user's events after the past
-    points = Points(np.arange(USERS - 1), past.lengths[:-1], inputs.data.times[first])
-    lists = recall_lists(inputs.data, points, inputs.profiles, channels, (2, 1), size=8, history=5)
-    stored = StoredFeatures.of(past, inputs, list_spec(inputs, RECIPE, RANKER), RECIPE)
-    order = ranked(ranker.network, lists, stored)
-    assert np.array_equal(np.sort(order, axis=1), np.sort(lists.candidates, axis=1))
-    assert not np.array_equal(order, lists.candidates)
 
 
 def test_what_is_no_list_ranker_is_one_sentence() -> None:

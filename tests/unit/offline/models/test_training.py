@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
 from data_exchange_center.recipes import TrainRecipe
 from offline.models.fm import FM
 from offline.models.kinds import weights_to_bytes
-from offline.models.training import PairsData, Rows, auc, calibration, fit_on_pairs, predict, train_on_pairs
+from offline.models.training import PairsData, Rows, auc, calibration, fit_on_pairs, predict
 
 RECIPE = TrainRecipe(epochs=3, batch_size=64, learning_rate=0.02, weight_decay=1e-5, schedule="one_cycle")
 
@@ -42,17 +41,6 @@ def test_the_test_rows_have_no_say() -> None:
         for test in (learnable(seed=1), other)
     ]
     assert weights_to_bytes(models[0]) == weights_to_bytes(models[1])
-
-
-@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(schedule: str) -> None:
-    recipe = RECIPE.model_copy(update={"schedule": schedule})
-    first, again, other = (
-        weights_to_bytes(train_on_pairs(build, learnable(), recipe.model_copy(update={"seed": seed}), "FM")[0])
-        for seed in (0, 0, 1)
-    )
-    assert first == again
-    assert first != other
 
 
 def test_auc_is_undefined_without_both_labels() -> None:
