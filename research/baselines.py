@@ -21,7 +21,7 @@ import logging
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -202,7 +202,7 @@ class Contest:
 
     def _compared(self, of_users: str) -> dict[str, Any]:
         own = unpacked(self.found["own"]["of users"])
-        return {"to the recipe": plain(asdict(metrics.compare(unpacked(of_users), own))), "of users": of_users}
+        return {"to the recipe": plain(metrics.compare(unpacked(of_users), own)), "of users": of_users}
 
     def write(self, *, finished: bool = False) -> None:
         write_figure(self.path, self.found, (*OFFLINE, "research/baselines.py"), finished=finished)

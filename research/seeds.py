@@ -21,11 +21,13 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Frozen, Settings
 from data_exchange_center.steps import run
-from offline.data.lists import ranker_of_lists
+from offline.data.lists import channel_hits, ranker_of_lists
+from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
 from offline.evaluation.evaluate import head, show, write
 from offline.evaluation.metrics import Lists
-from offline.evaluation.protocols import EvalRequests, Stages, fit_stages, in_both_orders
+from offline.evaluation.protocols import Stages, fit_stages, in_both_orders, points_of
+from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain, summary
 from offline.readers import read_with_holdout
 
@@ -55,7 +57,7 @@ def by_seed(settings: Settings, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     runs = [{**alone, "recall": answers.fused, "ranked": answers.ranked}]
     for seed in seeds:
         seeded = with_seed(recipe, seed)
-        runs.append(systems(fit_stages(holdout.past, inputs, seeded), EvalRequests(holdout, inputs), seeded))
+        runs.append(systems(fit_stages(holdout.past, inputs, seeded), seeded, inputs, holdout))
     return {
         **head("make evaluate-seeds", settings, recipe),
         "seeds": [ranker_of_lists(recipe).seed, *seeds],
@@ -63,15 +65,16 @@ def by_seed(settings: Settings, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     }
 
 
-def systems(stages: Stages, requests: EvalRequests, recipe: Recipe) -> dict[str, Lists]:
+def systems(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout) -> dict[str, Lists]:
     """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
-    size = recipe.recall.candidates
-    alone = {
-        f"channel {each.name}": requests.lists((hits.ids for hits in requests.hits(each, size)), size)
-        for each in stages.channels
-    }
-    recalled, served = in_both_orders(stages, recipe, requests.inputs, requests.holdout)
-    return {**alone, "recall": recalled, "ranked": served}
+    size, points, found = recipe.recall.candidates, points_of(holdout), {}
+    for channel in stages.channels:
+        lists = found[f"channel {channel.name}"] = np.zeros((holdout.past.n_users, size), dtype=np.int64)
+        hits = channel_hits(holdout.past, points, inputs.profiles, channel, size)
+        for user, each in zip(points.users, hits, strict=True):
+            lists[user, : len(each.ids)] = each.ids
+    recalled, served = in_both_orders(stages, recipe, inputs, holdout)
+    return {**found, "recall": recalled, "ranked": served}
 
 
 def spread(runs: Sequence[Summaries]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -232,7 +232,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
             **({"live against exact": asked(settings, holdout, users, ranked)} if server else {}),
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": {
-                other: {name: asdict(metrics.compare(found[RANKED][name], found[other][name])) for name in found[other]}
+                other: {name: metrics.compare(found[RANKED][name], found[other][name]) for name in found[other]}
                 for other in (PERSONAL, TIFU, "recall")
             },
         }

@@ -30,7 +30,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -252,7 +251,7 @@ def judge(live: Settings, candidate: Settings, events: pd.DataFrame) -> dict[str
     rows = newest_events(live, candidate, events)
     values = {name: ndcg(of, rows) for name, of in (("candidate", candidate), ("live", live))}
     both = pd.DataFrame(values).dropna()
-    compared = asdict(metrics.compare(both["candidate"].to_numpy(), both["live"].to_numpy()))
+    compared = metrics.compare(both["candidate"].to_numpy(), both["live"].to_numpy())
     times = rows.loc[rows[TARGET], Columns.TIMESTAMP]
     span = [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in times.agg(["min", "max"]).dropna().astype(int)]
     means = {name: float(both[name].mean()) if len(both) else 0.0 for name in values}

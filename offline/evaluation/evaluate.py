@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
@@ -85,15 +85,15 @@ def evaluate(
         systems = baselines(holdout, SHOWN)
     if source and name != SOURCE.name:
         with timed("the source's recipe", seconds):
-            systems |= _systems(SOURCE.name, served.answers(source, holdout))
+            other = served.answers(source, holdout)
+        systems |= {f"{SOURCE.name}: recall": other.fused, f"{SOURCE.name}: ranked": other.ranked}
     systems |= {f"{name}: channel {channel}": lists for channel, lists in answers.channels.items()}
-    systems |= _systems(name, answers)
+    systems |= {f"{name}: recall": answers.fused, f"{name}: ranked": answers.ranked}
 
     def answers_to(requested: Holdout) -> tuple[Lists, Lists]:
         if requested is holdout:
-            found = answers
-        else:
-            found = answerer(requested) if answerer else served.answers(settings, requested)
+            return answers.fused, answers.ranked
+        found = answerer(requested) if answerer else served.answers(settings, requested)
         return found.fused, found.ranked
 
     with timed("the same requests as of now", seconds):
@@ -122,7 +122,16 @@ def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[
     live, exact = live.shown(), exact.shown()
     stages = {"fused": (live.fused, exact.fused), "ranked": (live.ranked, exact.ranked)}
     stages |= {f"channel {name}": (lists, exact.channels[name]) for name, lists in live.channels.items()}
-    return {name: _difference(holdout, *pair) for name, pair in stages.items()}
+    found = {}
+    for stage, pair in stages.items():
+        one, other = (per_user(holdout.relevance, holdout.judged(lists)) for lists in pair)
+        found[stage] = {
+            "shared": shared(*pair),
+            "users with the same list": int((pair[0] == pair[1]).all(axis=1).sum()),
+            "users": len(pair[0]),
+            **{name: float(np.nanmean(one[name] - other[name])) for name in HEADLINES if name in one and name in other},
+        }
+    return found
 
 
 def shared(first: Lists, second: Lists) -> float:
@@ -131,20 +140,6 @@ def shared(first: Lists, second: Lists) -> float:
         np.isin(other[other > 0], one[one > 0]).mean() for one, other in zip(first, second, strict=True) if other.any()
     ]
     return float(np.mean(shares)) if shares else float("nan")
-
-
-def _difference(holdout: Holdout, live: Lists, exact: Lists) -> dict[str, Any]:
-    one, other = (per_user(holdout.relevance, holdout.judged(lists)) for lists in (live, exact))
-    return {
-        "shared": shared(live, exact),
-        "users with the same list": int((live == exact).all(axis=1).sum()),
-        "users": len(live),
-        **{name: float(np.nanmean(one[name] - other[name])) for name in HEADLINES if name in one and name in other},
-    }
-
-
-def _systems(name: str, answers: Answers) -> dict[str, Lists]:
-    return {f"{name}: recall": answers.fused, f"{name}: ranked": answers.ranked}
 
 
 @contextmanager
@@ -201,11 +196,8 @@ def show(found: Mapping[str, Any], console: Console) -> None:
 
 
 def _shown(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
-    table = Table(title=title)
-    table.add_column("", no_wrap=True)
     names = list(next(iter(rows.values())))
-    for name in names:
-        table.add_column(name, justify="right")
+    table = Table(Column("", no_wrap=True), *(Column(name, justify="right") for name in names), title=title)
     for system, row in rows.items():
         values = (row.get(name) for name in names)
         table.add_row(system, *("-" if value is None else f"{value:.4f}" for value in values))
@@ -225,22 +217,18 @@ def source_artifacts(settings: Settings) -> Settings:
     """
     source = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
     kept = source.model_copy(update={"exchange_dir": settings.offline_dir / FOLDER})
-    if _current(kept, settings):
+    try:
+        release_of_artifacts(kept)  # whether they are of one run
+        data, same = (artifacts.DATASET.read(each.exchange_dir)["sha256"] for each in (settings, kept))
+        current = bool(data == same)
+    except ArtifactError:
+        current = False
+    if current:
         log.info("the source's artifacts are those in %s", kept.exchange_dir)
         return kept
     for step in run_steps(source, kept.exchange_dir):
         log.info("%s: %.1f s", step["step"], step["seconds"])
     return kept
-
-
-def _current(kept: Settings, settings: Settings) -> bool:
-    """Whether the kept artifacts are of one run of the source's recipe, on the data of ``settings``."""
-    try:
-        release_of_artifacts(kept)
-    except ArtifactError:
-        return False
-    one, other = (artifacts.DATASET.read(each.exchange_dir) for each in (kept, settings))
-    return bool(one["sha256"] == other["sha256"])
 
 
 # --- the command ---

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import requests
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from data_exchange_center.dataset import OwnId
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import DatasetIds
 from data_exchange_center.steps import StepError, progress
@@ -38,17 +35,18 @@ def server_answers(
     Raises StepError when there is no server, when it serves another release, or when an answer is malformed.
     """
     expect_release(url, release)
-    shown = min(size, SHOWN)
-    bodies = _asked(url, release, holdout, shown, own_ids)
+    shown, users = min(size, SHOWN), holdout.past.n_users
     codes = {own_ids.items[number]: code for code, number in enumerate(holdout.past.itemids.tolist(), start=1)}
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
-    lists = {name: np.zeros((holdout.past.n_users, width), dtype=np.int64) for name, width in sizes.items()}
-    scores = np.full((holdout.past.n_users, shown), np.nan)
-    for user, body in enumerate(bodies):
+    lists = {name: np.zeros((users, width), dtype=np.int64) for name, width in sizes.items()}
+    scores = np.full((users, shown), np.nan)
+    for user, body in enumerate(_asked(url, release, holdout, shown, own_ids)):
         ranked = [item["itemid"] for item in body["item_list"]]
         recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # an unknown user gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
-            lists[name][user, : len(ids)] = _codes(codes, ids)
+            if unknown := [own_id for own_id in ids if own_id not in codes]:
+                raise StepError(f"The server recommends items that the artifacts do not know: {unknown}.")
+            lists[name][user, : len(ids)] = [codes[own_id] for own_id in ids]
         scores[user, : len(ranked)] = [item["score"] for item in body["item_list"]]
     return Answers({name: lists[name] for name in channels}, lists["fused"], lists["ranked"], scores)
 
@@ -78,27 +76,23 @@ def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: Dataset
     for a while.
     """
     opening = retry_if_result(lambda body: body.get("release") != release)
-    again = partial(Retrying, stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
     times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
     wanted = [
         {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": "recall", "strict": True}
         for number, time in times
     ]
-    sessions: SimpleQueue[requests.Session] = SimpleQueue()
 
     def ask(request: Body) -> Body:
-        session = sessions.get()
         try:
-            return again()(_answer, session, url, request)
+            return Retrying(stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)(
+                _answer, session, url, request
+            )
         except RetryError as error:
             live = error.last_attempt.result().get("release")
             raise StepError(f"The server at {url} answers from release {live}, not {release}.") from error
-        finally:
-            sessions.put(session)
 
     with ExitStack() as stack:
-        for _ in range(IN_FLIGHT):
-            sessions.put(stack.enter_context(local_session()))
+        session = stack.enter_context(local_session())  # its connections are the threads'
         pool = stack.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more requests are sent
         return list(progress(pool.map(ask, wanted), total=len(wanted), desc="requests", unit="user"))
@@ -121,11 +115,3 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
             f"The server at {url} answered {response.status_code} for user {request['userid']!r}: {message}"
         )
     return body
-
-
-def _codes(codes: Mapping[OwnId, int], ids: Sequence[OwnId]) -> list[int]:
-    """Raises StepError for an item that the artifacts do not know."""
-    unknown = [own_id for own_id in ids if own_id not in codes]
-    if unknown:
-        raise StepError(f"The server recommends items that the artifacts do not know: {unknown}.")
-    return [codes[own_id] for own_id in ids]

@@ -8,8 +8,8 @@ the tests hold; AUC with scikit-learn's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,8 +21,7 @@ Lists = NDArray[np.int64]
 
 def hits(lists: Lists, relevance: sp.csr_matrix) -> NDArray[np.bool_]:
     """(users, k) whether the user liked the item at each rank."""
-    rows = np.arange(len(lists))[:, None]
-    liked = sp.csr_matrix(relevance[rows, lists]).toarray()
+    liked = sp.csr_matrix(relevance[np.arange(len(lists))[:, None], lists]).toarray()
     found: NDArray[np.bool_] = (liked > 0) & (lists > 0)
     return found
 
@@ -42,9 +41,8 @@ def recall(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
 
 def hit_rate(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
     """1 where at least one liked item is within the first ``k``."""
-    found: Floats = np.asarray(hits(lists[:, :k], relevance).any(axis=1), dtype=np.float64)
-    found[np.isnan(liked_counts(relevance))] = np.nan
-    return found
+    found = hits(lists[:, :k], relevance).any(axis=1)
+    return np.where(np.isnan(liked_counts(relevance)), np.nan, found)
 
 
 def ndcg(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
@@ -134,51 +132,36 @@ def diversity(lists: Lists, features: Floats) -> Floats:
     return out
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over users with its bootstrap interval."""
+def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
+    """Mean over the ``users`` who have the metric, ``low`` and ``high``: percentile bootstrap over users (Efron 1979).
 
-    mean: float
-    low: float
-    high: float
-    users: int
-
-
-def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Estimate:
-    """Mean over the users who have the metric; percentile bootstrap over users (Efron 1979)."""
+    NaN where nobody has it.
+    """
     there = values[~np.isnan(values)]
     if len(there) == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+        return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "users": 0}
     means = _drawn(len(there), resamples, seed) @ there / len(there)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(there.mean()), float(low), float(high), len(there))
+    return {"mean": float(there.mean()), "low": float(low), "high": float(high), "users": len(there)}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """``first`` against ``second`` on the same users."""
+def compare(first: Floats, second: Floats, **bootstrap: Any) -> dict[str, float]:
+    """Mean ``difference`` of a per-user metric, first less second, on the ``users`` who have both; ``low`` and ``high``
+    as of `mean`; two-sided ``p_value`` of Student's paired t-test.
 
-    difference: float  # mean of first - second
-    low: float
-    high: float
-    p_value: float  # two-sided, of the paired t-test
-    users: int
-
-
-def compare(
-    first: Floats, second: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> Comparison:
-    """Paired difference of a per-user metric: bootstrap interval over users and Student's paired t-test."""
+    ``bootstrap``: settings of `mean`.
+    """
     from scipy import stats
 
     difference = first - second
     there = difference[~np.isnan(difference)]
-    estimate = mean(there, resamples=resamples, confidence=confidence, seed=seed)
+    found = mean(there, **bootstrap)
     if len(there) < 2 or np.ptp(there) == 0:
         p_value = 1.0 if len(there) == 0 or there[0] == 0 else 0.0
     else:
         p_value = float(stats.ttest_1samp(there, 0.0).pvalue)
-    return Comparison(estimate.mean, estimate.low, estimate.high, p_value, len(there))
+    interval = {"low": found["low"], "high": found["high"]}
+    return {"difference": found["mean"], **interval, "p_value": p_value, "users": len(there)}
 
 
 @lru_cache(maxsize=8)  # the metrics of one report are of few numbers of users

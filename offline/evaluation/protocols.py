@@ -16,8 +16,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -27,15 +27,13 @@ from torch import nn
 
 from data_exchange_center.channels import BREAK_S, Channel
 from data_exchange_center.files import write_json
-from data_exchange_center.fusion import Hits
 from data_exchange_center.history import happened
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists as RecallLists
-from offline.data.lists import ListsConfig, StoredFeatures, channel_hits, ranker_of_lists, recall_lists
+from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
 from offline.data.requests import Points
-from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Lists
@@ -82,16 +80,6 @@ def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     return replay.holdout_of(data.select(before), data.select(following))
 
 
-def moment(data: Sequences) -> int:
-    """The time that `BEFORE` of all events come before."""
-    return int(np.quantile(data.times, BEFORE))
-
-
-def as_of_now(holdout: Holdout) -> Holdout:
-    """The same targets, for requests now."""
-    return holdout.at(np.full_like(holdout.times, int(time.time())))
-
-
 # --- Fitted in memory, in one go; a numbered step writes files between
 
 
@@ -115,49 +103,24 @@ def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
 
 
-@dataclass(frozen=True, eq=False)
-class EvalRequests:
+def points_of(holdout: Holdout) -> Points:
     """One request for every user with a past and a holdout, at the holdout's times."""
-
-    holdout: Holdout
-    inputs: Inputs
-
-    @property
-    def data(self) -> Sequences:
-        """All events before the holdout, of which a request sees a part."""
-        return self.holdout.past
-
-    @property
-    def points(self) -> Points:
-        requested = np.diff((self.holdout.relevance + self.holdout.disliked).indptr) > 0
-        users = np.flatnonzero((self.data.lengths > 0) & requested)
-        return Points(users, self.holdout.known.lengths[users], self.holdout.times[users])
-
-    def hits(self, channel: Channel, size: int) -> list[Hits]:
-        """Hits of a channel at every point."""
-        return list(channel_hits(self.data, self.points, self.inputs.profiles, channel, size))
-
-    def recalled(self, channels: Sequence[Channel], recipe: Recipe, size: int) -> RecallLists:
-        """The fused lists of every point."""
-        weights = [channel.fusion_weight for channel in recipe.recall.channels]
-        history = ranker_of_lists(recipe).history
-        return recall_lists(self.data, self.points, self.inputs.profiles, channels, weights, size=size, history=history)
-
-    def lists(self, rows: Iterable[NDArray[np.integer]], size: int) -> Lists:
-        """Codes of every point -> (users, size), 0 where shorter and for users without a request."""
-        out = np.zeros((self.holdout.past.n_users, size), dtype=np.int64)
-        for user, codes in zip(self.points.users, rows, strict=True):
-            kept = codes[:size]
-            out[user, : len(kept)] = kept
-        return out
+    requested = np.diff((holdout.relevance + holdout.disliked).indptr) > 0
+    users = np.flatnonzero((holdout.past.lengths > 0) & requested)
+    return Points(users, holdout.known.lengths[users], holdout.times[users])
 
 
 def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout) -> tuple[Lists, Lists]:
-    """(users, candidates) of the fused lists, in recall's order and in the ranker's."""
-    size, requests = recipe.recall.candidates, EvalRequests(holdout, inputs)
-    recalled = requests.recalled(stages.channels, recipe, size)
-    orders = recalled.candidates, ranked(stages.ranker, recalled, stages.stored)
-    return requests.lists(orders[0], size), requests.lists(orders[1], size)
+    """(users, candidates) of the fused lists, in recall's order and in the ranker's; 0 for users without a request."""
+    points, recall, history = points_of(holdout), recipe.recall, ranker_of_lists(recipe).history
+    weights = [channel.fusion_weight for channel in recall.channels]
+    found = recall_lists(
+        holdout.past, points, inputs.profiles, stages.channels, weights, size=recall.candidates, history=history
+    )
+    recalled, served = np.zeros((2, holdout.past.n_users, recall.candidates), dtype=np.int64)
+    recalled[points.users] = found.candidates
+    served[points.users] = ranked(stages.ranker, found, stages.stored)
+    return recalled, served
 
 
 # --- What is compared
@@ -165,19 +128,12 @@ def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Hold
 
 def slices(holdout: Holdout, counts: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Name and (users,) of each group among the users who count. ``holdout``: with requests at their own times."""
-    gap = gaps(holdout)
+    gap = replay.gaps(holdout.past, holdout.times)
     yield ALL, counts
     for name, shortest, longest in GAPS:
         yield name, counts & (gap >= shortest) & (gap < longest)
     for name in ("few ratings", "many ratings"):
         yield name, counts & holdout.slices[name]
-
-
-def gaps(holdout: Holdout) -> Ints:
-    """(users,) seconds from the newest event that is known to the request."""
-    past, newest = holdout.past, np.zeros(holdout.past.n_users, dtype=np.int64)
-    newest[past.lengths > 0] = past.times[past.starts[1:][past.lengths > 0] - 1]
-    return holdout.times - newest
 
 
 def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]]) -> dict[str, Any]:
@@ -188,21 +144,20 @@ def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]])
         answer: (users, candidates) in recall's order, and in the served one.
     """
     found: dict[str, Any] = {}
-    for when, requested in ((AT_ITS_TIME, holdout), (AS_OF_NOW, as_of_now(holdout))):
-        recalled, served = map(requested.judged, answer(requested))
-        one, other = (per_user(requested.relevance, lists) for lists in (recalled, served))
-        counts = np.diff(requested.relevance.indptr) > 0
+    now = holdout.at(np.full_like(holdout.times, int(time.time())))
+    for when, requested in ((AT_ITS_TIME, holdout), (AS_OF_NOW, now)):
+        one, other = (per_user(holdout.relevance, requested.judged(lists)) for lists in answer(requested))
+        counts = np.diff(holdout.relevance.indptr) > 0
         if when == AS_OF_NOW:
-            counts &= gaps(holdout) >= BREAK_S
+            counts &= replay.gaps(holdout.past, holdout.times) >= BREAK_S
+        measured = [metric for metric in MEASURES if metric in one]
         found[when] = {
             name: {
                 "users": int(users.sum()),
-                "recall": {metric: float(one[metric][users].mean()) for metric in MEASURES if metric in one},
-                "ranked": {metric: float(other[metric][users].mean()) for metric in MEASURES if metric in one},
+                "recall": {metric: float(one[metric][users].mean()) for metric in measured},
+                "ranked": {metric: float(other[metric][users].mean()) for metric in measured},
                 "difference": {
-                    metric: asdict(metrics.compare(other[metric][users], one[metric][users]))
-                    for metric in MEASURES
-                    if metric in one
+                    metric: metrics.compare(other[metric][users], one[metric][users]) for metric in measured
                 },
             }
             for name, users in slices(holdout, counts)
@@ -224,11 +179,11 @@ def fitted(settings: Settings, release: str) -> dict[str, Any]:
     if kept.get("release") == release:
         log.info("the protocols with fits of their own are those in %s", path)
         return dict(kept["protocols"])
-    inputs = read_with_holdout(settings)
-    found = {}
+    inputs, found = read_with_holdout(settings), {}
+    moment = int(np.quantile(inputs.data.times, BEFORE))
     for name, holdout in (
         (NEXT_SESSION, last_sessions(inputs.data)),
-        (ONE_MOMENT, holdout_at(inputs.data, moment(inputs.data), inputs.dataset.holdout.longest)),
+        (ONE_MOMENT, holdout_at(inputs.data, moment, inputs.dataset.holdout.longest)),
     ):
         if not holdout.relevance.nnz:
             log.warning("%s: nobody liked anything then", name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -55,29 +54,26 @@ class Holdout:
     def judged_answers(self, answers: Answers) -> Answers:
         """All lists `judged`, with their scores, and then cut to the length that is shown."""
         judges = self._judges(answers.ranked)
-        judged = Answers(
-            {name: self.judged(lists) for name, lists in answers.channels.items()},
-            self.judged(answers.fused),
-            _kept(answers.ranked, judges, 0),
-            _kept(answers.scores, judges, np.nan),
-        )
-        return judged.shown()
-
-    @cached_property
-    def _unjudged(self) -> sp.csr_matrix:
-        """(users, items + 1) not 0 where an item is neither known nor a target."""
-        unseen = sp.csr_matrix(self.past.seen() - self.known.seen())
-        unseen.eliminate_zeros()
-        return unseen
+        channels = {name: self.judged(lists) for name, lists in answers.channels.items()}
+        ranked, scores = _kept(answers.ranked, judges, 0), _kept(answers.scores, judges, np.nan)
+        return Answers(channels, self.judged(answers.fused), ranked, scores).shown()
 
     def _judges(self, lists: Lists) -> NDArray[np.bool_]:
-        unjudged = metrics.hits(lists, self._unjudged) & ~metrics.hits(lists, self.relevance)
+        unseen = without(self.past.seen(), self.known.seen())
+        unjudged = metrics.hits(lists, unseen) & ~metrics.hits(lists, self.relevance)
         return (lists > 0) & ~unjudged
 
 
 def as_of(data: Sequences, times: Ints) -> Sequences:
     """Events that a request of each user at ``times`` (users,) sees."""
     return data.select(happened(data.times, times[data.users]))
+
+
+def gaps(past: Sequences, times: Ints) -> Ints:
+    """(users,) seconds from each user's newest event to ``times``; all of ``times`` where there is none."""
+    newest, there = np.zeros(past.n_users, dtype=np.int64), past.lengths > 0
+    newest[there] = past.times[past.starts[1:][there] - 1]
+    return times - newest
 
 
 def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
@@ -88,28 +84,24 @@ def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
 
 def holdout_of(past: Sequences, future: Sequences) -> Holdout:
     """The same users' events before and from the request on. Users without a past are in no slice by time."""
-    before, times = (np.zeros(past.n_users, dtype=np.int64) for _ in range(2))
-    requested = future.lengths > 0
+    times, requested = np.zeros(past.n_users, dtype=np.int64), future.lengths > 0
     times[requested] = future.times[future.starts[:-1][requested]]
-    known = as_of(past, times)
+    known, gap = as_of(past, times), gaps(past, times)
     has_past = known.lengths > 0
-    before[has_past] = past.times[past.starts[1:][has_past] - 1]
-    returns = times - before >= BREAK_S
-    seen, no_targets = past.seen(), past.left_out()
-    liked = _without(_events(future, future.liked), no_targets)
-    disliked = _without(_without(_events(future, ~future.liked), no_targets), liked)
+    liked = without(future.select(future.liked).seen(), past.left_out())
+    disliked = without(future.select(~future.liked).seen(), past.left_out() + liked)
     return Holdout(
         past=past,
         known=known,
-        relevance=_of_users(liked, has_past),
-        disliked=_of_users(disliked, has_past),
-        cold=_of_users(liked, ~has_past),
-        popularity=np.asarray(seen.sum(axis=0)).ravel() / max(past.n_users, 1),
+        relevance=only(liked, has_past[:, None]),
+        disliked=only(disliked, has_past[:, None]),
+        cold=only(liked, ~has_past[:, None]),
+        popularity=np.asarray(past.seen().sum(axis=0)).ravel() / max(past.n_users, 1),
         times=times,
         slices={
-            "first of its second": has_past & (times > before),
-            "returning": has_past & returns,
-            "same session": has_past & ~returns,
+            "first of its second": has_past & (gap > 0),
+            "returning": has_past & (gap >= BREAK_S),
+            "same session": has_past & (gap < BREAK_S),
             "few ratings": past.lengths < FEW,
             "many ratings": past.lengths >= MANY,
         },
@@ -137,19 +129,13 @@ def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDA
     return moved
 
 
-def _events(data: Sequences, keep: NDArray[np.bool_]) -> sp.csr_matrix:
-    return data.select(keep).seen()
-
-
-def _of_users(pairs: sp.csr_matrix, users: NDArray[np.bool_]) -> sp.csr_matrix:
-    """The same matrix with nothing in the rows of all other users."""
-    kept = sp.csr_matrix(sp.diags(users.astype(np.float32)) @ pairs)
-    kept.eliminate_zeros()
-    return kept
-
-
-def _without(pairs: sp.csr_matrix, others: sp.csr_matrix) -> sp.csr_matrix:
-    """0/1 matrices: the first where the second is 0."""
-    left = sp.csr_matrix(pairs - pairs.multiply(others))
+def only(pairs: sp.csr_matrix, there: NDArray[np.bool_]) -> sp.csr_matrix:
+    """(users, items + 1) pairs of some users, ``there`` (users, 1), or of some items, (1, items + 1)."""
+    left = sp.csr_matrix(pairs.multiply(there.astype(np.float32)))
     left.eliminate_zeros()
     return left
+
+
+def without(pairs: sp.csr_matrix, others: sp.csr_matrix) -> sp.csr_matrix:
+    """0/1 matrices: the first where the second is 0."""
+    return sp.csr_matrix(pairs > others, dtype=np.float32)

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import NOT_FOUND, Fused, Hits, candidate_columns, fuse, top_k
 from data_exchange_center.history import History
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
@@ -32,9 +30,8 @@ from offline.data.terms import genre_flags
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
 from offline.models.ease import Float32, ease
-from offline.models.kinds import ScoringModel, load_ranker, score
+from offline.models.kinds import load_ranker, score
 
-POPULAR = "popular"  # fused like a channel where the channels found nothing
 CHUNK = 16  # users at once
 NO_ITEM = -1  # id in the place of code 0
 
@@ -61,7 +58,7 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
     states = states or [
         state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)
     ]
-    index, ranker = ExactIndex.read(folder, recipe, past.itemids), Ranker.read(folder, recipe, past)
+    index, ranker = ExactIndex.read(folder, recipe, past.itemids), Ranker(folder, recipe, past)
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     vectors = user_vectors(folder, index, channels, states, past, holdout.times)
     preferred = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
@@ -80,7 +77,9 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
         for place, user in enumerate(users.tolist()):
             state, second, known = states[user], int(holdout.times[user]), seen[user].indices.astype(np.int64)
             found = {name: hits[place] for name, hits in searched.items()}
-            found |= scored(channels, state, second, known, size)
+            profile = np.zeros(0, np.int64) if state.profile is None else state.profile
+            for name, row in channels.scores(state.history, profile, second).items():
+                (found[name],) = top_k(row[None].copy(), size, np.zeros_like(known), known)
             fused = _fused([found[name] for name in names], recipe, popular, known)
             rated = ranker.scores(user, fused, state.history, second)
             order = np.lexsort((fused.ids, -rated))  # ties by id, as the server breaks them
@@ -93,26 +92,23 @@ def answers(settings: Settings, holdout: Holdout, states: list[State] | None = N
 
 def read_states(folder: Path, past: Sequences) -> list[State]:
     """Each user's stored history and profile; both empty for a user without a row."""
-    table = artifacts.USER_STATE.read(folder)
-    columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES, Columns.PROFILE)
-    known = {
-        userid: State(History(*(np.asarray(part, dtype=np.int64) for part in events)), np.asarray(profile, np.int64))
-        for userid, *events, profile in zip(*(table[name] for name in columns), strict=True)
-    }
-    unknown = State(History.empty(), None)
-    return [known.get(userid, unknown) for userid in past.userids]
+    columns = [Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES, Columns.PROFILE]
+    known = {}
+    for userid, *parts in artifacts.USER_STATE.read(folder)[columns].itertuples(index=False):
+        *events, profile = (np.asarray(part, dtype=np.int64) for part in parts)
+        known[userid] = State(History(*events), profile)
+    return [known.get(userid, State(History.empty(), None)) for userid in past.userids.tolist()]
 
 
 def known_states(folder: Path, holdout: Holdout) -> list[State]:
     """The stored profiles with all events that each user's request sees, stored ones or not."""
     known = holdout.known
-
-    def own(events: Ints) -> list[Ints]:
-        return [part[::-1] for part in np.split(events, known.starts[1:-1])]
-
-    events = zip(own(known.itemids[known.items - 1]), own(known.ratings), own(known.times), strict=True)
+    columns = (
+        np.split(each, known.starts[1:-1]) for each in (known.itemids[known.items - 1], known.ratings, known.times)
+    )
+    histories = [History(*(part[::-1] for part in events)) for events in zip(*columns, strict=True)]
     stored = read_states(folder, holdout.past)
-    return [State(History(*each), user.profile) for each, user in zip(events, stored, strict=True)]
+    return [user._replace(history=history) for user, history in zip(stored, histories, strict=True)]
 
 
 def user_vectors(
@@ -120,52 +116,33 @@ def user_vectors(
 ) -> dict[str, Float32]:
     """Searched channel -> (users, dim), NaN for a user without one: stored, or made at the request's time."""
     stored = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
-    made: list[Mapping[str, Float32]] = [
-        channels.user_vectors(state.history, state.profile, int(time)) if state.profile is not None else {}
-        for state, time in zip(states, times, strict=True)
-    ]
+    made = {
+        user: channels.user_vectors(state.history, state.profile, int(time))
+        for user, state, time in zip(past.userids.tolist(), states, times, strict=True)
+        if state.profile is not None
+    }
     vectors = {}
-    for name in (channel.name for channel in index.recipe.searched):
-        column = vector_of(name)
-        if column in stored:
-            known = stored[column].dropna().to_dict()
+    for name, items in index.vectors.items():
+        if vector_of(name) in stored:
+            known = stored[vector_of(name)].dropna().to_dict()
         else:
-            known = {user: each[name] for user, each in zip(past.userids, made, strict=True) if name in each}
-        absent = np.full(index.vectors[name].shape[1], np.nan)
-        vectors[name] = np.stack([known.get(user, absent) for user in past.userids]).astype(np.float32)
+            known = {user: found[name] for user, found in made.items() if name in found}
+        vectors[name] = vectors_of(known, past.userids, items.shape[1])
     return vectors
 
 
-def scored(channels: ChannelSet, state: State, second: int, seen: Ints, size: int) -> dict[str, Hits]:
-    """Channel without vectors -> the user's best unseen items, as codes."""
-    profile = np.zeros(0, np.int64) if state.profile is None else state.profile
-    scores = channels.scores(state.history, profile, second)
-    return {name: next(top_k(row[None].copy(), size, np.zeros_like(seen), seen)) for name, row in scores.items()}
-
-
-@dataclass(frozen=True, eq=False)
 class Ranker:
-    """The ranking model, and the stored features of its rows."""
+    """The ranking model, and the stored features of each user and item; code c is row c - 1."""
 
-    spec: FeatureSpec
-    model: ScoringModel
-    columns: tuple[str, ...]  # of `Fused.features`
-    users: Encoded  # features of each
-    items: Encoded  # features of each; code c is row c - 1
-
-    @classmethod
-    def read(cls, folder: Path, recipe: RecallRecipe, past: Sequences) -> Ranker:
+    def __init__(self, folder: Path, recipe: RecallRecipe, past: Sequences) -> None:
         """Raises ArtifactError when a file is absent."""
-        spec = read_feature_spec(folder)
+        self.spec = read_feature_spec(folder)
+        self.model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
+        self.columns = candidate_columns([channel.name for channel in recipe.channels])
         users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False).loc[past.userids]
         items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False).loc[past.itemids]
-        return cls(
-            spec=spec,
-            model=load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]),
-            columns=candidate_columns([channel.name for channel in recipe.channels]),
-            users=spec.encode_users({str(name): column.to_numpy() for name, column in users.items()}),
-            items=spec.encode_items({str(name): column.to_numpy() for name, column in items.items()}),
-        )
+        self.users = self.spec.encode_users({str(name): column.to_numpy() for name, column in users.items()})
+        self.items = self.spec.encode_items({str(name): column.to_numpy() for name, column in items.items()})
 
     def scores(self, user: int, fused: Fused, history: History, second: int) -> NDArray[np.float64]:
         """Scores of one user's candidates for a request at ``second``."""
@@ -181,13 +158,13 @@ class Ranker:
 
 def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints) -> Fused:
     """The channels' lists as one; where they found nothing the popular unseen items, fused as one list more."""
+    weights = [channel.fusion_weight for channel in recipe.channels]
     if any(len(part.ids) for part in hits):
-        return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+        return fuse(hits, weights, recipe.candidates)
     ids = popular[~np.isin(popular, seen)][: recipe.candidates]
-    fused = fuse([*hits, Hits(ids, -np.arange(len(ids), dtype=np.float32))], [*(0.0 for _ in hits), 1.0], len(ids))
-    names = [channel.name for channel in recipe.channels]
-    given = candidate_columns([*names, POPULAR])
-    known = [given.index(column) for column in candidate_columns(names)]  # a ranker knows no column of `POPULAR`
+    fused = fuse([*hits, Hits(ids, -np.arange(len(ids), dtype=np.float32))], [*weights, 1.0], len(ids))
+    # a ranker knows no column of theirs: what fusion says of the channels, and the place
+    known = [*range(len(candidate_columns([channel.name for channel in recipe.channels])) - 1), -1]
     return Fused(fused.ids, fused.scores, fused.features[:, known])
 
 
@@ -208,11 +185,10 @@ class ExactIndex:
         """Raises ArtifactError when a file is absent."""
         n_genres = len(artifacts.GENRES.read(folder)[Columns.GENRES])
         of_items = artifacts.ITEM_TERMS.read(folder).set_index(Columns.ITEM)[Columns.GENRES]
-        table = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
-        vectors = {
-            channel.name: vectors_of(table[vector_of(channel.name)], np.append(NO_ITEM, itemids))
-            for channel in recipe.searched
-        }
+        table, vectors = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM), {}
+        for channel in recipe.searched:
+            known = table[vector_of(channel.name)].dropna().to_dict()
+            vectors[channel.name] = vectors_of(known, np.append(NO_ITEM, itemids), len(next(iter(known.values()))))
         genres = genre_flags([(), *(of_items.get(item, ()) for item in itemids)], n_genres)
         return cls(recipe, vectors, genres.astype(np.float32))
 
@@ -252,12 +228,10 @@ def nearest(products: NDArray[np.floating], seen: sp.csr_matrix, n: int) -> NDAr
     return np.where((known >= floor) & np.isfinite(known), products, np.nan)
 
 
-def vectors_of(stored: pd.Series, ids: Ints) -> Float32:
+def vectors_of(known: Mapping[int, Any], ids: Ints, dim: int) -> Float32:
     """Vectors by id -> (ids, dim), NaN for an id without one."""
-    known = stored.dropna()
-    rows = np.stack(known.to_list()).astype(np.float32)
-    at = known.index.get_indexer(pd.Index(ids))
-    return np.where((at >= 0)[:, None], rows[at], np.nan).astype(np.float32)
+    absent = np.full(dim, np.nan)
+    return np.stack([known.get(each, absent) for each in ids.tolist()]).astype(np.float32)
 
 
 # --- baselines ---
@@ -272,8 +246,9 @@ def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
     request's second.
     """
     past, known, left_out = holdout.past.seen(), holdout.known.seen(), holdout.past.left_out()
+    clicks = np.bincount(holdout.past.items[holdout.past.liked], minlength=past.shape[1]).astype(np.float32)
     return {
-        POPULARITY: popular_lists(holdout, size),
+        POPULARITY: best_unseen(np.broadcast_to(clicks, past.shape), left_out, size),
         KNN: best_unseen(known @ item_knn(past), left_out, size),
         EASE: best_unseen(known @ ease(past.T @ past), left_out, size),
     }
@@ -289,13 +264,6 @@ def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -
         floor = -np.partition(-similar, neighbours - 1, axis=0)[neighbours - 1]
         similar[similar < floor] = 0
     return similar
-
-
-def popular_lists(holdout: Holdout, size: int) -> Lists:
-    """The most liked items that a user has not rated in the past."""
-    past = holdout.past
-    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
-    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.left_out(), size)
 
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:

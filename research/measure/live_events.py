@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -73,7 +73,7 @@ def summary(found: Sequence[Replayed]) -> dict[str, Any]:
     """The means over users, with intervals."""
     rows = {name: _of_ranks([user.ranks[name] for user in found]) for name in LATE}
     shares = np.array([user.shares for user in found])
-    strangers = {str(given): asdict(mean(shares[:, row])) for row, given in enumerate(GIVEN)}
+    strangers = {str(given): mean(shares[:, row]) for row, given in enumerate(GIVEN)}
     return {"replay": rows, "strangers": strangers}
 
 
@@ -88,7 +88,7 @@ def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
         of_user = np.array(
             [row[known].mean() if known.any() else np.nan for row, known in zip(value, there, strict=True)]
         )
-        summary[name] = asdict(mean(of_user))
+        summary[name] = mean(of_user)
     hits = values[f"hit@{K}"]
     summary["by event"] = [
         float(hits[there[:, step], step].mean()) if there[:, step].any() else None for step in range(width)

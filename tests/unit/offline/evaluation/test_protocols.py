@@ -12,7 +12,8 @@ import pytest
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
 from offline.evaluation import protocols
-from offline.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, gaps, holdout_at, last_sessions
+from offline.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, holdout_at, last_sessions
+from offline.evaluation.replay import gaps
 from tests.unit.offline.evaluation.conftest import settings_of
 from tests.unit.offline.models.test_stages import USERS, inputs_of
 
@@ -43,7 +44,7 @@ def test_the_last_session_of_each_user_with_enough_before_it_is_held_out() -> No
     assert holdout.past.lengths.tolist() == [5, 6, 5, 6]
     assert np.asarray(holdout.relevance.sum(axis=1)).ravel().tolist() == [2, 0, 0, 2]
     assert holdout.times.tolist() == [240 + HOUR, 0, 0, 3 * DAY]
-    assert gaps(holdout)[[0, 3]].tolist() == [HOUR, 2 * DAY]
+    assert gaps(holdout.past, holdout.times)[[0, 3]].tolist() == [HOUR, 2 * DAY]
 
 
 def test_at_one_moment_for_all_nothing_later_is_known() -> None:

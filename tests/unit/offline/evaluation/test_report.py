@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from offline.evaluation import replay
 from offline.evaluation.replay import Answers, Holdout
 from offline.evaluation.report import HEADLINES, _ranks_of, funnel, labelled, plain, report, summary
-from offline.evaluation.served import best_unseen, popular_lists
+from offline.evaluation.served import POPULARITY, baselines, best_unseen
 from tests.unit.offline.evaluation.made_up import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10
@@ -25,7 +25,7 @@ def holdout() -> Holdout:
 def answers(holdout: Holdout) -> Answers:
     """A channel that knows what will be liked, one that knows the popular; fusion takes the popular."""
     perfect = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), SIZE)
-    popular = popular_lists(holdout, SIZE)
+    popular = baselines(holdout, SIZE)[POPULARITY]
     scores = np.tile(np.linspace(1, 0, SIZE), (len(popular), 1))
     return Answers({"perfect": perfect, "popular": popular}, popular, popular[:, ::-1].copy(), scores)
 

@@ -78,7 +78,7 @@ def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     settings = settings_of("source", exchange)
     holdout, folder = holdout_of(settings), settings.exchange_dir
     answers = served.answers(settings, holdout)
-    ranker = served.Ranker.read(folder, settings.recipe.recall, holdout.past)
+    ranker = served.Ranker(folder, settings.recipe.recall, holdout.past)
     model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
     user, codes = 3, answers.ranked[3]
     rows = ranker.spec.assemble(ranker.users[user : user + 1], ranker.items[codes[codes > 0] - 1], 0)
