@@ -2,9 +2,9 @@
 
 Recommends for every user at the moment of the user's first held-out rating, and compares that with what the user liked
 among the held-out ten: with exact search over the artifacts, or, with --server, by requests to the server, which are
-then compared with exact search. The baselines are fitted; with --with-source the source's recipe too, the first time:
-its steps are run on the same data, and their artifacts are kept. Two more protocols (`protocols.py`), next session and
-one moment for all, need models that know less; these are fitted once for each release.
+then compared with exact search. The baselines are fitted; with --with-source the source's recipe too: its steps are run
+on the same data once, and their artifacts are kept. Two more protocols (`protocols.py`), next session and one moment
+for all, need models that know less; these are fitted once for each release.
 
 Reads:  the artifacts of `make offline`; with --server the server that serves them (`make up sync serve`)
 Writes: pic/figures/evaluation_offline.json, or evaluation.json (another recipe's or published data set's: with its
@@ -100,17 +100,13 @@ def evaluate(
         in_session = protocols.compared(holdout, answers_to)
     log.info("metrics of %d systems", len(systems))
     found = report(holdout, systems, answers, inputs.genres.astype("float64"), (POPULARITY, EASE))
-    return plain(
-        {
-            **head(command, settings, settings.recipe),
-            "release": release.release,
-            **({"trained on events of servers": recorded} if recorded else {}),
-            "seconds": seconds,
-            "protocols": {protocols.IN_SESSION: in_session},
-            **({"live against exact": live_against_exact(holdout, answers, exact)} if answerer else {}),
-            **found,
-        }
-    )
+    opening = {**head(command, settings, settings.recipe), "release": release.release}
+    if recorded:
+        opening["trained on events of servers"] = recorded
+    opening |= {"seconds": seconds, "protocols": {protocols.IN_SESSION: in_session}}
+    if answerer:
+        opening["live against exact"] = live_against_exact(holdout, answers, exact)
+    return plain(opening | found)
 
 
 def live_against_exact(holdout: Holdout, live: Answers, exact: Answers) -> dict[str, Any]:
@@ -153,20 +149,15 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
-    """Head of every report: command, data set, recipe.
-
-    ``users``: where it is said how many of them have something to be found.
-    """
+    """Head of every report: command, data set, recipe; of ``users``, how many have something to be found."""
     counted = {} if users is None else {"users": int(np.count_nonzero(np.diff(users.relevance.indptr)))}
     dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
     return {"command": command, "dataset": dataset, "recipe": recipe.name, **counted}
 
 
 def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
-    """File of a report: named by its recipe where that is not the default, by its data set where not ML-1M.
-
-    The report of a data set that is not published lies with the artifacts.
-    """
+    """File of a report: named by its recipe where that is not the default, by its data set where not ML-1M; with the
+    artifacts where the data set is not published."""
     name, dataset = named(kind, found["recipe"]), found["dataset"]
     folder = FIGURES if dataset in published.SETS else settings.offline_dir / "evaluation"
     return folder / (f"{name}.json" if dataset == published.ML_1M else f"{name}_{dataset}.json")

@@ -83,10 +83,9 @@ def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: Dataset
     ]
 
     def ask(request: Body) -> Body:
+        again = Retrying(stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)
         try:
-            return Retrying(stop=stop_after_delay(OPENING_S), wait=wait_fixed(0.2), retry=opening)(
-                _answer, session, url, request
-            )
+            return again(_answer, session, url, request)
         except RetryError as error:
             live = error.last_attempt.result().get("release")
             raise StepError(f"The server at {url} answers from release {live}, not {release}.") from error
@@ -106,12 +105,8 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
         raise StepError(f"The server at {url} gave no answer for user {request['userid']!r} ({error}).") from error
     if not isinstance(body, dict):
         raise StepError(f"What answers at {url} is not this server.")
-    if not response.ok:
-        found = body.get("error", {})
-        if found.get("code") == OPENING:
-            return body
-        message = found.get("message", "no reason")
-        raise StepError(
-            f"The server at {url} answered {response.status_code} for user {request['userid']!r}: {message}"
-        )
+    found = body.get("error", {})
+    if not response.ok and found.get("code") != OPENING:
+        message = f"The server at {url} answered {response.status_code} for user {request['userid']!r}"
+        raise StepError(f"{message}: {found.get('message', 'no reason')}")
     return body

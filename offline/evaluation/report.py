@@ -266,8 +266,8 @@ def _missed_by_protocols(protocols: Mapping[str, Any]) -> Iterator[str]:
     rows = []
     for name, by_time in protocols.items():
         for when, groups in by_time.items():
-            value, floor = groups["all"]["ranked"]["ndcg@50"], PROTOCOLS.get((name, when), 0)
-            if value < floor:
+            floor = PROTOCOLS.get((name, when), 0.0)
+            if floor and (value := groups["all"]["ranked"]["ndcg@50"]) < floor:
                 yield f"{name}, {when}: ndcg@50 is {value:.4f} and should be at least {floor:.3f}"
             rows += [(name, when, users, row) for users, row in groups.items()]
     for *where, row in rows:

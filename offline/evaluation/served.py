@@ -42,22 +42,16 @@ class State(NamedTuple):
     history: History
     profile: Ints | None  # codes; None: nothing is stored
 
-    def as_of(self, second: int) -> State:
-        """The user as a request at ``second`` sees it."""
-        return self._replace(history=self.history.as_of(second))
-
 
 def answers(settings: Settings, holdout: Holdout, states: list[State] | None = None) -> Answers:
-    """Every user's lists for a request at the holdout's times.
+    """Every user's lists for a request at the holdout's times. Raises ArtifactError when a file is absent.
 
     ``states``: of every user as the request sees them; None: what is stored, as of the request.
-
-    Raises ArtifactError when a file of `make offline` is absent.
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
-    states = states or [
-        state.as_of(int(time)) for state, time in zip(read_states(folder, past), holdout.times, strict=True)
-    ]
+    if states is None:
+        stored = zip(read_states(folder, past), holdout.times.tolist(), strict=True)
+        states = [State(history.as_of(second), profile) for (history, profile), second in stored]
     index, ranker = ExactIndex.read(folder, recipe, past.itemids), Ranker(folder, recipe, past)
     channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
     vectors = user_vectors(folder, index, channels, states, past, holdout.times)
@@ -228,7 +222,7 @@ def nearest(products: NDArray[np.floating], seen: sp.csr_matrix, n: int) -> NDAr
     return np.where((known >= floor) & np.isfinite(known), products, np.nan)
 
 
-def vectors_of(known: Mapping[int, Any], ids: Ints, dim: int) -> Float32:
+def vectors_of(known: Mapping[Any, Any], ids: Ints, dim: int) -> Float32:
     """Vectors by id -> (ids, dim), NaN for an id without one."""
     absent = np.full(dim, np.nan)
     return np.stack([known.get(each, absent) for each in ids.tolist()]).astype(np.float32)

@@ -1,7 +1,7 @@
 """Ranker `deepfm`: a sparse FM plus an MLP over the dense columns (after Guo et al., "DeepFM", IJCAI 2017).
 
 Recipe: `DeepFMRecipe`. Reads assembled rows of rated pairs, (batch, width) float32: one-hot codes, multi-hot flags,
-dense values. Gives (batch, 1) logits. Trained by binary cross-entropy, as the source project does; exported as it is.
+dense values. Gives (batch, 1) logits. Trained by binary cross-entropy, as the source project does.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import DeepFMRecipe
 from offline.models.fm import FieldEmbedding
-from offline.models.kinds import Config, FittedRanker, PairExamples, Ranker
-from offline.models.training import fit_on_pairs
+from offline.models.kinds import Config, Ranker
 
 
 class DeepFMConfig(BaseModel):
-    """Sizes of a `DeepFM`. Columns of its input are one-hot codes, then multi-hot flags, then dense values."""
+    """Sizes of a `DeepFM`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,13 +37,11 @@ class DeepFMConfig(BaseModel):
 
 
 class DeepFM(Ranker):
-    """This project's variant: ids have wider factors than the side fields (gender, age, occupation, every genre).
+    """This project's variant: ids have wider factors than the side fields (gender, age, occupation, every genre), and
+    there is no deep part over the embeddings.
 
-    There is no deep part over the embeddings. An inner product needs equally long vectors: a side field's factors
-    are zero beyond ``side_dim``, so side fields meet each other and the ids in the first ``side_dim`` coordinates and
-    the ids meet each other in all ``id_dim``.
-
-    Shapes: (batch, width) float32, as `FeatureSpec.assemble` makes it -> (batch, 1) logits.
+    A side field's factors are zero beyond ``side_dim``: side fields meet each other and the ids in the first
+    ``side_dim`` coordinates, and the ids meet each other in all ``id_dim``.
     """
 
     def __init__(self, config: DeepFMConfig) -> None:
@@ -104,10 +101,3 @@ class DeepFM(Ranker):
     @classmethod
     def build(cls, config: Mapping[str, Any]) -> Self:
         return cls(DeepFMConfig.model_validate(config))
-
-    @classmethod
-    def fit(cls, recipe: DeepFMRecipe, examples: PairExamples) -> FittedRanker:
-        """Trained twice: without the validation rows, to see how it does, then on all training rows."""
-        config = cls.configure(recipe, examples.spec, examples.dataset, {})
-        model, report = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, "DeepFM")
-        return FittedRanker(model, config, report)

@@ -32,8 +32,7 @@ SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do n
 def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
     """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
 
-    After a break it is the long-term taste: likes among the newest `EaseRecipe.taste` events all have one
-    weight, dislikes a tenth of it.
+    After a break: likes among the newest `EaseRecipe.taste` events all have one weight, dislikes a tenth of it.
     """
     # Factors of the weights, (items + 1, dim) each.
     likes = past.select(past.liked)
@@ -73,7 +72,7 @@ def ease(together: sp.csr_matrix, l2: float = 1000.0) -> Float32:
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
     inverse /= -np.diag(inverse)  # in place: a catalogue's square in double precision is the most that a step holds
-    weights: Float32 = inverse.astype(np.float32)
+    weights = inverse.astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
 

@@ -27,7 +27,7 @@ from data_exchange_center.recipes import ChannelRecipe, DataRecipe, Recipe, Vect
 from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
-from offline.models.training import PairsData, curves, train_on_lists
+from offline.models.training import PairsData, curves, fit_on_pairs, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
 
@@ -50,7 +50,7 @@ class Fitted:
 
 
 def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``. Its report has the recipe.
+    """Fit a channel by its kind, on ``past``: events of the users and items of ``inputs``.
 
     Raises TypeError where recipe and channel do not agree on whether there are vectors to search.
     """
@@ -61,7 +61,7 @@ def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: Da
 
 
 def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitted, ...]:
-    """All channels of the recipe, in its order. ``past``: events of the users and items of ``inputs``."""
+    """All channels of the recipe, in its order."""
     return tuple(fit_channel(channel, past, inputs, recipe.data) for channel in recipe.recall.channels)
 
 
@@ -150,7 +150,11 @@ class Ranker(nn.Module, ABC):
 
     @classmethod
     def fit(cls, recipe: Any, examples: Any) -> FittedRanker:
-        """Fit on `ListExamples`, with what was known when they were recalled; a subclass may take `PairExamples`."""
+        """Fit on `PairExamples`, or on `ListExamples` with what was known when they were recalled."""
+        if isinstance(examples, PairExamples):
+            config = cls.configure(recipe, examples.spec, examples.dataset, {})
+            network, report = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, cls.__name__)
+            return FittedRanker(network, config, report)
         config = cls.configure(recipe, examples.spec, examples.inputs.dataset, {})
         known = examples.past.earlier(recipe.past)
         stored = StoredFeatures.of(known, examples.inputs, examples.spec, examples.recipe)

@@ -1,8 +1,8 @@
 """Recall channel `tower`: a two-tower factorization machine over history and profile.
 
-The sum of a user's field vectors times the sum of an item's field vectors: Rendle (2010), "Factorization Machines",
-with the pairs inside one side left out, as they cannot reorder items; trained as Covington et al. (2016) train
-candidate generation: softmax over the items, on what the user liked next. Item popularity is one more dimension.
+The sum of a user's field vectors times the sum of an item's: Rendle (2010), "Factorization Machines", without the pairs
+inside one side, which cannot reorder items; trained as Covington et al. (2016) train candidate generation: softmax over
+the items, on what the user liked next. Item popularity is one more dimension.
 
 Recipe: `TowerRecipe`. Reads a user's newest events, (m, lags) item codes and ratings, newest first, the profile, (m,
 fields) codes, and whether the session goes on, (m,). Gives (m, dim) user vectors; a user is profile + weighted sums of
@@ -45,7 +45,7 @@ SMOOTHING = 0.75  # of how often an item is liked, for its chance to be sampled
 
 
 class Tower(nn.Module):
-    """(history, profile) -> user vectors; item vectors with popularity as the last dimension."""
+    """(history, profile) -> user vectors; item vectors, and their popularity."""
 
     genres: Tensor  # (items + 1, genres) each item's genres, summing to 1
 
@@ -155,7 +155,6 @@ class Tower(nn.Module):
 
 
 def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Train the tower on ``past``; its report holds the loss curves."""
     tower, losses = train_tower(recipe, past, inputs, data.history)
     return Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
 
@@ -273,8 +272,7 @@ def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe, samp
 def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
     """(m,) events of each request's user, (m,) targets of each request -> (m,) what each of these targets weighs."""
     of_user = events**-recipe.user_balance
-    weights: Float32 = (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
-    return weights
+    return (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
 
 
 def _tensors(pairs: tuple[Ints, Ints]) -> Pairs:
@@ -353,8 +351,8 @@ class _NextItemLoss(torch.autograd.Function):
 def chances(liked: NDArray[np.floating], size: int) -> NDArray[np.float64]:
     """(items + 1,) how often each is liked, row 0 padding -> (items + 1,) the chance of each to be in a batch's sample.
 
-    They grow with what is liked, up to 1, none is 0, and their sum is ``size``, or the number of items where that is
-    less. Item 0, which no denominator counts, is always drawn: a sample is never empty.
+    Their sum is ``size``, or the number of items where that is less; none is 0. Item 0, which no denominator counts, is
+    always drawn: a sample is never empty.
     """
     weights = (liked[1:] + 1.0) ** SMOOTHING
     falling = np.sort(weights)[::-1]
@@ -382,14 +380,12 @@ def within(sample: Ints, pairs: Ints) -> tuple[Ints, Ints]:
 def sampled_item_loss(
     users: Tensor, items: Tensor, bias: Tensor, left_out: Pairs, targets: Pairs, weights: Tensor
 ) -> Tensor:
-    """Weighted cross-entropy of the targets, summed: (m, d) users, (k, d) items of the sample, (k,) biases -> ().
+    """`next_item_loss` of a sample's k items; the first, padding, is never counted.
 
     Args:
-        bias: each item's, less the logarithm of its chance.
-        left_out: (row, position in the sample) of what is not counted: what was seen, and the row's own targets. The
-            first of the sample, padding, never is.
-        targets: row and logit of what was liked next; a row may have several, or none.
-        weights: (m,) of each target of a row.
+        bias: (k,) each item's, less the logarithm of its chance.
+        left_out: (row, position in the sample) of what is not counted: what was seen, and the row's own targets.
+        targets: row and logit of what was liked next.
     """
     rows, of_target = targets
     logits = torch.addmm(bias, users, items.T).float()  # (m, k)

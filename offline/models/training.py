@@ -124,15 +124,13 @@ class Trainer:
         data: Sequence[NDArray[Any]],
         by_target: bool = False,
     ) -> list[float]:
-        """Run the recipe's epochs; returns each one's loss.
+        """Run the recipe's epochs; returns each one's loss, the mean over its batches or ``by_target``.
 
         Args:
             loss_of: `placed`; its forward makes a loss of a batch, summed over the batch's targets.
             batches: of an epoch.
-            epoch_of: number of the epoch -> its batches, each a named tuple of tensors with a ``weight``, the number
-                or the weight of its targets.
+            epoch_of: number of the epoch -> its batches, named tuples of tensors with a ``weight``: the targets'.
             data: see `resume`.
-            by_target: an epoch's loss is the mean over its targets; else over its batches.
         """
         save = self.resume(run, recipe, data)
         with progress(total=recipe.epochs * batches, desc=title, unit="batch", disable=not self.first) as bar:
@@ -156,11 +154,7 @@ class Trainer:
 
 
 _trainer: ContextVar[Trainer] = ContextVar("trainer", default=Trainer())  # noqa: B039 (it has no state)
-
-
-def current_trainer() -> Trainer:
-    """The `Trainer` of this process, or one of several that train together where `trained_by` has set it."""
-    return _trainer.get()
+current_trainer = _trainer.get  # this process's, or one of several that train together, which `trained_by` has set
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from offline.data import terms
 from offline.data.lists import recall_lists
 from offline.data.requests import Points, histories, request_points, seen_before
 from offline.data.sequences import Sequences
-from offline.evaluation import replay, served
+from offline.evaluation import replay
 from online.clients.redis import StoredUser
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import made_up_ratings
@@ -70,7 +70,7 @@ def arrays(history: History) -> Arrays:
 
 
 def artifacts_replayed(data: Sequences) -> Arrays:
-    return arrays(served.State(of_user(data)[0], np.zeros(0, int)).as_of(AT).history)
+    return arrays(of_user(data)[0].as_of(AT))  # as `served.answers` asks
 
 
 def server(data: Sequences) -> Arrays:
