@@ -15,7 +15,7 @@ _workers = _settings.started_workers_dir  # a file for each worker that answers,
 # The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
 _metrics = _settings.metrics_dir
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
-# One thread a matrix product: the workers are the parallelism, and OpenBLAS's own threads wait for each other by spinning.
+# One thread a matrix product: the workers are the parallelism; OpenBLAS's own threads wait for each other by spinning.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 bind = f"{_server.host}:{_server.port}"

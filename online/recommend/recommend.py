@@ -173,10 +173,7 @@ class Recommender:
         atexit.register(self.closed.set)
         self.user_features = UserFeatures(features, self.breakers[features.service])
         self._known = KnownUsers(server.known_users, server.last_state_max_age_s)
-        read = partial(
-            read_release, users, items, features,
-            background=self._background, ttl_s=server.item_cache_ttl_s, exact_items=server.exact_items,
-        )  # fmt: skip
+        read = partial(read_release, users, items, features, server, self._background)
         self.releases = Releases(users, lambda release: self.opening(read(release)), self._background, last)
         self.readiness = Readiness(self.releases, self.clients, self.breakers)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from functools import cache, cached_property, wraps
+from functools import cache, cached_property, partial, wraps
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Hits, Vocabulary
 from data_exchange_center.release import Manifest
+from data_exchange_center.settings import ServerSettings
 from online.clients.base import Caller, Client, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureQuery, FeatureRows
@@ -45,9 +46,7 @@ NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "
     "the last one, release/s1_go_live.py, puts the release live."
 )
-# 500 items with the source's 18 features take about 0.1 s, well within the timeout; hundreds of categories are hundreds
-# of features.
-CHUNK = 500  # items per call at most
+CHUNK = 500  # items per call at most; with the source's 18 features they take about 0.1 s, well within the timeout
 VALUES = 18 * CHUNK  # features times items per call
 RETRY_S = 10.0  # after a refresh that failed
 
@@ -114,23 +113,12 @@ def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:
 
 
 def read_release(
-    users: RedisUsers,
-    items: ElasticItems,
-    features: FeatureStore,
+    users: RedisUsers, items: ElasticItems, features: FeatureStore, server: ServerSettings, background: Executor,
     release: str,
-    *,
-    background: Executor,
-    ttl_s: float,
-    exact_items: int,
-) -> Release:
+) -> Release:  # fmt: skip
     """Read a release: manifest and popular list from Redis, the catalogue from Elasticsearch, items from Feast.
 
-    Args:
-        background: where the items' features are refreshed.
-        ttl_s: how old those may be, in seconds.
-        exact_items: how many can be searched without Elasticsearch: the most popular.
-
-    Raises NoReleaseError, ServiceError.
+    ``background``: where the items' features are refreshed. Raises NoReleaseError, ServiceError.
     """
     published = users.published(release)
     if published is None:
@@ -138,24 +126,20 @@ def read_release(
             f"Release {release} is named as live, but its manifest is missing from Redis",
             "Run offline_to_online/release/s1_go_live.py again.",
         )
-    spec = published.manifest.feature_spec
+    spec, dims = published.manifest.feature_spec, published.manifest.vector_dims
     catalogue = items.catalogue(release)
-    popular = [(itemid, score) for itemid, score in users.popular(release) if itemid in catalogue]
-    itemids = list(catalogue)
-    ordered = list(dict.fromkeys([itemid for itemid, _ in popular] + itemids))
-    dims = published.manifest.vector_dims
+    popular = {itemid: score for itemid, score in users.popular(release) if itemid in catalogue}
+    exact = list(popular | dict.fromkeys(catalogue))[: server.exact_items]  # the most popular
+    fetch = partial(fetch_items, features, spec, release, list(catalogue))
     return Release(
         manifest=published.manifest,
         channels=users.channels(release),
         model=published.triton_model,
         model_version=published.triton_version,
         catalogue=catalogue,
-        popular=Hits(
-            ids=np.array([itemid for itemid, _ in popular], np.int64),
-            scores=np.array([score for _, score in popular], np.float32),
-        ),
-        items=ItemCache(lambda: fetch_items(features, spec, release, itemids), ttl_s, background),
-        exact=ExactItems.of(items.indexed(release, ordered[:exact_items], list(dims)), dims),
+        popular=Hits(np.array(list(popular), np.int64), np.array(list(popular.values()), np.float32)),
+        items=ItemCache(fetch, server.item_cache_ttl_s, background),
+        exact=ExactItems.of(items.indexed(release, exact, list(dims)), dims),
     )
 
 
@@ -177,16 +161,14 @@ def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, itemids: S
     """All items' features from the store, `CHUNK` items and `VALUES` values a call at most. Raises ServiceError."""
     found: list[int] = []
     parts = [Encoded.none(spec.of("item"))]
-    missing = 0
     ordered = sorted(itemids)
     size = min(CHUNK, max(1, VALUES // max(1, len(spec.stored("item")))))
     for start in range(0, len(ordered), size):
-        answer = store.call(FeatureQuery("item", release, ordered[start : start + size]))
-        missing += len(answer.missing)
-        if answer.ids:
-            found.extend(answer.ids)
-            parts.append(spec.encode_items(answer.columns))
-    if missing:
+        rows = store.call(FeatureQuery("item", release, ordered[start : start + size]))
+        if rows.ids:
+            found.extend(rows.ids)
+            parts.append(spec.encode_items(rows.columns))
+    if missing := len(ordered) - len(found):
         log.warning("release %s: %d of %d items have no features and cannot be ranked", release, missing, len(ordered))
     return EncodedItems(np.array(found, np.int32), Encoded.joined(parts))
 
@@ -195,12 +177,9 @@ class ItemCache:
     """Encoded items, fetched again when older than ``ttl_s``; the stale copy serves until the new one is there."""
 
     def __init__(
-        self,
-        fetch: Callable[[], EncodedItems],
-        ttl_s: float,
-        background: Executor,
+        self, fetch: Callable[[], EncodedItems], ttl_s: float, background: Executor,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Fetches at once. Raises what ``fetch`` raises."""
         self._fetch, self._ttl_s, self._background, self._clock = fetch, ttl_s, background, clock
         self._refreshing = threading.Lock()
@@ -220,8 +199,7 @@ class ItemCache:
             fresh, held = self._fetch(), self._items
             lost = int((~np.isin(held.itemids, fresh.itemids)).sum())
             if lost:  # of a release nothing is taken away, so the store is at fault
-                message = "%d of %d items have lost their features, the copy at hand is kept"
-                log.warning(message, lost, len(held.itemids))
+                log.warning("%d of %d items have lost their features, which are kept", lost, len(held.itemids))
             else:
                 self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
         except Exception:
@@ -240,19 +218,15 @@ class Releases:
 
     Attributes:
         serving: what answers; None until the first is open.
-        live: the live release, as Redis said last.
-        forgotten: how often somebody was forgotten, as Redis said last.
-        experiments: those that run, packed, as Redis said last.
+        live, forgotten, experiments: what Redis said last: the live release, how often somebody was forgotten, and
+            the experiments that run, packed.
     """
 
     def __init__(
         self, users: RedisUsers, read: Callable[[str], Release], background: Executor, last: LastRelease | None
     ) -> None:
         """``read`` reads a release from the services, on ``background``; ``last``: where its popular list is kept."""
-        self._users = users
-        self._read_release = read
-        self._background = background
-        self._last = last
+        self._users, self._read_release, self._background, self._last = users, read, background, last
         self._lock = threading.Lock()
         self._openings: dict[str, Future[Release]] = {}  # being opened, open, or failed
         self._failed_at = self._read_again_at = -math.inf  # monotonic seconds
@@ -310,7 +284,7 @@ class Releases:
         if kept and not opening.done():
             return serving, answer.user
         try:
-            opened = self._open_and_serve(live, wait_s)
+            opened = self.serve(self._wait_for(live, wait_s))
             return opened, users.call(UserQuery.of(userid, opened.manifest)).user
         except (ServiceError, NoReleaseError):  # the reason is logged where it happened
             if kept:
@@ -320,7 +294,7 @@ class Releases:
     def open_live(self, users: Users | None = None, wait_s: float | None = None) -> Release:
         """The live release, opened. Raises NoReleaseError, ServiceError."""
         _, live = self._call(WHICH_IS_LIVE, users or self._users)
-        return self._open_and_serve(live, wait_s)
+        return self.serve(self._wait_for(live, wait_s))
 
     def open_or_serving(self, release: str | None) -> Release | None:
         """The release that is to answer, if it is open; else the one that serves, while the other is being opened."""
@@ -353,17 +327,13 @@ class Releases:
             raise NoReleaseError(NOTHING_LIVE)
         return answer, answer.live
 
-    def _open_and_serve(self, release: str, wait_s: float | None) -> Release:
-        opened = self._wait_for(release, wait_s)
-        self.serve(opened)
-        return opened
-
-    def serve(self, opened: Release) -> None:
+    def serve(self, opened: Release) -> Release:
         """Answer from this release from now on."""
         if opened is not self.serving:
             self.serving = opened
             if self._last is not None:
                 self._background.submit(self._last.keep, opened)
+        return opened
 
     def replace_each(self, view: Callable[[Release], Release]) -> list[Release]:
         """Put a view of each open release in its place. Returns those that are open now."""
@@ -422,16 +392,14 @@ class Releases:
                 log.warning("release %s cannot be opened: %s", release, error)
                 raise
             log.exception("release %s cannot be opened", release)
-            raise NoReleaseError(
-                f"Release {release} is damaged ({type(error).__name__})", "Load it again: `make sync`."
-            ) from error
+            damaged = f"Release {release} is damaged ({type(error).__name__})"
+            raise NoReleaseError(damaged, "Load it again: `make sync`.") from error
         with self._lock:
             serving = self.serving.release if self.serving else None
             if serving == release:  # it was read again
                 self.serving = opened
-            for other in [each for each, opening in self._openings.items() if opening.done()]:
-                if other not in (release, serving):
-                    del self._openings[other]
+            kept = (release, serving)
+            self._openings = {name: each for name, each in self._openings.items() if name in kept or not each.done()}
         log.info("release %s is open: %d items", release, len(opened.catalogue))
         return opened
 

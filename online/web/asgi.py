@@ -1,11 +1,9 @@
 """The HTTP edge: the Flask application behind gunicorn's `asgi` worker, with a bounded queue in front of its threads.
 
 The event loop reads a request's head and body, so that a slow client costs a socket and no thread. A request that is
-whole goes to a thread, or waits for one; where too many have come already it is refused at once, which costs next to
-nothing. Flask itself knows nothing of this and runs under any WSGI server, without the queue.
-
-ASGI and WSGI in one page instead of asgiref or a2wsgi: asgiref reads a body without a limit in size or time, a2wsgi
-reads it within the thread, and neither can say no before a thread is taken.
+whole goes to a thread, or waits for one, or is refused at once where too many have come already. Flask runs under any
+WSGI server, without the queue. asgiref reads a body without a limit in size or time, a2wsgi reads it within the thread,
+and neither can say no before a thread is taken: hence ASGI and WSGI in one page.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response
 from prometheus_client import Counter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from data_exchange_center.settings import ServerSettings
 
@@ -29,7 +27,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
-Answer = tuple[int, Headers, bytes]  # status, headers, body
+Reply = tuple[int, Headers, bytes]  # status, headers, body
 
 MAX_BODY: Final = 256 * 1024  # bytes; a request needs forty, a list of events or of items more
 BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
@@ -43,10 +41,8 @@ RETRY_AFTER_S: Final = 1
 refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 
 
-class Error(BaseModel):
+class Error(BaseModel, extra="forbid"):
     """What went wrong."""
-
-    model_config = ConfigDict(extra="forbid")
 
     code: str = Field(description="for programs")
     message: str = Field(description="a sentence for people")
@@ -54,10 +50,8 @@ class Error(BaseModel):
     service: str = Field(default="", description="503: which service")
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(BaseModel, extra="forbid"):
     """Every error has this shape."""
-
-    model_config = ConfigDict(extra="forbid")
 
     error: Error
 
@@ -75,19 +69,20 @@ class Refusal(NamedTuple):
     message: str
     field: str = ""
 
-    def answer(self) -> Answer:
-        """Answer with an error of the usual shape. The connection ends where the body has not been read."""
+    def reply(self) -> Reply:
+        """An error of the usual shape. The connection ends where the body has not been read."""
         refused.labels(self.code).inc()
         body = error_body(self.code, self.message, **({"field": self.field} if self.field else {})).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        if self is OVERLOADED:
-            headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
-        else:
-            headers.append((b"connection", b"close"))
-        return self.status, headers, body
+        after = (b"retry-after", b"%d" % RETRY_AFTER_S) if self is OVERLOADED else (b"connection", b"close")
+        return (
+            self.status,
+            [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), after],
+            body,
+        )
 
 
 OVERLOADED: Final = Refusal(503, "overloaded", "This server has more to answer than it can in time: try again later.")
+TOO_LARGE: Final = Refusal(400, "bad_request", BODY_TOO_LARGE, "body")
 TOO_LATE: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
 NO_LENGTH: Final = Refusal(411, "length_required", "The body's length is not said: send Content-Length.")
 
@@ -104,10 +99,10 @@ class Pool:
     def full(self) -> bool:
         return self._in_hand >= self._most
 
-    async def run(self, answer: Callable[[dict[str, Any]], Answer], environ: dict[str, Any]) -> Answer:
-        """The answer of a thread. A client that hangs up meanwhile does not give its place away before."""
+    async def run(self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]) -> Reply:
+        """The reply of a thread. A client that hangs up meanwhile does not give its place away before."""
         self._in_hand += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, answer, environ)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, reply, environ)
         future.add_done_callback(self._left)
         return await asyncio.shield(future)
 
@@ -125,37 +120,37 @@ class Edge:
         self._watched = Pool(1, WATCHERS, "watched")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = await self._answered(scope, receive)
-        if answer is None:  # the client has gone
+        reply = await self._reply(scope, receive)
+        if reply is None:  # the client has gone
             return
-        status, headers, body = answer
+        status, headers, body = reply
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answered(self, scope: Scope, receive: Receive) -> Answer | None:
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
         # 1. what cannot be right is refused before its body is read
         headers = dict(scope["headers"])
         if b"transfer-encoding" in headers:
-            return NO_LENGTH.answer()
+            return NO_LENGTH.reply()
         if int(headers.get(b"content-length", b"0")) > MAX_BODY:
-            return Refusal(400, "bad_request", BODY_TOO_LARGE, "body").answer()
+            return TOO_LARGE.reply()
 
         # 2. the body arrives, within its time
         try:
             async with asyncio.timeout(self._arrives_within_s):
                 body = await _body(receive)
         except TimeoutError:
-            return TOO_LATE.answer()
+            return TOO_LATE.reply()
         if body is None:
             return None
 
-        # 3. a thread answers, now or when one is free
+        # 3. a thread replies, now or when one is free
         pool = self._watched if scope["path"] in WATCHES else self._pool
         if pool.full:
-            return OVERLOADED.answer()
+            return OVERLOADED.reply()
         return await pool.run(self._in_a_thread, _environ(scope, body))
 
-    def _in_a_thread(self, environ: dict[str, Any]) -> Answer:
+    def _in_a_thread(self, environ: dict[str, Any]) -> Reply:
         response = Response.from_app(self._app, environ, buffered=True)
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         return response.status_code, pairs, response.get_data()

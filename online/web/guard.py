@@ -68,24 +68,16 @@ _PATH = 100  # characters of a path that are logged
 
 @dataclass(slots=True)
 class Record:
-    """One request.
+    """One request."""
 
-    Attributes:
-        id: the client's own when it sent a sane one.
-        endpoint: the rule that its path matches, never the path itself.
-        outcome: "personal", "cold_start" or "degraded" for an answer, the error's code for an error, else empty.
-        degradations: what an answer lacks.
-        facts: whatever else its line in the log should say; no secrets.
-    """
-
-    id: str
-    endpoint: str
-    watch: Stopwatch = field(default_factory=Stopwatch)
+    id: str  # the client's own when it sent a sane one
+    endpoint: str  # the rule that its path matches, never the path itself
+    watch: Stopwatch
     status: int = 0
     seconds: float = 0.0
-    outcome: str = ""
-    degradations: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    outcome: str = ""  # "personal", "cold_start" or "degraded" for an answer, the error's code for an error
+    degradations: tuple[str, ...] = ()  # what an answer lacks
+    facts: dict[str, Any] = field(default_factory=dict)  # whatever else its line in the log should say; no secrets
 
     def recommended(self, answer: Answer) -> None:
         """Record how a recommendation ended."""
@@ -161,7 +153,10 @@ def guard_writes(app: Flask) -> None:
             return
         if not getattr(view(), "open_at_first", False):
             raise needs_a_key()
-        if _is_of_another_site():
+        # what a browser says of the page that sends the request
+        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+        foreign = origin is not None and urlsplit(origin).netloc != request.host
+        if foreign if site is None else site == "cross-site":
             raise Forbidden("Another web site may not write here without a key.")
 
 
@@ -179,10 +174,7 @@ def open_at_first(view: View) -> View:
 
 def writes() -> bool:
     """Whether the request changes something: no read by its method, and its view is not marked `only_reads`."""
-    if request.method in _READS:
-        return False
-    found = view()
-    return found is not None and not getattr(found, "only_reads", False)
+    return request.method not in _READS and (found := view()) is not None and not getattr(found, "only_reads", False)
 
 
 def view() -> Callable[..., Any] | None:
@@ -190,16 +182,8 @@ def view() -> Callable[..., Any] | None:
     return current_app.view_functions.get(request.endpoint or "")
 
 
-def _is_of_another_site() -> bool:
-    """Whether the browser's headers say that a page of another site sends the request."""
-    if (site := request.headers.get("Sec-Fetch-Site")) is not None:
-        return site == "cross-site"
-    origin = request.headers.get("Origin")
-    return origin is not None and urlsplit(origin).netloc != request.host
-
-
 def needs_a_key() -> Unauthorized:
-    """The answer to a request without a good key where one is needed."""
+    """The error of a request without a good key where one is needed."""
     message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
     return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 
@@ -226,8 +210,7 @@ class UnguardedError(RecsysError):
 
 def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
     """Raise UnguardedError where the settings want what `extras.keys` does, and it is not among ``extras``."""
-    server = settings.server
-    wanted = server.keys_for == "all" or server.rate or settings.keys_file.exists()
+    wanted = settings.server.keys_for == "all" or settings.server.rate or settings.keys_file.exists()
     if wanted and "keys" not in extras:
         raise UnguardedError(
             "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
@@ -240,7 +223,6 @@ def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
-_EXAMPLE = 'for example {"userid": 1, "size": 50}'
 EXPECTED: Final = {
     "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
     "size": f"a whole number from 1 to {MAX_SIZE}",
@@ -253,20 +235,14 @@ EXPECTED: Final = {
 
 
 def parse(body: bytes, model: type[Request], expected: Mapping[str, str]) -> Request:
-    """Read a request. Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works.
-
-    ``expected``: as of `validated`.
-    """
-    return validated(body, model.model_validate_json, expected, _EXAMPLE)
+    """Read a request. Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works."""
+    return validated(body, model.model_validate_json, expected, 'for example {"userid": 1, "size": 50}')
 
 
 def validated(
-    body: bytes,
-    validate: Callable[[bytes], Parsed],
-    expected: Mapping[str, str],
-    example: str,
+    body: bytes, validate: Callable[[bytes], Parsed], expected: Mapping[str, str], example: str,
     shape: str = "a JSON object",
-) -> Parsed:
+) -> Parsed:  # fmt: skip
     """Parse a body by ``validate``. Raises BadRequestError.
 
     ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
@@ -286,18 +262,17 @@ def _explained(error: ValidationError, expected: Mapping[str, str], example: str
     where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
     path = path[1:] if where else path
     if not path:
-        of_the_whole = message.removeprefix("Value error, ") if kind == "value_error" else None
-        return BadRequestError(
-            where[:-1] or _BODY, f"{of_the_whole or f'The body is not as expected: {shape}, {example}'}."
-        )
+        whole = f"The body is not as expected: {shape}, {example}"
+        said = message.removeprefix("Value error, ") if kind == "value_error" else whole
+        return BadRequestError(where[:-1] or _BODY, f"{said}.")
     name = str(path[0])
     field = where + name
-    if kind == "missing":
-        return BadRequestError(field, f"{field} is missing; expected {expected[name]}.")
     if name not in expected:
         shown = field if len(name) <= _SHOWN else field[: len(where) + _SHOWN] + "..."
         return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.")
-    return BadRequestError(field, f"{field} must be {expected[name]}.")
+    return BadRequestError(
+        field, f"{field} {'is missing; expected' if kind == 'missing' else 'must be'} {expected[name]}."
+    )
 
 
 def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
@@ -353,8 +328,8 @@ def register_errors(app: Flask) -> None:
             case UnknownReleaseError():
                 return error_response(404, "unknown_release", str(error), field="release")
             case ServiceError():
-                message = f"{error.service} {error.what}."
-                return error_response(503, "service_unavailable", message, service=error.service)
+                said = f"{error.service} {error.what}."
+                return error_response(503, "service_unavailable", said, service=error.service)
             case OpeningError():
                 response = error_response(503, "release_opening", str(error))
                 response.headers["Retry-After"] = "1"
@@ -364,10 +339,8 @@ def register_errors(app: Flask) -> None:
             case RequestEntityTooLarge():
                 return error_response(400, "bad_request", BODY_TOO_LARGE, field=_BODY)
             case SecurityError():
-                message = (
-                    "This server is not the host that the request names; RECSYS_SERVER__ALLOWED_HOSTS names its own."
-                )
-                return error_response(400, "unknown_host", message)
+                said = "This server is not the host that the request names; RECSYS_SERVER__ALLOWED_HOSTS names its own."
+                return error_response(400, "unknown_host", said)
             case ClientDisconnected() | HTTPException(code=400):
                 return error_response(400, "bad_request", "The body could not be read to its end.", field=_BODY)
             case HTTPException():
@@ -385,8 +358,6 @@ def register_errors(app: Flask) -> None:
 
 def log_request(record: Record) -> None:
     """One line, with the facts as fields of their own. Without the query string: a key may have been put there."""
-    if not access.isEnabledFor(logging.INFO):
-        return
     facts = {
         "method": request.method,
         "path": request.path[:_PATH],
