@@ -1,9 +1,8 @@
 """The one shape of the four clients, and what they share: the deadline, the circuit breaker, HTTP.
 
-A query gets an answer or one `ServiceError`, by its deadline. A service that has just failed again and again is left
-alone for a moment. HTTP is by libcurl: a call costs a third of the processor time that it costs in Python, most of it
-without the GIL, and libcurl keeps a deadline as a whole: looking a name up, connecting, sending, and an answer that
-comes a byte now and then.
+A query gets an answer or one `ServiceError`, by its deadline. A service that fails again and again is left alone for a
+moment. HTTP is by libcurl: it takes a third of Python's processor time, most of it without the GIL, and keeps a
+deadline as a whole: looking a name up, connecting, sending, and an answer that comes a byte now and then.
 """
 
 from __future__ import annotations
@@ -53,8 +52,7 @@ class ServiceError(RecsysError):
     """
 
     def __init__(self, service: str, what: str) -> None:
-        self.service = service
-        self.what = what
+        self.service, self.what = service, what
         super().__init__(f"{service}: {what}")
 
 
@@ -195,8 +193,8 @@ def _explain(error: Exception) -> str:
 class Breaker:
     """The circuit breaker of one service, shared by the threads of a process: closed, open, or half_open (probing).
 
-    The library keeps the count and the clock. That one request at a time probes is added here: with a service that
-    keeps silent, every other one would wait for it, too.
+    The library keeps the count and the clock. Here is added that one request at a time probes: with a silent service,
+    every other one would wait, too.
     """
 
     def __init__(self, service: str) -> None:
@@ -236,7 +234,7 @@ class Breaker:
             if (refusal := self.refusal) is not None and (self._dead or not always):
                 raise refusal
             probes = not (always or self._circuit.closed)
-            self._probing = self._probing or probes
+            self._probing |= probes
         try:
             found = ask()
         except StoredError:
@@ -333,11 +331,8 @@ class Http:
             login: user and password.
             ca_certs: a PEM file with the authorities that are believed, instead of the public ones.
         """
-        self._nodes = [_Node(url) for url in urls]
-        self._turn = itertools.count()
-        self._timeout_s = timeout_s
-        self._login = login
-        self._ca_certs = ca_certs
+        self._nodes, self._turn = [_Node(url) for url in urls], itertools.count()
+        self._timeout_s, self._login, self._ca_certs = timeout_s, login, ca_certs
 
     def get(self, path: str) -> HttpAnswer:
         """Raises as `post`."""

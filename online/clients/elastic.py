@@ -241,11 +241,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         fields = {name: vector_of(name) for name in channels}
         for start in range(0, len(itemids), _VECTORS):
             wanted = list(itemids[start : start + _VECTORS])
-            body = {
-                "size": len(wanted),
-                "query": {"terms": {wire.ITEM_ID: wanted}},
-                "_source": [wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()],
-            }
+            shown = [wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()]
+            body = {"size": len(wanted), "query": {"terms": {wire.ITEM_ID: wanted}}, "_source": shown}
             with self._limited("indexed"):
                 sources = [hit["_source"] for hit in self._search(release, body)]
             for source in sources:

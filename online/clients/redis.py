@@ -44,8 +44,7 @@ MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, red
 class _TimelySocket(socket.socket):
     """A socket whose operations end by the deadline of their thread, or by its own timeout where that is shorter.
 
-    A timeout counts each read alone, so redis-py would follow forever a server that sends a byte now and then. Waiting
-    for the call in a thread would keep the deadline as well, but leave the thread with that server.
+    A timeout counts each read alone: redis-py would follow forever a server that sends a byte now and then.
     """
 
     def _within(self, operation: Callable[..., Any], *arguments: Any) -> Any:
@@ -100,12 +99,7 @@ class Connected(redis.Redis):
 
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
-    """Return a client that retries nothing.
-
-    Args:
-        timeout_s: of an answer, instead of the settings'.
-        db: of one server; a cluster has one.
-    """
+    """Return a client that retries nothing. ``timeout_s``: of an answer; ``db``: of one server, a cluster has one."""
     if settings.cluster:
         return plugins.load("recsys.redis", "cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
     pool = redis.ConnectionPool(
@@ -141,8 +135,7 @@ def set_copies(client: redis.Redis, layout: RedisLayout, key: str) -> None:
 def move_live(client: Connected, layout: RedisLayout, release: str) -> None:
     """Have a release served from now on; it is the newest of those that were activated.
 
-    On one server in one step. In a cluster, users of different partitions are answered from it some milliseconds after
-    each other, each from one release; after an interruption it is right to do the same again.
+    On one server in one step. In a cluster the partitions follow within milliseconds; interrupted, do it again.
     """
     with client.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
         if not layout.cluster:

@@ -6,8 +6,8 @@
         for item in client.recommend(1, size=10, where={"genres": ["Comedy"]}).item_list:
             print(item.title, item.score)
 
-What a server answers with an error raises `ServerError`, and so does no answer. Requests are sent again where the
-connection fails, and after 429 and 503, which is safe: they read, or count once however often they come.
+An error, or no answer, raises `ServerError`. Requests are sent again where the connection fails, and after 429 and
+503, which is safe: they read, or count once however often they come.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import requests
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
@@ -30,18 +30,14 @@ from online.recommend.types import Answer, Item
 Found = TypeVar("Found", bound=BaseModel)
 
 
-class Recommended(Answer):
+class Recommended(Answer, extra="allow"):
     """An answer of /ml/rec or /ml/rank; what extras add (``explained``, ``cursor``, ...) are attributes, too."""
-
-    model_config = ConfigDict(extra="allow")
 
     userid: OwnId = 0  # of a request that names nobody
 
 
-class Similar(BaseModel):
+class Similar(BaseModel, extra="allow"):
     """The items most like those given, best first."""
-
-    model_config = ConfigDict(extra="allow")
 
     release: str
     item_list: list[Item]
@@ -59,10 +55,8 @@ class _Events(BaseModel):
     events: list[Recorded]
 
 
-class ItemState(BaseModel):
+class ItemState(BaseModel, extra="allow"):
     """An item after a change; its title is None when it was taken away."""
-
-    model_config = ConfigDict(extra="allow")
 
     itemid: OwnId
     title: str | None
@@ -86,12 +80,7 @@ class Client:
     """Requests to one server. May be shared by threads; close it, or use it in a ``with``."""
 
     def __init__(
-        self,
-        url: str = "http://127.0.0.1:5000",
-        key: str | None = None,
-        *,
-        timeout_s: float = 10.0,
-        retries: int = 2,
+        self, url: str = "http://127.0.0.1:5000", key: str | None = None, *, timeout_s: float = 10.0, retries: int = 2
     ) -> None:
         """``key``: where the server needs one; ``timeout_s``: of each try."""
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
@@ -148,11 +137,9 @@ class Client:
             wrong = response.json()["error"]
             said = f"The server at {self.url} answered {response.status_code}: {wrong['message']}"
         except (ValidationError, ValueError, KeyError, TypeError) as error:
-            raise ServerError(
-                f"What answers at {self.url} is not this server: status {response.status_code} without the expected "
-                "JSON.",
-                response.status_code,
-            ) from error
+            status = response.status_code
+            other = f"What answers at {self.url} is not this server: status {status} without the expected JSON."
+            raise ServerError(other, status) from error
         raise ServerError(said, response.status_code, wrong.get("field"))
 
     def _without_an_answer(self, error: requests.RequestException) -> str:

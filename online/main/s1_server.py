@@ -8,24 +8,9 @@ POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 2
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 GET  /docs    the API's description, as a page; /openapi.json
 
-From extras:
-POST /ml/rec  with "where" ({"genres": ["Comedy"], "year": {"gte": 1990}}), "only" and "exclude" (item ids): from these
-              items alone; with "history" ([{"itemid": 1, "value": 5}, ...]): for somebody who is not stored; with
-              "cursor" (true, then the one of the answer before): page by page
-POST /ml/rank {"userid": 1, "candidates": [1, 2858]}: these in the ranker's order; GET /ml/similar?itemid=1: like this
-GET  /        a page for people, by /ml/users, /ml/history, /ml/items, /ml/map and /ml/releases
-POST /ml/releases/<release>/activate: go back to it
-GET  /ml/why-not?userid=1&itemid=2858  why an item is not in that list. Optional: size, timestamp, diversity
-POST /ml/event  {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}, or a list: feedback,
-              on disk when it is acknowledged, known to the next answer
-GET  /api/recommend/1, /api/item/1/neighbors, /api/popular, POST /api/session/recommend, /api/feedback: as in Gorse
-DELETE /ml/user/1  forgets a user
-POST /ml/item {"itemid": 999001, "title": "Heat 2", "attributes": {"genres": ["Action"]}}: a new item, at once;
-              PATCH and DELETE /ml/item/999001
-GET, POST /ml/experiments, POST /ml/experiments/<name>/stop: which users are answered from which release
-GET  /metrics for Prometheus
-
-EXTRAS names them (extras/<name>); RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
+EXTRAS (extras/<name>) bring the page for people at /, further fields of a request ("where", "only", "exclude",
+"history", "cursor", "candidates"), feedback (POST /ml/event), items that change (/ml/item), explanations, experiments,
+keys and /metrics; each README, and /docs, has its paths. RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
 none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)

@@ -42,7 +42,8 @@ def main(settings: Settings) -> None:
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
-    user = first_user(settings) if arguments.userid is None else arguments.userid
+    # the first user of users.parquet, where none is named
+    user = next(iter(read_user_ids(settings.exchange_dir).values())) if arguments.userid is None else arguments.userid
     body = {"userid": user, "size": arguments.size, "explain": arguments.explain}
     body |= {name: given for name in ("timestamp", "diversity") if (given := getattr(arguments, name)) is not None}
     answer = ask(arguments.url, body, settings.server.key.get_secret_value() if settings.server.key else None)
@@ -67,11 +68,6 @@ def diversity(text: str) -> float:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"a number from 0 to 1 is expected, found {text!r}")
-
-
-def first_user(settings: Settings) -> OwnId:
-    """Own id of the first user of users.parquet. Raises ArtifactError when there is no such file."""
-    return next(iter(read_user_ids(settings.exchange_dir).values()))
 
 
 def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:

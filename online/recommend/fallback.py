@@ -8,8 +8,8 @@
 | Triton | recall's order |
 | one of the first three, at the start | the popular list of the last opened release, on the server's disk |
 
-Every answer says what it lacks. A strict request gets the error instead. So does the first try of one for
-a release that is gone: then a newer release may be there to answer, which is better than doing without.
+Every answer says what it lacks. A strict request gets the error instead, and so does the first try for a release that
+is gone: a newer one may be there to answer, which is better than doing without.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
@@ -91,11 +91,8 @@ class ExactItems:
                 vectors[name][position] = vector
             for code in item.terms:
                 terms.setdefault(code, []).append(position)
-        return cls(
-            itemids=np.array([item.itemid for item in ordered], np.int64),
-            vectors=vectors,
-            terms={code: np.array(positions, np.intp) for code, positions in terms.items()},
-        )
+        positions = {code: np.array(of_code, np.intp) for code, of_code in terms.items()}
+        return cls(np.array([item.itemid for item in ordered], np.int64), vectors, positions)
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
         """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
@@ -188,10 +185,8 @@ class KnownUsers:
         return known.features if known else None
 
 
-class SavedPopular(BaseModel):
+class SavedPopular(BaseModel, frozen=True, extra="forbid"):
     """A release's popular list, with all that is shown of the items."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     release: str
     item_list: list[Item]  # best first

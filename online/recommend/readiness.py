@@ -53,46 +53,41 @@ class Readiness:
     ) -> None:
         self._releases, self._clients, self._breakers = releases, clients, breakers
         self._lock = threading.Lock()
-        self._found: Ready | None = None
-        self._stale_at = 0.0  # in seconds of `time.monotonic`
+        self._found: tuple[float, Ready] | None = None  # until when it counts, in seconds of `time.monotonic`
 
     def __call__(self) -> Ready:
         """Current readiness, at most `FRESH_S` old."""
         with self._lock:
-            if self._found is None or time.monotonic() >= self._stale_at:
-                self._found = self._find_out()
-                self._stale_at = time.monotonic() + FRESH_S
-            return self._found
+            if self._found is None or time.monotonic() >= self._found[0]:
+                found = self._find_out()
+                self._found = time.monotonic() + FRESH_S, found
+            return self._found[1]
 
     def _find_out(self) -> Ready:
         with ThreadPoolExecutor(len(self._clients)) as pool:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
-        live = problem = None
+        found: dict[str, Any] = {"release": None, "recipe": None}
         try:
             live = self._releases.open_live().manifest
+            found = {"release": live.release, "recipe": live.recipe.name}
         except (ServiceError, NoReleaseError) as error:
-            problem = str(error)
-        ready = live is not None and all(service.ready for service in services.values())
-        answers = live is not None or self._releases.something_to_answer_with
-        return Ready(
-            status="ready" if ready else "degraded" if answers else "unready",
-            ready=ready,
-            release=live.release if live else None,
-            recipe=live.recipe.name if live else None,
-            **({"message": problem} if problem else {}),
-            services=services,
-        )
+            found["message"] = str(error)
+        ready = "message" not in found and all(service.ready for service in services.values())
+        answers = "message" not in found or self._releases.something_to_answer_with
+        status: Any = "ready" if ready else "degraded" if answers else "unready"
+        return Ready(status=status, ready=ready, services=services, **found)
 
     def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:
         """A service's version, or what is wrong with it."""
-        found: dict[str, Any] = {"breaker": self._breakers[client.service].state}
+        breaker: Any = self._breakers[client.service].state
+        began = time.perf_counter()
         try:
-            began = time.perf_counter()
-            found |= {"ready": True, "version": client.ping()}
-            found["took_ms"] = round((time.perf_counter() - began) * 1e3, 2)
+            version = client.ping()
         except ServiceError as error:
-            found |= {"ready": False, "message": f"{error.service} {error.what}."}
-        return client.service, ServiceState(**found)
+            message = f"{error.service} {error.what}."
+            return client.service, ServiceState(ready=False, message=message, breaker=breaker)
+        took_ms = round((time.perf_counter() - began) * 1e3, 2)
+        return client.service, ServiceState(ready=True, version=version, took_ms=took_ms, breaker=breaker)
 
 
 # --- a cold Elasticsearch searches slowly until Java has compiled what a search runs
@@ -104,18 +99,12 @@ _AT_A_TIME = 20  # requests between two looks at the count, which other processe
 
 
 def warm_up_elasticsearch(
-    users: RedisUsers,
-    items: ElasticItems,
-    opened: Release,
-    enough: int,
-    more: Callable[[float], bool],
-    *,
-    patient: bool = False,
-) -> None:
+    users: RedisUsers, items: ElasticItems, opened: Release, enough: int, more: Callable[[float], bool],
+    *, patient: bool = False,
+) -> None:  # fmt: skip
     """Search as requests of the release's users would, until the index has answered ``enough`` searches.
 
-    Nothing is searched where it has answered so many already: by the checks of `make sync`, or by requests. It ends
-    where a service does not answer, too.
+    Those of `make sync` and of requests count. It ends where a service does not answer, too.
 
     Args:
         more: is called with the seconds of each search, and says whether there is another.

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, Field
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
 from data_exchange_center.errors import RecsysError
@@ -44,13 +44,11 @@ Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))]
 
 
-class Request(BaseModel):
+class Request(BaseModel, frozen=True, strict=True, extra="forbid"):
     """A request for a list. Strict: no number in quotes, and no unknown field.
 
     ``userid`` is an own id of the data set, of the kind that `check_userid` checks.
     """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: UserId
     size: Size = 50
@@ -154,15 +152,13 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
 }
 
 
-class Lacking(BaseModel):
+class Lacking(BaseModel, frozen=True):
     """One thing that an answer lacks."""
-
-    model_config = ConfigDict(frozen=True)
 
     service: str = Field(description="whose part is missing")
     reason: str = Field(description="what is wrong with it")  # the rest of a sentence that begins with its name
     instead: str = Field(description="what the answer has in its place: a word for programs")
-    _outcome: Outcome = PrivateAttr(default=Outcome.PERSONAL)
+    _outcome: Outcome = Outcome.PERSONAL
 
     @property
     def outcome(self) -> Outcome:
@@ -180,10 +176,8 @@ def lacking(outcome: Outcome, service: str, reason: str) -> Lacking:
     return found
 
 
-class Item(BaseModel):
+class Item(BaseModel, extra="allow", title="Item"):
     """One recommended item, with what the data set says of it."""
-
-    model_config = ConfigDict(extra="allow", title="Item")
 
     itemid: OwnId
     score: float = Field(description="by the ranking model, or by recall where that did not rank; higher is better")

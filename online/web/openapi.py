@@ -1,7 +1,7 @@
 """The API's description: `/openapi.json`, made of the models that check requests and are returned, and `/docs`.
 
-Put together here and not by flask-openapi3, apiflask or spectree: they read a view's models when it is decorated, and
-a body by its Content-Type, where extras add fields to a request and its answer later and any Content-Type is read.
+Not by flask-openapi3, apiflask or spectree: they read a view's models when it is decorated, and extras add fields to a
+request and its answer later; and a body by its Content-Type, of which any is read here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ _POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_EXAMPLE: Final = {"userid": 1, "size": 5}
 _ERRORS: Final = {
     400: "Bad input, `field` says which; or the request is for another host.",
     401: "A key is needed, and none that is known was sent.",
@@ -81,33 +80,24 @@ def description(
         responses(answer, 400, 401, 403, 404, 408, 411, 429, 500, 503),
         description="The Content-Type is ignored; the body is read as JSON.",
         security=KEY,
-        requestBody={"required": True, "content": json_of(request, example=_EXAMPLE)},
+        requestBody={"required": True, "content": json_of(request, example={"userid": 1, "size": 5})},
     )
-    ready = responses(Ready, 500) | {"503": {"description": "It could not.", "content": json_of(Ready)}}
+    alive = operation("alive", "Whether this process runs", responses(Alive, 500))
+    unready = {"503": {"description": "It could not.", "content": json_of(Ready)}}
+    ready_says = "Whether the server could answer now, and each service's version"
+    ready = operation("ready", ready_says, responses(Ready, 500) | unready)
+    describe = operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
+    read = operation("read", "This description, to be read", text("A page.", "text/html"))
+    about = "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape."
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "recsys_pipeline",
-            "version": VERSION,
-            "description": "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape.",
-        },
+        "info": {"title": "recsys_pipeline", "version": VERSION, "description": about},
         "paths": {
-            "/ml/rec": {"post": recommend},
-            "/healthz": {"get": operation("alive", "Whether this process runs", responses(Alive, 500))},
-            "/readyz": {
-                "get": operation("ready", "Whether the server could answer now, and each service's version", ready)
-            },
-            **paths,
-            DESCRIPTION_PATH: {
-                "get": operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
-            },
-            PAGE_PATH: {"get": operation("read", "This description, to be read", text("A page.", "text/html"))},
+            "/ml/rec": {"post": recommend}, "/healthz": {"get": alive}, "/readyz": {"get": ready},
+            **paths, DESCRIPTION_PATH: {"get": describe}, PAGE_PATH: {"get": read},
         },
         "components": {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}, "schemas": schemas["$defs"]},
-    }
-
-
-# --- what the description of an operation is made of
+    }  # fmt: skip
 
 
 def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any) -> dict[str, Any]:
