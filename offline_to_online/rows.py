@@ -24,7 +24,7 @@ from data_exchange_center.release_parts import OwnIds, read_channels, read_datas
 from data_exchange_center.steps import CheckError
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser
-from online.recommend.recall import user_vectors
+from online.recommend.recall import search_vectors
 
 _NOTHING = np.empty(0, dtype=np.int32)
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
@@ -272,7 +272,7 @@ def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp
     Raises CheckError for a vector that is not as wide as the index's.
     """
     try:
-        return user_vectors(manifest, channels, row, timestamp)
+        return search_vectors(manifest, channels, row, timestamp)
     except ServiceError as error:
         raise CheckError(f"user {row.own_id!r}: {error.what}") from error
 

@@ -55,17 +55,12 @@ def child_exit(_: object, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The application is there; requests are accepted from now on."""
-    _spare_the_collector()
-    (_workers / str(worker.pid)).touch()
+    """The application is there; requests are accepted from now on.
 
-
-def _spare_the_collector() -> None:
-    """Spare the garbage collector what stays, and let a request's thousands of short-lived objects pass it by.
-
-    An answer of Elasticsearch has three objects a hit: with the interpreter's own thresholds a request meets the
-    collector several times, which costs a good part of the server's processor time and frees nothing.
+    The garbage collector spares what stays, and a request's thousands of short-lived objects pass it by: an answer of
+    Elasticsearch has three a hit, and by the interpreter's own thresholds a request meets the collector several times.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    (_workers / str(worker.pid)).touch()

@@ -21,7 +21,7 @@ from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits, Vocabulary, fuse
 from online.recommend.release import Release, per_release
-from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, read_id
+from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, items_of, read_id
 from online.web.parts import InOrder
 
 MAX_ITEMS: Final = 20
@@ -180,11 +180,12 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     order = in_order(opened, fused.ids)[: query.size]
     what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
     found: list[Item] = []
-    for itemid, score in zip(fused.ids[order].tolist(), fused.scores[order].tolist(), strict=True):
+    items = items_of(opened.catalogue, fused.ids[order], fused.scores[order])
+    for itemid, item in zip(fused.ids[order].tolist(), items, strict=True):
         ranks = {name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))}
         sentence = _SENTENCES[known.kind(min(ranks, key=ranks.__getitem__))].format(what)
         if shared := sorted(wanted & known.values[itemid]):
             sentence += f" Of the same kind: {', '.join(shared)}."
-        shown = Item.of(opened.catalogue[itemid], score).model_dump()
+        shown = item.model_dump()
         found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))
     return Similar.model_construct(release=opened.release, itemids=own_ids, item_list=found)

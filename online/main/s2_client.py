@@ -14,7 +14,7 @@ import argparse
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group
@@ -38,7 +38,7 @@ def main(settings: Settings) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
     )
-    parser.add_argument("--diversity", type=diversity, help="0, best first, to 1; default: the server's setting")
+    parser.add_argument("--diversity", type=float, help="0, best first, to 1; default: the server's setting")
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
@@ -60,16 +60,6 @@ def userid(text: str) -> OwnId:
     return quoted[1] if quoted else text
 
 
-def diversity(text: str) -> float:
-    """Read a number from 0 to 1. Raises ArgumentTypeError."""
-    try:
-        if 0 <= (number := float(text)) <= 1:
-            return number
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"a number from 0 to 1 is expected, found {text!r}")
-
-
 def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
     """Request recommendations from the server, with a key where one is needed. Raises ServerError."""
     with Client(url, key) as client:
@@ -87,7 +77,8 @@ def render(answer: dict[str, Any]) -> Group:
     Also shows the items' other fields; with `explain`, each item's place in recall's lists, and why it is there.
     """
     attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
-    lists = {name: _places(itemids) for name, itemids in answer.get("recall", {}).items()}
+    recall = answer.get("recall", {})
+    lists = {name: {itemid: str(n) for n, itemid in enumerate(ids, start=1)} for name, ids in recall.items()}
     table = Table(title=Text(f"For user {answer['userid']}"), title_justify="left")
     table.add_column("#", justify="right", style="dim")
     table.add_column("title", overflow="fold")
@@ -115,10 +106,6 @@ def _value(value: Any) -> Text:
     if isinstance(value, list):
         return Text(", ".join(map(str, value)))
     return Text("" if value is None else str(value))
-
-
-def _places(itemids: Sequence[OwnId]) -> dict[OwnId, str]:
-    return {itemid: str(place) for place, itemid in enumerate(itemids, start=1)}
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.recall import popular_unseen, recall
-from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, lacking
+from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, items_of, lacking
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -211,10 +211,8 @@ class LastRelease:
 
     def keep(self, opened: Release) -> None:
         """Write the release's popular list, unless it is what the file holds. A disk that is full is only logged."""
-        ids, scores = opened.popular.ids[:MAX_SIZE].tolist(), opened.popular.scores[:MAX_SIZE].tolist()
-        items = [Item.of(opened.catalogue[itemid], score) for itemid, score in zip(ids, scores, strict=True)]
-        saved = SavedPopular(release=opened.release, item_list=items)
-        if saved == self.saved:
+        items = items_of(opened.catalogue, opened.popular.ids[:MAX_SIZE], opened.popular.scores[:MAX_SIZE])
+        if (saved := SavedPopular(release=opened.release, item_list=items)) == self.saved:
             return
         self.saved = saved
         try:

@@ -1,8 +1,7 @@
 """Rank, the second stage: the candidates in the order of the ranking model, and the user's features that it needs.
 
 Feast needs 4.7 ms for one user and 7.2 ms for eight, and its server works on one call at a time. So while a call is in
-flight, the users of further requests are collected for the next one. A single request never waits for others.
-Strict requests wait longer than others, and for a service that is left alone, so they have calls of their own.
+flight, further users are collected for the next one. Strict requests, which may wait longer, have calls of their own.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def channel_lists(
 ) -> dict[str, Hits]:
     """The best ``size`` unseen items by each channel, in the recipe's order. Raises as `channel_candidates`."""
     recipe = manifest.recipe.recall.model_copy(update={"candidates": size})
-    vectors = user_vectors(manifest, channels, user, timestamp)
+    vectors = search_vectors(manifest, channels, user, timestamp)
     searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only))
     left_out = user.seen
     if user.only is not None:
@@ -98,7 +98,7 @@ def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int) -> F
     return fuse(list(lists.values()), [channel.fusion_weight for channel in recipe.channels], size)
 
 
-def user_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
+def search_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
     """The query vector of each searched channel: the stored one, or the one computed from the user's history.
 
     Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.

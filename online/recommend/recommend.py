@@ -50,6 +50,7 @@ from online.recommend.types import (
     TimedRequest,
     UnknownReleaseError,
     check_userid,
+    items_of,
     lacking,
     sentences,
 )
@@ -90,18 +91,10 @@ class Slate:
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def popular(
-        cls,
-        timed: TimedRequest,
-        opened: Release | None,
-        lacking: tuple[Lacking, ...],
-        saved: SavedPopular | None = None,
-    ) -> Slate:
-        """The popular list of a release, or the one from the disk."""
+    def popular(cls, timed: TimedRequest, opened: Release | None, lacking: tuple[Lacking, ...]) -> Slate:
+        """A release's popular list."""
         popular = opened.popular if opened else NO_HITS
-        if saved is not None:  # of this answer alone
-            saved = saved.model_copy(update={"item_list": [*saved.item_list]})
-        return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), lacking, saved)
+        return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), lacking)
 
     @property
     def items(self) -> list[Item]:
@@ -109,8 +102,7 @@ class Slate:
         if self.opened is None:
             return self.saved.item_list[: self.timed.request.size] if self.saved else []
         places = self.ranked.shown(self.timed.request.size)  # (size,)
-        pairs = zip(self.ranked.itemids[places].tolist(), self.ranked.scores[places].tolist(), strict=True)
-        return [Item.of(self.opened.catalogue[itemid], score) for itemid, score in pairs]
+        return items_of(self.opened.catalogue, self.ranked.itemids[places], self.ranked.scores[places])
 
     def recalled(self) -> dict[str, list[OwnId]]:
         """Lists of each channel, and of all of them together, by the items' own ids."""
@@ -129,8 +121,7 @@ def attempt(
 ) -> Found:
     """Run a stage of a request, or its fallback while its service is away.
 
-    ``last_try``: no other release will be tried. Raises ServiceError for a strict request, and for what is
-    gone before the last try.
+    Raises ServiceError for a strict request, and for what is gone unless no other release is tried (``last_try``).
     """
     try:
         return stage()
@@ -154,14 +145,9 @@ class Recommender:
     """
 
     def __init__(
-        self,
-        users: RedisUsers,
-        items: ElasticItems,
-        features: Client[FeatureQuery, FeatureRows],
-        scorer: Client[ScoreQuery, NDArray[np.float32]],
-        server: ServerSettings,
-        last: LastRelease | None = None,
-    ) -> None:
+        self, users: RedisUsers, items: ElasticItems, features: Client[FeatureQuery, FeatureRows],
+        scorer: Client[ScoreQuery, NDArray[np.float32]], server: ServerSettings, last: LastRelease | None = None,
+    ) -> None:  # fmt: skip
         """``last``: where the popular list is kept for the time when nothing answers."""
         self.users, self.items, self.features, self.scorer = users, items, features, scorer
         self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # as a request calls them
@@ -180,14 +166,10 @@ class Recommender:
     @classmethod
     def from_settings(cls, settings: Settings) -> Recommender:
         """Make one with the real clients. Connects to nothing yet: the services may come up later."""
-        return cls(
-            RedisUsers(settings.redis),
-            ElasticItems(settings.elasticsearch),
-            FeastFeatures(settings.feast),
-            TritonScores(settings.triton),
-            settings.server,
-            LastRelease(settings.service_dir("server") / "last_release.json"),
-        )
+        users, items = RedisUsers(settings.redis), ElasticItems(settings.elasticsearch)
+        features, scorer = FeastFeatures(settings.feast), TritonScores(settings.triton)
+        last = LastRelease(settings.service_dir("server") / "last_release.json")
+        return cls(users, items, features, scorer, settings.server, last)
 
     def unhook(self) -> None:
         """Leave the extras out."""
@@ -204,16 +186,12 @@ class Recommender:
     def recommend(
         self, request: Request, watch: Stopwatch | None = None, preferred: str | None = None, share: float = 1.0
     ) -> Answer:
-        """The best unseen items, within the request's budget, which runs since ``watch`` began.
+        """The best unseen items, within a ``share`` of the request's budget, which runs since ``watch`` began.
 
         Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
+        ``preferred``: the release that answers instead of the live one, where it can.
 
-        Args:
-            preferred: the release that answers instead of the live one, where it can.
-            share: of what is left of the budget.
-
-        Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where there is nothing at all to
-        answer with.
+        Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where nothing at all can answer.
         """
         timed = self.timed(request, watch or Stopwatch(), preferred, share)
         slate = self.slate(timed)
@@ -242,9 +220,9 @@ class Recommender:
             if timed.strict or timed.request.release or not self.releases.something_to_answer_with:
                 raise
             # the popular list of the release that serves, or of the one that was opened last
-            serving = self.releases.serving
-            saved = None if serving else self.releases.saved
-            slate = Slate.popular(timed, serving, (lacks(error, Outcome.POPULAR),), saved)
+            slate = Slate.popular(timed, self.releases.serving, (lacks(error, Outcome.POPULAR),))
+            if slate.opened is None and (saved := self.releases.saved) is not None:  # of this answer alone
+                slate.saved = saved.model_copy(update={"item_list": [*saved.item_list]})
         for hook in self.before_answer:
             hook(slate)
         return slate
@@ -272,18 +250,10 @@ class Recommender:
             return self._ranked(timed, opened, user, missing, last_try=True)
 
     def _ranked(
-        self,
-        timed: TimedRequest,
-        opened: Release,
-        stored: StoredUser | None,
-        missing: tuple[Lacking, ...],
-        *,
-        last_try: bool,
-    ) -> Slate:
-        """A user's candidates, ranked; the popular list for a user without data.
-
-        Raises ServiceError, as `attempt` does.
-        """
+        self, timed: TimedRequest, opened: Release, stored: StoredUser | None, missing: tuple[Lacking, ...],
+        *, last_try: bool,
+    ) -> Slate:  # fmt: skip
+        """A user's candidates, ranked; the popular list for a user without data. Raises as `attempt` does."""
         request = timed.request
         if (given := self.given(request, opened)) is not None:
             stored, missing = given, ()
@@ -348,10 +318,10 @@ class Recommender:
         )
 
     def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, tuple[Lacking, ...]]:
-        """The release, and the user's state: from Redis (None: unknown there), or the one last known.
+        """The release, and the user's state: from Redis (None: unknown there), else the one last known, else None.
 
-        Where there is none either, None and what is lacking. A request that names its release gets that one or an
-        error. Raises ServiceError, NoReleaseError, UnknownReleaseError, WrongIdError.
+        A request that names its release gets that one or an error. Raises ServiceError, NoReleaseError,
+        UnknownReleaseError, WrongIdError.
         """
         userid, users = timed.request.userid, self.within(self.users, timed, STATE_SHARE)
         if timed.request.release is not None:

@@ -2,8 +2,8 @@
 
 Extras observe records, too. The log is JSON, one object a line, one line a request.
 
-A web page that is open on this machine may send requests to a server on 127.0.0.1, under a name that its owner points
-there (DNS rebinding): its browser then takes the answer for the page's own. The name gives it away.
+A web page that is open on this machine may send requests to 127.0.0.1 under a name of its owner's (DNS rebinding): the
+browser then takes the answer for the page's own. The name gives it away.
 """
 
 from __future__ import annotations

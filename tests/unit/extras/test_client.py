@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import io
 import shlex
 import socket
@@ -83,13 +82,6 @@ def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, asked: OwnId) -> None:
     assert s2_client.userid(typed) == asked
     assert type(s2_client.userid(typed)) is type(asked)
-
-
-@pytest.mark.parametrize("typed", ["nan", "inf", "-0.1", "1.5", "much"])
-def test_a_diversity_is_a_number_from_0_to_1(typed: str) -> None:
-    assert s2_client.diversity("0.5") == 0.5
-    with pytest.raises(argparse.ArgumentTypeError, match="a number from 0 to 1 is expected, found"):
-        s2_client.diversity(typed)
 
 
 @pytest.mark.parametrize("userid", [1, *STRANGE_IDS])
