@@ -141,6 +141,7 @@ class UserFeatures:
         """
         wanted = PendingRow(userid, min(deadline, Deadline.after(self._store.timeout_s)), hurried)
         if not strict and (refusal := self._breaker.refusal) is not None:  # fail at once, without a place in the queue
+            wanted.ended = wanted.began
             wanted.rows.set_exception(refusal)
             return wanted
         with self._lock:

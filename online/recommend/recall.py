@@ -81,7 +81,9 @@ def channel_lists(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int
 ) -> dict[str, Hits]:
     """The best ``size`` unseen items by each channel, in the recipe's order. Raises as `channel_candidates`."""
-    recipe = manifest.recipe.recall.model_copy(update={"candidates": size})
+    recipe = manifest.recipe.recall
+    if size != recipe.candidates:
+        recipe = recipe.model_copy(update={"candidates": size})
     vectors = search_vectors(manifest, channels, user, timestamp)
     searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only))
     left_out = user.seen

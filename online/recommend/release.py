@@ -272,7 +272,8 @@ class Releases:
         if live == chosen.release:
             if not kept:  # not a stranger: Redis has lost what it held
                 raise StoredError("redis", f"holds release {live} no longer, although it is live")
-            self.serve(chosen)
+            if chosen is not serving:
+                self.serve(chosen)
             return chosen, answer.user
         if chosen is not serving:
             if live != serving.release and _is_open(opening := self.begin_opening(live)):

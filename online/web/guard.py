@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final, TypeVar, get_origin
 from urllib.parse import urlsplit
@@ -197,6 +198,7 @@ def expect_may_be_strict(server: ServerSettings, facts: Mapping[str, Any]) -> No
         raise Forbidden("A strict request needs a key here, or RECSYS_SERVER__STRICT_FOR=all.")
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
