@@ -269,7 +269,11 @@ class Recommender:
             return Slate.popular(timed, opened, missing)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
-        pending = self._begin_features(timed, opened, user)
+        pending, by = None, timed.deadline.share(RECALL_SHARE)
+        if user.number:  # a stranger has none
+            pending = self.user_features.ask(
+                opened.release, user.number, by, strict=timed.strict, hurried=timed.hurried
+            )
         candidates = attempt(
             timed, last_try, lambda: self._recall(timed, opened, user),
             lambda error: exact_search(error, opened, user, request.timestamp),
@@ -354,13 +358,6 @@ class Recommender:
     def _recall(self, timed: TimedRequest, opened: Release, user: StoredUser) -> Candidates:
         with timed.watch.stage("elasticsearch"):
             return recall(self.within(self.items, timed, RECALL_SHARE), opened, user, timed.request.timestamp)
-
-    def _begin_features(self, timed: TimedRequest, opened: Release, user: StoredUser) -> PendingRow | None:
-        """Start fetching a user's features; None for a stranger, who has none."""
-        if not user.number:
-            return None
-        deadline = timed.deadline.share(RECALL_SHARE)
-        return self.user_features.ask(opened.release, user.number, deadline, strict=timed.strict, hurried=timed.hurried)
 
     def _features_of(
         self, timed: TimedRequest, opened: Release, pending: PendingRow | None
