@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
 from data_exchange_center.errors import RecsysError
@@ -44,11 +44,13 @@ Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 Timestamp = Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))]
 
 
-class Request(BaseModel, frozen=True, strict=True, extra="forbid"):
+class Request(BaseModel):
     """A request for a list. Strict: no number in quotes, and no unknown field.
 
     ``userid`` is an own id of the data set, of the kind that `check_userid` checks.
     """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     userid: UserId
     size: Size = 50
@@ -152,13 +154,15 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
 }
 
 
-class Lacking(BaseModel, frozen=True):
+class Lacking(BaseModel):
     """One thing that an answer lacks."""
+
+    model_config = ConfigDict(frozen=True)
 
     service: str = Field(description="whose part is missing")
     reason: str = Field(description="what is wrong with it")  # the rest of a sentence that begins with its name
     instead: str = Field(description="what the answer has in its place: a word for programs")
-    _outcome: Outcome = Outcome.PERSONAL
+    _outcome: Outcome = PrivateAttr(default=Outcome.PERSONAL)
 
     @property
     def outcome(self) -> Outcome:
