@@ -1,11 +1,8 @@
 """Served recall channels: what a release holds of a fitted channel, and how it answers a request. Numpy alone.
 
 A channel either gives vectors, which an index of the items is searched with (`VectorChannel`), or scores the items
-itself (`Channel`). Training lists, evaluation and server call the same methods. In the order of a request: what a
-channel sees of it (`Requests`), the base classes, the two built-in forms (`HistorySum`, `StoredVectors`), and all
-channels of a release (`ChannelSet`).
-
-A release names each channel's class by its ``form``; the class is found in the entry points ``recsys.served``.
+itself (`Channel`). Training lists, evaluation and server call the same methods. A release names each channel's class by
+its ``form``; the class is found in the entry points ``recsys.served``.
 """
 
 from __future__ import annotations
@@ -157,8 +154,7 @@ def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | 
 class HistorySum(VectorChannel):
     """A user vector is the sum of a base row (one per regime), profile rows and weighted item rows of the history.
 
-    A hidden layer, where there is one, reads the sums and is added to them. It needs no model server, and a new rating
-    adds one term to a sum.
+    A hidden layer, where there is one, reads the sums and is added to them.
     """
 
     form: ClassVar[str] = "history_sum"
@@ -184,8 +180,7 @@ class HistorySum(VectorChannel):
     def user_vectors(self, requests: Requests) -> Float32:
         """(m, d + 2), the last two 1 (popularity) and 0 (length). More than `events` events are cut off.
 
-        Where the sum is zero and popularity has no part, every item would get the same score: NaN. A linear item-item
-        model, for example, knows nothing about a user without a history.
+        Where the sum is zero and popularity has no part, every item would get the same score: NaN.
         """
         items = requests.items[:, : self.events]  # (m, n)
         # the first field's sum begins with the base row and the profile's rows
@@ -218,8 +213,7 @@ class HistorySum(VectorChannel):
 
 
 def sigmoid(values: NDArray[Any]) -> NDArray[Any]:
-    halves: NDArray[Any] = 0.5 * (1 + np.tanh(0.5 * values))
-    return halves
+    return 0.5 * (1 + np.tanh(0.5 * values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,11 +269,7 @@ class ChannelSet:
         }
 
     def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
-        """The user's vector for each channel that has vectors, (d,): queries of the index.
-
-        A channel that knows nothing about the user is left out: fusion would take whichever items the index returned
-        first for its best.
-        """
+        """(d,) the user's vector for each channel that has vectors and knows something about the user."""
         channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
         requests = self.requests(channels, history, profile, timestamp)
         vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
@@ -318,15 +308,10 @@ class ChannelSet:
         try:
             with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
                 arrays = dict(stored)
-            named = zip(arrays["names"].tolist(), arrays["forms"].tolist(), strict=True)
-            return cls(
-                arrays["itemids"],
-                tuple(plugins.load(plugins.SERVED, form).of(name, _of(name, arrays)) for name, form in named),
-            )
+            channels = []
+            for name, form in zip(arrays["names"].tolist(), arrays["forms"].tolist(), strict=True):
+                own = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
+                channels.append(plugins.load(plugins.SERVED, form).of(name, own))
+            return cls(arrays["itemids"], tuple(channels))
         except (KeyError, OSError, ValueError, EOFError) as error:
             raise ValueError(f"these are no channels ({error})") from error
-
-
-def _of(name: str, arrays: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}

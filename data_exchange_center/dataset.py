@@ -154,7 +154,7 @@ class Dataset(Frozen):
 
     @property
     def word(self) -> str:
-        """Name of terms for people: a genre where there is no other attribute."""
+        """Terms for people: a genre where there is no other attribute."""
         return "genre" if self.terms == ("genres",) else "term"
 
     def term(self, attribute: str, value: str) -> str:

@@ -1,8 +1,7 @@
 """The offline steps: what each reads, and on what it was run, so that the parts of a release are of one run.
 
-The inputs of a step are declared here, the step that writes a file in `artifacts`; the steps' docstrings are
-held to both by a test. Every step's report names the recipe and the files that the step read, with their sha256: a
-step that is run again, on other data or with another recipe, makes what the later steps were run on outdated.
+The step that writes a file is declared in `artifacts`. Every step's report names the recipe and the files that the step
+read, with their sha256: a step that is run again makes what the later steps were run on outdated.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ class Step:
     """One offline step."""
 
     path: str  # of its script, in the repository
-    # files that its output depends on, with every recipe. `artifacts.DATASET` is left out where it only tells which
-    # counts and metrics to expect
+    # files that its output depends on, with every recipe; not `DATASET` where it only tells which counts to expect
     reads: tuple[Artifact, ...] = ()
     # what a ranker is trained on -> files that are read for it besides
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
@@ -71,10 +69,7 @@ REPORTS: Final = tuple(step.report for step in STEPS if step.report)
 
 
 def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
-    """Provenance for the report of ``step``: its recipe, and path -> sha256 of every file that it reads.
-
-    Raises ArtifactError, naming the step to run first, when one of the files is missing.
-    """
+    """The recipe, and path -> sha256 of every file that ``step`` reads, for its report. Raises ArtifactError."""
     read = {file.path: sha256(file.require(exchange_dir)) for file in step.inputs(recipe)}
     return {RECIPE: _stamp(recipe), INPUTS: read}
 

@@ -1,9 +1,7 @@
 """Recipes: named configurations of a recommender, its models and their hyperparameters.
 
-A recipe is settings, not code: the same steps, sync and server read it, and none of them depends on its name. Each part
-names its ``kind``; the kind's settings are found in the entry points ``recsys.recipes``, its training in
-``recsys.models`` (`offline/models`, one file a model), and what is served of a channel in ``recsys.served``.
-
+A recipe is settings, not code: the same steps, sync and server read it. Each part names its ``kind``; the kind's
+settings are found in the entry points ``recsys.recipes``, its training in ``recsys.models`` (`offline/models`).
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
 
@@ -70,8 +68,7 @@ class FMRecipe(VectorRecipe):
 class TowerRecipe(VectorRecipe):
     """Two towers, trained by a softmax over items; user vector: profile, weighted sums over the history, a layer.
 
-    Trained at request points: moments in a user's past when a request could have come. The model sees the events before
-    such a moment, and those liked after it are its targets (drawn by `offline/data/requests.py`).
+    Trained at request points, moments in a user's past when a request could have come: see `offline/data/requests.py`.
     """
 
     together: ClassVar[bool] = True
@@ -97,10 +94,9 @@ class TowerRecipe(VectorRecipe):
 
 
 class EaseRecipe(VectorRecipe):
-    """Linear item-item model in low rank; the user vector is a weighted sum over the history. No gradient descent.
+    """Linear item-item model in low rank, solved; the user vector is a weighted sum over the history.
 
-    Within a session the newest events weigh most. After a break the vector is the long-term taste: all likes weigh the
-    same.
+    Within a session the newest events weigh most; after a break all likes weigh the same, the long-term taste.
     """
 
     kind: Literal["ease"] = "ease"
@@ -193,17 +189,16 @@ def _channel(value: Any) -> Any:
 
 
 class _NotHere(RankerRecipe):
-    """Settings of a ranker where its package cannot be imported: the server reads no more than the kind."""
+    """Settings of a ranker where torch or its package is missing: the server reads no more than the kind."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
 def _ranker(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
     try:
-        return recipe_class(value.get("kind"), RankerRecipe).model_validate(value)
-    except ModuleNotFoundError:  # torch, or offline, in the server's image
+        known = isinstance(value, Mapping)
+        return recipe_class(value.get("kind"), RankerRecipe).model_validate(value) if known else value
+    except ModuleNotFoundError:
         return _NotHere.model_validate(value)
 
 

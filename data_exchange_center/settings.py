@@ -1,8 +1,7 @@
 """Settings of the project and of the four services, in one frozen tree with laptop defaults.
 
-Each field can be overridden by an environment variable: ``RECSYS_`` plus the path through the tree, levels
-joined by two underscores, for example ``RECSYS_REDIS__HOST=redis`` or ``RECSYS_DATA=/data/ml-1m.zip``.
-Paths are absolute. Settings are built once, in a step's ``main`` or in ``create_app``, and passed down.
+An environment variable overrides a field: ``RECSYS_`` and the path through the tree, levels joined by two underscores,
+as ``RECSYS_REDIS__HOST=redis``. Paths are absolute. Settings are built once, in a step's ``main`` or in ``create_app``.
 """
 
 from __future__ import annotations
@@ -112,14 +111,13 @@ class RedisSettings(ServiceSettings):
         """``password_file`` in place of ``password``: where secrets are files. An empty file means no password."""
         if not isinstance(values, dict) or not (file := values.get("password_file")):
             return values
-        others = {name: value for name, value in values.items() if name != "password_file"}
-        if others.get("password"):
+        if values.get("password"):
             raise ValueError("password and password_file are both given; unset one of them")
         try:
             password = Path(file).read_text(encoding="utf-8").rstrip("\n")
         except OSError as error:
             raise ValueError(f"password_file {str(file)!r} cannot be read: {error.strerror}") from error
-        return others | ({"password": password} if password else {})
+        return values | ({"password": password} if password else {})
 
     @model_validator(mode="after")
     def _nodes_are_a_clusters(self) -> Self:
@@ -129,7 +127,6 @@ class RedisSettings(ServiceSettings):
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Addresses of the cluster's first nodes, or of the one server."""
         return self._places(self.nodes, self.port, REDIS_SERVERS if self.cluster else 1)
 
 
@@ -151,7 +148,7 @@ class ElasticsearchSettings(ServiceSettings):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """HTTP URLs of all known nodes; ``url``: the first, for messages."""
+        """URLs of all known nodes; ``url``: the first, for messages."""
         return self._urls(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1, self.scheme)
 
     @property
@@ -196,7 +193,6 @@ class TritonSettings(ServiceSettings):
 
     @property
     def http_urls(self) -> tuple[str, ...]:
-        """HTTP URLs of the Triton servers, used round robin."""
         return self._urls(self.http_nodes, self.http_port)
 
     @property
@@ -205,7 +201,6 @@ class TritonSettings(ServiceSettings):
 
     @property
     def grpc_addresses(self) -> tuple[str, ...]:
-        """gRPC addresses of all Triton servers, each of which must load a new model."""
         return tuple(f"{host}:{port}" for host, port in self._places(self.nodes, self.grpc_port))
 
     @model_validator(mode="after")
@@ -265,7 +260,6 @@ class ServerSettings(ServiceSettings):
 
     @property
     def url(self) -> str:
-        """URL of the server for clients on this machine."""
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 (compared, not bound)
         return f"http://{host}:{self.port}"
 
@@ -390,7 +384,7 @@ class Settings(BaseSettings):
         return self.exchange_dir / "online" / service
 
     def events_dir(self, dataset: str) -> Path:
-        """Folder in which `make events` keeps the log of a data set's events; ``dataset``: `Dataset.base_name`."""
+        """The log of a data set's events, brought by `make events`; ``dataset``: `Dataset.base_name`."""
         return self.service_dir("events") / dataset
 
     @property
@@ -400,17 +394,17 @@ class Settings(BaseSettings):
 
     @property
     def repository_key_file(self) -> Path:
-        """The secret that Triton wants from those who load models: in a folder of its own, which a container mounts."""
+        """The secret that Triton wants from those who load models, likewise."""
         return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
 
     @property
     def metrics_dir(self) -> Path:
-        """Folder in which the server's workers write their metrics, to be added up."""
+        """Metrics of each of the server's workers, to be added up."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
 
     @property
     def started_workers_dir(self) -> Path:
-        """Folder in which each of the server's workers leaves a mark, named by its pid, once it answers."""
+        """A mark of each of the server's workers, named by its pid, once it answers."""
         return self.service_dir("server") / f"workers-{self.server.port}"
 
     def environment(self) -> dict[str, str]:
@@ -418,15 +412,11 @@ class Settings(BaseSettings):
         variables: dict[str, str] = {}
         for name, value in self.model_dump(exclude_none=True).items():
             variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
-            if isinstance(value, dict):
-                variables |= {f"{variable}__{key.upper()}": _plain(field) for key, field in value.items()}
-            else:
-                variables[variable] = _plain(value)
+            parts = value if isinstance(value, dict) else {"": value}
+            for part, field in parts.items():
+                plain = field.get_secret_value() if isinstance(field, SecretStr) else str(field)
+                variables[f"{variable}__{part.upper()}".removesuffix("__")] = plain
         return variables
-
-
-def _plain(value: object) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def load_settings() -> Settings:

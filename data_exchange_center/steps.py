@@ -18,10 +18,7 @@ from data_exchange_center.settings import Settings, load_settings
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """``"1,4,16"`` -> (1, 4, 16): ascending, each once; for ``type=`` of an argument.
-
-    Raises ArgumentTypeError, which argparse tells in one sentence, for anything but whole numbers from 1 on.
-    """
+    """``"1,4,16"`` -> (1, 4, 16): ascending, each once; for ``type=`` of an argument."""
     parts = text.split(",")
     if all(each.strip().isdecimal() and int(each) > 0 for each in parts):
         return tuple(sorted(set(map(int, parts))))
@@ -68,10 +65,7 @@ class CheckError(StepError):
 
 
 def system_problem(error: OSError) -> str:
-    """One sentence for what the operating system refused: a folder that cannot be made, a full disk.
-
-    Raises the error itself when it did not come from the operating system.
-    """
+    """One sentence for what the operating system refused. Raises the error itself when it is none of the system's."""
     if error.errno is None:
         raise error
     where = f" ({error.filename})" if error.filename is not None else ""

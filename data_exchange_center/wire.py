@@ -1,10 +1,7 @@
 """Wire format: names, keys and byte layouts that a writer and a reader on two sides of a store must agree on.
 
 Redis: in a cluster, all that one request reads bears the tag of the user's partition (`event_partition`), so that it
-lies in one slot and one round trip to one server brings it. Keys that belong to no user (the live release, the
-running experiments, how often somebody was forgotten, whether a release is kept) have a copy in each partition.
-Elasticsearch's similarity
-`max_inner_product` makes 1 + p of an inner product p, and 1 / (1 - p) where p is below zero: the order is the same.
+lies in one slot and one round trip to one server brings it. Keys that belong to no user have a copy in each partition.
 """
 
 from __future__ import annotations
@@ -43,13 +40,8 @@ def vector_of(channel: str) -> str:
 
 
 def user_key(release: str, userid: OwnId) -> str:
-    """``userid``: any text; Redis's keys are bytes, and what a key is looked up by is never a pattern."""
-    return f"{user_prefix(release)}{userid}"
-
-
-def user_prefix(release: str) -> str:
-    """Prefix of the keys of a release's users; the rest is the user's own id."""
-    return f"ml:{release}:user:"
+    """Hash: a user's state, on one server; see `RedisLayout.user`."""
+    return f"ml:{release}:user:{userid}"
 
 
 def ids_key(release: str) -> str:
@@ -78,6 +70,10 @@ def event_partition(userid: OwnId) -> int:
     return zlib.crc32(f"{userid}".encode()) % EVENT_PARTITIONS
 
 
+def _tag(userid: OwnId) -> str:
+    return f"{{{event_partition(userid)}}}"
+
+
 def event_log_key(dataset: str, partition: int) -> str:
     """Stream: the events of the partition's users, in the order in which they were acknowledged."""
     return f"ml:log:{dataset}:{{{partition}}}"
@@ -86,12 +82,12 @@ def event_log_key(dataset: str, partition: int) -> str:
 def user_events_key(dataset: str, userid: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
     `events.Logged.unpack` reads it; or `FORGOTTEN`."""
-    return f"ml:events:{dataset}:{{{event_partition(userid)}}}:{userid}"
+    return f"ml:events:{dataset}:{_tag(userid)}:{userid}"
 
 
 def noted_events_key(dataset: str, userid: OwnId) -> str:
     """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
-    return f"ml:noted:{dataset}:{{{event_partition(userid)}}}:{userid}"
+    return f"ml:noted:{dataset}:{_tag(userid)}:{userid}"
 
 
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
@@ -109,7 +105,7 @@ def exposures_key(partition: int) -> str:
 
 def shown_key(dataset: str, userid: OwnId) -> str:
     """List: the items of the answers that a user was shown last, newest answer first, each as JSON; or absent."""
-    return f"ml:shown:{dataset}:{{{event_partition(userid)}}}:{userid}"
+    return f"ml:shown:{dataset}:{_tag(userid)}:{userid}"
 
 
 def manifest_key(release: str) -> str:
@@ -185,8 +181,6 @@ USER_SERVICE: Final = "ml_user"
 ITEM_SERVICE: Final = "ml_item"
 FEAST_SERVICE: Final[Mapping[Entity, str]] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
-
-
 FEAST_PROJECT: Final = "recsys"  # as feature_store.yaml says
 
 
@@ -213,15 +207,15 @@ class RedisLayout:
         """Hash: a user's state."""
         if not self.cluster:
             return user_key(release, userid)
-        return f"{user_prefix(release)}{_tag(event_partition(userid))}:{userid}"
+        return user_key(release, f"{_tag(userid)}:{userid}")
 
     def copy_for(self, key: str, userid: OwnId) -> str:
         """The copy of a common key in the slot of the user's events."""
-        return f"{key}:{_tag(event_partition(userid))}" if self.cluster else key
+        return f"{key}:{_tag(userid)}" if self.cluster else key
 
     def copies(self, key: str) -> tuple[str, ...]:
         """All copies that `copy_for` may name, other than the key itself: none on one server."""
-        return tuple(f"{key}:{_tag(partition)}" for partition in range(EVENT_PARTITIONS * self.cluster))
+        return tuple(f"{key}:{{{partition}}}" for partition in range(EVENT_PARTITIONS * self.cluster))
 
 
 def replacement(key: str) -> str:
@@ -229,15 +223,11 @@ def replacement(key: str) -> str:
     return f"{key}:new:{{{key}}}"
 
 
-def _tag(partition: int) -> str:
-    return f"{{{partition}}}"
-
-
 Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])
 
 
 def score_of_product(products: Products) -> Products:
-    """Inner products -> the scores of a search by vector alone."""
+    """Inner products -> scores of a search by vector alone, which Elasticsearch's `max_inner_product` makes of them."""
     return np.where(products >= 0, 1 + products, 1 / (1 - np.minimum(products, 0)))
 
 

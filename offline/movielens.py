@@ -1,10 +1,8 @@
 """MovieLens: found in a folder or a zip, read into the three tables that step 0 writes.
 
-Three layouts are known: MovieLens-1M (``::`` between fields), MovieLens-100K as GroupLens publishes it (tabs and bars)
-and as RecBole carries it (tabs, a header with types). A malformed line stops the step with file, line number and what
-was expected. Text is UTF-8, or ISO-8859-1 where it is not valid UTF-8, as GroupLens's own movies.dat.
-
-Stars above three are liked. The last ten ratings of every user are held out.
+Three layouts are known: MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A malformed
+line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not valid
+UTF-8, as GroupLens's own movies.dat. Stars above three are liked. The last ten ratings of every user are held out.
 """
 
 from __future__ import annotations
@@ -63,18 +61,10 @@ class MovieLens(NamedTuple):
     items: pd.DataFrame  # itemid int32, title, genres: list of names
 
 
-# ------------------------------------------------------------------------------------------- from files to three tables
-
-
 def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
-    """Read MovieLens and write `artifacts.RAW_INTERACTIONS`, `RAW_USERS` and `RAW_ITEMS`.
+    """Read MovieLens and write `artifacts.RAW`; None where the files are no MovieLens.
 
-    Args:
-        files: every file of the data set, by name.
-        where: the folder or zip that they are from, for messages.
-
-    Returns None where the files are no MovieLens. Raises MalformedLineError and StepError, naming file and line,
-    before anything is written.
+    Raises MalformedLineError and StepError, naming file and line, before anything is written.
     """
     layout = layout_of(files)
     if layout is None:
@@ -123,8 +113,8 @@ def release_year(title: str) -> float:
 
 def _expect_ids(layout: Layout, data: MovieLens) -> None:
     """Raise StepError for an id that is listed twice, a rating of an id that is not listed, a time in the future."""
-    rated, *listed = layout.files
-    for table, file, key in ((data.users, listed[0], Columns.USER), (data.items, listed[1], Columns.ITEM)):
+    rated, people, films = layout.files
+    for table, file, key in ((data.users, people, Columns.USER), (data.items, films, Columns.ITEM)):
         ids, rated_ids = table[key], data.ratings[key]
         for row in np.flatnonzero(ids.duplicated())[:1]:
             before = layout.first + int((ids == ids[row]).argmax())
@@ -139,9 +129,6 @@ def _expect_ids(layout: Layout, data: MovieLens) -> None:
     for row in np.flatnonzero(times > time.time() + AHEAD_S)[:1]:
         expected = "a time that is not in the future expected, in seconds since 1970"
         raise StepError(f"{rated}, line {layout.first + row}: {expected}, found {times[row]}.")
-
-
-# ------------------------------------------------------------------------------------------------------------- layouts
 
 
 class Layout(NamedTuple):
@@ -217,12 +204,10 @@ def parse(layout: Layout, *contents: bytes) -> MovieLens:
     ]
     items = [_item(item) for item in _rows(layout, layout.files[2], films, layout.item, layout.item_expected)]
     of_users = pd.DataFrame(users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
-    of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
-    return MovieLens(
-        ratings,
-        of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
-        of_items.astype({Columns.ITEM: "int32"}),
+    of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES]).astype(
+        {Columns.ITEM: "int32"}
     )
+    return MovieLens(ratings, of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}), of_items)
 
 
 def _item(found: Mapping[str, str]) -> tuple[int, str, list[str]]:
@@ -287,9 +272,6 @@ def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str
         yield found.groupdict()
 
 
-# ------------------------------------------------------------------------ where files come from: folder, zip
-
-
 @contextmanager
 def files_of(path: Path) -> Iterator[Files]:
     """Every file of a folder or of a zip, at any depth; of two with the same name, the first in order.
@@ -297,18 +279,13 @@ def files_of(path: Path) -> Iterator[Files]:
     A zip is unpacked into a temporary folder (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
     ``path`` is neither a folder nor a whole zip.
     """
-    if path.is_dir():
-        yield _by_name(path)
-    elif path.is_file():
-        with tempfile.TemporaryDirectory(prefix="recsys-data-") as folder:
-            _unpack(path, Path(folder))
-            yield _by_name(Path(folder))
-    else:
+    if not path.exists():
         raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data.")
-
-
-def _by_name(folder: Path) -> Files:
-    return {path.name: path for path in sorted(folder.rglob("*"), reverse=True) if path.is_file()}
+    with tempfile.TemporaryDirectory(prefix="recsys-data-") as unpacked:
+        folder = path if path.is_dir() else Path(unpacked)
+        if path.is_file():
+            _unpack(path, folder)
+        yield {each.name: each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()}
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -42,12 +42,9 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST, only: Sequence[
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
-    """The data set's own rows with every user's held-out ones, which evaluation alone reads.
+    """The data set's own rows with every user's held-out ones, without feedback: most of it came after that moment.
 
-    Feedback of servers is not among them: most of it came after the moment that is evaluated.
-
-    Raises ArtifactError when a file is missing, StepError when the held-out rows are not every user's last ones, or
-    when there are none.
+    Raises StepError when the held-out rows are not every user's last ones, or when there are none.
     """
     found = read_inputs(settings, OF_THE_DATA_SET)
     data = found.data
@@ -82,7 +79,7 @@ def read_past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
 def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec]:
     """(rows, spec.width) inputs of the source's ranker; userid, label and split of each row; the spec.
 
-    Raises ArtifactError when a file is missing, StepError when two of them are not of one run.
+    Raises StepError when two of the files are not of one run.
     """
     spec = read_feature_spec(settings.exchange_dir)
     table = artifacts.SAMPLES.read(settings.exchange_dir)

@@ -26,13 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, Any]:
-    """Run one step. When it began, by `time.monotonic`; seconds, processor seconds and peak memory in MB that it took.
+    """Run one step, or ``script`` in its place. Returns when it began (`time.monotonic`), and what it took.
 
-    Args:
-        script: another one that reads and writes the same files; None: the step's own.
-
-    Raises:
-        StepError: it fails.
+    Raises StepError when it fails.
     """
     path = ROOT / (script or step)
     begin = time.monotonic()
@@ -72,7 +68,11 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
     The data is what RECSYS_DATA names, else the data set in the settings' own exchange folder. ``done``: steps that are
     not run again. Raises StepError when a step fails, once those that run at the same time have ended.
     """
-    environment = _environment(settings, exchange_dir)
+    data = settings.data
+    if data is None and exchange_dir != settings.exchange_dir and artifacts.DATASET.at(settings.exchange_dir).is_file():
+        data = settings.offline_dir / "raw"
+    environment = os.environ | {"RECSYS_EXCHANGE_DIR": str(exchange_dir.absolute())}
+    environment |= {"RECSYS_RECIPE": settings.recipe_name} | ({"RECSYS_DATA": str(data.absolute())} if data else {})
     twins = twins_of(settings)
     # each step waits for the steps whose files it reads
     order = TopologicalSorter(
@@ -98,25 +98,11 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
 
 
 def twins_of(settings: Settings) -> Mapping[str, str]:
-    """Step -> the script that runs in its place, where the settings name an engine, several workers or a GPU.
-
-    Raises PluginError where nothing has the engine's name.
-    """
+    """Step -> the script that runs in its place, where the settings name an engine, several workers or a GPU."""
     twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
     if settings.training != TrainingSettings():  # also of steps that the engine has twins of
         twins = {**twins, **plugins.load("recsys.steps", "workers")}
     return twins
-
-
-def _environment(settings: Settings, exchange_dir: Path) -> dict[str, str]:
-    own, raw = exchange_dir == settings.exchange_dir, settings.offline_dir / "raw"
-    there = not own and artifacts.DATASET.at(settings.exchange_dir).is_file()
-    data = settings.data or (raw if there else None)
-    environment = os.environ | {
-        "RECSYS_EXCHANGE_DIR": str(exchange_dir.absolute()),
-        "RECSYS_RECIPE": settings.recipe_name,
-    }
-    return environment if data is None else environment | {"RECSYS_DATA": str(data.absolute())}
 
 
 def main(settings: Settings) -> None:

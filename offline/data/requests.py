@@ -1,7 +1,7 @@
 """Request points: moments in a user's past when a request could have come, and what the user rated next.
 
-Models of lists and of next items are trained at them: the input is what a request sees, the past as of its second
-(`data_exchange_center.history`), and the events from that second on say what was wanted.
+The input of a model is what a request sees, the past as of its second (`data_exchange_center.history`); the events from
+that second on say what was wanted.
 """
 
 from __future__ import annotations
@@ -50,10 +50,8 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
 def with_late_returns(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
     """Add, right behind every return after a break, a copy that comes years later, up to thirty, and sees the same.
 
-    So a ranker learns what to answer where the clock says nothing, as for a request of today over old data: what was
-    liked next by those who came back. Copies of requests within a session would teach it the rest of that session.
-    Gaps that are no longer than `LONG_AGO_S` are the data's own. The time that has passed is drawn evenly on a
-    logarithmic scale: one number for each point, return or not.
+    So a ranker learns what to answer where the clock says nothing, as for a request of today over old data. The time
+    that has passed is drawn evenly on a logarithmic scale: one number for each point, return or not.
     """
     soonest, latest = np.log(LATER_S)
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)

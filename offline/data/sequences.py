@@ -76,15 +76,9 @@ class Sequences:
     def select(self, keep: NDArray[np.bool_]) -> Sequences:
         """The same users and items with some of the events. ``keep``: (events,)."""
         lengths = np.bincount(self.users[keep], minlength=self.n_users)
-        return replace(
-            self,
-            starts=np.concatenate([[0], np.cumsum(lengths)]),
-            items=self.items[keep],
-            ratings=self.ratings[keep],
-            liked=self.liked[keep],
-            times=self.times[keep],
-            recorded=None if self.recorded is None else self.recorded[keep],
-        )
+        kept = {name: getattr(self, name)[keep] for name in ("items", "ratings", "liked", "times")}
+        recorded = None if self.recorded is None else self.recorded[keep]
+        return replace(self, starts=np.concatenate([[0], np.cumsum(lengths)]), recorded=recorded, **kept)
 
     def earlier_lengths(self, share: float) -> Ints:
         """(users,) how many events the first ``share`` of each user's are."""
@@ -100,7 +94,7 @@ class Sequences:
         return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))
 
     def last(self, n: int | Ints) -> Sequences:
-        """Each user's last ``n`` events; a number for all, or (users,)."""
+        """What `before_last` leaves out."""
         return self.select(self.positions >= np.repeat(self.lengths - n, self.lengths))
 
     def seen(self) -> sp.csr_matrix:
@@ -116,10 +110,7 @@ class Sequences:
         return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.had_again else self.seen()
 
     def liked_together(self) -> sp.csr_matrix:
-        """(items + 1, items + 1) by how many users both items were liked; on the diagonal, by how many one was.
-
-        Counts of some users and of others add up, as those of `followers` do.
-        """
+        """(items + 1, items + 1) by how many users both items were liked; on the diagonal, by how many one was."""
         liked = self.select(self.liked).seen().astype(np.int32)  # (users, items + 1)
         counts = sp.csr_matrix(liked.T @ liked)
         counts.sort_indices()

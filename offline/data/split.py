@@ -135,6 +135,15 @@ class Counted:
     longest_past: int  # the most past events of a user
     known: int  # users with an event that the request of evaluation sees, at the second of their first held-out one
 
+    @property
+    def labels(self) -> dict[str, int]:
+        return {"positive": self.liked, "negative": self.events - self.liked}
+
+    @property
+    def own_parts(self) -> dict[str, int]:
+        """Of the data set's own events, without feedback."""
+        return {part: self.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
+
 
 def counted(ratings: pd.DataFrame) -> Counted:
     """Count ``ratings``, as in `artifacts.RATINGS`."""

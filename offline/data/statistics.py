@@ -1,8 +1,7 @@
 """Statistics of users and items, counted over events: inputs of the ranker beyond attributes.
 
-A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``: its column (name, entity, how a
-stored value becomes the input) and how it is counted. The `FeatureSpec`, the training lists, Feast, Triton and the
-server follow from it; ``offline_to_online/parity.py`` counts it once more, in another way, to check.
+A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statistics``. The `FeatureSpec`, the training
+lists, Feast, Triton and the server follow from it; ``offline_to_online/parity.py`` counts it in another way, to check.
 """
 
 from __future__ import annotations
@@ -50,10 +49,7 @@ class UserStatistic:
 
 @dataclass(frozen=True)
 class ItemStatistic:
-    """A whole number about each item at the end of a past.
-
-    It is made of what can be counted of some users after the other, so that nobody need hold all events.
-    """
+    """A whole number about each item at the end of a past, counted of some users after the other."""
 
     column: NumberFeature  # of the item
     # events of some users, or of all; what is known of all -> (items + 1,) or (items + 1, k) whole numbers. Row 0
@@ -78,7 +74,7 @@ def _by_item(past: Sequences, events: NDArray[np.bool_] | slice = slice(None)) -
     return np.bincount(past.items[events], minlength=past.n_items + 1)
 
 
-def _totals(past: Sequences) -> Ints:
+def _totals(past: Sequences, overall: Overall) -> Ints:
     """(items + 1, 2) the sum of each item's ratings, and how many they are."""
     total = np.bincount(past.items, weights=past.ratings, minlength=past.n_items + 1)
     return np.stack([total.astype(np.int64), _by_item(past)], axis=1)
@@ -101,9 +97,7 @@ STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
         _count("item_recent", "item"), lambda past, overall: _by_item(past, past.times > overall.recent_after)
     ),
     ItemStatistic(
-        DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS),
-        lambda past, overall: _totals(past),
-        finished=_mean_rating,
+        DenseFeature(name="item_mean_rating_x100", entity="item", scale=HUNDREDS), _totals, finished=_mean_rating
     ),
 )
 
@@ -115,23 +109,18 @@ def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
 
 
 def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpec:
-    """Item code and crossed fields; statistics and numbers; fusion's columns; history.
-
-    Item codes are those of ``inputs.data``.
-    """
+    """Item code and crossed fields; statistics and numbers; fusion's columns; history."""
+    numbers = (
+        DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
+        for number in inputs.dataset.numbers
+    )
     return FeatureSpec(
         one_hot=(
             one_hot(Columns.ITEM, "item", inputs.data.itemids.tolist()),
             *(feature for feature in inputs.profile if feature.name in inputs.dataset.crossed),
         ),
         multi_hot=(),
-        dense=(
-            *(statistic.column for statistic in statistics()),
-            *(
-                DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
-                for number in inputs.dataset.numbers
-            ),
-        ),
+        dense=(*(statistic.column for statistic in statistics()), *numbers),
         genres=inputs.genre_names,
         candidate=candidate_columns([channel.name for channel in recipe.recall.channels]),
         history=HistoryFeature(length=ranker.history),
@@ -151,20 +140,17 @@ def user_columns() -> list[str]:
 def user_statistics_after(events: Sequences, users: Ints, counts: Ints) -> Ints:
     """(m,) users and counts -> (m, user statistics) as they stand after each user's first so many events."""
     columns = [each.after(events, users, counts) for each in statistics() if isinstance(each, UserStatistic)]
-    return np.stack(columns, axis=1).astype(np.int64) if columns else np.empty((len(users), 0), np.int64)
+    return np.stack(columns, axis=1).astype(np.int64)
 
 
 def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
-    """``users`` (userid and profile), a row for each of the past's, with the statistics at its end.
-
-    Whole numbers are int64, as Feast keeps them.
-    """
+    """``users`` (userid and profile), a row for each of the past's, with the statistics at its end."""
     values = user_statistics_after(past, np.arange(past.n_users), past.lengths)
     return whole_numbers(users.assign(**dict(zip(user_columns(), values.T, strict=True))))
 
 
 def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:
-    """Features of users with their numbers, but for userid, as Feast keeps them."""
+    """Features of users with their numbers, but for userid, as int64: so Feast keeps them."""
     return users.astype(dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64"))
 
 
@@ -187,13 +173,7 @@ def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
 def item_table(
     itemids: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Table of the item statistics, a row an item.
-
-    Args:
-        itemids: (items,) ascending.
-        counted: `items_counted` of everybody.
-        numbers: (items, `Dataset.numbers`) values, NaN where unknown.
-    """
+    """Table of `items_counted` of everybody and of the (items, `Dataset.numbers`) values, NaN where unknown."""
     table = {
         each.column.name: each.finished(counts, overall)[1:].astype("int64")
         for each, counts in zip(of_items(), counted, strict=True)

@@ -67,27 +67,19 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
 
 def check(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
     """Raise StepError for counts that a known data set does not have, or that would make nonsense."""
-    published.expect(dataset.name, "labels", _labels(found), published.ML_1M_LABELS)
-    published.expect(dataset.name, "split", _parts(found), published.ML_1M_SPLIT)
+    published.expect(dataset.name, "labels", found.labels, published.ML_1M_LABELS)
+    published.expect(dataset.name, "split", found.own_parts, published.ML_1M_SPLIT)
     expect_sense(found, dataset, recipe)
 
 
 def say(found: Counted) -> None:
     """Print the counts."""
-    print(", ".join(f"{count:,} {name}" for name, count in _labels(found).items()))
-    print(", ".join(f"{count:,} {name}" for name, count in _parts(found).items()))
+    for counts in (found.labels, found.own_parts):
+        print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
     if recorded := found.parts.get(Split.RECORDED, 0):
         print(f"{recorded:,} of the server's feedback, all for training")
     if found.single:
         print(f"users with a single event: {found.single:,}")
-
-
-def _labels(found: Counted) -> dict[str, int]:
-    return {"positive": found.liked, "negative": found.events - found.liked}
-
-
-def _parts(found: Counted) -> dict[str, int]:
-    return {part: found.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
 
 
 if __name__ == "__main__":

@@ -52,11 +52,9 @@ def main(settings: Settings) -> None:
 
 def named_apart(spec: FeatureSpec) -> FeatureSpec:
     """Raises StepError when two columns have one name."""
-    for name, times in Counter(spec.columns).items():
-        if times > 1:
-            raise StepError(
-                f"{times} columns of the ranker are called {name!r}: give the data's attribute another name."
-            )
+    ((name, times),) = Counter(spec.columns).most_common(1)
+    if times > 1:
+        raise StepError(f"{times} columns of the ranker are called {name!r}: give the data's attribute another name.")
     return spec
 
 
