@@ -193,20 +193,6 @@ def test_what_waits_for_a_time_is_exact_to_the_second() -> None:
     assert at[:, 1].tolist() == [np.float32(0.1), np.float32(0.2)]
 
 
-def test_one_list_is_of_the_requests_time() -> None:
-    spec = timed_spec()
-    known = spec.encode_users({"userid": [7], "first_event": [0], "n_ratings": [0]})
-    found = spec.encode_items({"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
-    assert np.array_equal(spec.model_inputs(known, found, 9 * DAY).rows, spec.assemble(known, found, 9 * DAY))
-    assert [feature.name for feature in spec.stored("user")] == ["first_event", "n_ratings"]
-    assert [feature.name for feature in spec.stored("item")] == ["item_first_event"]
-
-
-def test_a_moment_that_is_missing_is_an_error_that_names_it() -> None:
-    with pytest.raises(MissingFeatureError, match="first_event"):
-        timed_spec().encode_users({"userid": [7], "first_event": [None], "n_ratings": [0]})
-
-
 def test_padding_is_zero_at_any_time() -> None:
     spec = timed_spec()
     assert not Encoded.none(spec.of("item"), 3).at(10**9).any()
