@@ -1,7 +1,7 @@
 """The server's hook: extras add routes and wrap how a request is answered; the server names none of their code.
 
 An extra is a function ``register(app: Flask, parts: Parts) -> None`` that an entry point of the group recsys.server
-names: one of extras/<name>/hook.py, or of another package.
+names: one of extras/<name>/hook.py, or of another package. `Parts.route` serves and describes what it adds.
 """
 
 from __future__ import annotations
