@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import uvloop
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
@@ -358,11 +358,12 @@ def becomes_ready(url: str, within_s: float) -> bool:
         except (StepError, ValueError, LookupError):
             return False
 
-    retrying = Retrying(stop=stop_after_delay(within_s), wait=wait_fixed(0.5), retry=retry_if_result(lambda so: not so))
-    try:
-        return retrying(says_so)
-    except RetryError:
-        return False
+    return Retrying(
+        stop=stop_after_delay(within_s),
+        wait=wait_fixed(0.5),
+        retry=retry_if_result(lambda so: not so),
+        retry_error_callback=lambda _: False,
+    )(says_so)
 
 
 def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,19 +11,16 @@ from research.figures.tables import Figure, block, measured, read, shown, table
 @block("demo", "demo.json")
 def demo(figure: Figure) -> str:
     """Seconds of each part of `make demo`, the first time and again."""
-    parts = [*figure["again"]]
-    head = ("part", *(f"{run}, seconds" for run in ("empty machine", "again")))
-    rows = [(part, figure["first"].get(part), figure["again"].get(part)) for part in parts]
-    return shown(figure, head, rows)
+    rows = [(part, figure["first"].get(part), again) for part, again in figure["again"].items()]
+    return shown(figure, ("part", "empty machine, seconds", "again, seconds"), rows)
 
 
 @block("demo_time", "demo.json")
 def demo_time(figure: Figure) -> str:
     """The same in a sentence."""
-    first, again = (figure["first"], figure["again"])
-    parts = ", ".join((f"{part} {seconds}" for part, seconds in first.items() if part != "all"))
-    took = "{first} seconds on an empty machine ({parts}), {again} when it runs again."
-    return f"{took.format(first=first['all'], again=again['all'], parts=parts)} {measured(figure)}"
+    first, again = figure["first"]["all"], figure["again"]["all"]
+    parts = ", ".join(f"{part} {seconds}" for part, seconds in figure["first"].items() if part != "all")
+    return f"{first} seconds on an empty machine ({parts}), {again} when it runs again. {measured(figure)}"
 
 
 block("demo_time_baskets", "demo_ta-feng.json")(demo_time)
@@ -38,8 +35,7 @@ def printed(figure: Figure) -> str:
 @block("sync", "demo.json")
 def sync(figure: Figure) -> str:
     """Seconds of each sync step, as `make demo` ran it."""
-    head = ("step", "seconds")
-    return shown(figure, head, figure["sync_steps"].items())
+    return shown(figure, ("step", "seconds"), figure["sync_steps"].items())
 
 
 @block("containers", "containers.json")
@@ -75,14 +71,9 @@ def index(figure: Figure) -> str:
     head = ("channel", "index", "shards", "num_candidates", "found of the exact", "worst user", "p50 ms", "p99 ms")
     rows = [
         (
-            f"`{row['channel']}`",
-            row["index"],
-            row["shards"],
-            row["num_candidates"],
-            f"{row['found']:.1%}",
-            f"{row['found by the worst served']:.1%}",
-            row["p50_ms"],
-            row["p99_ms"],
+            *(f"`{row['channel']}`", row["index"], row["shards"], row["num_candidates"]),
+            *(f"{row[key]:.1%}" for key in ("found", "found by the worst served")),
+            *(row["p50_ms"], row["p99_ms"]),
         )
         for row in figure["rows"]
     ]
@@ -164,8 +155,6 @@ def speed(figure: Figure) -> str:
 
 
 SOURCE = "source.json"
-SAME_SERVICES = "Both servers used the same services."
-OWN_SERVICES = "Each server had services of its own."
 WATERFALL_PICTURE = "One request stage by stage; what each stage waits and what each process costs, by load"
 SHED_PICTURE = "Goodput, what is turned away, and the latency of accepted requests, by load"
 COUNTS = ("answered", "degraded", "refused")
@@ -176,12 +165,13 @@ def serving(figure: Figure) -> str:
     """Requests per second and latency by concurrency, and the source's."""
     head = ("concurrency", *COUNTS, "requests/s", "p50 ms", "p99 ms", "source's requests/s", "source's p50 ms")
     source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
-    rows = []
-    for level in figure["levels"]:
-        known = source.get(level["concurrency"], {})
-        theirs = (known.get("requests_per_s"), known.get("p50_ms"))
-        counts = (level.get(key) for key in COUNTS)
-        rows.append((level["concurrency"], *counts, level["requests_per_s"], level["p50_ms"], level["p99_ms"], *theirs))
+    rows = [
+        (
+            *(level.get(key) for key in ("concurrency", *COUNTS, "requests_per_s", "p50_ms", "p99_ms")),
+            *(source.get(level["concurrency"], {}).get(key) for key in ("requests_per_s", "p50_ms")),
+        )
+        for level in figure["levels"]
+    ]
     return shown(figure, head, rows)
 
 
@@ -197,7 +187,8 @@ def against(figure: Figure) -> str:
         found = (*(of.get(key) for key in COUNTS), before.get("refused"), *(of[key] for key in keys))
         rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
     by_level = table(head, rows)
-    said = SAME_SERVICES if figure.get("same_services") else OWN_SERVICES
+    same = figure.get("same_services")
+    said = "Both servers used the same services." if same else "Each server had services of its own."
     return f"{by_level}\n\n{_before_and_now(figure)}\n\n{said} {measured(figure)}"
 
 
@@ -223,18 +214,13 @@ def waterfall(figure: Figure) -> str:
     waits = [f"waits, {level['in_flight']} in flight" for level in levels[1:]]
     costs = ("bare call, ms", "of the client", "of the service")
     head = ("stage", "wall ms", *waits, *costs)
-    rows = []
-    for stage in ("redis", "elasticsearch", "feast", "triton", "own", "http"):
-        rows.append(
-            (
-                stage,
-                alone["wall_ms"][stage],
-                *(level["waiting_ms"][stage] for level in levels[1:]),
-                figure["bare_ms"].get(stage),
-                clients[stage],
-                alone["processor_ms"].get(stage),
-            )
+    rows = [
+        (
+            *(stage, alone["wall_ms"][stage], *(level["waiting_ms"][stage] for level in levels[1:])),
+            *(figure["bare_ms"].get(stage), clients[stage], alone["processor_ms"].get(stage)),
         )
+        for stage in ("redis", "elasticsearch", "feast", "triton", "own", "http")
+    ]
     shares = ", ".join(f"{lv['own_share_of_processor']:.0%} with {lv['in_flight']} in flight" for lv in levels)
     note = (
         f"A single request takes {figure['p50_over_chain']} times its slowest chain of bare calls "

@@ -146,7 +146,11 @@ def searched(
     """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
     index = ChannelIndex(client, SCRATCH, rows, recall, channel)
     outcome = index.compare(searches)  # also warms up
-    took = milliseconds(index, searches)
+    took = []
+    for search in searches:  # one after the other
+        begin = time.perf_counter()
+        index.search([search])
+        took.append((time.perf_counter() - begin) * 1e3)
     return {
         "num_candidates": recall.num_candidates,
         "found": round(outcome.mean_overlap, 4),
@@ -154,16 +158,6 @@ def searched(
         "p50_ms": round(float(np.median(took)), 2),
         "p99_ms": round(float(np.percentile(took, 99)), 2),
     }
-
-
-def milliseconds(index: ChannelIndex, searches: Sequence[Search]) -> list[float]:
-    """Milliseconds of each user's search, one after the other."""
-    took = []
-    for search in searches:
-        begin = time.perf_counter()
-        index.search([search])
-        took.append((time.perf_counter() - begin) * 1e3)
-    return took
 
 
 def main(settings: Settings, sizes: Sequence[int]) -> None:
