@@ -337,7 +337,9 @@ class FeatureSpec(Frozen):
 
     def encode_history_codes(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
         """n users' item codes, ratings and ages (seconds), (n, any length), newest first -> (n, history columns)."""
-        length = self.history.length if self.history else 0
+        if self.history is None:
+            return np.empty((len(codes), 0), dtype=np.float32)
+        length = self.history.length
         block = np.zeros((3, len(codes), length), dtype=np.float32)
         for part, values in enumerate((codes, ratings, ages)):
             block[part, :, : values.shape[1]] = np.where(codes > 0, values, 0)[:, :length]
