@@ -45,9 +45,6 @@ EXPECTED: Final = {  # field of a declaration -> its values, in words
 class ExperimentError(BadRequestError):
     """An experiment cannot be started or changed as requested; ``field``: the part of the declaration."""
 
-    def __init__(self, field: str, problem: str, remedy: str = "") -> None:
-        super().__init__(field, f"{problem}. {remedy}" if remedy else problem)
-
 
 class Arm(BaseModel):
     """A release that some of an experiment's users are answered from."""
@@ -228,9 +225,8 @@ class Kept:
 def started(experiments: Experiments, declared: Declaration, kept: Kept, now: int) -> Experiments:
     """Add an experiment, which runs from now on. Raises ExperimentError."""
     if any(each.name == declared.name for each in experiments):
-        raise ExperimentError(
-            "name", f"There is an experiment called {declared.name!r}", "Choose a new name: its log bears the name."
-        )
+        there = f"There is an experiment called {declared.name!r}"
+        raise ExperimentError("name", f"{there}. Choose a new name: its log bears the name.")
     for name, arm in declared.arms.items():
         if arm.release not in kept.datasets:
             there = ", ".join(kept.datasets) or "none"
@@ -274,7 +270,7 @@ def _buckets(experiments: Experiments, declared: Declaration, share: float, held
         free = 1 - len(_places(others)) / BUCKETS
         raise ExperimentError(
             "share",
-            f"{share:.2%} of the users are wanted, and {free:.2%} are in no other experiment",
+            f"{share:.2%} of the users are wanted, and {free:.2%} are in no other experiment. "
             "Take a smaller share, or stop an experiment.",
         )
     return buckets

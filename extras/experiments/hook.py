@@ -20,20 +20,8 @@ from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import OwnId
-from extras.experiments.declaration import (
-    EXPECTED,
-    Declaration,
-    Experiment,
-    Experiments,
-    ExperimentView,
-    Kept,
-    arm_of,
-    dealt,
-    named,
-    started,
-    stopped,
-    unpack,
-)
+from extras.experiments import declaration
+from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Experiments, ExperimentView, Kept, arm_of
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
@@ -105,23 +93,19 @@ def register(app: Flask, parts: Parts) -> None:
         example = f"for example {json.dumps(_EXAMPLE)}"
         declared = validated(request.get_data(cache=False), Declaration.model_validate_json, EXPECTED, example)
         kept = Kept.by(users)
-        there = store.update(lambda before: started(before, declared, kept, int(time.time())))
-        return jsonify(ExperimentView.of(named(there, declared.name)).model_dump())
+        there = store.update(lambda before: declaration.started(before, declared, kept, int(time.time())))
+        return jsonify(ExperimentView.of(declaration.named(there, declared.name)).model_dump())
 
     @app.post("/ml/experiments/<name>/stop")
     def stop(name: str) -> Response:
-        there = store.update(lambda before: stopped(before, name, int(time.time())))
-        return jsonify(ExperimentView.of(named(there, name)).model_dump())
+        there = store.update(lambda before: declaration.stopped(before, name, int(time.time())))
+        return jsonify(ExperimentView.of(declaration.named(there, name)).model_dump())
 
 
 def _paths() -> dict[str, Any]:
     """The routes, as OpenAPI describes them."""
-    look_up = operation(
-        "experiments",
-        "The experiments that run, and those that did",
-        responses(ExperimentsView, 401, 429, 500, 503),
-        security=KEY,
-    )
+    what = "The experiments that run, and those that did"
+    look_up = operation("experiments", what, responses(ExperimentsView, 401, 429, 500, 503), security=KEY)
     start = operation(
         "start_experiment",
         "Start an experiment: from now on users are dealt to its arms' releases",
@@ -148,12 +132,6 @@ def takes_part(request: Request) -> bool:
     return agrees and bool(request.userid) and request.release is None and not request.strict
 
 
-def is_exposure(request: Request) -> bool:
-    """Whether the answer counts in an experiment. One as of another time does where the request says so."""
-    given = request.model_fields_set
-    return takes_part(request) and ("timestamp" not in given or "experiments" in given)
-
-
 class Experimenting:
     """A recommender whose users may be in experiments. Shared by threads; where none runs it costs nothing.
 
@@ -174,7 +152,7 @@ class Experimenting:
         packed = self._recommender.releases.experiments
         if packed != raw:
             try:
-                experiments = unpack(packed) if packed else ()
+                experiments = declaration.unpack(packed) if packed else ()
             except ValueError:
                 log.exception("what Redis holds as experiments cannot be read, so none is run")
                 experiments = ()
@@ -186,7 +164,7 @@ class Experimenting:
         if (opened := self._recommender.releases.serving) is None:
             return None
         served = opened.manifest.dataset.base_name
-        return dealt((each for each in self.running if each.dataset == served), userid)
+        return declaration.dealt((each for each in self.running if each.dataset == served), userid)
 
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
         """As `Recommender.recommend`."""
@@ -194,8 +172,16 @@ class Experimenting:
         experiment = self._dealt(request.userid) if takes_part(request) else None
         if experiment is None:
             return self._recommender.recommend(request, watch)
-        answer, exposure = self._answered(experiment, request, watch)
-        if is_exposure(request):
+        if experiment.kind == "interleaved":
+            answer, exposure = self._interleaved(experiment, request, watch)
+        else:
+            arm = arm_of(experiment, request.userid)
+            release = experiment.arms[arm].release
+            answer = self._recommender.recommend(request, watch, release)
+            answer, exposure = _with_arm(experiment, request, answer, arm, as_dealt=answer.release == release)
+        # one as of another time counts where the request says so
+        given = request.model_fields_set
+        if "timestamp" not in given or "experiments" in given:
             self._expose(exposure)
         return answer
 
@@ -208,14 +194,6 @@ class Experimenting:
                     arm = experiment.control if experiment.kind == "interleaved" else arm_of(experiment, own)
                     return experiment.arms[arm].release
         return None
-
-    def _answered(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
-        if experiment.kind == "interleaved":
-            return self._interleaved(experiment, request, watch)
-        arm = arm_of(experiment, request.userid)
-        release = experiment.arms[arm].release
-        answer = self._recommender.recommend(request, watch, release)
-        return _with_arm(experiment, request, answer, arm, as_dealt=answer.release == release)
 
     def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
         """The list that both arms draft; where one cannot give its own whole list, or page by page, the first's."""
@@ -238,7 +216,9 @@ def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tu
     The coins are of the user and the lists: as long as those stay the same, the interleaved list does.
     """
     lists = [first.itemids, second.itemids]
-    drafted = team_draft(lists[0], lists[1], size, _coin(experiment, first.userid, lists))
+    seed = json.dumps([experiment, first.userid, *lists]).encode()
+    coin = Random(int.from_bytes(blake2b(seed, digest_size=8, person=b"coin").digest()))  # noqa: S311 (no secret)
+    drafted = team_draft(lists[0], lists[1], size, coin)
     of_list = (first, second)
     degraded = list(dict.fromkeys((*first.degraded, *second.degraded)))
     cold_start = first.cold_start and second.cold_start
@@ -253,11 +233,6 @@ def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tu
         kept = [(team, place) for team, place in drafted.places if place < len(entries[team])]
         update[name] = [entries[team][place] for team, place in kept] if all(entries) else []
     return first.model_copy(update=update), drafted.teams
-
-
-def _coin(experiment: str, userid: OwnId, lists: Sequence[Sequence[OwnId]]) -> Random:
-    digest = blake2b(json.dumps([experiment, userid, *lists]).encode(), digest_size=8, person=b"coin").digest()
-    return Random(int.from_bytes(digest))  # noqa: S311 (no secret)
 
 
 def _with_arm(

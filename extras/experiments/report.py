@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -38,7 +39,7 @@ from data_exchange_center.figures import STYLE
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events.events import Event, Logged, likes
+from extras.events.events import Event, Logged
 from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_path, sample_ratio_p_value
 from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ExperimentView, named
@@ -59,25 +60,23 @@ SHADES: Final = ("#1f4e8c", "#d1622b", "#3a8f5c", "#7a4fa3", "#9aa3ad", "#b8860b
 
 def outcomes_of(settings: Settings, experiment: Experiment, dataset: Dataset, now: float) -> Outcomes:
     """Join the logs in Redis. ``now``: in seconds. Raises ServiceError, StepError."""
+
+    def events_of(userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+        events: dict[OwnId, list[Event]] = {}
+        with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
+            for start in range(0, len(userids), _AT_A_TIME):
+                some = userids[start : start + _AT_A_TIME]
+                pipeline = client.pipeline(transaction=False)
+                for userid in some:
+                    pipeline.hgetall(wire.user_events_key(experiment.dataset, userid))
+                for userid, stored in zip(some, pipeline.execute(), strict=True):
+                    raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
+                    logged = sorted(map(Logged.unpack, raws), key=lambda each: each[:2])
+                    events[userid] = [each.event for each in logged]
+        return events
+
     with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store:
-        events_of = partial(_events_of, settings, experiment.dataset)
         return joined(experiment, store.exposures(experiment.name), events_of, dataset, now)
-
-
-def _events_of(settings: Settings, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
-    """Events that change users' states, in their order. Raises StepError."""
-    events: dict[OwnId, list[Event]] = {}
-    with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
-        for start in range(0, len(userids), _AT_A_TIME):
-            some = userids[start : start + _AT_A_TIME]
-            pipeline = client.pipeline(transaction=False)
-            for userid in some:
-                pipeline.hgetall(wire.user_events_key(dataset, userid))
-            for userid, stored in zip(some, pipeline.execute(), strict=True):
-                raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
-                logged = sorted(map(Logged.unpack, raws), key=lambda each: each[:2])
-                events[userid] = [each.event for each in logged]
-    return events
 
 
 def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
@@ -96,8 +95,7 @@ def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
 # -------------------------------------------------------------------------------------------------------- outcomes
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A liked item on a list: its place, from 1, and the team it was drafted by ("" where there are none)."""
 
     place: int
@@ -139,37 +137,31 @@ def joined(
     for each in exposures:  # one that was written twice counts once
         if each.answered <= until:
             of_user.setdefault(each.userid, {}).setdefault(each.recommendation, each)
-    answers = {user: sorted(theirs.values(), key=_when) for user, theirs in of_user.items()}
+    when = attrgetter("timestamp", "answered")
+    answers = {user: sorted(theirs.values(), key=when) for user, theirs in of_user.items()}
     order = sorted(answers, key=lambda user: (answers[user][0].answered, str(user)))
     events = events_of(order)
     userids: list[OwnId] = []
     arms: list[str] = []
     found: list[list[Found]] = []
-    watched: dict[str, int] = {}
+    watched: Counter[str] = Counter()
     in_several = 0
     for user in order:
         theirs = answers[user]
-        dealt = {BOTH} if experiment.kind == "interleaved" else {each.arm for each in theirs}
+        arm, *more = {BOTH} if experiment.kind == "interleaved" else {each.arm for each in theirs}
         end = theirs[0].timestamp + experiment.horizon_s
-        if len(dealt) > 1:
+        if more:
             in_several += 1
         elif end > now:
-            (arm,) = dealt
-            watched[arm] = watched.get(arm, 0) + 1
+            watched[arm] += 1
         else:
             userids.append(user)
-            arms.extend(dealt)
+            arms.append(arm)
             found.append(credited(theirs, events.get(user, ()), dataset, end))
-    every = [each for theirs in answers.values() for each in theirs]
-    return Outcomes(
-        userids,
-        np.array(arms, np.str_),
-        {name: np.array([value(each) for each in found], np.float64) for name, value in METRICS.items()},
-        watched,
-        in_several,
-        len(every),
-        sum(not each.as_dealt for each in every),
-    )
+    as_dealt = [each.as_dealt for theirs in answers.values() for each in theirs]
+    values = {name: np.array([value(each) for each in found], np.float64) for name, value in METRICS.items()}
+    arms_of_users = np.array(arms, np.str_)
+    return Outcomes(userids, arms_of_users, values, watched, in_several, len(as_dealt), as_dealt.count(False))
 
 
 def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: int) -> list[Found]:
@@ -182,31 +174,17 @@ def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Data
     for event in sorted(events, key=lambda each: each.timestamp):
         if event.timestamp > end:
             break
-        if unlikes(event, dataset):
+        effect = dataset.event_types.get(event.type)
+        code = dataset.code(event.value) if effect == "rates" else None
+        if effect == "retracts" or (code is not None and code <= dataset.positive_level):
             found.pop(event.itemid, None)
-        if event.itemid in found or not likes(event, dataset):
-            continue
-        shown = [each for each in answers if each.timestamp <= event.timestamp and event.itemid in each.items]
-        if shown:
-            answer = next((each for each in shown if each.recommendation == event.recommendation), shown[-1])
-            place = answer.items.index(event.itemid)
-            found[event.itemid] = Found(place + 1, answer.teams[place] if answer.teams else "")
+        elif code is not None and event.itemid not in found:
+            shown = [each for each in answers if each.timestamp <= event.timestamp and event.itemid in each.items]
+            if shown:
+                answer = next((each for each in shown if each.recommendation == event.recommendation), shown[-1])
+                place = answer.items.index(event.itemid)
+                found[event.itemid] = Found(place + 1, answer.teams[place] if answer.teams else "")
     return list(found.values())
-
-
-def unlikes(event: Event, dataset: Dataset) -> bool:
-    """Whether it takes back, or says otherwise than, an earlier event that `likes`."""
-    effect = dataset.event_types.get(event.type)
-    code = dataset.code(event.value) if effect == "rates" else None
-    return effect == "retracts" or (code is not None and code <= dataset.positive_level)
-
-
-def _when(exposure: Exposure) -> tuple[int, int]:
-    return exposure.timestamp, exposure.answered
-
-
-def _gain(found: Sequence[Found]) -> float:
-    return float(sum(1 / np.log2(each.place + 1) for each in found))
 
 
 def _preference(found: Sequence[Found]) -> float:
@@ -217,7 +195,7 @@ def _preference(found: Sequence[Found]) -> float:
 METRICS: Final[Mapping[str, Callable[[Sequence[Found]], float]]] = {
     "hit": lambda found: float(bool(found)),
     "hits": lambda found: float(len(found)),
-    "gain": _gain,
+    "gain": lambda found: float(sum(1 / np.log2(each.place + 1) for each in found)),
     "preference": _preference,
 }
 
@@ -227,35 +205,17 @@ METRICS: Final[Mapping[str, Callable[[Sequence[Found]], float]]] = {
 
 def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
     """The report: users, means, differences with their intervals, and warnings."""
-    arms = [BOTH] if experiment.kind == "interleaved" else list(experiment.arms)
+    split = experiment.kind == "split"
+    arms = list(experiment.arms) if split else [BOTH]
     users = {arm or "both": int((outcomes.arms == arm).sum()) for arm in arms}
+    warnings: list[str] = []
     found: dict[str, Any] = {
         "experiment": ExperimentView.of(experiment).model_dump(),
         "exposures": outcomes.exposures,
         "users": users,
         "watched": sum(outcomes.watched.values()),
-        "warnings": _warnings(outcomes),
+        "warnings": warnings,
     }
-    if experiment.kind == "interleaved":
-        return found | _preferences(experiment, outcomes)
-    everybody = np.array([users[arm] + outcomes.watched.get(arm, 0) for arm in arms])
-    weights = np.array([experiment.arms[arm].weight for arm in arms], np.float64)
-    p_value = sample_ratio_p_value(everybody, weights)
-    if p_value < SUSPICIOUS:
-        found["warnings"].append(
-            f"the arms have {', '.join(f'{n:,}' for n in everybody)} users, which does not fit their weights "
-            f"(p = {p_value:.2g}): something loses users of an arm, and no difference below is to be trusted"
-        )
-    means = {
-        metric: {arm: float(np.mean(values[outcomes.arms == arm])) for arm in arms if users[arm]}
-        for metric, values in outcomes.values.items()
-        if metric in SPLIT_METRICS
-    }
-    return found | {"sample ratio p": p_value, "means": means, "differences": _differences(experiment, outcomes)}
-
-
-def _warnings(outcomes: Outcomes) -> list[str]:
-    warnings = []
     if outcomes.not_as_dealt > OFTEN * outcomes.exposures:
         warnings.append(
             f"{outcomes.not_as_dealt:,} of {outcomes.exposures:,} answers were not as dealt: an arm's release could "
@@ -263,30 +223,37 @@ def _warnings(outcomes: Outcomes) -> list[str]:
         )
     if outcomes.in_several:
         warnings.append(f"{outcomes.in_several:,} users were in several arms, and are left out")
-    return warnings
 
+    if not split:
+        preference = outcomes.values["preference"]
+        first, second = experiment.arms
+        wins = {first: (preference < 0).sum(), second: (preference > 0).sum(), "neither": (preference == 0).sum()}
+        path = mean_path(preference, experiment.planned_users)
+        return found | {"preference": _as_json(path), "wins": {name: int(count) for name, count in wins.items()}}
 
-def _preferences(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
-    preference = outcomes.values["preference"]
-    wins = {name: int((sign * preference > 0).sum()) for sign, name in zip((-1, 1), experiment.arms, strict=True)}
-    path = mean_path(preference, experiment.planned_users)
-    return {"preference": _as_json(path), "wins": {**wins, "neither": int((preference == 0).sum())}}
-
-
-def _differences(experiment: Experiment, outcomes: Outcomes) -> dict[str, dict[str, Any]]:
-    """Arm -> metric -> against the control. Several arms share the error that one would have (Bonferroni)."""
-    others = [arm for arm in experiment.arms if arm != experiment.control]
-    found: dict[str, dict[str, Any]] = {}
-    for arm in others:
+    everybody = np.array([users[arm] + outcomes.watched.get(arm, 0) for arm in arms])
+    weights = np.array([experiment.arms[arm].weight for arm in arms], np.float64)
+    p_value = sample_ratio_p_value(everybody, weights)
+    if p_value < SUSPICIOUS:
+        warnings.append(
+            f"the arms have {', '.join(f'{n:,}' for n in everybody)} users, which does not fit their weights "
+            f"(p = {p_value:.2g}): something loses users of an arm, and no difference below is to be trusted"
+        )
+    values = {metric: outcomes.values[metric] for metric in SPLIT_METRICS}
+    means = {
+        metric: {arm: float(np.mean(of_users[outcomes.arms == arm])) for arm in arms if users[arm]}
+        for metric, of_users in values.items()
+    }
+    # each arm against the control; several share the error that one would have (Bonferroni)
+    differences: dict[str, dict[str, Any]] = {}
+    for arm in arms[1:]:
         two = np.isin(outcomes.arms, (experiment.control, arm))
-        treated = outcomes.arms[two] == arm
-        found[arm] = {
-            metric: _as_json(
-                difference_path(outcomes.values[metric][two], treated, experiment.planned_users, ALPHA / len(others))
-            )
-            for metric in SPLIT_METRICS
+        treated, alpha = outcomes.arms[two] == arm, ALPHA / (len(arms) - 1)
+        differences[arm] = {
+            metric: _as_json(difference_path(of_users[two], treated, experiment.planned_users, alpha))
+            for metric, of_users in values.items()
         }
-    return found
+    return found | {"sample ratio p": p_value, "means": means, "differences": differences}
 
 
 def _as_json(path: Path) -> dict[str, Any]:
@@ -306,18 +273,18 @@ def show(found: Mapping[str, Any], console: Console) -> None:
         f"{experiment['name']}: {found['exposures']:,} answers, {sum(found['users'].values()):,} users, "
         f"and {found['watched']:,} who are still watched ({experiment['horizon_s']:,} s since their first answer)"
     )
-    decisive = experiment["metric"]
+    control, *others = (arm["name"] for arm in experiment["arms"])
     if experiment["kind"] == "interleaved":
-        first, second = (arm["name"] for arm in experiment["arms"])
-        table = _table("preferred", "users", title=f"{second} against {first}, interleaved")
+        (second,) = others
+        table = _table("preferred", "users", title=f"{second} against {control}, interleaved")
         for name, users in found["wins"].items():
             table.add_row(name, f"{users:,}")
         console.print(table)
         concluded = verdict(second, found["preference"], f"{2 * FEWEST} in all")
         console.print(f"preference for {second}: {_interval(found['preference'])}. {concluded}")
         return
+    decisive = experiment["metric"]
     for arm, metrics in found["differences"].items():
-        control = experiment["arms"][0]["name"]
         table = _table("metric, a user", control, arm, "difference, 95 % at any time", title=f"{arm} against {control}")
         for metric, difference in metrics.items():
             means = found["means"][metric]
@@ -352,32 +319,25 @@ def _interval(difference: Mapping[str, Any]) -> str:
 
 
 def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
-    """Draw the difference of each arm, by the metric that decides, user by user."""
+    """Draw the difference of each arm, by the metric that decides, user by user, where its interval is finite."""
     experiment = found["experiment"]
-    first, *others = (arm["name"] for arm in experiment["arms"])
+    control, *others = (arm["name"] for arm in experiment["arms"])
     if experiment["kind"] == "interleaved":
         paths, what = {others[0]: found["preference"]}, "preference"
     else:
         paths = {arm: found["differences"][arm][experiment["metric"]] for arm in others}
         what = f"difference in {experiment['metric']}"
     for (arm, difference), shade in zip(paths.items(), SHADES, strict=False):
-        _path(axes, difference["path"], shade, f"{arm} against {first}")
+        if path := difference["path"]:
+            columns = {name: np.array(path[name], np.float64) for name in ("users", "estimate", "low", "high")}
+            there = np.isfinite(columns["low"])
+            users, estimate, low, high = (column[there] for column in columns.values())
+            axes.plot(users, estimate, color=shade, label=f"{arm} against {control}")
+            axes.fill_between(users, low, high, color=shade, alpha=0.2, linewidth=0)
     axes.axhline(0, color="#333333", linewidth=1)
     axes.set(title=f"{experiment['name']}: {what}, with its 95 % interval at any time", xlabel="users")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
-
-
-def _path(axes: Axes, path: Mapping[str, Any], shade: str, label: str) -> None:
-    """Draw a path where its interval is finite."""
-    if not path:
-        return
-    there = [place for place, low in enumerate(path["low"]) if low is not None and abs(low) != float("inf")]
-    users, estimate, low, high = (
-        [path[name][place] for place in there] for name in ("users", "estimate", "low", "high")
-    )
-    axes.plot(users, estimate, color=shade, label=label)
-    axes.fill_between(users, low, high, color=shade, alpha=0.2, linewidth=0)
 
 
 def main(settings: Settings) -> None:

@@ -126,40 +126,40 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
         """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
         with self._limited("expose"):
-            run(self._redis, [_exposing(each, kept) for each in exposures])
+            calls = []
+            for each in exposures:
+                partition = wire.event_partition(each.userid)
+                keys = wire.exposures_key(partition), wire.user_events_key(each.dataset, each.userid)
+                arguments = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
+                calls.append(Call(EXPOSE, keys, arguments))
+            run(self._redis, calls)
 
     def exposures(self, experiment: str) -> Iterator[Exposure]:
         """Exposures of an experiment that the log still has, each partition's in order. Raises ServiceError."""
-        return (exposure for _, _, exposure in self._logged() if exposure.experiment == experiment)
+        return (exposure for _, _, exposure in self._logged(experiment))
 
     def remove(self, experiment: str) -> None:
         """Remove an experiment with its exposures. Raises ServiceError."""
         self.update(lambda before: tuple(each for each in before if each.name != experiment))
-        for key, entry, exposure in self._logged():
-            if exposure.experiment == experiment:
-                with self._limited("remove"):
-                    self._redis.xdel(key, entry)
+        for key, entry, _ in self._logged(experiment):
+            with self._limited("remove"):
+                self._redis.xdel(key, entry)
 
-    def _logged(self) -> Iterator[tuple[str, bytes, Exposure]]:
-        """Stream, entry, and what it says."""
-        for partition in range(wire.EVENT_PARTITIONS):
-            after = "-"
-            while entries := self._entries(partition, after):
+    def _logged(self, experiment: str) -> Iterator[tuple[str, bytes, Exposure]]:
+        """Stream, entry, and what it says. Raises ServiceError."""
+        for key in map(wire.exposures_key, range(wire.EVENT_PARTITIONS)):
+            after: str | None = "-"
+            while after is not None:
+                with self._limited("exposures"):
+                    entries: Any = self._redis.xrange(key, min=after, count=_AT_A_TIME)
+                after = f"({entries[-1][0].decode()}" if entries else None
                 for entry, fields in entries:
-                    after = f"({entry.decode()}"
-                    yield wire.exposures_key(partition), entry, self._exposure(fields)
-
-    def _entries(self, partition: int, after: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        with self._limited("exposures"):
-            found: Any = self._redis.xrange(wire.exposures_key(partition), min=after, count=_AT_A_TIME)
-        entries: list[tuple[bytes, dict[bytes, bytes]]] = found
-        return entries
-
-    def _exposure(self, fields: dict[bytes, bytes]) -> Exposure:
-        try:
-            return Exposure.unpack(fields[b"exposure"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoredError(self.service, "holds exposures that cannot be read") from error
+                    try:
+                        exposure = Exposure.unpack(fields[b"exposure"])
+                    except (KeyError, TypeError, ValueError) as error:
+                        raise StoredError(self.service, "holds exposures that cannot be read") from error
+                    if exposure.experiment == experiment:
+                        yield key, entry, exposure
 
     def is_cut(self, since: int, kept: int = KEPT) -> bool:
         """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
@@ -192,12 +192,6 @@ def _set_running(client: redis.Redis, experiments: Experiments) -> None:
         client.delete(wire.EXPERIMENTS_KEY)
 
 
-def _exposing(each: Exposure, kept: int) -> Call:
-    keys = wire.exposures_key(wire.event_partition(each.userid)), wire.user_events_key(each.dataset, each.userid)
-    arguments = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
-    return Call(EXPOSE, keys, arguments)
-
-
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
     """Whether a stream, as XINFO STREAM tells of it, is full and begins after this second.
 
@@ -227,22 +221,21 @@ class ExposureQueue(Generic[Shown]):
         self._count = count
         self._room = room
         self._waiting: deque[Shown] = deque()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the thread's beginning
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
     def put(self, exposure: Shown) -> None:
         """Returns at once."""
+        if len(self._waiting) >= self._room:
+            self._count("dropped", 1)
+            return
+        self._waiting.append(exposure)
         with self._lock:
-            full = len(self._waiting) >= self._room
-            if not full:
-                self._waiting.append(exposure)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="exposures", daemon=True)
                 self._thread.start()
                 atexit.register(self.close)
-        if full:
-            self._count("dropped", 1)
 
     def _run(self) -> None:
         while not self._end.wait(EVERY_S):
@@ -260,9 +253,8 @@ class ExposureQueue(Generic[Shown]):
             except ServiceError as error:
                 log.warning("%d exposures wait: %s", len(self._waiting), error)
                 return False
-            with self._lock:
-                for _ in batch:
-                    self._waiting.popleft()
+            for _ in batch:
+                self._waiting.popleft()
             self._count("written", len(batch))
         return True
 

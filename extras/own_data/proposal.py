@@ -93,17 +93,7 @@ def propose(folder: Path) -> str:
             f"no file of {folder} looks like interactions, with a column each for user, item and time. Found: {seen}. "
             f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
         )
-    others = [each for each in looked if each is not events.looked]
-    name = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in folder.resolve().name) or "my-data"
-    lines = [
-        "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess.",
-        f"name = {_toml(name)}",
-        *_of_interactions(events),
-        *_of_listed(USERS, events.user, events.item, others),
-        *_of_listed(ITEMS, events.item, events.user, others),
-        *_of_holdout(events),
-    ]
-    text = "\n".join(lines) + "\n"
+    text = "\n".join(_lines(folder, events, [each for each in looked if each is not events.looked])) + "\n"
     declaration.parse(text)  # it can be read
     return text
 
@@ -128,12 +118,17 @@ def _time_unit(table: Table, column: str, cells: pd.Series) -> tuple[TimeUnit | 
     given = cells[cells != ""]
     numbers = pd.to_numeric(given, errors="coerce").dropna()
     if given.empty or len(numbers) >= MOST * len(given):
-        return _unit_of_numbers(numbers), ()
+        for unit, per_second in PER_SECOND.items():
+            low, high = EARLIEST * per_second, LATEST * per_second / 10
+            if len(numbers) and ((numbers >= low) & (numbers <= high)).mean() >= MOST:
+                return unit, ()
+        return None, ()
     table.connection.execute(
         f"CREATE OR REPLACE TABLE cells AS SELECT file, row, {column} AS time FROM sample WHERE {column} IS NOT NULL"
     )
+    written_out = InteractionsTable(user="", item="", time="", time_unit="iso")
     try:
-        microseconds(Table(table.connection, "cells", table.files, {"time": table.columns[column]}), _WRITTEN_OUT)
+        microseconds(Table(table.connection, "cells", table.files, {"time": table.columns[column]}), written_out)
     except AmbiguousTimesError as error:
         return "iso", error.formats
     except StepError:
@@ -141,18 +136,8 @@ def _time_unit(table: Table, column: str, cells: pd.Series) -> tuple[TimeUnit | 
     return "iso", ()
 
 
-_WRITTEN_OUT: Final = InteractionsTable(user="", item="", time="", time_unit="iso")
-
-
-def _unit_of_numbers(numbers: pd.Series) -> TimeUnit | None:
-    for unit, per_second in PER_SECOND.items():
-        low, high = EARLIEST * per_second, LATEST * per_second / 10
-        if len(numbers) and ((numbers >= low) & (numbers <= high)).mean() >= MOST:
-            return unit
-    return None
-
-
 def _interactions(looked: Looked) -> Interactions | None:
+    """The roles of a file's columns, first by their names; None where it has no user, item or time."""
     columns = list(looked.columns.values())
     times = [column for column in columns if column.unit]
     time = first_called(times, TIME_NAMES) or next(iter(times), None)
@@ -168,20 +153,15 @@ def _interactions(looked: Looked) -> Interactions | None:
     return Interactions(looked, user, item, time, first_called(left, VALUE_NAMES))
 
 
-def _file(looked: Looked) -> Iterator[str]:
-    """The keys of a file. Raises StepError where its first line seems to be its first row."""
-    for name in looked.columns:
-        if re.match(r"\s*[-+]?\d", name):
-            raise StepError(
-                f"{looked.file.name} seems to have no header, as a column is called {name!r}: "
-                "put the names of the columns on its first line."
-            )
-    yield f"file = {_toml(looked.file.name)}"
-    if looked.file.delimiter != ",":
-        yield f"delimiter = {_toml(looked.file.delimiter)}"
+# --------------------------------------------------------------------------------------------------------------- lines
 
 
-def _of_interactions(events: Interactions) -> Iterator[str]:
+def _lines(folder: Path, events: Interactions, others: list[Looked]) -> Iterator[str]:
+    """A dataset.toml, line by line. Raises StepError where the first line of a file seems to be its first row."""
+    name = "".join(mark if mark.isalnum() or mark in "._-" else "-" for mark in folder.resolve().name) or "my-data"
+    yield "# Proposed from the first rows of each file. Read it, correct it: every line here is a guess."
+    yield f"name = {_toml(name)}"
+
     yield from ("", f"[{INTERACTIONS}]  # who did something with what, and when", *_file(events.looked))
     for key, column in (("user", events.user), ("item", events.item), ("time", events.time)):
         shown = ", ".join(repr(str(cell)[:SHOWN]) for cell in column.given.unique()[:3])
@@ -196,46 +176,58 @@ def _of_interactions(events: Interactions) -> Iterator[str]:
         yield f"value = {_toml(events.value.name)}  # without it every event counts as liked"
         yield f"positive_above = {written(above)}  # an event is liked above this: {why}"
 
+    yield from _of_listed(USERS, events.user, events.item, others)
+    yield from _of_listed(ITEMS, events.item, events.user, others)
 
-def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looked]) -> Iterator[str]:
-    """The table that lists the ids of ``of_events``; not one under the name of ``not_of``, as numbers are anybody's."""
-    for looked in others:
-        key = key_of(looked.columns, of_events.cells)
-        if key is None or key.name == not_of.name:
-            continue
-        yield from ("", f"[{table}]  # every {table[:-1]} once", *_file(looked), f"id = {_toml(key.name)}")
-        rest = [column for column in looked.columns.values() if column is not key]
-        if table == ITEMS and (title := first_called(rest, TITLE_NAMES)):
-            rest.remove(title)
-            yield f"title = {_toml(title.name)}"
-        marks = Counter(mark for column in rest if (mark := column.separator()))
-        separator = max(marks, key=marks.__getitem__, default=None)
-        if separator:
-            yield f"separator = {_toml(separator)}  # between several values in one cell"
-        yield from (f"[{table}.attributes]", *(_attribute(column, separator) for column in rest))
-        return
-    yield from ("", f"# [{table}]: no file lists every {_toml(of_events.name)} once")
-
-
-def _attribute(column: Column, separator: str | None) -> str:
-    kind, mark = column.kind(), column.separator()
-    if mark not in (None, separator):
-        return f"# {_toml(column.name)}: left out, as {_toml(mark)} is between its values; a table has one separator"
-    if kind is None:
-        return f"# {_toml(column.name)}: left out, as {column.distinct:,} of {len(column.cells):,} values differ"
-    spec = _toml(kind)
-    name = column.name
-    if name in TAKEN or ": " in name:
-        name, spec = f"own {name}".replace(": ", " "), f"{{ kind = {spec}, column = {_toml(column.name)} }}"
-    return f"{_toml(name)} = {spec}  # {column.distinct:,} different values"
-
-
-def _of_holdout(events: Interactions) -> Iterator[str]:
     sizes = events.user.cells.value_counts()
     yield from ("", "[holdout]  # each user's last events, kept for evaluation")
     yield f"share = 0.1  # or last = 10; a user has {sizes.median():g} events (median of the rows looked at)"
     if (sizes == 1).mean() > 0.5:
         yield "at_least = 0  # most users have a single event: it is left to learn from"
+
+
+def _file(looked: Looked) -> Iterator[str]:
+    """The keys of a file. Raises StepError where its first line seems to be its first row."""
+    for name in looked.columns:
+        if re.match(r"\s*[-+]?\d", name):
+            raise StepError(
+                f"{looked.file.name} seems to have no header, as a column is called {name!r}: "
+                "put the names of the columns on its first line."
+            )
+    yield f"file = {_toml(looked.file.name)}"
+    if looked.file.delimiter != ",":
+        yield f"delimiter = {_toml(looked.file.delimiter)}"
+
+
+def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looked]) -> Iterator[str]:
+    """The table that lists the ids of ``of_events``; not one under the name of ``not_of``, as numbers are anybody's."""
+    keyed = ((each, key) for each in others if (key := key_of(each.columns, of_events.cells)) is not None)
+    looked, key = next((pair for pair in keyed if pair[1].name != not_of.name), (None, None))
+    if looked is None or key is None:
+        yield from ("", f"# [{table}]: no file lists every {_toml(of_events.name)} once")
+        return
+    yield from ("", f"[{table}]  # every {table[:-1]} once", *_file(looked), f"id = {_toml(key.name)}")
+    rest = [column for column in looked.columns.values() if column is not key]
+    if table == ITEMS and (title := first_called(rest, TITLE_NAMES)):
+        rest.remove(title)
+        yield f"title = {_toml(title.name)}"
+    marks = Counter(mark for column in rest if (mark := column.separator()))
+    separator = max(marks, key=marks.__getitem__, default=None)
+    if separator:
+        yield f"separator = {_toml(separator)}  # between several values in one cell"
+    yield from (f"[{table}.attributes]", *(_attribute(column, separator) for column in rest))
+
+
+def _attribute(column: Column, separator: str | None) -> str:
+    kind, mark, name = column.kind(), column.separator(), column.name
+    if mark not in (None, separator):
+        return f"# {_toml(name)}: left out, as {_toml(mark)} is between its values; a table has one separator"
+    if kind is None:
+        return f"# {_toml(name)}: left out, as {column.distinct:,} of {len(column.cells):,} values differ"
+    spec = _toml(kind)
+    if name in TAKEN or ": " in name:
+        name, spec = f"own {name}".replace(": ", " "), f"{{ kind = {spec}, column = {_toml(column.name)} }}"
+    return f"{_toml(name)} = {spec}  # {column.distinct:,} different values"
 
 
 def _data(folder: Path) -> str:
@@ -293,24 +285,19 @@ class Column:
         return re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words) is not None
 
     def separator(self) -> str | None:
-        """Separator of several values in a cell; None where there seem to be single ones."""
+        """Separator of several values in a cell: that of most cells and fewest values; None for single ones."""
         if self.lists or self.given.empty:
             return None
-        ranked = ((rank, mark) for mark in SEPARATORS if (rank := self._separated_by(mark)))
-        return max(ranked, default=(None, None))[1]
-
-    def _separated_by(self, mark: str) -> tuple[float, int] | None:
-        """The share of cells that a mark splits, and how few values it leaves (negative): larger is likelier.
-
-        None where it seems to be part of the values: it is in few cells, or what it parts comes in no other company.
-        """
-        parts = self.given.str.split(mark, regex=False)
-        split = parts.map(len) > 1
-        several, values = float(split.mean()), parts.explode().str.strip()
-        met_again = values[split[split].index].nunique() < self.given[split].nunique()
-        if several < (FEW_SPLIT if met_again else HALF_SPLIT) or values.nunique() > 0.5 * len(values):
-            return None
-        return several, -values.nunique()
+        ranked = []
+        for mark in SEPARATORS:
+            parts = self.given.str.split(mark, regex=False)
+            split = parts.map(len) > 1
+            several, values = float(split.mean()), parts.explode().str.strip()
+            met_again = values[split[split].index].nunique() < self.given[split].nunique()
+            # in few cells, or with parts that come in no other company, it seems to be part of the values
+            if several >= (FEW_SPLIT if met_again else HALF_SPLIT) and values.nunique() <= 0.5 * len(values):
+                ranked.append((several, -values.nunique(), mark))
+        return max(ranked, default=(0, 0, None))[-1]
 
     def kind(self) -> Kind | None:
         """As an attribute; None for what tells nearly every row apart."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,6 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, SEPARATOR, Dataset, IdKind, ItemNumber
 from data_exchange_center.steps import StepError
 from extras.own_data import attributes, declaration, times
-from extras.own_data.attributes import Levels
 from extras.own_data.declaration import (
     DECLARATION,
     INTERACTIONS,
@@ -39,7 +38,6 @@ from offline.data.terms import slugs
 from offline.movielens import Files
 
 EXPECTED: Final = f"{DECLARATION} and the files that it names (make new-data folder=... proposes one)"
-MANY: Final = "*"  # in the name of a table's file: all files that match are its parts
 MOST_OF_ONE_USER: Final = 200_000  # events: more are no person's
 FEWEST: Final = 2  # users, and items: with one there is nothing to tell apart
 
@@ -71,22 +69,35 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         users, profile, crossed = _users(source, declared.users)
         items, catalogue, terms, numbers = _items(source, declared.items)
         events = _events(source, declared.interactions, users, items)
-        levels = _levels(events, declared.interactions)
-        user_ids, people = _numbered(events, users, "userid", Columns.USER)
-        item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
+
+        # levels of the values that there are, and the code of each
+        found = connection.execute("SELECT number, count(*) FROM timed GROUP BY number ORDER BY number").fetchnumpy()
+        distinct, counts = map(np.asarray, found.values())
+        levels = attributes.ONE_LEVEL
+        if declared.interactions.positive_above is not None:
+            above, every = declared.interactions.positive_above, declared.interactions.levels or ()
+            levels = attributes.levels(distinct, counts, above, every)
+        connection.register("codes", pd.DataFrame({"number": distinct, "code": levels.codes}))
 
         # attributes are in the order of the rows of their table, and so are the frames
+        user_ids, people = _numbered(events, users, "userid", Columns.USER)
+        item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
         people = people.assign(**profile).sort_values(Columns.USER, ignore_index=True)
-        nothing: dict[str, Any] = {
-            Columns.TITLE: [None] * len(things),
-            Columns.GENRES: [[] for _ in range(len(things))],
-        }
+        nothing = {Columns.TITLE: [None] * len(things), Columns.GENRES: [[] for _ in range(len(things))]}
         things = things.assign(**(nothing | catalogue))
         titles = zip(things[Columns.TITLE], things[Columns.OWN_ID], strict=True)
         things[Columns.TITLE] = [title or own_id for title, own_id in titles]
         things = things.sort_values(Columns.ITEM, ignore_index=True)
 
-        _write_events(events, exchange_dir)
+        # written, events sorted on disk
+        made = connection.sql(
+            "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
+            "CAST(micros // 1000000 AS BIGINT) AS timestamp "
+            "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "
+            "JOIN codes ON timed.number = codes.number ORDER BY u.number, micros, timed.file, timed.row"
+        )
+        interactions = artifacts.RAW_INTERACTIONS
+        interactions.write(exchange_dir, made.to_arrow_reader(interactions.rows_together))
         artifacts.RAW_USERS.write(exchange_dir, people)
         artifacts.RAW_ITEMS.write(exchange_dir, things)
         n_terms = things[Columns.GENRES].explode().nunique()
@@ -126,38 +137,38 @@ class _Source:
         columns: Mapping[str, str],
         lists: Sequence[str] = (),
     ) -> Table:
-        """Load a declared table. ``columns``: names in DuckDB -> in the files. Raises StepError as `Table.load`."""
-        names = self._files_of(name, declared.file)
-        opened_files = [opened(self.connection, each, self.files[each], declared.delimiter) for each in names]
-        table = Table(self.connection, name, opened_files, columns)
+        """Load a declared table.
+
+        Args:
+            columns: names in DuckDB -> in the files, ``userid`` or ``itemid`` among them.
+            lists: columns that may hold lists.
+
+        Raises StepError as `Table.load`; and for a file that is not there or not the only one, no row, no proper id.
+        """
+        wanted = [declared.file] if declared.file else [f"{name}{ending}" for ending in ENDINGS]
+        many = "*" in wanted[0]
+        found = (
+            fnmatch.filter(sorted(self.files), wanted[0]) if many else [each for each in wanted if each in self.files]
+        )
+        if not found:
+            there = ", ".join(sorted(set(self.files) - {DECLARATION})) or "nothing else"
+            raise StepError(
+                f"{self.where} holds no {'file like ' if many else ''}{' or '.join(wanted)}, which [{name}] in "
+                f"{DECLARATION} speaks of; it holds {there}."
+            )
+        if len(found) > 1 and not many:
+            raise StepError(f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{name}].')
+
+        files = [opened(self.connection, each, self.files[each], declared.delimiter) for each in found]
+        table = Table(self.connection, name, files, columns)
         table.load(lists)
         if not len(table):
             each = "an event" if name == INTERACTIONS else "for every id"
             raise StepError(f"{table.label} holds no row under its header: a row {each} is expected.")
+        for column in (each for each in ("userid", "itemid") if each in columns):
+            table.expect(f"{column} IS NOT NULL", column, "an id")
+            table.expect(f"strlen({column}) <= {MAX_BYTES}", column, f"an id of at most {MAX_BYTES} bytes")
         return table
-
-    def _files_of(self, table: str, declared: str | None) -> list[str]:
-        """Names of the files of a table, in order. Raises StepError where there is none, or several it may be."""
-        if declared is not None and MANY in declared:
-            if found := sorted(fnmatch.filter(self.files, declared)):
-                return found
-            raise StepError(f"{self.where} holds no file like {declared}, which [{table}] in {DECLARATION} speaks of.")
-        names = [declared] if declared else [f"{table}{ending}" for ending in ENDINGS]
-        found = [name for name in names if name in self.files]
-        if len(found) == 1:
-            return found
-        if found:
-            raise StepError(f'{self.where} holds {" and ".join(found)}: say which with file = "..." in [{table}].')
-        there = ", ".join(sorted(set(self.files) - {DECLARATION})) or "nothing else"
-        raise StepError(
-            f"{self.where} holds no {' or '.join(names)}, which [{table}] in {DECLARATION} speaks of; it holds {there}."
-        )
-
-
-def _expect_ids(table: Table, column: str) -> None:
-    """Raise StepError for an empty or a very long id."""
-    table.expect(f"{column} IS NOT NULL", column, "an id")
-    table.expect(f"strlen({column}) <= {MAX_BYTES}", column, f"an id of at most {MAX_BYTES} bytes")
 
 
 # ------------------------------------------------------------------------------------------------------ users and items
@@ -169,7 +180,7 @@ def _users(source: _Source, declared: UsersTable | None) -> tuple[Table | None, 
         return None, {}, ()
     table, read = _listed(source, USERS, declared, "userid")
     columns: dict[str, pd.Series] = {}  # by name, before it is a column
-    for name, values in read.items():
+    for number, (name, values) in enumerate(read.items()):
         spec = declared.attributes[name]
         if spec.kind == "multi-valued":
             fields = attributes.fields(values, spec.values or attributes.MOST_FIELDS)
@@ -177,9 +188,8 @@ def _users(source: _Source, declared: UsersTable | None) -> tuple[Table | None, 
         elif spec.kind == "numeric":
             columns[name] = attributes.intervals(values, spec.values or attributes.INTERVALS)
         else:
-            is_text = f"a{list(declared.attributes).index(name)}" in table.texts
             most = spec.values or attributes.MOST_CATEGORIES
-            columns[name] = attributes.categories(values, most, numbers=not is_text)
+            columns[name] = attributes.categories(values, most, numbers=f"a{number}" not in table.texts)
     named = dict(zip(columns, slugs(list(columns), Columns.TAKEN), strict=True))
     plain = [name for name in read if declared.attributes[name].kind != "multi-valued"]
     crossed = plain[:2] if declared.crossed is None else declared.crossed
@@ -192,10 +202,12 @@ def _items(
     """The table of items; title, terms and numbers as columns; the attributes that the terms are of; the numbers."""
     if declared is None:
         return None, {}, (), ()
-    table, read = _listed(source, ITEMS, declared, "itemid", declared.title)
+    titles = (declared.title,) if isinstance(declared.title, str) else dict.fromkeys(declared.title or ())
+    table, read = _listed(source, ITEMS, declared, "itemid", titles)
     catalogue: dict[str, Any] = {}
-    if declared.title:
-        catalogue[Columns.TITLE] = read.pop(Columns.TITLE)
+    if titles:
+        parts = zip(*(read.pop(f"{Columns.TITLE}{SEPARATOR}{each}") for each in titles), strict=True)
+        catalogue[Columns.TITLE] = [" ".join(filter(None, each)) for each in parts]
     specs = {name: declared.attributes[name] for name in read}
     of_terms = [name for name, spec in specs.items() if spec.kind != "numeric"]
     terms: list[list[str]] = [[] for _ in range(len(table))]
@@ -217,41 +229,44 @@ def _items(
 
 
 def _listed(
-    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, title: str | tuple[str, ...] | None = None
+    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, titles: Iterable[str] = ()
 ) -> tuple[Table, dict[str, Any]]:
     """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
 
-    A title is among them, as `Columns.TITLE`. Raises StepError for a cell that is not as declared.
+    ``titles``: columns of texts, which are among them as ``title: <column>``. Raises StepError for a cell that is not
+    as declared.
     """
-    specs = dict(declared.attributes)
-    titles = {
-        f"{Columns.TITLE}{SEPARATOR}{column}": AttributeSpec(kind="categorical", column=column)
-        for column in ([title] if isinstance(title, str) else title or ())
-    }
-    specs |= titles
+    more = {f"{Columns.TITLE}{SEPARATOR}{each}": AttributeSpec(kind="categorical", column=each) for each in titles}
+    specs = declared.attributes | more
     columns = {f"a{number}": spec.column or each for number, (each, spec) in enumerate(specs.items())}
-    lists = [column for column, spec in zip(columns, specs.values(), strict=True) if spec.kind == "multi-valued"]
+    kinds = {column: spec.kind for column, spec in zip(columns, specs.values(), strict=True)}
+    lists = [column for column, kind in kinds.items() if kind == "multi-valued"]
     table = source.table(name, declared, {key: declared.id, **columns}, lists)
-    _expect_ids(table, key)
-    if declared.keep is None:
-        _expect_once(table, key)
-    else:  # the last row of each id
+
+    # every id once: the last row of each, or an error
+    if declared.keep is not None:
         table.connection.execute(
             f"DELETE FROM {name} USING (SELECT {key} AS id, max((file, row)) AS place FROM {name} GROUP BY {key}) last "
             f"WHERE {key} = last.id AND (file, row) <> last.place"
         )
-    largest = attributes.LARGEST_STORED
-    expressions = [key]
-    for column, spec in zip(columns, specs.values(), strict=True):
-        if spec.kind != "numeric":
-            expressions.append(column)
-            continue
-        number = f"TRY_CAST({column} AS DOUBLE)"
-        table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
-        bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
-        table.expect(bounded, column, f"a number of at most {largest:.0e} either way")
-        expressions.append(number)
-    rows = table.connection.execute(f"SELECT {', '.join(expressions)} FROM {name} ORDER BY file, row").fetchall()
+    second = f"SELECT (file, row) FROM {name} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY file, row) = 2"
+    if (place := table.first(f"(file, row) IN ({second})")) is not None:
+        own_id = table.cell(place, key)
+        file, row = table.first(f"{key} = {quoted(own_id)}") or place
+        before = table.files[file].where(row)
+        raise StepError(f"{table.at(place, key)}: {own_id!r} is there already, in {before}; list every id once.")
+
+    expressions = []
+    for column, kind in kinds.items():
+        number, largest = f"TRY_CAST({column} AS DOUBLE)", attributes.LARGEST_STORED
+        if kind == "numeric":
+            table.expect(f"{column} IS NULL OR isfinite({number})", column, "a number")
+            bounded = f"{column} IS NULL OR abs({number}) <= {largest}"
+            table.expect(bounded, column, f"a number of at most {largest:.0e} either way")
+        expressions.append(number if kind == "numeric" else column)
+    rows = table.connection.execute(
+        f"SELECT {', '.join([key, *expressions])} FROM {name} ORDER BY file, row"
+    ).fetchall()
     _, *found = zip(*rows, strict=True)
     read: dict[str, Any] = {}
     for (each, spec), values in zip(specs.items(), found, strict=True):
@@ -262,9 +277,6 @@ def _listed(
                 read[each] = [_values(cell, declared.separator) for cell in values]
             case "categorical":
                 read[each] = list(values)
-    if titles:
-        parts = zip(*(read.pop(each) for each in titles), strict=True)
-        read[Columns.TITLE] = [" ".join(filter(None, each)) for each in parts]
     return table, read
 
 
@@ -272,19 +284,6 @@ def _values(cell: Any, separator: str) -> list[str]:
     """The values in a cell: a list, or a text with separators in it."""
     several = (cell or "").split(separator) if cell is None or isinstance(cell, str) else cell
     return [value.strip() for value in several if value and value.strip()]
-
-
-def _expect_once(table: Table, key: str) -> None:
-    """Raise StepError for an id that is listed a second time."""
-    found = table.connection.execute(
-        f"SELECT file, row, {key} FROM (SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY file, row) AS times "
-        f"FROM {table.name}) WHERE times = 2 ORDER BY file, row LIMIT 1"
-    ).fetchone()
-    if found is not None:
-        file, row, own_id = found
-        first = table.first(f"{key} = {quoted(own_id)}")
-        before = "" if first is None else f", in {table.files[first[0]].where(first[1])}"
-        raise StepError(f"{table.at((file, row), key)}: {own_id!r} is there already{before}; list every id once.")
 
 
 # --------------------------------------------------------------------------------------------------------------- events
@@ -301,9 +300,14 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
         columns["value"] = declared.value
     events = source.table(INTERACTIONS, declared, columns)
     for column, listed in (("userid", users), ("itemid", items)):
-        _expect_ids(events, column)
-        if listed is not None:
-            _expect_listed(events, column, listed)
+        if listed is None:
+            continue
+        place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
+        if place is not None:
+            alike = f"WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1"
+            blank = events.one(f"SELECT {column} FROM {listed.name} {alike}", events.cell(place, column))
+            hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
+            events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
     micros, number = times.microseconds(events, declared), "0.0"
     if declared.value is not None:
         number = "TRY_CAST(value AS DOUBLE)"
@@ -333,42 +337,6 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
     )
     times.expect_recent(events, events.one("SELECT max(micros) // 1000000 FROM timed"), declared)
     return events
-
-
-def _expect_listed(events: Table, column: str, listed: Table) -> None:
-    """Raise StepError for the first event whose id the table does not list."""
-    place = events.first(f"{column} NOT IN (SELECT {column} FROM {listed.name})")
-    if place is None:
-        return
-    blank = events.one(
-        f"SELECT {column} FROM {listed.name} WHERE trim({column}) = trim(?) ORDER BY file, row LIMIT 1",
-        events.cell(place, column),
-    )
-    hint = "" if blank is None else f"; {blank!r} is listed, and blanks count"
-    events.refuse(place, column, f"an id that is listed in {listed.label}", hint)
-
-
-def _levels(events: Table, declared: InteractionsTable) -> Levels:
-    """The levels of the values that there are; ``codes`` has the code of each."""
-    found = events.connection.execute("SELECT number, count(*) AS n FROM timed GROUP BY number ORDER BY number")
-    distinct, counts = map(np.asarray, found.fetchnumpy().values())
-    levels = attributes.ONE_LEVEL
-    if declared.positive_above is not None:
-        levels = attributes.levels(distinct, counts, declared.positive_above, declared.levels or ())
-    events.connection.register("codes", pd.DataFrame({"number": distinct, "code": levels.codes}))
-    return levels
-
-
-def _write_events(events: Table, exchange_dir: Path) -> None:
-    """Write `artifacts.RAW_INTERACTIONS`, sorted on disk."""
-    made = events.connection.sql(
-        "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
-        "CAST(micros // 1000000 AS BIGINT) AS timestamp "
-        "FROM timed JOIN userid_numbers u ON timed.userid = u.id JOIN itemid_numbers i ON timed.itemid = i.id "
-        "JOIN codes ON timed.number = codes.number ORDER BY u.number, micros, timed.file, timed.row"
-    )
-    table = artifacts.RAW_INTERACTIONS
-    table.write(exchange_dir, made.to_arrow_reader(table.rows_together))
 
 
 # ------------------------------------------------------------------------------------------------------------------ ids
