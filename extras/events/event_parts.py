@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -27,7 +27,7 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError
-from extras.events.events import Event
+from extras.events.events import Event, position_of
 
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)
@@ -60,8 +60,10 @@ class EventParts:
 
     def last(self, partition: int) -> Position:
         """The place of the last entry that was read of a partition."""
-        files = self.files(partition)
-        return _last(files[-1]) if files else BEGINNING
+        for path in reversed(self.files(partition)):
+            _, milliseconds, count = path.stem.split("-")
+            return int(milliseconds), int(count)
+        return BEGINNING
 
     def append(self, partition: int, entries: Sequence[Entry]) -> None:
         """Keep the next entries of a partition, in their order, and drop what they say is to be forgotten.
@@ -69,14 +71,15 @@ class EventParts:
         After a failure in the middle it is right to do the same again: the new file comes last.
         """
         forgotten = {str(entry.userid): entry.position for entry in entries if entry.event is None}
-        if forgotten:
-            self._forget(partition, forgotten)
+        for path in self.files(partition) if forgotten else ():
+            table = self._read(path)
+            gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
+            if pc.any(gone).as_py():
+                self._write(path, table.filter(pc.invert(gone)))
         kept = [entry for entry in entries if entry.position >= forgotten.get(str(entry.userid), BEGINNING)]
         milliseconds, count = entries[-1].position
-        self._write(
-            self.folder / f"{partition:02d}-{milliseconds:015d}-{count:09d}.parquet",
-            pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA),
-        )
+        path = self.folder / f"{partition:02d}-{milliseconds:015d}-{count:09d}.parquet"
+        self._write(path, pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA))
 
     def read(self) -> pd.DataFrame:
         """All of it as `artifacts.EVENTS`, by the time of acknowledgement. Raises ArtifactError for a damaged file."""
@@ -85,13 +88,6 @@ class EventParts:
         table = pa.concat_tables([SCHEMA.empty_table(), *tables]).sort_by(order)
         frame: pd.DataFrame = table.to_pandas()
         return frame
-
-    def _forget(self, partition: int, users: Collection[str]) -> None:
-        for path in self.files(partition):
-            table = self._read(path)
-            gone = pc.is_in(table["userid"], pa.array(users, pa.string()))
-            if pc.any(gone).as_py():
-                self._write(path, table.filter(pc.invert(gone)))
 
     def files(self, partition: int | None = None) -> list[Path]:
         """Events of a partition or of all, in the order of the log."""
@@ -111,11 +107,6 @@ class EventParts:
             pq.write_table(table, temporary, compression="zstd")
 
 
-def _last(path: Path) -> Position:
-    _, milliseconds, count = path.stem.split("-")
-    return int(milliseconds), int(count)
-
-
 def _row(entry: Entry) -> dict[str, Any]:
     event, (acknowledged_ms, sequence) = entry.event, entry.position
     row = {"userid": str(entry.userid), "acknowledged_ms": acknowledged_ms, "sequence": sequence}
@@ -130,8 +121,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     """An entry of a log as it lies in Redis. Raises StepError for one that cannot be read."""
-    milliseconds, _, count = raw.decode().partition("-")
-    position = int(milliseconds), int(count)
+    position = position_of(raw)
     try:
         if (forgotten := fields.get(wire.LOG_FORGET.encode())) is not None:
             return Entry(position, json.loads(forgotten), None)
@@ -144,21 +134,17 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     return Entry(position, event.userid, event)
 
 
-class Brought(NamedTuple):
-    """Counts of new entries of the log."""
-
-    events: int
-    forgotten: int  # users
-
-
 def logged_datasets(client: redis.Redis) -> list[str]:
     """The data sets that have a log, by their `Dataset.base_name`."""
     found = (_LOG.fullmatch(key) for key in client.scan_iter("ml:log:*", count=5_000))
     return sorted({match.group(1).decode() for match in found if match})
 
 
-def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> Brought:
-    """Write what is new in a data set's log to ``parts``. Raises StepError for an entry that cannot be read."""
+def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> tuple[int, int]:
+    """Write what is new in a data set's log to ``parts``. Raises StepError for an entry that cannot be read.
+
+    Returns how many events are new, and how many users were forgotten.
+    """
     events = forgotten = 0
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
@@ -167,7 +153,7 @@ def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BAT
                 parts.append(partition, entries)
                 gone = sum(entry.event is None for entry in entries)
                 events, forgotten = events + len(entries) - gone, forgotten + gone
-    return Brought(events, forgotten)
+    return events, forgotten
 
 
 def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Entry]:

@@ -58,16 +58,17 @@ class Logged(NamedTuple):
     event: Event
 
     @classmethod
-    def of(cls, entry: str, event: Event) -> Self:
-        """``entry``: the id of the stream's entry, ``1764115200000-0``. Raises ValueError."""
-        milliseconds, _, count = entry.partition("-")
-        return cls(event.timestamp, (int(milliseconds), int(count)), event)
-
-    @classmethod
     def unpack(cls, raw: bytes) -> Self:
         """A field of `wire.user_events_key`. Raises ValueError, TypeError."""
-        entry, _, event = raw.partition(b" ")
-        return cls.of(entry.decode(), Event.unpack(event))
+        entry, _, packed = raw.partition(b" ")
+        event = Event.unpack(packed)
+        return cls(event.timestamp, position_of(entry), event)
+
+
+def position_of(entry: bytes) -> tuple[int, int]:
+    """The place that the id of a stream's entry says, ``1764115200000-0``. Raises ValueError."""
+    milliseconds, _, count = entry.partition(b"-")
+    return int(milliseconds), int(count)
 
 
 def likes(event: Event, dataset: Dataset) -> bool:

@@ -7,8 +7,7 @@ So a model is trained on the same histories that requests carry.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,8 +54,7 @@ def collect(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
     return dataset, [*lines, *(f"{count:,} {what}" for what, count in left_out.items() if count)]
 
 
-@dataclass(frozen=True)
-class Merged:
+class Merged(NamedTuple):
     """The data set with the recorded events in it, and what became of them.
 
     Attributes:
@@ -168,21 +166,18 @@ def _updated(
     parts = [ratings[~theirs].assign(**{_IS_NEW: False})]
     for text, rows in events.groupby("userid"):
         number = numbers[str(text)]
-        history = _history(histories[number]) if number in histories else History.empty()
+        history = History.empty()
+        if number in histories:
+            history = History(*(histories[number][name].to_numpy(np.int64)[::-1] for name in _RATING))
         logged = [_logged(row, dataset) for row in rows.itertuples(index=False)]
         now, _ = updated(history, np.empty(0, np.int32), logged, items, dataset)
         columns = (now.itemids, now.ratings, now.times)
-        parts.append(pd.DataFrame({name: column[::-1] for name, column in zip(_RATING, columns, strict=True)}))
-        parts[-1].insert(0, Columns.USER, number)
+        part = pd.DataFrame({name: column[::-1] for name, column in zip(_RATING, columns, strict=True)})
         before = pd.MultiIndex.from_arrays([history.itemids, history.ratings, history.times])
-        parts[-1][_IS_NEW] = ~pd.MultiIndex.from_frame(parts[-1][_RATING]).isin(before)
+        parts.append(part.assign(**{Columns.USER: number, _IS_NEW: ~pd.MultiIndex.from_frame(part).isin(before)}))
     merged = pd.concat(parts, ignore_index=True).astype(ratings.dtypes.to_dict())
     merged = merged.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     return merged, merged.pop(_IS_NEW).to_numpy(np.bool_)
-
-
-def _history(rows: pd.DataFrame) -> History:
-    return History(*(rows[name].to_numpy(np.int64)[::-1] for name in _RATING))
 
 
 def _logged(row: Any, dataset: Dataset) -> Logged:

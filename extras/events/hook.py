@@ -1,20 +1,14 @@
 """The routes that write: events come in, and users are forgotten.
 
-Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's.
-The odd cases:
-
-- an item that the release does not know is recorded, and counts as soon as a release knows it;
-- a user whom the release does not know is a stranger, whose list is personal from the first event on;
-- an event may be late, by any time, and events may come in any order: each counts when it happened;
-- one from the future is refused, but for `AHEAD_S`, by which a sender's clock may be wrong;
-- a type that the data set does not declare is refused, and so is a rating without a value or with another one.
+Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's. What
+becomes of events that are late, of the future, or of unknown users and items is in the README's table.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -26,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
-from data_exchange_center.history import History
 from extras.events.events import Event, Logged, updated
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from online.clients.base import ServiceError
@@ -41,9 +34,7 @@ from online.web.parts import Parts
 AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
-RECORDED: Final = (
-    "recsys.recorded"  # of an application's extensions: functions that are given the release and new events
-)
+RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
 ItemId = UserId  # an own id, too
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {
@@ -190,32 +181,22 @@ def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId,
 
     ``items``: own id -> number. What a release does not know, a later one may.
     """
-    known = {
-        items[itemid]: of_item
-        for itemid, of_item in _by_item(events).items()
-        if itemid in items and all(_is_known(each, dataset) for each in of_item)
-    }
+    known: dict[int, list[Logged]] = {}
+    unclear: set[int] = set()  # items of an event whose type or value the data set does not have
+    for each in (each for each in events if each.event.itemid in items):
+        item, effect = items[each.event.itemid], dataset.event_types.get(each.event.type)
+        known.setdefault(item, []).append(each)
+        if effect is None or (effect == "rates" and dataset.code(each.event.value) is None):
+            unclear.add(item)
+    known = {item: of_item for item, of_item in known.items() if item not in unclear}
     now, now_seen = updated(user.history, user.seen, chain.from_iterable(known.values()), items, dataset)
-    before, after = Counter(_rows(user.history)), Counter(_rows(now))
+    before, after = (
+        Counter(zip(each.itemids.tolist(), each.ratings.tolist(), each.times.tolist(), strict=True))
+        for each in (user.history, now)
+    )
     changed = {item for item, _, _ in (before - after) + (after - before)}
     changed |= set(np.setxor1d(user.seen, now_seen).tolist())
     return {each.event.eventid for item, of_item in known.items() if item not in changed for each in of_item}
-
-
-def _by_item(events: Iterable[Logged]) -> Mapping[OwnId, list[Logged]]:
-    by_item: dict[OwnId, list[Logged]] = defaultdict(list)
-    for each in events:
-        by_item[each.event.itemid].append(each)
-    return by_item
-
-
-def _is_known(logged: Logged, dataset: Dataset) -> bool:
-    effect = dataset.event_types.get(logged.event.type)
-    return effect is not None and (effect != "rates" or dataset.code(logged.event.value) is not None)
-
-
-def _rows(history: History) -> Iterable[tuple[int, int, int]]:
-    return zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)
 
 
 class AnyText(BaseConverter):
@@ -228,10 +209,6 @@ class AnyText(BaseConverter):
 # --------------------------------------------------------------------------------------------------------------- shapes
 
 
-def _now() -> int:
-    return int(time.time())
-
-
 class IncomingEvent(BaseModel):
     """Somebody did something with an item. Sent again under the same eventid, it counts once."""
 
@@ -242,11 +219,10 @@ class IncomingEvent(BaseModel):
     itemid: ItemId
     type: Annotated[str, Field(min_length=1, max_length=64)]  # as the data set declares
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=_now)]  # seconds since 1970-01-01 UTC
+    timestamp: Annotated[
+        int, Field(ge=0, le=MAX_TIMESTAMP, default_factory=lambda: int(time.time()))
+    ]  # seconds since 1970-01-01 UTC
     recommendation: Annotated[str, Field(max_length=MAX_NAME)] | None = None  # the answer that showed the item
-
-    def event(self) -> Event:
-        return Event(**self.model_dump())
 
 
 Batch = Annotated[list[IncomingEvent], Field(min_length=1, max_length=MAX_EVENTS)]
@@ -259,9 +235,9 @@ class IncomingEvents(RootModel[IncomingEvent | Batch]):
 
 def parse(body: bytes) -> list[Event]:
     """`IncomingEvents` as events. Raises pydantic's ValidationError, whose place begins with an event's in a list."""
-    if body.lstrip().startswith(b"["):
-        return [each.event() for each in _batch.validate_json(body)]
-    return [IncomingEvent.model_validate_json(body).event()]
+    is_list = body.lstrip().startswith(b"[")
+    incoming = _batch.validate_json(body) if is_list else [IncomingEvent.model_validate_json(body)]
+    return [Event(**each.model_dump()) for each in incoming]
 
 
 class EventRecorded(BaseModel):

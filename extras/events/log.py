@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import mmh3
 import redis
@@ -66,8 +66,7 @@ class Recording:
     noted: Collection[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(NamedTuple):
     """Data of a user that was deleted."""
 
     events: int  # that were sent
@@ -99,19 +98,25 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         """
         answers = list(super().call(query, deadline))
         full = {event.userid for event, answer in zip(query.events, answers, strict=True) if answer == _FULL}
-        compacted = {userid for userid in full if self._compact(userid, query.dataset)}
+        compacted = set()
+        for userid in full:
+            if gone := self._unneeded(userid, query.dataset):
+                with self._limited("compact"):
+                    self._run(Call(COMPACT, _keys(query.dataset, userid), tuple(gone)))
+                log.info("user %r: %d events change nothing any more", userid, len(gone))
+                compacted.add(userid)
         places = [place for place, event in enumerate(query.events) if event.userid in compacted]
         if places:
             again = super().call(replace(query, events=[query.events[place] for place in places]), deadline)
             for place, answer in zip(places, again, strict=True):
                 answers[place] = answer
-        for event, answer in zip(query.events, answers, strict=True):
-            if answer == _FULL:
-                raise TooManyEventsError(
-                    f"Of user {event.userid!r} {self._most:,} events are kept that change what is recommended, and no "
-                    "more are taken before the kept releases have been trained on them (make events offline sync); "
-                    "those that are only noted still are."
-                )
+        if _FULL in answers:
+            userid = query.events[answers.index(_FULL)].userid
+            raise TooManyEventsError(
+                f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no "
+                "more are taken before the kept releases have been trained on them (make events offline sync); "
+                "those that are only noted still are."
+            )
         return tuple(bool(answer) for answer in answers)
 
     def _call(self, query: Recording) -> tuple[int, ...]:
@@ -121,26 +126,16 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             of_user.setdefault(event.userid, []).append(place)
         calls = []
         for userid, places in of_user.items():
-            events = [query.events[place] for place in places]
-            packed = [
-                part for each in events for part in (each.eventid, each.pack(), int(each.type not in query.noted))
-            ]
-            calls.append(Call(RECORD, _keys(query.dataset, userid), (self._most, *packed)))
+            arguments: list[Any] = [self._most]
+            for event in (query.events[place] for place in places):
+                arguments += [event.eventid, event.pack(), int(event.type not in query.noted)]
+            calls.append(Call(RECORD, _keys(query.dataset, userid), arguments))
         answers = [_FULL] * len(query.events)
         for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
             if of_one != [_FULL]:
                 for place, answer in zip(places, of_one, strict=True):
                     answers[place] = answer
         return tuple(answers)
-
-    def _compact(self, userid: OwnId, dataset: str) -> bool:
-        """Whether there is less to be read of a user now. Raises ServiceError."""
-        gone = self._unneeded(userid, dataset)
-        if gone:
-            with self._limited("compact"):
-                self._run(Call(COMPACT, _keys(dataset, userid), tuple(gone)))
-            log.info("user %r: %d events change nothing any more", userid, len(gone))
-        return bool(gone)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
@@ -163,7 +158,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             others = {name: each for name, each in known.items() if each and each.dataset.base_name != dataset}
             releases = known.keys() - others.keys()
             states = [self._layout.user(release, userid) for release in releases]
-            numbers = [number for key in states if (number := self._number(key)) is not None]
+            stored: list[Any] = [self._redis.hget(key, wire.USER_NUMBER) for key in states]
+            numbers = [int(wire.unpack_ids(raw)[0]) for raw in stored if raw is not None]
             if numbers:
                 self._drop_features(set(numbers), others)
                 self._redis.delete(*states)
@@ -186,20 +182,14 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
 
     def _drop_features(self, numbers: Collection[int], others: Mapping[str, Manifest]) -> None:
         """Delete fields from Feast's rows, which other data sets' releases share: their users have the same numbers."""
-        stored = {
-            name: [each.name for each in manifest.feature_spec.stored("user")] for name, manifest in others.items()
-        }
-        kept = {field for release, names in stored.items() for field in feast_fields(release, names)}
+        kept: set[bytes] = set()
+        for release, manifest in others.items():
+            kept |= feast_fields(release, (each.name for each in manifest.feature_spec.stored("user")))
         for number in numbers:
             key: Any = feast_online_key(number)  # bytes will do
             fields: Any = self._features.hkeys(key)
             if gone := set(fields) - kept:
                 self._features.hdel(key, *gone)
-
-    def _number(self, key: str) -> int | None:
-        """Number of the user in the feature store, by a release's state of the user; None: there is no state."""
-        raw: Any = self._redis.hget(key, wire.USER_NUMBER)
-        return int(wire.unpack_ids(raw)[0]) if raw is not None else None
 
     def _rewrite(self) -> None:
         """Rewrite the append-only file; another rewrite follows one under way, which may have begun before."""
@@ -236,13 +226,12 @@ def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
 # ------------------------------------------------------------------------------------------- functions in Redis
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Call of a function: its keys are of one slot, so in a cluster one server can run it."""
 
     function: str
-    keys: tuple[str, ...]
-    arguments: tuple[Any, ...]
+    keys: Sequence[str]
+    arguments: Sequence[Any]
 
 
 class TooFewReplicasError(redis.RedisError):
@@ -260,27 +249,24 @@ def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: 
         groups.setdefault(client.server_of(call.keys[0]), []).append(place)
     results: list[Any] = [None] * len(calls)
     for places in groups.values():
-        with client.at(calls[places[0]].keys[0]) as server:
-            answers = _run(server, [calls[place] for place in places], replicas, timeout_s)
+        of_server = [calls[place] for place in places]
+        with client.at(of_server[0].keys[0]) as server:
+            answers = _send(server, of_server, replicas, timeout_s)
+            if any("Function not found" in str(each) for each in answers if isinstance(each, redis.ResponseError)):
+                server.function_load(_LIBRARY, replace=True)
+                answers = _send(server, of_server, replicas, timeout_s)
+        for each in answers:
+            if isinstance(each, Exception):
+                raise each
+        if replicas and (copied := answers.pop()) < replicas:
+            raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
         for place, answer in zip(places, answers, strict=True):
             results[place] = answer
     return results
 
 
-def _run(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
-    results = _send(server, calls, replicas, timeout_s)
-    if any("Function not found" in str(each) for each in results if isinstance(each, redis.ResponseError)):
-        server.function_load(_LIBRARY, replace=True)
-        results = _send(server, calls, replicas, timeout_s)
-    for each in results:
-        if isinstance(each, Exception):
-            raise each
-    if replicas and (copied := results.pop()) < replicas:
-        raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
-    return results
-
-
 def _send(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
+    """Answers or errors, and how many replicas have received it where some must have."""
     pipeline = server.pipeline(transaction=False)
     for call in calls:
         pipeline.fcall(call.function, len(call.keys), *call.keys, *call.arguments)
