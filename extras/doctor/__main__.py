@@ -12,16 +12,14 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import requests
 from rich.console import Console
 from rich.markup import escape
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifacts import Artifact
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
 from data_exchange_center.http import local_session
@@ -38,8 +36,7 @@ TIMEOUT_S: Final = 5.0
 _NEEDED: Final = (artifacts.DATASET, artifacts.RATINGS, *artifacts.RELEASE_PARTS, *provenance.REPORTS)
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One line of what is printed."""
 
     what: str  # a step, a service, the server
@@ -62,22 +59,17 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
     stale: set[str] = set()  # files of steps that are not done
     for step in provenance.STEPS:
         files = [file for file in step.outputs(settings.recipe) if file in _NEEDED]
-        finding = _offline_step(folder, now[provenance.RECIPE], step, files, stale)
-        if not finding.well:
+        absent = next((file.path for file in files if not file.at(folder).exists()), None)
+        state, reason = "missing", f"there is no {absent}"
+        if absent is None:
+            try:
+                reason = _stale(folder, now[provenance.RECIPE], step.report.read(folder), stale) if step.report else ""
+                state = "stale" if reason else "done"
+            except RecsysError as error:
+                reason = error.problem
+        if state != "done":
             stale.update(file.path for file in files)
-        yield finding
-
-
-def _offline_step(
-    folder: Path, recipe: Mapping[str, str], step: provenance.Step, files: Sequence[Artifact], stale: set[str]
-) -> Finding:
-    if absent := next((file.path for file in files if not file.at(folder).exists()), None):
-        return Finding(step.path, "missing", f"there is no {absent}", "make offline")
-    try:
-        reason = _stale(folder, recipe, step.report.read(folder), stale) if step.report else ""
-    except RecsysError as error:
-        return Finding(step.path, "missing", error.problem, "make offline")
-    return Finding(step.path, "stale", reason, "make offline") if reason else Finding(step.path, "done")
+        yield Finding(step.path, state, reason, "" if state == "done" else "make offline")
 
 
 def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]) -> str:
@@ -109,10 +101,9 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
     for store in stores:
         if store.is_checked(release):
             yield Finding(store.step, "done", f"release {release} is in {store.title}")
-        else:
-            yield Finding(
-                store.step, "missing", f"release {release} is not in {store.title}, or not wholly", "make sync"
-            )
+            continue
+        lacks = f"release {release} is not in {store.title}, or not wholly"
+        yield Finding(store.step, "missing", lacks, "make sync")
     try:
         _, parity = require_parity(settings, release)
         yield Finding(CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")

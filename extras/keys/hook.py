@@ -47,17 +47,41 @@ _TIMEOUT_S: Final = 0.1  # of a count in Redis: then each worker counts by itsel
 
 def register(app: Flask, parts: Parts) -> None:
     """Note each request's key, count the request, then refuse it where it needs a key: wrong keys are counted, too."""
-    settings = parts.settings
-    warn_if_open(settings.server)
-    keys = Keys(settings.keys_file)
-    note_keys(app, keys)
-    limit_rate(app, settings.server, settings.redis)
-    require_keys(app, settings.server, keys)
+    settings = parts.settings.server
+    warn_if_open(settings)
+    keys = Keys(parts.settings.keys_file)
+
+    @app.before_request
+    def note() -> None:
+        given = request.authorization
+        bearer = given.token if given and given.type == "bearer" else None
+        key = bearer or request.headers.get(GORSE_HEADER)
+        if key and (owner := keys.owner(key)) is not None:
+            current_record().facts["key"] = owner
+
+    limit_rate(app, settings, parts.settings.redis)
+
+    # All requests need a key, or writes once one was handed out. What always needs one `online.web.guard` refuses.
+    @app.before_request
+    def check() -> None:
+        if "key" in current_record().facts or is_open(request.path):
+            return
+        if settings.keys_for == "all" or (writes() and keys.there_were_any()):
+            raise needs_a_key()
 
 
 def is_open(path: str) -> bool:
     """Whether it is answered without a key, and without counting, whatever the settings."""
     return path in _OPEN or path.startswith(_OPEN_FILES)
+
+
+def warn_if_open(settings: ServerSettings) -> None:
+    """Warn where other machines can reach the server, and no key is required."""
+    if settings.keys_for != "all" and not is_loopback(settings.host):
+        log.warning(
+            "the server listens on %s and answers anyone who reaches it; RECSYS_SERVER__KEYS_FOR=all requires a key",
+            settings.host,
+        )
 
 
 # ----------------------------------------------------------------------------------------------------- the file of keys
@@ -133,11 +157,8 @@ class Keys:
     def owner(self, key: str) -> str | None:
         """Whose key it is; None: nobody's. Takes as long for any key."""
         digest = hashed(key)
-        found = None
-        for name, theirs in self._current().items():
-            if hmac.compare_digest(digest, theirs):
-                found = name
-        return found
+        found = [name for name, theirs in self._current().items() if hmac.compare_digest(digest, theirs)]
+        return found[-1] if found else None
 
     def there_were_any(self) -> bool:
         """Whether a key was ever handed out: it may have been taken back since."""
@@ -161,41 +182,6 @@ class Keys:
                     self._keys = {}
                 self._seen = now
             return self._keys
-
-
-def note_keys(app: Flask, keys: Keys) -> None:
-    """Note the owner of a good key in each request's record."""
-
-    @app.before_request
-    def note() -> None:
-        given = request.authorization
-        bearer = given.token if given and given.type == "bearer" else None
-        key = bearer or request.headers.get(GORSE_HEADER)
-        if key and (owner := keys.owner(key)) is not None:
-            current_record().facts["key"] = owner
-
-
-def require_keys(app: Flask, settings: ServerSettings, keys: Keys) -> None:
-    """Refuse requests without a good key where one is wanted: all, or writes once a key was handed out.
-
-    Writes that always need one are refused by the server itself (`online.web.guard`).
-    """
-
-    @app.before_request
-    def check() -> None:
-        if "key" in current_record().facts:
-            return
-        if not is_open(request.path) and (settings.keys_for == "all" or (writes() and keys.there_were_any())):
-            raise needs_a_key()
-
-
-def warn_if_open(settings: ServerSettings) -> None:
-    """Warn where other machines can reach the server, and no key is required."""
-    if settings.keys_for != "all" and not is_loopback(settings.host):
-        log.warning(
-            "the server listens on %s and answers anyone who reaches it; RECSYS_SERVER__KEYS_FOR=all requires a key",
-            settings.host,
-        )
 
 
 # --------------------------------------------------------------------------------------------------------------- rates
@@ -224,9 +210,13 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
     if not server.rate:
         return
 
+    def client() -> str:
+        key = current_record().facts.get("key")
+        return f"key:{key}" if key else f"address:{request.remote_addr or 'unknown'}"
+
     def counting_in(storage: str, **options: Any) -> Limiter:
         return Limiter(
-            _client,
+            client,
             app=app,
             application_limits=[server.rate],
             strategy="sliding-window-counter",
@@ -237,28 +227,22 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
             headers_enabled=True,
         )
 
+    # The password is not in the address, which might be logged. Counting is not worth waiting for.
+    places = ",".join(f"{host}:{port}" for host, port in redis.addresses)
+    options: dict[str, Any] = {
+        "connection_class": _Connection,
+        "socket_timeout": _TIMEOUT_S,
+        "socket_connect_timeout": _TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if redis.password:
+        options["password"] = redis.password.get_secret_value()
+    if redis.cluster:  # which takes a connection class with a URL only
+        host, port = redis.addresses[0]
+        options["url"] = f"redis://{host}:{port}"
     try:
-        limiter = counting_in(_address(redis), **_options(redis))
+        limiter = counting_in(f"redis+cluster://{places}" if redis.cluster else f"redis://{places}/0", **options)
     except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
         log.warning("this worker counts requests by itself until it is restarted: %s", error)
         limiter = counting_in("memory://")
     limiter.request_filter(lambda: is_open(request.path) or request.path in WATCHES)
-
-
-def _client() -> str:
-    key = current_record().facts.get("key")
-    return f"key:{key}" if key else f"address:{request.remote_addr or 'unknown'}"
-
-
-def _address(redis: RedisSettings) -> str:
-    places = ",".join(f"{host}:{port}" for host, port in redis.addresses)
-    return f"redis+cluster://{places}" if redis.cluster else f"redis://{places}/0"
-
-
-def _options(redis: RedisSettings) -> dict[str, Any]:
-    """The password is not in the address, which might be logged. Counting is not worth waiting for."""
-    password = {"password": redis.password.get_secret_value()} if redis.password else {}
-    patience = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    (host, port), *_ = redis.addresses
-    address = {"url": f"redis://{host}:{port}"} if redis.cluster else {}  # else it takes no connection class
-    return {"connection_class": _Connection, **address, **patience, **password}
