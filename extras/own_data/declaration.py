@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
 from data_exchange_center.recipes import recipe_called
@@ -54,23 +54,20 @@ class AttributeSpec(_Frozen):
         return self
 
 
-def _attribute(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
-
-
 def _attributes(value: Any) -> Any:
-    for name in value if isinstance(value, dict) else ():
+    """Attributes as in the file, where a kind alone is enough. Raises ValueError for a name that is taken."""
+    if not isinstance(value, dict):
+        return value
+    for name in value:
         if name in TAKEN or SEPARATOR in name:
             raise ValueError(
                 f"{name!r} cannot be the name of an attribute: call it otherwise, "
                 f'as in other = {{ kind = "categorical", column = "{name}" }}'
             )
-    return value
+    return {name: {"kind": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
 
 
-Attributes: TypeAlias = Annotated[
-    dict[str, Annotated[AttributeSpec, BeforeValidator(_attribute)]], BeforeValidator(_attributes)
-]
+Attributes: TypeAlias = Annotated[dict[str, AttributeSpec], BeforeValidator(_attributes)]
 
 
 class _Table(_Frozen):
@@ -124,13 +121,13 @@ class _Listed(_Table):
 
     id: str
     keep: Literal["last"] | None = None
+    attributes: Attributes = {}
+    separator: str = Field(default="|", min_length=1)  # between the values of a multi-valued attribute
 
 
 class UsersTable(_Listed):
     """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
 
-    attributes: Attributes = {}
-    separator: str = Field(default="|", min_length=1)  # between the values of a multi-valued attribute
     crossed: tuple[str, ...] | None = None  # left out: the first two that are not multi-valued
 
     @model_validator(mode="after")
@@ -145,16 +142,6 @@ class ItemsTable(_Listed):
     """The items and what is known of them; ``title``: a column, or several that are shown one after the other."""
 
     title: str | tuple[str, ...] | None = None
-    attributes: Attributes = {}
-    separator: str = Field(default="|", min_length=1)
-
-
-EventName: TypeAlias = Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")]
-
-
-def _recipe(name: str) -> str:
-    recipe_called(name)
-    return name
 
 
 class Declaration(_Frozen):
@@ -168,12 +155,19 @@ class Declaration(_Frozen):
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^\w[\w.-]*$")
     repeats: Repeats = "never"
-    recipe: Annotated[str, AfterValidator(_recipe)] | None = None
+    recipe: str | None = None
     interactions: InteractionsTable
     users: UsersTable | None = None
     items: ItemsTable | None = None
     holdout: HoldoutRule = HoldoutRule(share=0.1)
-    events: dict[EventName, Effect] = {}
+    events: dict[Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")], Effect] = {}
+
+    @field_validator("recipe")
+    @classmethod
+    def _there_is_such_a_recipe(cls, name: str | None) -> str | None:
+        if name is not None:
+            recipe_called(name)
+        return name
 
 
 def parse(text: str, where: str = DECLARATION) -> Declaration:

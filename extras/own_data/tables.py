@@ -122,23 +122,18 @@ def opened(connection: duckdb.DuckDBPyConnection, name: str, path: Path, delimit
             raise StepError(f"{name}, line 1 is not UTF-8: save the file as UTF-8.") from None
         if not header.strip():
             raise StepError(f"{name} is empty: a header with the names of the columns is expected.")
-        file.delimiter, file.quote = _dialect(connection, path, header, delimiter)
+        given = f", delim = {quoted(delimiter)}" if delimiter else ""
+        query = f"SELECT Delimiter, Quote FROM sniff_csv(?, all_varchar = true, header = true{given})"
+        try:
+            found, quote = connection.execute(query, [str(path)]).fetchone() or (",", '"')
+        except duckdb.Error:
+            found, quote = ",", '"'
+        if found not in header:  # the sniffer found no dialect
+            found = max(DELIMITERS, key=header.count)
+        file.delimiter, file.quote = delimiter or found, quote if len(quote) == 1 else '"'
         _, file.columns = next(file.records())
         file.types = ["VARCHAR"] * len(file.columns)
     return file
-
-
-def _dialect(connection: duckdb.DuckDBPyConnection, path: Path, header: str, delimiter: str | None) -> tuple[str, str]:
-    """Delimiter and quote. ``header``: the first line, which decides where DuckDB's sniffer finds no dialect in it."""
-    given = f", delim = {quoted(delimiter)}" if delimiter else ""
-    query = f"SELECT Delimiter, Quote FROM sniff_csv(?, all_varchar = true, header = true{given})"
-    try:
-        found, quote = connection.execute(query, [str(path)]).fetchone() or (",", '"')
-    except duckdb.Error:
-        found, quote = ",", '"'
-    if found not in header:
-        found = max(DELIMITERS, key=header.count)
-    return delimiter or found, quote if len(quote) == 1 else '"'
 
 
 @contextmanager
@@ -244,20 +239,18 @@ class Table:
         if found is None:
             return
         record, kind, text, message = found  # records are counted from 1, the header among them
-        match kind:
-            case "MISSING COLUMNS" | "TOO MANY COLUMNS":
-                there = re.search(r"Found: (\d+)", message)
-                what = (
-                    f": {len(file.columns)} columns expected, as in the header, {there[1] if there else 'others'} "
-                    f"found in {text.strip()[:120]!r}."
-                )
-            case "UNQUOTED VALUE":
-                what = ": a quote is not closed, or one within a value is not doubled."
-            case "INVALID ENCODING":
-                what = " is not UTF-8: save the file as UTF-8."
-            case _:
-                what = f" cannot be read: {message}"
-        raise StepError(f"{file.where(record - 2)}{what}")
+        there = re.search(r"Found: (\d+)", message)
+        columns = (
+            f": {len(file.columns)} columns expected, as in the header, {there[1] if there else 'others'} "
+            f"found in {text.strip()[:120]!r}."
+        )
+        known = {
+            "MISSING COLUMNS": columns,
+            "TOO MANY COLUMNS": columns,
+            "UNQUOTED VALUE": ": a quote is not closed, or one within a value is not doubled.",
+            "INVALID ENCODING": " is not UTF-8: save the file as UTF-8.",
+        }
+        raise StepError(f"{file.where(record - 2)}{known.get(kind, f' cannot be read: {message}')}")
 
     def first(self, condition: str) -> tuple[int, int] | None:
         """File and row of the first row for which ``condition`` holds."""

@@ -86,13 +86,9 @@ def _written_out(events: Table) -> str:
     wrong = events.first(f"{iso} IS NULL")
     if wrong is None:
         return iso
-    connection = events.connection
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE different AS SELECT DISTINCT time FROM {events.name} WHERE time IS NOT NULL "
-        f"ORDER BY hash(time) LIMIT {_SAMPLE}"
-    )
-    counts = ", ".join(f"count_if({_by_format(form)} >= 0)" for form in _FORMATS)
-    row = connection.execute(f"SELECT {counts}, count_if({iso} >= 0), count(*) FROM different").fetchone() or ()
+    some = f"SELECT DISTINCT time FROM {events.name} WHERE time IS NOT NULL ORDER BY hash(time) LIMIT {_SAMPLE}"
+    counts = ", ".join(f"count_if({made} >= 0)" for made in (*map(_by_format, _FORMATS), iso))
+    row = events.connection.execute(f"SELECT {counts}, count(*) FROM ({some})").fetchone() or ()
     *fits, isos, size = (count or 0 for count in row)
     best = max(fits, default=0)
     if not size or best <= max(isos, size // 2):
