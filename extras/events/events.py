@@ -114,17 +114,25 @@ def updated(
             hidden[item] = True
         elif effect == "retracts":
             last[item], rated[item], hidden[item] = time, [], False
-    return _history(history, last, rated, dataset.has_values), _seen(
-        seen, history, last, rated, hidden, dataset.had_again
-    )
+    if not rated and not hidden:
+        return history, seen
+
+    # what a later event replaces or retracts is out of the history; an item that nothing else speaks of is unseen
+    kept = ~np.isin(history.itemids, list(last))
+    for place in np.flatnonzero(~kept).tolist():
+        kept[place] = history.times[place] > last[int(history.itemids[place])]
+    remaining = set(history.itemids[kept].tolist())
+    gone = [item for item in rated if not rated[item] and item not in remaining and not hidden.get(item)]
+    more = [item for item in rated if rated[item] and not dataset.had_again]
+    more += [item for item, is_hidden in hidden.items() if is_hidden]
+    seen = np.union1d(seen[~np.isin(seen, gone)], more).astype(np.int32)
+    return _joined(history, kept, rated, dataset.has_values) if rated else history, seen
 
 
-def _history(
-    old: History, last: Mapping[int, int], rated: Mapping[int, list[tuple[int, int]]], replaces: bool
+def _joined(
+    old: History, kept: NDArray[np.bool_], rated: Mapping[int, list[tuple[int, int]]], replaces: bool
 ) -> History:
-    if not rated:
-        return old
-    kept = ~_replaced(old, last)
+    """What is ``kept``, (n,), of a history, and the new (time, rating) of each item that it does not have, in order."""
     there: dict[int, dict[int, set[int]]] = {item: {} for item in rated}  # item -> time -> ratings
     for place in np.flatnonzero(kept & np.isin(old.itemids, list(rated))).tolist():
         of_item = there[int(old.itemids[place])]
@@ -142,30 +150,3 @@ def _history(
     joined = [np.concatenate([added, column[kept]]) for added, column in parts]
     order = np.argsort(-joined[2], kind="stable")
     return History(*(column[order] for column in joined))
-
-
-def _replaced(old: History, last: Mapping[int, int]) -> NDArray[np.bool_]:
-    """(n,) the events that a later one replaces or retracts."""
-    replaced = np.isin(old.itemids, list(last))
-    for place in np.flatnonzero(replaced).tolist():
-        replaced[place] = old.times[place] <= last[int(old.itemids[place])]
-    return replaced
-
-
-def _seen(
-    old: NDArray[np.int32],
-    history: History,
-    last: Mapping[int, int],
-    rated: Mapping[int, list[tuple[int, int]]],
-    hidden: Mapping[int, bool],
-    had_again: bool,
-) -> NDArray[np.int32]:
-    if not rated and not hidden:
-        return old
-    remaining = set(history.itemids[~_replaced(history, last)].tolist())
-    gone = [item for item in rated if not rated[item] and item not in remaining and not hidden.get(item)]
-    more = [item for item in rated if rated[item] and not had_again] + [
-        item for item, is_hidden in hidden.items() if is_hidden
-    ]
-    seen: NDArray[np.int32] = np.union1d(old[~np.isin(old, gone)], more).astype(np.int32)
-    return seen

@@ -26,23 +26,18 @@ KEY: Final = "metrics_key"
 KEPT: Final = "7d"
 
 
-def configuration(settings: Settings) -> dict[str, Any]:
-    """Prometheus's configuration, with the addresses of this machine."""
+def write(settings: Settings) -> Path:
+    """Everything Prometheus reads, with the addresses of this machine, into its folder; its configuration's path."""
     config: dict[str, Any] = yaml.safe_load((HERE / CONFIG).read_text(encoding="utf-8"))
     ports = {"recsys": settings.server.port, "triton": settings.triton.metrics_port}
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": [f"{LOOPBACK}:{ports[job['job_name']]}"]}]
-    return config
-
-
-def write(settings: Settings) -> Path:
-    """Everything Prometheus reads, into its folder; its configuration's path."""
     folder = settings.service_dir("prometheus")
     key = settings.server.key
     contents = {
         KEY: (0o600, key.get_secret_value() if key else ""),
         ALERTS: (0o644, (HERE / ALERTS).read_text(encoding="utf-8")),
-        CONFIG: (0o644, yaml.safe_dump(configuration(settings))),
+        CONFIG: (0o644, yaml.safe_dump(config)),
     }
     for name, (mode, text) in contents.items():
         with written_in_place(folder / name, mode) as temporary:
