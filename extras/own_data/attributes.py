@@ -76,7 +76,15 @@ def fields(lists: Sequence[Sequence[str]], most: int = MOST_FIELDS) -> dict[str,
 def item_number(name: str, column: str, spec: AttributeSpec, values: NDArray[np.float64]) -> ItemNumber:
     """Scale of a numeric attribute: as declared, else fitted to its values, of which a few may lie far out."""
     known = values[~np.isnan(values)]
-    unit = _unit(known)
+
+    # the largest power of ten, from one down, of which all values are whole multiples; at least a millionth
+    digits = 0
+    while digits < 6 and not np.allclose(known * 10.0**digits, np.rint(known * 10.0**digits), rtol=0, atol=1e-6):
+        digits += 1
+    while digits and float(np.abs(known).max(initial=0.0)) * 10.0**digits > LARGEST_STORED:
+        digits -= 1
+    unit = 10.0**-digits
+
     sizes = np.abs(known) / unit if len(known) else np.zeros(1)
     usual = float(np.quantile(sizes, 0.99, method="higher"))
     quantiles = np.quantile(known, np.linspace(0, 1, CENTRES)) if len(known) else np.zeros(CENTRES)
@@ -92,18 +100,6 @@ def item_number(name: str, column: str, spec: AttributeSpec, values: NDArray[np.
         centres=centres,
         width=spec.width or (0.75 * spacing if spacing > 0 else 1.0),
     )
-
-
-def _unit(known: NDArray[np.float64]) -> float:
-    """The largest power of ten, from one down, of which all values are whole multiples; at least a millionth."""
-    largest = float(np.abs(known).max(initial=0.0))
-    for digits in range(7):
-        scaled = known * 10.0**digits
-        if np.allclose(scaled, np.rint(scaled), rtol=0, atol=1e-6):
-            break
-    while digits and largest * 10.0**digits > LARGEST_STORED:
-        digits -= 1
-    return 10.0**-digits
 
 
 @dataclass(frozen=True, eq=False)

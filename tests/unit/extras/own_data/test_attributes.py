@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extras.own_data.attributes import MOST_LEVELS, Levels, intervals, item_number, levels
+from extras.own_data.attributes import MOST_LEVELS, intervals, item_number, levels
 from extras.own_data.declaration import AttributeSpec
 
 
@@ -43,25 +43,6 @@ def test_a_number_that_nearly_all_share_has_a_width() -> None:
     assert number.width == pytest.approx(0.75 * 10 / (len(number.centres) - 1))
 
 
-def levels_of(values: np.ndarray, above: float) -> tuple[Levels, np.ndarray]:
-    """The levels, and the code of each value."""
-    distinct, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    found = levels(distinct, counts, above)
-    return found, found.codes[places]
-
-
-@pytest.mark.parametrize(
-    ("one", "many", "above"),
-    [(0.0, np.arange(1.0, 501), 0.0), (5.0, np.arange(500) / 100, 4.99), (-7.0, np.arange(1.0, 501), -3.5)],
-)
-def test_a_side_of_a_single_value_is_a_level_of_its_own(one: float, many: np.ndarray, above: float) -> None:
-    values = np.concatenate([np.full(500, one), many])
-    found, codes = levels_of(values, above)
-    assert ((codes > found.positive) == (values > above)).all()
-    assert one in found.values
-    assert len(found.values) <= MOST_LEVELS
-
-
 @given(
     values=st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=300),
     above=st.integers(-45, 45).map(lambda n: n / 4),
@@ -71,7 +52,11 @@ def test_levels_are_cut_at_the_quantiles_and_named_by_the_medians_of_all_values(
 ) -> None:
     """Counted values give what numpy says of the values themselves."""
     all_values = np.array(values)
-    found, codes = levels_of(all_values, above)
+    distinct, places, counts = np.unique(all_values, return_inverse=True, return_counts=True)
+    found = levels(distinct, counts, above)
+    codes = found.codes[places]
+    assert ((codes > found.positive) == (all_values > above)).all()
+    assert len(found.values) <= MOST_LEVELS
     assert set(codes) == set(range(1, len(found.values) + 1))
     for code, value in enumerate(found.values, 1):
         assert value == np.median(all_values[codes == code])
