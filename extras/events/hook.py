@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 from flask import Flask, Response, current_app, jsonify, request
@@ -47,7 +47,6 @@ _EXPECTED: Final = {
     "recommendation": f"a string of at most {MAX_NAME} characters, or null",
 }
 _EVENT: Final = {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}
-_USERID: Final = {"name": "userid", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
 _EXAMPLE: Final = f"for example {json.dumps(_EVENT)}"
 _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
@@ -59,7 +58,20 @@ def register(app: Flask, parts: Parts) -> None:
     log = parts.stores.get("events") or EventLog(parts.settings.redis, partial(unneeded_events, recommender))
     app.extensions["events"] = log  # for others who record
     app.url_map.converters["any_text"] = AnyText
-    parts.describe(_paths(), [IncomingEvents, EventsAnswer, ForgottenAnswer])
+    described = operation(
+        "record",
+        "What somebody did with an item: one event, or a list",
+        responses(EventsAnswer, *_ERRORS, 409),
+        description=(
+            "On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it "
+            "says (400), none is recorded. Where too many are kept of a user (409), none of that user's is, "
+            "and those of the others are. After an error send the same again: what is there already counts "
+            "once."
+        ),
+        security=KEY,
+        requestBody={"required": True, "content": json_of(IncomingEvents, example=_EVENT)},
+    )
+    parts.describe({"/ml/event": {"post": described}}, [IncomingEvents, EventsAnswer])
 
     @app.errorhandler(TooManyEventsError)
     def too_many_events(error: TooManyEventsError) -> Response:
@@ -73,15 +85,19 @@ def register(app: Flask, parts: Parts) -> None:
         opened, where = release_for_events(recommender), "[{place}]." if body.lstrip().startswith(b"[") else ""
         return jsonify(EventsAnswer(events=record(log, opened, events, where)).model_dump())
 
-    @app.delete("/ml/user/<any_text:userid>", merge_slashes=False)
-    def forget(userid: str) -> Response:
+    @parts.route(
+        app, "DELETE", "/ml/user/<any_text:userid>", ForgottenAnswer, _ERRORS,
+        merge_slashes=False, security=[{"key": []}],
+    )  # fmt: skip
+    def forget(userid: str) -> ForgottenAnswer:
+        """Forget a user: all that was sent, and what the releases have of the user."""
         if len(userid.encode()) > MAX_BYTES:
             raise BadRequestError("userid", f"userid must be a string of 1 to {MAX_BYTES} bytes.")
         dataset = release_for_events(recommender).manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
         recommender.forget(own)
-        return jsonify(ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases).model_dump())
+        return ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases)
 
 
 def release_for_events(recommender: Recommender) -> Release:
@@ -260,36 +276,3 @@ class ForgottenAnswer(BaseModel):
     userid: OwnId
     events: int = Field(description="how many were deleted from the log")
     releases: int = Field(description="how many of them knew the user")
-
-
-# -------------------------------------------------------------------------------------------------------------- OpenAPI
-
-
-def _paths() -> dict[str, Any]:
-    """The routes, as OpenAPI describes them."""
-    return {
-        "/ml/event": {
-            "post": operation(
-                "record",
-                "What somebody did with an item: one event, or a list",
-                responses(EventsAnswer, *_ERRORS, 409),
-                description=(
-                    "On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it "
-                    "says (400), none is recorded. Where too many are kept of a user (409), none of that user's is, "
-                    "and those of the others are. After an error send the same again: what is there already counts "
-                    "once."
-                ),
-                security=KEY,
-                requestBody={"required": True, "content": json_of(IncomingEvents, example=_EVENT)},
-            )
-        },
-        "/ml/user/{userid}": {
-            "delete": operation(
-                "forget",
-                "Forget a user: all that was sent, and what the releases have of the user",
-                responses(ForgottenAnswer, *_ERRORS),
-                security=[{"key": []}],
-                parameters=[_USERID],
-            )
-        },
-    }

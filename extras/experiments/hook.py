@@ -15,7 +15,7 @@ from hashlib import blake2b
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,8 +25,6 @@ from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Ex
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
-from online.web.guard import validated
-from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -37,7 +35,6 @@ FIRST_LIST = 0.5  # of the budget of an interleaved answer; what it leaves is th
 EACH_ITEM: Final = frozenset({"explained"})  # fields of answers, by other extras, with an entry for each item
 _ARMS: Final = {"control": {"release": "4b39adab7df3"}, "treatment": {"release": "9c1f0e2a7b55"}}
 _EXAMPLE: Final = {"name": "ranker", "arms": _ARMS}
-_NAME: Final = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 
 
 class ExperimentRequest(Request):
@@ -81,46 +78,32 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_request(ExperimentRequest, experiments="true or false")
     parts.extend_answer(ExperimentAnswer)
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
-    parts.describe(_paths(), [Declaration, ExperimentView, ExperimentsView])
     users = parts.recommender.users
 
-    @app.get("/ml/experiments")
-    def experiments() -> Response:
-        return jsonify(ExperimentsView(experiments=[ExperimentView.of(each) for each in store.call(None)]).model_dump())
+    @parts.route(app, "GET", "/ml/experiments", ExperimentsView, (401, 429, 500, 503))
+    def experiments() -> ExperimentsView:
+        """The experiments that run, and those that did."""
+        return ExperimentsView(experiments=[ExperimentView.of(each) for each in store.call(None)])
 
-    @app.post("/ml/experiments")
-    def start() -> Response:
-        example = f"for example {json.dumps(_EXAMPLE)}"
-        declared = validated(request.get_data(cache=False), Declaration.model_validate_json, EXPECTED, example)
+    @parts.route(
+        app, "POST", "/ml/experiments", ExperimentView, (400, 401, 408, 411, 429, 500, 503),
+        body=Declaration, example=_EXAMPLE, expected=EXPECTED, security=[{"key": []}],
+    )  # fmt: skip
+    def start_experiment(declared: Declaration) -> ExperimentView:
+        """Start an experiment: from now on users are dealt to its arms' releases."""
         kept = Kept.by(users)
         there = store.update(lambda before: declaration.started(before, declared, kept, int(time.time())))
-        return jsonify(ExperimentView.of(declaration.named(there, declared.name)).model_dump())
+        return ExperimentView.of(declaration.named(there, declared.name))
 
-    @app.post("/ml/experiments/<name>/stop")
-    def stop(name: str) -> Response:
+    stopping = (400, 401, 411, 429, 500, 503)
+
+    @parts.route(
+        app, "POST", "/ml/experiments/<string:name>/stop", ExperimentView, stopping, security=[{"key": []}]
+    )  # fmt: skip
+    def stop_experiment(name: str) -> ExperimentView:
+        """Stop an experiment: everybody is answered from the live release again."""
         there = store.update(lambda before: declaration.stopped(before, name, int(time.time())))
-        return jsonify(ExperimentView.of(declaration.named(there, name)).model_dump())
-
-
-def _paths() -> dict[str, Any]:
-    """The routes, as OpenAPI describes them."""
-    what = "The experiments that run, and those that did"
-    look_up = operation("experiments", what, responses(ExperimentsView, 401, 429, 500, 503), security=KEY)
-    start = operation(
-        "start_experiment",
-        "Start an experiment: from now on users are dealt to its arms' releases",
-        responses(ExperimentView, 400, 401, 408, 411, 429, 500, 503),
-        security=[{"key": []}],
-        requestBody={"required": True, "content": json_of(Declaration, example=_EXAMPLE)},
-    )
-    stop = operation(
-        "stop_experiment",
-        "Stop an experiment: everybody is answered from the live release again",
-        responses(ExperimentView, 400, 401, 411, 429, 500, 503),
-        parameters=[_NAME],
-        security=[{"key": []}],
-    )
-    return {"/ml/experiments": {"get": look_up, "post": start}, "/ml/experiments/{name}/stop": {"post": stop}}
+        return ExperimentView.of(declaration.named(there, name))
 
 
 # ------------------------------------------------------------------------------------------------- answering requests

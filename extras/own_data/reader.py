@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -83,7 +83,10 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         user_ids, people = _numbered(events, users, "userid", Columns.USER)
         item_ids, things = _numbered(events, items, "itemid", Columns.ITEM)
         people = people.assign(**profile).sort_values(Columns.USER, ignore_index=True)
-        nothing = {Columns.TITLE: [None] * len(things), Columns.GENRES: [[] for _ in range(len(things))]}
+        nothing: dict[str, Any] = {
+            Columns.TITLE: [None] * len(things),
+            Columns.GENRES: [[] for _ in range(len(things))],
+        }
         things = things.assign(**(nothing | catalogue))
         titles = zip(things[Columns.TITLE], things[Columns.OWN_ID], strict=True)
         things[Columns.TITLE] = [title or own_id for title, own_id in titles]
@@ -202,7 +205,9 @@ def _items(
     """The table of items; title, terms and numbers as columns; the attributes that the terms are of; the numbers."""
     if declared is None:
         return None, {}, (), ()
-    titles = (declared.title,) if isinstance(declared.title, str) else dict.fromkeys(declared.title or ())
+    titles: Collection[str] = (
+        (declared.title,) if isinstance(declared.title, str) else dict.fromkeys(declared.title or ())
+    )
     table, read = _listed(source, ITEMS, declared, "itemid", titles)
     catalogue: dict[str, Any] = {}
     if titles:
@@ -229,7 +234,7 @@ def _items(
 
 
 def _listed(
-    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, titles: Iterable[str] = ()
+    source: _Source, name: str, declared: UsersTable | ItemsTable, key: str, titles: Collection[str] = ()
 ) -> tuple[Table, dict[str, Any]]:
     """A table that lists ids, and attribute -> values: texts, lists of texts, or an array of numbers.
 
