@@ -116,11 +116,11 @@ def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settin
     assert sum(writer.refused for writer in writers) > 0, "the kills were felt"
     parts = EventParts(tmp_path / "parts")
     with redis_client(settings) as client:
-        brought = consumer.bring(client, FILMS, parts)
+        events, _ = consumer.bring(client, FILMS, parts)
     logged = [(entry.event.userid, entry.event.eventid) for entry in entries(settings)]
     sent = {(event.userid, event.eventid) for event in acknowledged}
     assert sent <= set(logged), f"{len(sent - set(logged))} of {len(sent)} acknowledged events are lost"
-    assert len(logged) == len(set(logged)) == brought.events, "each once"
+    assert len(logged) == len(set(logged)) == events, "each once"
     with closing(RedisUsers(settings.redis)) as users:
         for userid in {event.userid for event in acknowledged}:
             user = users.call(UserQuery(userid, RELEASE, FILMS)).user

@@ -95,9 +95,9 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
 
     def train(client: redis.Redis, release: str) -> int:
         """A release of what the log has by now; how many events that were."""
-        brought = bring(client, FILMS, parts)
+        events, _ = bring(client, FILMS, parts)
         load(client, release, data._replace(ratings=merge(*data, parts.read()).ratings))
-        return brought.events
+        return events
 
     with redis_client(settings) as client, ThreadPoolExecutor(WRITERS) as pool:
         load(client, OLD, data)
