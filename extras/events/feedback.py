@@ -174,7 +174,9 @@ def _updated(
         columns = (now.itemids, now.ratings, now.times)
         part = pd.DataFrame({name: column[::-1] for name, column in zip(_RATING, columns, strict=True)})
         before = pd.MultiIndex.from_arrays([history.itemids, history.ratings, history.times])
-        parts.append(part.assign(**{Columns.USER: number, _IS_NEW: ~pd.MultiIndex.from_frame(part).isin(before)}))
+        part[_IS_NEW] = ~pd.MultiIndex.from_frame(part).isin(before)
+        part[Columns.USER] = number
+        parts.append(part)
     merged = pd.concat(parts, ignore_index=True).astype(ratings.dtypes.to_dict())
     merged = merged.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
     return merged, merged.pop(_IS_NEW).to_numpy(np.bool_)
