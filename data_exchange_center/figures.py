@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import os
 import platform
 import subprocess
+import tokenize
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -122,17 +124,24 @@ def digest(code: tuple[str, ...]) -> str:
     return found.hexdigest()[:12]
 
 
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-
-
 @cache
 def _without_words(path: Path) -> bytes:
-    """A Python file without comments and docstrings: words about the code age no figure."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, _Documented) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.unparse(tree).encode()
+    """A Python file's lines without comments and docstrings: words about the code age no figure.
+
+    Not `ast.unparse`: what it writes depends on the Python that runs.
+    """
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                lines[first.lineno - 1 : first.end_lineno] = [""] * len(lines[first.lineno - 1 : first.end_lineno])
+    return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
 
 
 def drawn_from(path: Path) -> dict[str, str | None]:
