@@ -74,7 +74,7 @@ install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requi
 
 .PHONY: services
 services: .venv/.ready ## download missing software of the services: Elasticsearch, Triton
-	$(BIN)/python -m online.stack.install
+	$(BIN)/python -m online.stack install
 
 $(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/stack/triton/requirements.txt
 	@$(MAKE) --no-print-directory services

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+import onnxruntime
+import torch
+from torch import nn
 
 from data_exchange_center import wire
 from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.steps import CheckError
-
-if TYPE_CHECKING:  # four seconds to import, which only an export needs
-    import onnxruntime
-    from torch import nn
+from offline.models.kinds import score
+from offline.models.training import THREADS
+from offline_to_online.stores.triton import RELEASE, largest_difference
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
 OPSET: Final = 18
@@ -28,7 +27,6 @@ MAX_IR: Final = 10
 # Largest difference between a PyTorch and an ONNX Runtime probability. The runtime sums the list ranker's hundreds of
 # float32 products in another order: 384,000 candidates of MovieLens-1M differ by up to 8.3e-7.
 TOLERANCE: Final = 5e-6
-_RELEASE: Final = "release"  # key of the model's metadata
 
 
 def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
@@ -36,8 +34,6 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
 
     The number of rows is free. The same weights give the same bytes.
     """
-    import torch
-
     example = ModelInputs(np.zeros((2, widths.row), np.float32), np.zeros((1, widths.history), np.float32)).by_name
     rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
     for talkative in ("torch.onnx", "torch.utils.flop_counter", "onnxscript", "onnx_ir"):
@@ -64,30 +60,9 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
         del value.metadata_props[:]
     del proto.graph.metadata_props[:]
     proto.ir_version = min(proto.ir_version, MAX_IR)
-    onnx.helper.set_model_props(proto, {_RELEASE: release})
+    onnx.helper.set_model_props(proto, {RELEASE: release})
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """Metadata of a model file."""
-
-    release: str | None  # None: it names none
-    widths: Widths
-
-
-def read_model_file(path: Path) -> ModelFile:
-    """Release and widths of an exported model. Raises CheckError when it is not one."""
-    try:
-        proto = onnx.load(path, load_external_data=False)
-        columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
-        widths = Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
-    except (DecodeError, LookupError) as error:
-        raise CheckError(
-            f"{path} is not an exported ranking model: delete its folder and run this step again"
-        ) from error
-    return ModelFile({prop.key: prop.value for prop in proto.metadata_props}.get(_RELEASE), widths)
 
 
 def check_onnx(content: bytes, model: nn.Module, lists: Sequence[ModelInputs]) -> float:
@@ -104,31 +79,15 @@ def check_onnx(content: bytes, model: nn.Module, lists: Sequence[ModelInputs]) -
             f"the exporter wrote opset {opsets.get('ai.onnx')} and IR {proto.ir_version}; "
             f"the serving runtime reads at most {MAX_OPSET} and {MAX_IR}"
         )
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     alone = lists[0].part(slice(1))
     return max(_difference(session, model, inputs) for inputs in (alone, *lists))
 
 
 def _difference(session: onnxruntime.InferenceSession, model: nn.Module, inputs: ModelInputs) -> float:
-    from offline.models.kinds import score
-
     scores: Float32 = session.run([wire.MODEL_OUTPUT], inputs.by_name)[0]
     if scores.shape != (len(inputs), 1):
         raise CheckError(f"the ONNX model gives shape {scores.shape} for {len(inputs)} rows")
     return largest_difference("ONNX Runtime", scores[:, 0], score(model, inputs), TOLERANCE)
-
-
-def largest_difference(runtime: str, scores: Float32, truth: Float32, tolerance: float) -> float:
-    """Between a runtime's scores of one list and PyTorch's, (n,) each. Raises CheckError above ``tolerance``."""
-    differences = np.abs(scores - truth)
-    row = int(differences.argmax())  # a NaN, if there is one
-    if not differences[row] <= tolerance:
-        raise CheckError(
-            f"row {row} of a list: {runtime} scores {scores[row]!r}, PyTorch {truth[row]!r}; "
-            f"at most {tolerance} apart is allowed"
-        )
-    return float(differences[row])

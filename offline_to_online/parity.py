@@ -10,6 +10,7 @@ evaluation, are never read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from scipy.sparse import csr_matrix
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.dataset import OwnId
+from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse
 from data_exchange_center.history import History
@@ -39,11 +40,12 @@ from data_exchange_center.steps import CheckError, StepError, progress
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, genre_flags, impressions
-from offline.evaluation.served import ExactIndex
+from offline.evaluation.served import NO_ITEM, ExactIndex
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
+from offline_to_online.releases import Stores
 from offline_to_online.rows import UserRow, request_time, user_rows, vectors_of
-from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S, redis_address
+from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S
 from online.clients.base import Client, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
@@ -91,14 +93,9 @@ class ServerClients(NamedTuple):
 @contextmanager
 def server_clients(settings: Settings) -> Iterator[ServerClients]:
     """The clients, closed at the end. A ServiceError becomes a StepError that names the service's address."""
-    addresses = {
-        "redis": redis_address(settings),
-        "elasticsearch": settings.elasticsearch.url,
-        "feast": settings.feast.url,
-        "triton": settings.triton.http_url,
-    }
     redis, elasticsearch, feast, triton = (
-        getattr(settings, service).model_copy(update={"timeout_s": TIMEOUT_S}) for service in addresses
+        getattr(settings, service).model_copy(update={"timeout_s": TIMEOUT_S})
+        for service in ("redis", "elasticsearch", "feast", "triton")
     )
     with ExitStack() as stack:
         users = stack.enter_context(closing(RedisUsers(redis)))
@@ -108,7 +105,7 @@ def server_clients(settings: Settings) -> Iterator[ServerClients]:
         try:
             yield ServerClients(users, users.channels, items, features, ranker)
         except ServiceError as error:
-            address = addresses.get(error.service, "its address")
+            address = next(store.address for store in Stores.of(settings) if store.title.lower() == error.service)
             raise StepError(f"{error.service} at {address} {error.what}", START_SERVICES) from error
 
 
@@ -155,25 +152,33 @@ def _whole(entity: Entity, answer: FeatureRows, own_ids: Mapping[int, OwnId]) ->
     return dict(answer.columns)
 
 
-# Offline: what each channel gives every item.
+# Offline: what each channel gives every item, the features, and the ranking model.
 
 
 @dataclass(frozen=True)
-class RecallTruth:
-    """The channels of a release over all its items."""
+class OfflineTruth:
+    """A release as its artifacts have it: recall's channels over all items, raw features by id, the ranking model."""
 
     manifest: Manifest  # names the channels and their weights
     channels: ChannelSet  # those that compute something when a request comes
+    index: ExactIndex  # exact search by the others, in double precision
     itemids: Ints  # (items,) ascending numbers
     own_ids: OwnIds  # own ids of the items
-    index: ExactIndex  # exact search, in double precision
+    users: pd.DataFrame  # index userid; one column a stored user feature, and userid
+    items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
+    states: Mapping[int, UserRow]  # by number
+    model: ScoringModel
+
+    @property
+    def spec(self) -> FeatureSpec:
+        return self.manifest.feature_spec
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of `Fused.features`."""
         return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
 
-    def scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
+    def channel_scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
         """Score every item by each channel for a request at ``timestamp``: channel name -> (items,).
 
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
@@ -186,21 +191,17 @@ class RecallTruth:
             scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
         # channels that the index is searched by
         wanted = genre_flags([user.terms], self.index.genres.shape[1]).astype(np.float32)
-        seen = Vocabulary(self.itemids).codes(user.seen)
-        seen_row = csr_matrix((np.ones(len(seen)), (np.zeros_like(seen), seen)), (1, len(self.itemids) + 1))
+        seen = csr_matrix(np.isin([NO_ITEM, *self.itemids], user.seen)[None])  # (1, items + 1)
         for channel in self.manifest.recipe.recall.searched:
             unknown = np.full(self.index.vectors[channel.name].shape[1], np.nan)
             vector = vectors.get(channel.name, unknown).astype(np.float64)
-            scores[channel.name] = self.index.scores(channel, vector[None], wanted, seen_row)[0, 1:].astype(np.float64)
+            scores[channel.name] = self.index.scores(channel, vector[None], wanted, seen)[0, 1:].astype(np.float64)
         return {channel.name: scores[channel.name] for channel in self.manifest.recipe.recall.channels}
 
     def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Fused:
         """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
         recipe = self.manifest.recipe.recall
-        hits = [
-            Hits(found[channel.name], scores[channel.name][self.positions(found[channel.name])])
-            for channel in recipe.channels
-        ]
+        hits = [Hits(found[name], scores[name][self.positions(found[name])]) for name in scores]
         return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
 
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
@@ -215,9 +216,9 @@ class RecallTruth:
     def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
         """One sentence a channel whose list is not in the order of its offline scores, beyond what is a tie."""
         for name, ids in found.items():
-            ranked = scores[name][self.positions(ids)]
+            ranked, names = scores[name][self.positions(ids)], [repr(self.own_ids[itemid]) for itemid in ids.tolist()]
             if np.isnan(ranked).any():
-                yield f"channel {name!r} found item {self._own(ids, np.isnan(ranked).argmax())}, which it does not know"
+                yield f"channel {name!r} found item {names[np.isnan(ranked).argmax()]}, which it does not know"
                 continue
             best_after = np.maximum.accumulate(ranked[::-1])[::-1]
             late = best_after - ranked > TOLERANCE * np.maximum(1, np.abs(ranked))
@@ -225,42 +226,9 @@ class RecallTruth:
                 first = int(late.argmax())
                 worst = first + int(ranked[first:].argmax())
                 yield (
-                    f"channel {name!r} found item {self._own(ids, first)} ({ranked[first]:.6g} offline) before item "
-                    f"{self._own(ids, worst)} ({ranked[worst]:.6g})"
+                    f"channel {name!r} found item {names[first]} ({ranked[first]:.6g} offline) before item "
+                    f"{names[worst]} ({ranked[worst]:.6g})"
                 )
-
-    def _own(self, ids: Ints, position: np.intp | int) -> str:
-        return repr(self.own_ids[int(ids[position])])
-
-
-def recall_truth(exchange_dir: Path, manifest: Manifest) -> RecallTruth:
-    """Read the truth from the artifacts. Channels that compute user vectors also compute their item vectors."""
-    channels, own_ids = read_channels(exchange_dir), read_item_ids(exchange_dir)
-    itemids = np.sort(artifacts.ITEM_TERMS.read(exchange_dir)[Columns.ITEM].to_numpy(np.int64))
-    index = ExactIndex.read(exchange_dir, manifest.recipe.recall, itemids)
-    codes = np.append(0, channels.codes(itemids))
-    computed = {
-        channel.name: np.where(channel.trained[codes, None], channel.item_vectors()[codes], np.nan)
-        for channel in channels.channels
-        if isinstance(channel, VectorChannel)
-    }
-    vectors = {name: stored.astype(np.float64) for name, stored in {**index.vectors, **computed}.items()}
-    return RecallTruth(manifest, channels, itemids, own_ids, replace(index, vectors=vectors))
-
-
-# Offline: features and the ranking model.
-
-
-@dataclass(frozen=True)
-class OfflineTruth:
-    """Raw features by id, recall, the contract that encodes what they say, and the model that scores it."""
-
-    spec: FeatureSpec
-    users: pd.DataFrame  # index userid; one column a stored user feature, and userid
-    items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
-    states: Mapping[int, UserRow]  # by number
-    recall: RecallTruth
-    model: ScoringModel
 
     def inputs(self, userid: int, timestamp: int, fused: Fused) -> ModelInputs:
         """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
@@ -269,7 +237,7 @@ class OfflineTruth:
             self.spec.encode_users(_columns(user)),
             self.spec.encode_items(_columns(items)),
             timestamp,
-            self.spec.encode_candidates(self.recall.columns, fused.features),
+            self.spec.encode_candidates(self.columns, fused.features),
             self.spec.encode_history(self.states[userid].history, timestamp),
         )
 
@@ -278,38 +246,55 @@ class OfflineTruth:
         return score(self.model, inputs)
 
     def sampled_lists(self, n: int, seed: int = 0) -> list[ModelInputs]:
-        """Short lists of random items that recall might have found for n users, the same for the same data."""
-        random = np.random.default_rng(seed)
-        users = random.choice(sorted({*self.users.index} & {*self.states}), n)
-        return [inputs for userid in users if len(inputs := self._some_list(int(userid), random))]
-
-    def _some_list(self, userid: int, random: np.random.Generator) -> ModelInputs:
-        state = self.states[userid]
-        timestamp = request_time(state)
-        scores = self.recall.scores(state, timestamp)
-        found: dict[str, Ints] = dict.fromkeys(scores, self.recall.itemids[:0])
-        reached = np.flatnonzero(~np.isnan(np.stack(list(scores.values()))).all(axis=0))
-        some = random.choice(reached, min(LIST, len(reached)), replace=False) if len(reached) else reached
-        for name, values in scores.items():
-            ranked = some[np.argsort(-values[some], kind="stable")]
-            found[name] = self.recall.itemids[ranked[~np.isnan(values[ranked])]]
-        return self.inputs(userid, timestamp, self.recall.fused(scores, found))
+        """Lists of `LIST` random items that recall might have found for n users, the same for the same data."""
+        random, lists = np.random.default_rng(seed), []
+        for userid in random.choice(sorted({*self.users.index} & {*self.states}), n).tolist():
+            state = self.states[userid]
+            timestamp, found = request_time(state), {}
+            scores = self.channel_scores(state, timestamp)
+            some = random.permutation(np.flatnonzero(_known(scores)))[:LIST]
+            for name, values in scores.items():
+                ranked = some[np.argsort(-values[some], kind="stable")]
+                found[name] = self.itemids[ranked[~np.isnan(values[ranked])]]
+            if len(some):
+                lists.append(self.inputs(userid, timestamp, self.fused(scores, found)))
+        return lists
 
 
-def _columns(frame: pd.DataFrame) -> Mapping[str, Any]:
-    return {name: frame[name].to_numpy() for name in frame.columns}
+def _known(scores: Mapping[str, Float64]) -> NDArray[np.bool_]:
+    """(items,) whether an item is known to one channel or more."""
+    known: NDArray[np.bool_] = np.any(~np.isnan(list(scores.values())), axis=0)
+    return known
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    return {str(name): column.to_numpy() for name, column in frame.items()}
 
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
     torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     model = _model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
+    channels = read_channels(exchange_dir)
+    itemids = np.sort(artifacts.ITEM_TERMS.read(exchange_dir)[Columns.ITEM].to_numpy(np.int64))
+    index = ExactIndex.read(exchange_dir, manifest.recipe.recall, itemids)
+    # channels that compute user vectors also compute their item vectors
+    codes = np.append(0, channels.codes(itemids))
+    computed = {
+        channel.name: np.where(channel.trained[codes, None], channel.item_vectors()[codes], np.nan)
+        for channel in channels.channels
+        if isinstance(channel, VectorChannel)
+    }
+    vectors = {name: stored.astype(np.float64) for name, stored in {**index.vectors, **computed}.items()}
     return OfflineTruth(
-        spec=manifest.feature_spec,
+        manifest=manifest,
+        channels=channels,
+        index=replace(index, vectors=vectors),
+        itemids=itemids,
+        own_ids=read_item_ids(exchange_dir),
         users=artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False),
         items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
         states={row.number: row for row in user_rows(exchange_dir)},
-        recall=recall_truth(exchange_dir, manifest),
         model=model,
     )
 
@@ -341,18 +326,15 @@ def offline_answers(truth: OfflineTruth, online: Sequence[Answer]) -> list[Answe
 
 
 def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
-    state, who = truth.states.get(online.userid), f"user {online.own_id!r}"
+    state, who, own_ids = truth.states.get(online.userid), f"user {online.own_id!r}", truth.own_ids
     if state is None or state.own_id != online.own_id:
         raise CheckError(f"{who}: Redis gives the number {online.userid}, which is somebody else's or nobody's")
-    own_ids = truth.recall.own_ids
-    seen = sorted(set(online.itemids.tolist()) & set(state.seen.tolist()))
-    if seen:
+    if seen := sorted({*online.itemids.tolist()} & {*state.seen.tolist()}):
         raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5]]}")
-    scores = truth.recall.scores(state, online.timestamp)
-    known = ~np.isnan(np.stack(list(scores.values()))).all(axis=0)  # (items,) of one channel or more
-    if not len(online.itemids) and len(left := np.setdiff1d(truth.recall.itemids[known], state.seen)):
+    scores = truth.channel_scores(state, online.timestamp)
+    if not len(online.itemids) and len(left := np.setdiff1d(truth.itemids[_known(scores)], state.seen)):
         raise CheckError(f"{who}: no channel found anything, and {len(left)} items that they know are unseen")
-    fused = truth.recall.fused(scores, online.found)
+    fused = truth.fused(scores, online.found)
     if not np.array_equal(fused.ids, online.itemids):
         ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.ids, online.itemids))
         raise CheckError(
@@ -361,11 +343,7 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
         )
     inputs = truth.inputs(online.userid, online.timestamp, fused)
     return replace(
-        online,
-        itemids=fused.ids,
-        recalled=fused.features,
-        rows=inputs.joined(),
-        scores=truth.scores(inputs),
+        online, itemids=fused.ids, recalled=fused.features, rows=inputs.joined(), scores=truth.scores(inputs)
     )
 
 
@@ -373,49 +351,61 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
 
 
 def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
-    """The truth about these users, with everything countable counted again from the ratings.
+    """The truth about these users, with everything countable counted again from the ratings; learned vectors stay.
 
-    Raises ArtifactError for a user without features.
+    Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
     """
-    absent = sorted({*userids} - {*truth.users.index})
-    if absent:
+    if absent := sorted({*userids} - {*truth.users.index}):
         raise artifacts.USER_FEATURES.wrong(
             exchange_dir, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
         )
+    dataset, ratings = read_dataset(exchange_dir), artifacts.RATINGS.read(exchange_dir)
+    served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
+    own = served[served[Columns.USER].isin(userids)]
+    users, items = truth.users.loc[list(userids)], truth.items
+    known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
+    numbers = {number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers}
+    terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES]
+    by_genre = _by_genre(own.groupby(Columns.USER).tail(recipe.window), terms, users.index, truth.spec.genres)
     return replace(
         truth,
-        users=recounted_users(exchange_dir, truth.users.loc[list(userids)], truth.spec, recipe.window),
-        items=recounted_items(exchange_dir, truth.items, truth.spec),
-        states=recounted_states(exchange_dir, userids),
+        users=_counted_again(users, truth.spec, "user", Served(own, users.index), by_genre),
+        items=_counted_again(items, truth.spec, "item", Served(served, items.index), numbers),
+        states=_states(
+            artifacts.USERS.read(exchange_dir), dataset, own, {user: truth.states[user] for user in userids}
+        ),
     )
 
 
-def served_ratings(exchange_dir: Path) -> pd.DataFrame:
-    """All rows but the held-out ones, sorted by user and time."""
-    ratings = artifacts.RATINGS.read(exchange_dir)
-    return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
-
-
-def recounted_states(exchange_dir: Path, userids: Sequence[int]) -> dict[int, UserRow]:
-    """Recall's rows of some users, their history, profile and seen items counted again; learned vectors stay."""
-    served = served_ratings(exchange_dir)
-    of_user = served[served[Columns.USER].isin(userids)].groupby(Columns.USER)
-    people, dataset = artifacts.USERS.read(exchange_dir), read_dataset(exchange_dir)
+def _states(
+    people: pd.DataFrame, dataset: Dataset, own: pd.DataFrame, states: Mapping[int, UserRow]
+) -> dict[int, UserRow]:
+    """History, profile and seen items of some users, whose ratings ``own`` are."""
     profile = [one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
-    codes = profile_codes(profile, people).astype(np.int32)
-    profiles = dict(zip(people[Columns.USER].tolist(), codes, strict=True))
-    rows = {row.number: row for row in user_rows(exchange_dir)}
-    states = {}
-    for userid in userids:
-        events = of_user.get_group(userid) if userid in of_user.groups else served.iloc[:0]
-        columns = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
-        states[userid] = replace(
-            rows[userid],
-            seen=np.unique(events[Columns.ITEM][: 0 if dataset.had_again else None].to_numpy(np.int32)),
-            profile=profiles[userid],
-            history=History(*(events[column].to_numpy(np.int64)[::-1] for column in columns)),
+    profiles = dict(zip(people[Columns.USER].tolist(), profile_codes(profile, people).astype(np.int32), strict=True))
+    recounted = {}
+    for userid, state in states.items():
+        itemids, *rest = (
+            own.loc[own[Columns.USER] == userid, column].to_numpy(np.int64)
+            for column in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
         )
-    return states
+        recounted[userid] = replace(
+            state,
+            seen=np.unique(itemids[: 0 if dataset.had_again else None].astype(np.int32)),
+            profile=profiles[userid],
+            history=History(*(column[::-1] for column in (itemids, *rest))),
+        )
+    return recounted
+
+
+def _by_genre(newest: pd.DataFrame, terms: pd.Series, userids: pd.Index, genres: Sequence[str]) -> dict[str, list[int]]:
+    """How often each genre is among the ``newest`` ratings of each user (impressions), and how often liked (clicks)."""
+    shown, clicked, counted = impressions(genres), clicks(genres), Counter[tuple[str, int]]()
+    for userid, itemid, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
+        for code in terms.get(itemid, ()):
+            counted[shown[code - 1], userid] += 1
+            counted[clicked[code - 1], userid] += label
+    return {name: [counted[name, userid] for userid in userids] for name in (*shown, *clicked)}
 
 
 @dataclass(frozen=True)
@@ -453,41 +443,8 @@ RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
 }
 
 
-def recounted_users(exchange_dir: Path, users: pd.DataFrame, spec: FeatureSpec, window: int) -> pd.DataFrame:
-    """``users`` (index userid) with every statistic of the spec counted again. Raises CheckError where none can be.
-
-    A statistic that is not in `RECOUNTS` is one of genres: over the newest ``window`` ratings of a user, how often each
-    genre was rated (impressions), and how often liked (clicks).
-    """
-    genres, served = spec.genres, served_ratings(exchange_dir)
-    served = served[served[Columns.USER].isin(users.index)]
-    shown, clicked = impressions(genres), clicks(genres)
-    counted = pd.DataFrame(0, users.index, [*shown, *clicked])
-    newest = served.groupby(Columns.USER).tail(window)
-    codes = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
-    for userid, itemid, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
-        for code in codes.get(itemid, ()):
-            counted.loc[userid, shown[code - 1]] += 1
-            counted.loc[userid, clicked[code - 1]] += label
-    return _counted_again(users, spec, "user", Served(served, users.index), counted)
-
-
-def recounted_items(exchange_dir: Path, items: pd.DataFrame, spec: FeatureSpec) -> pd.DataFrame:
-    """``items`` (index itemid) with every statistic of the spec, and every number, counted again.
-
-    Raises CheckError where one cannot be.
-    """
-    known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
-    numbers = {
-        number_column(number.column): number.stored(known[number.column].to_numpy(np.float64))
-        for number in read_dataset(exchange_dir).numbers
-    }
-    served = Served(served_ratings(exchange_dir), items.index)
-    return _counted_again(items, spec, "item", served, pd.DataFrame(numbers, items.index))
-
-
 def _counted_again(
-    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: Served, counted: pd.DataFrame
+    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: Served, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
     """``frame`` with the numbers of one side counted again: those in ``counted`` are, the others by `RECOUNTS`."""
     columns = {}
@@ -533,13 +490,24 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
         column: np.nan_to_num(np.abs(values - theirs[column]) / np.maximum(1, np.abs(values)), nan=np.inf)
         for column, values in ours.items()
     }
-    wrong, groups = [], _groups(truth)
-    for columns in groups.values():
-        differ = [column for column in columns if gaps[column].max(initial=0) > TOLERANCE]
+    spec = truth.spec
+    groups: dict[str, Sequence[str]] = {
+        "one-hot": [feature.name for feature in spec.one_hot],
+        "multi-hot": [feature.name for feature in spec.multi_hot],
+        "dense": [feature.name for feature in spec.dense],
+        "candidate": truth.columns,
+        "history": spec.columns[spec.history_slice],
+        SCORE: [SCORE],
+    }
+    wrong, largest = [], {}
+    for name, columns in groups.items():
+        if columns:
+            title = name if name == SCORE else f"{name} ({len(columns)} columns)"
+            largest[title] = max(float(gaps[column].max()) for column in columns)
+        differ = [column for column in columns if gaps[column].max() > TOLERANCE]
         for column in differ[:SHOWN]:
             worst = int(gaps[column].argmax())
-            user = truth.states[int(userids[worst])].own_id
-            item = truth.recall.own_ids[int(itemids[worst])]
+            user, item = truth.states[int(userids[worst])].own_id, truth.own_ids[int(itemids[worst])]
             wrong.append(
                 f"column {column!r}, user {user!r}, item {item!r}: offline {ours[column][worst]:.6g}, online "
                 f"{theirs[column][worst]:.6g} ({int((gaps[column] > TOLERANCE).sum()):,} of {len(itemids):,} pairs "
@@ -550,18 +518,11 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     disordered = (
         f"user {answer.own_id!r}: {said}"
         for answer in online
-        for said in truth.recall.disorder(
-            truth.recall.scores(truth.states[answer.userid], answer.timestamp), answer.found
-        )
+        for said in truth.disorder(truth.channel_scores(truth.states[answer.userid], answer.timestamp), answer.found)
     )
     wrong += islice(disordered, SHOWN)
     if wrong:
         raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong))
-    largest = {
-        name if name == SCORE else f"{name} ({len(columns)} columns)": max(float(gaps[each].max()) for each in columns)
-        for name, columns in groups.items()
-        if columns
-    }
     return Parity(len(itemids), len(offline), largest)
 
 
@@ -572,20 +533,8 @@ def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Flo
         raise CheckError(f"the model's inputs have {rows.shape[1]} columns, the spec {truth.spec.width}")
     recalled = np.concatenate([answer.recalled for answer in answers])  # (pairs, columns of fusion)
     columns = {
-        **dict(zip(truth.recall.columns, recalled.T, strict=True)),
+        **dict(zip(truth.columns, recalled.T, strict=True)),
         **dict(zip(truth.spec.columns, rows.T, strict=True)),
         SCORE: np.concatenate([answer.scores for answer in answers]),
     }
     return {name: values.astype(np.float64) for name, values in columns.items()}
-
-
-def _groups(truth: OfflineTruth) -> dict[str, Sequence[str]]:
-    spec = truth.spec
-    return {
-        "one-hot": [feature.name for feature in spec.one_hot],
-        "multi-hot": [feature.name for feature in spec.multi_hot],
-        "dense": [feature.name for feature in spec.dense],
-        "candidate": truth.recall.columns,
-        "history": spec.columns[spec.history_slice],
-        SCORE: [SCORE],
-    }

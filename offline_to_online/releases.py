@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +132,8 @@ def go_live(settings: Settings, release: str) -> set[str]:
         old = store.releases() - keep
         store.delete(old)
         deleted |= old
-    _settle(stores)
+    for store in stores:
+        store.settle()
     for name in plugins.find(plugins.RELEASED):  # for example experiments, whose arms may be gone
         plugins.load(plugins.RELEASED, name)(settings, deleted)
     return deleted
@@ -150,7 +149,8 @@ def go_back(settings: Settings, release: str) -> None:
     require_parity(settings, release)
     _require_place(stores, release, Place(published.triton_model, published.triton_version))
     _activate(stores, release)
-    _settle(stores)
+    for store in stores:
+        store.settle()
 
 
 def _require_place(stores: Stores, release: str, checked: Place) -> None:
@@ -162,11 +162,6 @@ def _activate(stores: Stores, release: str) -> None:
     for store in stores:
         store.activate(release)
     log.info("release %s is live", release)
-
-
-def _settle(stores: Stores) -> None:
-    for store in stores:
-        store.settle()
 
 
 # The commands.
@@ -182,28 +177,24 @@ def overview(settings: Settings) -> Table:
     known = set().union(*held.values())
     for release in (*(r for r in order if r in known), *sorted(known - set(order))):
         state = "live" if release == live else "was live" if release in order else "loaded"
-        where = {title: "yes" if release in releases else "-" for title, releases in held.items()}
-        if release in held[stores.triton.title]:
-            where[stores.triton.title] = str(stores.triton.place_of(release))
-        table.add_row(release, state, *where.values())
+        where = ["yes" if release in releases else "-" for releases in held.values()]
+        if (place := stores.triton.find(release)) is not None:
+            where[-1] = str(place)  # Triton is the last
+        table.add_row(release, state, *where)
     return table
 
 
-def main(settings: Settings, command: str, release: str | None) -> None:
-    if command == "activate" and release is not None:
+def main(settings: Settings, release: str | None) -> None:
+    """List the releases; first serve ``release`` again, where one is given."""
+    if release is not None:
         go_back(settings, release)
     Console().print(overview(settings))
 
 
-def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m offline_to_online.releases", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the releases in the stores")
     activate = commands.add_parser("activate", help="serve an earlier release again")
     activate.add_argument("release", help="its id, as `list` shows it")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    arguments = _arguments(sys.argv[1:])
-    run(partial(main, command=arguments.command, release=getattr(arguments, "release", None)))
+    run(partial(main, release=getattr(parser.parse_args(), "release", None)))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,6 @@ from online.clients.base import ServiceError
 from online.clients.redis import StoredUser
 from online.recommend.recall import search_vectors
 
-_NOTHING = np.empty(0, dtype=np.int32)
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
 LATER_S: Final = 3 * 86_400 + 90  # after a break
@@ -68,9 +67,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
     popular = artifacts.POPULAR.read(exchange_dir)
     return RecallState(
         users=tuple(user_rows(exchange_dir)),
-        popular=tuple(
-            (int(item), float(score)) for item, score in zip(popular[Columns.ITEM], popular[Columns.SCORE], strict=True)
-        ),
+        popular=tuple(zip(popular[Columns.ITEM].tolist(), popular[Columns.SCORE].tolist(), strict=True)),
         channels=artifacts.CHANNELS.read(exchange_dir),
     )
 
@@ -80,14 +77,13 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
     own_ids = read_user_ids(exchange_dir)
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
+    profiles = _by_user(artifacts.USER_STATE, exchange_dir, Columns.PROFILE)
     vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
-    states = artifacts.USER_STATE.read(exchange_dir).set_index(Columns.USER)
-    profiles = states[Columns.PROFILE].to_dict()
+    states = artifacts.USER_STATE.read(exchange_dir)
+    columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
     histories = {
         userid: History(*(np.asarray(part, dtype=np.int64) for part in events))
-        for userid, *events in zip(
-            states.index, states[Columns.ITEMS], states[Columns.RATINGS], states[Columns.TIMES], strict=True
-        )
+        for userid, *events in zip(*(states[column] for column in columns), strict=True)
     }
     userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
     if strangers := set(userids) - own_ids.keys():
@@ -96,9 +92,9 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
         UserRow(
             number=userid,
             own_id=own_ids[userid],
-            terms=tuple(_ids(genres.get(userid)).tolist()),
-            seen=_ids(seen.get(userid)),
-            profile=_ids(profiles.get(userid)),
+            terms=tuple(map(int, genres.get(userid, ()))),
+            seen=np.asarray(seen.get(userid, ()), np.int32),
+            profile=np.asarray(profiles.get(userid, ()), np.int32),
             history=histories.get(userid, History.empty()),
             vectors=vectors.get(userid, {}),
         )
@@ -106,27 +102,22 @@ def user_rows(exchange_dir: Path) -> list[UserRow]:
     ]
 
 
-def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, NDArray[np.float32]]]:
-    """A table of one key and columns of vectors, as dictionaries without the nulls."""
-    fields = [name for name in frame.columns if name != key]
-    rows = zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
-    return {
-        entity: {
-            field: np.asarray(vector, dtype=np.float32)
-            for field, vector in zip(fields, vectors, strict=True)
-            if vector is not None
-        }
-        for entity, *vectors in rows
-    }
-
-
 def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
-    frame = table.read(exchange_dir)
+    frame = table.read(exchange_dir, [Columns.USER, column])
     return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
 
 
-def _ids(values: Any) -> NDArray[np.int32]:
-    return _NOTHING if values is None else np.asarray(values, dtype=np.int32)
+def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
+    """A table of one key and columns of vectors, as dictionaries without the nulls."""
+    fields = frame.columns.drop(key)
+    return {
+        entity: {
+            field: np.asarray(vector, np.float32)
+            for field, vector in zip(fields, vectors, strict=True)
+            if vector is not None
+        }
+        for entity, *vectors in zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
+    }
 
 
 # Items, for Elasticsearch.
@@ -198,35 +189,20 @@ def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any
 
 
 def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.DataFrame]:
-    """Raw values of users and items: the key first, then the stored features in the spec's order.
-
-    Raises CheckError for a feature that is missing, null, or not of the spec's type.
-    """
+    """Raw values of users and items: the key first, then the stored features in the spec's order."""
     frames: dict[Entity, pd.DataFrame] = {
         "user": artifacts.USER_FEATURES.read(exchange_dir),
         "item": artifacts.ITEM_FEATURES.read(exchange_dir),
     }
-    own_ids = feature_ids(exchange_dir)
-    return {entity: _stored(frame, entity, spec, own_ids[entity]) for entity, frame in frames.items()}
+    return {
+        entity: frame[[wire.FEAST_KEY[entity], *(feature.name for feature in spec.stored(entity))]]
+        for entity, frame in frames.items()
+    }
 
 
 def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
     """Own ids of the users and items whose features are numbered rows."""
     return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
-
-
-def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: OwnIds) -> pd.DataFrame:
-    names = [feature.name for feature in spec.stored(entity)]
-    absent = [name for name in names if name not in frame.columns]
-    if absent:
-        raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
-    stored = frame[[wire.FEAST_KEY[entity], *names]]
-    nulls = stored.isna()
-    if nulls.to_numpy().any():
-        name = str(nulls.any().idxmax())
-        row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
-        raise CheckError(f"{entity} {own_ids[row]!r} has no value for feature {name!r}")
-    return stored
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:
@@ -242,8 +218,7 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
 # Users, times and vectors of the checks' requests: the same ones for the same data.
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(NamedTuple):
     """One user's search of a channel: the vector, and what must not come back."""
 
     userid: OwnId

@@ -31,7 +31,8 @@ def main(settings: Settings) -> None:
     users = frames["user"]
     kept = RedisStore(settings).remembered(list(own_ids["user"].values()), manifest.dataset.base_name)
     frames["user"] = users[users[Columns.USER].map(own_ids["user"]).isin(kept)]
-    status = store.sync(manifest, frames, newest_event(settings.exchange_dir), own_ids)
+    store.load(manifest, frames, newest_event(settings.exchange_dir))
+    status = store.check(manifest, frames, own_ids)
     print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
     for entity, frame in frames.items():
         print(f"  {len(frame):,} {entity}s with {frame.shape[1] - 1} features")

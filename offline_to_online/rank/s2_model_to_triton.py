@@ -32,7 +32,8 @@ def main(settings: Settings) -> None:
     widths, lists = truth.spec.widths, truth.sampled_lists(LISTS)
     onnx = export_onnx(truth.model, widths, manifest.release)
     exported = check_onnx(onnx, truth.model, lists)
-    place, served = store.sync(manifest, onnx, lists, [truth.scores(inputs) for inputs in lists])
+    store.load(manifest, onnx)
+    place, served = store.check(manifest, lists, [truth.scores(inputs) for inputs in lists])
     history = f", {wire.MODEL_HISTORY} FP32 [1, {widths.history}]" if widths.history else ""
     print(f"release {manifest.release}: {place} in Triton at {store.address}")
     print(f"  {wire.MODEL_INPUT} FP32 [-1, {widths.row}]{history} -> {wire.MODEL_OUTPUT}")

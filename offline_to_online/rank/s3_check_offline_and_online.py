@@ -44,7 +44,7 @@ def main(settings: Settings) -> None:
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     with server_clients(settings) as clients:
         times = {row.own_id: request_time(row) for row in (truth.states[userid] for userid in userids)}
-        online = online_answers(clients, published, times, truth.recall.own_ids)
+        online = online_answers(clients, published, times, truth.own_ids)
     parity = compare(offline_answers(truth, online), online, truth)
     record = ParityRecord(
         users=parity.users,

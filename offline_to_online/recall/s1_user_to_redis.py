@@ -32,7 +32,9 @@ def main(settings: Settings) -> None:
     store = RedisStore(settings)
     known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
     users = tuple(row for row in state.users if row.own_id in known)
-    store.sync(manifest, replace(state, users=users))
+    loaded = replace(state, users=users)
+    store.load(manifest, loaded)
+    store.check(manifest, loaded)
     at = store.address
     print(f"release {manifest.release}: {len(users):,} users in Redis at {at}, each read back equal to its source")
     if len(users) < len(state.users):

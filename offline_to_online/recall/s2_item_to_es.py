@@ -21,13 +21,18 @@ from offline_to_online.rows import item_rows, sampled_searches
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 
 GENRE = 2  # Adventure, the genre whose count the source prints
-USERS = 500
+# Users who search each channel: the twenty with the longest seen filters, and others at random. A fault of the index as
+# a whole, such as another metric, shows with the first of them; one that spoils the list of every twentieth user alone
+# is missed in one run of sixty (0.95 ** 80). Besides, each item searches for itself.
+USERS = 100
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
+    store = ElasticsearchStore(settings)
     rows, searches = item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, USERS)
-    found, channels = ElasticsearchStore(settings).sync(manifest, rows, searches)
+    store.load(manifest, rows)
+    found, channels = store.check(manifest, rows, searches)
     print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
     if len(genres := manifest.feature_spec.genres) >= GENRE:
         print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")

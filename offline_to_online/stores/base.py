@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import ClassVar, Final
 
@@ -14,10 +14,11 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
 from elasticsearch.serializer import OrjsonSerializer
 from redis.exceptions import RedisClusterException
-from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
+from tritonclient.utils import InferenceServerException
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from online.clients.base import ServiceError, StoredError
 from online.clients.redis import Connected, connect
 
 TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's own timeouts are for one user's row
@@ -31,15 +32,17 @@ _SERVICE_ERRORS = (
     elasticsearch.TransportError,
     BulkIndexError,
     requests.RequestException,
+    InferenceServerException,
+    ServiceError,
 )
 
 
 class ReleaseStore(ABC):
     """A service that holds releases side by side, each under names of its own.
 
-    Each store has a ``sync``, by which a step loads a release and checks it. A release is marked as checked once
-    everything that was loaded has been read back and compared with its source; loading it again, which is safe while
-    the release is served, takes the mark away first. Without the mark a release does not go live.
+    Each store has a ``load`` and a ``check`` for its step. A release is marked as checked once everything that was
+    loaded has been read back and compared with its source; loading it again, which is safe while the release is served,
+    takes the mark away first. Without the mark a release does not go live.
 
     Every method raises StepError, naming the service and its address, when a request to the service fails.
     """
@@ -67,17 +70,18 @@ class ReleaseStore(ABC):
         """Ids of the releases that have anything here, whole or not."""
 
     @abstractmethod
-    def activate(self, release: str) -> None:
-        """Have the plain names, which carry no release, mean this one from now on."""
-
-    @abstractmethod
     def delete(self, releases: Collection[str]) -> None:
         """Delete all that these releases have here, and what interrupted loads have left behind."""
 
-    def wait_until_served(self, release: str) -> None:  # noqa: B027 (for some)
+    # What only some have to do.
+
+    def wait_until_served(self, release: str) -> None:  # noqa: B027
         """Return once the service answers for a checked release. Raises CheckError when it does not come to that."""
 
-    def settle(self) -> None:  # noqa: B027 (for some)
+    def activate(self, release: str) -> None:  # noqa: B027
+        """Have the plain names, which carry no release, mean this one from now on."""
+
+    def settle(self) -> None:  # noqa: B027
         """Make what `activate` and `delete` have changed known to the service, where that takes a command."""
 
 
@@ -86,20 +90,11 @@ def reaching(name: str, address: str) -> Iterator[None]:
     """Turn the errors of a service's client into a StepError that names the service and says what to do."""
     try:
         yield
+    except StoredError as error:
+        raise StepError(f"{name} at {address} {error.what}", "Load the release again: `make sync`.") from error
     except _SERVICE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
-
-
-def until_ready(answers: Callable[[], bool], every_s: float) -> bool:
-    """Try until a service answers, for `READY_S` at most. Returns whether it does."""
-    retrying = Retrying(
-        retry=retry_if_not_result(bool),
-        stop=stop_after_delay(READY_S),
-        wait=wait_fixed(every_s),
-        retry_error_callback=lambda _: False,
-    )
-    return bool(retrying(answers))
 
 
 def redis_address(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 from elasticsearch import Elasticsearch
-from elasticsearch.helpers import bulk, scan
+from elasticsearch.helpers import bulk
 from numpy.typing import NDArray
 
 from data_exchange_center import plugins, wire
@@ -27,7 +27,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
-from data_exchange_center.settings import IN_MEMORY, Settings
+from data_exchange_center.settings import IN_MEMORY
 from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
@@ -35,9 +35,7 @@ from offline_to_online.stores.base import ReleaseStore, elastic_client
 from online.clients.elastic import ItemQuery, channel_query, found, magnified, search_body, unseen_filter
 
 log = logging.getLogger(__name__)
-BULK: Final = 1_000  # documents a request
-MGET: Final = 250  # documents a request
-MSEARCH: Final = 250  # searches a request
+CHUNK: Final = 250  # documents, or searches, a request
 COPIES_WITHIN: Final = "25s"  # less than a step's client waits
 COMPLETE: Final = "complete"
 CHECKED: Final = "checked"
@@ -58,26 +56,7 @@ INDEX_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
     "bbq_hnsw": {"type": "bbq_hnsw", **_GRAPH, **_RESCORED},
 }
 Ints = NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class VectorCheck:
-    """Outcome of comparing a channel's candidates with the model's exact ones."""
-
-    users: int
-    candidates: int
-    mean_overlap: float
-    min_overlap: float
-    worst: OwnId  # the user it serves worst
-    exact: int  # users whose candidates are the model's exact ones
-    gap: float  # largest difference between the index's and the model's inner product, relative
-
-    def __str__(self) -> str:
-        return (
-            f"the index's {self.candidates} against the model's exact {self.candidates}, {self.users} users: "
-            f"{self.mean_overlap:.4%} shared (worst user {self.min_overlap:.2%}, identical for {self.exact}), inner "
-            f"products differ by at most {self.gap:.1e}; no seen item among them"
-        )
+Put = Callable[[Elasticsearch, str, Sequence[ItemRow]], None]
 
 
 class ElasticsearchStore(ReleaseStore):
@@ -95,31 +74,36 @@ class ElasticsearchStore(ReleaseStore):
         with self.reaching(), elastic_client(self.settings) as client:
             yield client
 
-    def sync(
-        self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
-    ) -> tuple[dict[int, int], dict[str, tuple[int, VectorCheck]]]:
-        """Load a release and check it: by the items, and by users' searches of each channel.
-
-        Returns genre code -> items; channel name -> items that tie with the one that is found by their own vector, and
-        the outcome of the searches. Raises CheckError naming the row.
-        """
-        self.load(manifest, items)
-        return self.check(manifest, items, searches)
-
     def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:
         release = manifest.release
         with self.client() as client:
             marks = marks_of(client, release)
             if marks.get(CHECKED):
                 put_marks(client, release, {**marks, CHECKED: False})
-            if not (marks.get(COMPLETE) and _holds(client, release, items)):
-                place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
-                put = writer_of(self.settings)
-                write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, put)
+            if marks.get(COMPLETE):
+                try:
+                    check_documents(client, release, items)
+                except CheckError as error:
+                    log.warning("%s: writing the release's items again", error)
+                else:
+                    return  # it is equal to its source, so nothing need be written
+            place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
+            write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, self.writer())
+
+    def writer(self) -> Put:
+        """This step's `put_documents`, or a plugin that RECSYS_ENGINE names. Raises PluginError where there is none."""
+        if self.settings.engine == IN_MEMORY:
+            return put_documents
+        return partial(plugins.load("recsys.index", self.settings.engine), self.settings)
 
     def check(
         self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
-    ) -> tuple[dict[int, int], dict[str, tuple[int, VectorCheck]]]:
+    ) -> tuple[dict[int, int], dict[str, tuple[int, str]]]:
+        """Check a release by the items, and by users' searches of each channel, and mark it as checked.
+
+        Returns genre code -> items; channel name -> items that tie with the one that is found by their own vector, and
+        the outcome of the searches. Raises CheckError naming the row.
+        """
         release, recall = manifest.release, manifest.recipe.recall
         with self.client() as client:
             check_documents(client, release, items)
@@ -157,20 +141,13 @@ class ElasticsearchStore(ReleaseStore):
 # Load.
 
 
-def writer_of(settings: Settings) -> Callable[[Elasticsearch, str, Sequence[ItemRow]], None]:
-    """This step's `put_documents`, or a plugin that RECSYS_ENGINE names. Raises PluginError where there is none."""
-    if settings.engine == IN_MEMORY:
-        return put_documents
-    return partial(plugins.load("recsys.index", settings.engine), settings)
-
-
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Write the items over what there is of them."""
     documents = (
         {"_index": wire.item_index(release), "_id": str(row.itemid), "_source": row.document()}
         for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
     )
-    bulk(client, documents, chunk_size=BULK)
+    bulk(client, documents)
 
 
 def write_items(
@@ -181,7 +158,7 @@ def write_items(
     kind: VectorIndex,
     shards: int = 1,
     replicas: int = 0,
-    put: Callable[[Elasticsearch, str, Sequence[ItemRow]], None] = put_documents,
+    put: Put = put_documents,
 ) -> None:
     """Load every item into the release's index, searchable on every copy when this returns, and mark it complete.
 
@@ -198,10 +175,8 @@ def write_items(
     put(client, release, rows)
     client.indices.refresh(index=index)
     if client.count(index=index)["count"] != len(rows):  # only a hand could have put others there
-        wanted = {str(row.itemid) for row in rows}
-        surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
-        bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
-        client.indices.refresh(index=index)
+        wanted = {"ids": {"values": [str(row.itemid) for row in rows]}}
+        client.delete_by_query(index=index, query={"bool": {"must_not": wanted}}, refresh=True)
     client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
     client.indices.refresh(index=index)
@@ -212,28 +187,17 @@ def write_items(
             f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
             "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, delete the index and sync again"
         )
-    put_marks(client, release, {COMPLETE: True, "items": len(rows)})
-
-
-def _holds(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> bool:
-    """Whether the release's index is equal to its source, so that nothing need be written."""
-    try:
-        check_documents(client, release, rows)
-    except CheckError as error:
-        log.warning("%s: writing the release's items again", error)
-        return False
-    return True
+    put_marks(client, release, {COMPLETE: True})
 
 
 # Marks, the alias, deletion.
 
 
 def marks_of(client: Elasticsearch, release: str) -> dict[str, Any]:
+    """A release's marks; none where it has no index."""
     index = wire.item_index(release)
-    if not client.indices.exists(index=index):
-        return {}
-    marks: dict[str, Any] = client.indices.get_mapping(index=index)[index]["mappings"].get("_meta", {})
-    return marks
+    found = client.options(ignore_status=404).indices.get_mapping(index=index)
+    return dict(found[index]["mappings"].get("_meta", {})) if index in found else {}
 
 
 def put_marks(client: Elasticsearch, release: str, marks: Mapping[str, Any]) -> None:
@@ -262,23 +226,22 @@ def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]
     count = client.count(index=index)["count"]
     if count != len(rows):
         raise CheckError(f"index {index} holds {count} documents, the source {len(rows)} items")
-    for start in range(0, len(rows), MGET):
-        chunk = rows[start : start + MGET]
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
         answer = client.mget(index=index, ids=[str(row.itemid) for row in chunk])
         for row, doc in zip(chunk, answer["docs"], strict=True):
-            _check_document(row, doc.get("_source"))
+            check_document(row, doc.get("_source"))
 
 
-def _check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
+def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
     if stored is None:
         raise CheckError(f"item {row.own_id!r}: no document in Elasticsearch")
     wanted = row.document()
     for field in sorted(set(wanted) | set(stored)):
         got, source = stored.get(field), wanted.get(field)
+        same = got == source
         if field in row.vectors and got is not None:
-            same = np.array_equal(np.asarray(got, dtype=np.float32), np.asarray(source, dtype=np.float32))
-        else:
-            same = got == source
+            same = np.array_equal(np.asarray(got, np.float32), row.vectors[field])
         if not same:
             raise CheckError(
                 f"item {row.own_id!r}, field {field!r}: Elasticsearch gave {got}, the source says {source}"
@@ -321,18 +284,16 @@ class ChannelIndex:
 
     def search(self, searches: Sequence[Search]) -> list[Hits]:
         """The server's own searches, with no genres in them: the vector alone; scores as inner products."""
-        name, recall = self.channel.name, self.recall
-        header = {"index": wire.item_index(self.release)}
-        answers = []
-        batches = range(0, len(searches), MSEARCH)
+        name, recall, answers = self.channel.name, self.recall, []
+        batches = range(0, len(searches), CHUNK)
         for start in progress(batches, desc=f"searches, {name}", unit="batch", leave=False):
             parts: list[Mapping[str, Any]] = []
-            for each in searches[start : start + MSEARCH]:
+            for each in searches[start : start + CHUNK]:
                 query = ItemQuery(self.release, recall, {name: each.vector}, seen=each.seen)
                 body = channel_query(self.channel, query, unseen_filter(each.seen))
                 assert body is not None  # noqa: S101
-                parts += [header, search_body(body, recall.candidates)]
-            for answer in self.client.msearch(searches=parts)["responses"]:
+                parts += [{}, search_body(body, recall.candidates)]
+            for answer in self.client.msearch(index=wire.item_index(self.release), searches=parts)["responses"]:
                 if "error" in answer:
                     reason = answer["error"].get("reason", answer["error"])
                     raise CheckError(f"Elasticsearch refused a search: {reason}")
@@ -345,7 +306,7 @@ class ChannelIndex:
         All item vectors have one length, so none has a larger product with an item than the item itself.
         """
         (itemids, vectors), nothing = self.vectors, np.empty(0, np.int32)
-        narrow = self.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 10})
+        narrow = self.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
         answers = replace(self, recall=narrow).search([Search(0, vector, nothing) for vector in vectors])
         tied = 0
         for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
@@ -359,52 +320,49 @@ class ChannelIndex:
             tied += first != itemid
         return tied
 
-    def check(self, searches: Sequence[Search]) -> VectorCheck:
-        """`compare`, and enough of the exact candidates are found."""
-        outcome = self.compare(searches)
-        if outcome.mean_overlap < MIN_OVERLAP or outcome.min_overlap < MIN_OF_ONE:
+    def check(self, searches: Sequence[Search]) -> str:
+        """`compare`, and enough of the exact candidates are found. Returns the outcome in a sentence."""
+        shares, gaps = self.compare(searches)
+        candidates, worst = self.recall.candidates, int(shares.argmin())
+        if shares.mean() < MIN_OVERLAP or shares[worst] < MIN_OF_ONE:
             raise CheckError(
-                f"the index finds {outcome.mean_overlap:.4f} of the model's exact {self.recall.candidates} candidates "
-                f"of channel {self.channel.name} over {outcome.users} users; at least {MIN_OVERLAP} is required "
-                f"(worst: user {outcome.worst!r}, {outcome.min_overlap:.4f}; at least {MIN_OF_ONE}). "
+                f"the index finds {shares.mean():.4f} of the model's exact {candidates} candidates of channel "
+                f"{self.channel.name} over {len(shares)} users; at least {MIN_OVERLAP} is required (worst: user "
+                f"{searches[worst].userid!r}, {shares[worst]:.4f}; at least {MIN_OF_ONE}). "
                 "Raise num_candidates in the recipe"
             )
-        return outcome
+        return (
+            f"the index's {candidates} against the model's exact {candidates}, {len(shares)} users: "
+            f"{shares.mean():.4%} shared (worst user {shares[worst]:.2%}, identical for {(shares == 1).sum()}), inner "
+            f"products differ by at most {gaps.max():.1e}; no seen item among them"
+        )
 
-    def compare(self, searches: Sequence[Search]) -> VectorCheck:
+    def compare(self, searches: Sequence[Search]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The index's candidates against the model's exact ones by inner product, seen items left out on both sides.
 
-        Raises CheckError for a seen item, or a score that is not the inner product.
+        Returns (users,) shares of the exact candidates that were found, and the largest differences between the index's
+        and the model's inner products, relative. Raises CheckError for a seen item, or a score that is no product.
         """
         (itemids, vectors), candidates = self.vectors, self.recall.candidates
-        exact, shares, gap = vectors.astype(np.float64), [], 0.0
+        exact, shares, gaps = vectors.astype(np.float64), np.ones(len(searches)), np.zeros(len(searches))
         step = SCORE_STEP / float(magnified(self.recall))
-        for search, hits in zip(searches, self.search(searches), strict=True):
+        for user, (search, hits) in enumerate(zip(searches, self.search(searches), strict=True)):
             if leaked := sorted({*hits.ids.tolist()} & {*search.seen.tolist()}):
                 names = [self.own_ids[item] for item in leaked[:5]]
                 raise CheckError(f"user {search.userid!r}: the seen filter let items {names} through")
             products = exact @ search.vector.astype(np.float64)  # (items,)
-            shares.append(_overlap(itemids, products, search.seen, hits.ids, candidates, step))
+            shares[user] = _overlap(itemids, products, search.seen, hits.ids, candidates, step)
             wanted = products[np.searchsorted(itemids, hits.ids)]  # (found,)
-            gaps = np.abs(hits.scores - wanted) / np.maximum(1, np.abs(wanted))
-            if len(gaps) and not gaps.max() <= TOLERANCE:
-                worst = int(gaps.argmax())
+            apart = np.abs(hits.scores - wanted) / np.maximum(1, np.abs(wanted))
+            if len(apart) and not apart.max() <= TOLERANCE:
+                worst = int(apart.argmax())
                 raise CheckError(
                     f"user {search.userid!r}, item {self.own_ids[int(hits.ids[worst])]!r}, channel "
                     f"{self.channel.name}: the index ranks by {hits.scores[worst]:.6f}, the model's inner product is "
                     f"{wanted[worst]:.6f}"
                 )
-            gap = max(gap, float(gaps.max(initial=0.0)))
-        share = np.asarray(shares)
-        return VectorCheck(
-            users=len(share),
-            candidates=candidates,
-            mean_overlap=float(share.mean()),
-            min_overlap=float(share.min()),
-            worst=searches[int(share.argmin())].userid,
-            exact=int((share == 1).sum()),
-            gap=gap,
-        )
+            gaps[user] = apart.max(initial=0.0)
+        return shares, gaps
 
 
 def _overlap(

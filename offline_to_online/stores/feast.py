@@ -16,8 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,8 +38,9 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress
-from offline_to_online.stores.base import READY_S, START_SERVICES, TIMEOUT_S, ReleaseStore, until_ready
+from offline_to_online.stores.base import READY_S, START_SERVICES, TIMEOUT_S, ReleaseStore, redis_address
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
+from online.stack.service import until
 
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
@@ -48,10 +48,8 @@ Frames = Mapping[Entity, pd.DataFrame]
 CHUNK: Final = 500  # entities a request
 _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
-_UNAPPLIED: Final = ".unapplied"  # file in the repository: changes that `feast apply` has not seen yet
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
-_ARROW: Final = {"int64": pa.int64(), "string": pa.string()}
-_FEAST: Final = {"int64": "Int64", "string": "String"}  # names in feast.types
+_TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
 _JOB: Final = "offline_to_online.stores.feast_job"
 
@@ -89,17 +87,13 @@ class FeastStore(ReleaseStore):
             for url in self.settings.feast.urls:
                 session.get(f"{url}/health", timeout=self.settings.feast.timeout_s).raise_for_status()
 
-    def sync(self, manifest: Manifest, frames: Frames, at: pd.Timestamp, own_ids: Mapping[Entity, OwnIds]) -> int:
-        """Load a release and check it. Returns the status of a first answer; raises CheckError naming the row.
+    def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
+        """Register and load a release.
 
         Args:
             frames: raw features: the key first, then the stored features in the spec's order.
             at: when they were true, UTC.
         """
-        self.load(manifest, frames, at)
-        return self.check(manifest, frames, own_ids)
-
-    def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
         settings, release = self.settings, manifest.release
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         self.expect_alive()
@@ -109,7 +103,11 @@ class FeastStore(ReleaseStore):
             wait_until_known(settings, release)
 
     def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> int:
-        """Load all of it again where the online store has lost rows that the registry has as loaded."""
+        """Read all of it back and mark the release as checked. Raises CheckError naming the row.
+
+        It is loaded once more where the online store has lost rows that the registry has as loaded. Returns the status
+        of an answer for a few items.
+        """
         settings, release = self.settings, manifest.release
         with self.reaching():
             try:
@@ -142,28 +140,28 @@ class FeastStore(ReleaseStore):
         """Put the release behind the services ``ml_user`` and ``ml_item``; `settle` makes it known."""
         alone = self.releases() == {release}  # then it is behind them already
         if (live_release(self.settings) or (release if alone else None)) != release:
-            self._note_change()
+            self._unapplied.touch()
         with written_in_place(feature_repo(self.settings) / _LIVE) as temporary:
             temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
         for release in releases:
-            self._note_change()
+            self._unapplied.touch()
             folder = release_dir(self.settings, release)
             (folder / _FIELDS).unlink(missing_ok=True)  # first what makes it visible to Feast: a kill may follow
             shutil.rmtree(folder)
 
-    def _note_change(self) -> None:
-        """Say that `settle` has something to do. Before the change, so that it is not forgotten by a kill."""
-        (feature_repo(self.settings) / _UNAPPLIED).touch()
+    @property
+    def _unapplied(self) -> Path:
+        """A file that says that `settle` has something to do; made before the change, lest a kill comes between."""
+        return feature_repo(self.settings) / ".unapplied"
 
     def settle(self) -> None:
-        """Run ``feast apply``, which takes seconds, if a change was noted."""
-        noted = feature_repo(self.settings) / _UNAPPLIED
-        if noted.exists():
+        """Run ``feast apply``, which takes seconds, if there was a change."""
+        if self._unapplied.exists():
             run_feast(self.settings, ["apply"])
-            noted.unlink()
+            self._unapplied.unlink()
 
 
 # The repository: files of each release.
@@ -179,16 +177,15 @@ def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: 
     The same features give the same bytes.
     """
     folder = release_dir(settings, release)
+    fields: dict[Entity, list[list[str]]] = {}
     for entity, frame in frames.items():
-        types = {
-            wire.FEAST_KEY[entity]: pa.int64(),
-            **{feature.name: _ARROW[feature.dtype] for feature in spec.stored(entity)},
-        }
-        schema = pa.schema([*types.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
+        types = {feature.name: _TYPES[feature.dtype] for feature in spec.stored(entity)}
+        fields[entity] = [[name, of_feast] for name, (_, of_feast) in types.items()]
+        columns = {wire.FEAST_KEY[entity]: pa.int64(), **{name: of_arrow for name, (of_arrow, _) in types.items()}}
+        schema = pa.schema([*columns.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
         table = pa.Table.from_pandas(frame.assign(**{Columns.EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
         with written_in_place(folder / f"{entity}s.parquet") as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
-    fields = {entity: [[feature.name, _FEAST[feature.dtype]] for feature in spec.stored(entity)] for entity in ENTITIES}
     with written_in_place(folder / _FIELDS) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
@@ -216,15 +213,16 @@ def _views(release: str) -> list[str]:
 def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last words.
 
-    The server sees the outcome of all commands at once, or, when one fails, of none.
+    The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change the
+    registry wait: of two copies of it, the later one would undo the earlier.
     """
     repo, engine = prepare_feast_repo(settings), FeastEngine.of(settings)
     registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
-    with _alone(repo):
+    with (repo / "data" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
+        copy.unlink(missing_ok=True)
         if registry.is_file():
             shutil.copyfile(registry, copy)
-        else:
-            copy.unlink(missing_ok=True)
         with written_in_place(config) as temporary:
             text = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
             temporary.write_text(text, encoding="utf-8")
@@ -238,18 +236,10 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
             raise StepError(
                 f"Feast's `{commands[0][0]}` failed in {repo}, its online store being Redis at "
-                f"{settings.redis.host}:{settings.redis.port} ({lines[-1] if lines else 'without a word'})",
+                f"{redis_address(settings)} ({lines[-1] if lines else 'without a word'})",
                 START_SERVICES,
             )
         copy.replace(registry)
-
-
-@contextmanager
-def _alone(repo: Path) -> Iterator[None]:
-    """Wait for other processes that change the registry: of two copies, the later one would undo the earlier."""
-    with (repo / "data" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
-        yield
 
 
 def _for_commands(config: Path, registry: Path, engine: FeastEngine) -> str:
@@ -260,8 +250,7 @@ def _for_commands(config: Path, registry: Path, engine: FeastEngine) -> str:
     """
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     values["registry"]["path"] = str(registry)
-    values |= engine.config
-    return yaml.safe_dump(values, default_style='"')
+    return yaml.safe_dump(values | engine.config, default_style='"')
 
 
 # The running feature server: is it alive, does it know a release, are the values right.
@@ -283,7 +272,7 @@ def wait_until_known(settings: Settings, release: str | None) -> None:
         service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
         answers = partial(ask, settings, service, wire.FEAST_KEY[entity], [1], url)
         # the feature server looks at the registry again every few seconds
-        if not until_ready(lambda: answers().ok, 0.25):  # noqa: B023 (called before the next)
+        if not until(lambda: answers().ok, READY_S, every_s=0.25):  # noqa: B023 (called before the next)
             raise CheckError(f"Feast at {url} does not know service {service!r} after {READY_S:g} s")
 
 
@@ -302,14 +291,14 @@ def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any], own_id
     """A feature server's answer against its source rows, which are numbered. Raises CheckError."""
     names = answer["metadata"]["feature_names"]
     stored = {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
-    absent = sorted(set(source.columns) - set(stored))
-    if absent:
-        raise CheckError(f"Feast gave no column {absent[0]!r} for {entity}s")
     for name in source.columns:
+        if name not in stored:
+            raise CheckError(f"Feast gave no column {name!r} for {entity}s")
         wanted = source[name].tolist()
-        if stored[name] == wanted:
+        pairs = enumerate(zip(stored[name], wanted, strict=True))
+        row = next((row for row, (got, want) in pairs if got is None or got != want), None)
+        if row is None:
             continue
-        row = next(row for row, (got, want) in enumerate(zip(stored[name], wanted, strict=True)) if got != want)
         got = stored[name][row]
         raise CheckError(
             f"{entity} {own_ids[int(source[wire.FEAST_KEY[entity]].iloc[row])]!r}, feature {name!r}: "

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from itertools import groupby, islice
-from typing import Any, ClassVar, Final, TypeVar
-
-from pydantic import ValidationError
+from typing import ClassVar, Final, TypeVar
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.history import History
-from data_exchange_center.release import Manifest, Published, why_unreadable
+from data_exchange_center.release import Manifest, Published
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import RedisLayout, replacement
 from offline_to_online.rows import RecallState, UserRow
-from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
-from online.clients.redis import Connected, move_live, set_copies
+from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore, redis_address, redis_client
+from online.clients.redis import Connected, RedisUsers, move_live, set_copies
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users a round trip
-_LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
-    wire.USER_NUMBER: wire.unpack_ids,
-    wire.USER_TERM: wire.unpack_ids,
-    wire.USER_FILTER: wire.unpack_ids,
-    wire.USER_PROFILE: wire.unpack_ids,
-    wire.USER_HISTORY: History.unpack,
-}  # every other field is a vector
 _RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
 
 
@@ -56,10 +46,12 @@ class RedisStore(ReleaseStore):
         with self.reaching(), redis_client(self.settings) as client:
             yield client
 
-    def sync(self, manifest: Manifest, content: RecallState) -> None:
-        """Load a release and check it. Raises CheckError naming the user."""
-        self.load(manifest, content)
-        self.check(manifest, content)
+    @contextmanager
+    def server_client(self) -> Iterator[RedisUsers]:
+        """The server's own client, for what it reads, too."""
+        patient = self.settings.redis.model_copy(update={"timeout_s": TIMEOUT_S})
+        with self.reaching(), closing(RedisUsers(patient)) as client:
+            yield client
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
         """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.
@@ -73,7 +65,12 @@ class RedisStore(ReleaseStore):
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
                 for _, rows in groupby(sorted(chunk, key=self._slot), self._slot):  # those that one transaction takes
-                    self._replace(client, release, list(rows))
+                    hashes = {self.layout.user(release, row.own_id): dict(row.fields()) for row in rows}
+                    with client.at(next(iter(hashes))) as server, server.pipeline(transaction=True) as pipe:
+                        for key, fields in hashes.items():
+                            pipe.delete(key)
+                            pipe.hset(key, mapping=fields)
+                        pipe.execute()
                 with client.pipeline(transaction=False) as pipe:
                     pipe.zadd(replacement(ids), {str(row.own_id): 0 for row in chunk})
                     pipe.zadd(replacement(counts), {str(row.own_id): len(row.history) for row in chunk})
@@ -81,20 +78,11 @@ class RedisStore(ReleaseStore):
             for key in (ids, counts) if content.users else ():
                 with client.at(key) as server:
                     server.rename(replacement(key), key)
-            client.set(wire.popular_key(release), json.dumps([list(entry) for entry in content.popular]))
+            client.set(wire.popular_key(release), json.dumps(content.popular))
             client.set(wire.channels_key(release), content.channels)
 
     def _slot(self, row: UserRow) -> int:
         return wire.event_partition(row.own_id) if self.layout.cluster else 0
-
-    def _replace(self, client: Connected, release: str, rows: Sequence[UserRow]) -> None:
-        """Write the hashes of users of one slot."""
-        keys = [self.layout.user(release, row.own_id) for row in rows]
-        with client.at(keys[0]) as server, server.pipeline(transaction=True) as pipe:
-            for key, row in zip(keys, rows, strict=True):
-                pipe.delete(key)
-                pipe.hset(key, mapping=dict(row.fields()))
-            pipe.execute()
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
         """Users of a data set, by own id, who were not forgotten."""
@@ -108,30 +96,31 @@ class RedisStore(ReleaseStore):
         return kept
 
     def check(self, manifest: Manifest, content: RecallState) -> None:
+        """Read all of it back, and mark the release as checked. Raises CheckError naming the user."""
         release = manifest.release
+        ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
             for chunk in _chunks(content.users, "users from Redis"):
                 with client.pipeline(transaction=False) as pipe:
                     for row in chunk:
                         pipe.hgetall(self.layout.user(release, row.own_id))
                     names = [str(row.own_id) for row in chunk]
-                    pipe.zmscore(wire.ids_key(release), names)
-                    pipe.zmscore(wire.event_counts_key(release), names)
-                    *hashes, listed, counts = pipe.execute()
-                    for row, stored, there, count in zip(chunk, hashes, listed, counts, strict=True):
-                        check_user(row, stored)
-                        if there is None or count != len(row.history):
-                            raise CheckError(
-                                f"user {row.own_id!r} has {len(row.history)} events; in Redis's lists of the users "
-                                f"of release {release}: {'none' if there is None or count is None else int(count)}"
-                            )
-            for key in (wire.ids_key(release), wire.event_counts_key(release)):
+                    pipe.zmscore(ids, names)
+                    pipe.zmscore(counts, names)
+                    *hashes, listed, counted = pipe.execute()
+                for row, stored, there, count in zip(chunk, hashes, listed, counted, strict=True):
+                    check_user(row, stored)
+                    if there is None or count != len(row.history):
+                        raise CheckError(
+                            f"user {row.own_id!r} has {len(row.history)} events; in Redis's lists of the users "
+                            f"of release {release}: {'none' if there is None or count is None else int(count)}"
+                        )
+            for key in (ids, counts):
                 if (there := client.zcard(key)) != len(content.users):
                     raise CheckError(f"{key} in Redis lists {there} users; there are {len(content.users)}")
-            raw = read(client, wire.popular_key(release))
-            if raw is None or [tuple(entry) for entry in json.loads(raw)] != list(content.popular):
+            if client.get(wire.popular_key(release)) != json.dumps(content.popular).encode():
                 raise CheckError(f"the popular list of release {release} in Redis is not the one in popular.parquet")
-            if read(client, wire.channels_key(release)) != content.channels:
+            if client.get(wire.channels_key(release)) != content.channels:
                 raise CheckError(f"the channels of release {release} in Redis are not the ones in channels.npz")
             client.set(wire.users_key(release), 1)
 
@@ -161,15 +150,13 @@ class RedisStore(ReleaseStore):
 
     def live(self) -> str | None:
         """Id of the release that is served; None before the first one went live."""
-        with self.client() as client:
-            raw = read(client, wire.LIVE_KEY)
-            return raw.decode() if raw is not None else None
+        with self.server_client() as client:
+            return client.activated()[0]
 
     def activated(self) -> list[str]:
         """The live release and the one before it, newest activation first."""
-        with self.client() as client:
-            entries: Any = client.lrange(wire.ACTIVATED_KEY, 0, -1)  # typed for the asynchronous client too
-            return [raw.decode() for raw in entries]
+        with self.server_client() as client:
+            return client.activated()[1]
 
     def publish(self, published: Published) -> None:
         """Write what a server needs to open a release; before the pointer is moved to it."""
@@ -180,47 +167,21 @@ class RedisStore(ReleaseStore):
 
     def published(self, release: str) -> Published:
         """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""
-        with self.client() as client:
-            raw = read(client, wire.manifest_key(release))
-        if raw is None:
+        with self.server_client() as client:
+            published = client.published(release)
+        if published is None:
             raise StepError(f"release {release} was never live, or is no longer kept: `make releases` lists the others")
-        try:
-            return Published.model_validate_json(raw)
-        except ValidationError as error:
-            raise StepError(
-                f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
-            ) from error
-
-
-def read(client: Connected, key: str) -> bytes | None:
-    """A string's bytes; None when there is no such key."""
-    raw: Any = client.get(key)  # typed for the asynchronous client too
-    return bytes(raw) if raw is not None else None
+        return published
 
 
 def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
     """Compare one user's hash with its source. Raises CheckError naming the user, the field and both values."""
     fields = {name.decode(): raw for name, raw in stored.items()}
     for field, wanted in row.fields().items():
-        got = fields.pop(field, None)
-        if got != wanted:
-            raise CheckError(
-                f"user {row.own_id!r}, field {field!r}: Redis gave {_shown(field, got)}, "
-                f"the source says {_shown(field, wanted)}"
-            )
+        if (got := fields.pop(field, None)) != wanted:
+            raise CheckError(f"user {row.own_id!r}, field {field!r}: Redis gave {got!r}, the source says {wanted!r}")
     if fields:
         raise CheckError(f"user {row.own_id!r}: Redis holds unknown fields: {sorted(fields)}")
-
-
-def _shown(field: str, raw: bytes | None) -> object:
-    """A field as a person reads it; bytes of another length than its layout's as they are."""
-    if raw is None:
-        return None
-    unpack = _LAYOUTS.get(field, wire.unpack_vector)
-    try:
-        return unpack(raw)
-    except ValueError:
-        return raw
 
 
 def _chunks(users: Sequence[Row], what: str) -> Iterator[Sequence[Row]]:

@@ -12,28 +12,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, NamedTuple
 
-import requests
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
 from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.onnx_export import ModelFile, largest_difference, read_model_file
-from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, until_ready
-from online.clients.base import ServiceError
+from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore
 from online.clients.triton import ScoreQuery, TritonScores
+from online.stack.service import until
 from online.stack.triton.service import KEY_HEADER
 
 MODEL_FILE: Final = "model.onnx"
+RELEASE: Final = "release"  # key of the model's metadata
 TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
 _CONFIG: Final = """\
 name: "{model}"
@@ -47,8 +46,7 @@ instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 """
 
 
-@dataclass(frozen=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Name and version of a release's model in Triton."""
 
     model: str  # `wire.MODEL`, or that and a width
@@ -56,6 +54,26 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.model} version {self.version}"
+
+
+class ModelFile(NamedTuple):
+    """What an exported model says of itself."""
+
+    release: str | None  # None: it names none
+    widths: Widths
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFile:
+        """Raises CheckError when it is not an exported model."""
+        try:
+            proto = onnx.load(path, load_external_data=False)
+            columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
+            widths = Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
+        except (DecodeError, LookupError) as error:
+            raise CheckError(
+                f"{path} is not an exported ranking model: delete its folder and run this step again"
+            ) from error
+        return cls({prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), widths)
 
 
 class TritonStore(ReleaseStore):
@@ -73,22 +91,10 @@ class TritonStore(ReleaseStore):
         """The model repository, which Triton reads."""
         return self.settings.service_dir("triton")
 
-    def sync(
-        self, manifest: Manifest, onnx: bytes, lists: Sequence[ModelInputs], scores: Sequence[Float32]
-    ) -> tuple[Place, float]:
-        """Load a release's exported model and check it by PyTorch's scores of some lists.
-
-        Returns its place, and the largest difference. Raises CheckError.
-        """
-        self.load(manifest, onnx)
-        return self.check(manifest, lists, scores)
-
     # Load: write a version, have Triton read it, wait until it answers.
 
     def load(self, manifest: Manifest, onnx: bytes) -> None:
         with self.reaching():
-            if (place := self.find(manifest.release)) is not None:
-                self._mark_of(place).unlink(missing_ok=True)
             self.publish(manifest.release, manifest.feature_spec.widths, onnx)
 
     def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
@@ -97,10 +103,11 @@ class TritonStore(ReleaseStore):
         A version that this call added and that does not come up is taken back. Raises CheckError, or what the client
         raises when Triton does not answer.
         """
-        before = set(self.versions())
+        before = self.versions()
+        if (known := self.find(release)) is not None:
+            self._mark_of(known).unlink(missing_ok=True)
         place = self.write_version(release, widths, onnx)
         try:
-            self._mark_of(place).unlink(missing_ok=True)
             self.command("load", place.model)
             self.wait_until_ready(place)
         except BaseException:  # an interrupt as well: it would make every later load fail
@@ -157,50 +164,31 @@ class TritonStore(ReleaseStore):
 
     def wait_until_ready(self, place: Place) -> None:
         """Return when the version answers, on every Triton. Raises CheckError after a minute."""
-        if not until_ready(partial(self._answers_everywhere, place), 0.1):
-            triton = self.settings.triton
-            where = ", ".join((triton.http_url, *triton.nodes.split(","))).rstrip(", ")
-            raise CheckError(f"Triton at {where}: {place} is not ready after {READY_S:g} s")
-
-    def _answers_everywhere(self, place: Place) -> bool:
-        if _get(f"{self._url(place)}/ready").status_code != requests.codes.ok:
-            return False
-        triton = self.settings.triton
-        for address in triton.grpc_addresses if triton.nodes else ():
-            with _client(address) as client:
-                try:
-                    if not client.is_model_ready(place.model, str(place.version), client_timeout=TIMEOUT_S):
-                        return False
-                except InferenceServerException:
-                    return False
-        return True
-
-    # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
-
-    def check(self, manifest: Manifest, lists: Sequence[ModelInputs], scores: Sequence[Float32]) -> tuple[Place, float]:
-        with self.reaching():
-            place = self.place_of(manifest.release)
-            difference = self._check_scores(place, lists, scores)
-            self.mark_checked(place)
-        return place, difference
-
-    def _check_scores(self, place: Place, lists: Sequence[ModelInputs], truth: Sequence[Float32]) -> float:
-        """Score lists as the server does, and compare with PyTorch's scores.
-
-        Returns the largest difference. Raises CheckError, or StepError when Triton does not answer.
-        """
-        with closing(TritonScores(self.settings.triton.model_copy(update={"timeout_s": TIMEOUT_S}))) as client:
-            try:
-                scores = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
-            except ServiceError as error:
-                raise StepError(f"Triton at {self.address} {error.what}: see `make status` and `make logs`") from error
-        return max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(scores, truth, strict=True))
+        addresses = self.settings.triton.grpc_addresses
+        if not until(lambda: all(_is_ready(address, place) for address in addresses), READY_S):
+            raise CheckError(f"Triton at {', '.join(addresses)}: {place} is not ready after {READY_S:g} s")
 
     def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError."""
         with self.reaching():
-            for url in self.settings.triton.http_urls:
-                _get(f"{url}/v2/health/ready", self.settings.triton.timeout_s).raise_for_status()
+            for address in self.settings.triton.grpc_addresses:
+                with _client(address) as client:
+                    client.is_server_live(client_timeout=TIMEOUT_S)
+
+    # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
+
+    def check(self, manifest: Manifest, lists: Sequence[ModelInputs], scores: Sequence[Float32]) -> tuple[Place, float]:
+        """Score lists as the server does, compare with PyTorch's scores, and mark the release as checked.
+
+        Returns the model's place, and the largest difference. Raises CheckError.
+        """
+        patient = self.settings.triton.model_copy(update={"timeout_s": TIMEOUT_S})
+        with self.reaching(), closing(TritonScores(patient)) as client:
+            place = self.place_of(manifest.release)
+            served = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
+        difference = max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(served, scores, strict=True))
+        self.mark_checked(place)
+        return place, difference
 
     def _mark_of(self, place: Place) -> Path:
         return self.repository / place.model / f".checked-{place.version}"
@@ -232,7 +220,7 @@ class TritonStore(ReleaseStore):
             for path in (self.repository / model).iterdir()
             if path.name.isdecimal() and (path / MODEL_FILE).is_file()
         ]
-        return {place: read_model_file(self.folder_of(place) / MODEL_FILE) for place in sorted(found)}
+        return {place: ModelFile.read(self.folder_of(place) / MODEL_FILE) for place in sorted(found)}
 
     def folder_of(self, place: Place) -> Path:
         return self.repository / place.model / str(place.version)
@@ -251,17 +239,11 @@ class TritonStore(ReleaseStore):
     def releases(self) -> set[str]:
         return {model.release for model in self.versions().values() if model.release}
 
-    def _url(self, place: Place) -> str:
-        return f"{self.address}/v2/models/{place.model}/versions/{place.version}"
-
-    # Activate and delete.
+    # Go live, which is nothing to do here, as a request names its version; and delete.
 
     def wait_until_served(self, release: str) -> None:
-        with self.reaching():
-            self.wait_until_ready(self.place_of(release))
-
-    def activate(self, release: str) -> None:
-        """Nothing to do: a request to Triton names its version."""
+        self.expect_alive()
+        self.wait_until_ready(self.place_of(release))
 
     def delete(self, releases: Collection[str]) -> None:
         """Remove the versions, and models without any version, and tell Triton.
@@ -307,6 +289,21 @@ def _client(address: str) -> InferenceServerClient:
     return InferenceServerClient(address, channel_args=[("grpc.enable_http_proxy", 0)])
 
 
-def _get(url: str, timeout_s: float = TIMEOUT_S) -> requests.Response:
-    with local_session() as session:
-        return session.get(url, timeout=timeout_s)
+def _is_ready(address: str, place: Place) -> bool:
+    with _client(address) as client:
+        try:
+            return bool(client.is_model_ready(place.model, str(place.version), client_timeout=TIMEOUT_S))
+        except InferenceServerException:
+            return False
+
+
+def largest_difference(runtime: str, scores: Float32, truth: Float32, tolerance: float) -> float:
+    """Between a runtime's scores of one list and PyTorch's, (n,) each. Raises CheckError above ``tolerance``."""
+    differences = np.abs(scores - truth)
+    row = int(differences.argmax())  # a NaN, if there is one
+    if not differences[row] <= tolerance:
+        raise CheckError(
+            f"row {row} of a list: {runtime} scores {scores[row]!r}, PyTorch {truth[row]!r}; "
+            f"at most {tolerance} apart is allowed"
+        )
+    return float(differences[row])

@@ -1,12 +1,13 @@
-"""The four services on this machine, without Docker: one command each for up, down, restart, status and logs.
+"""The four services on this machine, without Docker: install, up, down, restart, status, logs; and the server: serve.
 
-Run:    python -m online.stack up|down|restart|status|logs|serve [service ...]
+Run:    python -m online.stack install|up|down|restart|status|logs|serve [service ...]
 Expect: `up` returns once every service answers; `status` exits with 0 when all of them are ready, else with 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -19,7 +20,7 @@ from typing import Final
 import psutil
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from tenacity import (
     RetryError,
     Retrying,
@@ -67,13 +68,10 @@ def free_ports(count: int) -> list[int]:
 def on_free_ports(settings: Settings) -> Settings:
     """These settings, with every port of the stack moved to one that is free."""
     ports = [port for service in PROGRAMS for port in service.ports]
-    moved: dict[str, dict[str, int]] = {}
     for port, number in zip(ports, free_ports(len(ports)), strict=True):
         group, name = port.setting
-        moved.setdefault(group, {})[name] = number
-    return settings.model_copy(
-        update={group: getattr(settings, group).model_copy(update=numbers) for group, numbers in moved.items()}
-    )
+        settings = settings.model_copy(update={group: getattr(settings, group).model_copy(update={name: number})})
+    return settings
 
 
 # --- the commands
@@ -191,26 +189,28 @@ def restart(settings: Settings, services: Sequence[Service]) -> None:
 
 def status(settings: Settings) -> bool:
     """Print the table; True when each of the four services is ready, and the server if it was started."""
-    processes = Supervisor(settings).processes()
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("service", "ready", "version", "ports", "pid", "since", "memory"):
-        table.add_column(heading, no_wrap=True)
-    waiting = []
+    processes, waiting = Supervisor(settings).processes(), []
+    headings = ("service", "ready", "version", "ports", "pid", "since", "memory")
+    table = Table(*(Column(heading, no_wrap=True) for heading in headings), box=SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 1, 0, 0)
     for service in PROGRAMS:
         info = processes.get(service.name, {})
         ports = " ".join(str(port.number(settings)) for port in service.ports)
-        state, reason, version = info.get("statename", "STOPPED"), None, "-"
-        if not (pid := info.get("pid", 0)):
-            reason = "stopped" if state == "STOPPED" else f"ended ({state.lower()}), see {service.log(settings)}"
-            table.add_row(service.name, "stopped" if state == "STOPPED" else "no", "-", ports, "-", "-", "-")
-        else:
+        state, pid = info.get("statename", "STOPPED"), info.get("pid", 0)
+        ready, version, since, memory = "no", "-", "-", "-"
+        reason = None
+        if pid:
             since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M")
+            memory = f"{_memory_mb(pid):.0f} MB"
             try:
-                version = service.version(settings)
+                ready, version = "yes", service.version(settings)
             except NotReadyError as error:
-                reason = str(error)
-            ready = "no" if reason else "yes"
-            table.add_row(service.name, ready, version, ports, str(pid), since, f"{_memory_mb(pid):.0f} MB")
+                ready, reason = "no", str(error)
+        elif state == "STOPPED":
+            ready = reason = "stopped"
+        else:
+            reason = f"ended ({state.lower()}), see {service.log(settings)}"
+        table.add_row(service.name, ready, version, ports, str(pid or "-"), since, memory)
         if reason and not (service is SERVER and reason == "stopped"):
             waiting.append(f"{service.title}: {reason}")
     table.caption = "\n".join([str(settings.exchange_dir), *waiting])
@@ -241,7 +241,7 @@ def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bo
 def main(arguments: Sequence[str], settings: Settings) -> None:
     """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
     parser = argparse.ArgumentParser(prog="python -m online.stack", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "serve"])
+    parser.add_argument("command", choices=["install", "up", "down", "restart", "status", "logs", "serve"])
     names = [service.name for service in PROGRAMS]
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
     parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
@@ -249,6 +249,10 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
     options = parser.parse_args(arguments)
     chosen = [by_name(name) for name in options.services]
     match options.command:
+        case "install":
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
+            for service in reversed(chosen or SERVICES):  # Triton first: it does not run with every Python
+                service.install(settings)
         case "up":
             up(settings, chosen or SERVICES)
         case "serve":

@@ -44,15 +44,11 @@ def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a host other than loopback for the four services: the server alone has keys."""
     for service in services:
         host, variable = getattr(settings, service.name).host, f"RECSYS_{service.name.upper()}__HOST"
-        if host == _EVERYWHERE and service.name != "server":
+        if host not in (LOOPBACK, "localhost", "::1") and not (service.name == "server" and host == _EVERYWHERE):
             raise StackError(
-                f"{variable} is {host!r}, which would open {service.title} to everybody, and the local {service.title} "
-                f"listens on {LOOPBACK} alone: unset it; to open the server, set RECSYS_SERVER__HOST."
-            )
-        if host not in (LOOPBACK, "localhost", "::1", _EVERYWHERE):
-            raise StackError(
-                f"{variable} is {host!r}, but the local stack runs on this machine: unset it, or use Docker for "
-                "services elsewhere."
+                f"{variable} is {host!r}, but the local {service.title} runs on this machine and listens on "
+                f"{LOOPBACK} alone: unset it, or use Docker for services elsewhere; to open the server to others, set "
+                f"RECSYS_SERVER__HOST to {_EVERYWHERE}."
             )
         if service.name == "elasticsearch" and settings.elasticsearch.scheme != "http":
             raise StackError(

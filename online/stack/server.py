@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 import requests
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import VERSION
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
 from online.clients.redis import connect
-from online.stack.service import BIN, ROOT, NeedsActionError, NotReadyError, Port, Program, Service, StackError
+from online.stack.service import BIN, ROOT, NeedsActionError, NotReadyError, Port, Program, Service, StackError, until
 
 if TYPE_CHECKING:
     from online.stack.supervision import Supervisor
@@ -72,20 +71,14 @@ def renew(settings: Settings, supervisor: Supervisor) -> None:
     """
     _try_to_start(settings)
     before, gunicorn = workers(settings), psutil.Process(supervisor.processes()[SERVER.name]["pid"])
-    children = len(gunicorn.children())
-    try:  # signals of one kind do not queue: each is sent when the last one has had its effect
-        for number in range(1, settings.server.workers + 1):
-            supervisor.signal(SERVER, "TTIN")
-            _until(lambda: len(gunicorn.children()), children + number)
-        _until(lambda: len(workers(settings) - before), settings.server.workers)
-    except RetryError as error:
-        raise StackError(
-            f"the server's new workers do not answer after {SERVER.ready_within_s:g} s, so the old ones go on with "
-            f"them: see {SERVER.log(settings)}"
-        ) from error
+    children, wanted = len(gunicorn.children()), settings.server.workers
+    for number in range(1, wanted + 1):  # signals of one kind do not queue: each waits for the effect of the last
+        supervisor.signal(SERVER, "TTIN")
+        _expect(settings, lambda: len(gunicorn.children()) - children, number)
+    _expect(settings, lambda: len(workers(settings) - before), wanted)
     for number in range(1, len(before) + 1):
         supervisor.signal(SERVER, "TTOU")
-        _until(lambda: len(before - workers(settings)), number)
+        _expect(settings, lambda: len(before - workers(settings)), number)
 
 
 def workers(settings: Settings) -> set[int]:
@@ -93,10 +86,12 @@ def workers(settings: Settings) -> set[int]:
     return {int(path.name) for path in settings.started_workers_dir.iterdir()}
 
 
-def _until(count: Callable[[], int], at_least: int) -> None:
-    """Raises RetryError."""
-    within = stop_after_delay(SERVER.ready_within_s)
-    Retrying(stop=within, wait=wait_fixed(0.1), retry=retry_if_result(lambda now: now < at_least))(count)
+def _expect(settings: Settings, count: Callable[[], int], at_least: int) -> None:
+    if not until(lambda: count() >= at_least, SERVER.ready_within_s):
+        raise StackError(
+            f"the server's workers were not replaced within {SERVER.ready_within_s:g} s, so old ones go on with new "
+            f"ones: see {SERVER.log(settings)}"
+        )
 
 
 def _try_to_start(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import requests
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
@@ -94,6 +95,9 @@ class Service(ABC):
     def missing(self, settings: Settings) -> str | None:
         """Say what software is missing, if any is."""
 
+    def install(self, settings: Settings) -> None:  # noqa: B027 (most come with requirements.txt)
+        """Bring software that no wheel of requirements.txt carries; does only what is missing. Raises StackError."""
+
     @abstractmethod
     def program(self, settings: Settings) -> Program:
         """Command and variables of its process on this machine."""
@@ -118,6 +122,17 @@ class Service(ABC):
         if response.status_code not in statuses:
             raise NotReadyError(f"{self.title} answers {response.status_code} to {path}")
         return response
+
+
+def until(holds: Callable[[], bool], within_s: float, every_s: float = 0.1) -> bool:
+    """Wait for a condition. Returns whether it has come to hold."""
+    retrying = Retrying(
+        retry=retry_if_not_result(bool),
+        stop=stop_after_delay(within_s),
+        wait=wait_fixed(every_s),
+        retry_error_callback=lambda _: False,
+    )
+    return bool(retrying(holds))
 
 
 def run(command: Callable[[], None], *, interrupted: str) -> None:

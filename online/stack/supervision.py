@@ -13,18 +13,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
-from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from online.stack.service import BIN, ROOT, Service, StackError
+from online.stack.service import BIN, ROOT, Service, StackError, until
 
 CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
@@ -110,16 +109,8 @@ class Supervisor:
         done = subprocess.run(command, cwd=cwd, env=environment, check=False, capture_output=True, text=True)
         if done.returncode:
             raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
-        try:
-            self._until(running=True)
-        except RetryError as error:
-            what = f"supervisord does not answer: see {log(self._settings)}, then run `make down`."
-            raise StackError(what) from error
-
-    def _until(self, *, running: bool) -> None:
-        """Wait for supervisord to answer, or to answer no more. Raises RetryError."""
-        unlike = retry_if_result(lambda now: now is not running)
-        Retrying(stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(0.05), retry=unlike)(lambda: self.running)
+        if not until(lambda: self.running, PATIENCE_S):
+            raise StackError(f"supervisord does not answer: see {log(self._settings)}, then run `make down`.")
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Supervisord's information on each program, by name."""
@@ -146,8 +137,7 @@ class Supervisor:
         if self.running:
             self._rpc.stopAllProcesses()  # all at once, and waits for each
             self._rpc.shutdown()
-        with suppress(RetryError):  # one that stays bears the mark, too, and is ended below
-            self._until(running=False)
+        until(lambda: not self.running, PATIENCE_S)  # one that stays bears the mark, too, and is ended below
         left = members(self._settings)
         for process in left:
             process.terminate()

@@ -73,6 +73,11 @@ def items(settings: Settings, manifest: Manifest) -> Items:
     return item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, 20)
 
 
+def sync(store: ElasticsearchStore, manifest: Manifest, items: Items) -> None:
+    store.load(manifest, items[0])
+    store.check(manifest, *items)
+
+
 def documents(settings: Settings, release: str) -> dict[str, Any]:
     """All that lies in the release's index, by its key."""
     with elastic_client(settings) as client:
@@ -82,12 +87,12 @@ def documents(settings: Settings, release: str) -> dict[str, Any]:
 def test_executors_send_the_documents_that_the_step_sends(settings: Settings, manifest: Manifest, items: Items) -> None:
     """And what searches find is checked as ever."""
     alone = ElasticsearchStore(settings.model_copy(update={"engine": "pandas"}))
-    alone.sync(manifest, *items)
+    sync(alone, manifest, items)
     expected = documents(settings, manifest.release)
     assert set(expected) == {str(row.itemid) for row in items[0]}
     alone.delete([manifest.release])
     store = ElasticsearchStore(settings)
-    store.sync(manifest, *items)
+    sync(store, manifest, items)
     assert store.is_checked(manifest.release)
     assert documents(settings, manifest.release) == expected
 
@@ -99,7 +104,7 @@ def test_an_item_that_spark_did_not_see_is_missed(settings: Settings, manifest: 
     artifacts.ITEMS.write(settings.exchange_dir, whole[whole[Columns.ITEM] != items[0][0].itemid])
     try:
         with pytest.raises(CheckError, match=f"holds {len(whole) - 1} documents, the source {len(whole)} items"):
-            ElasticsearchStore(settings).sync(manifest, *items)
+            sync(ElasticsearchStore(settings), manifest, items)
     finally:
         artifacts.ITEMS.write(settings.exchange_dir, whole)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
-from online.stack.elasticsearch.jars import locked_jars
+from online.stack.elasticsearch.jars import fetch_all, locked_jars
 from online.stack.service import NotReadyError, Port, Program, Service, cluster_program
 
 VERSION: Final = "8.19.21"
@@ -48,6 +48,10 @@ class Elasticsearch(Service):
         folder = library(settings)
         absent = [jar.filename for jar in locked_jars() if not (folder / jar.filename).is_file()]
         return f"{len(absent)} of Elasticsearch's jars are missing from {folder}" if absent else None
+
+    def install(self, settings: Settings) -> None:
+        if self.missing(settings) is not None:
+            fetch_all(library(settings))
 
     def program(self, settings: Settings) -> Program:
         place, home = settings.elasticsearch, settings.service_dir("elasticsearch")

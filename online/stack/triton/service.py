@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
-from online.stack.service import LOOPBACK, Port, Program, Service, StackError
+from online.stack.service import BIN, LOOPBACK, Port, Program, Service, StackError
+
+log = logging.getLogger(__name__)
 
 VERSION: Final = "2.51.0"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
@@ -137,6 +141,23 @@ def repository_key(settings: Settings) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+def run_quietly(*command: str) -> None:
+    """Run a command of the installation. Raises StackError with what it said."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StackError(f"`{' '.join(command)}` failed; run `make services` again. It said:\n{done.stderr.strip()}")
+
+
+def lay_out_backends(settings: Settings) -> None:
+    """Triton wants a backend's files in one folder, none of them a link: the backend, and the stub for this Python."""
+    wheel, folder = site_packages(settings) / "pytriton" / "tritonserver", backends_dir(settings) / "python"
+    stub = wheel / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
+    for file in (*(wheel / "backends" / "python").iterdir(), stub):
+        with written_in_place(folder / file.name) as temporary:
+            shutil.copyfile(file, temporary)
+    (folder / stub.name).chmod(0o755)
+
+
 class Triton(Service):
     """tritonserver of the wheel, in an environment of its own."""
 
@@ -162,6 +183,27 @@ class Triton(Service):
         if not ready.is_file() or ready.read_text(encoding="utf-8") != stamp():
             return f"Triton's environment is missing from {environment_dir(settings)}, or not up to date"
         return None
+
+    def install(self, settings: Settings) -> None:
+        """Make the environment, unless it is whole."""
+        check_python()
+        check_libpython()
+        if self.missing(settings) is None:
+            return
+        uv = shutil.which("uv", path=BIN) or shutil.which("uv")
+        if uv is None:
+            raise StackError(f"uv is missing from {BIN}: run `make services`.")
+        folder = environment_dir(settings)
+        log.info("Triton: making its own environment in %s", folder)
+        ready_file(settings).unlink(missing_ok=True)
+        python = folder / "bin" / "python"
+        if not python.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what an interruption left; uv clears environments alone
+            run_quietly(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
+        run_quietly(uv, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS))
+        lay_out_backends(settings)
+        with written_in_place(ready_file(settings)) as temporary:  # last: what is interrupted is not ready
+            temporary.write_text(stamp(), encoding="utf-8")
 
     def program(self, settings: Settings) -> Program:
         site, triton = site_packages(settings), settings.triton

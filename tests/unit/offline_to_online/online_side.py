@@ -118,5 +118,5 @@ class OnlineSide:
         published = Published(manifest=self.served, triton_version=1)
         clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
         times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}
-        online = online_answers(clients, published, times, self.truth.recall.own_ids)
+        online = online_answers(clients, published, times, self.truth.own_ids)
         return compare(offline_answers(self.truth, online), online, self.truth)

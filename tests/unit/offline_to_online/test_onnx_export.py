@@ -12,8 +12,9 @@ from data_exchange_center.features import ModelInputs, Widths
 from data_exchange_center.steps import CheckError
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.kinds import load_ranker, weights_to_bytes
-from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx, read_model_file
+from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.parity import OfflineTruth
+from offline_to_online.stores.triton import ModelFile
 
 
 def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:
@@ -69,4 +70,4 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a model")
     with pytest.raises(CheckError, match=r"model\.onnx is not an exported ranking model"):
-        read_model_file(path)
+        ModelFile.read(path)

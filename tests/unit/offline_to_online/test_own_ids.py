@@ -14,7 +14,7 @@ from data_exchange_center.dataset import ItemNumber
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows import feature_frames, item_rows, user_rows
+from offline_to_online.rows import item_rows, user_rows
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import OnlineSide
 
@@ -71,17 +71,6 @@ def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> Non
     side.users.rows[user_of(5)] = replace(side.users.rows[user_of(5)], number=6)
     with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(5)))}: Redis gives the number 6"):
         side.check()
-
-
-def test_a_feature_without_a_value_names_the_user_as_people_do(tmp_path: Path) -> None:
-    write_artifacts(tmp_path, recipe="default")
-    users = artifacts.USER_FEATURES.read(tmp_path)
-    users.loc[users[Columns.USER] == 9, Columns.GENDER] = None
-    artifacts.USER_FEATURES.write(tmp_path, users)
-    name_by_strings(tmp_path, "default")
-    spec = release_of_artifacts(Settings(exchange_dir=tmp_path, recipe_name="default")).feature_spec
-    with pytest.raises(CheckError, match=rf"user {re.escape(repr(user_of(9)))} has no value for feature 'gender'"):
-        feature_frames(tmp_path, spec)
 
 
 def test_where_the_data_are_from_makes_no_other_release_but_what_they_are_does(tmp_path: Path) -> None:

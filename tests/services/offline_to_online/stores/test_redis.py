@@ -30,7 +30,9 @@ def state() -> RecallState:
 
 
 def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: Settings, state: RecallState) -> None:
-    RedisStore(settings).sync(MANIFEST, state)
+    store = RedisStore(settings)
+    store.load(MANIFEST, state)
+    store.check(MANIFEST, state)
     events = {str(row.own_id): len(row.history) for row in state.users}
     with closing(RedisUsers(settings.redis)) as users:
         assert dict(users.some_users(RELEASE, "films", USERS)) == events
@@ -58,7 +60,7 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
 
 def test_the_lists_are_deleted_with_the_release(settings: Settings, state: RecallState) -> None:
     store = RedisStore(settings)
-    store.sync(MANIFEST, state)
+    store.load(MANIFEST, state)
     store.delete([RELEASE])
     with redis_client(settings) as client:
         assert not client.exists(wire.ids_key(RELEASE), wire.event_counts_key(RELEASE))

@@ -111,7 +111,7 @@ def test_a_score_that_is_no_number_is_caught(side: OnlineSide) -> None:
 def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float, gap: float) -> None:
     """1e-5, relative to values above 1."""
     itemids = np.array([row.itemid for row in side.items.rows[:2]])
-    shape = (2, len(side.truth.recall.columns))
+    shape = (2, len(side.truth.columns))
     offline = Answer(
         own_id=2,
         userid=2,

@@ -29,7 +29,7 @@ def groups(side: OnlineSide) -> list[str]:
         "one-hot": len(spec.one_hot),
         "multi-hot": len(spec.multi_hot),
         "dense": len(spec.dense),
-        "candidate": len(side.truth.recall.columns),
+        "candidate": len(side.truth.columns),
         "history": len(spec.columns[spec.history_slice]),
     }
     return [*(f"{name} ({size} columns)" for name, size in sizes.items() if size), "score"]
@@ -197,7 +197,7 @@ def test_a_user_who_is_not_in_redis_is_named(side: OnlineSide) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_who_has_seen_all_items_has_no_candidates_on_either_side(folders: dict[str, Path], recipe: str) -> None:
     side = OnlineSide(folders[recipe], recipe)
-    everything = side.truth.recall.itemids.astype(np.int32)
+    everything = side.truth.itemids.astype(np.int32)
     replete = replace(side.truth.states[USERS[4]], seen=everything)
     side.users.rows[replete.own_id] = replete
     side.truth = replace(side.truth, states={**side.truth.states, replete.number: replete})
@@ -222,14 +222,14 @@ def test_an_index_that_finds_nothing_for_somebody_is_caught(folders: dict[str, P
 
 
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
-    history_side.truth.recall.positions(np.array([history_side.truth.recall.itemids[5]]))
+    history_side.truth.positions(np.array([history_side.truth.itemids[5]]))
     with pytest.raises(CheckError, match="number 999999, which none of the items has"):
-        history_side.truth.recall.positions(np.array([999_999]))
+        history_side.truth.positions(np.array([999_999]))
 
 
 def test_an_item_that_a_channel_never_met_is_named(history_side: OnlineSide) -> None:
     """It has no vector, so it must not compete; the last item of the artifacts is such a one."""
-    recall, last = history_side.truth.recall, history_side.truth.recall.itemids[-1:]
-    scores = recall.scores(history_side.truth.states[1], 0)
-    (said,) = recall.disorder(scores, {"ease": last})
+    truth, last = history_side.truth, history_side.truth.itemids[-1:]
+    scores = truth.channel_scores(truth.states[1], 0)
+    (said,) = truth.disorder(scores, {"ease": last})
     assert said == f"channel 'ease' found item {last[0]}, which it does not know"

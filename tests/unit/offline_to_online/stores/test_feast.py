@@ -111,6 +111,14 @@ def test_a_value_unlike_its_source_is_named(settings: Settings, value: object, s
         compare("user", frame, answer, OWN_IDS)
 
 
+def test_a_source_without_a_value_is_named(settings: Settings) -> None:
+    """That both agree is no excuse."""
+    frame = frames_of(settings)["user"].astype(object)
+    frame.loc[4, "gender"] = None
+    with pytest.raises(CheckError, match=r"user 'u-5', feature 'gender': Feast gave no value \(null\)"):
+        compare("user", frame, answer_of(frame), OWN_IDS)
+
+
 def test_a_missing_column_is_named(settings: Settings) -> None:
     frame = frames_of(settings)["item"]
     with pytest.raises(CheckError, match="no column 'genre_"):

@@ -11,7 +11,6 @@ import maven_artifact
 import pytest
 
 from data_exchange_center.settings import Settings
-from online.stack import install
 from online.stack.elasticsearch import jars, node, service
 from online.stack.elasticsearch.jars import Jar
 from online.stack.service import StackError
@@ -106,16 +105,16 @@ class TestTriton:
                     (wheel / name).parent.mkdir(parents=True, exist_ok=True)
                     (wheel / name).write_text("x")
 
-        monkeypatch.setattr(install, "_run", run)
+        monkeypatch.setattr(triton, "run_quietly", run)
         return ran
 
     def test_it_is_made_once(self, settings: Settings, commands: list[str]) -> None:
-        install.install_triton(settings)
+        triton.TRITON.install(settings)
         assert commands == ["venv", "pip"]
         assert triton.TRITON.missing(settings) is None
         stub = triton.backends_dir(settings) / "python" / "triton_python_backend_stub"
         assert stub.stat().st_mode & 0o100
-        install.install_triton(settings)
+        triton.TRITON.install(settings)
         assert commands == ["venv", "pip"]
 
     def test_what_was_interrupted_is_made_again(
@@ -125,17 +124,17 @@ class TestTriton:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(install, "lay_out_backends", interrupted)
+            patch.setattr(triton, "lay_out_backends", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                install.install_triton(settings)
+                triton.TRITON.install(settings)
         assert triton.TRITON.missing(settings) is not None
-        install.install_triton(settings)
+        triton.TRITON.install(settings)
         assert triton.TRITON.missing(settings) is None
 
     def test_other_pins_make_it_anew(
         self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        install.install_triton(settings)
+        triton.TRITON.install(settings)
         other = tmp_path / "requirements.txt"
         other.write_text("nvidia-pytriton==0.8.0\n")
         monkeypatch.setattr(triton, "REQUIREMENTS", other)
@@ -144,7 +143,7 @@ class TestTriton:
 
 def test_a_failed_command_shows_what_it_said() -> None:
     with pytest.raises(StackError, match=r"(?s)make services.*no such option"):
-        install._run("python3", "-c", "import sys; sys.exit('no such option')")
+        triton.run_quietly("python3", "-c", "import sys; sys.exit('no such option')")
 
 
 # Homes of the services
