@@ -466,19 +466,11 @@ def _counted_again(
 # One against the other.
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Largest differences of the two sides, per group of columns."""
-
-    pairs: int
-    users: int
-    groups: dict[str, float]
-
-
-def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineTruth) -> Parity:
+def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineTruth) -> dict[str, float]:
     """All columns one by one, then the score, then the order of each channel's list.
 
-    Raises CheckError naming column, user, item and both values.
+    Returns the largest difference of the two sides by group of columns. Raises CheckError naming column, user, item
+    and both values.
     """
     # (pairs,) of users and items, one below the other
     userids = np.repeat([answer.userid for answer in offline], [len(answer.itemids) for answer in offline])
@@ -523,7 +515,7 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     wrong += islice(disordered, SHOWN)
     if wrong:
         raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong))
-    return Parity(len(itemids), len(offline), largest)
+    return largest
 
 
 def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Float64]:

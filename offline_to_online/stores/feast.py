@@ -294,13 +294,9 @@ def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any], own_id
     for name in source.columns:
         if name not in stored:
             raise CheckError(f"Feast gave no column {name!r} for {entity}s")
-        wanted = source[name].tolist()
-        pairs = enumerate(zip(stored[name], wanted, strict=True))
-        row = next((row for row, (got, want) in pairs if got is None or got != want), None)
-        if row is None:
-            continue
-        got = stored[name][row]
-        raise CheckError(
-            f"{entity} {own_ids[int(source[wire.FEAST_KEY[entity]].iloc[row])]!r}, feature {name!r}: "
-            f"Feast gave {'no value (null)' if got is None else repr(got)}, the source says {wanted[row]!r}"
-        )
+        for number, got, wanted in zip(source[wire.FEAST_KEY[entity]], stored[name], source[name], strict=True):
+            if got is None or got != wanted:
+                raise CheckError(
+                    f"{entity} {own_ids[number]!r}, feature {name!r}: Feast gave "
+                    f"{'no value (null)' if got is None else repr(got)}, the source says {wanted!r}"
+                )

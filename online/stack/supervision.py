@@ -12,8 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 from xmlrpc.client import Fault, ServerProxy
@@ -54,16 +53,6 @@ def describe(service: Service, settings: Settings) -> str:
     program = service.program(settings)
     environment = {**program.environment, **KEPT, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
     return json.dumps({"command": program.command, "directory": str(ROOT), "environment": environment}, indent=1)
-
-
-@contextmanager
-def _said_of(service: Service, done: str, *no_matter: int) -> Iterator[None]:
-    """Turn supervisord's faults into StackError, but for those that do not matter."""
-    try:
-        yield
-    except Fault as fault:
-        if fault.faultCode not in no_matter:
-            raise StackError(f"{service.title} could not be {done}: {fault.faultString}") from fault
 
 
 class Supervisor:
@@ -118,19 +107,24 @@ class Supervisor:
 
     def run(self, service: Service) -> None:
         """Start a program, unless it runs."""
-        with _said_of(service, "started", Faults.ALREADY_STARTED):
-            self._rpc.startProcess(service.name, False)
+        self._tell(service, "startProcess", False, Faults.ALREADY_STARTED)
 
     def signal(self, service: Service, name: str) -> None:
         """Send a signal to a program that runs. Raises StackError."""
-        with _said_of(service, f"sent {name}"):
-            self._rpc.signalProcess(service.name, name)
+        self._tell(service, "signalProcess", name)
 
     def stop(self, service: Service) -> None:
         """Stop a program and wait for its end, unless it is stopped."""
         if self.running:
-            with _said_of(service, "stopped", Faults.NOT_RUNNING, Faults.BAD_NAME):
-                self._rpc.stopProcess(service.name, True)
+            self._tell(service, "stopProcess", True, Faults.NOT_RUNNING, Faults.BAD_NAME)
+
+    def _tell(self, service: Service, what: str, argument: object, *no_matter: int) -> None:
+        """Call a method of supervisord. Raises StackError for its faults, but for those that do not matter."""
+        try:
+            getattr(self._rpc, what)(service.name, argument)
+        except Fault as fault:
+            if fault.faultCode not in no_matter:
+                raise StackError(f"{service.title}: supervisord's {what} failed: {fault.faultString}") from fault
 
     def shutdown(self) -> None:
         """End every program and supervisord itself, and whatever of the stack is left behind after that."""

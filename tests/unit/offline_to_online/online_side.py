@@ -18,8 +18,8 @@ from data_exchange_center.release_parts import read_channels, release_of_artifac
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 from offline_to_online.parity import (
+    Answer,
     OfflineTruth,
-    Parity,
     ServerClients,
     compare,
     offline_answers,
@@ -114,9 +114,12 @@ class OnlineSide:
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 
-    def check(self) -> Parity:
+    def answers(self) -> list[Answer]:
         published = Published(manifest=self.served, triton_version=1)
         clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
         times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}
-        online = online_answers(clients, published, times, self.truth.own_ids)
+        return online_answers(clients, published, times, self.truth.own_ids)
+
+    def check(self) -> dict[str, float]:
+        online = self.answers()
         return compare(offline_answers(self.truth, online), online, self.truth)

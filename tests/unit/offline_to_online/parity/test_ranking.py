@@ -16,7 +16,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.steps import CheckError
 from offline.data.terms import clicks, genre_columns, impressions
-from offline_to_online.parity import RECOUNTS, Answer, Parity, compare, offline_truth, recount
+from offline_to_online.parity import RECOUNTS, Answer, compare, offline_truth, recount
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.online_side import USERS, FakeRanker, OnlineSide
@@ -123,12 +123,12 @@ def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float,
         scores=np.array([0, value], np.float32),
     )
     online = replace(offline, scores=np.array([0, value + gap], np.float32))
-    attempt: Callable[[], Parity] = lambda: compare([offline], [online], side.truth)  # noqa: E731
+    attempt: Callable[[], dict[str, float]] = lambda: compare([offline], [online], side.truth)  # noqa: E731
     if gap > 1e-5 * max(1, value):
         with pytest.raises(CheckError, match=f"user 2, item {itemids[1]}"):
             attempt()
     else:
-        assert attempt().groups["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
+        assert attempt()["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
 
 
 def test_a_statistic_that_nobody_counts_again_is_refused(
