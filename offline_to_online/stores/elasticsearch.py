@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 from elasticsearch import Elasticsearch
-from elasticsearch.helpers import bulk
+from elasticsearch.helpers import bulk, scan
 from numpy.typing import NDArray
 
 from data_exchange_center import plugins, wire
@@ -175,8 +175,10 @@ def write_items(
     put(client, release, rows)
     client.indices.refresh(index=index)
     if client.count(index=index)["count"] != len(rows):  # only a hand could have put others there
-        wanted = {"ids": {"values": [str(row.itemid) for row in rows]}}
-        client.delete_by_query(index=index, query={"bool": {"must_not": wanted}}, refresh=True)
+        wanted = {str(row.itemid) for row in rows}
+        surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
+        bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
+        client.indices.refresh(index=index)
     client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
     client.indices.refresh(index=index)
