@@ -1,9 +1,8 @@
 """Items' genres and vectors in Elasticsearch: an index a release, checked by searching it as the server does.
 
-An index holds an inverted index of genre codes, and a vector index a recall channel. It carries the mark ``complete``
-in its mapping once everything is in it. One without the mark is the leftover of an interrupted load and is deleted; one
-with the mark may be live and is never emptied: its documents are written over in place, under the same ids, and only
-when they are not what they should be. The mark ``checked`` follows once all of it was compared with its source.
+An index holds an inverted index of genre codes, and a vector index a recall channel. It may be live, so it is never
+emptied: its documents are written over in place, under the same ids, and only when they are not what they should be. It
+carries the mark ``checked`` in its mapping once all of it was compared with its source.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from online.clients.elastic import ItemQuery, channel_query, found, magnified, s
 log = logging.getLogger(__name__)
 CHUNK: Final = 250  # documents, or searches, a request
 COPIES_WITHIN: Final = "25s"  # less than a step's client waits
-COMPLETE: Final = "complete"
 CHECKED: Final = "checked"
 MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
@@ -77,10 +75,8 @@ class ElasticsearchStore(ReleaseStore):
     def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:
         release = manifest.release
         with self.client() as client:
-            marks = marks_of(client, release)
-            if marks.get(CHECKED):
-                put_marks(client, release, {**marks, CHECKED: False})
-            if marks.get(COMPLETE):
+            if is_marked(client, release):
+                mark(client, release, checked=False)
                 try:
                     check_documents(client, release, items)
                 except CheckError as error:
@@ -112,15 +108,14 @@ class ElasticsearchStore(ReleaseStore):
             for channel in recall.searched:
                 index = ChannelIndex(client, release, items, recall, channel)
                 channels[channel.name] = index.check_self_first(), index.check(searches[channel.name])
-            put_marks(client, release, {**marks_of(client, release), CHECKED: True})
+            mark(client, release, checked=True)
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
                 _point_alias(client, release)
         return genres, channels
 
     def is_checked(self, release: str) -> bool:
         with self.client() as client:
-            marks = marks_of(client, release)
-            return bool(marks.get(COMPLETE) and marks.get(CHECKED))
+            return is_marked(client, release)
 
     def releases(self) -> set[str]:
         with self.client() as client:
@@ -160,13 +155,12 @@ def write_items(
     replicas: int = 0,
     put: Put = put_documents,
 ) -> None:
-    """Load every item into the release's index, searchable on every copy when this returns, and mark it complete.
+    """Load every item into the release's index, searchable on every copy when this returns.
 
     ``put``: what writes the documents. Raises CheckError where not all copies come to be.
     """
     index = wire.item_index(release)
-    if not marks_of(client, release).get(COMPLETE):
-        delete_index(client, release)
+    if not client.indices.exists(index=index):
         client.indices.create(
             index=index,
             settings={"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
@@ -180,30 +174,29 @@ def write_items(
         bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
         client.indices.refresh(index=index)
     client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached
-    client.indices.put_settings(index=index, settings={"refresh_interval": "1s"})
+    client.indices.put_settings(index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas})
     client.indices.refresh(index=index)
     patient = client.options(ignore_status=408)
     health = patient.cluster.health(index=index, wait_for_status="green", timeout=COPIES_WITHIN)
     if health["timed_out"]:
         raise CheckError(
             f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
-            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, delete the index and sync again"
+            "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, and sync again"
         )
-    put_marks(client, release, {COMPLETE: True})
 
 
-# Marks, the alias, deletion.
+# The mark, the alias, deletion.
 
 
-def marks_of(client: Elasticsearch, release: str) -> dict[str, Any]:
-    """A release's marks; none where it has no index."""
+def is_marked(client: Elasticsearch, release: str) -> bool:
+    """Whether the release has an index that was checked."""
     index = wire.item_index(release)
     found = client.options(ignore_status=404).indices.get_mapping(index=index)
-    return dict(found[index]["mappings"].get("_meta", {})) if index in found else {}
+    return bool(index in found and found[index]["mappings"].get("_meta", {}).get(CHECKED))
 
 
-def put_marks(client: Elasticsearch, release: str, marks: Mapping[str, Any]) -> None:
-    client.indices.put_mapping(index=wire.item_index(release), meta=marks)
+def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
+    client.indices.put_mapping(index=wire.item_index(release), meta={CHECKED: checked})
 
 
 def _point_alias(client: Elasticsearch, release: str) -> None:

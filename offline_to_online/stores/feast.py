@@ -51,7 +51,7 @@ _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
 _TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
 _REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
-_JOB: Final = "offline_to_online.stores.feast_job"
+_JOB: Final = "online.stack.feast.feature_repo.cli"
 
 
 class FeastEngine(NamedTuple):

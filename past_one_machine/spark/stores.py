@@ -5,7 +5,7 @@ Feast's Spark store and compute engine do. A document lies under its item's numb
 writes over what it has sent. The driver reads the items' numbers, four bytes each, and of each task how many documents
 it has sent. All executors must see the exchange folder under the same path, and reach the services.
 
-Run:    python -m past_one_machine.spark.stores index <release>, or as `offline_to_online.stores.feast_job`, in Spark's
+Run:    python -m past_one_machine.spark.stores index <release>, or as `online.stack.feast.feature_repo.cli`, in Spark's
         environment
 """
 
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "index":
         steps.run(partial(_index, release=sys.argv[2]))
     else:  # Feast's Spark store and engine take the session that there is
-        from offline_to_online.stores import feast_job
+        from online.stack.feast.feature_repo.cli import main  # type: ignore[attr-defined]  # imported without PyTorch
 
         with environment.session(load_settings().spark):
-            feast_job.main(sys.argv[1])
+            main(sys.argv[1])
