@@ -44,10 +44,6 @@ def socket(settings: Settings) -> Path:
     return Path(tempfile.gettempdir()) / f"recsys-{digest}.sock"
 
 
-def log(settings: Settings) -> Path:
-    return settings.service_dir("logs") / "supervisord.log"
-
-
 def describe(service: Service, settings: Settings) -> str:
     """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
@@ -79,7 +75,8 @@ class Supervisor:
     def start(self, services: Iterable[Service]) -> None:
         """Start supervisord, unless it runs; stop what runs with other settings than these. Raises StackError."""
         folder(self._settings).mkdir(parents=True, exist_ok=True)
-        log(self._settings).parent.mkdir(parents=True, exist_ok=True)
+        logs = self._settings.service_dir("logs")
+        logs.mkdir(parents=True, exist_ok=True)
         for service in services:
             path = folder(self._settings) / f"{service.name}.json"
             wanted = describe(service, self._settings)
@@ -87,10 +84,8 @@ class Supervisor:
                 self.stop(service)
                 with written_in_place(path, mode=0o600) as temporary:  # it may hold a password
                     temporary.write_text(wanted, encoding="utf-8")
-        if not self.running:
-            self._launch()
-
-    def _launch(self) -> None:
+        if self.running:
+            return
         place = {"STACK_PYTHON": sys.executable, "STACK_SOCKET": str(self._socket)}
         environment = {**os.environ, **place, MARK: str(folder(self._settings))}
         command = [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)]
@@ -99,7 +94,7 @@ class Supervisor:
         if done.returncode:
             raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
         if not until(lambda: self.running, PATIENCE_S):
-            raise StackError(f"supervisord does not answer: see {log(self._settings)}, then run `make down`.")
+            raise StackError(f"supervisord does not answer: see {logs / 'supervisord.log'}, then run `make down`.")
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Supervisord's information on each program, by name."""

@@ -12,7 +12,6 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from online.stack.service import BIN, LOOPBACK, Port, Program, Service
 
-VERSION: Final = "0.67.0"
 STATIC_FILES: Final = Path(__file__).with_name("feature_repo")
 FLAGS: Final = (
     *("--registry_ttl_sec", "2"),  # how soon a newly applied release is known

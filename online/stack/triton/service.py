@@ -57,10 +57,6 @@ def backends_dir(settings: Settings) -> Path:
     return environment_dir(settings) / "backends"
 
 
-def binary(settings: Settings) -> Path:
-    return site_packages(settings) / "pytriton" / "tritonserver" / "bin" / "tritonserver"
-
-
 def libpython_dir() -> Path | None:
     """The folder with this Python's shared library, which Triton's stub links to; None when there is none."""
     name = f"libpython{PYTHON}.so.1.0"
@@ -210,7 +206,7 @@ class Triton(Service):
         libraries = (environment_dir(settings) / "libpython", site / "nvidia_pytriton.libs", libpython_dir())
         return Program(
             command=(
-                str(binary(settings)),
+                str(site / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
                 f"--model-repository={settings.service_dir('triton')}",
                 f"--backend-directory={backends_dir(settings)}",
                 *(f"--{kind}-address={LOOPBACK}" for kind in ("http", "grpc", "metrics")),
