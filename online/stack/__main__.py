@@ -1,4 +1,4 @@
-"""``python -m online.stack up|down|restart|status|logs|serve [service ...]``: see `online.stack.commands`."""
+"""``python -m online.stack install|up|down|restart|status|logs|serve [service ...]``: see `online.stack.commands`."""
 
 import sys
 
@@ -6,4 +6,5 @@ from data_exchange_center.settings import load_settings
 from online.stack.commands import main
 from online.stack.service import run
 
-run(lambda: main(sys.argv[1:], load_settings()), interrupted="interrupted; `make down` stops what was started")
+again = "interrupted; run it again and it goes on from there; `make down` stops what was started"
+run(lambda: main(sys.argv[1:], load_settings()), interrupted=again)
