@@ -107,19 +107,14 @@ def start_node(home: Path, values: Mapping[str, str]) -> Any:
     for key, value in values.items():
         settings = settings.put(key, value)
 
-    @jpype.JImplements("java.util.function.Supplier")
-    class NodeName:
-        @jpype.JOverride  # type: ignore[untyped-decorator]
-        def get(self) -> str:
-            return values["node.name"]
-
+    folder, name = java("java.nio.file.Path").of, values["node.name"]
     environment = java("org.elasticsearch.node.InternalSettingsPreparer").prepareEnvironment(
-        settings.build(), java("java.util.Map").of(), java("java.nio.file.Path").of(str(home / "config")), NodeName()
+        settings.build(), java("java.util.Map").of(), folder(str(home / "config")), lambda: name
     )
     logs.registerErrorListener()
-    logs.setNodeName(values["node.name"])
+    logs.setNodeName(name)
     logs.configure(environment, True)
-    folder, loader = java("java.nio.file.Path").of, java("org.elasticsearch.plugins.PluginsLoader")
+    loader = java("org.elasticsearch.plugins.PluginsLoader")
     plugins = loader.createPluginsLoader(
         loader.loadModulesBundles(folder(str(home / "modules"))),
         loader.loadPluginsBundles(folder(str(home / "plugins"))),
