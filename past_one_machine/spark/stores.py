@@ -81,7 +81,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "index":
         steps.run(partial(_index, release=sys.argv[2]))
     else:  # Feast's Spark store and engine take the session that there is
-        from online.stack.feast.feature_repo.cli import main  # type: ignore[attr-defined]  # imported without PyTorch
+        from online.stack.feast.feature_repo.cli import main  # without PyTorch
 
         with environment.session(load_settings().spark):
             main(sys.argv[1])
