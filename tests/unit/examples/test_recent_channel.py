@@ -106,6 +106,6 @@ def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
     """The server's own recall over fakes, against the offline truth."""
     write_artifacts(tmp_path, recipe="mine")
     side = OnlineSide(tmp_path, "mine")
-    assert max(side.check().groups.values()) <= 1e-6
+    assert max(side.check().values()) <= 1e-6
     assert set(sampled_searches(tmp_path, side.manifest, 5)) == set(side.manifest.vector_dims)
     assert all(vector_of("recent") not in row.vectors for row in item_rows(tmp_path))
