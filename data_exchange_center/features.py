@@ -230,6 +230,9 @@ class Widths(NamedTuple):
     row: int  # of each candidate
     history: int  # of the user's history; 0: the model has no such input
 
+    def __str__(self) -> str:
+        return f"{self.row}_{self.history}" if self.history else str(self.row)
+
 
 @dataclass(frozen=True, eq=False)
 class ModelInputs:

@@ -71,7 +71,7 @@ class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release goes live: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = wire.MODEL  # its name in Triton
+    triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the widths where that one serves others
     triton_version: int  # its version that scores for this release
 
 

@@ -189,8 +189,8 @@ def feast_name(service: str, release: str) -> str:
     return f"{service}_{release}"
 
 
-# --- Triton: a model a release ------------------------------------------------------------------------------------
-MODEL: Final = "ml_rec"  # how the names of models in Triton begin
+# --- Triton: one model, a version a release -----------------------------------------------------------------------
+MODEL: Final = "ml_rec"
 MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each candidate
 MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): probability of a click

@@ -18,7 +18,7 @@ from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.steps import CheckError
 from offline.models.kinds import score
 from offline.models.training import THREADS
-from offline_to_online.stores.triton import largest_difference
+from offline_to_online.stores.triton import RELEASE, largest_difference
 
 # Triton 2.51 (image 24.10) carries ONNX Runtime 1.19, which reads up to these.
 OPSET: Final = 18
@@ -60,7 +60,7 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
         del value.metadata_props[:]
     del proto.graph.metadata_props[:]
     proto.ir_version = min(proto.ir_version, MAX_IR)
-    onnx.helper.set_model_props(proto, {"release": release})
+    onnx.helper.set_model_props(proto, {RELEASE: release})
     content: bytes = proto.SerializeToString(deterministic=True)
     return content
 

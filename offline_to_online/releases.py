@@ -179,7 +179,7 @@ def overview(settings: Settings) -> Table:
         state = "live" if release == live else "was live" if release in order else "loaded"
         where = ["yes" if release in releases else "-" for releases in held.values()]
         if (place := stores.triton.find(release)) is not None:
-            where[-1] = f"version {place.version}"  # Triton is the last
+            where[-1] = str(place)  # Triton is the last
         table.add_row(release, state, *where)
     return table
 

@@ -1,11 +1,12 @@
-"""Export the ranking model from PyTorch to ONNX and have Triton serve it.
+"""Export the ranking model from PyTorch to ONNX and have Triton serve it as a new version of its model.
 
 Industry trains in one framework and serves in another: the exported file is the contract. It is checked three times,
 by the ONNX checker, by ONNX Runtime and through Triton itself, against PyTorch on real lists.
 
 Reads:  data_exchange_center/offline/ranker.pt, ranker_report.json, feature_spec.json; for the lists, features, user
         states, vectors and channels
-Writes: data_exchange_center/online/triton/ml_rec_<release>/: config.pbtxt and <version>/model.onnx
+Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx; ml_rec_<widths> when
+        ml_rec serves releases with other numbers of columns
 Run:    cd offline_to_online/rank && python s2_model_to_triton.py
 Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, at most 256 rows a request; ml_input FP32
         [-1, 16] and ml_history FP32 [1, 120] by the default one; output ml_output; scores equal PyTorch's to 5e-6 in

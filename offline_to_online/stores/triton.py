@@ -1,8 +1,10 @@
-"""The ranking model in Triton: a model a release, in one model repository with Docker and without.
+"""The ranking model in Triton: a version a release, in one model repository with Docker and without.
 
-A model's folder has its configuration and, as a rule, one version; what is loaded again in other bytes is another
-version, since the one that is there may be served. A version's folder holds model.onnx and nothing else. The file
-``.checked-<version>`` holds the sha256 of the model.onnx that passed every check.
+One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
+Releases of other widths, which is another data set's genres or another kind of ranker, have a name of their
+own. A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
+version is never overwritten, since it may be served. The file ``.checked-<version>`` holds the sha256 of the
+model.onnx that passed every check.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
@@ -28,6 +32,7 @@ from online.stack.service import until
 from online.stack.triton.service import KEY_HEADER
 
 MODEL_FILE: Final = "model.onnx"
+RELEASE: Final = "release"  # key of the model's metadata
 TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
 _CONFIG: Final = """\
 name: "{model}"
@@ -44,15 +49,35 @@ instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 class Place(NamedTuple):
     """Name and version of a release's model in Triton."""
 
-    model: str
+    model: str  # `wire.MODEL`, or that and a width
     version: int
 
     def __str__(self) -> str:
         return f"{self.model} version {self.version}"
 
 
+class ModelFile(NamedTuple):
+    """What an exported model says of itself."""
+
+    release: str | None  # None: it names none
+    widths: Widths
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFile:
+        """Raises CheckError when it is not an exported model."""
+        try:
+            proto = onnx.load(path, load_external_data=False)
+            columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
+            widths = Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
+        except (DecodeError, LookupError) as error:
+            raise CheckError(
+                f"{path} is not an exported ranking model: delete its folder and run this step again"
+            ) from error
+        return cls({prop.key: prop.value for prop in proto.metadata_props}.get(RELEASE), widths)
+
+
 class TritonStore(ReleaseStore):
-    """A ranking model a release."""
+    """A version of the ranking model a release."""
 
     title: ClassVar[str] = "Triton"
     step: ClassVar[str] = "offline_to_online/rank/s2_model_to_triton.py"
@@ -78,15 +103,15 @@ class TritonStore(ReleaseStore):
         A version that this call added and that does not come up is taken back. Raises CheckError, or what the client
         raises when Triton does not answer.
         """
-        before = self.find(release)
-        if before is not None:
-            self._mark_of(before).unlink(missing_ok=True)
+        before = self.versions()
+        if (known := self.find(release)) is not None:
+            self._mark_of(known).unlink(missing_ok=True)
         place = self.write_version(release, widths, onnx)
         try:
             self.command("load", place.model)
             self.wait_until_ready(place)
         except BaseException:  # an interrupt as well: it would make every later load fail
-            if place != before:
+            if place not in before:
                 shutil.rmtree(self.folder_of(place))
             raise
         return place
@@ -94,24 +119,32 @@ class TritonStore(ReleaseStore):
     def write_version(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Put a model into the repository, whole or not at all.
 
-        Returns the newest version's place when it has these very bytes, and that of a new version otherwise.
+        Returns the release's own place when these very bytes are there already, and a new version otherwise.
         """
-        folder, newest = self._folder(release), self.find(release)
-        path, text = folder / "config.pbtxt", config_pbtxt(folder.name, widths)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
-            with written_in_place(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        if newest and (self.folder_of(newest) / MODEL_FILE).read_bytes() == onnx:
-            return newest
-        place = Place(folder.name, newest.version + 1 if newest else 1)
-        arriving = folder / ".arriving"  # Triton looks at folders with a number for a name, so not at this one
-        for left in (arriving, self.folder_of(place)):
-            shutil.rmtree(left, ignore_errors=True)
+        known = self.find(release)
+        if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
+            self._configure(known.model, widths)
+            return known
+        taken = {place.model: model.widths for place, model in self.versions().items()}
+        model = wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
+        folder = self.repository / model
+        folder.mkdir(parents=True, exist_ok=True)
+        used = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+        place = Place(model, max(used, default=0) + 1)
+        arriving = folder / f".{release}"  # Triton looks at folders with a number for a name, so not at this one
+        shutil.rmtree(arriving, ignore_errors=True)
         arriving.mkdir()
         (arriving / MODEL_FILE).write_bytes(onnx)
+        self._configure(model, widths)
         self._mark_of(place).unlink(missing_ok=True)
         arriving.rename(self.folder_of(place))
         return place
+
+    def _configure(self, model: str, widths: Widths) -> None:
+        path, text = self.repository / model / "config.pbtxt", config_pbtxt(model, widths)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
+            with written_in_place(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
     def command(self, what: Literal["load", "unload"], model: str) -> None:
         """Have Triton read a model's folder again, or unload it. Versions that stay keep answering. Raises CheckError.
@@ -174,26 +207,37 @@ class TritonStore(ReleaseStore):
 
     # Which releases there are, and where.
 
-    def _folder(self, release: str) -> Path:
-        return self.repository / f"{wire.MODEL}_{release}"
+    def models(self) -> list[str]:
+        """Names of the models that have a folder, whether anything is in it or not."""
+        found = (*self.repository.glob(wire.MODEL), *self.repository.glob(f"{wire.MODEL}_*"))
+        return sorted(path.name for path in found if path.is_dir())
+
+    def versions(self) -> dict[Place, ModelFile]:
+        """The repository's models, oldest version first. Raises CheckError for a file that is no model."""
+        found = [
+            Place(model, int(path.name))
+            for model in self.models()
+            for path in (self.repository / model).iterdir()
+            if path.name.isdecimal() and (path / MODEL_FILE).is_file()
+        ]
+        return {place: ModelFile.read(self.folder_of(place) / MODEL_FILE) for place in sorted(found)}
 
     def folder_of(self, place: Place) -> Path:
         return self.repository / place.model / str(place.version)
 
     def find(self, release: str) -> Place | None:
-        """Place of a release's model, in its newest version; None when there is none."""
-        folder = self._folder(release)
-        versions = [int(file.parent.name) for file in folder.glob(f"[0-9]*/{MODEL_FILE}")]
-        return Place(folder.name, max(versions)) if versions else None
+        """Place of a release's newest model; None when there is none."""
+        places = [place for place, model in self.versions().items() if model.release == release]
+        return max(places, key=lambda place: place.version, default=None)
 
     def place_of(self, release: str) -> Place:
-        """The same. Raises StepError when there is none."""
+        """Place of a release's newest model. Raises StepError when there is none."""
         if (place := self.find(release)) is None:
             raise StepError(f"release {release} has no model in Triton: run {self.step}")
         return place
 
     def releases(self) -> set[str]:
-        return {folder.name.removeprefix(f"{wire.MODEL}_") for folder in self.repository.glob(f"{wire.MODEL}_*")}
+        return {model.release for model in self.versions().values() if model.release}
 
     # Go live, which is nothing to do here, as a request names its version; and delete.
 
@@ -202,19 +246,30 @@ class TritonStore(ReleaseStore):
         self.wait_until_ready(self.place_of(release))
 
     def delete(self, releases: Collection[str]) -> None:
-        """Have Triton unload the models, and remove them."""
+        """Remove the versions, and models without any version, and tell Triton.
+
+        A version that names no release is the leftover of another program, and goes too.
+        """
         with self.reaching():
-            for folder in map(self._folder, releases):
-                if folder.is_dir():
-                    self.command("unload", folder.name)
-                    shutil.rmtree(folder)
+            found = self.versions()
+            removed = [place for place, model in found.items() if model.release in {*releases, None}]
+            for place in removed:
+                shutil.rmtree(self.folder_of(place))
+                self._mark_of(place).unlink(missing_ok=True)
+            used = {place.model for place in found if place not in removed}
+            for model in self.models():
+                if model not in used:
+                    self.command("unload", model)
+                    shutil.rmtree(self.repository / model)
+                elif any(place.model == model for place in removed):
+                    self.command("load", model)
 
 
 def config_pbtxt(model: str, widths: Widths) -> str:
     """A model's configuration.
 
-    Every version in the folder is served: none goes because a newer one came. Where a request is one list, whose rows
-    share a history, they are no batch.
+    Every version in the folder is served: a release goes when its folder does, never because a newer one came. Where a
+    request is one list, whose rows share a history, they are no batch.
     """
     max_batch = 0 if widths.history else wire.MAX_BATCH
     rows = () if max_batch else (-1,)  # a batch's first dimension goes without saying

@@ -127,7 +127,7 @@ def test_syncing_the_same_release_again_changes_nothing(stack: Settings) -> None
         s3_check_offline_and_online.main(settings)
         s1_go_live.main(settings)
     assert live(stack) == published
-    assert TritonStore(stack).find(published.manifest.release) == place_of(published)
+    assert list(TritonStore(stack).versions()) == [place_of(published)]
 
 
 @pytest.fixture(scope="module")
@@ -141,9 +141,12 @@ def second(stack: Settings, ids: dict[str, str]) -> Settings:
 
 
 def test_a_release_of_another_recipe_lies_beside_the_first(stack: Settings, second: Settings) -> None:
+    """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
     place = require_loaded(Stores.of(second), manifest.release)
-    assert place.model == f"ml_rec_{manifest.release}" != published.triton_model
+    name = f"ml_rec_{manifest.feature_spec.widths}"
+    assert (published.triton_model, place.model) == ("ml_rec", name)
+    assert TritonStore(stack).models() == ["ml_rec", name]
     other = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     answers = answer(stack, other)
     assert [set(each.found) for each in answers] == [{"tower", "ease"}] * len(REQUESTS)
@@ -215,6 +218,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     assert [each.releases() for each in Stores.of(stack)] == [kept] * 4
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
+    assert TritonStore(stack).models() == ["ml_rec"]
     with redis.Redis(port=stack.redis.port, db=stack.redis.feast_db) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")
         assert not any(client.hexists(key, column) for key in client.scan_iter("*"))

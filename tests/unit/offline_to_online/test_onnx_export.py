@@ -14,6 +14,7 @@ from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.kinds import load_ranker, weights_to_bytes
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
 from offline_to_online.parity import OfflineTruth
+from offline_to_online.stores.triton import ModelFile
 
 
 def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:
@@ -63,3 +64,10 @@ def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTrut
     proto.ir_version = MAX_IR + 1
     with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
         check_onnx(proto.SerializeToString(), truth.model, truth.sampled_lists(1))
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(CheckError, match=r"model\.onnx is not an exported ranking model"):
+        ModelFile.read(path)

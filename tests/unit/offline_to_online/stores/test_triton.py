@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 import requests
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from data_exchange_center.features import Widths
+from data_exchange_center import wire
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError
+from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, config_pbtxt
 
 
@@ -20,51 +22,97 @@ def store(tmp_path: Path) -> TritonStore:
     return TritonStore(Settings(exchange_dir=tmp_path))
 
 
-RELEASE, OTHER = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
-WIDTHS = Widths(16, 60)
+def of_release(exported: bytes, release: str) -> bytes:
+    proto = onnx.load_from_string(exported)
+    onnx.helper.set_model_props(proto, {"release": release})
+    content: bytes = proto.SerializeToString()
+    return content
 
 
-def test_a_release_keeps_its_place_and_other_bytes_become_a_version_of_their_own(store: TritonStore) -> None:
+def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(
+    store: TritonStore, exported: bytes, truth: OfflineTruth
+) -> None:
+    widths = truth.spec.widths
+    first, second = (of_release(exported, release) for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
+    assert store.write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
+    assert store.write_version("bbbbbbbbbbbb", widths, second) == Place("ml_rec", 2)
+    assert store.write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
+    assert {place.version: model.release for place, model in store.versions().items()} == {
+        1: "aaaaaaaaaaaa",
+        2: "bbbbbbbbbbbb",
+    }
+
+
+def test_other_bytes_of_a_release_become_a_version_of_their_own(
+    store: TritonStore, exported: bytes, truth: OfflineTruth
+) -> None:
     """The version that is there may be served: it is not written over before the new one is checked."""
-    first, second = Place("ml_rec_aaaaaaaaaaaa", 1), Place("ml_rec_aaaaaaaaaaaa", 2)
-    for content, place in ((b"model", first), (b"model", first), (b"other", second), (b"other", second)):
-        assert store.write_version(RELEASE, WIDTHS, content) == place
-        assert store.find(RELEASE) == place
-    assert (store.folder_of(first) / MODEL_FILE).read_bytes() == b"model"
-    wider = WIDTHS._replace(row=62)
-    assert store.write_version(OTHER, wider, b"model") == Place("ml_rec_bbbbbbbbbbbb", 1)
-    assert store.releases() == {RELEASE, OTHER}
-    for release, widths in ((RELEASE, WIDTHS), (OTHER, wider)):
-        name = f"ml_rec_{release}"
-        assert (store.repository / name / "config.pbtxt").read_text() == config_pbtxt(name, widths)
+    first = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    path = store.folder_of(first) / MODEL_FILE
+    proto = onnx.load_from_string(exported)
+    proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
+    other = proto.SerializeToString()
+    second = store.write_version("aaaaaaaaaaaa", truth.spec.widths, other)
+    assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
+    assert path.read_bytes() == exported
+    assert store.find("aaaaaaaaaaaa") == second
 
 
-def test_the_mark_of_a_check_holds_for_these_bytes_alone(store: TritonStore) -> None:
-    place = store.write_version(RELEASE, WIDTHS, b"model")
-    assert not store.is_checked(RELEASE)
+def test_the_mark_of_a_check_holds_for_these_bytes_alone(
+    store: TritonStore, exported: bytes, truth: OfflineTruth
+) -> None:
+    place = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    assert not store.is_checked("aaaaaaaaaaaa")
     store.mark_checked(place)
-    assert store.is_checked(RELEASE)
-    (store.folder_of(place) / MODEL_FILE).write_bytes(b"other")
-    assert not store.is_checked(RELEASE)
+    assert store.is_checked("aaaaaaaaaaaa")
+    (store.folder_of(place) / MODEL_FILE).write_bytes(of_width(exported, "aaaaaaaaaaaa", 62))
+    assert not store.is_checked("aaaaaaaaaaaa")
 
 
-def test_what_a_broken_off_write_left_behind_is_no_version(store: TritonStore) -> None:
-    folder = store.repository / "ml_rec_aaaaaaaaaaaa"
-    (folder / ".arriving").mkdir(parents=True)
-    (folder / ".arriving" / MODEL_FILE).write_bytes(b"mo")
-    (folder / "1").mkdir()
-    assert store.find(RELEASE) is None
-    assert store.write_version(RELEASE, WIDTHS, b"model") == Place("ml_rec_aaaaaaaaaaaa", 1)
+def test_what_a_broken_off_write_left_behind_is_no_version(
+    store: TritonStore, exported: bytes, truth: OfflineTruth
+) -> None:
+    folder = store.repository / wire.MODEL
+    rest = folder / ".aaaaaaaaaaaa"
+    rest.mkdir(parents=True)
+    (rest / MODEL_FILE).write_bytes(exported[:100])
+    assert store.versions() == {}
+    assert store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported) == Place("ml_rec", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
 
 
-def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore) -> None:
+def test_an_untouched_configuration_keeps_its_time_stamp(
+    store: TritonStore, exported: bytes, truth: OfflineTruth
+) -> None:
     """Triton loads all versions again when the configuration is newer."""
-    store.write_version(RELEASE, WIDTHS, b"model")
-    config = store.repository / "ml_rec_aaaaaaaaaaaa" / "config.pbtxt"
+    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    config = store.repository / wire.MODEL / "config.pbtxt"
     before = config.stat().st_mtime_ns
-    store.write_version(RELEASE, WIDTHS, b"other")
+    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
     assert config.stat().st_mtime_ns == before
+
+
+def of_width(exported: bytes, release: str, width: int) -> bytes:
+    """The release's model announcing another number of columns."""
+    proto = onnx.load_from_string(of_release(exported, release))
+    given = next(each for each in proto.graph.input if each.name == wire.MODEL_INPUT)
+    given.type.tensor_type.shape.dim[1].dim_value = width
+    content: bytes = proto.SerializeToString()
+    return content
+
+
+def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
+    store: TritonStore, exported: bytes, truth: OfflineTruth
+) -> None:
+    widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
+    name, other = f"ml_rec_{wider}", of_width(exported, "bbbbbbbbbbbb", 62)
+    assert store.write_version("aaaaaaaaaaaa", widths, exported) == Place("ml_rec", 1)
+    assert store.write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
+    assert store.write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
+    assert store.models() == ["ml_rec", name]
+    for model, columns in (("ml_rec", widths), (name, wider)):
+        text = (store.repository / model / "config.pbtxt").read_text()
+        assert text == config_pbtxt(model, columns)
 
 
 @pytest.fixture
@@ -75,28 +123,46 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return calls
 
 
-def test_a_deleted_model_is_unloaded_and_gone(store: TritonStore, told: list[tuple[str, str]]) -> None:
-    for release in (RELEASE, OTHER):
-        store.write_version(release, WIDTHS, b"model")
-    store.delete({RELEASE, "cccccccccccc"})
-    assert store.releases() == {OTHER}
-    assert told == [("unload", "ml_rec_aaaaaaaaaaaa")]
+def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(
+    store: TritonStore, exported: bytes, truth: OfflineTruth, told: list[tuple[str, str]]
+) -> None:
+    widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
+    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        store.write_version(release, widths, of_release(exported, release))
+    other = store.write_version("cccccccccccc", wider, of_width(exported, "cccccccccccc", 62))
+    store.delete({"aaaaaaaaaaaa"})
+    assert store.releases() == {"bbbbbbbbbbbb", "cccccccccccc"}
+    assert told == [("load", "ml_rec")]
+    told.clear()
+    store.delete({"bbbbbbbbbbbb"})
+    assert told == [("unload", "ml_rec")]
+    assert store.models() == [other.model] == [f"ml_rec_{wider}"]
+    told.clear()
+    store.delete({"aaaaaaaaaaaa"})
+    assert told == []
+    assert store.releases() == {"cccccccccccc"}
 
 
 @pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
 def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
-    store: TritonStore, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, error: BaseException
+    store: TritonStore,
+    exported: bytes,
+    truth: OfflineTruth,
+    told: list[tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    there = store.write_version(RELEASE, WIDTHS, b"model")
+    live = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
     monkeypatch.setattr(TritonStore, "wait_until_ready", fail)
-    for release, content in ((OTHER, b"model"), (RELEASE, b"other"), (RELEASE, b"model")):
-        with pytest.raises(type(error)):
-            store.publish(release, WIDTHS, content)
-        assert store.find(OTHER) is None
-        assert store.find(RELEASE) == there
+    with pytest.raises(type(error)):
+        store.publish("bbbbbbbbbbbb", truth.spec.widths, of_release(exported, "bbbbbbbbbbbb"))
+    assert list(store.versions()) == [live]
+    with pytest.raises(type(error)):
+        store.publish("aaaaaaaaaaaa", truth.spec.widths, exported)
+    assert list(store.versions()) == [live]  # it was there before
 
 
 @pytest.fixture
