@@ -33,7 +33,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -167,12 +166,9 @@ def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int 
 
     schema = pa.schema(list(artifacts.RAW_INTERACTIONS.columns.items()))
     with folder_written_in_place(folder) as temporary:
+        artifacts.RAW_INTERACTIONS.write(temporary, pa.RecordBatchReader.from_batches(schema, events()))
         artifacts.RAW_USERS.write(temporary, _copied(source.users, Columns.USER, factors.users))
         artifacts.RAW_ITEMS.write(temporary, _copied(source.items, Columns.ITEM, factors.items))
-        path = artifacts.RAW_INTERACTIONS.at(temporary)  # some events after the other: more than memory holds
-        with pq.ParquetWriter(path, schema, compression="zstd") as file:
-            for batch in events():
-                file.write_batch(batch)
         sizes = {
             "ratings": len(of_users) * factors.users,
             "users": users * factors.users,
