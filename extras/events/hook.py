@@ -22,6 +22,7 @@ from werkzeug.routing import BaseConverter
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
 from extras.events.events import Event, Logged, updated
 from extras.events.log import EventLog, Recording, TooManyEventsError
+from extras.routes import route
 from online.clients.base import ServiceError
 from online.clients.redis import WHICH_IS_LIVE, StoredUser, UserQuery
 from online.recommend.recommend import Recommender
@@ -85,8 +86,8 @@ def register(app: Flask, parts: Parts) -> None:
         opened, where = release_for_events(recommender), "[{place}]." if body.lstrip().startswith(b"[") else ""
         return jsonify(EventsAnswer(events=record(log, opened, events, where)).model_dump())
 
-    @parts.route(
-        app, "DELETE", "/ml/user/<any_text:userid>", ForgottenAnswer, _ERRORS,
+    @route(
+        app, parts, "DELETE", "/ml/user/<any_text:userid>", ForgottenAnswer, _ERRORS,
         merge_slashes=False, security=[{"key": []}],
     )  # fmt: skip
     def forget(userid: str) -> ForgottenAnswer:

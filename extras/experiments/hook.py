@@ -23,6 +23,7 @@ from data_exchange_center.dataset import OwnId
 from extras.experiments import declaration
 from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Experiments, ExperimentView, Kept, arm_of
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
+from extras.routes import route
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
 from online.web.parts import Parts
@@ -80,13 +81,13 @@ def register(app: Flask, parts: Parts) -> None:
     parts.recommend, parts.preferred = experimenting.recommend, experimenting.preferred
     users = parts.recommender.users
 
-    @parts.route(app, "GET", "/ml/experiments", ExperimentsView, (401, 429, 500, 503))
+    @route(app, parts, "GET", "/ml/experiments", ExperimentsView, (401, 429, 500, 503))
     def experiments() -> ExperimentsView:
         """The experiments that run, and those that did."""
         return ExperimentsView(experiments=[ExperimentView.of(each) for each in store.call(None)])
 
-    @parts.route(
-        app, "POST", "/ml/experiments", ExperimentView, (400, 401, 408, 411, 429, 500, 503),
+    @route(
+        app, parts, "POST", "/ml/experiments", ExperimentView, (400, 401, 408, 411, 429, 500, 503),
         body=Declaration, example=_EXAMPLE, expected=EXPECTED, security=[{"key": []}],
     )  # fmt: skip
     def start_experiment(declared: Declaration) -> ExperimentView:
@@ -97,8 +98,8 @@ def register(app: Flask, parts: Parts) -> None:
 
     stopping = (400, 401, 411, 429, 500, 503)
 
-    @parts.route(
-        app, "POST", "/ml/experiments/<string:name>/stop", ExperimentView, stopping, security=[{"key": []}]
+    @route(
+        app, parts, "POST", "/ml/experiments/<string:name>/stop", ExperimentView, stopping, security=[{"key": []}]
     )  # fmt: skip
     def stop_experiment(name: str) -> ExperimentView:
         """Stop an experiment: everybody is answered from the live release again."""

@@ -13,6 +13,7 @@ from data_exchange_center.dataset import MAX_BYTES
 from extras.explain.explain import Evidence, Scorer, explained, explained_as_popular
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import why_not
+from extras.routes import route
 from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
 from online.recommend.types import (
     MAX_SIZE,
@@ -84,7 +85,9 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_answer(ExplainAnswer)
     recommender.before_answer.append(lambda slate: explain(recommender, slate))
 
-    @parts.route(app, "GET", "/ml/why-not", WhyNot, (400, 401, 408, 429, 500, 503), name="why_not", query=WhyNotRequest)
+    @route(
+        app, parts, "GET", "/ml/why-not", WhyNot, (400, 401, 408, 429, 500, 503), name="why_not", query=WhyNotRequest
+    )
     def look_up(query: WhyNotRequest) -> WhyNot:
         """Why an item is not in a user's list.
 

@@ -22,6 +22,7 @@ from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from extras.events.events import Event
 from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
 from extras.questions.similar import SimilarQuery, alike
+from extras.routes import route
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
 from online.web.guard import current_record, only_reads, open_at_first
 from online.web.parts import Parts
@@ -61,8 +62,8 @@ def register(app: Flask, parts: Parts) -> None:
         current.recommended(answer)
         return answer.item_list[page.offset :]
 
-    @parts.route(
-        app, "GET", "/api/recommend/<any_text:userid>", Recommended, (*reading, 404), query=Page,
+    @route(
+        app, parts, "GET", "/api/recommend/<any_text:userid>", Recommended, (*reading, 404), query=Page,
         parameters=[{"name": "X-API-Version", "in": "header", "schema": {"enum": ["1", "2"]}}],
     )  # fmt: skip
     def gorse_recommend(page: Page, userid: str) -> Recommended:
@@ -77,14 +78,14 @@ def register(app: Flask, parts: Parts) -> None:
             return Recommended(_scores((item.itemid, item.score) for item in items).root)
         return Recommended([str(item.itemid) for item in items])
 
-    @parts.route(app, "GET", "/api/item/<any_text:itemid>/neighbors", Scores, (*reading, 404), query=Page)
+    @route(app, parts, "GET", "/api/item/<any_text:itemid>/neighbors", Scores, (*reading, 404), query=Page)
     def gorse_neighbors(page: Page, itemid: str) -> Scores:
         """The items most like one, as Gorse answers."""
         query = SimilarQuery(itemid=[itemid], size=page.end)
         found = alike(recommender.releases.open(), query, parts.in_order).item_list[page.offset :]
         return _scores((item.itemid, item.score) for item in found)
 
-    @parts.route(app, "GET", "/api/popular", Scores, reading, query=Page)
+    @route(app, parts, "GET", "/api/popular", Scores, reading, query=Page)
     def gorse_popular(page: Page) -> Scores:
         """The popular items, as Gorse answers."""
         opened = recommender.releases.open()
@@ -92,8 +93,8 @@ def register(app: Flask, parts: Parts) -> None:
         own = (opened.catalogue[itemid].own_id for itemid in opened.popular.ids[at].tolist())
         return _scores(zip(own, opened.popular.scores[at].tolist(), strict=True))
 
-    @parts.route(
-        app, "POST", "/api/session/recommend", Scores, (*reading, 403, 411),
+    @route(
+        app, parts, "POST", "/api/session/recommend", Scores, (*reading, 403, 411),
         query=Page, body=SessionFeedbackList, example=_FEEDBACK, expected=_EXPECTED, shape=_SHAPE,
     )  # fmt: skip
     @only_reads
@@ -120,8 +121,8 @@ def register(app: Flask, parts: Parts) -> None:
         return FeedbackAnswer(RowAffected=sum(each.new for each in recorded))
 
     for method in ("POST", "PUT"):
-        parts.route(
-            app, method, "/api/feedback", FeedbackAnswer, (*reading, 403, 409, 411),
+        route(
+            app, parts, method, "/api/feedback", FeedbackAnswer, (*reading, 403, 409, 411),
             name=f"{method.lower()}_feedback", body=FeedbackList, example=_FEEDBACK, expected=_EXPECTED, shape=_SHAPE,
         )(feedback)  # fmt: skip
 

@@ -22,6 +22,7 @@ from extras.events.events import Event, likes
 from extras.events.hook import RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, LIKES, Extended, base_of
 from extras.items.store import MAX_ITEMS, Follower, ItemStore, Record
+from extras.routes import route
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
@@ -140,7 +141,7 @@ def register(app: Flask, parts: Parts) -> None:
         """Serve a change of the catalogue, which always needs a key."""
         statuses = (400, 401, 403, 408, 409, 411, 429, 500, 503, *errors)
         key: list[dict[str, Any]] = [{"key": []}]
-        return parts.route(app, method, path, ItemState, statuses, merge_slashes=False, security=key, **more)
+        return route(app, parts, method, path, ItemState, statuses, merge_slashes=False, security=key, **more)
 
     @write(
         "POST", PATH, conflict=f"There is an item of this id; or {_FULL}",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
+from extras.routes import parameters, parse_query, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import COMPARED_USERS, StoredUser
@@ -22,8 +23,7 @@ from online.clients.redis import UserQuery as StateQuery
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release, per_release
 from online.recommend.types import RELEASE, Request, WrongIdError, read_id
-from online.web.guard import parse_query
-from online.web.openapi import operation, parameters, text
+from online.web.openapi import operation, text
 from online.web.parts import Parts
 
 Titles = list[tuple[int, str]]
@@ -59,13 +59,13 @@ def register(app: Flask, parts: Parts) -> None:
     browse = Browse(parts.recommender)
 
     errors = (400, 401, 404, 429, 500, 503)
-    parts.route(app, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
-    parts.route(app, "GET", "/ml/history", UserHistory, errors, query=UserQuery)(browse.history)
-    parts.route(app, "GET", "/ml/items", Items, errors, query=ItemsQuery)(browse.items)
-    parts.route(app, "GET", "/ml/map", ItemMap, errors, query=ReleaseQuery)(browse.map)
-    parts.route(app, "GET", "/ml/releases", KeptReleases, errors)(browse.releases)
-    parts.route(
-        app, "POST", "/ml/releases/<release>/activate", Activated, (*errors, 411),
+    route(app, parts, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
+    route(app, parts, "GET", "/ml/history", UserHistory, errors, query=UserQuery)(browse.history)
+    route(app, parts, "GET", "/ml/items", Items, errors, query=ItemsQuery)(browse.items)
+    route(app, parts, "GET", "/ml/map", ItemMap, errors, query=ReleaseQuery)(browse.map)
+    route(app, parts, "GET", "/ml/releases", KeptReleases, errors)(browse.releases)
+    route(
+        app, parts, "POST", "/ml/releases/<release>/activate", Activated, (*errors, 411),
         parameters=parameters(Activation, "path"), security=[{"key": []}],
     )(browse.activate)  # fmt: skip
 

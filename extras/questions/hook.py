@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from extras.questions import cursor, history, rank, rules, similar, where
+from extras.routes import route
 from online.recommend.types import Answer
 from online.web.guard import current_record, expect_may_be_strict, only_reads
 from online.web.parts import Parts
@@ -41,8 +42,8 @@ def register(app: Flask, parts: Parts) -> None:
 
     reading = (400, 401, 408, 429, 500, 503)
 
-    @parts.route(
-        app, "POST", "/ml/rank", Answer, (*reading, 403, 404, 411),
+    @route(
+        app, parts, "POST", "/ml/rank", Answer, (*reading, 403, 404, 411),
         name="rank", body=rank.RankRequest, example=rank.EXAMPLE, expected=rank.EXPECTED,
     )  # fmt: skip
     @only_reads
@@ -60,7 +61,7 @@ def register(app: Flask, parts: Parts) -> None:
         record.recommended(answer)
         return answer
 
-    @parts.route(app, "GET", "/ml/similar", similar.Similar, reading, name="similar", query=similar.SimilarQuery)
+    @route(app, parts, "GET", "/ml/similar", similar.Similar, reading, name="similar", query=similar.SimilarQuery)
     def like_this(query: similar.SimilarQuery) -> similar.Similar:
         """The items that are most like one, or several."""
         opened = recommender.releases.open()

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final, TypeVar, get_origin
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, has_request_context, request
-from pydantic import BaseModel, ValidationError
-from werkzeug.datastructures import MultiDict, WWWAuthenticate
+from pydantic import ValidationError
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import (
     ClientDisconnected,
     Forbidden,
@@ -56,7 +56,6 @@ log = logging.getLogger(__name__)
 access = logging.getLogger("online.access")
 
 Parsed = TypeVar("Parsed")
-AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
 View = TypeVar("View", bound=Callable[..., Any])
 
 # --- its record
@@ -258,7 +257,8 @@ def validated(
 
 
 def _explained(error: ValidationError, expected: Mapping[str, str], example: str, shape: str) -> BadRequestError:
-    kind, path, message = _first(error)
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    kind, path, message = first["type"], first["loc"], first["msg"]
     if kind == "json_invalid":
         return BadRequestError(_BODY, f"The body is not JSON ({message}); expected {shape}, {example}.")
     where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
@@ -275,35 +275,6 @@ def _explained(error: ValidationError, expected: Mapping[str, str], example: str
     return BadRequestError(
         field, f"{field} {'is missing; expected' if kind == 'missing' else 'must be'} {expected[name]}."
     )
-
-
-def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
-    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field.
-
-    A field that is a list may be given several times, any other one once.
-    """
-    lists = {name for name, each in model.model_fields.items() if get_origin(each.annotation) is list}
-    given: dict[str, Any] = {}
-    for name, values in MultiDict(arguments).lists():
-        if len(values) > 1 and name not in lists:
-            raise BadRequestError(name[:_SHOWN], f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.")
-        given[name] = values if name in lists else values[0]
-    try:
-        return model.model_validate(given, strict=False)
-    except ValidationError as error:
-        kind, path, message = _first(error)
-        field = str(path[0])
-        if (known := model.model_fields.get(field)) is None:
-            field, there = field[:_SHOWN], ", ".join(model.model_fields)
-            raise BadRequestError(field, f"There is no {field!r} here; there are: {there}.") from error
-        what = "is missing; expected" if kind == "missing" else "must be"
-        raise BadRequestError(field, f"{field} {what} {known.description or message}.") from error
-
-
-def _first(error: ValidationError) -> tuple[str, tuple[int | str, ...], str]:
-    """Kind, path and message of the first thing that is wrong."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    return problem["type"], problem["loc"], problem["msg"]
 
 
 # --- every error in one JSON shape: {"error": {"code", "message", ...}}

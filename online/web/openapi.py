@@ -123,13 +123,3 @@ def _errors(*statuses: int) -> dict[str, Any]:
 def json_of(model: type[BaseModel], **more: Any) -> dict[str, Any]:
     """A body, by its model."""
     return {"application/json": {"schema": {"$ref": REF.format(model=model.__name__)}, **more}}
-
-
-def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:
-    """The fields of a model, as what stands in an address."""
-    schema = query.model_json_schema()
-    required = schema.get("required", [])
-    return [
-        {"name": name, "in": place, "required": name in required, "description": each["description"], "schema": each}
-        for name, each in schema["properties"].items()
-    ]

@@ -1,23 +1,18 @@
 """The server's hook: extras add routes and wrap how a request is answered; the server names none of their code.
 
 An extra is a function ``register(app: Flask, parts: Parts) -> None`` that an entry point of the group recsys.server
-names: one of extras/<name>/hook.py, or of another package. `Parts.route` serves and describes what it adds.
+names: one of extras/<name>/hook.py, or of another package.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
-from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from flask import Flask, Response, request
+from flask import Flask
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, create_model
@@ -27,8 +22,7 @@ from data_exchange_center.settings import Settings
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.guard import EXPECTED, Observer, View, parse_query, validated
-from online.web.openapi import KEY, json_of, operation, parameters, responses
+from online.web.guard import EXPECTED, Observer
 
 log = logging.getLogger(__name__)
 
@@ -83,78 +77,6 @@ class Parts:
         """Add to the OpenAPI document."""
         self.paths |= paths
         self.models += models
-
-    def route(
-        self,
-        app: Flask,
-        method: str,
-        path: str,
-        answer: type[BaseModel],
-        errors: Sequence[int],
-        *,
-        name: str = "",
-        query: type[BaseModel] | None = None,
-        body: type[BaseModel] | None = None,
-        example: Any = None,
-        expected: Mapping[str, str] = MappingProxyType({}),
-        shape: str = "a JSON object",
-        conflict: str = "",
-        merge_slashes: bool | None = None,
-        **more: Any,
-    ) -> Callable[[View], View]:
-        """Decorate a view: serve it under a path, and describe it by its docstring. It returns the answer, or JSON.
-
-        Args:
-            errors: statuses that there may be instead.
-            name: of the operation, if not the view's.
-            query: read from the address, and the view's first argument.
-            body: read, and its next one; with an ``example``, and ``expected`` and ``shape`` as of `validated`.
-            conflict: what a 409 means here.
-            merge_slashes: as of Flask's `add_url_rule`.
-            more: of the operation: security, parameters.
-        """
-
-        def decorate(view: View) -> View:
-            operation_id = name or view.__name__
-            summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
-            in_path = [
-                {"name": each, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-                for each in re.findall(r"<\w+:(\w+)>", path)
-            ]
-            parts = {
-                "description": " ".join(description.split()),
-                "security": KEY,
-                **more,
-                "parameters": [*in_path, *(parameters(query) if query else ()), *more.get("parameters", ())],
-                "requestBody": {"required": True, "content": json_of(body, example=example)} if body else None,
-            }
-            answers = responses(answer, *errors)
-            if conflict:
-                answers["409"]["description"] = conflict
-            described = operation(
-                operation_id,
-                summary.rstrip("."),
-                answers,
-                **{part: content for part, content in parts.items() if content},
-            )
-            shown = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
-            models = [each for each in (answer, body) if each is not None and not issubclass(each, Answer)]
-            self.describe({shown: self.paths.get(shown, {}) | {method.lower(): described}}, models)
-
-            @wraps(view)
-            def served(**named: str) -> Response:
-                given: list[BaseModel] = [parse_query(query, request.args)] if query else []
-                if body is not None:
-                    sent, such_as = request.get_data(cache=False), f"for example {json.dumps(example)}"
-                    given.append(validated(sent, body.model_validate_json, expected, such_as, shape))
-                found = view(*given, **named)
-                content = found if isinstance(found, str) else found.model_dump_json()
-                return Response(content, mimetype="application/json")
-
-            app.add_url_rule(path, operation_id, served, methods=[method], merge_slashes=merge_slashes)
-            return view
-
-        return decorate
 
 
 def _extended(model: type[Model], fields: type[Model]) -> type[Model]:

@@ -1,0 +1,129 @@
+"""Routes of the extras: a decorator that serves a view under a path, checks what it is sent, and describes it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from types import MappingProxyType
+from typing import Any, Final, TypeVar, get_origin
+
+from flask import Flask, Response, request
+from pydantic import BaseModel, ValidationError
+from werkzeug.datastructures import MultiDict
+
+from online.recommend.types import Answer, BadRequestError
+from online.web.guard import View, validated
+from online.web.openapi import KEY, json_of, operation, responses
+from online.web.parts import Parts
+
+AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
+_SHOWN: Final = 40  # characters of a field's name that are echoed
+
+
+def route(
+    app: Flask,
+    parts: Parts,
+    method: str,
+    path: str,
+    answer: type[BaseModel],
+    errors: Sequence[int],
+    *,
+    name: str = "",
+    query: type[BaseModel] | None = None,
+    body: type[BaseModel] | None = None,
+    example: Any = None,
+    expected: Mapping[str, str] = MappingProxyType({}),
+    shape: str = "a JSON object",
+    conflict: str = "",
+    merge_slashes: bool | None = None,
+    **more: Any,
+) -> Callable[[View], View]:
+    """Decorate a view: serve it under a path, and describe it by its docstring. It returns the answer, or JSON.
+
+    Args:
+        errors: statuses that there may be instead.
+        name: of the operation, if not the view's.
+        query: read from the address, and the view's first argument.
+        body: read, and its next one; with an ``example``, and ``expected`` and ``shape`` as of `validated`.
+        conflict: what a 409 means here.
+        merge_slashes: as of Flask's `add_url_rule`.
+        more: of the operation: security, parameters.
+    """
+
+    def decorate(view: View) -> View:
+        operation_id = name or view.__name__
+        summary, _, description = (inspect.getdoc(view) or "").partition("\n\n")
+        in_path = [
+            {"name": each, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+            for each in re.findall(r"<\w+:(\w+)>", path)
+        ]
+        details = {
+            "description": " ".join(description.split()),
+            "security": KEY,
+            **more,
+            "parameters": [*in_path, *(parameters(query) if query else ()), *more.get("parameters", ())],
+            "requestBody": {"required": True, "content": json_of(body, example=example)} if body else None,
+        }
+        answers = responses(answer, *errors)
+        if conflict:
+            answers["409"]["description"] = conflict
+        described = operation(
+            operation_id,
+            summary.rstrip("."),
+            answers,
+            **{part: content for part, content in details.items() if content},
+        )
+        shown = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
+        models = [each for each in (answer, body) if each is not None and not issubclass(each, Answer)]
+        parts.describe({shown: parts.paths.get(shown, {}) | {method.lower(): described}}, models)
+
+        @wraps(view)
+        def served(**named: str) -> Response:
+            given: list[BaseModel] = [parse_query(query, request.args)] if query else []
+            if body is not None:
+                sent, such_as = request.get_data(cache=False), f"for example {json.dumps(example)}"
+                given.append(validated(sent, body.model_validate_json, expected, such_as, shape))
+            found = view(*given, **named)
+            content = found if isinstance(found, str) else found.model_dump_json()
+            return Response(content, mimetype="application/json")
+
+        app.add_url_rule(path, operation_id, served, methods=[method], merge_slashes=merge_slashes)
+        return view
+
+    return decorate
+
+
+def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
+    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field.
+
+    A field that is a list may be given several times, any other one once.
+    """
+    lists = {name for name, each in model.model_fields.items() if get_origin(each.annotation) is list}
+    given: dict[str, Any] = {}
+    for name, values in MultiDict(arguments).lists():
+        if len(values) > 1 and name not in lists:
+            raise BadRequestError(name[:_SHOWN], f"{name[:_SHOWN]!r} is given {len(values)} times; once is meant.")
+        given[name] = values if name in lists else values[0]
+    try:
+        return model.model_validate(given, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        if (known := model.model_fields.get(field)) is None:
+            field, there = field[:_SHOWN], ", ".join(model.model_fields)
+            raise BadRequestError(field, f"There is no {field!r} here; there are: {there}.") from error
+        what = "is missing; expected" if first["type"] == "missing" else "must be"
+        raise BadRequestError(field, f"{field} {what} {known.description or first['msg']}.") from error
+
+
+def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:
+    """The fields of a model, as what stands in an address."""
+    schema = query.model_json_schema()
+    required = schema.get("required", [])
+    return [
+        {"name": name, "in": place, "required": name in required, "description": each["description"], "schema": each}
+        for name, each in schema["properties"].items()
+    ]
