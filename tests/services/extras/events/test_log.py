@@ -22,7 +22,7 @@ from extras.events.events import Event
 from extras.events.log import EventLog, Recording, TooManyEventsError, feast_fields, feast_online_key
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
-from online.clients.base import ServiceError, current
+from online.clients.base import NEVER, ServiceError, current
 from online.clients.redis import RedisUsers, UserQuery
 from online.stack.supervision import Supervisor
 from tests.unit.offline_to_online.user_rows import row_of
@@ -189,7 +189,7 @@ def test_what_changes_nothing_any_more_makes_room(settings: Settings, client: re
     asked: list[tuple[OwnId, str]] = []
 
     def unneeded(userid: OwnId, dataset: str) -> list[str]:
-        assert current() is None, "a release may be opened for it, which takes longer than Redis may"
+        assert current() is NEVER, "a release may be opened for it, which takes longer than Redis may"
         asked.append((userid, dataset))
         return ["e1", "e2", "nobody's"]
 
