@@ -105,7 +105,7 @@ def among_popular(popular: Ranked, itemids: NDArray[np.int64]) -> Ranked:
     scores = np.zeros(len(itemids), np.float32)
     listed = np.isin(popular.itemids, itemids)
     scores[: listed.sum()] = popular.scores[listed]
-    return Ranked(itemids, scores, popular.lacking)
+    return Ranked(itemids, scores)
 
 
 def kept(ranked: Ranked, places: NDArray[np.bool_ | np.intp]) -> Ranked:

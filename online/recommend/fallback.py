@@ -19,7 +19,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.redis import StoredUser
 from online.recommend.recall import popular_unseen, recall
-from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, items_of, lacking
+from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, items_of
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -48,22 +48,21 @@ log = logging.getLogger(__name__)
 def lacks(error: ServiceError | NoReleaseError, outcome: Outcome) -> Lacking:
     """Describe what an answer lacks because of an error. Releases are known by Redis."""
     if isinstance(error, ServiceError):
-        return lacking(outcome, error.service, error.what)
-    return lacking(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
+        return Lacking.of(outcome, error.service, error.what)
+    return Lacking.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
 
 
-def exact_search(error: ServiceError, opened: Release, user: StoredUser, timestamp: int) -> Candidates:
+def exact_search(
+    error: ServiceError, opened: Release, user: StoredUser, timestamp: int, lacking: list[Lacking]
+) -> Candidates:
     """Candidates without Elasticsearch; where the user's state is at fault, popular ones, without the seen items."""
+    found = [lacks(error, Outcome.EXACT_SEARCH)]
     try:
-        found = recall(opened.exact, opened, user, timestamp)
+        candidates = recall(opened.exact, opened, user, timestamp, found)
     except StoredError as unusable:
-        return popular_unseen(opened, user, lacks(unusable, Outcome.NO_RECALL))
-    return replace(found, lacking=(lacks(error, Outcome.EXACT_SEARCH), *found.lacking))
-
-
-def last_features(error: ServiceError, known: Encoded | None) -> tuple[Encoded | None, Lacking]:
-    """A user's features without Feast: those last read, if any; and what is lacking."""
-    return known, lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES)
+        found, candidates = [lacks(unusable, Outcome.NO_RECALL)], popular_unseen(opened, user)
+    lacking += found
+    return candidates
 
 
 @dataclass(frozen=True, eq=False)

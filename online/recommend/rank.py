@@ -23,7 +23,7 @@ from data_exchange_center.history import History
 from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
-from online.recommend.types import Candidates, Lacking, Outcome, Ranked, Stage, lacking
+from online.recommend.types import Candidates, Ranked, Stage
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -47,17 +47,15 @@ def rank(
     """
     # The candidates' features, of those that have any
     known, items = opened.items.current().find(candidates.itemids)  # (n,) of bool; rows of those that are known
-    missing = list(candidates.lacking)
     if not known.all():
         log.warning("no features for items %s", candidates.itemids[~known].tolist())
-        missing.append(lacking(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {(~known).sum()} of the candidates"))
         candidates = candidates.only(known)
     # Scores by Triton, best first; ties by itemid
     inputs = model_inputs(opened.spec, user, items, candidates, history, timestamp)  # (n, columns), history once
     query = ScoreQuery(inputs, opened.model_version, opened.model)
     scores = scorer.call(query)  # (n,)
     order = np.lexsort((candidates.itemids, -scores))
-    return Ranked(candidates.itemids[order], scores[order], tuple(missing), query, order)
+    return Ranked(candidates.itemids[order], scores[order], query, order)
 
 
 def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
@@ -76,11 +74,6 @@ def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
     if not np.isfinite(user.values).all():
         raise ServiceError("feast", "gives user features that are no numbers")
     return user
-
-
-def unranked(candidates: Candidates, *why: Lacking) -> Ranked:
-    """The candidates in recall's order."""
-    return Ranked(candidates.itemids, candidates.scores, (*candidates.lacking, *why))
 
 
 def model_inputs(

@@ -21,7 +21,7 @@ from data_exchange_center.wire import vector_of
 from online.clients.base import Caller, StoredError
 from online.clients.elastic import ItemQuery
 from online.clients.redis import StoredUser
-from online.recommend.types import Candidates, Lacking, Outcome, lacking
+from online.recommend.types import Candidates, Lacking, Outcome
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -33,17 +33,18 @@ Items = Caller[ItemQuery, tuple[Hits, ...]]
 _POPULAR = "popular"  # fused like a channel where the channels found nothing
 
 
-def recall(items: Items, opened: Release, user: StoredUser, timestamp: int) -> Candidates:
+def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, lacking: list[Lacking]) -> Candidates:
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
-    A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items.
-    Items that the release's catalogue lacks are left out: there is nothing to show of them.
+    A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items, and
+    ``lacking`` says so. Items that the release's catalogue lacks are left out: there is nothing to show of them.
     """
     found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
     if len(found.itemids):
         return found
-    why = lacking(Outcome.NO_RECALL, "elasticsearch", "finds no unseen item for this user by any channel")
-    return popular_unseen(opened, user, why)
+    why = "finds no unseen item for this user by any channel"
+    lacking.append(Lacking.of(Outcome.NO_RECALL, "elasticsearch", why))
+    return popular_unseen(opened, user)
 
 
 def _shown(found: Candidates, opened: Release) -> Candidates:
@@ -128,7 +129,7 @@ def _usable(user: StoredUser) -> Iterator[None]:
         raise StoredError("redis", what) from error
 
 
-def popular_unseen(opened: Release, user: StoredUser, why: Lacking) -> Candidates:
+def popular_unseen(opened: Release, user: StoredUser) -> Candidates:
     """The popular unseen items, in the columns of channels that found nothing."""
     names = [channel.name for channel in opened.manifest.recipe.recall.channels]
     unseen = ~np.isin(opened.popular.ids, user.seen)
@@ -144,5 +145,4 @@ def popular_unseen(opened: Release, user: StoredUser, why: Lacking) -> Candidate
         columns=candidate_columns([*names, _POPULAR]),
         features=fused.features,
         by_channel=dict.fromkeys(names, nothing),
-        lacking=(why,),
     )

@@ -30,8 +30,8 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, StoredUser, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, exact_search, lacks, last_features
-from online.recommend.rank import PendingRow, UserFeatures, encoded_user, rank, unranked
+from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, exact_search, lacks
+from online.recommend.rank import PendingRow, UserFeatures, encoded_user, rank
 from online.recommend.readiness import HOT, WARM, Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall
 from online.recommend.release import Release, Releases, read_release
@@ -51,7 +51,6 @@ from online.recommend.types import (
     UnknownReleaseError,
     check_userid,
     items_of,
-    lacking,
     sentences,
 )
 
@@ -78,6 +77,7 @@ class Slate:
         candidates: None where the popular list answers.
         ranked: with ``order`` where an extra shows the items in another one.
         saved: the popular list from the disk, where ``opened`` is None, and only there.
+        lacking: what the answer lacks, in the order of the stages.
         more: fields that extras add to the answer.
     """
 
@@ -86,12 +86,12 @@ class Slate:
     user: StoredUser | None
     candidates: Candidates | None
     ranked: Ranked
-    lacking: tuple[Lacking, ...] = ()
+    lacking: list[Lacking]
     saved: SavedPopular | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def popular(cls, timed: TimedRequest, opened: Release | None, lacking: tuple[Lacking, ...]) -> Slate:
+    def popular(cls, timed: TimedRequest, opened: Release | None, lacking: list[Lacking]) -> Slate:
         """A release's popular list."""
         popular = opened.popular if opened else NO_HITS
         return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), lacking)
@@ -114,21 +114,6 @@ class Slate:
         }
         shown = self.opened.catalogue
         return {name: [shown[each].own_id for each in ids.tolist() if each in shown] for name, ids in lists.items()}
-
-
-def attempt(
-    timed: TimedRequest, last_try: bool, stage: Callable[[], Found], instead: Callable[[ServiceError], Found]
-) -> Found:
-    """Run a stage of a request, or its fallback while its service is away.
-
-    Raises ServiceError for a strict request, and for what is gone unless no other release is tried (``last_try``).
-    """
-    try:
-        return stage()
-    except ServiceError as error:
-        if timed.strict or (isinstance(error, GoneError) and not last_try):
-            raise
-        return instead(error)
 
 
 class Recommender:
@@ -195,7 +180,6 @@ class Recommender:
         """
         timed = self.timed(request, watch or Stopwatch(), preferred, share)
         slate = self.slate(timed)
-        degraded = [*slate.lacking, *slate.ranked.lacking]
         cold_start = slate.user is None and not slate.lacking
         return self.answer_model.model_construct(
             userid=request.userid,
@@ -203,8 +187,8 @@ class Recommender:
             recommendation=uuid.uuid4().hex,
             cold_start=cold_start,
             item_list=slate.items,
-            degraded=degraded,
-            reason=sentences(degraded, cold_start=cold_start),
+            degraded=slate.lacking,
+            reason=sentences(slate.lacking, cold_start=cold_start),
             recall=slate.recalled() if request.explain else {},
             **slate.more,
             took_ms=timed.watch.took_ms(),
@@ -220,7 +204,7 @@ class Recommender:
             if timed.strict or timed.request.release or not self.releases.something_to_answer_with:
                 raise
             # the popular list of the release that serves, or of the one that was opened last
-            slate = Slate.popular(timed, self.releases.serving, (lacks(error, Outcome.POPULAR),))
+            slate = Slate.popular(timed, self.releases.serving, [lacks(error, Outcome.POPULAR)])
             if slate.opened is None and (saved := self.releases.saved) is not None:  # of this answer alone
                 slate.saved = saved.model_copy(update={"item_list": [*saved.item_list]})
         for hook in self.before_answer:
@@ -229,44 +213,44 @@ class Recommender:
 
     def _slate(self, timed: TimedRequest) -> Slate:
         # The user's state, from Redis, and with it which release answers.
-        opened, user, missing = self._state(timed)
+        opened, user, lacking = self._state(timed)
         userid = timed.request.userid
         if userid and kind_of(userid) != opened.user_ids and opened.release != self.releases.live:
             # An id of this kind fits only a release that may be going live: wait for it.
             patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
             users = self.within(self.users, patient, STATE_SHARE)
             opened = self.releases.open_live(users)
-            user, missing = users.call(UserQuery.of(userid, opened.manifest)).user, ()
+            user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, []
         check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(timed, opened, user, missing, last_try=self.releases.read_again_lately)
+            return self._ranked(timed, opened, user, [*lacking])
         except ServiceError as error:
             # Another release may be live by now, and this one be deleted, from Redis first.
             if (again := self._again(timed, opened, error)) is not None:
-                (opened, user), missing = again, ()
+                (opened, user), lacking = again, []
             elif timed.strict:
                 raise
             check_userid(userid, opened.user_ids)
-            return self._ranked(timed, opened, user, missing, last_try=True)
+            return self._ranked(replace(timed, last_try=True), opened, user, lacking)
 
-    def _ranked(
-        self, timed: TimedRequest, opened: Release, stored: StoredUser | None, missing: tuple[Lacking, ...],
-        *, last_try: bool,
-    ) -> Slate:  # fmt: skip
-        """A user's candidates, ranked; the popular list for a user without data. Raises as `attempt` does."""
+    def _ranked(self, timed: TimedRequest, opened: Release, stored: StoredUser | None, lacking: list[Lacking]) -> Slate:
+        """A user's candidates, ranked; the popular list for a user without data.
+
+        The stages add to ``lacking``. Raises ServiceError where no fallback answers: see `TimedRequest.does_without`.
+        """
         request = timed.request
         if (given := self.given(request, opened)) is not None:
-            stored, missing = given, ()
+            stored, lacking = given, []
         for of_state in self.before_history:
             stored = of_state(request, opened, stored)
         if stored is None:
-            return Slate.popular(timed, opened, missing)
+            return Slate.popular(timed, opened, lacking)
         # The user as of the request's time: events since the release are part of history and seen items.
         user = opened.current(stored, request.before)
         for hook in self.before_recall:
             user = hook(request, opened, user)
         if user.is_blank:
-            return Slate.popular(timed, opened, missing)
+            return Slate.popular(timed, opened, lacking)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
         pending, by = None, timed.deadline.share(RECALL_SHARE)
@@ -274,29 +258,16 @@ class Recommender:
             pending = self.user_features.ask(
                 opened.release, user.number, by, strict=timed.strict, hurried=timed.hurried
             )
-        candidates = attempt(
-            timed, last_try, lambda: self._recall(timed, opened, user),
-            lambda error: exact_search(error, opened, user, request.timestamp),
-        )  # fmt: skip
+        candidates = self._recall(timed, opened, user, lacking)
         for extend in self.before_rank:
             candidates = extend(request, opened, user, candidates)
-        features, why = attempt(
-            timed, last_try, lambda: self._features_of(timed, opened, pending),
-            lambda error: last_features(error, self._known.features(opened.release, request.userid)),
-        )  # fmt: skip
-        if why is not None:
-            candidates = replace(candidates, lacking=(*candidates.lacking, why))
-        if features is None:
-            return Slate(timed, opened, user, candidates, unranked(candidates), missing)
-        if stored.events:
+        features = self._features_of(timed, opened, pending, lacking)
+        if features is not None and stored.events:
             n_ratings = len(opened.current(stored, None).history)
             features = features.having(Columns.N_RATINGS, [n_ratings])
         # The ranking model's scores, by Triton, give the order.
-        ranked = attempt(
-            timed, last_try, lambda: self._rank(timed, opened, features, user, candidates),
-            lambda error: unranked(candidates, lacks(error, Outcome.NOT_RANKED)),
-        )  # fmt: skip
-        return Slate(timed, opened, user, candidates, ranked, missing)
+        ranked = self._rank(timed, opened, features, user, candidates, lacking)
+        return Slate(timed, opened, user, candidates, ranked, lacking)
 
     # --- its stages
 
@@ -313,7 +284,7 @@ class Recommender:
         waited = watch.seconds()
         deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not patient and waited > LATE * budget_ms / 1e3
-        return TimedRequest(request, deadline, watch, hurried, late, preferred)
+        return TimedRequest(request, deadline, watch, hurried, late, preferred, self.releases.read_again_lately)
 
     def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
         """A client as one request may use it; ``share``: of what is left of the request's time."""
@@ -321,7 +292,7 @@ class Recommender:
             client, self.breakers[client.service], timed.deadline.share(share), timed.strict, timed.hurried
         )
 
-    def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, tuple[Lacking, ...]]:
+    def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, list[Lacking]]:
         """The release, and the user's state: from Redis (None: unknown there), else the one last known, else None.
 
         A request that names its release gets that one or an error. Raises ServiceError, NoReleaseError,
@@ -335,7 +306,7 @@ class Recommender:
                 answer = users.call(UserQuery.of(userid, opened.manifest))
                 if answer.user is None and not answer.kept:
                     raise UnknownReleaseError(opened.release)
-            return opened, answer.user, ()
+            return opened, answer.user, []
         patient = timed.strict or not self.releases.something_to_answer_with
         wait_s = None if patient else 0.0 if self.releases.serving else timed.patience_s
         forgotten = self._known.forgotten
@@ -348,38 +319,65 @@ class Recommender:
             if timed.strict or serving is None:
                 raise
             state = self._known.state(serving.release, userid)
-            return serving, state, (lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR),)
+            return serving, state, [lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR)]
         if user is not None:
             self._known.keep_state(opened.release, userid, user, forgotten)
         else:
             self._known.forget(userid, opened.release)
-        return opened, user, ()
+        return opened, user, []
 
-    def _recall(self, timed: TimedRequest, opened: Release, user: StoredUser) -> Candidates:
-        with timed.watch.stage("elasticsearch"):
-            return recall(self.within(self.items, timed, RECALL_SHARE), opened, user, timed.request.timestamp)
+    def _recall(self, timed: TimedRequest, opened: Release, user: StoredUser, lacking: list[Lacking]) -> Candidates:
+        items, timestamp = self.within(self.items, timed, RECALL_SHARE), timed.request.timestamp
+        try:
+            with timed.watch.stage("elasticsearch"):
+                return recall(items, opened, user, timestamp, lacking)
+        except ServiceError as error:
+            if not timed.does_without(error):
+                raise
+            return exact_search(error, opened, user, timestamp, lacking)
 
     def _features_of(
-        self, timed: TimedRequest, opened: Release, pending: PendingRow | None
-    ) -> tuple[Encoded | None, Lacking | None]:
-        """The user's features; where Feast has none, None and what is lacking."""
+        self, timed: TimedRequest, opened: Release, pending: PendingRow | None, lacking: list[Lacking]
+    ) -> Encoded | None:
+        """The user's features: Feast's, or without it those last read; None: there are none."""
         if pending is None:
-            return Encoded.none(opened.spec.of("user"), 1), None
+            return Encoded.none(opened.spec.of("user"), 1)
         try:
             features = encoded_user(opened.spec, self.user_features.result(pending))
+        except ServiceError as error:
+            if not timed.does_without(error):
+                raise
+            known = self._known.features(opened.release, timed.request.userid)
+            lacking.append(lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
+            return known
         finally:
             timed.watch.stages["feast"] = pending.stage()
         if features is None:
-            return None, lacking(Outcome.NO_USER_FEATURES, "feast", "does not know this user")
-        self._known.keep_features(opened.release, timed.request.userid, features)
-        return features, None
+            lacking.append(Lacking.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
+        else:
+            self._known.keep_features(opened.release, timed.request.userid, features)
+        return features
 
     def _rank(
-        self, timed: TimedRequest, opened: Release, features: Encoded, user: StoredUser, candidates: Candidates
-    ) -> Ranked:
+        self, timed: TimedRequest, opened: Release, features: Encoded | None, user: StoredUser,
+        candidates: Candidates, lacking: list[Lacking],
+    ) -> Ranked:  # fmt: skip
+        """The candidates by the ranking model's scores; in recall's order without those, or without ``features``."""
+        as_recalled = Ranked(candidates.itemids, candidates.scores)
+        if features is None:
+            return as_recalled
         scorer = self.within(self.scorer, timed, SCORES_SHARE)
-        with timed.watch.stage("triton"):
-            return rank(scorer, opened, features, user.history, candidates, timed.request.timestamp)
+        try:
+            with timed.watch.stage("triton"):
+                ranked = rank(scorer, opened, features, user.history, candidates, timed.request.timestamp)
+        except ServiceError as error:
+            if not timed.does_without(error):
+                raise
+            lacking.append(lacks(error, Outcome.NOT_RANKED))
+            return as_recalled
+        if unknown := len(candidates.itemids) - len(ranked.itemids):
+            lacking.append(Lacking.of(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unknown} of the candidates"))
+        return ranked
 
     # --- where the first release cannot answer
 

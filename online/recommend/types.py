@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.fusion import Hits
-from online.clients.base import Deadline
+from online.clients.base import Deadline, GoneError, ServiceError
 from online.clients.elastic import CatalogueItem
 from online.clients.triton import ScoreQuery
 
@@ -172,12 +172,12 @@ class Lacking(BaseModel):
     def sentence(self) -> str:
         return f"{self.service} {self.reason}: {_INSTEAD[self.outcome][1]}."
 
-
-def lacking(outcome: Outcome, service: str, reason: str) -> Lacking:
-    """One thing that an answer lacks, with what it has in its place."""
-    found = Lacking(service=service, reason=reason, instead=_INSTEAD[outcome][0])
-    found._outcome = outcome
-    return found
+    @classmethod
+    def of(cls, outcome: Outcome, service: str, reason: str) -> Lacking:
+        """One thing, with what the answer has in its place."""
+        found = cls(service=service, reason=reason, instead=_INSTEAD[outcome][0])
+        found._outcome = outcome
+        return found
 
 
 class Item(BaseModel, extra="allow", title="Item"):
@@ -245,7 +245,6 @@ class Candidates:
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, Hits]  # what each channel found
-    lacking: tuple[Lacking, ...] = ()
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Some of them, in the same order, with the features they had among all."""
@@ -258,7 +257,6 @@ class Ranked:
 
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
-    lacking: tuple[Lacking, ...] = ()
     query: ScoreQuery | None = None  # to the ranking model; None where it did not rank
     rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
     order: NDArray[np.intp] | None = None  # (n,) indices into itemids in display order; None: as ranked
@@ -327,10 +325,15 @@ class TimedRequest:
     hurried: bool = False  # the caller has given it less time than the server's own budget
     late: bool = False  # it has waited so long for its turn that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
+    last_try: bool = False  # no other release is tried: what is gone is done without, too
 
     @property
     def strict(self) -> bool:
         return self.request.strict
+
+    def does_without(self, error: ServiceError) -> bool:
+        """Whether a fallback answers in the place of a stage that has failed; else its error ends this try."""
+        return not self.strict and (self.last_try or not isinstance(error, GoneError))
 
     @property
     def patience_s(self) -> float | None:
