@@ -158,24 +158,6 @@ def item_index(release: str) -> str:
     return f"{ITEM_ALIAS}-{release}"
 
 
-def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Mapping of an index of items. ``dims``: width of each channel's vectors; ``options``: how they are searched."""
-    shown_only = {"type": "keyword", "index": False, "doc_values": False}
-    # the metric the vectors were trained with, on floats: the default would round them to bytes
-    vector = {"type": "dense_vector", "index": True, "similarity": "max_inner_product", "index_options": options}
-    return {
-        "dynamic": "strict",
-        "properties": {
-            ITEM_ID: {"type": "integer"},
-            ITEM_OWN_ID: shown_only,
-            ITEM_TITLE: shown_only,
-            ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
-            ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
-            **{vector_of(channel): {**vector, "dims": width} for channel, width in dims.items()},
-        },
-    }
-
-
 # --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------
 USER_SERVICE: Final = "ml_user"
 ITEM_SERVICE: Final = "ml_item"

@@ -164,7 +164,7 @@ def write_items(
         client.indices.create(
             index=index,
             settings={"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
-            mappings=wire.item_mapping(dims, INDEX_OPTIONS[kind]),
+            mappings=item_mapping(dims, INDEX_OPTIONS[kind]),
         )
     put(client, release, rows)
     client.indices.refresh(index=index)
@@ -186,6 +186,24 @@ def write_items(
 
 
 # The mark, the alias, deletion.
+
+
+def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Mapping of an index of items. ``dims``: width of each channel's vectors; ``options``: how they are searched."""
+    shown_only = {"type": "keyword", "index": False, "doc_values": False}
+    # the metric the vectors were trained with, on floats: the default would round them to bytes
+    vector = {"type": "dense_vector", "index": True, "similarity": "max_inner_product", "index_options": options}
+    return {
+        "dynamic": "strict",
+        "properties": {
+            wire.ITEM_ID: {"type": "integer"},
+            wire.ITEM_OWN_ID: shown_only,
+            wire.ITEM_TITLE: shown_only,
+            wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
+            wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
+            **{vector_of(channel): {**vector, "dims": width} for channel, width in dims.items()},
+        },
+    }
 
 
 def is_marked(client: Elasticsearch, release: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from data_exchange_center import artifacts, wire
+from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import candidate_columns
@@ -29,6 +29,7 @@ from data_exchange_center.wire import vector_of
 from examples.recent_channel import DAY_S, RecentRecipe
 from offline.evaluation.evaluate import evaluate
 from offline_to_online.rows import item_rows, sampled_searches
+from offline_to_online.stores.elasticsearch import item_mapping
 from tests.synthetic_release import write_artifacts
 from tests.unit.examples.conftest import walked_with
 from tests.unit.offline_to_online.online_side import OnlineSide
@@ -72,7 +73,7 @@ def test_the_release_holds_counts_and_no_vectors_of_it(walked: Settings) -> None
     manifest = release_of_artifacts(walked)
     recall = walked.recipe.recall
     assert list(manifest.vector_dims) == [channel.name for channel in recall.channels if channel.kind != "recent"]
-    fields = wire.item_mapping(manifest.vector_dims, {"type": "flat"})["properties"]
+    fields = item_mapping(manifest.vector_dims, {"type": "flat"})["properties"]
     assert vector_of("recent") not in fields
     assert vector_of("recent") not in artifacts.ITEM_VECTORS.read(walked.exchange_dir)
     assert manifest.feature_spec.candidate == candidate_columns([channel.name for channel in recall.channels])
