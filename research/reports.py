@@ -37,6 +37,11 @@ def resumed(
     return found
 
 
+def mean_of(value: Any) -> float:
+    """A mean over users; what is of all together is its own."""
+    return float(value["mean"] if isinstance(value, Mapping) else value)
+
+
 def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "") -> Table:
     """A column a key; empty where a row has no such key."""
     shown = Table(box=box.SIMPLE, pad_edge=False, title=title)

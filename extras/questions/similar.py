@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_exchange_center.channels import HistorySum
+from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, OwnId
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits, Vocabulary, fuse
+from data_exchange_center.recipes import RecallRecipe
 from online.recommend.release import Release, per_release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, items_of, read_id
 from online.web.parts import InOrder
@@ -95,16 +96,18 @@ class Table:
         return Hits(self.itemids[best], scores[best])
 
 
-def tables(opened: Release) -> dict[str, Table]:
-    """A table for each channel that has vectors."""
-    fitted = {channel.name: channel for channel in opened.channels.channels}
+def tables(
+    channels: ChannelSet, recall: RecallRecipe, itemids: NDArray[np.int64], indexed: Mapping[str, Float32]
+) -> dict[str, Table]:
+    """A table for each channel that has vectors; ``indexed``: channel -> (n, d) those of items, of a search index."""
+    fitted = {channel.name: channel for channel in channels.channels}
     found = {}
-    for recipe in opened.manifest.recipe.recall.searched:
+    for recipe in recall.searched:
         channel = fitted.get(recipe.name)
-        known, vectors = opened.exact.itemids, opened.exact.vectors[recipe.name]
+        known, vectors = itemids, indexed[recipe.name]
         if isinstance(channel, HistorySum):
             trained = channel.trained[1:, None]
-            known, vectors = opened.channels.itemids, np.where(trained, channel.items[1:], np.float32(np.nan))
+            known, vectors = channels.itemids, np.where(trained, channel.items[1:], np.float32(np.nan))
             if not (channel.profile or channel.hidden or channel.base.any()):  # linear: item-item weights
                 rows = np.where(trained, channel.rows[0][1:], np.float32(np.nan))
                 found[recipe.name] = Table("together", known, rows, vectors)
@@ -160,7 +163,8 @@ def likeness(opened: Release) -> Likeness:
         for itemid, item in opened.catalogue.items()
     }
     popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
-    return Likeness(tables(opened), values, popular)
+    exact, recall = opened.exact, opened.manifest.recipe.recall
+    return Likeness(tables(opened.channels, recall, exact.itemids, exact.vectors), values, popular)
 
 
 def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
@@ -175,7 +179,7 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
             raise BadRequestError("itemid", f"This release has no item {own!r}.")
     given = [opened.numbers[own] for own in own_ids]
     lists, wanted = known.lists(given), known.of_any(given)
-    # Equal weights, chosen on pairs of an earlier time than those that RESULTS.md reports on: pic/figures/similar.json
+    # Equal weights, chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
     order = in_order(opened, fused.ids)[: query.size]
     what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"

@@ -1,6 +1,6 @@
 """Pictures of what commands have measured. Each names in its metadata the digest of the file it is drawn from.
 
-Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,experiments,papers}.png
+Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments,papers}.png
         make serving-pictures     pic/{waterfall,shed}.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
@@ -31,7 +31,9 @@ from data_exchange_center.steps import StepError, run
 from extras.experiments.report import over_time
 from offline.readers import read_model_reports
 from research.figures.tables import read
+from research.measure.diversity import COST
 from research.papers import AS_IT_IS, WITH
+from research.reports import mean_of
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +131,32 @@ def live_events(found: Found) -> Figure:
     means, errors = _intervals(list(found["strangers"].values()))
     right.errorbar(list(map(int, found["strangers"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
     right.set(title="recall@50 of strangers", xlabel="events that the server has", ylim=(0, None))
+    return figure
+
+
+def diversity(found: Found) -> Figure:
+    """NDCG, and what is had for it, by the value of a request's ``diversity``; dashed: 1 % less, dotted: chosen."""
+    rows = found["diversity"]
+    values = [float(value) for value in rows]
+    figure = Figure(figsize=(14, 4.5), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, 3))
+    means, errors = _intervals([row["ndcg@50"] for row in rows.values()])
+    panels[0].errorbar(values, means, yerr=errors, fmt="o-", color=OURS, capsize=2)
+    panels[0].axhline(means[0] * (1 - COST), color="#333333", linestyle="--", linewidth=1)
+    panels[0].set(title="NDCG@50", ylim=(0, None))
+    for name, shade in (("diversity by vectors", OURS), ("diversity by genres", CHANNEL)):
+        panels[1].plot(values, [row[name]["mean"] for row in rows.values()], "o-", color=shade, label=name)
+    panels[1].set(title="how different the films of a list are")
+    first = next(iter(rows.values()))
+    for name, shade in (("coverage@50", OURS), ("novelty", CHANNEL), ("calibration error", SOURCE)):
+        parts = [mean_of(row[name]) / mean_of(first[name]) for row in rows.values()]
+        panels[2].plot(values, parts, "o-", color=shade, label=name)
+    panels[2].set(title="as a share of what it is without")
+    for axes in panels:
+        axes.axvline(found["chosen"], color="#333333", linestyle=":", linewidth=1)
+        axes.set_xlabel("diversity")
+    for axes in panels[1:]:
+        axes.legend(frameon=False)
     return figure
 
 
@@ -349,6 +377,7 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "funnel": ("evaluation.json", funnel),
         "slices": ("evaluation.json", slices),
         "live_events": ("evaluation_live_events.json", live_events),
+        "diversity": ("diversity.json", diversity),
         "experiments": ("experiments.json", replayed),
         "papers": ("evaluation_papers.json", by_seconds),
     },

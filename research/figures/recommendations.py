@@ -8,6 +8,7 @@ from typing import Any
 from offline.evaluation.report import ENOUGH
 from research.baselines import EASE, IALS, KNN, LATELY, MARKOV, POPULARITY
 from research.figures.tables import Figure, block, measured, read, shown, span, table
+from research.reports import mean_of
 
 NAMES = {
     "source: recall": "the source's recall",
@@ -150,12 +151,8 @@ def recipes(figure: Figure) -> str:
         ("GAUC, liked against rated", gauc),
     ]
     return shown(
-        figure, ("", *figures), [(name, *(f"{_mean(value):.3f}" for value in values)) for name, values in rows]
+        figure, ("", *figures), [(name, *(f"{mean_of(value):.3f}" for value in values)) for name, values in rows]
     )
-
-
-def _mean(value: Any) -> float:
-    return float(value["mean"] if isinstance(value, Mapping) else value)
 
 
 @block("recipes_speed", "serving_recipes.json")
@@ -418,3 +415,64 @@ def _decided(path: Figure) -> str:
         if low is not None and high is not None and (low > 0 or high < 0):
             return f"{users:,}"
     return ""
+
+
+MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
+
+
+@block("diversity", "diversity.json")
+def diversity(figure: Figure) -> str:
+    """Every value of a request's ``diversity``."""
+    rows, first = figure["diversity"], figure["diversity"]["0"]
+    head = ("diversity", "NDCG@50", "cost", "recall@50", *MEASURES)
+    lines = [
+        (
+            f"**{value}**" if float(value) == figure["chosen"] else value,
+            f"{row['ndcg@50']['mean']:.4f}",
+            _cost(row["change"]["difference"], first),
+            f"{row['recall@50']['mean']:.4f}",
+            *(f"{mean_of(row[name]):.3f}" for name in MEASURES),
+        )
+        for value, row in rows.items()
+    ]
+    change = rows[f"{figure['chosen']:g}"]["change"]
+    cost, low, high = (_cost(change[name], first) for name in ("difference", "high", "low"))
+    note = (
+        f"By validation {figure['chosen']:g} is the largest value that costs less than 1 %; on the last ten it costs "
+        f"{cost} of the NDCG@50 ({low} to {high}). {figure['users']:,} users, lists of {figure['asked']} items; "
+        f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
+    )
+    return shown(figure, head, lines, note)
+
+
+@block("similar", "similar.json")
+def similar(figure: Figure) -> str:
+    """Whether what is liked next is among the items most like the one liked last."""
+    systems = figure["systems"]
+    first = next(iter(systems.values()))
+    rows = [(f"`{name}`" if name.startswith("/") else name, *map(span, row.values())) for name, row in systems.items()]
+    earlier = ", ".join(f"{row['hit rate@10']['mean']:.3f} with {weight}" for weight, row in figure["weights"].items())
+    note = (
+        f"{figure['pairs']:,} pairs of the later half of the held-out ratings. The weight of EASE's list against 1 was "
+        f"chosen on {figure['chosen on']:,} pairs of the earlier half, by hit rate@10: {earlier}."
+    )
+    return shown(figure, ("list", *first), rows, note)
+
+
+@block("seen_again", "seen_again.json")
+def seen_again(figure: Figure) -> str:
+    """What a discount of what was shown before costs in a replay."""
+    rows = []
+    for factor, row in figure["factors"].items():
+        change = row["change"]
+        moved = f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
+        name = {"1": "off", "inf": "nothing twice"}.get(factor, factor)
+        found = (f"{row[metric]['mean']:.4f}" for metric in ("recall@50", "NDCG@50"))
+        served = f"**{name}**" if factor == f"{figure['served']:g}" else name
+        rows.append((served, *found, moved, f"{row['shown before']['mean']:.1%}"))
+    return shown(figure, ("factor", "recall@50", "NDCG@50", "change of NDCG@50", "shown before"), rows)
+
+
+def _cost(difference: float, first: Figure) -> str:
+    """Loss as a share of the NDCG without diversity."""
+    return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"

@@ -1,0 +1,170 @@
+"""Evaluate diversity: the server's own code over the running services, at every strength.
+
+Requests for every user, or some, are at the moment of the first held-out rating, without diversity and at eleven
+strengths. Next to the lists' metrics is the time of re-ranking, with one request at a time. Which strength
+costs less than 1 % of the NDCG was found on other ratings, by a study that has ended; here is what it costs.
+
+Reads   the live release in the services; data_exchange_center/offline (the held-out ratings);
+        pic/figures/tune_diversity.json
+Writes  pic/figures/diversity.json (another recipe's or data set's: with its name)
+Run     make evaluate-diversity, after make up sync; users=1000: of so many users, drawn at random with a fixed seed
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from rich.console import Console
+
+from data_exchange_center import steps
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.figures import PIPELINE
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, progress
+from extras.diversity.hook import STAGE, DiversityRequest, rerank, similarity_rows
+from offline.evaluation import metrics, replay
+from offline.evaluation.evaluate import figure, head, write
+from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.replay import Holdout
+from offline.evaluation.report import plain
+from offline.evaluation.served import ExactIndex
+from offline.readers import read_with_holdout
+from online.recommend.recommend import Recommender
+from online.recommend.types import MAX_BUDGET_MS, Stopwatch
+from research.measure.degraded import recommender_of
+from research.measure.some_users import parse_users, sample
+from research.reports import mean_of, table
+
+K: Final = 50
+NDCG: Final = f"ndcg@{K}"
+COST: Final = 0.01  # share of the NDCG that diversity may cost
+ASKED: Final = 75  # items: more than the fifty that are judged, as what is neither known nor a target is taken off
+STRENGTHS: Final = tuple(n / 10 for n in range(11))
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m research.measure.diversity", description=__doc__)
+    size = parse_users(parser)
+    inputs, release = read_with_holdout(settings), release_of_artifacts(settings)
+    opening = head(f"make evaluate-diversity{f' users={size}' if size else ''}", settings, settings.recipe)
+    tuned = figure(opening, settings, "tune_diversity")
+    if not tuned.is_file():
+        raise StepError(f"{tuned} is missing, which says what diversity may cost.")
+    chosen = float(json.loads(tuned.read_text(encoding="utf-8"))["chosen"])
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    index = ExactIndex.read(settings.exchange_dir, settings.recipe.recall, holdout.past.itemids)
+    own_ids, rows = read_own_ids(settings.exchange_dir).users, sample(holdout.past.n_users, size)
+    userids = [own_ids[number] for number in holdout.past.userids.tolist()]
+    of_strengths, seconds, without = {}, [], None
+    with closing(recommender_of(settings, 0, release.release)) as recommender:
+        recommender.before_answer.append(partial(rerank, default=0))
+        for strength in sorted({*STRENGTHS, chosen}):  # the first is 0
+            lists, took = asked(recommender, strength, holdout, userids, rows)
+            values = measures(holdout, lists, index)
+            without = values[NDCG] if without is None else without
+            of_strengths[f"{strength:g}"] = {
+                **{name: metrics.mean(of_users) for name, of_users in values.items()},
+                f"coverage@{K}": metrics.coverage(lists[:, :K], holdout.past.n_items),
+                "change": metrics.compare(values[NDCG], without),
+            }
+            seconds += took
+    counts = {"release": release.release, "users": len(rows), "asked": ASKED, "chosen": chosen}
+    ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}
+    found = plain({**opening, **counts, "diversity": of_strengths, "ms": ms})
+    write(found, settings, "diversity", (*PIPELINE, "extras/diversity", "research/measure/diversity.py"))
+    show(found, Console())
+
+
+def asked(
+    recommender: Recommender, diversity: float, holdout: Holdout, userids: Sequence[OwnId], rows: NDArray[np.intp]
+) -> tuple[Lists, list[float]]:
+    """(users, `ASKED`) lists, 0 for users without a request, and seconds of re-ranking, one a request that has it.
+
+    Raises ServiceError: requests are strict.
+    """
+    lists = np.zeros((holdout.past.n_users, ASKED), dtype=np.int64)
+    seconds = []
+    for user in progress(rows, total=len(rows), desc=f"diversity {diversity:g}", unit="user"):
+        request = DiversityRequest(
+            userid=userids[user],
+            size=ASKED,
+            timestamp=int(holdout.times[user]),
+            budget_ms=MAX_BUDGET_MS,
+            strict=True,
+            diversity=diversity,
+        )
+        watch = Stopwatch()
+        answer, opened = recommender.recommend(request, watch), recommender.releases.serving
+        ids = [opened.numbers[each] for each in answer.itemids] if opened is not None else []
+        lists[user, : len(ids)] = np.searchsorted(holdout.past.itemids, ids) + 1
+        if STAGE in watch.stages:
+            seconds.append(watch.stages[STAGE].seconds)
+    return lists, seconds
+
+
+def measures(holdout: Holdout, lists: Lists, index: ExactIndex) -> dict[str, Floats]:
+    """(users,) each, of lists of `K` or more: NDCG and recall of what is `Holdout.judged`, the others of what is shown.
+
+    How different items are is by the rows that the server compares, of one kind alone. A calibration error of 0 has the
+    genres of the list in the shares of the user's history.
+    """
+    judged, shown, genres = holdout.judged(lists), lists[:, :K], index.genres
+    vectors = similarity_rows([rows.astype(np.float32) for rows in index.vectors.values()], genres[:, :0])
+    found = {
+        NDCG: metrics.ndcg(judged, holdout.relevance, K),
+        f"recall@{K}": metrics.recall(judged, holdout.relevance, K),
+        "diversity by vectors": metrics.diversity(shown, vectors.astype(np.float64)),
+        "diversity by genres": metrics.diversity(shown, similarity_rows([], genres).astype(np.float64)),
+        "novelty": metrics.novelty(shown, holdout.popularity),
+        "calibration error": calibration_error(shown, holdout.known.seen(), genres.astype(np.float64)),
+    }
+    requested = (shown > 0).any(axis=1)
+    return {name: np.where(requested, values, np.nan) for name, values in found.items()}
+
+
+def calibration_error(lists: Lists, history: sp.csr_matrix, flags: Floats, smoothing: float = 0.01) -> Floats:
+    """(users,) bits by which the genres of a list miss the shares that they have in the user's history; 0 at best.
+
+    Kullback-Leibler divergence of the list's shares from the history's, smoothed by these (Steck, "Calibrated
+    Recommendations", RecSys 2018, section 3). An item's share is spread evenly over its genres. NaN without either.
+
+    Args:
+        history: (users, items + 1) 0/1.
+        flags: (items + 1, genres) 0/1.
+    """
+    shares = np.nan_to_num(normalised(flags))
+    wanted = normalised(np.asarray(history @ shares))
+    given = normalised(np.stack([shares[codes[codes > 0]].sum(axis=0) for codes in lists]))
+    smooth = (1 - smoothing) * given + smoothing * wanted
+    ratio = np.divide(wanted, smooth, out=np.ones_like(wanted), where=wanted > 0)
+    errors: Floats = (wanted * np.log2(ratio)).sum(axis=1)
+    return errors
+
+
+def normalised(rows: Floats) -> Floats:
+    """Shares; NaN where there is nothing."""
+    total = rows.sum(axis=1, keepdims=True)
+    shares: Floats = np.divide(rows, total, out=np.full_like(rows, np.nan, dtype=np.float64), where=total > 0)
+    return shares
+
+
+def show(found: dict[str, Any], console: Console) -> None:
+    rows = [
+        {"diversity": strength, **{name: mean_of(value) for name, value in row.items() if name != "change"}}
+        for strength, row in found["diversity"].items()
+    ]
+    console.print(table(rows, list(rows[0]), f"{found['users']:,} users of {found['dataset']}"))
+    console.print(f"Chosen by validation: {found['chosen']:g}. Re-ranking takes {found['ms']['p50']:.2f} ms.")
+
+
+if __name__ == "__main__":
+    steps.run(main)
