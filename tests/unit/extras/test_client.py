@@ -93,9 +93,20 @@ def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
 
 def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> None:
     first = {"itemid": "sku [1]", "score": 0.5, "title": "sku [1]", "brand": ["a", "b"], "price": 9.5, "[w]": None}
-    answer = {"userid": "u [1]", "release": "r", "item_list": [first], "took_ms": {}}
+    answer = {"userid": "u [1]", "release": "r", "item_list": [first], "took_ms": {"triton": 1.5}}
     text = shown(answer)
-    for part in ("For user u [1]", "sku [1]", "brand", "a, b", "price", "9.5", "[w]"):
+    for part in (
+        "For user u [1]",
+        "release r",
+        "sku [1]",
+        "0.5",
+        "brand",
+        "a, b",
+        "price",
+        "9.5",
+        "[w]",
+        "triton 1.5 ms",
+    ):
         assert part in text
     assert "None" not in text
     assert "genres" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,6 +15,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online import releases
 from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
+from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place
 from tests.synthetic_release import write_artifacts
 
@@ -178,6 +180,18 @@ def test_a_model_that_was_exchanged_after_the_check_is_refused(
     stores.triton.place = Place("ml_rec", 5)
     with pytest.raises(StepError, match="was checked with ml_rec version 4 in Triton, and is ml_rec version 5 now"):
         releases.go_live(settings, manifest.release)
+
+
+@pytest.mark.usefixtures("stores")
+def test_going_back_to_a_release_that_was_never_live_is_one_sentence(
+    settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = SimpleNamespace(published=lambda _: None)
+    monkeypatch.setattr(RedisStore, "server_client", lambda _: nullcontext(client))
+    monkeypatch.setattr(Redis, "published", lambda _, release: RedisStore(settings).published(release))
+    record_parity(settings, manifest, RECORD)
+    with pytest.raises(StepError, match=rf"^release {manifest.release} was never live, .*`make releases`"):
+        releases.go_back(settings, manifest.release)
 
 
 def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_check(

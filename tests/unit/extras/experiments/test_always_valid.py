@@ -53,6 +53,15 @@ def test_a_difference_that_is_there_is_found() -> None:
     assert estimate == pytest.approx(path.estimate[-1])
 
 
+def test_an_interval_is_narrowest_where_it_was_planned() -> None:
+    values = np.tile([-1.0, 1.0], 5_000)
+    paths = {planned: mean_path(values, planned) for planned in (500, 5_000)}
+    width = {planned: path.high - path.low for planned, path in paths.items()}
+    assert width[500][499] < width[5_000][499]
+    assert width[500][4_999] > width[5_000][4_999]
+    assert 1.2 < width[500][499] / 2 / (1.96 / np.sqrt(500)) < 1.7  # wider than one that is looked at once
+
+
 def test_without_enough_users_in_each_arm_nothing_is_said() -> None:
     values = np.random.default_rng(5).standard_normal(600)
     path = difference_path(values, np.arange(600) >= 400, PLANNED)

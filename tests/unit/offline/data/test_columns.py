@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,11 @@ def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
     for each in made:
         assert re.fullmatch(r"[a-z0-9_]+", each)
         assert len(each) <= LONGEST_SLUG + 9
+
+
+@pytest.mark.parametrize("name", sorted(Columns.TAKEN))
+def test_a_name_that_a_column_has_gets_a_suffix(name: str) -> None:
+    assert re.fullmatch(rf"{name}_[0-9a-f]{{8}}", *slugs([name], Columns.TAKEN))
 
 
 @given(st.permutations(["C", "C++", "C#", "映画", "", "Title", "title"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,12 +15,16 @@ from elasticsearch import Elasticsearch
 from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE
+from data_exchange_center.release import Manifest
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow, Search
+from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.elasticsearch import (
     SCORE_STEP,
     ChannelIndex,
+    ElasticsearchStore,
     _overlap,
     check_document,
 )
@@ -137,3 +143,25 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
             attempt()
     else:
         assert attempt() == 1
+
+
+def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the documents are what they should be, so that none is written."""
+    marks = {"aaaaaaaaaaaa": True}
+
+    def refuse(*_: object) -> ChannelIndex:
+        raise CheckError("the index ranks by 2.0")
+
+    monkeypatch.setattr(ElasticsearchStore, "client", lambda _: nullcontext(None))
+    monkeypatch.setattr(elasticsearch, "is_marked", lambda _, release: marks[release])
+    monkeypatch.setattr(elasticsearch, "mark", lambda _, release, *, checked: marks.update({release: checked}))
+    monkeypatch.setattr(elasticsearch, "check_documents", lambda *_: None)
+    monkeypatch.setattr(elasticsearch, "check_genres", lambda *_: {})
+    monkeypatch.setattr(elasticsearch, "ChannelIndex", refuse)
+    store = ElasticsearchStore(Settings())
+    manifest = cast(Manifest, cast(Any, SimpleNamespace(release="aaaaaaaaaaaa", recipe=SOURCE)))
+    store.load(manifest, [ROW])
+    assert not store.is_checked("aaaaaaaaaaaa")
+    with pytest.raises(CheckError):
+        store.check(manifest, [ROW], {FM.name: []})
+    assert not store.is_checked("aaaaaaaaaaaa")

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -168,3 +170,25 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     monkeypatch.setattr(feast.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir())))
     FeastStore(settings).delete({folder.name})
     assert found == [["items.parquet", "users.parquet"]]
+
+
+@pytest.mark.parametrize("found", [None, CheckError("user 'u-5', feature 'age'")])
+def test_loading_keeps_no_old_mark_and_only_a_passed_check_marks(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, found: CheckError | None
+) -> None:
+    def compared(*_: object) -> None:
+        if found is not None:
+            raise found
+
+    for name in ("materialize", "run_feast", "wait_until_known"):
+        monkeypatch.setattr(feast, name, lambda *_: None)
+    monkeypatch.setattr(feast, "ask", lambda *_: SimpleNamespace(raise_for_status=lambda: None, status_code=200))
+    monkeypatch.setattr(feast, "check_features", compared)
+    monkeypatch.setattr(FeastStore, "expect_alive", lambda _: None)
+    store, manifest, frames = FeastStore(settings), release_of_artifacts(settings), frames_of(settings)
+    for _ in range(2):
+        store.load(manifest, frames, newest_event(settings.exchange_dir))
+        assert not store.is_checked(manifest.release)
+        with nullcontext() if found is None else pytest.raises(CheckError):
+            store.check(manifest, frames, {"user": OWN_IDS, "item": OWN_IDS})
+        assert store.is_checked(manifest.release) == (found is None)

@@ -69,6 +69,19 @@ def test_the_mark_of_a_check_holds_for_these_bytes_alone(
     assert not store.is_checked("aaaaaaaaaaaa")
 
 
+@pytest.mark.usefixtures("told")
+def test_publishing_again_takes_the_mark_away(
+    store: TritonStore, exported: bytes, truth: OfflineTruth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The very same model, too: it is checked anew."""
+    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
+    for _ in range(2):
+        place = store.publish("aaaaaaaaaaaa", truth.spec.widths, exported)
+        assert not store.is_checked("aaaaaaaaaaaa")
+        store.mark_checked(place)
+    assert store.is_checked("aaaaaaaaaaaa")
+
+
 def test_what_a_broken_off_write_left_behind_is_no_version(
     store: TritonStore, exported: bytes, truth: OfflineTruth
 ) -> None:

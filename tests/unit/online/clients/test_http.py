@@ -213,6 +213,18 @@ def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(m
     assert len(calls) == 1
 
 
+def test_an_answer_that_is_cut_short_is_asked_of_the_next() -> None:
+    def cut(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
+        hang_up(client)
+
+    with talking(cut) as cutting, named("b") as (other,):
+        with closing(Http(cutting, other, timeout_s=5)) as http:
+            assert http.get("/").body == b"b"
+        with closing(Http(cutting, timeout_s=5)) as http, pytest.raises(ConnectionResetError):
+            http.get("/")
+
+
 def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "DOWN_S", 0.0)
     gone = True

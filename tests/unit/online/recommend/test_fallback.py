@@ -89,6 +89,19 @@ def test_releases_are_apart_and_features_alone_are_not_remembered() -> None:
     assert known.features("a", 1) is None
 
 
+def test_a_state_read_before_somebody_was_forgotten_is_not_kept() -> None:
+    known = KnownUsers(5, 60)
+    before = known.forgotten
+    known.follow(1)
+    known.keep_state("a", 1, STATE, before)
+    assert known.state("a", 1) is None
+    known.keep_state("a", 1, STATE, known.forgotten)
+    known.follow(0)  # a count that another process had read earlier
+    assert known.state("a", 1) is STATE
+    known.follow(2)
+    assert known.state("a", 1) is None
+
+
 def last_opened(release: str = "aaaaaaaaaaaa") -> Release:
     """A release of 300 items, the last one the most popular."""
     popular = Hits(np.arange(300, 0, -1), np.linspace(1, 0.1, 300))

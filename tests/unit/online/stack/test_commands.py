@@ -93,6 +93,13 @@ def test_down_without_a_stack_is_no_error(settings: Settings, names: list[str], 
     assert (answer.returncode, answer.stderr.strip()) == (0, said)
 
 
+def test_status_without_a_stack_names_what_is_stopped(settings: Settings) -> None:
+    answer = command(settings, "stack", "status")
+    assert answer.returncode == 1
+    assert "Redis: stopped" in answer.stdout
+    assert "server: stopped" not in answer.stdout.lower()  # nobody need have started it
+
+
 @pytest.mark.parametrize("call", [("stack", "up"), ("stack", "serve"), ("stack.containers",)], ids=" ".join)
 def test_an_exchange_folder_that_cannot_be_made_is_one_sentence(
     settings: Settings, tmp_path: Path, call: tuple[str, ...]
