@@ -73,10 +73,12 @@ def balanced(kind: str, addresses: Sequence[str], folder: Path) -> Iterator[str]
     haproxy = program("haproxy")
     (port,), path = free_ports(1), folder / "haproxy.cfg"
     path.write_text(render(kind, port, addresses))
-    with (folder / "haproxy.log").open("w") as log:
-        process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stdout=log, stderr=subprocess.STDOUT)
+    log = folder / "haproxy.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([haproxy, "-db", "-f", str(path)], stdout=output, stderr=subprocess.STDOUT)
     try:
-        until(lambda: is_taken(port))
+        until(lambda: is_taken(port) or process.poll() is not None, said=log.read_text)
+        assert process.poll() is None, log.read_text()
         yield f"http://{LOOPBACK}:{port}"
     finally:
         process.terminate()

@@ -63,7 +63,8 @@ def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they
             assert response.ok, response.text
             return response.json()
 
-        until(lambda: all(ask(1, release=two.other.release) for _ in range(20)), every_s=0.1)  # both have opened it
+        opened = lambda: all(ask(1, release=two.other.release) for _ in range(20))  # noqa: E731 (by both)
+        until(opened, every_s=0.1, despite=(AssertionError,))
         key = {"Authorization": f"Bearer {two.key}"}
         started = http.post(f"{url}/ml/experiments", json=two.body("gunicorn"), headers=key, timeout=30)
         assert started.ok, started.text

@@ -21,7 +21,7 @@ from extras.experiments import store as exposures
 from extras.experiments.declaration import Experiments
 from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Exposure, ExposureQueue
 from offline_to_online.stores.base import redis_client
-from online.clients.base import StoredError
+from online.clients.base import ServiceError, StoredError
 from online.clients.redis import RedisUsers
 from online.stack.supervision import Supervisor
 from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
@@ -109,7 +109,8 @@ def test_exposures_wait_for_a_redis_that_is_killed(
             psutil.Process(Supervisor(settings).processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
         queue.put(exposure(number, number))
         time.sleep(0.002)
-    until(lambda: {each.userid for each in store.exposures("ranker")} == set(range(300)), every_s=0.2)
+    written = lambda: {each.userid for each in store.exposures("ranker")}  # noqa: E731
+    until(lambda: written() == set(range(300)), every_s=0.2, despite=(ServiceError,))
     queue.close()
 
 

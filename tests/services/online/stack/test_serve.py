@@ -49,7 +49,7 @@ def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, wo
         meanwhile = len(asked.answers) - before
         asked.wait(lambda answer: answer.whole, PATIENCE_S)
         # the old ones end when they have answered what they had accepted
-        until(lambda: len(workers_of(served)) == served.server.workers)
+        until(lambda: len(workers_of(served)) == served.server.workers, despite=(psutil.NoSuchProcess,))
         asked.wait(lambda answer: answer.whole, PATIENCE_S)
     assert not workers_of(served) & former
     assert [each for each in asked.answers if each.status != 200] == []

@@ -101,7 +101,8 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
         until(lambda: stack_server.workers(settings) == {worker.pid for worker in former})
         former[0].kill()
         until(lambda: former[0].pid not in stack_server.workers(settings) and len(stack_server.workers(settings)) == 2)
-        until(lambda: value(page(), "threads") == 6)  # the dead one's threads are gone, the new one's have come
+        # the dead one's threads are gone, the new one's have come
+        until(lambda: value(page(), "threads") == 6, despite=(requests.ConnectionError,))
         assert requests_of(page(), 404, "not_found", "unmatched") == 30  # what the dead one counted stays
         left = [path.name for path in settings.service_dir("server").rglob("*.db")]
         assert not [name for name in left if "live" in name and str(former[0].pid) in name]
