@@ -195,6 +195,21 @@ def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: 
     assert ids(ask(http, 1, size=20)) == ids(answer)  # as long as the lists are the same
 
 
+@pytest.mark.parametrize("design", ["split", "interleaved"])
+def test_the_other_questions_are_answered_by_the_release_of_the_users_arm(
+    http: FlaskClient, both: Fakes, design: str
+) -> None:
+    """Of an interleaved list by the first arm's."""
+    experiment = both.store.run("ranker", OTHER, both.world.release, kind=design)
+    ask(http, experiments=False)
+    for arm in experiment.arms:
+        userid = user_in(experiment, arm)
+        release = experiment.arms["control" if design == "interleaved" else arm].release
+        assert http.get(f"/ml/why-not?userid={userid}&itemid=4").json["release"] == release
+        ranked = http.post("/ml/rank", json={"userid": userid, "candidates": [3, 4, 5]})
+        assert ranked.json["release"] == release
+
+
 def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) -> None:
     start(both, kind="interleaved")
     ask(http, experiments=False)

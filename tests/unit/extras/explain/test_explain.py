@@ -229,3 +229,25 @@ def test_shares_add_up_to_the_score_of_every_item(
     total = shares.base + shares.popularity + shares.profile.sum(axis=1) + shares.events.sum(axis=1)
     np.testing.assert_allclose(total[1:], expected[1:], atol=1e-5)
     assert (shares.events[:, history[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
+
+
+def test_each_share_is_of_its_own_terms() -> None:
+    one = channel()
+    asked = Requests(
+        np.array([[3, 7]]),
+        np.array([[5, 1]]),
+        np.zeros((1, 2), np.int64),
+        np.array([2]),
+        np.array([[2, 1]]),
+        np.array([1]),
+    )
+    items = np.arange(1, ITEMS + 1)
+    shares, found = shares_of(one, asked, items), one.items[items]
+    regime = asked.regimes[0]
+    np.testing.assert_allclose(shares.base, found @ one.base[regime], atol=1e-5)
+    np.testing.assert_allclose(shares.popularity, one.bias[items], atol=1e-5)
+    profile = [found @ one.profile[0][2], found @ one.profile[1][1]]
+    np.testing.assert_allclose(shares.profile, np.stack(profile, axis=1), atol=1e-5)
+    for n, (code, rating) in enumerate([(3, 5), (7, 1)]):
+        weight = one.lag[:, regime, n] * one.rating_weight[:, regime, rating]  # a field each
+        np.testing.assert_allclose(shares.events[:, n], found @ (weight @ one.rows[:, code]), atol=1e-5)

@@ -65,6 +65,13 @@ def test_workers_meet_after_a_restart_whoever_comes_first() -> None:
     assert group.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
 
 
+def test_what_a_worker_refuses_is_one_sentence_and_restarts_none(capfd: pytest.CaptureFixture[str]) -> None:
+    assert group.by_workers(TrainingSettings(workers=2, restarts=1), together.refused) == [1, 1]
+    said = capfd.readouterr().err
+    assert said.count("StepError: there are no ratings") == 2
+    assert "Traceback" not in said
+
+
 def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables are those that torchrun gives a worker."""
     for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():

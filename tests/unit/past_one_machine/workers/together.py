@@ -15,6 +15,7 @@ from torch import nn
 from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
 from data_exchange_center.settings import TrainingSettings
+from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models import training
@@ -124,3 +125,13 @@ def meet_after_a_restart() -> int:
         if not restarted:
             os._exit(1)
         return met
+
+
+def refused() -> int:
+    """A worker's life where a step finds bad data."""
+
+    def join(*_: object) -> None:
+        raise StepError("there are no ratings")
+
+    group._join = join
+    return group._work("", join)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -100,3 +101,22 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
     with pytest.raises(ConnectionError):
         replay_all(replay, [0], KeptResults(tmp_path / "kept", "another"), each_of(loop))
     assert [event for events in loop.told.values() for event in events] == [theirs]
+
+
+def test_a_user_whose_line_was_cut_is_asked_again_and_another_measurements_results_are_not_kept(
+    replay: Replay, tmp_path: Path
+) -> None:
+    path, asked = tmp_path / "kept", []
+
+    def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+        asked.append(list(users))
+        return each_of(NextInLine())(of, users)
+
+    found = replay_all(replay, [0, 1], KeptResults(path, "one"), each)
+    whole = path.read_text()
+    path.write_text(whole[:-20])  # by a kill
+    again = replay_all(replay, [0, 1], KeptResults(path, "one"), each)
+    assert json.dumps(again) == json.dumps(found)
+    assert path.read_text() == whole
+    replay_all(replay, [0, 1], KeptResults(path, "another"), each)
+    assert asked == [[0, 1], [1], [0, 1]]
