@@ -255,9 +255,9 @@ def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: 
             if any("Function not found" in str(each) for each in answers if isinstance(each, redis.ResponseError)):
                 server.function_load(_LIBRARY, replace=True)
                 answers = _send(server, of_server, replicas, timeout_s)
-        for each in answers:
-            if isinstance(each, Exception):
-                raise each
+            for each in answers:
+                if isinstance(each, Exception):
+                    raise each  # within `at`, which looks again where MOVED says that another server has the key
         if replicas and (copied := answers.pop()) < replicas:
             raise TooFewReplicasError(f"on {copied} replicas instead of {replicas} within {timeout_s:g} s")
         for place, answer in zip(places, answers, strict=True):

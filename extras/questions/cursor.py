@@ -59,7 +59,7 @@ class Cursor(BaseModel):
         try:
             inflate = zlib.decompressobj()
             plain = inflate.decompress(urlsafe_b64decode(text.encode("ascii")), _MAX_LENGTH * _RATIO)
-            if inflate.eof:  # it is whole, and its checksum is right
+            if inflate.eof and not inflate.unused_data:  # it is whole, and its checksum is right
                 return cls.model_validate_json(plain)
         except (ValueError, zlib.error):
             pass

@@ -336,7 +336,7 @@ class Http:
 
     def get(self, path: str) -> HttpAnswer:
         """Raises as `post`."""
-        return self._call("GET", path, None, ())
+        return self._call(path, None, ())
 
     def post(self, path: str, body: bytes, *headers: str) -> HttpAnswer:
         """Return the answer, whatever its status.
@@ -344,26 +344,22 @@ class Http:
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
         ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
         """
-        return self._call("POST", path, body, headers)
+        return self._call(path, body, headers)
 
-    def put(self, path: str, body: bytes, *headers: str) -> HttpAnswer:
-        """As `post`."""
-        return self._call("PUT", path, body, headers)
-
-    def _call(self, method: str, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
+    def _call(self, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
         # Round robin, and those that did not answer lately last
         first, now = next(self._turn) % len(self._nodes), time.monotonic()
         nodes = self._nodes[first:] + self._nodes[:first]
         *others, last = sorted(nodes, key=lambda node: node.down_until > now)
         for node in others:
             try:
-                return self._perform(node, method, path, body, headers)
+                return self._perform(node, path, body, headers)
             except ConnectionError:
                 if not current().left():
                     raise
-        return self._perform(last, method, path, body, headers)
+        return self._perform(last, path, body, headers)
 
-    def _perform(self, node: _Node, method: str, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
+    def _perform(self, node: _Node, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
         try:
             curl = node.idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
@@ -387,7 +383,6 @@ class Http:
             curl.setopt(pycurl.HTTPGET, 1)
         else:
             curl.setopt(pycurl.POSTFIELDS, body)
-        curl.setopt(pycurl.CUSTOMREQUEST, method)
         try:
             curl.perform()
         except pycurl.error as error:

@@ -156,8 +156,9 @@ class KnownUsers:
         with self._lock:
             if forgotten < self.forgotten:
                 return
-            before = self._users.pop((release, userid), None)
+            before = self._users.get((release, userid))
             self._users[release, userid] = _Known(state, self._clock(), before.features if before else None)
+            self._users.move_to_end((release, userid))  # never absent in between: readers take no lock
             while len(self._users) > self._size:
                 self._users.popitem(last=False)
 

@@ -258,9 +258,14 @@ class Recommender:
             pending = self.user_features.ask(
                 opened.release, user.number, by, strict=timed.strict, hurried=timed.hurried
             )
-        candidates = self._recall(timed, opened, user, lacking)
-        for extend in self.before_rank:
-            candidates = extend(request, opened, user, candidates)
+        try:
+            candidates = self._recall(timed, opened, user, lacking)
+            for extend in self.before_rank:
+                candidates = extend(request, opened, user, candidates)
+        except Exception:
+            if pending is not None:
+                timed.watch.stages["feast"] = pending.stage()
+            raise
         features = self._features_of(timed, opened, pending, lacking)
         if features is not None and stored.events:
             n_ratings = len(opened.current(stored, None).history)

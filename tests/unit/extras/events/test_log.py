@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from unittest.mock import Mock
+
 import pytest
+import redis
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
+from redis.exceptions import MovedError
 
 from data_exchange_center import wire
-from extras.events.log import feast_fields, feast_online_key
+from extras.events.log import Call, feast_fields, feast_online_key, run
 
 RELEASE = "aaaaaaaaaaaa"
 
@@ -24,3 +31,23 @@ def test_the_fields_of_a_release_are_feasts() -> None:
     names = ["a" * length for length in range(1, 9)] + ["gender", "user_ratings", "épreuve"]
     view = f"ml_user_{RELEASE}"
     assert feast_fields(RELEASE, names) == {f"_ts:{view}".encode(), *(_mmh3(f"{view}:{name}") for name in names)}
+
+
+def test_an_answer_that_another_server_has_the_key_is_seen_by_the_cluster_s_client() -> None:
+    """It discovers the cluster again, or every later event of that slot would be refused."""
+    seen: list[Exception] = []
+
+    @contextmanager
+    def at(_: str) -> Iterator[Mock]:
+        try:
+            yield server
+        except redis.RedisError as error:
+            seen.append(error)
+            raise
+
+    server, moved = Mock(), MovedError("7 127.0.0.1:1")
+    server.pipeline().execute.return_value = [moved]
+    client = SimpleNamespace(server_of=lambda _: "one", at=at)
+    with pytest.raises(MovedError):
+        run(client, [Call("keep", ["key"], [])])  # type: ignore[arg-type]
+    assert seen == [moved]
