@@ -174,7 +174,7 @@ class _Connections:
     async def _take(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._idle:
             reader, writer = self._idle.popleft()
-            if not reader.at_eof():
+            if not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
             writer.close()
         return await asyncio.open_connection(*self._address)
