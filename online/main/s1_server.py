@@ -1,15 +1,14 @@
 """The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as of then,
-              not now), "explain" (true: why each item is there; "recall": what the channels found, alone), "diversity"
-              (0 to 1: how unlike each other the items are), "budget_ms" (20 to 10000: how long the answer may take),
-              "strict" (true: an error rather than an answer that lacks a service), "release" (a kept one instead of
-              the live one), "stages" (true: what each service was sent and gave), "experiments" (false: take no part)
+              not now), "explain" (true: what the channels found), "budget_ms" (20 to 10000: how long the answer may
+              take), "strict" (true: an error rather than an answer that lacks a service), "release" (a kept one
+              instead of the live one)
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served
 GET  /docs    the API's description, as a page; /openapi.json
 
 EXTRAS (extras/<name>) bring the page for people at /, further fields of a request ("where", "only", "exclude",
-"history", "cursor", "candidates"), feedback (POST /ml/event), items that change (/ml/item), explanations, experiments,
+"history", "cursor", "diversity", "stages", "experiments"), feedback (POST /ml/event), items that change (/ml/item), explanations, experiments,
 keys and /metrics; each README, and /docs, has its paths. RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
 none takes nothing, and a folder that is not there is left out.
 
