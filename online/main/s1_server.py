@@ -8,9 +8,9 @@ GET  /healthz alive; GET /readyz each service, its version, and the release that
 GET  /docs    the API's description, as a page; /openapi.json
 
 EXTRAS (extras/<name>) bring the page for people at /, further fields of a request ("where", "only", "exclude",
-"history", "cursor", "diversity", "stages", "experiments"), feedback (POST /ml/event), items that change (/ml/item), explanations, experiments,
-keys and /metrics; each README, and /docs, has its paths. RECSYS_SERVER__EXTRAS=keys,events,page takes some of it,
-none takes nothing, and a folder that is not there is left out.
+"history", "cursor", "diversity", "stages", "experiments"), feedback (POST /ml/event), items that change (/ml/item),
+explanations, experiments, keys and /metrics; each README, and /docs, has its paths.
+RECSYS_SERVER__EXTRAS=keys,events,page takes some of it, none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)
 Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
