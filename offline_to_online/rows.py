@@ -189,20 +189,34 @@ def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any
 
 
 def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.DataFrame]:
-    """Raw values of users and items: the key first, then the stored features in the spec's order."""
+    """Raw values of users and items: the key first, then the stored features in the spec's order.
+
+    Raises CheckError naming the feature, and the user or item, that has no value.
+    """
     frames: dict[Entity, pd.DataFrame] = {
         "user": artifacts.USER_FEATURES.read(exchange_dir),
         "item": artifacts.ITEM_FEATURES.read(exchange_dir),
     }
-    return {
-        entity: frame[[wire.FEAST_KEY[entity], *(feature.name for feature in spec.stored(entity))]]
-        for entity, frame in frames.items()
-    }
+    own_ids = feature_ids(exchange_dir)
+    return {entity: _stored(frame, entity, spec, own_ids[entity]) for entity, frame in frames.items()}
 
 
 def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
     """Own ids of the users and items whose features are numbered rows."""
     return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
+
+
+def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: OwnIds) -> pd.DataFrame:
+    names = [feature.name for feature in spec.stored(entity)]
+    if absent := [name for name in names if name not in frame.columns]:
+        raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
+    stored = frame[[wire.FEAST_KEY[entity], *names]]
+    nulls = stored.isna()
+    if nulls.to_numpy().any():
+        name = str(nulls.any().idxmax())
+        row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
+        raise CheckError(f"{entity} {own_ids[row]!r} has no value for feature {name!r}")
+    return stored
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:

@@ -23,8 +23,8 @@ from offline_to_online.stores.elasticsearch import ElasticsearchStore
 GENRE = 2  # Adventure, the genre whose count the source prints
 # Users who search each channel: the twenty with the longest seen filters, and others at random. A fault of the index as
 # a whole, such as another metric, shows with the first of them; one that spoils the list of every twentieth user alone
-# is missed in one run of sixty (0.95 ** 80). Besides, each item searches for itself.
-USERS = 100
+# is missed in one run of ten thousand (0.95 ** 180). Besides, each item searches for itself.
+USERS = 200
 
 
 def main(settings: Settings) -> None:

@@ -14,7 +14,6 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
 from elasticsearch.serializer import OrjsonSerializer
 from redis.exceptions import RedisClusterException
-from tritonclient.utils import InferenceServerException
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -25,14 +24,13 @@ TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's 
 READY_S: Final = 60.0
 START_SERVICES: Final = "Start the services with `make up`, see `make status` and `make logs`, and run this step again."
 
-_SERVICE_ERRORS = (
+_SERVICE_ERRORS: Final[tuple[type[Exception], ...]] = (
     redis.RedisError,
     RedisClusterException,
     elasticsearch.ApiError,
     elasticsearch.TransportError,
     BulkIndexError,
     requests.RequestException,
-    InferenceServerException,
     ServiceError,
 )
 
@@ -86,13 +84,16 @@ class ReleaseStore(ABC):
 
 
 @contextmanager
-def reaching(name: str, address: str) -> Iterator[None]:
-    """Turn the errors of a service's client into a StepError that names the service and says what to do."""
+def reaching(name: str, address: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn the errors of a service's client into a StepError that names the service and says what to do.
+
+    ``errors``: those of a client that Spark's environment, which imports this, does not have.
+    """
     try:
         yield
     except StoredError as error:
         raise StepError(f"{name} at {address} {error.what}", "Load the release again: `make sync`.") from error
-    except _SERVICE_ERRORS as error:
+    except _SERVICE_ERRORS + errors as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
 

@@ -1,8 +1,9 @@
 """Items' genres and vectors in Elasticsearch: an index a release, checked by searching it as the server does.
 
-An index holds an inverted index of genre codes, and a vector index a recall channel. It may be live, so it is never
-emptied: its documents are written over in place, under the same ids, and only when they are not what they should be. It
-carries the mark ``checked`` in its mapping once all of it was compared with its source.
+An index holds an inverted index of genre codes, and a vector index a recall channel. It carries the mark ``checked`` in
+its mapping once everything is in it: false, and true once all of it was compared with its source. One without the mark
+is the leftover of an interrupted first load and is deleted; one with the mark may be live and is never emptied: its
+documents are written over in place, under the same ids, and only when they are not what they should be.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ class ElasticsearchStore(ReleaseStore):
     def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:
         release = manifest.release
         with self.client() as client:
-            if is_marked(client, release):
-                mark(client, release, checked=False)
+            if (checked := mark_of(client, release)) is not None:
+                if checked:
+                    mark(client, release, checked=False)
                 try:
                     check_documents(client, release, items)
                 except CheckError as error:
@@ -115,7 +117,7 @@ class ElasticsearchStore(ReleaseStore):
 
     def is_checked(self, release: str) -> bool:
         with self.client() as client:
-            return is_marked(client, release)
+            return bool(mark_of(client, release))
 
     def releases(self) -> set[str]:
         with self.client() as client:
@@ -155,12 +157,13 @@ def write_items(
     replicas: int = 0,
     put: Put = put_documents,
 ) -> None:
-    """Load every item into the release's index, searchable on every copy when this returns.
+    """Load every item into the release's index, searchable on every copy when this returns, and mark it as unchecked.
 
     ``put``: what writes the documents. Raises CheckError where not all copies come to be.
     """
     index = wire.item_index(release)
-    if not client.indices.exists(index=index):
+    if mark_of(client, release) is None:
+        delete_index(client, release)
         client.indices.create(
             index=index,
             settings={"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
@@ -183,6 +186,7 @@ def write_items(
             f"{health['unassigned_shards']} copies of shards of {index} have no node to lie on: "
             "start more nodes, or set RECSYS_ELASTICSEARCH__REPLICAS to fewer, and sync again"
         )
+    mark(client, release, checked=False)
 
 
 # The mark, the alias, deletion.
@@ -206,11 +210,12 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
     }
 
 
-def is_marked(client: Elasticsearch, release: str) -> bool:
-    """Whether the release has an index that was checked."""
+def mark_of(client: Elasticsearch, release: str) -> bool | None:
+    """Whether the release's index was checked; None where there is none, or not everything was ever in it."""
     index = wire.item_index(release)
     found = client.options(ignore_status=404).indices.get_mapping(index=index)
-    return bool(index in found and found[index]["mappings"].get("_meta", {}).get(CHECKED))
+    meta: dict[str, bool] = found[index]["mappings"].get("_meta", {}) if index in found else {}
+    return meta.get(CHECKED)
 
 
 def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby, islice
-from typing import ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
+
+from pydantic import ValidationError
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.history import History
+from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import RedisLayout, replacement
 from offline_to_online.rows import RecallState, UserRow
-from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore, redis_address, redis_client
-from online.clients.redis import Connected, RedisUsers, move_live, set_copies
+from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
+from online.clients.redis import Connected, move_live, set_copies
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users a round trip
+_LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
+    wire.USER_NUMBER: wire.unpack_ids,
+    wire.USER_TERM: wire.unpack_ids,
+    wire.USER_FILTER: wire.unpack_ids,
+    wire.USER_PROFILE: wire.unpack_ids,
+    wire.USER_HISTORY: History.unpack,
+}  # every other field is a vector
 _RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
 
 
@@ -44,13 +54,6 @@ class RedisStore(ReleaseStore):
     @contextmanager
     def client(self) -> Iterator[Connected]:
         with self.reaching(), redis_client(self.settings) as client:
-            yield client
-
-    @contextmanager
-    def server_client(self) -> Iterator[RedisUsers]:
-        """The server's own client, for what it reads, too."""
-        patient = self.settings.redis.model_copy(update={"timeout_s": TIMEOUT_S})
-        with self.reaching(), closing(RedisUsers(patient)) as client:
             yield client
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
@@ -150,13 +153,15 @@ class RedisStore(ReleaseStore):
 
     def live(self) -> str | None:
         """Id of the release that is served; None before the first one went live."""
-        with self.server_client() as client:
-            return client.activated()[0]
+        with self.client() as client:
+            live: Any = client.get(wire.LIVE_KEY)  # typed for the asynchronous client too
+        return live.decode() if live else None
 
     def activated(self) -> list[str]:
         """The live release and the one before it, newest activation first."""
-        with self.server_client() as client:
-            return client.activated()[1]
+        with self.client() as client:
+            before: Any = client.lrange(wire.ACTIVATED_KEY, 0, -1)  # typed for the asynchronous client too
+        return [raw.decode() for raw in before]
 
     def publish(self, published: Published) -> None:
         """Write what a server needs to open a release; before the pointer is moved to it."""
@@ -167,11 +172,16 @@ class RedisStore(ReleaseStore):
 
     def published(self, release: str) -> Published:
         """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""
-        with self.server_client() as client:
-            published = client.published(release)
-        if published is None:
+        with self.client() as client:
+            raw: Any = client.get(wire.manifest_key(release))  # typed for the asynchronous client too
+        if not raw:
             raise StepError(f"release {release} was never live, or is no longer kept: `make releases` lists the others")
-        return published
+        try:
+            return Published.model_validate_json(raw)
+        except ValidationError as error:
+            raise StepError(
+                f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
+            ) from error
 
 
 def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
@@ -179,9 +189,22 @@ def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
     fields = {name.decode(): raw for name, raw in stored.items()}
     for field, wanted in row.fields().items():
         if (got := fields.pop(field, None)) != wanted:
-            raise CheckError(f"user {row.own_id!r}, field {field!r}: Redis gave {got!r}, the source says {wanted!r}")
+            raise CheckError(
+                f"user {row.own_id!r}, field {field!r}: Redis gave {_shown(field, got)}, "
+                f"the source says {_shown(field, wanted)}"
+            )
     if fields:
         raise CheckError(f"user {row.own_id!r}: Redis holds unknown fields: {sorted(fields)}")
+
+
+def _shown(field: str, raw: bytes | None) -> object:
+    """A field as a person reads it; bytes of another length than its layout's as they are."""
+    if raw is None:
+        return None
+    try:
+        return _LAYOUTS.get(field, wire.unpack_vector)(raw)
+    except ValueError:
+        return raw
 
 
 def _chunks(users: Sequence[Row], what: str) -> Iterator[Sequence[Row]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
@@ -24,9 +24,10 @@ from tritonclient.utils import InferenceServerException
 from data_exchange_center import wire
 from data_exchange_center.features import Float32, ModelInputs, Widths
 from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore
+from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, reaching
 from online.clients.triton import ScoreQuery, TritonScores
 from online.stack.service import until
 from online.stack.triton.service import KEY_HEADER
@@ -85,6 +86,9 @@ class TritonStore(ReleaseStore):
     @property
     def address(self) -> str:
         return self.settings.triton.http_url
+
+    def reaching(self) -> AbstractContextManager[None]:
+        return reaching(self.title, self.address, InferenceServerException)
 
     @property
     def repository(self) -> Path:
@@ -170,10 +174,14 @@ class TritonStore(ReleaseStore):
 
     def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError."""
-        with self.reaching():
-            for address in self.settings.triton.grpc_addresses:
+        triton = self.settings.triton
+        with self.reaching(), local_session() as session:
+            for url in triton.http_urls:
+                session.get(f"{url}/v2/health/live", timeout=triton.timeout_s).raise_for_status()
+            for address in triton.grpc_addresses:
                 with _client(address) as client:
-                    client.is_server_live(client_timeout=TIMEOUT_S)
+                    if not client.is_server_live(client_timeout=TIMEOUT_S):
+                        raise InferenceServerException(f"{address} says that it is not live")
 
     # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
 
@@ -242,7 +250,8 @@ class TritonStore(ReleaseStore):
     # Go live, which is nothing to do here, as a request names its version; and delete.
 
     def wait_until_served(self, release: str) -> None:
-        self.expect_alive()
+        if not self.settings.triton.nodes:  # of several, one may be starting again
+            self.expect_alive()
         self.wait_until_ready(self.place_of(release))
 
     def delete(self, releases: Collection[str]) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,3 +27,15 @@ def test_a_package_has_one_version_in_all_lock_files() -> None:
     whole = pins("requirements-dev.txt")
     for name in LOCKS:
         assert {package: whole[package] for package in pins(name)} == pins(name)
+
+
+def test_sparks_environment_has_what_the_stores_import() -> None:
+    lacking = pins("requirements-dev.txt").keys() - pins("past_one_machine/spark/requirements.txt").keys()
+    modules = [name for name, packages in packages_distributions().items() if lacking >= {*map(_normal, packages)}]
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({modules}))"
+    assert {"torch", "tritonclient"} <= {*modules}
+    subprocess.run([sys.executable, "-c", f"{blocked}; import past_one_machine.spark.stores"], cwd=ROOT, check=True)
+
+
+def _normal(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from data_exchange_center.release import FORMAT, Manifest, ParityRecord, Published
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import RedisSettings, Settings
 from data_exchange_center.steps import StepError
 from offline_to_online import releases
 from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
@@ -186,8 +186,7 @@ def test_a_model_that_was_exchanged_after_the_check_is_refused(
 def test_going_back_to_a_release_that_was_never_live_is_one_sentence(
     settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = SimpleNamespace(published=lambda _: None)
-    monkeypatch.setattr(RedisStore, "server_client", lambda _: nullcontext(client))
+    monkeypatch.setattr(RedisStore, "client", lambda _: nullcontext({}))
     monkeypatch.setattr(Redis, "published", lambda _, release: RedisStore(settings).published(release))
     record_parity(settings, manifest, RECORD)
     with pytest.raises(StepError, match=rf"^release {manifest.release} was never live, .*`make releases`"):
@@ -208,3 +207,13 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
     with pytest.raises(StepError, match="must not go live"):
         releases.go_back(settings, manifest.release)
     assert stores.redis.log == []
+
+
+def test_redis_that_is_down_is_one_sentence_and_no_warning(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = RedisStore(settings.model_copy(update={"redis": RedisSettings(port=1)}))
+    for read in (store.live, store.activated, lambda: store.published("aaaaaaaaaaaa")):
+        with pytest.raises(StepError, match=r"^Redis at .*make up"):
+            read()
+    assert caplog.records == []

@@ -11,8 +11,18 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, ChannelSet
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
+from data_exchange_center.release_parts import read_feature_spec
+from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
-from offline_to_online.rows import LONGEST, item_rows, recall_state, request_time, sampled_users, user_rows
+from offline_to_online.rows import (
+    LONGEST,
+    feature_frames,
+    item_rows,
+    recall_state,
+    request_time,
+    sampled_users,
+    user_rows,
+)
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline_to_online.user_rows import VECTOR, row_of
 
@@ -93,3 +103,14 @@ def test_half_of_the_requests_fall_into_the_users_last_session_and_half_after_a_
     assert sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
     assert min(ages) > 0
     assert request_time(row_of(1, [], None, [])) > 0  # nobody's history is empty in a sample, but it may be requested
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_a_feature_without_a_column_or_a_value_is_named(tmp_path: Path, absent: bool) -> None:
+    write_artifacts(tmp_path)
+    spec, users = read_feature_spec(tmp_path), artifacts.USER_FEATURES.read(tmp_path)
+    name = spec.stored("user")[-1].name
+    unlike = users.drop(columns=name) if absent else users.assign(**{name: users[name].where(users.index != 2)})
+    artifacts.USER_FEATURES.write(tmp_path, unlike)
+    with pytest.raises(CheckError, match=f"no column '{name}'" if absent else f"^user 3 has no value for .* '{name}'"):
+        feature_frames(tmp_path, spec)

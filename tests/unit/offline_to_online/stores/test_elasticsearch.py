@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from offline_to_online.stores.elasticsearch import (
     ElasticsearchStore,
     _overlap,
     check_document,
+    write_items,
 )
 from online.clients.elastic import magnified
 
@@ -145,15 +147,16 @@ def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, 
         assert attempt() == 1
 
 
-def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.MonkeyPatch, checked: bool) -> None:
     """Although the documents are what they should be, so that none is written."""
-    marks = {"aaaaaaaaaaaa": True}
+    marks = {"aaaaaaaaaaaa": checked}
 
     def refuse(*_: object) -> ChannelIndex:
         raise CheckError("the index ranks by 2.0")
 
     monkeypatch.setattr(ElasticsearchStore, "client", lambda _: nullcontext(None))
-    monkeypatch.setattr(elasticsearch, "is_marked", lambda _, release: marks[release])
+    monkeypatch.setattr(elasticsearch, "mark_of", lambda _, release: marks[release])
     monkeypatch.setattr(elasticsearch, "mark", lambda _, release, *, checked: marks.update({release: checked}))
     monkeypatch.setattr(elasticsearch, "check_documents", lambda *_: None)
     monkeypatch.setattr(elasticsearch, "check_genres", lambda *_: {})
@@ -165,3 +168,14 @@ def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.
     with pytest.raises(CheckError):
         store.check(manifest, [ROW], {FM.name: []})
     assert not store.is_checked("aaaaaaaaaaaa")
+
+
+@pytest.mark.parametrize("meta", [None, {"checked": False}])
+def test_what_an_interrupted_first_load_left_is_deleted_and_a_whole_index_is_not(meta: dict[str, bool] | None) -> None:
+    client, index = MagicMock(), wire.item_index("aaaaaaaaaaaa")
+    quiet = client.options.return_value
+    quiet.indices.get_mapping.return_value = {index: {"mappings": {"_meta": meta} if meta else {}}}
+    client.count.return_value, quiet.cluster.health.return_value = {"count": 1}, {"timed_out": False}
+    write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat", put=lambda *_: None)
+    assert [quiet.indices.delete.call_count, client.indices.create.call_count] == ([0, 0] if meta else [1, 1])
+    client.indices.put_mapping.assert_called_once_with(index=index, meta={"checked": False})

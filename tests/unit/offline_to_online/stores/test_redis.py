@@ -64,3 +64,9 @@ def test_a_field_nobody_wrote_is_refused() -> None:
     row = row_of(1, [2], None, [3])
     with pytest.raises(CheckError, match=f"unknown fields: .'{VECTOR}'"):
         check_user(row, {**stored(row), VECTOR.encode(): wire.pack_vector([1.0])})
+
+
+def test_values_that_differ_are_told_as_a_person_reads_them() -> None:
+    row, other = (row_of(1, [2], None, [3], [(5, rating, 100)]) for rating in (4, 1))
+    with pytest.raises(CheckError, match=rf"'{wire.USER_HISTORY}': Redis gave History\(.*array\(\[1\]"):
+        check_user(row, stored(other))

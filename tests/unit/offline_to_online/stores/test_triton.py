@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import onnx
@@ -12,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings, TritonSettings
-from data_exchange_center.steps import CheckError
+from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, config_pbtxt
 
@@ -209,3 +210,20 @@ def test_the_secret_is_sent_where_there_is_one(elsewhere: Settings, asked: list[
 def test_what_cannot_be_loaded_is_told_with_the_reason(elsewhere: Settings, asked: list[dict[str, str]]) -> None:
     with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
         TritonStore(elsewhere).command("load", "ml_rec_62")
+
+
+@pytest.mark.parametrize(("nodes", "waits"), [("", False), ("127.0.0.1:1", True)])
+def test_going_live_waits_for_one_of_several_that_starts_again(
+    store: TritonStore, exported: bytes, truth: OfflineTruth, monkeypatch: pytest.MonkeyPatch, nodes: str, waits: bool
+) -> None:
+    elsewhere = TritonSettings(http_port=1, grpc_port=1, nodes=nodes)
+    store = TritonStore(store.settings.model_copy(update={"triton": elsewhere}))
+    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    monkeypatch.setattr("offline_to_online.stores.triton._is_ready", lambda *_: True)
+    with nullcontext() if waits else pytest.raises(StepError, match="make up"):
+        store.wait_until_served("aaaaaaaaaaaa")
+
+
+def test_an_error_of_tritons_client_becomes_one_sentence(store: TritonStore) -> None:
+    with pytest.raises(StepError, match=r"^Triton at .*gone.*make up"), store.reaching():
+        raise InferenceServerException("gone")
