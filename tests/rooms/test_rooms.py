@@ -34,7 +34,7 @@ sys.meta_path.insert(0, Absent())
 IMPORT_ALL: Final = """
 import importlib, pathlib, sys
 paths = [p for room in sys.argv[1:] for p in sorted(pathlib.Path(room).rglob("*.py"))]
-skipped = ("model.py", "definitions.py", "launch.py", "__main__.py")  # files of Triton and Feast; commands
+skipped = ("model.py", "definitions.py", "cli.py", "launch.py", "__main__.py")  # files of Triton and Feast; commands
 modules = [".".join(p.with_suffix("").parts) for p in paths if p.name not in skipped]
 for module in modules:
     importlib.import_module(module.removesuffix(".__init__"))
