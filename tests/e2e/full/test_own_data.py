@@ -12,7 +12,7 @@ from tests.e2e.road import Road
 from tests.made_up_data import shop, supermarket
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """The demo's stack with the shop's data live on it."""
     with road.with_data(shop(tmp_path_factory.mktemp("own") / "shop")) as sold:
@@ -36,7 +36,7 @@ def test_fifty_unseen_items_by_the_shops_own_ids(sold: Road) -> None:
 # A supermarket's log goes live in the demo's stack: what was bought is recommended again
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # of this test alone: the shop has left the stack before
 def market(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     with road.with_data(supermarket(tmp_path_factory.mktemp("own") / "market")) as market:
         yield market
