@@ -42,8 +42,8 @@ def on_starting(_: object) -> None:
     for folder in (_metrics, _workers):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    # A worker that is added later imports the code as it is then: nothing of ours, and of what brings a recipe, stays in
-    # the process that forks.
+    # A worker that is added later imports the code as it is then: nothing of ours, and of what brings a recipe, stays
+    # in the process that forks.
     ours = {"online", "data_exchange_center", *(each.module.partition(".")[0] for each in find(RECIPES).values())}
     for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
         del sys.modules[name]
