@@ -1,4 +1,4 @@
-"""What a request is told that names an attribute, or a value of one, that no item has: those that there are."""
+"""Errors of requests that name an attribute, or a value of one, that no item has; each says which there are."""
 
 from __future__ import annotations
 

@@ -262,11 +262,10 @@ class Recommender:
             candidates = self._recall(timed, opened, user, lacking)
             for extend in self.before_rank:
                 candidates = extend(request, opened, user, candidates)
-        except Exception:
+            features = self._features_of(timed, opened, pending, lacking)
+        finally:  # its time is known, too, where the request ends here
             if pending is not None:
                 timed.watch.stages["feast"] = pending.stage()
-            raise
-        features = self._features_of(timed, opened, pending, lacking)
         if features is not None and stored.events:
             n_ratings = len(opened.current(stored, None).history)
             features = features.having(Columns.N_RATINGS, [n_ratings])
@@ -355,8 +354,6 @@ class Recommender:
             known = self._known.features(opened.release, timed.request.userid)
             lacking.append(lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
             return known
-        finally:
-            timed.watch.stages["feast"] = pending.stage()
         if features is None:
             lacking.append(Lacking.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
         else:
