@@ -30,7 +30,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from data_exchange_center import steps
+from data_exchange_center import artifacts, steps
 from data_exchange_center.figures import FIGURES, ROOT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -236,6 +236,7 @@ class OtherCheckout:
         self._folder = settings.services_dir / "bench" / commit[:12]
         self._checkout = self._folder / "checkout"
         self._artifacts = None if exchange else settings.offline_dir
+        self._exchange = settings.exchange_dir
         own = {"exchange_dir": exchange or self._folder / "exchange", "services_dir": self._checkout / ".services"}
         moved = on_free_ports(settings)
         ports = settings.model_copy(update={"server": moved.server}) if shares_services else moved
@@ -252,6 +253,7 @@ class OtherCheckout:
         try:
             if not (self._serve_alone() if self._shares_services else self._serve_all()):
                 raise StepError(f"the server of {self._commit[:12]} did not become ready: see above")
+            self._require_the_same_data()
             yield
         finally:
             if self._shares_services:
@@ -286,6 +288,16 @@ class OtherCheckout:
             shutil.rmtree(offline)
             self._make("offline", "sync")
         return self._serves()
+
+    def _require_the_same_data(self) -> None:
+        """Raises StepError where it was trained on another data set: most users would be strangers to it."""
+        folders = self._exchange, self.settings.exchange_dir
+        ours, theirs = (artifacts.DATASET.read(folder)["name"] for folder in folders)
+        if ours != theirs:
+            raise StepError(
+                f"{self._commit[:12]} was trained on {theirs}, this checkout's release on {ours}: delete "
+                f"{self.settings.exchange_dir}, set RECSYS_DATA as it was for this release, and run this again"
+            )
 
     def _serves(self) -> bool:
         return self._run("make", "serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)

@@ -7,7 +7,7 @@ recipes' releases, containers) is made once before the first of them. One that f
 Reads   RECSYS_DATA, like every step: MovieLens-1M; for the figure of MovieLens-100K that in ml_100k=<file>
 Writes  pic/figures/*.json; then the pictures and the READMEs
 Run     make figures [only="serving.json shed.json"], with the default ports free
-Expect  about a day, most of it baselines.json and index_growth.json, which come last
+Expect  hours; index_growth.json, the longest, comes last
 """
 
 from __future__ import annotations
@@ -77,8 +77,6 @@ PLAN: Final = (
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
-    Measurement("baselines.json", "make tune-baselines"),
-    Measurement("evaluation_papers.json", "make baselines evaluate-papers", ""),
 )
 
 

@@ -32,7 +32,6 @@ from extras.experiments.report import over_time
 from offline.readers import read_model_reports
 from research.figures.tables import read
 from research.measure.diversity import COST
-from research.papers import AS_IT_IS, WITH
 from research.reports import mean_of
 
 log = logging.getLogger(__name__)
@@ -185,9 +184,11 @@ def by_seconds(found: Found) -> Figure:
     """NDCG@10 of the last but one by processor seconds of training; a training of many epochs is a line."""
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes: Axes = figure.subplots()
-    recipe = {"the recipe": found["tried"][AS_IT_IS], "the recipe, for the next item": found["tried"][found["chosen"]]}
+    tried = found["tried"]
+    recipe = {"the recipe": tried["as it is"], "the recipe, for the next item": tried[found["chosen"]]}
     for name, row in (found["by seconds"] | recipe).items():
-        seconds, reached = np.atleast_1d(row["seconds"]), np.atleast_1d(row.get(WITH, row["ndcg@10"]))
+        reached = np.atleast_1d(row.get("with the request's time", row["ndcg@10"]))
+        seconds = np.atleast_1d(row["seconds"])
         shade = OURS if name in recipe else SOURCE if len(seconds) > 1 else BASELINE
         axes.plot(np.maximum(seconds, 0.1), reached, "-" if len(seconds) > 1 else "o", color=shade)
         end = (max(seconds[-1], 0.1), reached[-1])

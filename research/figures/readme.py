@@ -36,7 +36,10 @@ _CHINESE: Final = (
     (r" \(the default recipe\)", "（default 配方）"),
     (r" \(the best fusion of the baselines\)", "（各基线的最佳融合）"),
     (r" \(EASE\)", "（EASE）"),
-    (r" The best fusion: Measured by ", "各基线的最佳融合的测量命令："),
+    (
+        r" The best fusion: Measured by a study that has ended, its code is in commit (\w+), on ",
+        r"各基线的最佳融合出自一项已结束的研究，代码在提交 \1，机器：",
+    ),
     (r" \(the most liked films\)", "（热门榜）"),
     (r"\. Measured by |Measured by ", "。测量命令："),
     (r"` on ", "`，机器："),

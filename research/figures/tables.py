@@ -69,7 +69,8 @@ def measured(figure: Figure) -> str:
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
-    how = f"Measured by `{figure['command']}`"
+    ended = f"a study that has ended, its code is in commit {figure['ended']}," if "ended" in figure else ""
+    how = "Measured by " + (ended or f"`{figure['command']}`")
     age = figure.get("measured")
     when = f"; commit {age['commit']}, {age['date']}" if age else ""
     return f"{how} on {where}{data}{services}{when}."
