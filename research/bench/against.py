@@ -20,8 +20,10 @@ import argparse
 import logging
 import os
 import shutil
+import signal
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -346,6 +348,7 @@ def _arguments() -> argparse.Namespace:
 
 def main(settings: Settings) -> None:
     given = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what is held goes on, what was started stops
     commit = commit_of(given.commit)
     loadings = [*(Loading(in_flight=level) for level in given.levels), *(Loading(per_s=rate) for rate in given.rates)]
     drawn = Drawn(known_userids(settings), given.seed)
