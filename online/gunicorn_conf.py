@@ -4,9 +4,7 @@ import gc
 import os
 import shutil
 import sys
-from typing import Any, ClassVar
-
-from uvicorn_worker import UvicornWorker
+from typing import Any
 
 from data_exchange_center.plugins import RECIPES, find
 from data_exchange_center.settings import load_settings
@@ -21,22 +19,9 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 # One thread a matrix product: the workers are the parallelism; OpenBLAS's own threads wait for each other by spinning.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-
-class Worker(UvicornWorker):  # type: ignore[misc]
-    """A process that serves `online.web.asgi.Edge`; what is ours is named, for the worker to import."""
-
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
-        "http": "online.web.connection:Connection",
-        "ws": "none",
-        "lifespan": "off",
-        "interface": "asgi3",
-        "proxy_headers": False,
-        "server_header": False,
-    }
-
-
 bind = f"{_server.host}:{_server.port}"
-worker_class = Worker
+worker_class = "asgi"
+asgi_lifespan = "off"
 workers = _server.workers
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
@@ -44,6 +29,9 @@ timeout = 30
 graceful_timeout = 10
 keepalive = 75
 backlog = 512
+limit_request_line = 4094  # bytes
+limit_request_fields = 64
+limit_request_field_size = 8190  # bytes
 accesslog = None  # the application writes a line of its own for each request
 errorlog = "-"
 loglevel = "info"

@@ -103,6 +103,6 @@ def create_app(
 
 
 def create_asgi() -> Edge:
-    """The same application behind the edge that `online.web.connection` serves."""
+    """The same application behind the edge that gunicorn's `asgi` worker serves; see online/gunicorn_conf.py."""
     settings = load_settings()
     return Edge(create_app(settings=settings), settings.server)

@@ -1,4 +1,4 @@
-"""The HTTP edge: the Flask application behind `online.web.connection`, with a bounded queue in front of its threads.
+"""The HTTP edge: the Flask application behind gunicorn's `asgi` worker, with a bounded queue in front of its threads.
 
 The event loop reads a request's head and body, so that a slow client costs a socket and no thread. A request that is
 whole goes to a thread, or waits for one, or is refused at once where too many have come already. Flask runs under any
@@ -29,7 +29,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 Reply = tuple[int, Headers, bytes]  # status, headers, body
 
-MAX_HEAD: Final = 16 * 1024  # bytes of a request's path and headers
 MAX_BODY: Final = 256 * 1024  # bytes; a request needs forty, a list of events or of items more
 BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
 # In a request's WSGI environment: since when it is complete, in seconds of `time.perf_counter`. The wait for a thread
@@ -83,8 +82,6 @@ class Refusal(NamedTuple):
 
 
 OVERLOADED: Final = Refusal(503, "overloaded", "This server has more to answer than it can in time: try again later.")
-NO_HTTP: Final = Refusal(400, "bad_request", "This is no HTTP request.")
-HEAD_TOO_LARGE: Final = Refusal(431, "head_too_large", f"Path and headers are larger than {MAX_HEAD} bytes.")
 TOO_LARGE: Final = Refusal(400, "bad_request", BODY_TOO_LARGE, "body")
 TOO_LATE: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
 NO_LENGTH: Final = Refusal(411, "length_required", "The body's length is not said: send Content-Length.")
@@ -118,7 +115,7 @@ class Edge:
 
     def __init__(self, app: Flask, settings: ServerSettings) -> None:
         self._app = app
-        self.arrives_within_s = settings.arrival_timeout_s
+        self._arrives_within_s = settings.arrival_timeout_s
         self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
         self._watched = Pool(1, WATCHERS, "watched")
 
@@ -133,9 +130,6 @@ class Edge:
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
         # 1. what cannot be right is refused before its body is read
         headers = dict(scope["headers"])
-        in_path = len(scope["raw_path"]) + len(scope["query_string"])
-        if sum(len(name) + len(value) for name, value in scope["headers"]) + in_path > MAX_HEAD:
-            return HEAD_TOO_LARGE.reply()
         if b"transfer-encoding" in headers:
             return NO_LENGTH.reply()
         if int(headers.get(b"content-length", b"0")) > MAX_BODY:
@@ -143,7 +137,7 @@ class Edge:
 
         # 2. the body arrives, within its time
         try:
-            async with asyncio.timeout(self.arrives_within_s):
+            async with asyncio.timeout(self._arrives_within_s):
                 body = await _body(receive)
         except TimeoutError:
             return TOO_LATE.reply()

@@ -33,7 +33,7 @@ _ERRORS: Final = {
     403: "Without a key: another web site's page that writes, or a strict request where others reach the server.",
     404: "There is no such path, or no such release.",
     405: "There is no such method here.",
-    408: "The request did not arrive in time.",
+    408: "The body did not arrive in time.",
     409: "Of this user so many events are kept that no more are taken which change what is recommended.",
     411: "The body's length is not said.",
     429: "This client asks too often; `Retry-After` says when to ask again.",

@@ -72,7 +72,7 @@ def test_an_error_that_is_answered_is_no_health(healthy: ModuleType, tmp_path: P
     assert "NOAUTH" in healthy.ask_redis(redis.port, tmp_path / "none")
 
 
-RUN_IN_IT = ("online.stack.containers", "online.main.s1_server", "online.gunicorn_conf", "online.web.connection")
+RUN_IN_IT = ("online.stack.containers", "online.main.s1_server", "online.gunicorn_conf", "gunicorn.workers.gasgi")
 OWN = "recsys-pipeline"
 WITHOUT = """
 import importlib, json, sys
