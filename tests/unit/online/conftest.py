@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from tests.free_ports import settings_on_free_ports
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
 
+SERVICES = ("redis", "elasticsearch", "feast", "triton")
+PATIENT = ServerSettings(budget_ms=10_000, warm_up_s=0)  # on a busy machine, a service in memory takes its time, too
+
 
 @dataclass
 class Fakes:
@@ -30,13 +34,26 @@ class Fakes:
     scorer: FakeScorer
     recommender: Recommender
 
+    @property
+    def services(self) -> tuple[FakeUsers, FakeItems, FakeFeatures, FakeScorer]:
+        return self.users, self.items, self.features, self.scorer
+
     def service(self, name: str) -> FakeUsers | FakeItems | FakeFeatures | FakeScorer:
-        return next(s for s in (self.users, self.items, self.features, self.scorer) if s.service == name)
+        return next(service for service in self.services if service.service == name)
+
+    def down(self, *names: str) -> None:
+        """From now on these are away, and no others."""
+        for service in self.services:
+            service.down = service.service in names
 
     def add(self, world: World) -> None:
         """Another release, loaded but not live."""
-        for service in (self.users, self.items, self.features, self.scorer):
+        for service in self.services:
             service.worlds[world.release] = world
+
+    def restarted(self, path: Path) -> closing[Recommender]:
+        """Another process over the same services, with what is kept at ``path`` on its disk."""
+        return closing(Recommender(*self.services, PATIENT, LastRelease(path)))  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -51,8 +68,7 @@ def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)
-    server = ServerSettings(budget_ms=10_000, warm_up_s=0)  # on a busy machine, a service in memory takes its time, too
-    recommender = Recommender(users, items, features, scorer, server, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
+    recommender = Recommender(users, items, features, scorer, PATIENT, LastRelease(tmp_path / "last.json"))  # type: ignore[arg-type]
     yield Fakes(world, users, items, features, scorer, recommender)
     recommender.close()
 

@@ -5,6 +5,7 @@ A subclass gives the fixture ``client``, loaded with ``world``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -160,9 +161,6 @@ class SearchContract:
             update={"channels": tuple(channel.model_copy(update=changes) for channel in recall.channels)}
         )
 
-    def _ids(self, hits: Hits) -> list[int]:
-        return [int(itemid) for itemid in hits.ids]
-
     @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, 8])
     @pytest.mark.parametrize("weights", [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}])
     def test_every_channel_finds_its_best_unseen_items(
@@ -173,7 +171,7 @@ class SearchContract:
         answers = client.call(query)
         assert len(answers) == len(query.recall.channels)
         for n, hits in enumerate(answers):
-            truth, found = self._truth(world, query, n), self._ids(hits)
+            truth, found = self._truth(world, query, n), hits.ids.tolist()
             assert len(found) == min(query.recall.candidates, len(truth)) == len(set(found))
             assert not set(found) & set(world.seen[userid])
             best = sorted(truth.values(), reverse=True)[: len(found)]
@@ -184,7 +182,7 @@ class SearchContract:
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 50}), term_weight=0.5)
         for hits in client.call(self._query(world, 1, vectors={}, recall=recall)):
             assert len(hits.ids) == (50 if world.user_terms[1] else 0)
-            for itemid in self._ids(hits):
+            for itemid in hits.ids.tolist():
                 assert set(world.genres[itemid]) & set(world.user_terms[1])
 
     def test_of_equal_scores_the_smaller_itemid_comes_first(self, client: Search, world: World) -> None:
@@ -192,7 +190,7 @@ class SearchContract:
         terms = sorted({code for codes in world.genres.values() for code in codes})
         matching = sorted(itemid for itemid, codes in world.genres.items() if codes)
         for hits in client.call(self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())):
-            assert self._ids(hits) == matching[:20]
+            assert hits.ids.tolist() == matching[:20]
 
     def test_of_equally_near_vectors_those_of_the_smaller_itemids_are_kept(self, client: Search, world: World) -> None:
         """Also where the search by vector ends among them, as long as items are loaded in the order of itemids."""
@@ -200,11 +198,11 @@ class SearchContract:
         nowhere = {name: np.zeros_like(vector) for name, vector in world.user_vectors(1).items()}
         found = client.call(self._query(world, 1, terms=(), vectors=nowhere, recall=recall, seen=()))
         for channel, hits in zip(recall.searched, found, strict=True):
-            assert self._ids(hits) == sorted(world.item_vectors[channel.name])[:20]
+            assert hits.ids.tolist() == sorted(world.item_vectors[channel.name])[:20]
 
     def test_with_neither_nothing_is_found(self, client: Search, world: World) -> None:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
-        assert [self._ids(hits) for hits in answers] == [[] for _ in world.recipe.recall.channels]
+        assert [hits.ids.tolist() for hits in answers] == [[] for _ in world.recipe.recall.channels]
 
     def test_a_channel_that_has_nothing_to_ask_with_leaves_the_others_alone(self, client: Search, world: World) -> None:
         query, vectors = self._query(world, 1, terms=()), world.user_vectors(1)
@@ -212,9 +210,9 @@ class SearchContract:
             others = {name: vector for name, vector in vectors.items() if name != channel.name}
             answers = client.call(self._query(world, 1, terms=(), vectors=others))
             whole = client.call(query)
-            assert self._ids(answers[n]) == []
+            assert answers[n].ids.tolist() == []
             for m in set(range(len(answers))) - {n}:
-                assert self._ids(answers[m]) == self._ids(whole[m])
+                assert answers[m].ids.tolist() == whole[m].ids.tolist()
 
     @pytest.mark.parametrize("terms", [(), (1, 4)])
     def test_of_some_items_only_all_are_found_that_a_channel_can_find(
@@ -226,10 +224,10 @@ class SearchContract:
         for n, hits in enumerate(client.call(query)):
             truth = self._truth(world, query, n)
             allowed = {itemid: score for itemid, score in truth.items() if itemid in only}
-            assert set(self._ids(hits)) == allowed.keys()
+            assert set(hits.ids.tolist()) == allowed.keys()
             np.testing.assert_allclose(hits.scores, sorted(allowed.values(), reverse=True), rtol=1e-4, atol=1e-5)
         for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
-            assert self._ids(hits) == []
+            assert hits.ids.tolist() == []
 
     def test_there_may_be_more_ids_than_one_query_of_elasticsearch_takes(self, client: Search, world: World) -> None:
         """Its limit is 65,536 terms."""
@@ -238,11 +236,11 @@ class SearchContract:
         among_many = client.call(self._query(world, 1, only=np.concatenate([np.sort(world.itemids), others])))
         without_many = client.call(self._query(world, 1, seen=np.concatenate([world.seen[1], others])))
         for hits, same, also in zip(plain, among_many, without_many, strict=True):
-            assert self._ids(hits) == self._ids(same) == self._ids(also)
+            assert hits.ids.tolist() == same.ids.tolist() == also.ids.tolist()
 
     def test_who_has_seen_everything_is_given_nothing(self, client: Search, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
-            assert self._ids(hits) == []
+            assert hits.ids.tolist() == []
 
 
 class ElasticItemsContract(SearchContract, ClientContract):
@@ -311,9 +309,6 @@ class FeastFeaturesContract(ClientContract):
         assert raised.value.service == "feast"
 
 
-LIVE = "aaaaaaaaaaaa"
-
-
 def random_inputs(world: World, n: int) -> ModelInputs:
     """A list of n candidates, with a history where the world's model reads one."""
     rng, widths = np.random.default_rng(n), world.spec.widths
@@ -331,12 +326,11 @@ class TritonScoresContract(ClientContract):
         assert scores.dtype == np.float32
         np.testing.assert_allclose(scores, world.scores(inputs.joined()), atol=1e-5)
 
-    def test_a_version_that_is_not_there_is_told_from_other_errors(self, client: TritonScores, world: World) -> None:
+    @pytest.mark.parametrize("gone", [{"version": 4711}, {"model": "nowhere"}], ids=str)
+    def test_a_model_or_version_that_is_not_there_is_told_from_other_errors(
+        self, client: TritonScores, world: World, gone: dict[str, Any]
+    ) -> None:
+        there = ScoreQuery(random_inputs(world, 1), world.model_version, world.model)
         with pytest.raises(GoneError) as raised:
-            client.call(ScoreQuery(random_inputs(world, 1), 4711, world.model))
-        assert raised.value.service == "triton"
-
-    def test_a_model_that_is_not_there_is_told_from_other_errors(self, client: TritonScores, world: World) -> None:
-        with pytest.raises(GoneError) as raised:
-            client.call(ScoreQuery(random_inputs(world, 1), world.model_version, "nowhere"))
+            client.call(replace(there, **gone))
         assert raised.value.service == "triton"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ import pytest
 
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
-from online.clients.base import NEVER, OUT_OF_TIME, Client, Deadline, GoneError, ServiceError, current, until
+from online.clients.base import NEVER, OUT_OF_TIME, Deadline, GoneError, ServiceError, current, until
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
+from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.trickling import service, talking
 from tests.unit.online.world import SourceWorld
 
@@ -51,28 +51,19 @@ SERVICES: dict[str, tuple[Any, Any, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("manner", ["silent", "trickling"])
+@pytest.mark.parametrize("manner", ["silent", "trickling", "without a deadline"])
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_call_ends_by_its_deadline(name: str, manner: str) -> None:
+def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(name: str, manner: str) -> None:
     make, query, trickle = SERVICES[name]
-    with service(trickle if manner == "trickling" else b"") as port, closing(make(port)) as client:
+    with service(b"" if manner == "silent" else trickle) as port, closing(make(port)) as client:
+        if manner == "without a deadline":
+            client.timeout_s = LIMIT_S
         for _ in range(2):
             started = time.perf_counter()
             with pytest.raises(ServiceError, match="in time") as raised:
-                client.call(query, Deadline.after(LIMIT_S))
+                client.call(query, NEVER if manner == "without a deadline" else Deadline.after(LIMIT_S))
             assert time.perf_counter() - started < LIMIT_S + MARGIN_S
             assert raised.value.service == name
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_without_a_deadline_the_services_own_timeout_limits_the_whole_call(name: str) -> None:
-    make, query, trickle = SERVICES[name]
-    with service(trickle) as port, closing(make(port)) as client:
-        client.timeout_s = LIMIT_S
-        started = time.perf_counter()
-        with pytest.raises(ServiceError, match="in time"):
-            client.call(query)
-        assert time.perf_counter() - started < LIMIT_S + MARGIN_S
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -94,35 +85,15 @@ def test_a_service_that_hangs_up_or_answers_nonsense_is_an_error_that_names_it(n
         assert not isinstance(raised.value, GoneError)
 
 
-class Flaky(Client[int, int]):
-    """Loses the connection as often as the test says."""
-
-    service = "flaky"
-    library_errors = (ConnectionResetError,)
-
-    def __init__(self, losses: int) -> None:
-        self.asked = itertools.count()
-        self.losses = losses
-
-    def _call(self, query: int) -> int:
-        if next(self.asked) < self.losses:
-            raise ConnectionResetError
-        return query
-
-    def _is_lost(self, error: Exception) -> bool:
-        return True
-
-    def _ping(self) -> str:
-        return "1"
-
-    def close(self) -> None:
-        pass
-
-
-def test_a_lost_connection_is_made_again_once() -> None:
-    assert Flaky(1).call(7) == 7
-    with pytest.raises(ServiceError):
-        Flaky(2).call(7)
+@pytest.mark.parametrize(("losses", "expected"), [(1, nullcontext()), (2, pytest.raises(ServiceError))])
+def test_a_lost_connection_is_made_again_once(
+    losses: int, expected: AbstractContextManager[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users, lost = FakeUsers(WORLD, live=WORLD.release), iter([True] * losses)
+    monkeypatch.setattr(users, "_is_lost", lambda error: True)
+    users.on_call = lambda: setattr(users, "down", next(lost, False))
+    with expected:
+        assert users.call(WHICH_IS_LIVE).live == WORLD.release
 
 
 def test_what_is_left_is_never_below_zero_and_is_shared() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from online.clients.base import ServiceError
-from online.clients.redis import WHICH_IS_LIVE
 from tests.unit.online import contracts
 from tests.unit.online.contracts import world  # noqa: F401 (a fixture)
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
-from tests.unit.online.world import SourceWorld, World
+from tests.unit.online.world import World
 
 
 class TestFakeUsers(contracts.RedisUsersContract):
@@ -34,13 +32,3 @@ class TestFakeScorer(contracts.TritonScoresContract):
     @pytest.fixture
     def client(self, world: World) -> FakeScorer:  # noqa: F811
         return FakeScorer(world)
-
-
-def test_a_librarys_error_becomes_a_service_error_that_names_the_service() -> None:
-    users = FakeUsers(SourceWorld())
-    users.down = True
-    for question in (lambda: users.call(WHICH_IS_LIVE), users.ping, lambda: users.popular("aaaaaaaaaaaa")):
-        with pytest.raises(ServiceError) as raised:
-            question()
-        assert raised.value.service == "redis"
-        assert raised.value.what

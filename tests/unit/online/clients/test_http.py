@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +17,13 @@ import trustme
 
 from online.clients import base
 from online.clients.base import Deadline, Http, HttpAnswer, UnreadableError, until
+from tests.http_server import serving
 from tests.unit.online import trickling
 
 
-class Echo(BaseHTTPRequestHandler):
+def echo(request: Any, body: bytes) -> tuple[int, bytes]:
     """Echoes the request, with the path's number as the status."""
-
-    protocol_version = "HTTP/1.1"
-    connections: set[int]
-    headers_seen: dict[str, str]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        type(self).connections.add(self.client_address[1])
-        type(self).headers_seen = dict(self.headers)
-        answer = body or self.command.encode()
-        self.send_response(int(self.path[1:]))
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    do_GET = do_POST  # noqa: N815
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving(tls: ssl.SSLContext | None = None) -> Iterator[tuple[ThreadingHTTPServer, type[Echo]]]:
-    handler = type("Fresh", (Echo,), {"connections": set(), "headers_seen": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server, handler
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-@pytest.fixture
-def echo() -> Iterator[tuple[str, type[Echo]]]:
-    with serving() as (server, handler):
-        yield f"http://127.0.0.1:{server.server_port}", handler
+    return int(request.path[1:]), body or request.command.encode()
 
 
 @contextmanager
@@ -74,8 +33,8 @@ def talking(talk: Callable[[socket.socket], object]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
-def test_status_and_body_come_back_whatever_the_status_is(echo: tuple[str, type[Echo]]) -> None:
-    with closing(Http(echo[0], timeout_s=5)) as http:
+def test_status_and_body_come_back_whatever_the_status_is() -> None:
+    with serving(echo) as port, closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http:
         assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
         assert http.get("/503") == HttpAnswer(503, b"GET")
         large = bytes(range(256)) * 4_000
@@ -83,23 +42,20 @@ def test_status_and_body_come_back_whatever_the_status_is(echo: tuple[str, type[
         assert http.get("/200") == HttpAnswer(200, b"GET")
 
 
-def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(
-    echo: tuple[str, type[Echo]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    url, handler = echo
-    with closing(Http(url, timeout_s=5, login=("elastic", "söcret"))) as http:
-        http.post("/200", b"{}" * 2_000, "Content-Type: application/x-ndjson")
-        assert handler.headers_seen["Content-Type"] == "application/x-ndjson"
-        assert handler.headers_seen["Authorization"] == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
-        assert "Expect" not in handler.headers_seen
-        http.get("/200")
-        assert "Content-Type" not in handler.headers_seen, "of the next call"
-
-
-def hang_up(client: socket.socket) -> None:
-    client.shutdown(socket.SHUT_RDWR)
+    seen: list[Any] = []
+    with (
+        serving(lambda request, body: (seen.append(request.headers), (200, body))[1]) as port,
+        closing(Http(f"http://127.0.0.1:{port}", timeout_s=5, login=("elastic", "söcret"))) as http,
+    ):
+        http.post("/", b"{}" * 2_000, "Content-Type: application/x-ndjson")
+        http.get("/")
+    assert seen[0]["Content-Type"] == "application/x-ndjson"
+    assert seen[0]["Authorization"] == f"Basic {b64encode('elastic:söcret'.encode()).decode()}"
+    assert "Expect" not in seen[0]
+    assert "Content-Type" not in seen[1], "of the next call"
 
 
 def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew() -> None:
@@ -116,27 +72,23 @@ def test_an_answer_without_end_is_given_up() -> None:
         while True:
             client.sendall(bytes(1024 * 1024))
 
-    with (
-        talking(flood) as url,
-        closing(Http(url, timeout_s=60)) as http,
-        pytest.raises(UnreadableError, match="more than"),
-    ):
+    too_long = pytest.raises(UnreadableError, match="more than")
+    with talking(flood) as url, closing(Http(url, timeout_s=60)) as http, too_long:
         http.get("/")
 
 
 def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
     """Otherwise one client in a hurry would have everybody reconnect."""
-    arrived, over = threading.Semaphore(0), threading.Event()
-    with serving() as (server, handler), closing(Http(f"http://127.0.0.1:{server.server_port}", timeout_s=60)) as http:
-        plain = handler.do_GET
+    arrived, over, connections = threading.Semaphore(0), threading.Event(), set()
 
-        def waits(self: Echo) -> None:
-            if self.path == "/202":
-                arrived.release()
-                over.wait(60)
-            plain(self)
+    def waits(request: Any, body: bytes) -> tuple[int, bytes]:
+        connections.add(request.client_address[1])
+        if request.path == "/202":
+            arrived.release()
+            over.wait(60)
+        return echo(request, body)
 
-        handler.do_GET = waits  # type: ignore[method-assign]
+    with serving(waits) as port, closing(Http(f"http://127.0.0.1:{port}", timeout_s=60)) as http:
         slow = threading.Thread(target=http.get, args=("/202",), daemon=True)
         slow.start()
         assert arrived.acquire(timeout=60)
@@ -148,7 +100,7 @@ def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
             http.get("/202")
         http.get("/200")
         over.set()
-        assert len(handler.connections) == 2
+        assert len(connections) == 2
 
 
 def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Path) -> None:
@@ -156,15 +108,19 @@ def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Pat
     authority.cert_pem.write_to_path(str(ca_certs))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(tls)
-    with serving(tls) as (server, _):
-        url = f"https://localhost:{server.server_port}"
-        with closing(Http(url, timeout_s=5, ca_certs=ca_certs)) as http:
-            assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
-        with closing(Http(url, timeout_s=5)) as http, pytest.raises(UnreadableError, match="certificate"):
-            http.get("/200")
-        wrong_name = f"https://127.0.0.1:{server.server_port}"
-        with closing(Http(wrong_name, timeout_s=5, ca_certs=ca_certs)) as http, pytest.raises(UnreadableError):
-            http.get("/200")
+
+    def answer(client: socket.socket) -> None:
+        with tls.wrap_socket(client, server_side=True) as encrypted:
+            encrypted.recv(64 * 1024)
+            encrypted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    with trickling.talking(answer) as port:
+        with closing(Http(f"https://localhost:{port}", timeout_s=5, ca_certs=ca_certs)) as http:
+            assert http.post("/", b"{}") == HttpAnswer(200, b"ok")
+        for name, known in (("localhost", None), ("127.0.0.1", ca_certs)):
+            refused = pytest.raises(UnreadableError, match="certificate")
+            with closing(Http(f"https://{name}:{port}", timeout_s=5, ca_certs=known)) as http, refused:
+                http.get("/")
 
 
 @contextmanager
@@ -197,15 +153,10 @@ def test_of_several_each_is_called_in_its_turn() -> None:
 
 def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "DOWN_S", 600.0)
-    calls: list[int] = []
-
-    def reset(client: socket.socket) -> None:
-        calls.append(1)
-        hang_up(client)
-
+    calls: list[object] = []
     with (
         nobody() as refusing,
-        talking(reset) as resetting,
+        talking(calls.append) as resetting,
         named("b", "c") as urls,
         closing(Http(refusing, resetting, *urls, timeout_s=5)) as http,
     ):
@@ -216,7 +167,6 @@ def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(m
 def test_an_answer_that_is_cut_short_is_asked_of_the_next() -> None:
     def cut(client: socket.socket) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
-        hang_up(client)
 
     with talking(cut) as cutting, named("b") as (other,):
         with closing(Http(cutting, other, timeout_s=5)) as http:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,10 @@ def answer(scores: Any = SCORES, **changed: Any) -> bytes:
     return json.dumps({"outputs": [{**output, "parameters": {"binary_data_size": size}}]}).encode() + numbers
 
 
-class Triton:
-    """It gives the configured answer."""
-
-    def __init__(self) -> None:
-        self.status, self.body = 200, answer()
-        self.asked: list[tuple[str, dict[str, Any], int]] = []  # path, the request's JSON, bytes of numbers
-
-
 @pytest.fixture
-def triton() -> Iterator[tuple[Triton, TritonScores]]:
-    told = Triton()
+def triton() -> Iterator[tuple[SimpleNamespace, TritonScores]]:
+    """It gives the configured answer. Asked: path, the request's JSON, bytes of numbers."""
+    told = SimpleNamespace(status=200, body=answer(), asked=[])
 
     def infer(request: Any, body: bytes) -> tuple[int, bytes]:
         head = int(request.headers["Inference-Header-Content-Length"])
@@ -54,7 +48,7 @@ def query(rows: int = ROWS) -> ScoreQuery:
     return ScoreQuery(ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 60), np.float32)), 7, "ml_rec")
 
 
-def test_numbers_are_sent_and_read_as_they_are(triton: tuple[Triton, TritonScores]) -> None:
+def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, TritonScores]) -> None:
     told, client = triton
     assert client.call(query()).tolist() == SCORES.tolist()
     ((path, head, size),) = told.asked
@@ -69,19 +63,11 @@ def test_numbers_are_sent_and_read_as_they_are(triton: tuple[Triton, TritonScore
 @pytest.mark.parametrize(
     "body",
     [
-        answer([]),
-        answer([0.5, 0.25]),
-        answer([0.5, 0.25, float("nan")]),
-        answer(name="others"),
-        answer(datatype="FP64"),
-        answer(shape=[1, ROWS]),
-        answer(size=4),
-        b"{}",
-        b"",
-        b"nonsense, but of some length",
+        answer([]), answer([0.5, 0.25]), answer([0.5, 0.25, float("nan")]), answer(name="others"),
+        answer(datatype="FP64"), answer(shape=[1, ROWS]), answer(size=4), b"{}", b"", b"nonsense, but of some length",
     ],
-)
-def test_what_is_no_list_of_scores_is_an_error(triton: tuple[Triton, TritonScores], body: bytes) -> None:
+)  # fmt: skip
+def test_what_is_no_list_of_scores_is_an_error(triton: tuple[SimpleNamespace, TritonScores], body: bytes) -> None:
     told, client = triton
     told.body = body
     with pytest.raises(ServiceError) as raised:
@@ -98,7 +84,7 @@ def test_what_is_no_list_of_scores_is_an_error(triton: tuple[Triton, TritonScore
     ],
 )
 def test_a_model_that_is_gone_is_told_from_other_errors(
-    triton: tuple[Triton, TritonScores], status: int, problem: str, gone: bool
+    triton: tuple[SimpleNamespace, TritonScores], status: int, problem: str, gone: bool
 ) -> None:
     told, client = triton
     told.status, told.body = status, json.dumps({"error": problem}).encode()
@@ -107,7 +93,7 @@ def test_a_model_that_is_gone_is_told_from_other_errors(
     assert isinstance(raised.value, GoneError) == gone
 
 
-def test_a_long_list_is_asked_for_in_parts(triton: tuple[Triton, TritonScores]) -> None:
+def test_a_long_list_is_asked_for_in_parts(triton: tuple[SimpleNamespace, TritonScores]) -> None:
     told, client = triton
     told.body = answer([])
     assert client.call(query(0)).shape == (0,)

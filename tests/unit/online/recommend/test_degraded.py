@@ -10,28 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_exchange_center.settings import ServerSettings
 from online.clients.base import FAILURES, NEVER, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
-from online.recommend.fallback import LastRelease
-from online.recommend.recommend import LATE, Recommender
+from online.recommend.recommend import LATE
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, Stopwatch
-from tests.unit.online.conftest import Fakes
+from tests.unit.online.conftest import SERVICES, Fakes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("opened")
 
-SERVICES = ("redis", "elasticsearch", "feast", "triton")
 USERS = (1, 8, LONG_HISTORY_USER, NO_TERMS_USER)
 
 
 def ask(fakes: Fakes, userid: int = 1, *, strict: bool = False) -> Answer:
     return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain="recall", strict=strict))
-
-
-def itemids(answer: Answer) -> list[int]:
-    return list(answer.itemids)
 
 
 def scores(answer: Answer) -> list[float]:
@@ -42,15 +35,6 @@ def lacked(answer: Answer) -> list[tuple[Outcome, str]]:
     return [(each.outcome, each.service) for each in answer.degraded]
 
 
-def fused(answer: Answer) -> list[int]:
-    return list(answer.recall["fused"])
-
-
-def down(fakes: Fakes, *names: str) -> None:
-    for name in SERVICES:
-        fakes.service(name).down = name in names
-
-
 def popular(world: World) -> list[int]:
     return [itemid for itemid, _ in world.popular[:50]]
 
@@ -58,10 +42,10 @@ def popular(world: World) -> list[int]:
 @pytest.mark.parametrize("userid", USERS)
 def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: int) -> None:
     ask(fakes, userid)
-    down(fakes, "triton")
+    fakes.down("triton")
     answer = ask(fakes, userid)
     recalled = fakes.world.recalled(userid)
-    assert itemids(answer) == fused(answer)[:50] == recalled.ids.tolist()[:50]
+    assert answer.itemids == answer.recall["fused"][:50] == recalled.ids.tolist()[:50]
     np.testing.assert_allclose(scores(answer), recalled.scores[:50], rtol=1e-5)
     (lacking,) = answer.degraded
     assert (lacking.outcome, lacking.service, lacking.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
@@ -80,19 +64,19 @@ def test_without_one_of_the_others_a_known_user_gets_the_same_list(
     fakes: Fakes, userid: int, away: str, outcome: Outcome
 ) -> None:
     before = ask(fakes, userid)
-    down(fakes, away)
+    fakes.down(away)
     answer = ask(fakes, userid)
     assert answer.recall == before.recall
-    assert itemids(answer) == itemids(before)
+    assert answer.itemids == before.itemids
     np.testing.assert_allclose(scores(answer), scores(before), rtol=1e-5)
     assert lacked(answer) == [(outcome, away)]
 
 
 def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> None:
     ask(fakes, 8)
-    down(fakes, "feast")
+    fakes.down("feast")
     answer = ask(fakes, 1)
-    assert itemids(answer) == fused(answer)[:50]
+    assert answer.itemids == answer.recall["fused"][:50]
     assert lacked(answer) == [(Outcome.NOT_RANKED, "feast")]
     assert len(fakes.scorer.calls) == 1
 
@@ -121,7 +105,7 @@ def test_user_features_that_are_nonsense_are_as_good_as_none(
         assert answer.item_list == before.item_list
         assert lacked(answer) == [(Outcome.LAST_FEATURES, "feast")]
     stranger = ask(fakes, 8)
-    assert itemids(stranger) == fused(stranger)[:50]
+    assert stranger.itemids == stranger.recall["fused"][:50]
     assert lacked(stranger) == [(Outcome.NOT_RANKED, "feast")]
     with pytest.raises(ServiceError, match="feast: gives user features"):
         ask(fakes, strict=True)
@@ -129,26 +113,26 @@ def test_user_features_that_are_nonsense_are_as_good_as_none(
 
 def test_without_redis_others_get_the_popular_list(fakes: Fakes) -> None:
     ask(fakes)
-    down(fakes, "redis")
+    fakes.down("redis")
     answer = ask(fakes, 8)
-    assert itemids(answer) == popular(fakes.world)
+    assert answer.itemids == popular(fakes.world)
     assert lacked(answer) == [(Outcome.POPULAR, "redis")]
     assert not answer.cold_start
 
 
 def test_with_all_four_away_there_is_still_a_list_and_every_reason(fakes: Fakes) -> None:
     before = ask(fakes)
-    down(fakes, *SERVICES)
+    fakes.down(*SERVICES)
     answer = ask(fakes)
-    assert [each.service for each in answer.degraded] == ["redis", "elasticsearch", "feast", "triton"]
-    assert itemids(answer) == fused(before)[:50]
+    assert [each.service for each in answer.degraded] == list(SERVICES)
+    assert answer.itemids == before.recall["fused"][:50]
 
 
 @pytest.mark.parametrize("gone", SERVICES)
 def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes, gone: str) -> None:
     for _ in range(2):
         ask(fakes)
-    down(fakes, gone)
+    fakes.down(gone)
     asked: list[str] = []
     fakes.service(gone).on_call = lambda: asked.append(gone)
     began = time.monotonic()
@@ -157,7 +141,7 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
     assert FAILURES <= len(asked) <= FAILURES + probes
     assert all(len(answer.item_list) == 50 for answer in answers)
     assert any("left alone" in answer.degraded[0].reason for answer in answers)
-    down(fakes)
+    fakes.down()
     until(lambda: ask(fakes).degraded == [])
 
 
@@ -183,22 +167,16 @@ def test_a_budget_below_the_servers_own_takes_a_slow_service_from_nobody_else(
 @pytest.mark.parametrize("gone", SERVICES)
 def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) -> None:
     before = ask(fakes)
-    down(fakes, gone)
+    fakes.down(gone)
     for _ in range(FAILURES + 2):
         with pytest.raises(ServiceError) as raised:
             ask(fakes, strict=True)
         assert raised.value.service == gone
         assert "left alone" not in raised.value.what
     assert fakes.recommender.breakers[gone].state != "closed"  # open; half_open after half a second
-    down(fakes)
+    fakes.down()
     assert ask(fakes, strict=True).item_list == before.item_list
     assert fakes.recommender.breakers[gone].state == "closed"
-
-
-def restarted(fakes: Fakes, path: Path) -> Recommender:
-    """Another process over the same services and the same disk."""
-    services = (fakes.users, fakes.items, fakes.features, fakes.scorer)
-    return Recommender(*services, ServerSettings(budget_ms=5_000), LastRelease(path))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("away", [SERVICES, ("redis",), ("elasticsearch",), ("feast",)])
@@ -208,24 +186,22 @@ def test_a_server_that_starts_beside_dead_services_has_the_popular_list_on_its_d
     path = tmp_path / "last.json"
     ask(fakes)
     until(path.exists)
-    down(fakes, *away)
-    server = restarted(fakes, path)
-    answer = server.recommend(Request(userid=1))
-    assert itemids(answer) == popular(fakes.world)
+    fakes.down(*away)
+    with fakes.restarted(path) as server:
+        answer = server.recommend(Request(userid=1))
+        assert server.readiness().status == "degraded"
+    assert answer.itemids == popular(fakes.world)
     assert answer.release == fakes.world.release
     assert answer.item_list[0] == fakes.recommender.recommend(Request(userid=UNKNOWN_USER)).item_list[0]
     assert lacked(answer) == [(Outcome.POPULAR, away[0])]
-    assert server.readiness().status == "degraded"
-    server.close()
 
 
 def test_with_nothing_on_disk_either_the_error_is_told(fakes: Fakes, tmp_path: Path) -> None:
-    down(fakes, "redis")
-    server = restarted(fakes, tmp_path / "nothing.json")
-    with pytest.raises(ServiceError):
-        server.recommend(Request(userid=1))
-    assert server.readiness().status == "unready"
-    server.close()
+    fakes.down("redis")
+    with fakes.restarted(tmp_path / "nothing.json") as server:
+        with pytest.raises(ServiceError):
+            server.recommend(Request(userid=1))
+        assert server.readiness().status == "unready"
 
 
 def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_deleted(fakes: Fakes) -> None:
@@ -243,7 +219,7 @@ def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_d
         gate.set()
     assert known.item_list == before.item_list
     assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
-    assert itemids(stranger) == popular(fakes.world)
+    assert stranger.itemids == popular(fakes.world)
     assert [each.outcome for each in stranger.degraded] == [Outcome.POPULAR]
     assert second.release in known.degraded[0].reason
 
@@ -289,17 +265,16 @@ def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -
 
 
 def test_who_has_waited_too_long_for_a_thread_is_answered_from_memory(fakes: Fakes) -> None:
-    calls = [fakes.users.calls, fakes.items.calls, fakes.features.calls, fakes.scorer.calls]
     ask(fakes)
-    before = [len(each) for each in calls]
+    before = [len(service.calls) for service in fakes.services]
 
     def waited(share: float, *, strict: bool = False) -> Answer:
         request = Request(userid=1, timestamp=AT, budget_ms=10_000, strict=strict)
         return fakes.recommender.recommend(request, Stopwatch(time.perf_counter() - share * 10))
 
     answer = waited(LATE + 0.1)
-    assert itemids(answer) == popular(fakes.world)
+    assert answer.itemids == popular(fakes.world)
     assert lacked(answer) == [(Outcome.POPULAR, "server")]
-    assert [len(each) for each in calls] == before  # nobody's time is taken
+    assert [len(service.calls) for service in fakes.services] == before  # nobody's time is taken
     assert not waited(LATE - 0.1).degraded
     assert not waited(LATE + 0.1, strict=True).degraded

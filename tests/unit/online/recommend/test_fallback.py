@@ -51,13 +51,6 @@ STATE = SourceWorld().stored(1)
 ROW = Encoded.none(SourceWorld().spec.of("user"), rows=1)
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_who_was_here_longest_ago_is_forgotten_first() -> None:
     known = KnownUsers(2, 60)
     for userid in (1, 2, 1, 3):
@@ -66,13 +59,13 @@ def test_who_was_here_longest_ago_is_forgotten_first() -> None:
 
 
 def test_a_state_grows_old_and_features_do_not() -> None:
-    clock = Clock()
-    known = KnownUsers(2, 60, clock)
+    now = [0.0]
+    known = KnownUsers(2, 60, lambda: now[0])
     known.keep_state("a", 1, STATE)
     known.keep_features("a", 1, ROW)
-    clock.now = 60
+    now[0] = 60
     assert known.state("a", 1) is STATE
-    clock.now = 60.1
+    now[0] = 60.1
     assert known.state("a", 1) is None
     assert known.features("a", 1) is ROW
     known.keep_state("a", 1, STATE)

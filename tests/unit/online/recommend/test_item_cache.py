@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -13,8 +14,6 @@ from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 
 TTL_S = 300.0
-
-
 FEATURE = DenseFeature(name="number", entity="item", scale=1)
 
 
@@ -38,25 +37,20 @@ class Later(Executor):
             self.waiting.pop(0)()
 
 
-class Source:
-    """Gives a new copy at every fetch, or fails."""
+def source(*copies: EncodedItems | Exception) -> Callable[[], EncodedItems]:
+    """One after the other is fetched, or raised."""
+    left = list(copies)
 
-    def __init__(self) -> None:
-        self.fetched = 0
-        self.error: Exception | None = None
+    def fetch() -> EncodedItems:
+        each = left.pop(0)
+        if isinstance(each, Exception):
+            raise each
+        return each
 
-    def __call__(self) -> EncodedItems:
-        if self.error is not None:
-            raise self.error
-        self.fetched += 1
-        return encoded([7], [self.fetched])
+    return fetch
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+FIRST, SECOND = encoded([7], [1]), encoded([7], [2])
 
 
 def copy(cache: ItemCache) -> int:
@@ -64,32 +58,31 @@ def copy(cache: ItemCache) -> int:
 
 
 def test_a_stale_copy_serves_while_a_new_one_is_fetched_once() -> None:
-    source, later, clock = Source(), Later(), Clock()
-    cache = ItemCache(source, TTL_S, later, clock)
-    clock.now = TTL_S
+    later, now = Later(), [0.0]
+    cache = ItemCache(source(FIRST, SECOND), TTL_S, later, lambda: now[0])
+    now[0] = TTL_S
     assert [copy(cache) for _ in range(5)] == [1] * 5
     assert len(later.waiting) == 1
     before = cache.fetched_at
     later.run()
     assert copy(cache) == 2
     assert cache.fetched_at > before
-    clock.now = 2 * TTL_S - 0.001
+    now[0] = 2 * TTL_S - 0.001
     assert copy(cache) == 2
     assert later.waiting == []
 
 
 @pytest.mark.parametrize("error", [ServiceError("feast", "cannot be reached"), RuntimeError("no one expected this")])
 def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    source, later, clock = Source(), Later(), Clock()
-    cache = ItemCache(source, TTL_S, later, clock)
-    clock.now, source.error = TTL_S, error
+    later, now = Later(), [0.0]
+    cache = ItemCache(source(FIRST, error, SECOND), TTL_S, later, lambda: now[0])
+    now[0] = TTL_S
     assert copy(cache) == 1
     later.run()
     assert "could not be refreshed" in caplog.text
     assert copy(cache) == 1
     assert later.waiting == []
-    source.error = None
-    clock.now += RETRY_S
+    now[0] += RETRY_S
     assert copy(cache) == 1
     later.run()
     assert copy(cache) == 2
@@ -97,20 +90,15 @@ def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog
 
 def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pytest.LogCaptureFixture) -> None:
     """A store that gives nulls for a moment must not empty the cache until the next refresh."""
-    copies = [[1, 2, 3], [2], [], [1, 2, 3, 4]]
-    later, clock = Later(), Clock()
-
-    def fetch() -> EncodedItems:
-        itemids = copies.pop(0)
-        return encoded(itemids, [0] * len(itemids))
-
-    cache = ItemCache(fetch, TTL_S, later, clock)
-    clock.now = TTL_S
+    copies = [encoded(itemids, [0] * len(itemids)) for itemids in ([1, 2, 3], [2], [], [1, 2, 3, 4])]
+    later, now = Later(), [0.0]
+    cache = ItemCache(source(*copies), TTL_S, later, lambda: now[0])
+    now[0] = TTL_S
     for expected in ([1, 2, 3], [1, 2, 3], [1, 2, 3, 4]):
         cache.current()
         later.run()
         assert cache.current().itemids.tolist() == expected
-        clock.now += RETRY_S
+        now[0] += RETRY_S
     assert "2 of 3 items have lost their features" in caplog.text
     assert "3 of 3 items have lost their features" in caplog.text
 

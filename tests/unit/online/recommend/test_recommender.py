@@ -5,22 +5,23 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.fusion import Hits
 from online.clients.base import NEVER, Deadline, ServiceError
 from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
+from online.recommend.fallback import LastRelease
 from online.recommend.release import OpeningError
 from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request
-from tests.unit.online.conftest import Fakes
+from tests.unit.online.conftest import SERVICES, Fakes
 from tests.unit.online.world import (
     AT,
     BLANK_USER,
@@ -35,6 +36,7 @@ from tests.unit.online.world import (
     SourceWorld,
     World,
 )
+from tests.waiting import until
 
 
 def ask(
@@ -64,10 +66,8 @@ def loaded(fakes: Fakes) -> World:
 
 
 def until_from(fakes: Fakes, release: str) -> Answer:
-    retrying = Retrying(
-        stop=stop_after_delay(60), wait=wait_fixed(0.01), retry=retry_if_result(lambda a: a.release != release)
-    )
-    return retrying(ask, fakes, 1)
+    until(lambda: ask(fakes, 1).release == release)
+    return ask(fakes, 1)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -78,7 +78,7 @@ def until_from(fakes: Fakes, release: str) -> Answer:
 )
 def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: int, size: int, timestamp: int) -> None:
     answer = ask(fakes, userid, size, timestamp=timestamp)
-    itemids = list(answer.itemids)
+    itemids = answer.itemids
     scores = [item.score for item in answer.item_list]
     assert not set(itemids) & set(fakes.world.seen[userid])
     assert len(itemids) == len(set(itemids))
@@ -106,16 +106,16 @@ def test_recall_is_explained_on_request(fakes: Fakes) -> None:
 
 def test_ties_go_by_itemid(fakes: Fakes) -> None:
     fakes.world.weights[:] = 0  # the world's own array: every score is a half
-    itemids = list(ask(fakes, 1).itemids)
+    itemids = ask(fakes, 1).itemids
     assert itemids == sorted(itemids)
 
 
 def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fakes) -> None:
     ask(fakes, 1)
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+    for service in fakes.services:
         service.calls.clear()
     ask(fakes, 1)
-    assert [len(s.calls) for s in (fakes.users, fakes.items, fakes.features, fakes.scorer)] == [1, 1, 1, 1]
+    assert [len(service.calls) for service in fakes.services] == [1, 1, 1, 1]
     assert fakes.features.calls == [FeatureQuery("user", fakes.world.release, (1,))]
 
 
@@ -215,7 +215,7 @@ def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
     assert str(strange) in caplog.text
 
 
-@pytest.mark.parametrize("name", ["redis", "elasticsearch", "feast", "triton"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_server_may_start_before_its_services(fakes: Fakes, name: str) -> None:
     fakes.service(name).down = True
     with pytest.raises(ServiceError):
@@ -236,8 +236,8 @@ def test_a_new_release_takes_over_without_a_restart(fakes: Fakes) -> None:
     assert ask(fakes, 1).item_list == first.item_list  # loaded is not live
     fakes.users.live_release = second.release
     answer = until_from(fakes, second.release)
-    itemids = list(answer.itemids)
-    np.testing.assert_allclose([item.score for item in answer.item_list], second.expected_scores(1, itemids), rtol=1e-5)
+    expected = second.expected_scores(1, answer.itemids)
+    np.testing.assert_allclose([item.score for item in answer.item_list], expected, rtol=1e-5)
     fakes.users.live_release = fakes.world.release
     read = len(fakes.users.opened)
     assert ask(fakes, 1).item_list == first.item_list
@@ -279,22 +279,44 @@ def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(
     assert ask(fakes, UNKNOWN_USER).release == second.release
 
 
+@pytest.mark.parametrize("preferred", [None, "bbbbbbbbbbbb"])
+def test_a_request_waits_for_a_release_as_long_as_it_says(fakes: Fakes, preferred: str | None) -> None:
+    """Redis holds neither the one that serves nor the one that is preferred any longer."""
+    opened, second, third = fakes.recommender.releases, loaded(fakes), replace(fakes.world, release="cccccccccccc")
+    ask(fakes, 1)
+    opened.open_kept(second.release)
+    fakes.add(third)
+    fakes.users.live_release = third.release
+    del fakes.users.worlds[fakes.world.release], fakes.users.worlds[second.release]
+    gate = fakes.items.gate = threading.Event()
+    with pytest.raises(OpeningError):
+        opened.release_and_user(1, fakes.users, wait_s=0.01, preferred=preferred)
+    gate.set()
+    assert opened.release_and_user(1, fakes.users, preferred=preferred)[0].release == third.release
+
+
+def test_what_serves_is_kept_on_the_disk(fakes: Fakes, tmp_path: Path) -> None:
+    kept = lambda: getattr(LastRelease(tmp_path / "last.json").saved, "release", None)  # noqa: E731
+    for world in (fakes.world, loaded(fakes)):
+        fakes.users.live_release = world.release
+        until_from(fakes, world.release)
+        until(lambda world=world: kept() == world.release)  # type: ignore[misc]
+
+
 def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     first, second = ask(fakes, 1), another(fakes)
     del second.titles[second.itemids[0]]
     fakes.add(second)
     fakes.users.live_release = second.release
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.01), reraise=True):
-        assert ask(fakes, 1).item_list == first.item_list
-        with attempt:
-            assert "cannot be opened" in caplog.text
+    assert ask(fakes, 1).item_list == first.item_list  # which begins to open the other
+    until(lambda: "cannot be opened" in caplog.text)
     assert ask(fakes, 1).item_list == first.item_list
 
 
 def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
     ask(fakes, 1)
     second = loaded(fakes)
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
+    for service in fakes.services:
         del service.worlds[fakes.world.release]
     fakes.users.live_release = second.release
     answer = ask(fakes, 1, strict=True)
@@ -316,10 +338,8 @@ def test_another_version_of_the_models_is_found_without_a_restart(fakes: Fakes) 
         model_version=9
     )
     assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)  # the release is being read again
-    again = Retrying(
-        stop=stop_after_delay(60), wait=wait_fixed(0.01), retry=retry_if_result(lambda answer: answer.outcomes)
-    )
-    assert again(ask, fakes, 1).item_list == first.item_list
+    until(lambda: not ask(fakes, 1).outcomes)
+    assert ask(fakes, 1).item_list == first.item_list
     assert fakes.scorer.calls[-1].version == 9
 
 
