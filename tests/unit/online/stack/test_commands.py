@@ -38,40 +38,34 @@ class FakeSupervisor:
         }
 
 
-@pytest.fixture
-def supervisor(monkeypatch: pytest.MonkeyPatch) -> type[FakeSupervisor]:
-    FakeSupervisor.alive, FakeSupervisor.changed = set(), set()
+@pytest.mark.parametrize(
+    ("alive", "changed", "given", "expected", "awaited"),
+    [
+        pytest.param(
+            {"redis", "elasticsearch", "triton"}, {"triton"}, "redis", {"redis", "elasticsearch", "triton"},
+            ["redis", "triton"], id="what a new setting stopped is started again",
+        ),
+        pytest.param(
+            {"redis"}, {"triton", "redis"}, "elasticsearch", {"redis", "elasticsearch"}, ["redis", "elasticsearch"],
+            id="what a person stopped stays stopped",
+        ),
+        pytest.param(
+            {"redis", "server"}, {"server"}, "redis", {"redis", "server"}, ["redis"],
+            id="a server that is started again need not be ready, as it may have no release yet",
+        ),
+    ],
+)  # fmt: skip
+def test_what_runs_after_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, alive: set[str], changed: set[str], given: str,
+    expected: set[str], awaited: list[str],
+) -> None:  # fmt: skip
+    waited: list[str] = []
+    FakeSupervisor.alive, FakeSupervisor.changed = alive, changed
     monkeypatch.setattr(commands, "Supervisor", FakeSupervisor)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
     monkeypatch.setattr(commands, "wait_until_ready", lambda _, __, service: waited.append(service.name) or "1.0")
-    waited.clear()
-    return FakeSupervisor
-
-
-waited: list[str] = []
-
-
-def test_a_program_that_a_new_setting_stopped_is_started_again(
-    settings: Settings, supervisor: type[FakeSupervisor]
-) -> None:
-    supervisor.alive, supervisor.changed = {"redis", "elasticsearch", "triton"}, {"triton"}
-    commands.up(settings, [by_name("redis")])
-    assert supervisor.alive == {"redis", "elasticsearch", "triton"}
-    assert waited == ["redis", "triton"]
-
-
-def test_what_a_person_stopped_stays_stopped(settings: Settings, supervisor: type[FakeSupervisor]) -> None:
-    supervisor.alive, supervisor.changed = {"redis"}, {"triton", "redis"}
-    commands.up(settings, [by_name("elasticsearch")])
-    assert supervisor.alive == {"redis", "elasticsearch"}
-
-
-def test_a_server_that_is_started_again_need_not_be_ready(settings: Settings, supervisor: type[FakeSupervisor]) -> None:
-    """It may have no release yet, which is no reason for `up` to fail."""
-    supervisor.alive, supervisor.changed = {"redis", "server"}, {"server"}
-    commands.up(settings, [by_name("redis")])
-    assert supervisor.alive == {"redis", "server"}
-    assert waited == ["redis"]
+    commands.up(settings, [by_name(given)])
+    assert (FakeSupervisor.alive, waited) == (expected, awaited)
 
 
 def command(settings: Settings, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

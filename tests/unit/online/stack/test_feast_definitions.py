@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import runpy
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 from feast import FeatureService, FeatureView, FileSource
@@ -31,29 +31,20 @@ def add_release(repo: Path, name: str, age_s: int) -> None:
     os.utime(fields, (1_700_000_000 - age_s,) * 2)
 
 
-def definitions(repo: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("definitions", repo / "definitions.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def of_kind(module: ModuleType, kind: type) -> dict[str, object]:
-    return {value.name: value for value in vars(module).values() if isinstance(value, kind)}
+def defined(repo: Path, kind: type) -> dict[str, Any]:
+    """What the repository defines of a kind, by name."""
+    values = runpy.run_path(str(repo / "definitions.py")).values()
+    return {value.name: value for value in values if isinstance(value, kind)}
 
 
 @pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
 def test_what_reads_the_files_is_what_the_environment_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_release(repo, "aaa", 60)
-    view = of_kind(definitions(repo), FeatureView)["ml_user_aaa"]
-    assert isinstance(view, FeatureView)
+    view = defined(repo, FeatureView)["ml_user_aaa"]
     assert isinstance(view.batch_source, FileSource)
     assert view.batch_source.path == "releases/aaa/users.parquet"
     monkeypatch.setenv("FEAST_OFFLINE_STORE", "spark")
-    view = of_kind(definitions(repo), FeatureView)["ml_user_aaa"]
-    assert isinstance(view, FeatureView)
+    view = defined(repo, FeatureView)["ml_user_aaa"]
     assert isinstance(view.batch_source, SparkSource)
     assert view.batch_source.path == (repo / "releases" / "aaa" / "users.parquet").as_uri()
 
@@ -64,8 +55,7 @@ def test_the_plain_names_are_the_live_release_or_the_newest(repo: Path, pointer:
     add_release(repo, "bbb", 10)
     if pointer is not ...:
         (repo / "live.json").write_text(json.dumps({"live": pointer}))
-    service = of_kind(definitions(repo), FeatureService)["ml_item"]
-    assert isinstance(service, FeatureService)
+    service = defined(repo, FeatureService)["ml_item"]
     assert [projection.name for projection in service.feature_view_projections] == [f"ml_item_{behind}"]
 
 

@@ -123,7 +123,7 @@ def test_a_named_one_whose_folder_is_gone_is_left_out(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     registered = found_as(monkeypatch, keys=None)
-    create_app(fakes.recommender, Settings().model_copy(update={"server": ServerSettings(extras="keys,page")}))
+    create_app(fakes.recommender, Settings(server={"extras": "keys,page"}))
     assert registered == ["keys"]
     assert "page is left out: its folder is not here" in caplog.text
 

@@ -131,18 +131,6 @@ def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
     return dict(response.json)
 
 
-@pytest.mark.parametrize("name", ["redis", "triton"])
-def test_a_strict_request_without_a_service_is_503_with_its_name(http: FlaskClient, fakes: Fakes, name: str) -> None:
-    answered(http, {"userid": 1})
-    fakes.service(name).down = True
-    response = http.post("/ml/rec", json={"userid": 1, "strict": True})
-    assert response.status_code == 503
-    assert response.json["error"]["code"] == "service_unavailable"
-    assert response.json["error"]["service"] == name
-    fakes.service(name).down = False
-    answered(http, {"userid": 1, "strict": True})
-
-
 @pytest.mark.parametrize("name", ["redis", "elasticsearch"])
 def test_readiness_says_what_is_missing_and_whether_it_answers(
     http: FlaskClient, fakes: Fakes, name: str, monkeypatch: pytest.MonkeyPatch
