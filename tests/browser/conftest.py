@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
-from werkzeug.serving import make_server
 
 from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
-from tests.unit.extras.conftest import Fakes, core_fakes, fakes  # noqa: F401 (fixtures)
+from tests.unit.extras.conftest import Fakes, core_fakes, fakes, serving  # noqa: F401 (fixtures)
 from tests.unit.online.world import DefaultWorld, World
 
 PATIENCE_MS = 30_000  # a busy machine's
@@ -37,12 +35,8 @@ class Site:
 def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:  # noqa: F811
     path = tmp_path / "api_keys"
     app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
-    http = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=http.serve_forever)
-    thread.start()
-    yield Site(f"http://127.0.0.1:{http.server_port}/", keys.add(path, "person"))
-    http.shutdown()
-    thread.join()
+    with serving(app) as address:
+        yield Site(f"{address}/", keys.add(path, "person"))
 
 
 @dataclass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.serving import make_server
 
 from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
@@ -50,6 +54,25 @@ def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
 @pytest.fixture
 def http(fakes: Fakes) -> FlaskClient:
     return fakes.app.test_client()
+
+
+@contextmanager
+def serving(application: Any) -> Iterator[str]:
+    """Address of a server of this WSGI application."""
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def url(fakes: Fakes) -> Iterator[str]:
+    with serving(fakes.app) as address:
+        yield address
 
 
 @pytest.fixture

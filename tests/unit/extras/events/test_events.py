@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,12 +31,12 @@ def after(
         Logged(time, (1_000, place), Event(f"e{place}", 7, item, kind, time, value))
         for place, (kind, item, time, value) in enumerate(events)
     ]
-    results = []
+    results, history_before = [], history_of(old)
     for order in itertools.islice(itertools.permutations(logged), 24):  # in whatever order they are stored
-        history, seen = updated(history_of(old), seen_of(old), order, ITEMS, dataset, before)
+        history, items = updated(history_before, seen(history_before), order, ITEMS, dataset, before)
         rows = list(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
-        results.append((rows, seen.tolist()))
-        assert seen.dtype == np.int32, "as it is stored"
+        results.append((rows, items.tolist()))
+        assert items.dtype == np.int32, "as it is stored"
     assert all(result == results[0] for result in results)
     return results[0]
 
@@ -46,8 +45,8 @@ def history_of(rows: Sequence[tuple[int, int, int]]) -> History:
     return History(*np.array(rows, np.int64).reshape(-1, 3).T)
 
 
-def seen_of(rows: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    return np.array(sorted(item for item, _, _ in rows), np.int32)
+def seen(history: History) -> np.ndarray:
+    return np.unique(history.itemids).astype(np.int32)
 
 
 NEW = {  # what happens -> events, and how history and seen items look then
@@ -141,42 +140,25 @@ def test_the_code_of_a_value() -> None:
 KNOWN: dict[Any, int] = {n: n for n in range(1, 9)}  # of which the releases know
 
 
-@dataclass(frozen=True)
-class Case:
+def made_up(seed: int, dataset: Dataset, size: int = 40) -> tuple[History, list[Logged]]:
     """A user whom a release knows, and events since; of few items, so that they meet."""
-
-    dataset: Dataset
-    history: History
-    events: list[Logged]
-
-    @classmethod
-    def made_up(cls, seed: int, dataset: Dataset, size: int = 40) -> Case:
-        rng = np.random.default_rng(seed)
-        rates = "rating" if dataset.has_values else "click"
-        kinds = rng.choice([rates, rates, "hide", "undo", "view", "unheard"], size).tolist()
-        columns = (rng.integers(1, 11, size), rng.integers(90, 130, size), rng.integers(1, 7, size))  # 9, 10: unknown
-        events = [
-            Logged(time, (1_000, place), Event(f"e{place}", 7, item, kind, time, float(value)))
-            for place, (kind, item, time, value) in enumerate(zip(kinds, *(c.tolist() for c in columns), strict=True))
-        ]
-        items = rng.permutation(8)[:4] + 1
-        codes = rng.integers(1, 6, 4) if dataset.has_values else np.ones(4, np.int64)
-        return cls(dataset, History(items, codes, np.sort(rng.integers(80, 110, 4))[::-1]), events)
-
-    def after(self, events: Sequence[Logged]) -> tuple[list[tuple[int, int, int]], list[int]]:
-        return state(*updated(self.history, seen(self.history), events, KNOWN, self.dataset))
-
-    def without(self, gone: set[str]) -> list[Logged]:
-        return [each for each in self.events if each.event.eventid not in gone]
+    rng = np.random.default_rng(seed)
+    rates = "rating" if dataset.has_values else "click"
+    kinds = rng.choice([rates, rates, "hide", "undo", "view", "unheard"], size).tolist()
+    columns = (rng.integers(1, 11, size), rng.integers(90, 130, size), rng.integers(1, 7, size))  # 9, 10: unknown
+    events = [
+        Logged(time, (1_000, place), Event(f"e{place}", 7, item, kind, time, float(value)))
+        for place, (kind, item, time, value) in enumerate(zip(kinds, *(c.tolist() for c in columns), strict=True))
+    ]
+    items = rng.permutation(8)[:4] + 1
+    codes = rng.integers(1, 6, 4) if dataset.has_values else np.ones(4, np.int64)
+    return History(items, codes, np.sort(rng.integers(80, 110, 4))[::-1]), events
 
 
-def seen(history: History) -> np.ndarray:
-    return np.unique(history.itemids).astype(np.int32)
-
-
-def state(history: History, items: np.ndarray) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """The history without the order of one second, and what is seen."""
-    rows = zip(history.times.tolist(), history.itemids.tolist(), history.ratings.tolist(), strict=True)
+def state(history: History, events: Sequence[Logged], dataset: Dataset) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """The history after these events, without the order of one second, and what is seen."""
+    now, items = updated(history, seen(history), events, KNOWN, dataset)
+    rows = zip(now.times.tolist(), now.itemids.tolist(), now.ratings.tolist(), strict=True)
     return sorted(rows), items.tolist()
 
 
@@ -191,15 +173,13 @@ def release(dataset: Dataset) -> Any:
 @pytest.mark.parametrize("dataset", [STARS, CLICKS], ids=["stars", "clicks"])
 @pytest.mark.parametrize("seed", range(30))
 def test_what_a_release_was_trained_on_changes_nothing_of_it(dataset: Dataset, seed: int) -> None:
-    case = Case.made_up(seed, dataset)
-    taken = case.events[: len(case.events) // 2]
-    history, _ = updated(case.history, seen(case.history), taken, KNOWN, dataset)
-    trained = Case(dataset, history, case.events)
-    gone = trained_on(user(history, case.events), case.events, KNOWN, dataset)
-    assert trained.after(trained.without(gone)) == trained.after(case.events)
-    assert not gone & {each.event.eventid for each in case.events if each.event.itemid not in KNOWN}, (
-        "may be known later"
-    )
+    before, events = made_up(seed, dataset)
+    history, _ = updated(before, seen(before), events[: len(events) // 2], KNOWN, dataset)
+    gone = trained_on(user(history, events), events, KNOWN, dataset)
+    left = [each for each in events if each.event.eventid not in gone]
+    assert state(history, left, dataset) == state(history, events, dataset)
+    unknown = {each.event.eventid for each in events if each.event.itemid not in KNOWN}
+    assert not gone & unknown, "may be known later"
 
 
 def test_only_what_all_kept_releases_know_is_not_needed() -> None:

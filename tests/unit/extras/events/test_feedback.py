@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +36,17 @@ def join(data: Tables, events: pd.DataFrame) -> tuple[Tables, Merged]:
 
 
 @pytest.fixture
-def movielens(tmp_path: Path) -> Callable[..., Path]:
-    return lambda: made_up_movielens(tmp_path / "ml")
+def films(tmp_path: Path) -> Tables:
+    return tables_of(made_up_movielens(tmp_path / "ml"))
 
 
 @pytest.fixture
-def films(movielens: Callable[..., Path]) -> Tables:
-    return tables_of(movielens())
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path / "exchange")
+
+
+def first_item(settings: Settings) -> int:
+    return tables_of(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
 
 
 def told(folder: Path, *events: Event | OwnId) -> pd.DataFrame:
@@ -134,32 +138,24 @@ def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Tables, 
     assert not join(films, told(tmp_path / "nothing", 10**9))[1].changed
 
 
-def read_inputs_rows(settings: Settings) -> pd.DataFrame:
-    """Events that are trained on."""
-    data = read_inputs(settings).data
-    users, items = data.userids[data.users], data.itemids[data.items - 1]
-    return pd.DataFrame({Columns.USER: users, Columns.ITEM: items, Columns.TIMESTAMP: data.times})
-
-
-def test_the_steps_train_on_it_unless_told_not_to(
-    movielens: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
-    item = tables_of(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
+def test_the_steps_train_on_it_unless_told_not_to(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    item = first_item(settings)
     told(settings.events_dir(published.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
     s0_get_data.main(settings)
     said = capsys.readouterr().out
     assert "2 ratings, of 1 users who are new" in said
     assert "1 events left out: the data set has no item of that id" in said
     counted = artifacts.DATASET.read(settings.exchange_dir)["counts"]
-    EventParts(settings.events_dir(published.OTHER)).append(
-        0, [Entry((9, 0), 300, event(9, 300, item))]
-    )  # comes too late
+    too_late = Entry((9, 0), 300, event(9, 300, item))
+    EventParts(settings.events_dir(published.OTHER)).append(0, [too_late])
     s1_data_split.main(settings)
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     recorded = ratings[ratings[Columns.SPLIT] == Split.RECORDED]
     assert recorded[Columns.TIMESTAMP].tolist() == [NOW + 2, NOW + 1]
-    assert len(recorded.merge(read_inputs_rows(settings))) == 2, "a stranger's only event is trained on, too"
+    data = read_inputs(settings).data
+    trained_on = {Columns.USER: data.userids[data.users], Columns.ITEM: data.itemids[data.items - 1]}
+    rows = pd.DataFrame({**trained_on, Columns.TIMESTAMP: data.times})
+    assert len(recorded.merge(rows)) == 2, "a stranger's only event is trained on, too"
     assert not (ratings.loc[ratings[Columns.SPLIT] == Split.HOLDOUT, Columns.TIMESTAMP] > NOW).any()
     with_holdout = read_with_holdout(settings).data
     assert with_holdout.times.max() < NOW, "evaluation asks for a moment before"
@@ -178,10 +174,8 @@ def test_the_steps_train_on_it_unless_told_not_to(
     assert recorded_rows(settings) == 0
 
 
-def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(
-    movielens: Callable[..., Path], tmp_path: Path
-) -> None:
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange", train_on_events=False)
+def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(settings: Settings) -> None:
+    settings = settings.model_copy(update={"train_on_events": False})
     told(settings.events_dir(published.OTHER), event(1, 295, 1), 300)
     s0_get_data.main(settings)
     s1_data_split.main(settings)
@@ -190,10 +184,9 @@ def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(
     assert 295 in users
 
 
-def test_events_of_another_data_set_do_not_join_this_one(movielens: Callable[..., Path], tmp_path: Path) -> None:
+def test_events_of_another_data_set_do_not_join_this_one(settings: Settings) -> None:
     """Whose users and items have the same ids."""
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
-    item = tables_of(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
+    item = first_item(settings)
     told(settings.events_dir("shop"), event(1, 300, item), 295)
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir).empty
@@ -206,8 +199,7 @@ def test_events_of_another_data_set_do_not_join_this_one(movielens: Callable[...
     assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
 
 
-def test_a_damaged_file_of_events_ends_the_step(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    settings = Settings(data=movielens(), exchange_dir=tmp_path / "exchange")
+def test_a_damaged_file_of_events_ends_the_step(settings: Settings) -> None:
     s0_get_data.main(settings)
     artifacts.EVENTS.at(settings.exchange_dir).unlink()
     with pytest.raises((StepError, ArtifactError), match="s0_get_data"):

@@ -16,9 +16,15 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.questions.asking import ids
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
 EVENT = {"eventid": "a1", "userid": 1, "itemid": 4, "type": "rating", "value": 5}
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """`EVENT` with other fields, and without those that are None."""
+    return {name: value for name, value in {**EVENT, **changes}.items() if value is not None}
 
 
 @pytest.fixture
@@ -38,18 +44,14 @@ def ask(http: FlaskClient, userid: int | str = 1, **more: Any) -> Any:
     return response.json
 
 
-def items(answer: Any) -> list[int | str]:
-    return [each["itemid"] for each in answer["item_list"]]
-
-
 def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -> None:
     before = ask(http, size=200)
-    best = items(before)[0]
+    best = ids(before)[0]
     answer = send(http, {**EVENT, "itemid": best, "recommendation": before["recommendation"]})
     assert answer == {"events": [{"eventid": "a1", "new": True, "known_item": True}]}
     after = ask(http, size=200)
-    assert best not in items(after)
-    assert items(after) != [item for item in items(before) if item != best], "the vectors are of the new history"
+    assert best not in ids(after)
+    assert ids(after) != [item for item in ids(before) if item != best], "the vectors are of the new history"
     assert after["recommendation"] != before["recommendation"]
     (logged,) = fakes.log.of_user(fakes.world.dataset, 1)
     assert logged.event.recommendation == before["recommendation"]
@@ -57,10 +59,10 @@ def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -
 
 def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskClient) -> None:
     now = int(time.time())
-    best = items(ask(http))[0]
+    best = ids(ask(http))[0]
     send(http, {**EVENT, "itemid": best, "timestamp": now + 5})  # a clock that is a little ahead
-    assert best not in items(ask(http))
-    assert best in items(ask(http, timestamp=now))
+    assert best not in ids(ask(http))
+    assert best in ids(ask(http, timestamp=now))
 
 
 def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(http: FlaskClient, fakes: Fakes) -> None:
@@ -71,7 +73,7 @@ def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(http: Fla
     answer = ask(http, UNKNOWN_USER, timestamp=now)
     assert answer["cold_start"]
     assert "knows nothing of this user" in answer["reason"]
-    assert items(answer) == [item for item, _ in fakes.world.popular[:50]]
+    assert ids(answer) == [item for item, _ in fakes.world.popular[:50]]
 
 
 def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClient, fakes: Fakes) -> None:
@@ -81,11 +83,11 @@ def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClien
     personal = ask(http, UNKNOWN_USER, strict=True)
     assert personal["cold_start"] is False
     assert "degraded" not in personal
-    assert 4 not in items(personal)
-    assert items(personal) != items(popular)
+    assert 4 not in ids(personal)
+    assert ids(personal) != ids(popular)
     assert {row for query in fakes.features.calls if query.entity == "user" for row in query.ids} <= {1}
     send(http, {**EVENT, "userid": UNKNOWN_USER, "eventid": "a2", "itemid": 7, "value": 1})
-    assert items(ask(http, UNKNOWN_USER)) != items(personal)
+    assert ids(ask(http, UNKNOWN_USER)) != ids(personal)
 
 
 def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, fakes: Fakes) -> None:
@@ -102,45 +104,33 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, 
 
 
 def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
-    before = items(ask(http))
+    before = ids(ask(http))
     answer = send(http, {**EVENT, "itemid": 999_999})
     assert answer["events"] == [{"eventid": "a1", "new": True, "known_item": False}]
     assert len(fakes.log.of_user(fakes.world.dataset, 1)) == 1
-    assert items(ask(http)) == before
+    assert ids(ask(http)) == before
 
 
-BAD = {
-    "an empty list": (b"[]", "body"),
-    "a number": (b"7", "body"),
-    "no eventid": (b'{"userid": 1, "itemid": 4, "type": "view"}', "eventid"),
-    "an eventid that is empty": (b'{"eventid": "", "userid": 1, "itemid": 4, "type": "view"}', "eventid"),
-    "an unknown field": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "x": 1}', "x"),
-    "a type that is not declared": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "bought"}', "type"),
-    "a rating without a value": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "rating"}', "value"),
-    "no value of the data set's": (
-        b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "rating", "value": 3.7}', "value",
-    ),
-    "a userid of the other kind": (b'{"eventid": "a", "userid": "1", "itemid": 4, "type": "view"}', "userid"),
-    "an itemid of the other kind": (b'{"eventid": "a", "userid": 1, "itemid": "4", "type": "view"}', "itemid"),
-    "milliseconds": (
-        b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 1764115200000}', "timestamp",
-    ),
-    "the future": (b'{"eventid": "a", "userid": 1, "itemid": 4, "type": "view", "timestamp": 4294967295}', "timestamp"),
-    "the second of two, by the data set": (
-        b'[{"eventid": "a", "userid": 1, "itemid": 4, "type": "view"}, '
-        b'{"eventid": "b", "userid": 1, "itemid": 4, "type": "bought"}]',
-        "[1].type",
-    ),
-}  # fmt: skip
+BAD: dict[str, tuple[Any, str]] = {
+    "an empty list": ([], "body"),
+    "a number": (7, "body"),
+    "no eventid": (event(eventid=None), "eventid"),
+    "an eventid that is empty": (event(eventid=""), "eventid"),
+    "an unknown field": (event(x=1), "x"),
+    "a type that is not declared": (event(type="bought"), "type"),
+    "a rating without a value": (event(value=None), "value"),
+    "no value of the data set's": (event(value=3.7), "value"),
+    "a userid of the other kind": (event(userid="1"), "userid"),
+    "an itemid of the other kind": (event(itemid="4"), "itemid"),
+    "milliseconds": (event(timestamp=1764115200000), "timestamp"),
+    "the future": (event(timestamp=4294967295), "timestamp"),
+    "the second of two, by the data set": ([EVENT, event(eventid="b", type="bought")], "[1].type"),
+}
 
 
 @pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
-def test_what_is_refused_is_said_and_nothing_is_recorded(
-    http: FlaskClient, fakes: Fakes, body: bytes, field: str
-) -> None:
-    response = http.post("/ml/event", data=body)
-    assert response.status_code == 400, response.text
-    error = response.json["error"]
+def test_what_is_refused_is_said_and_not_recorded(http: FlaskClient, fakes: Fakes, body: Any, field: str) -> None:
+    error = send(http, body, 400)["error"]
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 400
     assert fakes.log.events == {}
@@ -241,22 +231,14 @@ def test_ids_may_be_any_text(with_a_key: FlaskClient, fakes: Fakes, userid: str)
     assert response.json == {"userid": userid, "events": 1, "releases": int(userid in fakes.world.numbers)}
 
 
-def test_writing_needs_a_key_where_there_are_keys(fakes: Fakes, tmp_path: Path) -> None:
+def test_an_event_needs_a_good_key_from_the_first_one_on(fakes: Fakes, tmp_path: Path) -> None:
     path = tmp_path / "api_keys"
     http = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores).test_client()
-    assert http.delete("/ml/user/1").status_code == 401, "nobody is forgotten without a key"
-    assert http.post("/ml/event", json=EVENT).status_code == 200, "until a first key is handed out"
     key = keys.add(path, "shop")
-    for response in (
-        http.post("/ml/event", json=EVENT),
-        http.post("/api/feedback", json=[]),
-        http.put("/api/feedback", json=[]),
-        http.delete("/ml/user/1"),
-        http.post("/ml/event", json=EVENT, headers={"X-API-Key": "wrong"}),
-    ):
-        assert response.status_code == 401
-    assert ask(http)["cold_start"] is False
-    assert http.post("/ml/event", json=EVENT, headers={"Authorization": f"Bearer {key}"}).status_code == 200
-    assert http.post("/ml/event", json=EVENT, headers={"X-API-Key": key}).status_code == 200
+    for headers, status in (
+        ({"X-API-Key": "wrong"}, 401), ({"X-API-Key": key}, 200), ({"Authorization": f"Bearer {key}"}, 200),
+    ):  # fmt: skip
+        assert http.post("/ml/event", json=EVENT, headers=headers).status_code == status
+    assert http.post("/api/feedback", json=[]).status_code == 401
     keys.revoke(path, "shop")
     assert http.post("/ml/event", json=EVENT).status_code == 401, "who takes the last key back wants nobody to write"

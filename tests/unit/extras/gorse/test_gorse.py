@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from gorse import Gorse, GorseException
 
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import ask
-from tests.unit.extras.test_client import serving
+from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
 
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
@@ -20,9 +19,8 @@ USER = 8
 
 
 @pytest.fixture
-def client(fakes: Fakes) -> Iterator[Gorse]:
-    with serving(fakes.app) as address:
-        yield Gorse(address, "")
+def client(url: str) -> Gorse:
+    return Gorse(url, "")
 
 
 def send(http: FlaskClient, body: Any, status: int = 200) -> Any:
@@ -81,7 +79,7 @@ def test_a_wrong_session_names_its_field(client: Gorse, wrong: dict[str, Any], f
 
 def test_without_services_the_popular_list_answers(client: Gorse, fakes: Fakes) -> None:
     client.get_recommend(f"{USER}")
-    fakes.users.down = fakes.items.down = fakes.features.down = fakes.scorer.down = True
+    fakes.down(*SERVICES)
     assert len(client.get_recommend(f"{USER}", n=5)) == 5
     assert len(client.get_neighbors("4", n=5)) == 5
 

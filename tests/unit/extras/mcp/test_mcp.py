@@ -5,25 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
 
-from tests.unit.extras.conftest import Fakes
-from tests.unit.extras.test_client import serving
 from tests.unit.online.world import DefaultWorld
 
 ROOT = Path(__file__).resolve().parents[4]
 USER = 8
-
-
-@pytest.fixture
-def url(fakes: Fakes) -> Iterator[str]:
-    with serving(fakes.app) as address:
-        yield address
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
