@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import zipfile
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts
 from data_exchange_center.channels import Requests
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import NOT_FOUND
@@ -24,15 +23,13 @@ from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
 from offline.readers import read_inputs, read_with_holdout
 from tests.made_up_data import supermarket
+from tests.unit.offline.synthetic import walk
 
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("supermarket")
-    settings = Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange")
-    for step in provenance.STEPS:
-        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(settings)
-    return settings
+    return walk(Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange"))
 
 
 def test_one_log_is_users_items_and_events(road: Settings) -> None:
@@ -43,10 +40,8 @@ def test_one_log_is_users_items_and_events(road: Settings) -> None:
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
     assert release_of_artifacts(road).recipe.name == "baskets"
     items = artifacts.ITEMS.read(road.exchange_dir)
-    assert (
-        items[Columns.TITLE]
-        == items[Columns.OWN_ID] + " " + (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
-    ).all()
+    subclasses = (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
+    assert (items[Columns.TITLE] == items[Columns.OWN_ID] + " " + subclasses).all()
 
 
 def test_the_last_basket_is_held_out_and_nothing_is_left_out(road: Settings) -> None:

@@ -23,10 +23,6 @@ def ask(fakes: Fakes, diversity: float | None, userid: int = USER, size: int = 5
     return fakes.recommender.recommend(fakes.parts.request_model.model_validate(given))
 
 
-def itemids(answer: Answer) -> list[int]:
-    return list(answer.itemids)
-
-
 def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
     """Rows by vectors and genres, and rarities."""
     everything = sorted(world.itemids)
@@ -42,13 +38,13 @@ def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
 
 
 def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes) -> None:
-    ranked = itemids(ask(fakes, 0, size=200))
+    ranked = ask(fakes, 0, size=200).itemids
     pool = fakes.world.recipe.recall.candidates
     for diversity in (0.1, 0.4, 1):
         answer = ask(fakes, diversity)
         assert answer.diversity == diversity
-        whole = itemids(ask(fakes, diversity, size=200))
-        assert itemids(answer) == whole[:50]
+        whole = ask(fakes, diversity, size=200).itemids
+        assert answer.itemids == whole[:50]
         if pool <= 200:  # so that all that was chosen from is known
             order = diverse_order(*likeness(fakes.world, ranked), diversity, 200)
             assert whole == [ranked[place] for place in order]
@@ -56,7 +52,7 @@ def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes)
         assert all(scores.get(item.itemid, item.score) == item.score for item in answer.item_list), (
             "the ranker's, as they were"
         )
-    assert itemids(ask(fakes, 0.4)) != ranked[:50]
+    assert ask(fakes, 0.4).itemids != ranked[:50]
 
 
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
@@ -78,7 +74,7 @@ def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fak
     assert list(answer["took_ms"]) == ["redis", "elasticsearch", "feast", "triton", "diversity", "total"]
     stage = answer["stages"][-1]
     assert stage["stage"] == "diversity"
-    best = itemids(ask(fakes, 0, size=20))
+    best = ask(fakes, 0, size=20).itemids
     brought_up = len({item["itemid"] for item in answer["item_list"]} - set(best))
     assert stage["received"] == {"shown": 20, "brought_up": brought_up}
     assert brought_up > 0
@@ -98,18 +94,18 @@ def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
     popular, answer = ask(fakes, None, UNKNOWN_USER), ask(fakes, 0.5, UNKNOWN_USER, explain=True)
     assert answer.cold_start
     assert answer.diversity == 0.5
-    assert itemids(answer) != itemids(popular)
+    assert answer.itemids != popular.itemids
     places = {itemid: place for place, (itemid, _) in enumerate(fakes.world.popular, start=1)}
-    for n, (each, itemid) in enumerate(zip(answer.explained, itemids(answer), strict=True), start=1):
+    for n, (each, itemid) in enumerate(zip(answer.explained, answer.itemids, strict=True), start=1):
         assert each.ranked.rank == places[itemid]
         assert (each.diversified.rank, each.diversified.of) == (n, len(places))
 
 
 def test_explanations_are_in_the_answers_order_with_the_places_of_both(fakes: Fakes) -> None:
-    ranked = itemids(ask(fakes, 0, size=200))
+    ranked = ask(fakes, 0, size=200).itemids
     answer = ask(fakes, 0.5, explain=True)
     plain = {each.itemid: each for each in ask(fakes, 0, size=200, explain=True).explained or ()}
-    for n, (each, itemid) in enumerate(zip(answer.explained, itemids(answer), strict=True), start=1):
+    for n, (each, itemid) in enumerate(zip(answer.explained, answer.itemids, strict=True), start=1):
         assert each.itemid == itemid
         assert (each.diversified.rank, each.diversified.score) == (n, None)
         if itemid in ranked:
@@ -119,10 +115,10 @@ def test_explanations_are_in_the_answers_order_with_the_places_of_both(fakes: Fa
 
 
 def test_why_not_speaks_of_the_list_that_is_asked_about(fakes: Fakes, http: FlaskClient) -> None:
-    ranked, shown = itemids(ask(fakes, 0)), itemids(ask(fakes, 0.5))
+    ranked, shown = ask(fakes, 0).itemids, ask(fakes, 0.5).itemids
     codes = set()
     moved_out = [itemid for itemid in ranked if itemid not in shown]
-    below = [itemid for itemid in itemids(ask(fakes, 0, size=200)) if itemid not in (*ranked, *shown)]
+    below = [itemid for itemid in ask(fakes, 0, size=200).itemids if itemid not in (*ranked, *shown)]
     for itemid in (*moved_out[:3], *shown[::12], *below[:2]):
         asked = {"userid": USER, "itemid": itemid, "timestamp": AT, "diversity": 0.5}
         found = http.get("/ml/why-not", query_string=asked).json

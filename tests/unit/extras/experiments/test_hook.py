@@ -259,6 +259,7 @@ def test_what_cannot_be_read_is_no_experiment(http: FlaskClient, both: Fakes) ->
 
 
 LIVE = DefaultWorld().release
+NOT_KEPT = f"'new' names release ffffffffffff, which is not kept; the kept ones are: {LIVE}"
 BODY = {"name": "ranker", "arms": {"control": {"release": LIVE}, "same": {"release": LIVE, "weight": 3}}}
 
 
@@ -283,7 +284,7 @@ def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
         ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
         ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
         ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),
-        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", "which is not kept"),  # type: ignore[dict-item]
+        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", NOT_KEPT),  # type: ignore[dict-item]
     ],
 )
 def test_what_is_wrong_with_a_declaration_is_said(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:

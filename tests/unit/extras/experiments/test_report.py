@@ -33,14 +33,8 @@ def experiment(kind: str = "split") -> Experiment:
 
 
 def shown(userid: OwnId, at: int, items: Sequence[OwnId], arm: str = "control", **more: Any) -> Exposure:
-    fields: dict[str, Any] = {
-        "recommendation": f"{userid}@{at}",
-        "dataset": "films",
-        "release": RELEASE,
-        "as_dealt": True,
-        "answered": at * 1_000,
-        **more,
-    }
+    fields = {"dataset": "films", "release": RELEASE, "as_dealt": True, "answered": at * 1_000, **more}
+    fields["recommendation"] = f"{userid}@{at}"
     return Exposure(experiment="ranker", arm=arm, userid=userid, timestamp=at, items=tuple(items), **fields)
 
 
@@ -73,9 +67,7 @@ def test_a_liked_item_counts_where_it_was_shown_before() -> None:
 )
 def test_nothing_else_counts(event: Event) -> None:
     outcomes = found([shown(1, 100, [7, 8])], {1: [event]})
-    assert {name: values.tolist() for name, values in outcomes.values.items()} == {
-        "hit": [0], "hits": [0], "gain": [0], "preference": [0]
-    }  # fmt: skip
+    assert not any(values.any() for values in outcomes.values.values())
 
 
 def undone(item: OwnId, at: int) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -209,6 +210,13 @@ def test_a_scorer_that_fails_at_the_explanation_is_an_error_for_strict_requests_
         asked(fakes, strict=True)
 
 
+def history_of(events: Sequence[tuple[int, int]], profile: tuple[int, int], ago: int) -> Requests:
+    """Of one user: items and ratings, newest first."""
+    n, history = len(events), np.array(events, np.int64).reshape(-1, 2).T
+    nothing = np.zeros((1, n), np.int64)
+    return Requests(history[:1], history[1:], nothing, np.array([n]), np.array([profile]), np.array([ago]))
+
+
 EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=9)  # more than the channel looks at
 
 
@@ -217,30 +225,18 @@ EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=
 def test_shares_add_up_to_the_score_of_every_item(
     one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int
 ) -> None:
-    n = len(events)
-    history = np.array(events, np.int64).reshape(n, 2).T
-    asked = Requests(
-        history[:1], history[1:], np.zeros((1, n), np.int64), np.array([n]), np.array([[gender, age]]), np.array([ago])
-    )
+    asked = history_of(events, (gender, age), ago)
     shares = shares_of(one, asked, np.arange(ITEMS + 1))
-    assert shares.events.shape == (ITEMS + 1, min(n, one.events))
+    assert shares.events.shape == (ITEMS + 1, min(len(events), one.events))
     assert shares.profile.shape == (ITEMS + 1, 2)
     expected = (one.user_vectors(asked) @ one.item_vectors().T)[0]
     total = shares.base + shares.popularity + shares.profile.sum(axis=1) + shares.events.sum(axis=1)
     np.testing.assert_allclose(total[1:], expected[1:], atol=1e-5)
-    assert (shares.events[:, history[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
+    assert (shares.events[:, asked.items[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
 
 
 def test_each_share_is_of_its_own_terms() -> None:
-    one = channel()
-    asked = Requests(
-        np.array([[3, 7]]),
-        np.array([[5, 1]]),
-        np.zeros((1, 2), np.int64),
-        np.array([2]),
-        np.array([[2, 1]]),
-        np.array([1]),
-    )
+    one, asked = channel(), history_of([(3, 5), (7, 1)], (2, 1), 1)
     items = np.arange(1, ITEMS + 1)
     shares, found = shares_of(one, asked, items), one.items[items]
     regime = asked.regimes[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,10 @@ def bare(folder: Path) -> Path:
     return folder
 
 
+def kinds(table: Any) -> dict[str, str]:
+    return {name: spec.kind for name, spec in table.attributes.items()}
+
+
 def test_a_shop(tmp_path: Path) -> None:
     found = parse(propose(bare(shop(tmp_path / "my shop"))))
     assert found.name == "my-shop"
@@ -34,13 +39,9 @@ def test_half_stars(tmp_path: Path) -> None:
     events = found.interactions
     assert (events.file, events.delimiter, events.time_unit) == ("seen.csv.gz", ";", "ms")
     assert (events.user, events.item, events.value, events.positive_above) == ("who", "what", "stars", 3)
-    kinds = {name: spec.kind for name, spec in found.users.attributes.items()}
-    assert kinds == {"Land": "categorical", "Jahre": "numeric", "mag": "multi-valued"}
+    assert kinds(found.users) == {"Land": "categorical", "Jahre": "numeric", "mag": "multi-valued"}
     assert (found.users.id, found.items.id, found.items.title) == ("who", "what", "name")
-    assert {name: spec.kind for name, spec in found.items.attributes.items()} == {
-        "Art": "categorical",
-        "Preis": "numeric",
-    }
+    assert kinds(found.items) == {"Art": "categorical", "Preis": "numeric"}
 
 
 def movielens_like(folder: Path) -> Path:
@@ -62,7 +63,7 @@ def test_films_between_tabs(tmp_path: Path) -> None:
     assert (events.user, events.item, events.time) == ("userId", "movieId", "timestamp")
     assert (events.value, events.positive_above) == ("rating", 3)
     assert (found.items.id, found.items.title, found.items.separator) == ("movieId", "title", "|")
-    assert {name: spec.kind for name, spec in found.items.attributes.items()} == {"genres": "multi-valued"}
+    assert kinds(found.items) == {"genres": "multi-valued"}
     assert '# "plot": left out, as 59 of 59 values differ' in text
     assert '# [users]: no file lists every "userId" once' in text
 
@@ -116,10 +117,7 @@ def test_the_separator_is_the_mark_that_splits_most(tmp_path: Path) -> None:
     text = propose(goods(tmp_path))
     items = parse(text).items
     assert items.separator == ";"
-    assert {name: spec.kind for name, spec in items.attributes.items()} == {
-        "brand": "categorical",
-        "tags": "multi-valued",
-    }
+    assert kinds(items) == {"brand": "categorical", "tags": "multi-valued"}
     assert "10:00:00.123456+02:00" in text  # a time is shown with its zone
 
 

@@ -19,7 +19,6 @@ from data_exchange_center.steps import StepError
 from extras.own_data import reader
 from offline.movielens import files_of
 from offline.preprocess import s0_get_data
-from tests.datasets import tables_of
 from tests.datasets import tables_of as read
 from tests.made_up_data import SHOP, half_stars
 
@@ -177,7 +176,7 @@ ALONE = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
 
 
 @pytest.mark.parametrize(
-    ("declaration", "interactions", "message"),
+    ("declaration", "files", "message"),
     [
         (SHOP.replace('"customer"', '"custmer"'), ROWS, "s.csv has no column 'custmer'; .*'customer' meant"),
         (SHOP, "", r"interactions\.csv is empty"),
@@ -202,17 +201,6 @@ ALONE = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
         (SHOP, HEAD + "u,a,2024-01-01\nv,a,2024-01-02\n", "holds 1 item"),
         (SHOP, HEAD + f"{'u' * 513},a,2024-01-01\n", "at most 512 bytes"),
         (SHOP.replace("[interactions]", '[interactions]\nfile = "log.csv"'), ROWS, r"holds no log\.csv"),
-    ],
-)
-def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, interactions: str, message: str) -> None:
-    with pytest.raises(StepError, match=message) as error:
-        read(written(tmp_path, declaration, interactions_csv=interactions))
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("declaration", "files", "message"),
-    [
         (LISTED, {"items_csv": "sku,name\na,A\nb,B\na,C\n"}, "line 4, .* 'a' is there already, in items.csv, line 2"),
         (LISTED, {"items_csv": "sku,name\n"}, r"items\.csv holds no row under its header: a row for every id"),
         (LISTED, {"items_csv": "sku,name\na,A\nb ,B\n"}, r"listed in items\.csv expected, found 'b'; 'b ' is listed"),
@@ -220,11 +208,12 @@ def test_what_is_wrong_is_one_sentence(tmp_path: Path, declaration: str, interac
         (PEOPLE, {"interactions_csv": ALONE, "users_csv": "customer\nu\nv\n"}, "s.csv holds 1 user; at least 2"),
     ],
 )
-def test_files_that_do_not_fit_together_are_one_sentence(
-    tmp_path: Path, declaration: str, files: dict[str, str], message: str
+def test_what_is_wrong_is_one_sentence(
+    tmp_path: Path, declaration: str, files: str | dict[str, str], message: str
 ) -> None:
+    """Where there is one file, it is the interactions."""
     with pytest.raises(StepError, match=message) as error:
-        read(written(tmp_path, declaration, **files))
+        read(written(tmp_path, declaration, **(files if isinstance(files, dict) else {"interactions_csv": files})))
     assert "\n" not in str(error.value)
 
 
@@ -379,41 +368,34 @@ time = "t"
 """
 
 
-def in_parts(folder: Path, *parts: str, declared: str = DECLARED) -> Path:
-    for number, rows in enumerate(parts):
-        (folder / f"log-{number}.csv").write_text(f"u,i,t\n{rows}")
-    (folder / "dataset.toml").write_text(declared)
+def in_parts(folder: Path, *parts: str) -> Path:
+    for number, content in enumerate(parts):
+        (folder / f"log-{number}.csv").write_text(content)
+    (folder / "dataset.toml").write_text(DECLARED)
     return folder
-
-
-def ratings(folder: Path) -> pd.DataFrame:
-    return tables_of(folder).ratings
 
 
 def test_parts_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     """Events of one second stay in that order."""
-    found = ratings(in_parts(tmp_path, "1,5,900000000\n2,6,900000000\n", "", "1,4,900000000\n1,3,900000000\n"))
+    parts = ("u,i,t\n1,5,900000000\n2,6,900000000\n", "u,i,t\n", "u,i,t\n1,4,900000000\n1,3,900000000\n")
+    found = read(in_parts(tmp_path, *parts)).ratings
     assert found[["userid", "itemid"]].to_numpy().tolist() == [[1, 5], [1, 4], [1, 3], [2, 6]]
 
 
-def test_a_bad_row_is_named_by_its_part(tmp_path: Path) -> None:
-    good = "1,5,900000000\n2,6,900000000\n"
-    folder = in_parts(tmp_path, good, good, f"{good}3,7,long ago\n")
-    with pytest.raises(StepError, match=r"log-2\.csv, line 4, column 't': seconds since 1970 .* found 'long ago'"):
-        ratings(folder)
+GOOD = "u,i,t\n1,5,900000000\n2,6,900000000\n"
 
 
-def test_a_part_without_a_column_is_named(tmp_path: Path) -> None:
-    folder = in_parts(tmp_path, "1,5,900000000\n2,6,900000000\n")
-    (folder / "log-1.csv").write_text("u,i\n1,5\n")
-    with pytest.raises(StepError, match=r"log-1\.csv has no column 't'"):
-        ratings(folder)
-
-
-def test_a_pattern_that_nothing_matches_is_said(tmp_path: Path) -> None:
-    (tmp_path / "dataset.toml").write_text(DECLARED)
-    with pytest.raises(StepError, match=r"holds no file like log-\*\.csv, which \[interactions\]"):
-        ratings(tmp_path)
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([GOOD, GOOD, f"{GOOD}3,7,long ago\n"], r"log-2\.csv, line 4, column 't': seconds since 1970 .* 'long ago'"),
+        ([GOOD, "u,i\n1,5\n"], r"log-1\.csv has no column 't'"),
+        ([], r"holds no file like log-\*\.csv, which \[interactions\]"),
+    ],
+)
+def test_what_is_wrong_with_a_part_is_said(tmp_path: Path, parts: list[str], message: str) -> None:
+    with pytest.raises(StepError, match=message):
+        read(in_parts(tmp_path, *parts))
 
 
 def shop_of(folder: Path, unit: str) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,17 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings, Settings
 from extras.questions.cursor import Cursor
 from online.main.s1_server import create_app
 from online.recommend.fallback import LastRelease
-from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.fakes import FakeUsers
+from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import AT, NO_FEATURES_ITEM, UNKNOWN_USER, DefaultWorld
 
 UNSCORED = NO_FEATURES_ITEM + 3000
 pytestmark = pytest.mark.usefixtures("opened")
-SERVICES = ("redis", "elasticsearch", "feast", "triton")
 
 
 def pages(http: FlaskClient, n: int = 5, between: Any = lambda page, shown: None, **body: Any) -> list[Any]:
@@ -109,11 +105,9 @@ def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, do
 def test_a_popular_list_from_the_disk_is_paged_whatever_diversity_is_wanted(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
     last.keep(fakes.recommender.releases.open_live())
-    services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
-    for service in services:
-        service.down = True
-    with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
-        http = create_app(fresh, Settings(), fakes.stores).test_client()
+    fakes.down(*SERVICES)
+    with fakes.restarted(tmp_path / "saved.json") as fresh:
+        http = create_app(fresh, stores=fakes.stores).test_client()
         whole = ids(ask(http, size=200))
         assert pages(http, 3, diversity=0.5) == whole[:150]
         assert "diversity" not in ask(http, diversity=0.5)

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import AT, LATER, LONG_HISTORY_USER, NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld
 
 
@@ -20,7 +21,7 @@ def rank(http: FlaskClient, candidates: list[Any], status: int = 200, **body: An
     return answer
 
 
-@pytest.mark.parametrize("down", ["", "elasticsearch", "feast", "triton", "redis"])
+@pytest.mark.parametrize("down", ["", *SERVICES])
 def test_items_of_a_list_have_its_scores_and_its_order(fakes: Fakes, http: FlaskClient, down: str) -> None:
     for userid, timestamp in ((USER, AT), (LONG_HISTORY_USER, LATER), (UNKNOWN_USER, AT)):
         fakes.service(down or "redis").down = False
@@ -71,8 +72,7 @@ def test_what_recall_has_not_found_follows_in_the_order_of_the_channels(fakes: F
 def test_without_any_service_the_popular_list_gives_the_order(fakes: Fakes, http: FlaskClient) -> None:
     popular = [itemid for itemid, _ in fakes.world.popular]
     ask(http)
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
-        service.down = True
+    fakes.down(*SERVICES)
     answer = rank(http, sorted(popular[10:40]), userid=11)
     assert ids(answer) == popular[10:40]
     assert answer["degraded"][0]["instead"] == "popular"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,18 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings
 from extras.questions.rules import RuleList, RuleProblemError, read, rules_key
 from online.main.s1_server import create_app
 from online.recommend import recommend
-from online.recommend.fallback import LastRelease
-from online.recommend.recommend import Recommender
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import UNKNOWN_USER, DefaultWorld
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("opened")
 DEFAULT = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-SERVICES = ("", "redis", "elasticsearch", "feast", "triton")
 QUESTIONS: dict[str, dict[str, Any]] = {
     "plain": {"size": 200}, "where": {"where": {"genres": ["Comedy"]}, "size": 60}, "cursor": {"cursor": True},
     "rank": {"path": "/ml/rank", "candidates": [3 * n + 1 for n in range(100)]}, "diverse": {"diversity": 0.7},
@@ -44,7 +40,7 @@ def similar(http: FlaskClient) -> list[Any]:
 
 
 @DEFAULT
-@pytest.mark.parametrize("down", SERVICES)
+@pytest.mark.parametrize("down", ["", *SERVICES])
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_hidden_items_come_in_no_way_of_answering(fakes: Fakes, http: FlaskClient, userid: int, down: str) -> None:
     shown = {name: ids(ask(http, userid=userid, **body)) for name, body in QUESTIONS.items()}
@@ -77,10 +73,8 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
 ) -> None:
     monkeypatch.setattr(recommend, "LOOK_S", 0.01)
     monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
-    services = fakes.users, fakes.items, fakes.features, fakes.scorer
-    last, key, values = LastRelease(tmp_path / "saved.json"), rules_key(fakes.world.dataset), fakes.users.values
-    patient = ServerSettings(budget_ms=10_000, warm_up_s=0)
-    with closing(Recommender(*services, patient, last)) as recommender:  # type: ignore[arg-type]
+    path, key, values = tmp_path / "saved.json", rules_key(fakes.world.dataset), fakes.users.values
+    with fakes.restarted(path) as recommender:
         http = create_app(recommender, stores=fakes.stores).test_client()
         recommender.warm_up().result()
         best = ids(ask(http))
@@ -98,8 +92,7 @@ def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
         fakes.users.down = True
         assert hidden.isdisjoint(ids(ask(http, size=200)))
         # One that starts now knows them from its disk, and answers with nothing but a popular list.
-        again = LastRelease(tmp_path / "saved.json")
-        with closing(Recommender(*services, patient, again)) as fresh:  # type: ignore[arg-type]
+        with fakes.restarted(path) as fresh:
             answer = ask(create_app(fresh, stores=fakes.stores).test_client(), size=200)
         assert answer["degraded"][0]["instead"] == "popular"
         assert hidden.isdisjoint(ids(answer))
@@ -115,7 +108,7 @@ def test_rules_of_another_data_set_do_not_count(fakes: Fakes, http: FlaskClient)
 
 
 WRONG = {
-    "unknown": ("hidden = [1, 999999, 'x']", "no item 999999, 'x'; Nothing"),
+    "unknown": ("hidden = [1, 999999, 'x']", "no item 999999, 'x'"),
     "both": ("hidden = [1]\nboosted = [4, 1]", "both hidden and boosted: 1"),
     "field": ("hide = [1]", "hide: Extra inputs"),
     "kind": ("hidden = [1.5]", "hidden.0: "),
@@ -131,6 +124,6 @@ def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, 
     known = fakes.recommender.releases.open_live().numbers
     with pytest.raises(RuleProblemError) as error:
         read(path, known)
-    assert says.split("; ")[0] in str(error.value)
+    assert says in str(error.value)
     path.write_text("hidden = [1]\nboosted = [4, 7]")
     assert read(path, known).boosted == [4, 7]

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import ask, ids
+from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import NO_VECTOR_ITEM, ShopWorld
 
 ITEM = 4
@@ -79,8 +80,7 @@ def test_an_item_that_nobody_has_rated_answers_by_its_attributes(fakes: Fakes, h
 def test_it_needs_no_service(fakes: Fakes, http: FlaskClient) -> None:
     ask(http)
     before = similar(http, ITEM)
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
-        service.down = True
+    fakes.down(*SERVICES)
     assert similar(http, ITEM) == before
 
 

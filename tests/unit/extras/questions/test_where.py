@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings, Settings
 from extras.questions.where import Attributes, Condition
 from online.main.s1_server import create_app
 from online.recommend.fallback import LastRelease
-from online.recommend.recommend import Recommender
 from online.recommend.types import BadRequestError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.fakes import FakeUsers
+from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld, World
 
 WHERE = {"genres": {"all": ["Comedy"], "none": ["Drama"]}}
@@ -47,8 +44,7 @@ def test_all_that_match_come_whatever_is_away(fakes: Fakes, http: FlaskClient, d
 def test_a_stranger_and_a_server_without_services_get_the_popular_ones_of_them(fakes: Fakes, http: FlaskClient) -> None:
     popular = [itemid for itemid, _ in fakes.world.popular if itemid in matching(fakes.world)]
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
-    for service in (fakes.users, fakes.items, fakes.features, fakes.scorer):
-        service.down = True
+    fakes.down(*SERVICES)
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
 
 
@@ -56,9 +52,9 @@ def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Pat
     last = LastRelease(tmp_path / "saved.json")
     last.keep(fakes.recommender.releases.open_live())
     popular = [item.itemid for item in last.saved.item_list if item.itemid in matching(fakes.world)]  # type: ignore[union-attr]
-    services = FakeUsers(fakes.world), fakes.items, fakes.features, fakes.scorer
-    with closing(Recommender(*services, ServerSettings(), last)) as fresh:  # type: ignore[arg-type]
-        http = create_app(fresh, Settings(), fakes.stores).test_client()
+    fakes.down("redis")
+    with fakes.restarted(tmp_path / "saved.json") as fresh:
+        http = create_app(fresh, stores=fakes.stores).test_client()
         answer = ask(http, where=WHERE, size=200, exclude=popular[:3])
         assert ids(answer) == popular[3:]
         assert answer["degraded"][0]["instead"] == "popular"
@@ -68,11 +64,9 @@ def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Pat
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_ids_limit_the_list_and_are_left_out_of_it(fakes: Fakes, http: FlaskClient, userid: int) -> None:
     best = ids(ask(http, userid=userid))
-    assert (
-        ids(ask(http, userid=userid, exclude=best[:10]))[:40]
-        == [i for i in ids(ask(http, userid=userid, exclude=best[:10], size=200)) if i not in best[:10]][:40]
-    )
-    assert not set(best[:10]) & set(ids(ask(http, userid=userid, exclude=best[:10])))
+    without = ids(ask(http, userid=userid, exclude=best[:10]))
+    assert without == ids(ask(http, userid=userid, exclude=best[:10], size=200))[:50]
+    assert not set(best[:10]) & set(without)
     only = [*best[40:50], NO_VECTOR_ITEM, 10**6]
     found = ask(http, userid=userid, only=only)
     assert set(ids(found)) == {*best[40:50], NO_VECTOR_ITEM}, "one that no channel has a vector of comes, too"

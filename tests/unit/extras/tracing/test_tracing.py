@@ -48,14 +48,10 @@ def test_a_request_has_a_span_and_each_of_the_four_calls_one_within(fakes: Fakes
     whole = spans.pop("POST /ml/rec")
     assert list(spans) == ["redis", "elasticsearch", "feast", "triton"]
     assert (whole.attributes["recsys.request_id"], whole.attributes["recsys.outcome"]) == ("mine", "personal")
-    assert whole.start_time
-    assert whole.end_time
     for span in spans.values():
         assert span.parent.span_id == whole.context.span_id
-        assert span.start_time
-        assert span.end_time
         assert whole.start_time <= span.start_time <= span.end_time <= whole.end_time
-    assert (spans["redis"].end_time or 0) <= (spans["elasticsearch"].start_time or 0)
+    assert spans["redis"].end_time <= spans["elasticsearch"].start_time
 
 
 def test_a_callers_trace_is_taken_up_and_named_in_the_log(
