@@ -46,8 +46,7 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
         return tuple(new)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
-        with self._limited("forget"):
-            self._seen(userid)
+        with self._asked("forget", userid):
             keys = [key for key in self.events if key[:2] == (dataset, userid)]
             for key in keys:
                 del self.events[key]
@@ -70,8 +69,7 @@ class FakeItemStore(Fake, Client[Query, ItemsKept]):
         return ItemsKept(self.version, None if same else dict(self.records.get(query.dataset, {})))
 
     def change(self, dataset: str, own: OwnId, change: ItemChange) -> None:
-        with self._limited("change"):
-            self._seen(own)
+        with self._asked("change", own):
             records = self.records.setdefault(dataset, {})
             record = after(change, records.get(own), own, len(records), self.version)
             if record is None:
@@ -97,8 +95,7 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         return self.experiments
 
     def update(self, change: Change) -> Experiments:
-        with self._limited("update"):
-            self._seen()
+        with self._asked("update"):
             self.experiments = change(self.experiments)
             running = [each for each in self.experiments if each.runs]
             self.users.experiments = pack(running) if running else None
@@ -116,6 +113,5 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         self.update(lambda before: stopped(before, name, len(self.experiments)))
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
-        with self._limited("expose"):
-            self._seen()
+        with self._asked("expose"):
             self.exposed += exposures

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -23,6 +24,7 @@ from online.clients.base import Client, ServiceError
 from tests.free_ports import settings_on_free_ports
 from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
+from tests.unit.online.conftest import SERVICES
 
 
 @pytest.fixture
@@ -32,18 +34,12 @@ def settings(tmp_path: Path) -> Settings:
     return settings_on_free_ports(tmp_path)
 
 
-class Service:
-    def __init__(self, name: str, up: bool) -> None:
-        self.service, self.up = name, up
-
-    def ping(self) -> str:
-        if not self.up:
-            raise ServiceError(self.service, "cannot be reached")
-        return "1.2"
+def service(name: str, up: bool) -> Any:
+    return Mock(service=name, ping=Mock(side_effect=["1.2" if up else ServiceError(name, "cannot be reached")]))
 
 
 def clients(*down: str) -> list[Client[Any, Any]]:
-    return [Service(name, name not in down) for name in ("redis", "elasticsearch", "feast", "triton")]
+    return [service(name, name not in down) for name in SERVICES]
 
 
 class Held(SimpleNamespace):

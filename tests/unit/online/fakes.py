@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,12 @@ class Fake:
         if self.down:
             raise DownError
         self.calls.append(query)
+
+    @contextmanager
+    def _asked(self, what: str, query: Any = None) -> Iterator[None]:
+        with self._limited(what):
+            self._seen(query)
+            yield
 
     def _ping(self) -> str:
         self._seen()
@@ -90,27 +97,23 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
 
     def published(self, release: str) -> Published | None:
-        with self._limited("published"):
-            self._seen()
+        with self._asked("published"):
             self.opened.append(release)
             return self.worlds[release].published if release in self.worlds else None
 
     def activated(self) -> tuple[str | None, list[str]]:
-        with self._limited("activated"):
-            self._seen()
+        with self._asked("activated"):
             return self.live_release, self.history
 
     def activate(self, release: str) -> None:
-        with self._limited("activate"):
-            self._seen()
+        with self._asked("activate"):
             self.live_release = release
             self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
 
     def some_users(
         self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False
     ) -> list[tuple[str, int]]:
-        with self._limited("some_users"):
-            self._seen()
+        with self._asked("some_users"):
             if release not in self.worlds or release in self.unlisted:
                 raise StoredError(self.service, f"holds no list of the users of release {release}")
             world = self.worlds[release]
@@ -121,13 +124,11 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             return sorted(found, key=order)[:at_most]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
-        with self._limited("popular"):
-            self._seen()
+        with self._asked("popular"):
             return self.worlds[release].popular if release in self.worlds else []
 
     def channels(self, release: str) -> ChannelSet:
-        with self._limited("channels"):
-            self._seen()
+        with self._asked("channels"):
             if release not in self.worlds:
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
             return self.worlds[release].channels

@@ -47,8 +47,11 @@ def ask(http: FlaskClient, userid: int = 1, **more: Any) -> Any:
     return response.json
 
 
-def start(fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
-    return fakes.store.run("ranker", control or fakes.world.release, OTHER, **given)
+def start(http: FlaskClient, fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
+    """Start one, of which the process hears by a request that takes no part."""
+    experiment = fakes.store.run("ranker", control or fakes.world.release, OTHER, **given)
+    ask(http, experiments=False)
+    return experiment
 
 
 def exposed(fakes: Fakes, count: int) -> list[Exposure]:
@@ -69,9 +72,7 @@ def test_without_an_experiment_nothing_is_told_logged_or_asked_for_more(http: Fl
 
 
 def test_users_are_answered_from_their_arms_in_one_round_trip(http: FlaskClient, both: Fakes) -> None:
-    experiment = start(both)
-    ask(http)  # by which the process hears of it
-    both.store.exposed.clear()
+    experiment = start(http, both)
     both.users.calls.clear()
     answers = {userid: ask(http, userid) for userid in (*both.world.userids, UNKNOWN_USER)}
     assert len(both.users.calls) == len(answers)
@@ -90,9 +91,8 @@ def test_users_are_answered_from_their_arms_in_one_round_trip(http: FlaskClient,
 
 
 def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes) -> None:
-    experiment = start(both)
+    experiment = start(http, both)
     userid = user_in(experiment, "treatment")
-    ask(http)
     assert ask(http, userid)["release"] == OTHER
     both.store.stop("ranker")
     ask(http)
@@ -115,8 +115,7 @@ def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes
 def test_which_requests_take_part_and_which_count(
     http: FlaskClient, both: Fakes, more: dict[str, Any], takes_part: bool, counts: bool
 ) -> None:
-    experiment = start(both)
-    ask(http, experiments=False)
+    experiment = start(http, both)
     answer = ask(http, user_in(experiment, "treatment"), **more)
     assert answer["release"] == (OTHER if takes_part else both.world.release)
     assert ("experiments" in answer) == takes_part
@@ -124,8 +123,7 @@ def test_which_requests_take_part_and_which_count(
 
 
 def test_an_arm_whose_release_is_gone_is_answered_by_the_live_one_and_says_so(http: FlaskClient, both: Fakes) -> None:
-    experiment = start(both)
-    ask(http, experiments=False)
+    experiment = start(http, both)
     for service in both.services:
         del service.worlds[OTHER]
     answer = ask(http, user_in(experiment, "treatment"))
@@ -139,9 +137,8 @@ def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient
     ask(http)
     fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
     gate = fakes.items.gate = threading.Event()
-    experiment = start(fakes)
+    experiment = start(http, fakes)
     userid = user_in(experiment, "treatment")
-    ask(http, experiments=False)
     try:
         assert ask(http, userid)["release"] == fakes.world.release
     finally:
@@ -151,8 +148,7 @@ def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient
 
 def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: FlaskClient, both: Fakes) -> None:
     """No request looks for the live release then, and yet the process must not be left with the old one."""
-    experiment = start(both, control=OTHER)
-    ask(http, experiments=False)
+    experiment = start(http, both, control=OTHER)
     both.users.live_release = OTHER
     for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
         with attempt:
@@ -162,8 +158,7 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])
 def test_without_a_service_the_arm_still_answers(http: FlaskClient, both: Fakes, away: str) -> None:
-    experiment = start(both)
-    ask(http)
+    experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     before = ask(http, userid)
     both.service(away).down = True
@@ -176,8 +171,7 @@ def test_without_a_service_the_arm_still_answers(http: FlaskClient, both: Fakes,
 
 
 def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: FlaskClient, both: Fakes) -> None:
-    start(both, kind="interleaved")
-    ask(http, experiments=False)
+    start(http, both, kind="interleaved")
     lists = [ids(ask(http, 1, release=release, size=20)) for release in (both.world.release, OTHER)]
     answer = ask(http, 1, size=20, explain=True)
     assert answer["experiments"] == [{"experiment": "ranker", "arms": ["control", "treatment"]}]
@@ -208,8 +202,7 @@ def test_the_other_questions_are_answered_by_the_release_of_the_users_arm(
 
 
 def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) -> None:
-    start(both, kind="interleaved")
-    ask(http, experiments=False)
+    start(http, both, kind="interleaved")
     for userid in range(1, 13):
         first = ask(http, userid, cursor=True)
         second = ask(http, userid, cursor=first["cursor"])
@@ -221,8 +214,7 @@ def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) ->
 def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_alone(
     http: FlaskClient, both: Fakes
 ) -> None:
-    start(both, kind="interleaved")
-    ask(http, experiments=False)
+    start(http, both, kind="interleaved")
     both.scorer.down = True
     answer = ask(http, 1)
     assert answer["release"] == both.world.release
@@ -234,7 +226,7 @@ def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_al
 def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one_is_live_again(
     http: FlaskClient, both: Fakes
 ) -> None:
-    experiment = start(both)
+    experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     elsewhere = type(both.world)(release="cccccccccccc", name="another")
     both.add(elsewhere)

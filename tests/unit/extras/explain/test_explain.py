@@ -169,14 +169,10 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
-def test_who_is_unknown_is_told_of_popularity(fakes: Fakes) -> None:
-    for each in explained(fakes, UNKNOWN_USER, 5):
+def test_who_is_unknown_is_told_of_popularity_and_places_on_the_whole_popular_list(fakes: Fakes) -> None:
+    for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
-
-
-def test_a_strangers_items_have_their_places_on_the_whole_popular_list(fakes: Fakes) -> None:
-    told = explained(fakes, UNKNOWN_USER, 3)
-    assert [(each.ranked.rank, each.ranked.of) for each in told] == [(n, len(fakes.world.popular)) for n in (1, 2, 3)]
+        assert (each.ranked.rank, each.ranked.of) == (place, len(fakes.world.popular))
 
 
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
@@ -186,17 +182,12 @@ def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     assert late.explained == []
 
 
-def test_where_the_model_does_not_rank_recall_is_explained(fakes: Fakes) -> None:
-    told = explained(fakes, NO_FEATURES_USER)
-    assert [each.fused.rank for each in told] == [each.ranked.rank for each in told]
-    assert {each.effects for each in told} == {None}
-
-
-def test_without_triton_there_are_reasons_and_no_effects(fakes: Fakes) -> None:
-    asked(fakes)
-    fakes.scorer.down = True
-    told = explained(fakes)
-    assert {each.effects for each in told} == {None}
+def test_where_the_model_does_not_rank_recall_is_explained_and_there_are_reasons(fakes: Fakes) -> None:
+    for userid, away in ((NO_FEATURES_USER, False), (8, True)):
+        fakes.scorer.down = away
+        told = explained(fakes, userid)
+        assert [each.fused.rank for each in told] == [each.ranked.rank for each in told]
+        assert {each.effects for each in told} == {None}
     assert any(each.reason.code != "popular" for each in told)
 
 

@@ -115,20 +115,6 @@ def test_ids_of_another_type_than_text_are_read_as_people_write_them(tmp_path: P
         read(in_parquet(tmp_path, frame))
 
 
-@pytest.mark.parametrize(
-    ("unit", "times"),
-    [
-        ("s", ("1700000005", "1700000007")),
-        ("ms", ("1700000005000", "1700000007900")),
-        ("us", ("1700000005000001", "1700000007999999")),
-    ],
-)
-def test_a_time_is_in_its_unit(tmp_path: Path, unit: str, times: tuple[str, str]) -> None:
-    rows = f"customer,sku,at\n1,1,{times[0]}\n2,2,{times[1]}\n"
-    found = read(written(tmp_path, SHOP.replace('"iso"', f'"{unit}"'), interactions_csv=rows))
-    assert found.ratings["timestamp"].tolist() == [1_700_000_005, 1_700_000_007]
-
-
 def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
     rows = "customer,sku,at\n1,1,1700000001900\n1,2,1700000001100\n2,3,1700000001500\n"
     found = read(written(tmp_path, SHOP.replace('"iso"', '"ms"'), interactions_csv=rows))
@@ -283,21 +269,25 @@ def test_a_user_with_more_events_than_a_person_has_is_refused(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("cells", "first"),
+    ("unit", "cells", "times"),
     [
-        (["11/1/2000", "11/23/2000"], 973036800),
-        (["1/11/2000", "23/11/2000"], 973036800),
-        (["1.11.2000 10:00", "2.11.2000 09:30"], 973072800),
-        (["Nov 1, 2000", "Nov 2, 2000"], 973036800),
-        (["11/1/2000 9:05 PM", "11/23/2000 9:05 AM"], 973112700),
-        (["20001101", "20001102"], 973036800),
+        ("s", ["1700000005", "1700000007"], [1_700_000_005, 1_700_000_007]),
+        ("ms", ["1700000005000", "1700000007900"], [1_700_000_005, 1_700_000_007]),
+        ("us", ["1700000005000001", "1700000007999999"], [1_700_000_005, 1_700_000_007]),
+        ("iso", ["11/1/2000", "11/23/2000"], [973036800, 974937600]),
+        ("iso", ["1/11/2000", "23/11/2000"], [973036800, 974937600]),
+        ("iso", ["1.11.2000 10:00", "2.11.2000 09:30"], [973072800, 973157400]),
+        ("iso", ["Nov 1, 2000", "Nov 2, 2000"], [973036800, 973123200]),
+        ("iso", ["11/1/2000 9:05 PM", "11/23/2000 9:05 AM"], [973112700, 974970300]),
+        ("iso", ["20001101", "20001102"], [973036800, 973123200]),
     ],
 )
-def test_a_date_is_read_as_the_whole_column_allows(tmp_path: Path, cells: list[str], first: int) -> None:
+def test_a_time_is_in_its_unit_and_a_date_is_read_as_the_whole_column_allows(
+    tmp_path: Path, unit: str, cells: list[str], times: list[int]
+) -> None:
     rows = "".join(f'u{n},i{n},"{cell}"\n' for n, cell in enumerate(cells))
-    found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
-    times = dict(zip(found.ratings["userid"], found.ratings["timestamp"], strict=True))
-    assert times[1] == first
+    found = read(written(tmp_path, SHOP.replace('"iso"', f'"{unit}"'), interactions_csv=HEAD + rows))
+    assert found.ratings["timestamp"].tolist() == times
 
 
 AMBIGUOUS = "customer,sku,at\nu,a,1/1/2001\nv,b,11/1/2000\n"

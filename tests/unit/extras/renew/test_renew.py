@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,7 +23,8 @@ from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.events.event_parts import SCHEMA
+from extras.events.event_parts import Entry, EventParts
+from extras.events.events import Event
 from extras.renew import __main__ as renew
 from tests.made_up_data import shop
 
@@ -104,21 +104,18 @@ def collected(settings: Settings, users: int, each: int = 5) -> pd.DataFrame:
     own = items.set_index(Columns.ITEM)[Columns.OWN_ID]
     few = ratings.groupby(Columns.USER)[Columns.ITEM].nunique().nsmallest(users).index
     seen = ratings.groupby(Columns.USER)[Columns.ITEM].agg(set)
-    rows = []
-    for user in few:
-        new = [item for item in own.index if item not in seen[user]][:each]
-        rows += [(people[user], own[item], LATER + n) for n, item in enumerate(new)]
-    table = pd.DataFrame(rows, columns=["userid", "itemid", "timestamp"])
-    table = table.sort_values("timestamp", kind="stable", ignore_index=True)
-    table = table.assign(
-        eventid=[f"e{n}" for n in table.index], type="click", value=np.nan, recommendation=None,
-        acknowledged_ms=LATER * 1000 + table.index, sequence=0,
-    )  # fmt: skip
-    folder = settings.events_dir("shop")
-    folder.mkdir(parents=True)
-    written = pa.Table.from_pandas(table[SCHEMA.names], SCHEMA, preserve_index=False)
-    pq.write_table(written, folder / "00-000000000000001-000000000.parquet")
-    return table
+    events = EventParts(settings.events_dir("shop"))
+    rows = [
+        (LATER + n, people[user], own[item])
+        for user in few
+        for n, item in enumerate([item for item in own.index if item not in seen[user]][:each])
+    ]
+    entries = [
+        Entry((LATER * 1000 + n, 0), user, Event(f"e{n}", user, item, "click", at))
+        for n, (at, user, item) in enumerate(sorted(rows, key=lambda row: row[0]))
+    ]
+    events.append(0, entries)
+    return events.read()
 
 
 def damaged(settings: Settings, folder: Path, damage: Callable[[list[list[str]]], list[list[str]]]) -> Path:

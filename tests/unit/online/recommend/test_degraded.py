@@ -204,12 +204,15 @@ def test_with_nothing_on_disk_either_the_error_is_told(fakes: Fakes, tmp_path: P
         assert server.readiness().status == "unready"
 
 
-def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_deleted(fakes: Fakes) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_nobody_waits_for_a_release_that_is_being_opened(fakes: Fakes, deleted: bool) -> None:
+    """The one before answers, from memory where Redis has deleted it already."""
     before = ask(fakes, 1)
     second = type(fakes.world)(release="bbbbbbbbbbbb", model_version=2, seed=7)
     fakes.add(second)
     gate = fakes.items.gate = threading.Event()
-    del fakes.users.worlds[fakes.world.release]
+    if deleted:
+        del fakes.users.worlds[fakes.world.release]
     fakes.users.live_release = second.release
     try:
         started = time.perf_counter()
@@ -218,10 +221,12 @@ def test_nobody_waits_for_a_release_that_is_being_opened_though_the_old_one_is_d
     finally:
         gate.set()
     assert known.item_list == before.item_list
-    assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
     assert stranger.itemids == popular(fakes.world)
-    assert [each.outcome for each in stranger.degraded] == [Outcome.POPULAR]
-    assert second.release in known.degraded[0].reason
+    assert known.release == stranger.release == fakes.world.release
+    assert known.outcomes == ((Outcome.LAST_STATE,) if deleted else ())
+    assert stranger.outcomes == (Outcome.POPULAR if deleted else Outcome.COLD_START,)
+    assert not deleted or second.release in known.degraded[0].reason
+    until(lambda: ask(fakes, UNKNOWN_USER).release == second.release)
 
 
 def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -> None:

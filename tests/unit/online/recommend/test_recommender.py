@@ -24,7 +24,6 @@ from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Re
 from tests.unit.online.conftest import SERVICES, Fakes
 from tests.unit.online.world import (
     AT,
-    BLANK_USER,
     LAST_EVENT,
     LATER,
     LONG_HISTORY_USER,
@@ -33,7 +32,6 @@ from tests.unit.online.world import (
     NO_VECTOR_USER,
     UNKNOWN_USER,
     DefaultWorld,
-    SourceWorld,
     World,
 )
 from tests.waiting import until
@@ -117,15 +115,6 @@ def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fak
     ask(fakes, 1)
     assert [len(service.calls) for service in fakes.services] == [1, 1, 1, 1]
     assert fakes.features.calls == [FeatureQuery("user", fakes.world.release, (1,))]
-
-
-@pytest.mark.parametrize("kind", [SourceWorld])
-def test_who_has_neither_genres_nor_vector_is_given_popular_unseen_items_in_the_models_order(fakes: Fakes) -> None:
-    answer = ask(fakes, BLANK_USER, 200)
-    unseen = [i for i, _ in fakes.world.popular if i not in fakes.world.seen[BLANK_USER]][:200]
-    assert Outcome.NO_RECALL in answer.outcomes
-    assert set(answer.itemids) == set(unseen) - {fakes.world.no_features_item}
-    assert answer.model_dump(mode="json")["degraded"][0]["instead"] == "popular_unseen"
 
 
 def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(fakes: Fakes) -> None:
@@ -260,23 +249,6 @@ def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> Non
     answers = [each.result() for each in asked]
     assert {answer.release for answer in answers} == set(releases)
     assert all((answer.outcomes, answer.item_list) == ((), alone[answer.release]) for answer in answers)
-
-
-def test_someone_unknown_is_answered_by_the_old_release_while_the_new_one_opens(fakes: Fakes) -> None:
-    ask(fakes, 1)
-    second = loaded(fakes)
-    gate = fakes.items.gate = threading.Event()  # the new one takes its time to open
-    fakes.users.live_release = second.release
-    try:
-        started = time.perf_counter()
-        answer = ask(fakes, UNKNOWN_USER)
-        assert time.perf_counter() - started < 20  # the gate opens by itself after 25
-        assert answer.release == fakes.world.release
-        assert answer.outcomes == (Outcome.COLD_START,)
-    finally:
-        gate.set()
-    assert until_from(fakes, second.release).release == second.release
-    assert ask(fakes, UNKNOWN_USER).release == second.release
 
 
 @pytest.mark.parametrize("preferred", [None, "bbbbbbbbbbbb"])

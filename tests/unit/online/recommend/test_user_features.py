@@ -91,8 +91,9 @@ def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, fea
             features.result(one)
 
 
-def test_nobody_waits_longer_than_the_deadline_even_behind_another_call(store: SlowFeatures) -> None:
-    features = UserFeatures(store, Breaker("feast"))
+def test_nobody_waits_longer_than_the_deadline_even_behind_another_call(
+    store: SlowFeatures, features: UserFeatures
+) -> None:
     features.ask("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=60)
     queued = features.ask("aaaaaaaaaaaa", 2, soon(0.1))
@@ -114,9 +115,7 @@ def test_who_is_strict_is_waited_for_by_nobody_else(store: SlowFeatures, feature
     assert (features.result(strict).ids, features.result(other).ids) == ((1,), (2,))
 
 
-def test_nobody_queues_behind_the_call_that_finds_out_whether_a_dead_service_is_well_again(
-    store: SlowFeatures, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "PROBE_S", 1e-6)
     features = UserFeatures(store, Breaker("feast"))
     store.down = True

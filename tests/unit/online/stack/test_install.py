@@ -98,17 +98,17 @@ class TestTriton:
             ran.append(command[1])
             if command[1] == "pip":
                 wheel = triton.site_packages(settings) / "pytriton" / "tritonserver"
-                for name in (
-                    f"python_backend_stubs/{triton.PYTHON}/triton_python_backend_stub",
-                    "backends/python/x.so",
-                ):
+                stub = f"python_backend_stubs/{triton.PYTHON}/triton_python_backend_stub"
+                for name in (stub, "backends/python/x.so"):
                     (wheel / name).parent.mkdir(parents=True, exist_ok=True)
                     (wheel / name).write_text("x")
 
         monkeypatch.setattr(triton, "run_quietly", run)
         return ran
 
-    def test_it_is_made_once(self, settings: Settings, commands: list[str]) -> None:
+    def test_it_is_made_once_until_its_pins_are_others(
+        self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         triton.TRITON.install(settings)
         assert commands == ["venv", "pip"]
         assert triton.TRITON.missing(settings) is None
@@ -116,6 +116,10 @@ class TestTriton:
         assert stub.stat().st_mode & 0o100
         triton.TRITON.install(settings)
         assert commands == ["venv", "pip"]
+        other = tmp_path / "requirements.txt"
+        other.write_text("nvidia-pytriton==0.8.0\n")
+        monkeypatch.setattr(triton, "REQUIREMENTS", other)
+        assert triton.TRITON.missing(settings) is not None
 
     def test_what_was_interrupted_is_made_again(
         self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch
@@ -130,15 +134,6 @@ class TestTriton:
         assert triton.TRITON.missing(settings) is not None
         triton.TRITON.install(settings)
         assert triton.TRITON.missing(settings) is None
-
-    def test_other_pins_make_it_anew(
-        self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        triton.TRITON.install(settings)
-        other = tmp_path / "requirements.txt"
-        other.write_text("nvidia-pytriton==0.8.0\n")
-        monkeypatch.setattr(triton, "REQUIREMENTS", other)
-        assert triton.TRITON.missing(settings) is not None
 
 
 def test_a_failed_command_shows_what_it_said() -> None:

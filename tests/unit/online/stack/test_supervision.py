@@ -35,8 +35,12 @@ def test_what_a_person_may_name_a_folder_or_a_password_comes_through(
     assert json.loads(done.stdout) == [odd, str(ROOT), odd, str(settings.service_dir("supervisor"))]
 
 
-def test_no_password_stands_in_a_process_list(settings: Settings) -> None:
-    secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
+@pytest.fixture
+def secret(settings: Settings) -> Settings:
+    return settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
+
+
+def test_no_password_stands_in_a_process_list(secret: Settings) -> None:
     for service in PROGRAMS:
         assert "hush" not in " ".join(service.program(secret).command)
     config = secret.service_dir("supervisor") / "redis.conf"
@@ -56,9 +60,8 @@ def test_another_shell_describes_the_same_programs(settings: Settings, monkeypat
     assert [describe(service, settings) for service in PROGRAMS] == before
 
 
-def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings) -> None:
+def test_a_changed_password_changes_redis_and_all_who_use_it(settings: Settings, secret: Settings) -> None:
     """Redis reads it from a file of its own, so nothing else would make the supervisor restart it."""
-    secret = settings.model_copy(update={"redis": settings.redis.model_copy(update={"password": SecretStr("hush")})})
     changed = [p.name for p in PROGRAMS if p.program(secret).environment != p.program(settings).environment]
     assert changed == ["redis", "feast", "server"]
 

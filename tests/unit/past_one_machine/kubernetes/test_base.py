@@ -33,15 +33,11 @@ OWN_IMAGES: Final = {"recsys-server", "recsys-steps"}
 Object = dict[str, Any]
 
 
-def objects() -> list[Object]:
-    return [
-        each
-        for name in KUSTOMIZATION["resources"]
-        for each in yaml.safe_load_all((BASE / name).read_text(encoding="utf-8"))
-    ]
-
-
-OBJECTS: Final = objects()
+OBJECTS: Final[list[Object]] = [
+    each
+    for name in KUSTOMIZATION["resources"]
+    for each in yaml.safe_load_all((BASE / name).read_text(encoding="utf-8"))
+]
 BY_NAME: Final = [pytest.param(each, id=f"{each['kind']}-{each['metadata']['name']}") for each in OBJECTS]
 
 
@@ -112,11 +108,8 @@ def test_containers_are_confined(pod: Object) -> None:
 
 
 def test_images_are_those_of_the_containers_here() -> None:
-    env = dict(
-        line.split("=", 1)
-        for line in (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-        if line and not line.startswith("#")
-    )
+    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    env = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
     known = {f"{env[f'{name}_IMAGE']}:{env[f'{name}_TAG']}" for name in ("REDIS", "ELASTICSEARCH", "FEAST", "TRITON")}
     used = {each["image"] for pod in map(pod_of, MAKERS) if pod for each in containers(pod)}
     assert used == known | OWN_IMAGES
@@ -159,10 +152,8 @@ def test_settings_are_known_and_lead_to_services(monkeypatch: pytest.MonkeyPatch
 
 
 def test_services_run_with_the_flags_that_they_run_with_here() -> None:
-    commands = {
-        name: " ".join(LASTING[name]["spec"]["template"]["spec"]["containers"][0].get("command", ()))
-        for name in LASTING
-    }
+    first = {name: pod_of(each)["spec"]["containers"][0] for name, each in LASTING.items()}
+    commands = {name: " ".join(container.get("command", ())) for name, container in first.items()}
     for flags, name in ((REDIS_FLAGS, "redis"), (FEAST_FLAGS, "feast"), (TRITON_FLAGS, "triton")):
         assert " ".join(flags) in commands[name].replace("'*'", "*")
     for option in restricted("$key"):
@@ -198,21 +189,14 @@ def reaches(asking: str, asked: str, port: int) -> bool:
 
 
 def test_who_reaches_whom() -> None:
-    asked = {"redis": 6379, "elasticsearch": 9200, "feast": 6566, "triton": 8000}
-    for asking in ("server", "steps"):
-        assert {name for name, port in asked.items() if reaches(asking, name, port)} == set(asked)
-    assert reaches("steps", "triton", 8001)
-    assert reaches("feast", "redis", 6379)
-    assert reaches("redis", "redis", 16379)
-    assert reaches("elasticsearch", "elasticsearch", 9300)
-    assert reaches("redis-cluster", "redis", 6379)
-    for asking, name, port in (
-        ("server", "redis", 16379),
-        ("feast", "elasticsearch", 9200),
-        ("feast", "triton", 8000),
-        ("triton", "redis", 6379),
-        ("steps", "elasticsearch", 9300),
-    ):
-        assert not reaches(asking, name, port), f"{asking} reaches {name}:{port}"
+    services = (("redis", 6379), ("elasticsearch", 9200), ("feast", 6566), ("triton", 8000))
+    for asking, name, port, expected in (
+        *((asking, *service, True) for asking in ("server", "steps") for service in services),
+        ("steps", "triton", 8001, True), ("feast", "redis", 6379, True), ("redis", "redis", 16379, True),
+        ("elasticsearch", "elasticsearch", 9300, True), ("redis-cluster", "redis", 6379, True),
+        ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),
+        ("triton", "redis", 6379, False), ("steps", "elasticsearch", 9300, False),
+    ):  # fmt: skip
+        assert reaches(asking, name, port) == expected, f"{asking} and {name}:{port}"
     (nobody,) = [each for each in of_kind("NetworkPolicy") if each["metadata"]["name"] == "nobody"]
     assert nobody["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
