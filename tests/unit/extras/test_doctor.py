@@ -169,9 +169,7 @@ def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settin
     assert state(found, "release") == ("unknown", "Redis at here failed")
 
 
-def test_the_exit_code_is_1_unless_all_is_well(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exit_code_is_1_unless_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for found, code in (([Finding("redis", "up", "7")], 0), ([Finding("redis", "down", "away", "make up")], 1)):
         monkeypatch.setattr(doctor, "examine", lambda *_, found=found: found)
         with pytest.raises(SystemExit) as ended:

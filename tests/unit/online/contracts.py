@@ -92,9 +92,7 @@ class RedisUsersContract(ClientContract):
         with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
             client.channels(NOWHERE)
 
-    def test_some_users_come_by_the_text_of_their_ids_or_by_how_few_their_events_are(
-        self, client: RedisUsers, world: World
-    ) -> None:
+    def test_users_come_by_the_text_of_their_ids_or_by_fewest_events(self, client: RedisUsers, world: World) -> None:
         events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
         by_id = sorted(events.items(), key=lambda user: user[0].encode())
         assert client.some_users(world.release, world.dataset, 100) == by_id
@@ -113,9 +111,7 @@ class RedisUsersContract(ClientContract):
             with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
                 client.some_users(NOWHERE, "nothing", 100, fewest=fewest)
 
-    def test_an_activated_release_is_the_live_one_and_the_one_before_stays(
-        self, client: RedisUsers, world: World
-    ) -> None:
+    def test_an_activated_release_is_live_and_the_one_before_stays(self, client: RedisUsers, world: World) -> None:
         live, before = client.activated()
         assert live == world.release == before[0]
         client.activate("000000000000")
@@ -163,9 +159,7 @@ class SearchContract:
 
     @pytest.mark.parametrize("userid", [1, LONG_HISTORY_USER, NO_TERMS_USER, 8])
     @pytest.mark.parametrize("weights", [{"vector_weight": 1.3}, {"term_weight": 0.7, "vector_weight": 1.3}, {}])
-    def test_every_channel_finds_its_best_unseen_items(
-        self, client: Search, world: World, userid: int, weights: dict[str, float]
-    ) -> None:
+    def test_channels_find_the_best(self, client: Search, world: World, userid: int, weights: dict[str, float]) -> None:
         wide = world.recipe.recall.model_copy(update={"num_candidates": 1000})  # vectors and genres add up
         query = self._query(world, userid, recall=self._with(wide, **weights))
         answers = client.call(query)
@@ -215,9 +209,7 @@ class SearchContract:
                 assert answers[m].ids.tolist() == whole[m].ids.tolist()
 
     @pytest.mark.parametrize("terms", [(), (1, 4)])
-    def test_of_some_items_only_all_are_found_that_a_channel_can_find(
-        self, client: Search, world: World, terms: tuple[int, ...]
-    ) -> None:
+    def test_of_some_items_only_all_are_found(self, client: Search, world: World, terms: tuple[int, ...]) -> None:
         """Few of them are among a plain search's neighbours: the limit stands inside the search."""
         only = np.array(world.itemids[5::7], np.int64)
         query = self._query(world, 1, only=only, terms=terms, seen=world.seen[1])
@@ -317,9 +309,7 @@ def random_inputs(world: World, n: int) -> ModelInputs:
 
 class TritonScoresContract(ClientContract):
     @pytest.mark.parametrize("n", [0, 1, 200, 256, 257, 700])
-    def test_scores_are_the_models_whatever_the_number_of_rows(
-        self, client: TritonScores, world: World, n: int
-    ) -> None:
+    def test_scores_are_the_models_for_any_number_of_rows(self, client: TritonScores, world: World, n: int) -> None:
         inputs = random_inputs(world, n)
         scores = client.call(ScoreQuery(inputs, world.model_version, world.model))
         assert scores.shape == (n,)
@@ -327,9 +317,7 @@ class TritonScoresContract(ClientContract):
         np.testing.assert_allclose(scores, world.scores(inputs.joined()), atol=1e-5)
 
     @pytest.mark.parametrize("gone", [{"version": 4711}, {"model": "nowhere"}], ids=str)
-    def test_a_model_or_version_that_is_not_there_is_told_from_other_errors(
-        self, client: TritonScores, world: World, gone: dict[str, Any]
-    ) -> None:
+    def test_a_missing_model_or_version_is_told(self, client: TritonScores, world: World, gone: dict[str, Any]) -> None:
         there = ScoreQuery(random_inputs(world, 1), world.model_version, world.model)
         with pytest.raises(GoneError) as raised:
             client.call(replace(there, **gone))

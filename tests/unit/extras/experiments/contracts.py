@@ -21,9 +21,7 @@ def started_one(experiments: Experiments, name: str, share: float = 0.01) -> Exp
 class ExperimentStoreContract:
     """A subclass gives ``users``, too, whom requests ask in the same Redis."""
 
-    def test_requests_hear_of_those_that_run_in_their_one_round_trip(
-        self, client: ExperimentStore, users: RedisUsers
-    ) -> None:
+    def test_requests_hear_of_them_in_their_one_round_trip(self, client: ExperimentStore, users: RedisUsers) -> None:
         assert client.call(None) == ()
         assert users.call(WHICH_IS_LIVE).experiments is None
         client.update(lambda before: started_one(before, "ranker"))

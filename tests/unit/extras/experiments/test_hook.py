@@ -187,9 +187,7 @@ def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: 
 
 
 @pytest.mark.parametrize("design", ["split", "interleaved"])
-def test_the_other_questions_are_answered_by_the_release_of_the_users_arm(
-    http: FlaskClient, both: Fakes, design: str
-) -> None:
+def test_other_questions_are_answered_by_the_users_arm(http: FlaskClient, both: Fakes, design: str) -> None:
     """Of an interleaved list by the first arm's."""
     experiment = both.store.run("ranker", OTHER, both.world.release, kind=design)
     ask(http, experiments=False)
@@ -211,9 +209,7 @@ def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) ->
     assert not any(each.as_dealt for each in exposed(both, 24))
 
 
-def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_alone(
-    http: FlaskClient, both: Fakes
-) -> None:
+def test_where_an_interleaved_list_lacks_something_the_first_arm_answers_alone(http: FlaskClient, both: Fakes) -> None:
     start(http, both, kind="interleaved")
     both.scorer.down = True
     answer = ask(http, 1)
@@ -223,9 +219,7 @@ def test_where_an_interleaved_list_would_lack_something_the_first_arm_answers_al
     assert (logged.arm, logged.as_dealt, logged.teams) == ("control", False, "")
 
 
-def test_an_experiment_over_another_data_sets_releases_has_nobody_until_that_one_is_live_again(
-    http: FlaskClient, both: Fakes
-) -> None:
+def test_an_experiment_over_another_data_set_has_nobody_until_that_is_live(http: FlaskClient, both: Fakes) -> None:
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     elsewhere = type(both.world)(release="cccccccccccc", name="another")

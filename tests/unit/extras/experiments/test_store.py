@@ -104,9 +104,7 @@ STARTED = 1_000
         (0, None, False),
     ],
 )
-def test_a_log_is_cut_where_it_is_full_and_begins_after_the_experiment(
-    length: int, first: bytes | None, cut: bool
-) -> None:
+def test_a_log_is_cut_if_full_and_begun_after_the_experiment(length: int, first: bytes | None, cut: bool) -> None:
     entry = None if first is None else (first, {b"user": b"7"})
     assert is_cut({"length": length, "first-entry": entry, "entries-added": 5_000}, STARTED, 300) == cut
 
@@ -121,9 +119,7 @@ class TestFakeExperiments(contracts.ExperimentStoreContract):
         return FakeExperiments(users)
 
 
-def test_an_experiment_whose_release_is_deleted_is_named(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_deletion_names_the_experiment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     arms = {"a": {"release": "a" * 12}, "b": {"release": "b" * 12}}
     declared = Declaration.model_validate({"name": "ranker", "arms": arms})
     running = started((), declared, Kept("a" * 12, {"a" * 12: "films", "b" * 12: "films"}), 7)

@@ -213,9 +213,7 @@ EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=
 
 @pytest.mark.parametrize("one", [channel(), deeper()], ids=["sum", "with hidden units"])
 @given(EVENTS, st.integers(0, 2), st.integers(0, 1), st.sampled_from([1, BREAK_S]))
-def test_shares_add_up_to_the_score_of_every_item(
-    one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int
-) -> None:
+def test_shares_add_up(one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int) -> None:
     asked = history_of(events, (gender, age), ago)
     shares = shares_of(one, asked, np.arange(ITEMS + 1))
     assert shares.events.shape == (ITEMS + 1, min(len(events), one.events))

@@ -57,9 +57,7 @@ def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool
 
 
 @pytest.mark.parametrize("down", [(), ("elasticsearch",), ("elasticsearch", "triton")], ids=str)
-def test_a_new_item_is_in_every_way_of_answering_and_goes_from_all(
-    shop: FlaskClient, fakes: Fakes, world: World, down: tuple[str, ...]
-) -> None:
+def test_a_new_item_is_found_everywhere(shop: FlaskClient, fakes: Fakes, world: World, down: tuple[str, ...]) -> None:
     item = own(world)
     added = add(shop, itemid=item, attributes=genres(world))
     assert added["indexed"]

@@ -38,9 +38,7 @@ def asked(http: FlaskClient, authorization: str | None = None, path: str = "/ml/
     return http.post(path, json={"userid": 1, "size": 1}, headers=headers)
 
 
-def test_whose_key_is_known_is_answered_and_named_in_the_log(
-    guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_known_key_is_named_in_the_log(guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = keys.add(path, "shop"), keys.add(path, "phone.app")
     with caplog.at_level(logging.INFO, "online.access"):
         assert [asked(guarded, f"Bearer {key}").status_code for key in (first, second)] == [200, 200]
@@ -161,8 +159,6 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
     ("host", "said"), [("127.0.0.1", 0), ("localhost", 0), ("::1", 0), ("0.0.0.0", 1), ("10.0.0.1", 1)]
 )
 @pytest.mark.parametrize("keys_for", ["writes", "all"])
-def test_a_server_that_is_open_to_others_says_so(
-    caplog: pytest.LogCaptureFixture, host: str, said: int, keys_for: str
-) -> None:
+def test_a_server_open_to_others_says_so(caplog: pytest.LogCaptureFixture, host: str, said: int, keys_for: str) -> None:
     keys.warn_if_open(ServerSettings(host=host, keys_for=keys_for))
     assert len(caplog.records) == (said if keys_for == "writes" else 0)

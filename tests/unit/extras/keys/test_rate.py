@@ -77,9 +77,7 @@ def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize(("proxies", "expected"), [(0, [200, 429, 429]), (1, [200, 200, 429])])
-def test_behind_a_proxy_it_is_the_client_who_is_counted_and_nobody_believes_a_client(
-    fakes: Fakes, proxies: int, expected: list[int]
-) -> None:
+def test_a_forwarded_address_counts_behind_a_proxy_alone(fakes: Fakes, proxies: int, expected: list[int]) -> None:
     http = limited(fakes, rate="1/day", proxies=proxies)
     told = [{"X-Forwarded-For": "1.1.1.1"}, {"X-Forwarded-For": "2.2.2.2"}, {"X-Forwarded-For": "3.3.3.3, 2.2.2.2"}]
     assert [asked(http, **headers).status_code for headers in told] == expected

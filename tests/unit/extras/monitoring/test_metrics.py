@@ -70,9 +70,7 @@ def test_breakers_are_told_as_numbers(http: FlaskClient, fakes: Fakes) -> None:
     assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]
 
 
-def test_a_process_tells_of_itself_where_another_program_shares_its_numbers(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_it_counts_where_numbers_are_shared(fakes: Fakes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     http = create_app(fakes.recommender, stores=fakes.stores).test_client()
     http.post("/ml/rec", json={"userid": 1})

@@ -47,9 +47,7 @@ def test_a_number_that_nearly_all_share_has_a_width() -> None:
     values=st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=300),
     above=st.integers(-45, 45).map(lambda n: n / 4),
 )
-def test_levels_are_cut_at_the_quantiles_and_named_by_the_medians_of_all_values(
-    values: list[float], above: float
-) -> None:
+def test_levels_are_cut_at_quantiles_and_named_by_medians(values: list[float], above: float) -> None:
     """Counted values give what numpy says of the values themselves."""
     all_values = np.array(values)
     distinct, places, counts = np.unique(all_values, return_inverse=True, return_counts=True)

@@ -71,9 +71,7 @@ def test_films_between_tabs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "made", [lambda folder: bare(shop(folder)), lambda folder: bare(half_stars(folder)), movielens_like]
 )
-def test_what_is_proposed_can_be_read_as_it_is(
-    tmp_path: Path, made: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_proposal_is_usable(tmp_path: Path, made: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my data"
     folder.mkdir()
     main(Settings(), made(folder))

@@ -71,9 +71,7 @@ def test_a_shop_has_numbers_for_its_ids(tmp_path: Path) -> None:
         (["3.0", "2"], "string", [2, 1]),
     ],
 )
-def test_whole_numbers_within_four_bytes_are_their_own(
-    tmp_path: Path, ids: list[str], kind: str, numbers: list[int]
-) -> None:
+def test_ids_of_four_bytes_are_their_own_numbers(tmp_path: Path, ids: list[str], kind: str, numbers: list[int]) -> None:
     rows = "".join(f"{own},x{n},2024-01-0{n + 1}\n" for n, own in enumerate(ids))
     found = read(written(tmp_path, interactions_csv="customer,sku,at\n" + rows))
     assert found.dataset.user_ids == kind
@@ -194,9 +192,7 @@ ALONE = HEAD + "u,a,2024-01-01\nu,b,2024-01-02\n"
         (PEOPLE, {"interactions_csv": ALONE, "users_csv": "customer\nu\nv\n"}, "s.csv holds 1 user; at least 2"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(
-    tmp_path: Path, declaration: str, files: str | dict[str, str], message: str
-) -> None:
+def test_a_mistake_is_one_sentence(tmp_path: Path, declaration: str, files: str | dict[str, str], message: str) -> None:
     """Where there is one file, it is the interactions."""
     with pytest.raises(StepError, match=message) as error:
         read(written(tmp_path, declaration, **(files if isinstance(files, dict) else {"interactions_csv": files})))
@@ -222,9 +218,7 @@ def cut_short(folder: Path, name: str) -> None:
         (lambda folder: cut_short(folder, "interactions.parquet"), r"interactions\.parquet cannot be read"),
     ],
 )  # fmt: skip
-def test_a_folder_that_cannot_be_read_is_one_sentence(
-    tmp_path: Path, damage: Callable[[Path], object], message: str
-) -> None:
+def test_an_unreadable_folder_is_one_sentence(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
     damage(written(tmp_path))
     with pytest.raises(StepError, match=message):
         read(tmp_path)

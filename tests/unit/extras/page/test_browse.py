@@ -204,9 +204,7 @@ def test_a_release_is_put_live_again(http: FlaskClient, with_a_key: FlaskClient,
     assert http.post("/ml/rec", json={"userid": 1}).json["release"] == OTHER  # type: ignore[index]
 
 
-def test_a_release_that_cannot_answer_or_has_no_users_to_try_it_with_is_not_put_live(
-    with_a_key: FlaskClient, fakes: Fakes
-) -> None:
+def test_a_release_that_cannot_answer_or_be_tried_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
     unlisted = "cccccccccccc"
     for release in (OTHER, unlisted):
         fakes.add(replace(fakes.world, release=release, model_version=2 if release == OTHER else 1))

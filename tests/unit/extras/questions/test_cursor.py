@@ -50,9 +50,7 @@ def rates(http: FlaskClient, userid: Any = USER, **more: Any) -> Any:
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 @pytest.mark.parametrize("late", [{}, {"timestamp": AT - 60}], ids=["now", "late"])
 @pytest.mark.parametrize("as_of", [AT, None])
-def test_pages_are_those_of_the_first_pages_list(
-    http: FlaskClient, userid: int, late: dict[str, int], as_of: int | None
-) -> None:
+def test_pages_are_of_the_first_list(http: FlaskClient, userid: int, late: dict[str, int], as_of: int | None) -> None:
     whole = ids(ask(http, userid=userid, size=200, timestamp=as_of))
     found = pages(http, 5, rates(http, userid, **late), userid=userid, timestamp=as_of)
     assert found[:200] == whole

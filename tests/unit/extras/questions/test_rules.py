@@ -68,9 +68,7 @@ def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient
 
 
 @DEFAULT
-def test_workers_follow_and_the_last_rules_hold_while_redis_is_away(
-    fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_follow_and_keep_the_last_rules(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recommend, "LOOK_S", 0.01)
     monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
     path, key, values = tmp_path / "saved.json", rules_key(fakes.world.dataset), fakes.users.values

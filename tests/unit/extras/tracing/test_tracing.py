@@ -54,9 +54,7 @@ def test_a_request_has_a_span_and_each_of_the_four_calls_one_within(fakes: Fakes
     assert spans["redis"].end_time <= spans["elasticsearch"].start_time
 
 
-def test_a_callers_trace_is_taken_up_and_named_in_the_log(
-    fakes: Fakes, memory: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_callers_trace_is_kept(fakes: Fakes, memory: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "online.access"):
         traced(fakes, share=0.0).post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT})
     _, trace, span, _ = PARENT.split("-")

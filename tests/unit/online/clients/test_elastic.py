@@ -73,9 +73,7 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
     [{**WHOLE, "_shards": {"failed": 1}}, {"status": 503, "error": {"type": "search_phase_execution_exception"}}],
 )
 @pytest.mark.parametrize("cluster", [True, False])
-def test_what_a_node_that_ended_has_left_unanswered_is_asked_once_more(
-    lacking: dict[str, Any], cluster: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_is_asked_once_more(lacking: dict[str, Any], cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a cluster, where the others have copies."""
     client, world = ElasticItems(ElasticsearchSettings(cluster=cluster)), DefaultWorld()
     query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))

@@ -48,9 +48,7 @@ def test_bytes_that_are_cut_off_are_an_error(client: RedisUsers, field: str) -> 
         client._decode(1, {**STORED, field.encode(): STORED[field.encode()][:-1]})
 
 
-def test_a_release_of_another_format_is_refused_with_that_reason(
-    client: RedisUsers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_release_of_another_format_is_refused_as_that(client: RedisUsers, monkeypatch: pytest.MonkeyPatch) -> None:
     published = json.loads(WORLD.published.model_dump_json())
     published["manifest"]["format"] = FORMAT + 1
     monkeypatch.setattr(client._redis, "get", lambda _: json.dumps(published).encode())

@@ -60,9 +60,7 @@ def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: in
         ("feast", Outcome.LAST_FEATURES),
     ],
 )
-def test_without_one_of_the_others_a_known_user_gets_the_same_list(
-    fakes: Fakes, userid: int, away: str, outcome: Outcome
-) -> None:
+def test_without_one_a_known_user_gets_the_same_list(fakes: Fakes, userid: int, away: str, outcome: Outcome) -> None:
     before = ask(fakes, userid)
     fakes.down(away)
     answer = ask(fakes, userid)
@@ -85,9 +83,7 @@ NONSENSE = {"text": "many", "a nested list": [1, 2], "no number": float("nan"), 
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_user_features_that_are_nonsense_are_as_good_as_none(
-    fakes: Fakes, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nonsense_user_features_are_as_good_as_none(fakes: Fakes, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ask(fakes)
     answered = fakes.features.call
     (name, *_) = [each.name for each in fakes.world.spec.dense if each.entity == "user"]
@@ -146,9 +142,7 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
 
 
 @pytest.mark.parametrize("slow", SERVICES)
-def test_a_budget_below_the_servers_own_takes_a_slow_service_from_nobody_else(
-    fakes: Fakes, slow: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_budget_opens_no_breaker(fakes: Fakes, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes)
 
     def late(*_: object) -> None:
@@ -180,9 +174,7 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
 
 
 @pytest.mark.parametrize("away", [SERVICES, ("redis",), ("elasticsearch",), ("feast",)])
-def test_a_server_that_starts_beside_dead_services_has_the_popular_list_on_its_disk(
-    fakes: Fakes, tmp_path: Path, away: tuple[str, ...]
-) -> None:
+def test_beside_dead_services_the_disk_has_a_popular_list(fakes: Fakes, tmp_path: Path, away: tuple[str, ...]) -> None:
     path = tmp_path / "last.json"
     ask(fakes)
     until(path.exists)

@@ -128,9 +128,7 @@ def test_the_same_is_not_written_again_and_another_release_is(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"release": "a"}', b'{"release": "a", "items": [[1, 2]]}', b"\xff"])
-def test_a_damaged_file_is_none_and_is_replaced(
-    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_is_none_and_replaced(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "last.json"
     path.write_bytes(content)
     last = LastRelease(path)

@@ -54,9 +54,7 @@ def test_items_are_told_by_their_own_ids_and_without_what_they_do_not_have(fakes
         (SourceWorld, "nobody", "must be a whole number from 1 on in this release"),
     ],
 )
-def test_an_id_of_the_wrong_kind_is_400_that_says_which_kind_there_is(
-    http: FlaskClient, userid: OwnId, said: str
-) -> None:
+def test_an_id_of_the_wrong_kind_is_400_that_says_the_right_kind(http: FlaskClient, userid: OwnId, said: str) -> None:
     response = http.post("/ml/rec", json={"userid": userid})
     assert response.status_code == 400
     error = response.get_json()["error"]
@@ -89,9 +87,7 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
-def test_an_id_is_not_refused_for_its_kind_while_the_release_that_may_know_it_is_being_opened(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = ShopWorld(model="ml_rec_28")
     fakes.add(shop)
     ask(fakes, 1)
@@ -119,9 +115,7 @@ def test_an_id_of_the_wrong_kind_costs_one_question_while_no_other_release_is_li
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
-def test_an_answer_has_a_field_for_each_attribute_by_its_declared_name(
-    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attributes_are_fields_of_an_answer(http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     attributes = {"brand": ["acme", "b & c"], "price (€)": 9.5, "weight": None}
     monkeypatch.setattr(type(fakes.world), "attributes", lambda *_: attributes)
     answer = http.post("/ml/rec", json={"userid": 1, "size": 1}).get_json()

@@ -57,9 +57,7 @@ def test_it_ends_when_there_is_to_be_no_other_search(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("patient", [True, False])
-def test_a_search_that_takes_too_long_ends_the_quiet_one_only(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, *, patient: bool
-) -> None:
+def test_a_slow_search_ends_the_quiet_one_only(fakes: Fakes, monkeypatch: pytest.MonkeyPatch, *, patient: bool) -> None:
     call, slow = fakes.items._call, iter([True, True])
 
     def slow_at_first(query: ItemQuery) -> object:
@@ -78,9 +76,7 @@ def warming(fakes: Fakes) -> Fakes:
     return fakes
 
 
-def test_a_server_warms_up_within_its_time_and_quietly_from_then_on(
-    warming: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recommend, "WARM", 50)
     monkeypatch.setattr(recommend, "HOT", 200)
     monkeypatch.setattr(recommend, "_IDLE", 0.0)
@@ -108,9 +104,7 @@ def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: p
     assert "left to warm up by requests: elasticsearch:" in caplog.text
 
 
-def test_what_an_extra_follows_goes_on_after_failures_and_ends_with_the_server(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_following_outlasts_failures_and_ends_with_the_server(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     class Rules:
         calls = 0
 

@@ -161,9 +161,7 @@ def assert_popular_unseen(fakes: Fakes) -> None:
     assert set(answer.itemids) <= set(unseen[: fakes.world.recipe.recall.candidates])
 
 
-def test_a_user_without_features_is_served_in_the_order_of_recall(
-    fakes: Fakes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_user_without_features_is_served_in_recalls_order(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         answer = ask(fakes, NO_FEATURES_USER)
     assert answer.outcomes == (Outcome.NO_USER_FEATURES,)

@@ -91,9 +91,7 @@ def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, fea
             features.result(one)
 
 
-def test_nobody_waits_longer_than_the_deadline_even_behind_another_call(
-    store: SlowFeatures, features: UserFeatures
-) -> None:
+def test_nobody_waits_beyond_the_deadline_even_behind_another_call(store: SlowFeatures, features: UserFeatures) -> None:
     features.ask("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=60)
     queued = features.ask("aaaaaaaaaaaa", 2, soon(0.1))

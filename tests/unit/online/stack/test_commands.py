@@ -95,9 +95,7 @@ def test_status_without_a_stack_names_what_is_stopped(settings: Settings) -> Non
 
 
 @pytest.mark.parametrize("call", [("stack", "up"), ("stack", "serve"), ("stack.containers",)], ids=" ".join)
-def test_an_exchange_folder_that_cannot_be_made_is_one_sentence(
-    settings: Settings, tmp_path: Path, call: tuple[str, ...]
-) -> None:
+def test_an_unusable_exchange_folder_is_one_sentence(settings: Settings, tmp_path: Path, call: tuple[str, ...]) -> None:
     (tmp_path / "file").touch()
     answer = command(settings.model_copy(update={"exchange_dir": tmp_path / "file" / "exchange"}), *call)
     assert answer.returncode == 1

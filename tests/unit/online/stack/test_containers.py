@@ -35,9 +35,7 @@ def owner(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return known
 
 
-def test_what_lies_there_stays_and_only_roots_files_are_handed_over(
-    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
-) -> None:
+def test_only_roots_files_are_handed_over(tmp_path: Path, given: dict[Path, int], owner: dict[str, int]) -> None:
     owner["mine.aof"] = 1234
     folder = tmp_path / "online/redis"
     folder.mkdir(parents=True)
@@ -49,9 +47,7 @@ def test_what_lies_there_stays_and_only_roots_files_are_handed_over(
     assert (folder / "mine.aof").read_bytes() == (folder / "roots.aof").read_bytes() == b"kept"
 
 
-def test_somebody_elses_file_is_one_sentence_that_says_whose(
-    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
-) -> None:
+def test_a_sentence_says_whose_a_file_is(tmp_path: Path, given: dict[Path, int], owner: dict[str, int]) -> None:
     owner["theirs.aof"] = 4321
     (tmp_path / "online/redis").mkdir(parents=True)
     (tmp_path / "online/redis/theirs.aof").touch()

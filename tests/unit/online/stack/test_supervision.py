@@ -23,9 +23,7 @@ LAUNCHER = CONFIGURATION.with_name("launch.py")
 
 
 @pytest.mark.parametrize("odd", ["50%(here)s;, x", "a\"b'c", "'ab'", "a #b", "two\nlines", '["a", "b"]', "\u00fcber"])
-def test_what_a_person_may_name_a_folder_or_a_password_comes_through(
-    settings: Settings, tmp_path: Path, odd: str
-) -> None:
+def test_odd_names_of_folders_and_passwords_come_through(settings: Settings, tmp_path: Path, odd: str) -> None:
     shows = "import json, os, sys; print(json.dumps([sys.argv[1], os.getcwd(), *map(os.getenv, ('ODD', sys.argv[2]))]))"
     program = Program((sys.executable, "-c", shows, odd, MARK), environment={"ODD": odd})
     service = Mock(program=lambda _: program)

@@ -59,9 +59,7 @@ def test_under_another_hosts_name_nothing_is_answered(fakes: Fakes, host: str) -
         ({"host": OPEN}, "10.0.0.7", 200),
     ],
 )
-def test_other_machines_are_answered_where_the_settings_open_the_server(
-    fakes: Fakes, server: dict[str, Any], address: str, expected: object
-) -> None:
+def test_an_open_server_answers_others(fakes: Fakes, server: dict[str, Any], address: str, expected: object) -> None:
     """Flask's own server listens where its command line says: `flask run --host=0.0.0.0`."""
     assert code(client(fakes, **server), address=address) == expected
 

@@ -33,9 +33,7 @@ def test_an_exception_keeps_its_stack() -> None:
     assert "by nothing" in json.loads(JsonLines().format(record))["exception"]
 
 
-def test_a_request_is_one_line_with_its_facts(
-    http: FlaskClient, fakes: Fakes, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_request_is_a_line_with_its_facts(http: FlaskClient, fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "online.access"):
         response = http.post("/ml/rec", json={"userid": 1, "size": 7}, headers={"X-Request-ID": "mine"})
         http.get("/a%0Ab?key=hush")

@@ -87,9 +87,7 @@ def found_as(monkeypatch: pytest.MonkeyPatch, **extras: Any) -> list[str]:
     return registered
 
 
-def test_the_servers_own_come_first_in_their_order_and_others_after(
-    fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_servers_own_come_first_in_order_and_others_after(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     registered = found_as(monkeypatch, shop=None, page=None, keys=None)
     create_app(fakes.recommender, Settings())
     assert registered == ["keys", "page", "shop"]
@@ -129,9 +127,7 @@ def test_a_named_one_whose_folder_is_gone_is_left_out(
 
 
 @pytest.mark.parametrize("wanted", [{"keys_for": "all"}, {"rate": "20/second"}], ids=str)
-def test_a_server_that_asks_for_keys_does_not_start_without_what_checks_them(
-    fakes: Fakes, wanted: dict[str, Any]
-) -> None:
+def test_a_server_with_keys_does_not_start_without_what_checks_them(fakes: Fakes, wanted: dict[str, Any]) -> None:
     server = ServerSettings(extras="page", **wanted)
     with pytest.raises(UnguardedError, match="name it in RECSYS_SERVER__EXTRAS"):
         create_app(fakes.recommender, Settings().model_copy(update={"server": server}))

@@ -57,9 +57,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
 @pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
-def test_bad_input_is_400_in_one_shape_and_reaches_no_service(
-    http: FlaskClient, fakes: Fakes, body: bytes, field: str
-) -> None:
+def test_bad_input_is_400_and_reaches_no_service(http: FlaskClient, fakes: Fakes, body: bytes, field: str) -> None:
     response = http.post("/ml/rec", data=body)
     assert response.status_code == 400
     assert response.mimetype == "application/json"
@@ -132,9 +130,7 @@ def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["redis", "elasticsearch"])
-def test_readiness_says_what_is_missing_and_whether_it_answers(
-    http: FlaskClient, fakes: Fakes, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_readyz_says_what_is_away(http: FlaskClient, fakes: Fakes, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "FRESH_S", 0.0)
     answered(http, {"userid": 1})
     fakes.service(name).down = True

@@ -40,9 +40,7 @@ def test_without_sparks_environment_a_twin_says_how_to_get_it(tmp_path: Path, st
     assert "Traceback" not in done.stderr
 
 
-def test_an_environment_of_other_requirements_is_not_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_of_other_requirements_is_outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(services_dir=tmp_path)
     ready = environment.folder(settings) / ".ready"
     ready.parent.mkdir()

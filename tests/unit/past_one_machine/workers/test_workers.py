@@ -34,9 +34,7 @@ def two() -> list[dict[str, Trained]]:
     ("name", "change"),
     [("tower", {}), ("sampled", together.SAMPLED), ("tiny batches", together.ONE_REQUEST), ("ranker", None)],
 )  # where a batch is one request, a worker often has none of it
-def test_two_workers_take_the_steps_of_one(
-    two: list[dict[str, Trained]], name: str, change: dict[str, int] | None
-) -> None:
+def test_two_train_what_one_trains(two: list[dict[str, Trained]], name: str, change: dict[str, int] | None) -> None:
     alone = together.ranker() if change is None else together.tower(together.TOWER.model_copy(update=change))
     one, other = (each[name] for each in two)
     assert one.losses == other.losses == pytest.approx(alone.losses, abs=1e-5)
