@@ -12,7 +12,6 @@ from online.recommend.recommend import Recommender
 
 
 def document() -> dict[str, Any]:
-    """OpenAPI document of a server that reaches no service."""
     recommender = Recommender.from_settings(Settings())
     try:
         return dict(create_app(recommender, Settings()).test_client().get("/openapi.json").json or {})

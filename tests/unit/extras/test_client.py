@@ -82,10 +82,7 @@ def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> No
 
 @pytest.mark.parametrize(
     ("url", "said"),
-    [
-        ("http://127.0.0.1:9", r"No server answers at http://127\.0\.0\.1:9\."),
-        ("nonsense", "not a usable address"),
-    ],
+    [("http://127.0.0.1:9", r"No server answers at http://127\.0\.0\.1:9\."), ("nonsense", "not a usable address")],
 )
 def test_where_no_server_is_it_is_one_sentence(url: str, said: str) -> None:
     with pytest.raises(ServerError, match=said):

@@ -1,5 +1,3 @@
-"""`make doctor` on a pipeline in every state, and the one command that it names."""
-
 from __future__ import annotations
 
 import json
@@ -20,7 +18,7 @@ from data_exchange_center.steps import StepError, run
 from extras.doctor import __main__ as doctor
 from extras.doctor.__main__ import Finding, examine, show
 from offline_to_online.releases import Stores, open_release, record_parity
-from online.clients.base import Client, ServiceError
+from online.clients.base import ServiceError
 from tests.free_ports import settings_on_free_ports
 from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
@@ -34,12 +32,9 @@ def settings(tmp_path: Path) -> Settings:
     return settings_on_free_ports(tmp_path)
 
 
-def service(name: str, up: bool) -> Any:
-    return Mock(service=name, ping=Mock(side_effect=["1.2" if up else ServiceError(name, "cannot be reached")]))
-
-
-def clients(*down: str) -> list[Client[Any, Any]]:
-    return [service(name, name not in down) for name in SERVICES]
+def clients(*down: str) -> list[Any]:
+    gone = {name: ServiceError(name, "cannot be reached") for name in down}
+    return [Mock(service=name, ping=Mock(side_effect=gone.get(name, ["1.2"]))) for name in SERVICES]
 
 
 class Held(SimpleNamespace):
@@ -160,11 +155,7 @@ def test_the_server_is_the_last_line(
 
 def test_a_store_that_fails_meanwhile_is_a_line_and_not_the_end(settings: Settings) -> None:
     held = stores(settings)
-
-    def fail(_: str) -> bool:
-        raise StepError("Redis at here failed", "Start it.")
-
-    held.redis.is_checked = fail  # type: ignore[method-assign]
+    held.redis.is_checked = Mock(side_effect=StepError("Redis at here failed", "Start it."))
     found = examine(settings, clients(), held)
     assert state(found, "release") == ("unknown", "Redis at here failed")
 

@@ -193,13 +193,9 @@ class World:
         return {**made, **self.stored_vectors[userid]}
 
     def search(
-        self,
-        channel: VectorRecipe,
-        vector: NDArray[np.float32] | None,
-        terms: Sequence[int],
-        seen: Sequence[int] | NDArray[np.int32],
-        size: int,
-    ) -> Hits:
+        self, channel: VectorRecipe, vector: NDArray[np.float32] | None, terms: Sequence[int],
+        seen: Sequence[int] | NDArray[np.int32], size: int,
+    ) -> Hits:  # fmt: skip
         """The unseen items that a channel should find, best first: scores as Elasticsearch's, or inner products."""
         terms = terms if channel.term_weight > 0 else ()
         unseen, vectors = sorted(set(self.itemids) - set(np.asarray(seen).tolist())), self.item_vectors[channel.name]

@@ -1,5 +1,3 @@
-"""A supermarket: one log with days as times, things had again; read, trained, evaluated. Ta Feng, fetched."""
-
 from __future__ import annotations
 
 import io

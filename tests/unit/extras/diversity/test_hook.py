@@ -1,5 +1,3 @@
-"""Re-ranking on the way of a request: of what, when, and that the answer says so."""
-
 from __future__ import annotations
 
 import numpy as np

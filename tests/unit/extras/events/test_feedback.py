@@ -1,5 +1,3 @@
-"""Events of servers in the data set: what is trained on is what a server answers from."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,3 @@
-"""The log of events over a Redis that is made up: how long its steps may take; and Feast's layout, which it knows."""
-
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""Events over HTTP, over fakes: what is accepted, what is refused, and what the next answer makes of it."""
-
 from __future__ import annotations
 
 import threading

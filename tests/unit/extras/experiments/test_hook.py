@@ -1,5 +1,3 @@
-"""Requests while experiments run, over HTTP and fakes, and the routes that start and stop them."""
-
 from __future__ import annotations
 
 import threading

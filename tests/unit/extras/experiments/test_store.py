@@ -1,5 +1,3 @@
-"""The queue of exposures loses nothing while there is room; the fake of the store keeps the store's contract."""
-
 from __future__ import annotations
 
 from collections import Counter
@@ -92,9 +90,6 @@ def test_the_end_does_not_wait_for_a_redis_that_is_away(redis: Redis) -> None:
     assert redis.counts == {"dropped": 1}
 
 
-STARTED = 1_000
-
-
 @pytest.mark.parametrize(
     ("length", "first", "cut"),
     [
@@ -106,7 +101,7 @@ STARTED = 1_000
 )
 def test_a_log_is_cut_if_full_and_begun_after_the_experiment(length: int, first: bytes | None, cut: bool) -> None:
     entry = None if first is None else (first, {b"user": b"7"})
-    assert is_cut({"length": length, "first-entry": entry, "entries-added": 5_000}, STARTED, 300) == cut
+    assert is_cut({"length": length, "first-entry": entry, "entries-added": 5_000}, 1_000, 300) == cut
 
 
 class TestFakeExperiments(contracts.ExperimentStoreContract):

@@ -1,9 +1,8 @@
-"""Explanations against the world they are of: ranks counted again, shares added up, effects scored again."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
 from data_exchange_center.history import History
 from extras.explain.explain import MAX_ITEMS, MAX_ROWS, shares_of
-from extras.explain.shapes import Explanation, Shares
+from extras.explain.shapes import Explanation
 from online.clients.base import ServiceError
 from online.recommend.types import Answer, Request
 from tests.unit.data_exchange_center.test_channels import ITEMS, channel, deeper
@@ -32,15 +31,9 @@ def explained(fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT
     return tuple(answer.explained)
 
 
-def asked(fakes: Fakes, userid: int = 8, size: int = 50, *, timestamp: int = AT, strict: bool = False) -> Answer:
-    return fakes.recommender.recommend(
-        Request(userid=userid, size=size, timestamp=timestamp, explain=True, strict=strict)
-    )
-
-
-def added_up(shares: Shares) -> float:
-    events = sum(event.share for event in shares.history)
-    return shares.base + shares.popularity + sum(shares.profile.values()) + events + shares.others
+def asked(fakes: Fakes, userid: int = 8, size: int = 50, **more: Any) -> Answer:
+    request = {"userid": userid, "size": size, "timestamp": AT, "explain": True, **more}
+    return fakes.recommender.recommend(Request(**request))
 
 
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
@@ -63,7 +56,9 @@ def test_shares_are_exact_and_add_up_to_the_channels_score(fakes: Fakes, userid:
     told = [at for each in explained(fakes, userid, timestamp=timestamp) for at in each.channels.values() if at.rank]
     assert told
     for at in told:
-        assert added_up(at.shares) == pytest.approx(at.score, abs=1e-5)
+        shares, events = at.shares, sum(event.share for event in at.shares.history)
+        whole = shares.base + shares.popularity + sum(shares.profile.values()) + events + shares.others
+        assert whole == pytest.approx(at.score, abs=1e-5)
 
 
 @default

@@ -1,5 +1,3 @@
-"""Why not: every place where an item can be lost."""
-
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Gorse's own Python client on a server over fakes; and what it does not send."""
-
 from __future__ import annotations
 
 import time
@@ -44,7 +42,6 @@ def test_the_list_is_that_of_our_own_call_in_parts(client: Gorse, http: FlaskCli
 
 def test_neighbours_are_what_is_similar(client: Gorse, http: FlaskClient) -> None:
     similar = http.get("/ml/similar?itemid=4&size=5").json
-    assert similar is not None
     wanted = [{"Id": str(item["itemid"]), "Score": item["score"]} for item in similar["item_list"]]
     assert client.get_neighbors("4", n=3) + client.get_neighbors("4", n=2, offset=3) == wanted
 
@@ -52,7 +49,6 @@ def test_neighbours_are_what_is_similar(client: Gorse, http: FlaskClient) -> Non
 def test_what_is_popular(http: FlaskClient) -> None:
     popular = [name for name, _ in listed(http, userid=UNKNOWN_USER, size=5)]
     found = http.get("/api/popular?n=4&offset=1").json
-    assert found is not None
     assert [each["Id"] for each in found] == popular[1:]
     assert all(isinstance(each["Score"], float) for each in found)
 

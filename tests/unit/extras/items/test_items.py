@@ -1,5 +1,3 @@
-"""Items that are added, changed and taken away at once, in every way of answering."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -30,10 +28,6 @@ def add(http: FlaskClient, status: int = 200, **item: Any) -> dict[str, Any]:
     return dict(response.json or {})
 
 
-def own(world: World, itemid: int = NEW) -> OwnId:
-    return world.own_item(itemid)
-
-
 def genres(world: World) -> dict[str, Any]:
     return {"genres": ["Comedy"]} if world.spec.genres else {}
 
@@ -58,7 +52,7 @@ def everywhere(http: FlaskClient, world: World, wanted: OwnId) -> dict[str, bool
 
 @pytest.mark.parametrize("down", [(), ("elasticsearch",), ("elasticsearch", "triton")], ids=str)
 def test_a_new_item_is_found_everywhere(shop: FlaskClient, fakes: Fakes, world: World, down: tuple[str, ...]) -> None:
-    item = own(world)
+    item = world.own_item(NEW)
     added = add(shop, itemid=item, attributes=genres(world))
     assert added["indexed"]
     assert added["title"] == "Brand new"
@@ -72,11 +66,10 @@ def test_a_new_item_is_found_everywhere(shop: FlaskClient, fakes: Fakes, world: 
 
 def test_one_of_the_releases_own_is_changed_hidden_and_comes_back(shop: FlaskClient, world: World) -> None:
     number = next(itemid for itemid in world.trained if itemid not in world.seen[USER])
-    item, user = own(world, number), world.own_user(USER)
+    item, user = world.own_item(number), world.own_user(USER)
     before = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
     assert add(shop, 409, itemid=item)["error"]["code"] == "conflict"
     changed = shop.patch(f"/ml/item/{item}", json={"title": "Another title"})
-    assert changed.json is not None
     assert changed.json["title"] == "Another title"
     assert changed.json["attributes"].get("genres") == world.attributes(number).get("genres")
     after = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
@@ -142,7 +135,6 @@ def test_events_with_it_count(shop: FlaskClient, world: World) -> None:
     before = ask(shop, userid=99_999)
     event = {"eventid": "e", "userid": 99_999, "itemid": NEW, "type": "rating", "value": 5, "timestamp": AT - 9}
     recorded = shop.post("/ml/event", json=event)
-    assert recorded.json is not None
     assert recorded.json["events"][0]["known_item"]
     after = ask(shop, userid=99_999)
     assert before["cold_start"]
@@ -173,8 +165,8 @@ def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: 
     assert not isinstance(serving, Extended)
     ask(shop, userid=world.own_user(USER))
     assert fakes.recommender.releases.serving is serving
-    add(shop, itemid=own(world))
-    shop.delete(f"/ml/item/{own(world)}")
+    add(shop, itemid=world.own_item(NEW))
+    shop.delete(f"/ml/item/{world.own_item(NEW)}")
     assert len(fakes.recommender.releases.serving.catalogue) == len(world.itemids)  # type: ignore[union-attr]
 
 

@@ -1,5 +1,3 @@
-"""The tools, called by the protocol's own client over standard input and output; the server is over fakes."""
-
 from __future__ import annotations
 
 import asyncio

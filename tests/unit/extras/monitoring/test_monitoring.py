@@ -22,11 +22,9 @@ from tests.free_ports import free_ports, settings_on_free_ports
 from tests.needs import program
 
 HERE = Path(__file__).parent
-GRAFANA = monitoring.HERE / "grafana"
 RULES = yaml.safe_load((monitoring.HERE / monitoring.ALERTS).read_text(encoding="utf-8"))["groups"][0]["rules"]
-PANELS = json.loads((GRAFANA / "dashboard.json").read_text(encoding="utf-8"))["panels"]
-DRAWN = [target["expr"] for panel in PANELS for target in panel["targets"]]
-EXPRESSIONS = sorted({rule["expr"] for rule in RULES} | set(DRAWN))
+PANELS = json.loads((monitoring.HERE / "grafana/dashboard.json").read_text(encoding="utf-8"))["panels"]
+EXPRESSIONS = sorted({each["expr"] for each in (*RULES, *(target for panel in PANELS for target in panel["targets"]))})
 
 
 def expect_sound(*arguments: str | Path) -> None:

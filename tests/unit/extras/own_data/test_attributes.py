@@ -1,5 +1,3 @@
-"""Attributes in the forms that models read; many values are cut into levels, and what is liked stays liked."""
-
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""A dataset.toml: its keys, one sentence for each mistake in it, and the chapter that shows one."""
-
 from __future__ import annotations
 
 import re

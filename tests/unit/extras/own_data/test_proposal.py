@@ -1,5 +1,3 @@
-"""A dataset.toml is proposed, says what the files hold, and can be used as it is."""
-
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,3 @@
-"""Folders that are no MovieLens, read; and what is wrong with them, named by file, line and column."""
-
 from __future__ import annotations
 
 import gzip

@@ -1,5 +1,3 @@
-"""The steps and the evaluation on data that is no MovieLens: a shop's views; half stars and hundreds of categories."""
-
 from __future__ import annotations
 
 import io

@@ -1,5 +1,3 @@
-"""Page by page: one list, cut into pages, whatever happens between them."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -93,10 +91,7 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 @pytest.mark.parametrize("down", SERVICES)
 def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
-    def fails(page: int, shown: list[Any]) -> None:
-        fakes.service(down).down = page % 2 == 0
-
-    assert len(pages(http, 5, fails)) == 250
+    assert len(pages(http, 5, lambda page, shown: fakes.down(down if page % 2 == 0 else "none"))) == 250
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)

@@ -1,5 +1,3 @@
-"""For somebody who is not stored: the answer of a stored user with the same events, and nothing is written."""
-
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,3 @@
-"""In this order: candidates that a client brings, as the served ranker scores them."""
-
 from __future__ import annotations
 
 from typing import Any

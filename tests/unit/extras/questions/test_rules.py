@@ -1,5 +1,3 @@
-"""Rules: the hidden come in no way of answering, the boosted stand higher, and workers follow by themselves."""
-
 from __future__ import annotations
 
 from dataclasses import replace
@@ -34,9 +32,7 @@ def server(fakes: Fakes, dataset: str = "", **rules: list[Any]) -> FlaskClient:
 
 
 def similar(http: FlaskClient) -> list[Any]:
-    answer = http.get("/ml/similar?itemid=4").json
-    assert answer is not None
-    return ids(answer)
+    return ids(http.get("/ml/similar?itemid=4").get_json())
 
 
 @DEFAULT

@@ -1,5 +1,3 @@
-"""What was shown and not touched is weighed down, where the settings say so."""
-
 from __future__ import annotations
 
 from collections.abc import Sequence

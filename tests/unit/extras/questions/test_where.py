@@ -1,5 +1,3 @@
-"""Only these items: by attributes and ids, in every way of answering."""
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -27,6 +26,7 @@ from extras.events.event_parts import Entry, EventParts
 from extras.events.events import Event
 from extras.renew import __main__ as renew
 from tests.made_up_data import shop
+from tests.unit.offline.synthetic import step
 
 LATER = 1_800_000_000  # after everything in the data
 
@@ -34,11 +34,10 @@ LATER = 1_800_000_000  # after everything in the data
 def steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """As `run_steps`, in this process."""
     here = settings.model_copy(update={"exchange_dir": exchange_dir})
-    for step in provenance.STEPS:
-        if step.path in done:
-            continue
-        importlib.import_module(step.path.removesuffix(".py").replace("/", ".")).main(here)
-        yield {"step": step.path, "seconds": 0.0}
+    for number, each in enumerate(provenance.STEPS):
+        if each.path not in done:
+            step(here, number)
+            yield {"step": each.path, "seconds": 0.0}
 
 
 @dataclass
@@ -82,9 +81,9 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     recipe = settings.recipe
 
     def run(of: Settings, exchange_dir: Path, done: Collection[str]) -> Iterator[dict[str, Any]]:
-        for step in steps(of, exchange_dir, done):
-            stack.ran.append(step["step"])
-            yield step
+        for ran in steps(of, exchange_dir, done):
+            stack.ran.append(ran["step"])
+            yield ran
             if len(stack.ran) == stack.killed_after:
                 raise KeyboardInterrupt
 
@@ -226,7 +225,7 @@ def test_killed_in_the_middle_of_training_it_goes_on_with_the_next_step(stack: S
         stack.renew()
     stack.killed_after = None
     assert stack.renew()["verdict"] == "activated"
-    assert stack.ran == [step.path for step in provenance.STEPS]
+    assert stack.ran == [each.path for each in provenance.STEPS]
 
 
 def test_what_cannot_be_trained_on_is_read_again(stack: Stack, tmp_path: Path) -> None:

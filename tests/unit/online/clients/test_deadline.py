@@ -1,5 +1,3 @@
-"""A call ends by its deadline whatever a service sends: nothing, nonsense, a byte now and then, or no end."""
-
 from __future__ import annotations
 
 import threading
@@ -29,26 +27,22 @@ HTTP = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\nContent-Type: ap
 WORLD = SourceWorld()
 SERVICES: dict[str, tuple[Any, Any, bytes]] = {
     "redis": (
-        lambda port: RedisUsers(RedisSettings(port=port, timeout_s=5)),
-        UserQuery.of(1, WORLD.published.manifest),
+        lambda port: RedisUsers(RedisSettings(port=port, timeout_s=5)), UserQuery.of(1, WORLD.published.manifest),
         b"*1000\r\n" + b":1\r\n" * 999,
     ),
     "elasticsearch": (
         lambda port: ElasticItems(ElasticsearchSettings(port=port, timeout_s=5)),
-        ItemQuery(WORLD.release, WORLD.recipe.recall, WORLD.user_vectors(1)),
-        HTTP,
+        ItemQuery(WORLD.release, WORLD.recipe.recall, WORLD.user_vectors(1)), HTTP,
     ),
     "feast": (
         lambda port: FeastFeatures(FeastSettings(port=port, timeout_s=5)),
-        FeatureQuery("user", WORLD.release, (1,)),
-        HTTP,
+        FeatureQuery("user", WORLD.release, (1,)), HTTP,
     ),
     "triton": (
         lambda port: TritonScores(TritonSettings(http_port=port, timeout_s=5)),
-        ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec"),
-        HTTP,
+        ScoreQuery(ModelInputs(np.zeros((1, 3), np.float32)), 1, "ml_rec"), HTTP,
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("manner", ["silent", "trickling", "without a deadline"])

@@ -1,5 +1,3 @@
-"""The HTTP client over libcurl, against servers of a few lines."""
-
 from __future__ import annotations
 
 import socket
@@ -33,6 +31,11 @@ def talking(talk: Callable[[socket.socket], object]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+def answer(body: str, length: int | None = None) -> Callable[[socket.socket], None]:
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length or len(body)}\r\n\r\n"
+    return lambda client: client.sendall((head + body).encode())
+
+
 def test_status_and_body_come_back_whatever_the_status_is() -> None:
     with serving(echo) as port, closing(Http(f"http://127.0.0.1:{port}", timeout_s=5)) as http:
         assert http.post("/200", b"{}") == HttpAnswer(200, b"{}")
@@ -59,10 +62,7 @@ def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(monke
 
 
 def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew() -> None:
-    def answer_once(client: socket.socket) -> None:
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-    with talking(answer_once) as url, closing(Http(url, timeout_s=5)) as http:
+    with talking(answer("ok")) as url, closing(Http(url, timeout_s=5)) as http:
         assert [http.post("/", b"{}").body for _ in range(3)] == [b"ok"] * 3
 
 
@@ -109,12 +109,12 @@ def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Pat
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(tls)
 
-    def answer(client: socket.socket) -> None:
+    def talk(client: socket.socket) -> None:
         with tls.wrap_socket(client, server_side=True) as encrypted:
             encrypted.recv(64 * 1024)
-            encrypted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            answer("ok")(encrypted)
 
-    with trickling.talking(answer) as port:
+    with trickling.talking(talk) as port:
         with closing(Http(f"https://localhost:{port}", timeout_s=5, ca_certs=ca_certs)) as http:
             assert http.post("/", b"{}") == HttpAnswer(200, b"ok")
         for name, known in (("localhost", None), ("127.0.0.1", ca_certs)):
@@ -126,10 +126,6 @@ def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Pat
 @contextmanager
 def named(*names: str) -> Iterator[list[str]]:
     """Servers that answer with their names, by URL."""
-
-    def answer(name: str) -> Callable[[socket.socket], None]:
-        return lambda client: client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode())
-
     with ExitStack() as servers:
         yield [servers.enter_context(talking(answer(name))) for name in names]
 
@@ -165,10 +161,7 @@ def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(m
 
 
 def test_an_answer_that_is_cut_short_is_asked_of_the_next() -> None:
-    def cut(client: socket.socket) -> None:
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
-
-    with talking(cut) as cutting, named("b") as (other,):
+    with talking(answer("part", length=100)) as cutting, named("b") as (other,):
         with closing(Http(cutting, other, timeout_s=5)) as http:
             assert http.get("/").body == b"b"
         with closing(Http(cutting, timeout_s=5)) as http, pytest.raises(ConnectionResetError):
@@ -178,12 +171,11 @@ def test_an_answer_that_is_cut_short_is_asked_of_the_next() -> None:
 def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "DOWN_S", 0.0)
     gone = True
-
-    def talk(client: socket.socket) -> None:
-        if not gone:
-            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nback")
-
-    with talking(talk) as url, named("b") as (other,), closing(Http(url, other, timeout_s=5)) as http:
+    with (
+        talking(lambda client: gone or answer("back")(client)) as url,
+        named("b") as (other,),
+        closing(Http(url, other, timeout_s=5)) as http,
+    ):
         assert asked(http, 4) == {"b": 4}
         gone = False
         assert asked(http, 4) == {"back": 2, "b": 2}

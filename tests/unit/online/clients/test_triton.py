@@ -1,5 +1,3 @@
-"""Answers of Triton that are no list of scores."""
-
 from __future__ import annotations
 
 import json

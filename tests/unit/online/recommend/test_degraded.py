@@ -1,11 +1,10 @@
-"""Every answer that there is without a service, and that it says so."""
-
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -144,11 +143,7 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
 @pytest.mark.parametrize("slow", SERVICES)
 def test_a_small_budget_opens_no_breaker(fakes: Fakes, slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes)
-
-    def late(*_: object) -> None:
-        raise ServiceError(slow, OUT_OF_TIME)
-
-    monkeypatch.setattr(fakes.service(slow), "call", late)
+    monkeypatch.setattr(fakes.service(slow), "call", Mock(side_effect=ServiceError(slow, OUT_OF_TIME)))
     for _ in range(FAILURES + 2):
         hurried = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
         assert hurried.degraded[0].reason == OUT_OF_TIME

@@ -1,10 +1,8 @@
-"""What an answer is made of while a service is away: an exact search, known users, the last release on the disk."""
-
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE
 from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
 from online.recommend.fallback import ExactItems, KnownUsers, LastRelease
-from online.recommend.release import Release
 from online.recommend.types import MAX_SIZE
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems
@@ -95,14 +92,14 @@ def test_a_state_read_before_somebody_was_forgotten_is_not_kept() -> None:
     assert known.state("a", 1) is None
 
 
-def last_opened(release: str = "aaaaaaaaaaaa") -> Release:
+def last_opened(release: str = "aaaaaaaaaaaa") -> Any:
     """A release of 300 items, the last one the most popular."""
     popular = Hits(np.arange(300, 0, -1), np.linspace(1, 0.1, 300))
     catalogue = {
         itemid: CatalogueItem(itemid, f"Film {itemid} é", {"genres": ["Drama"], "year": None})
         for itemid in range(1, 301)
     }
-    return cast(Release, cast(Any, SimpleNamespace(release=release, popular=popular, catalogue=catalogue)))
+    return SimpleNamespace(release=release, popular=popular, catalogue=catalogue)
 
 
 def test_another_process_reads_what_was_kept(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
-"""Ids are the data set's own wherever people see them, of whichever kind, and with a switch between two kinds."""
-
 from __future__ import annotations
 
 import json

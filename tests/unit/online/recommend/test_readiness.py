@@ -1,5 +1,3 @@
-"""Readiness is found out once for all who ask at the same time; a cold Elasticsearch is warmed up."""
-
 from __future__ import annotations
 
 import logging
@@ -71,13 +69,13 @@ def test_a_slow_search_ends_the_quiet_one_only(fakes: Fakes, monkeypatch: pytest
 
 
 @pytest.fixture
-def warming(fakes: Fakes) -> Fakes:
+def warming(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Fakes:
+    monkeypatch.setattr(recommend, "WARM", 50)
     fakes.recommender._server = fakes.recommender._server.model_copy(update={"warm_up_s": 10.0})
     return fakes
 
 
 def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "WARM", 50)
     monkeypatch.setattr(recommend, "HOT", 200)
     monkeypatch.setattr(recommend, "_IDLE", 0.0)
     warming.recommender.warm_up().result(60)
@@ -86,7 +84,6 @@ def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, mon
 
 
 def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "WARM", 50)
     monkeypatch.setattr(recommend, "HOT", 10**9)
     warming.recommender.warm_up().result(60)
     (quiet,) = (thread for thread in threading.enumerate() if thread.name == "warm-up")

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,18 +37,8 @@ from tests.unit.online.world import (
 from tests.waiting import until
 
 
-def ask(
-    fakes: Fakes,
-    userid: int,
-    size: int = 50,
-    *,
-    timestamp: int = AT,
-    explain: bool | Literal["recall"] = False,
-    strict: bool = False,
-) -> Answer:
-    return fakes.recommender.recommend(
-        Request(userid=userid, size=size, timestamp=timestamp, explain=explain, strict=strict)
-    )
+def ask(fakes: Fakes, userid: int, size: int = 50, **more: Any) -> Answer:
+    return fakes.recommender.recommend(Request(**{"userid": userid, "size": size, "timestamp": AT, **more}))
 
 
 def another(fakes: Fakes) -> World:

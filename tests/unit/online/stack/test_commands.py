@@ -1,5 +1,3 @@
-"""The commands as a person gives them, where no service is needed."""
-
 from __future__ import annotations
 
 import subprocess
@@ -69,14 +67,9 @@ def test_what_runs_after_up(
 
 
 def command(settings: Settings, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"online.{module}", *arguments],
-        env={**settings.environment(), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    environment = {**settings.environment(), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000"}
+    given = [sys.executable, "-m", f"online.{module}", *arguments]
+    return subprocess.run(given, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,3 @@
-"""Mounted folders exist before the containers start, and belong to the user as whom they run."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""The feature repository's definitions: a pair of views and services a release, and the live pair under plain names."""
-
 from __future__ import annotations
 
 import json

@@ -1,5 +1,3 @@
-"""The images that are built here: their health check, the packages of the server's, the entry points in them."""
-
 from __future__ import annotations
 
 import json
@@ -51,7 +49,6 @@ def test_redis_is_healthy_where_it_answers_a_ping(
 
 
 RUN_IN_IT = ("online.stack.containers", "online.main.s1_server", "online.gunicorn_conf", "gunicorn.workers.gasgi")
-OWN = "recsys-pipeline"
 WITHOUT = """
 import importlib, json, sys
 
@@ -66,20 +63,15 @@ importlib.import_module(sys.argv[1])
 """
 
 
-def absent_packages() -> list[str]:
-    """Packages of this environment that the image does not install."""
+@pytest.mark.parametrize("module", RUN_IN_IT)
+def test_it_starts_with_what_the_image_installs(module: str) -> None:
     lock = (ROOT / "online/stack/images/server.txt").read_text(encoding="utf-8")
-    installed = {*re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE), OWN}
-    return [
+    installed = {*re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE), "recsys-pipeline"}
+    absent = [
         package
         for package, distributions in packages_distributions().items()
         if not {name.lower().replace("_", "-").replace(".", "-") for name in distributions} & installed
     ]
-
-
-@pytest.mark.parametrize("module", RUN_IN_IT)
-def test_it_starts_with_what_the_image_installs(module: str) -> None:
-    absent = absent_packages()
     assert {"torch", "pandas", "psutil"} <= set(absent)
     command = [sys.executable, "-c", WITHOUT, module, json.dumps(absent)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

@@ -1,5 +1,3 @@
-"""Installation and homes of services: what is whole stays, what is not is brought again, wrong bytes are refused."""
-
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,3 @@
-"""Probes of a service's readiness."""
-
 from __future__ import annotations
 
 import json

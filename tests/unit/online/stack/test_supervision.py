@@ -1,5 +1,3 @@
-"""supervisord's configuration, read as supervisord reads it, and its programs."""
-
 from __future__ import annotations
 
 import json

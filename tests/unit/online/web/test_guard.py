@@ -7,23 +7,19 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
-from tests.unit.online.conftest import Fakes, plain
+from tests.unit.online.conftest import Fakes
 
 OPEN = "0.0.0.0"
 
 
 def client(fakes: Fakes, **server: Any) -> FlaskClient:
-    settings = plain(Settings())
-    changed = settings.server.model_copy(update=server)
-    return create_app(fakes.recommender, settings.model_copy(update={"server": changed})).test_client()
+    return create_app(fakes.recommender, Settings(server={"extras": "none", **server})).test_client()
 
 
 def code(http: FlaskClient, host: str = "localhost", address: str = "127.0.0.1", **body: Any) -> Any:
     more: Any = {"headers": {"Host": host}, "environ_base": {"REMOTE_ADDR": address}}
     response = http.post("/ml/rec", json={"userid": 1, **body}, **more)
-    return (
-        response.status_code if response.status_code == 200 else (response.status_code, response.json["error"]["code"])
-    )
+    return 200 if response.status_code == 200 else (response.status_code, response.json["error"]["code"])
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,6 @@ from online.web.guard import JsonLines
 from tests.unit.online.conftest import Fakes
 
 
-def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    return [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "online.access"]
-
-
 def test_a_line_is_one_json_object_whatever_is_said() -> None:
     record = logging.LogRecord("a.b", logging.WARNING, "", 0, "said %s\n%s", ("é", {"x": 1}), None)
     line = JsonLines().format(record)
@@ -39,7 +35,8 @@ def test_a_request_is_a_line_with_its_facts(http: FlaskClient, fakes: Fakes, cap
         http.get("/a%0Ab?key=hush")
         fakes.scorer.down = True
         http.post("/ml/rec", json={"userid": 1, "strict": True})
-    answered, missing, failed = lines(caplog)
+    records = (record for record in caplog.records if record.name == "online.access")
+    answered, missing, failed = (json.loads(JsonLines().format(record)) for record in records)
     assert response.headers["X-Request-ID"] == "mine"
     assert answered.items() >= {
         "method": "POST", "path": "/ml/rec", "status": 200, "user": 1, "size": 7,

@@ -1,5 +1,3 @@
-"""Hooks of an extra: add fields, change the user's state before recall and the answer before it leaves."""
-
 from __future__ import annotations
 
 from dataclasses import replace

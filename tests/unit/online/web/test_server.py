@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flask.testing import FlaskClient
@@ -175,10 +176,7 @@ def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
 def test_the_unexpected_is_500_without_its_insides(
     http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("the insides")
-
-    monkeypatch.setattr(fakes.recommender, "slate", broken)
+    monkeypatch.setattr(fakes.recommender, "slate", Mock(side_effect=ZeroDivisionError("the insides")))
     response = http.post("/ml/rec", json={"userid": 1})
     assert response.status_code == 500
     assert response.json["error"]["code"] == "internal_error"

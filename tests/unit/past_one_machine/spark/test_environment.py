@@ -1,5 +1,3 @@
-"""Twins of steps: which there are, and in which environment they run."""
-
 from __future__ import annotations
 
 import os

@@ -1,5 +1,3 @@
-"""A table that Spark wrote in parts is the same artifact; a folder replaces what was there as a whole."""
-
 from pathlib import Path
 
 import pandas as pd

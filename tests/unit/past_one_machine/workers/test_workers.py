@@ -1,5 +1,3 @@
-"""Two workers train what one trains."""
-
 from __future__ import annotations
 
 import datetime
