@@ -64,7 +64,7 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
 
 @pytest.fixture
 def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)  # as below
+    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)  # likewise
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)

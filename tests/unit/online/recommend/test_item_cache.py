@@ -18,7 +18,6 @@ FEATURE = DenseFeature(name="number", entity="item", scale=1)
 
 
 def encoded(itemids: list[int], values: list[int]) -> EncodedItems:
-    """Items with one feature."""
     return EncodedItems(np.array(itemids, np.int32), Encoded.of((FEATURE,), {"number": np.array(values, np.int64)}))
 
 

@@ -19,8 +19,6 @@ def soon(seconds: float = 30.0) -> Deadline:
 
 
 class SlowFeatures(FakeFeatures):
-    """Answers when the test says so."""
-
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
         self.asked = threading.Semaphore(0)
