@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.channels import ChannelSet, HistorySum, Requests, index_vectors
+from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.history import History
 
 ITEMS, DIM, LAGS = 9, 4, 5
@@ -27,13 +28,6 @@ def channel(name: str = "tower") -> HistorySum:
     )  # fmt: skip
 
 
-def deeper() -> HistorySum:
-    """The same with three hidden units."""
-    rng = np.random.default_rng(1)
-    shapes = (2, DIM, 3), (3,), (3, DIM)
-    return replace(channel(), hidden=tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes))
-
-
 def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
     """Requests of users whose events lie ``ago`` seconds back."""
     codes = np.array(items)
@@ -41,28 +35,6 @@ def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[li
         codes, np.array(ratings), np.zeros_like(codes), (codes > 0).sum(axis=1), np.array(profiles),
         np.full(len(codes), ago),
     )  # fmt: skip
-
-
-def test_inner_product_is_factors_and_popularity() -> None:
-    one = channel()
-    user = one.user_vectors(requests([[3, 0]], [[5, 0]], [[2, 1]], ago=3600))
-    weight = one.lag[:, 1, 0] * one.rating_weight[:, 1, 5]
-    vector = one.base[1] + one.profile[0][2] + one.profile[1][1] + (weight[:, None] * one.rows[:, 3]).sum(axis=0)
-    expected = one.items @ vector + one.bias
-    assert one.item_vectors() @ user[0] == pytest.approx(expected, abs=1e-5)
-
-
-def test_hidden_units_are_added_to_the_sum() -> None:
-    asked = requests([[3, 7], [4, 0]], [[5, 1], [2, 0]], [[2, 1], [1, 0]], ago=60)
-    one, (up, bias, down) = deeper(), deeper().hidden
-    for n, (found, plain) in enumerate(zip(one.user_vectors(asked), channel().user_vectors(asked), strict=True)):
-        weights = one.lag[:, 0, :2] * one.rating_weight[:, 0, asked.ratings[n]] * (asked.items[n] > 0)
-        sums = (weights[:, :, None] * one.rows[:, asked.items[n]]).sum(axis=1)
-        sums[0] += one.base[0] + one.profile[0][asked.profiles[n, 0]] + one.profile[1][asked.profiles[n, 1]]
-        units = np.concatenate(sums) @ np.concatenate(up) + bias
-        added = (units / (1 + np.exp(-units))) @ down
-        assert found[:DIM] == pytest.approx(plain[:DIM] + added, abs=1e-4)
-        assert found[DIM:].tolist() == [1, 0]
 
 
 def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
@@ -119,6 +91,12 @@ def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
     for history in (History.empty(), strangers):
         assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
     assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
+
+
+def test_an_item_that_it_was_not_trained_on_is_not_found() -> None:
+    one = replace(channel(), trained=np.arange(ITEMS + 1) > 3)
+    scores = one.scores(requests([[3, 0]], [[5, 0]], [[2, 1]], ago=60))
+    assert (scores > NOT_FOUND).tolist() == [one.trained.tolist()]
 
 
 def test_every_item_vector_finds_itself_first() -> None:

@@ -6,19 +6,6 @@ import pytest
 
 from data_exchange_center.settings import Settings, load_settings
 
-
-def test_the_environment_reaches_every_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECSYS_DATA", "/some/ml-1m.zip")
-    monkeypatch.setenv("RECSYS_REDIS__HOST", "redis")
-    monkeypatch.setenv("RECSYS_REDIS__PASSWORD", "secret")
-    monkeypatch.setenv("RECSYS_RECIPE", "source")
-    settings = load_settings()
-    assert settings.data == Path("/some/ml-1m.zip")
-    assert settings.redis.host == "redis"
-    assert settings.redis.password is not None
-    assert "secret" not in repr(settings)
-
-
 PATHS = ("DATA", "EXCHANGE_DIR", "SERVICES_DIR", "ELASTICSEARCH__CA_CERTS")
 NODES = {"REDIS__CLUSTER": "true"}
 
