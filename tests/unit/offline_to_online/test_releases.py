@@ -116,19 +116,18 @@ def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manif
         require_parity(settings, manifest.release)
 
 
-def test_a_damaged_manifest_is_one_sentence(settings: Settings, manifest: Manifest) -> None:
-    manifest_path(settings, manifest.release).write_text("{}")
-    with pytest.raises(StepError, match=rf"manifest\.json cannot be read \(Field required\)\. Run {CHECK} again"):
-        require_parity(settings, manifest.release)
-
-
-def test_a_manifest_of_another_format_is_told_from_a_damaged_one(settings: Settings, manifest: Manifest) -> None:
+def test_a_manifest_that_is_damaged_or_of_another_format_is_one_sentence(
+    settings: Settings, manifest: Manifest
+) -> None:
     content = json.loads(manifest.model_dump_json(exclude={"format"}))  # as the first format was
-    for found, said in ((1, {}), (9, {"format": 9})):
-        manifest_path(settings, manifest.release).write_text(json.dumps(content | said))
-        with pytest.raises(
-            StepError, match=rf"\(it is of format {found}, this version of the project reads {FORMAT}\)"
-        ):
+    reads = f"this version of the project reads {FORMAT}"
+    for found, said in (
+        ({}, "Field required"),
+        (content, f"it is of format 1, {reads}"),
+        (content | {"format": 9}, f"it is of format 9, {reads}"),
+    ):
+        manifest_path(settings, manifest.release).write_text(json.dumps(found))
+        with pytest.raises(StepError, match=rf"manifest\.json cannot be read \({said}\)\. Run {CHECK} again"):
             require_parity(settings, manifest.release)
 
 

@@ -9,7 +9,7 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.channels import BREAK_S, ChannelSet
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
 from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.steps import CheckError
@@ -46,20 +46,6 @@ def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> 
     artifacts.USERS.write(tmp_path, users[users[Columns.USER] != 7])
     with pytest.raises(ArtifactError, match=r"users\.parquet: user number 7 is not in it.*s1_data_split\.py"):
         user_rows(tmp_path)
-
-
-def test_a_history_is_the_newest_served_ratings_newest_first(tmp_path: Path) -> None:
-    write_artifacts(tmp_path, recipe="default")
-    ratings = artifacts.RATINGS.read(tmp_path)
-    served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
-    rows = user_rows(tmp_path)
-    assert len({len(row.history) for row in rows}) > 3
-    for row in rows:
-        newest = served[served[Columns.USER] == row.number][::-1]
-        assert row.history.itemids.tolist() == newest[Columns.ITEM].tolist()
-        assert row.history.ratings.tolist() == newest[Columns.RATING].tolist()
-        assert row.history.times.tolist() == newest[Columns.TIMESTAMP].tolist()
-    assert all(row.vectors == {} for row in rows)  # made of the history when a request is answered
 
 
 def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(tmp_path: Path) -> None:

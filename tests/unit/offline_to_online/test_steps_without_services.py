@@ -3,10 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
-import elasticsearch
 import pytest
 import redis
-import requests
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
@@ -17,23 +15,9 @@ from tests.free_ports import free_ports
 from tests.synthetic_release import write_artifacts
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        redis.ConnectionError("Error 111 connecting to 127.0.0.1:6379. Connection refused."),
-        redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'."),
-        elasticsearch.ConnectionError("Connection refused"),
-        requests.ConnectionError("Connection refused"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_a_clients_error_becomes_one_sentence_with_address_and_remedy(error: Exception) -> None:
-    with pytest.raises(StepError) as caught, reaching("Store", "127.0.0.1:1"):
-        raise error
-    said = str(caught.value)
-    assert said.startswith("Store at 127.0.0.1:1 ")
-    assert "make up" in said
-    assert "\n" not in said
+def test_a_service_that_refuses_becomes_one_sentence_with_address_and_remedy() -> None:
+    with pytest.raises(StepError, match=r"^Store at 127\.0\.0\.1:1 .*make up.*$"), reaching("Store", "127.0.0.1:1"):
+        raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
 
 def test_a_failed_check_and_a_bug_pass_through() -> None:
@@ -80,3 +64,4 @@ def test_a_step_without_its_service_says_which_one_and_where(
     assert said.startswith(service)
     assert str(nothing_runs.redis.port) in said
     assert "make up" in said
+    assert "\n" not in said

@@ -45,16 +45,6 @@ def test_damaged_weights_are_one_sentence(tmp_path: Path, recipe: str, damage: b
         truth_of(tmp_path, recipe)
 
 
-def test_damaged_channels_are_one_sentence(tmp_path: Path) -> None:
-    write_artifacts(tmp_path, recipe="default")
-    artifacts.CHANNELS.write(tmp_path, b"no channels")
-    write_inputs(tmp_path)
-    with pytest.raises(
-        ArtifactError, match=r"channels\.npz: cannot be read \(these are no channels.*s2_vector_recall\.py"
-    ):
-        truth_of(tmp_path, "default")
-
-
 @pytest.mark.parametrize(("recipe", "changed"), [("source", {"n_dense": 3}), ("default", {"kernels": 3})])
 def test_a_report_of_another_model_is_one_sentence(tmp_path: Path, recipe: str, changed: dict[str, int]) -> None:
     write_artifacts(tmp_path, recipe=recipe)

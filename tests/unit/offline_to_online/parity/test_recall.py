@@ -139,25 +139,30 @@ def test_the_last_ten_in_the_histories_are_caught(folders: dict[str, Path], hist
         history_side.check()
 
 
-def test_swapped_channels_are_caught(history_side: OnlineSide) -> None:
-    class Swapped(FakeItems):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(
+            lambda found: found[::-1],
+            r"column 'tower_score'.*user \d+: channel 'tower' found item \d+ ",
+            id="swapped channels",
+        ),
+        pytest.param(
+            lambda found: tuple(Hits(hits.ids[::-1], hits.scores[::-1]) for hits in found),
+            r"user \d+: channel 'tower' found item \d+ \(.* offline\) before item \d+",
+            id="right scores in a wrong order: nothing but the order, and what follows from ranks, is off",
+        ),
+    ],
+)
+def test_an_index_that_answers_otherwise_is_caught(
+    history_side: OnlineSide, change: Callable[[tuple[Hits, ...]], tuple[Hits, ...]], said: str
+) -> None:
+    class Changed(FakeItems):
         def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
-            return super()._call(query)[::-1]
+            return change(super()._call(query))
 
-    history_side.items.__class__ = Swapped
-    with pytest.raises(CheckError, match=r"column 'tower_score'.*user \d+: channel 'tower' found item \d+ "):
-        history_side.check()
-
-
-def test_an_index_that_ranks_by_something_else_is_caught(history_side: OnlineSide) -> None:
-    class Cosine(FakeItems):
-        """Right scores in a wrong order: nothing but the order, and what follows from ranks, is off."""
-
-        def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
-            return tuple(Hits(hits.ids[::-1], hits.scores[::-1]) for hits in super()._call(query))
-
-    history_side.items.__class__ = Cosine
-    with pytest.raises(CheckError, match=r"user \d+: channel 'tower' found item \d+ \(.* offline\) before item \d+"):
+    history_side.items.__class__ = Changed
+    with pytest.raises(CheckError, match=said):
         history_side.check()
 
 
@@ -170,16 +175,18 @@ def test_other_weights_in_the_fusion_are_caught(history_side: OnlineSide) -> Non
         history_side.check()
 
 
-def test_a_stale_vector_is_caught(side: OnlineSide) -> None:
-    """In addition to the genres, in Elasticsearch's own scale."""
-    change_users(side, lambda row: replace(row, vectors={name: vector + 0.1 for name, vector in row.vectors.items()}))
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: replace(row, vectors={name: vector + 0.1 for name, vector in row.vectors.items()}),
+        lambda row: replace(row, terms=row.terms[1:]),
+    ],
+    ids=["a stale vector", "other preferred genres"],
+)
+def test_what_a_stored_vector_is_searched_by_is_checked(side: OnlineSide, change: Callable[[UserRow], UserRow]) -> None:
+    """Both make a score, in Elasticsearch's own scale."""
+    change_users(side, change)
     with pytest.raises(CheckError, match="column 'fm_score'"):
-        side.check()
-
-
-def test_other_preferred_genres_are_caught(side: OnlineSide) -> None:
-    change_users(side, lambda row: replace(row, terms=row.terms[1:]))
-    with pytest.raises(CheckError, match=r"column 'fm_score'"):
         side.check()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -12,10 +13,13 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
+from data_exchange_center.features import Widths
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, config_pbtxt
+
+A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"  # releases
 
 
 @pytest.fixture
@@ -23,108 +27,100 @@ def store(tmp_path: Path) -> TritonStore:
     return TritonStore(Settings(exchange_dir=tmp_path))
 
 
-def of_release(exported: bytes, release: str) -> bytes:
-    proto = onnx.load_from_string(exported)
-    onnx.helper.set_model_props(proto, {"release": release})
-    content: bytes = proto.SerializeToString()
-    return content
+@dataclass
+class Models:
+    """Models of any release and number of columns, as they are written into a store."""
+
+    store: TritonStore
+    exported: bytes
+    widths: Widths
+
+    def of(self, release: str, width: int | None = None) -> bytes:
+        """The release's model; announcing another number of columns where one is given."""
+        proto = onnx.load_from_string(self.exported)
+        onnx.helper.set_model_props(proto, {"release": release})
+        given = next(each for each in proto.graph.input if each.name == wire.MODEL_INPUT)
+        given.type.tensor_type.shape.dim[1].dim_value = width or self.widths.row
+        content: bytes = proto.SerializeToString()
+        return content
+
+    def write(self, release: str, width: int | None = None) -> Place:
+        widths = self.widths._replace(row=width or self.widths.row)
+        return self.store.write_version(release, widths, self.of(release, width))
+
+    def publish(self, release: str) -> Place:
+        return self.store.publish(release, self.widths, self.of(release))
 
 
-def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(
-    store: TritonStore, exported: bytes, truth: OfflineTruth
-) -> None:
-    widths = truth.spec.widths
-    first, second = (of_release(exported, release) for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"))
-    assert store.write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
-    assert store.write_version("bbbbbbbbbbbb", widths, second) == Place("ml_rec", 2)
-    assert store.write_version("aaaaaaaaaaaa", widths, first) == Place("ml_rec", 1)
-    assert {place.version: model.release for place, model in store.versions().items()} == {
-        1: "aaaaaaaaaaaa",
-        2: "bbbbbbbbbbbb",
-    }
+@pytest.fixture
+def models(store: TritonStore, exported: bytes, truth: OfflineTruth) -> Models:
+    return Models(store, exported, truth.spec.widths)
 
 
-def test_other_bytes_of_a_release_become_a_version_of_their_own(
-    store: TritonStore, exported: bytes, truth: OfflineTruth
-) -> None:
+def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(store: TritonStore, models: Models) -> None:
+    assert [models.write(release) for release in (A, B, A)] == [Place("ml_rec", version) for version in (1, 2, 1)]
+    assert {place.version: model.release for place, model in store.versions().items()} == {1: A, 2: B}
+
+
+def test_other_bytes_of_a_release_become_a_version_of_their_own(store: TritonStore, models: Models) -> None:
     """The version that is there may be served: it is not written over before the new one is checked."""
-    first = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
-    path = store.folder_of(first) / MODEL_FILE
-    proto = onnx.load_from_string(exported)
+    first = models.write(A)
+    proto = onnx.load_from_string(models.of(A))
     proto.graph.initializer[0].raw_data = bytes(len(proto.graph.initializer[0].raw_data))
-    other = proto.SerializeToString()
-    second = store.write_version("aaaaaaaaaaaa", truth.spec.widths, other)
+    second = store.write_version(A, models.widths, proto.SerializeToString())
     assert (first, second) == (Place("ml_rec", 1), Place("ml_rec", 2))
-    assert path.read_bytes() == exported
-    assert store.find("aaaaaaaaaaaa") == second
+    assert (store.folder_of(first) / MODEL_FILE).read_bytes() == models.of(A)
+    assert store.find(A) == second
 
 
-def test_the_mark_of_a_check_holds_for_these_bytes_alone(
-    store: TritonStore, exported: bytes, truth: OfflineTruth
-) -> None:
-    place = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
-    assert not store.is_checked("aaaaaaaaaaaa")
+def test_the_mark_of_a_check_holds_for_these_bytes_alone(store: TritonStore, models: Models) -> None:
+    place = models.write(A)
+    assert not store.is_checked(A)
     store.mark_checked(place)
-    assert store.is_checked("aaaaaaaaaaaa")
-    (store.folder_of(place) / MODEL_FILE).write_bytes(of_width(exported, "aaaaaaaaaaaa", 62))
-    assert not store.is_checked("aaaaaaaaaaaa")
+    assert store.is_checked(A)
+    (store.folder_of(place) / MODEL_FILE).write_bytes(models.of(A, 62))
+    assert not store.is_checked(A)
 
 
 @pytest.mark.usefixtures("told")
 def test_publishing_again_takes_the_mark_away(
-    store: TritonStore, exported: bytes, truth: OfflineTruth, monkeypatch: pytest.MonkeyPatch
+    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The very same model, too: it is checked anew."""
     monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
     for _ in range(2):
-        place = store.publish("aaaaaaaaaaaa", truth.spec.widths, exported)
-        assert not store.is_checked("aaaaaaaaaaaa")
+        place = models.publish(A)
+        assert not store.is_checked(A)
         store.mark_checked(place)
-    assert store.is_checked("aaaaaaaaaaaa")
+    assert store.is_checked(A)
 
 
-def test_what_a_broken_off_write_left_behind_is_no_version(
-    store: TritonStore, exported: bytes, truth: OfflineTruth
-) -> None:
+def test_what_a_broken_off_write_left_behind_is_no_version(store: TritonStore, models: Models) -> None:
     folder = store.repository / wire.MODEL
-    rest = folder / ".aaaaaaaaaaaa"
+    rest = folder / f".{A}"
     rest.mkdir(parents=True)
-    (rest / MODEL_FILE).write_bytes(exported[:100])
+    (rest / MODEL_FILE).write_bytes(models.exported[:100])
     assert store.versions() == {}
-    assert store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported) == Place("ml_rec", 1)
+    assert models.write(A) == Place("ml_rec", 1)
     assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
 
 
-def test_an_untouched_configuration_keeps_its_time_stamp(
-    store: TritonStore, exported: bytes, truth: OfflineTruth
-) -> None:
+def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore, models: Models) -> None:
     """Triton loads all versions again when the configuration is newer."""
-    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    models.write(A)
     config = store.repository / wire.MODEL / "config.pbtxt"
     before = config.stat().st_mtime_ns
-    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    models.write(A)
     assert config.stat().st_mtime_ns == before
 
 
-def of_width(exported: bytes, release: str, width: int) -> bytes:
-    """The release's model announcing another number of columns."""
-    proto = onnx.load_from_string(of_release(exported, release))
-    given = next(each for each in proto.graph.input if each.name == wire.MODEL_INPUT)
-    given.type.tensor_type.shape.dim[1].dim_value = width
-    content: bytes = proto.SerializeToString()
-    return content
-
-
-def test_another_width_stands_beside_the_first_under_a_name_of_its_own(
-    store: TritonStore, exported: bytes, truth: OfflineTruth
-) -> None:
-    widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
-    name, other = f"ml_rec_{wider}", of_width(exported, "bbbbbbbbbbbb", 62)
-    assert store.write_version("aaaaaaaaaaaa", widths, exported) == Place("ml_rec", 1)
-    assert store.write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
-    assert store.write_version("bbbbbbbbbbbb", wider, other) == Place(name, 1)
+def test_another_width_stands_beside_the_first_under_a_name_of_its_own(store: TritonStore, models: Models) -> None:
+    wider = models.widths._replace(row=62)
+    name = f"ml_rec_{wider}"
+    assert models.write(A) == Place("ml_rec", 1)
+    assert models.write(B, 62) == models.write(B, 62) == Place(name, 1)
     assert store.models() == ["ml_rec", name]
-    for model, columns in (("ml_rec", widths), (name, wider)):
+    for model, columns in (("ml_rec", models.widths), (name, wider)):
         text = (store.repository / model / "config.pbtxt").read_text()
         assert text == config_pbtxt(model, columns)
 
@@ -138,45 +134,38 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(
-    store: TritonStore, exported: bytes, truth: OfflineTruth, told: list[tuple[str, str]]
+    store: TritonStore, models: Models, told: list[tuple[str, str]]
 ) -> None:
-    widths, wider = truth.spec.widths, truth.spec.widths._replace(row=62)
-    for release in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
-        store.write_version(release, widths, of_release(exported, release))
-    other = store.write_version("cccccccccccc", wider, of_width(exported, "cccccccccccc", 62))
-    store.delete({"aaaaaaaaaaaa"})
-    assert store.releases() == {"bbbbbbbbbbbb", "cccccccccccc"}
+    for release in (A, B):
+        models.write(release)
+    other = models.write(C, 62)
+    store.delete({A})
+    assert store.releases() == {B, C}
     assert told == [("load", "ml_rec")]
     told.clear()
-    store.delete({"bbbbbbbbbbbb"})
+    store.delete({B})
     assert told == [("unload", "ml_rec")]
-    assert store.models() == [other.model] == [f"ml_rec_{wider}"]
+    assert store.models() == [other.model] == [f"ml_rec_{models.widths._replace(row=62)}"]
     told.clear()
-    store.delete({"aaaaaaaaaaaa"})
+    store.delete({A})
     assert told == []
-    assert store.releases() == {"cccccccccccc"}
+    assert store.releases() == {C}
 
 
+@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
 def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
-    store: TritonStore,
-    exported: bytes,
-    truth: OfflineTruth,
-    told: list[tuple[str, str]],
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
+    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    live = store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    live = models.write(A)
     monkeypatch.setattr(TritonStore, "wait_until_ready", fail)
-    with pytest.raises(type(error)):
-        store.publish("bbbbbbbbbbbb", truth.spec.widths, of_release(exported, "bbbbbbbbbbbb"))
-    assert list(store.versions()) == [live]
-    with pytest.raises(type(error)):
-        store.publish("aaaaaaaaaaaa", truth.spec.widths, exported)
-    assert list(store.versions()) == [live]  # it was there before
+    for release in (B, A):  # the second was there before
+        with pytest.raises(type(error)):
+            models.publish(release)
+        assert list(store.versions()) == [live]
 
 
 @pytest.fixture
@@ -214,14 +203,14 @@ def test_what_cannot_be_loaded_is_told_with_the_reason(elsewhere: Settings, aske
 
 @pytest.mark.parametrize(("nodes", "waits"), [("", False), ("127.0.0.1:1", True)])
 def test_going_live_waits_for_one_of_several_that_starts_again(
-    store: TritonStore, exported: bytes, truth: OfflineTruth, monkeypatch: pytest.MonkeyPatch, nodes: str, waits: bool
+    models: Models, monkeypatch: pytest.MonkeyPatch, nodes: str, waits: bool
 ) -> None:
+    models.write(A)
     elsewhere = TritonSettings(http_port=1, grpc_port=1, nodes=nodes)
-    store = TritonStore(store.settings.model_copy(update={"triton": elsewhere}))
-    store.write_version("aaaaaaaaaaaa", truth.spec.widths, exported)
+    store = TritonStore(models.store.settings.model_copy(update={"triton": elsewhere}))
     monkeypatch.setattr("offline_to_online.stores.triton._is_ready", lambda *_: True)
     with nullcontext() if waits else pytest.raises(StepError, match="make up"):
-        store.wait_until_served("aaaaaaaaaaaa")
+        store.wait_until_served(A)
 
 
 def test_an_error_of_tritons_client_becomes_one_sentence(store: TritonStore) -> None:
