@@ -34,40 +34,28 @@ def test_windows_line_ends_and_a_missing_last_newline_are_fine() -> None:
     assert movielens.parse(ML_1M, *crlf).ratings.equals(movielens.parse(ML_1M, RATINGS, USERS, MOVIES).ratings)
 
 
+MALFORMED = {
+    r"ratings\.dat, line 2: four whole numbers": (
+        b"1::10::5", b"1::10::6::978300760", b"1::10::0::978300760", b"1::10::4.5::978300760", b"x::10::5::978300760",
+        b"-1::10::5::978300760", b"1:10:5:978300760", b"1::10::5::978300760::9", b"1::99999999999::5::978300760",
+        b"1::10::5::", b"1::10::\xff::978300760", b"1::1\x000::5::978300760", b"",
+    ),
+    r"users\.dat, line 2": (b"1::F::old::10::48067", b"1::F::1", b"::F::1::10::1", b""),
+    r"movies\.dat, line 2": (b"Toy Story::Drama", b"1::Toy Story", b"1::::Drama", b""),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "bad",
-    [
-        b"1::10::5",
-        b"1::10::6::978300760",
-        b"1::10::0::978300760",
-        b"1::10::4.5::978300760",
-        b"x::10::5::978300760",
-        b"-1::10::5::978300760",
-        b"1:10:5:978300760",
-        b"1::10::5::978300760::9",
-        b"1::99999999999::5::978300760",
-        b"1::10::5::",
-        b"1::10::\xff::978300760",
-        b"1::1\x000::5::978300760",
-        b"",
-    ],
+    ("file", "message", "bad"),
+    [(file, message, bad) for file, (message, lines) in enumerate(MALFORMED.items()) for bad in lines],
 )
-def test_a_malformed_rating_is_named_by_its_line(bad: bytes) -> None:
-    with pytest.raises(MalformedLineError, match=r"ratings\.dat, line 3: four whole numbers") as caught:
-        movielens.parse(ML_1M, b"1::10::5::1\n1::11::5::1\n" + bad + b"\n1::12::5::1\n", USERS, MOVIES)
-    assert caught.value.line == 3
-
-
-@pytest.mark.parametrize("bad", ["1::F::old::10::48067", "1::F::1", "::F::1::10::1", ""])
-def test_a_malformed_user_is_named_by_its_line(bad: str) -> None:
-    with pytest.raises(MalformedLineError, match=r"users\.dat, line 2"):
-        movielens.parse(ML_1M, RATINGS, f"3::M::1::1::1\n{bad}\n4::M::1::1::1\n".encode(), MOVIES)
-
-
-@pytest.mark.parametrize("bad", ["Toy Story::Drama", "1::Toy Story", "1::::Drama", ""])
-def test_a_malformed_movie_is_named_by_its_line(bad: str) -> None:
-    with pytest.raises(MalformedLineError, match=r"movies\.dat, line 2"):
-        movielens.parse(ML_1M, RATINGS, USERS, f"3::A::Drama\n{bad}\n4::B::Drama\n".encode())
+def test_a_malformed_line_is_named(file: int, message: str, bad: bytes) -> None:
+    contents = [RATINGS, USERS, MOVIES]
+    first, *others = contents[file].splitlines(keepends=True)
+    contents[file] = b"".join([first, bad + b"\n", *others])
+    with pytest.raises(MalformedLineError, match=message) as caught:
+        movielens.parse(ML_1M, *contents)
+    assert caught.value.line == 2
 
 
 @pytest.mark.parametrize("empty", [b"", b"\n\n", b"  "])

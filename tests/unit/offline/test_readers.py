@@ -22,11 +22,6 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(exchange_dir=tmp_path)
 
 
-def test_the_holdout_is_read_only_where_it_is_asked_for(settings: Settings) -> None:
-    past, everything = read_inputs(settings).data, read_with_holdout(settings).data
-    assert (everything.lengths - past.lengths == 10).all()
-
-
 def test_a_holdout_of_another_length_is_refused(settings: Settings) -> None:
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     ratings.loc[(ratings[Columns.SPLIT] == Split.HOLDOUT).idxmax(), Columns.SPLIT] = Split.TEST

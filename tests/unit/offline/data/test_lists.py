@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from threading import Event
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from data_exchange_center import artifacts
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, ListsConfig, made_ahead, recall_lists, sampled
@@ -126,6 +129,23 @@ def test_a_list_has_the_same_sample_whoever_draws_for_it(lists: Lists) -> None:
     part = sampled(lists.take(own), 16, np.random.default_rng(0), own)
     assert np.array_equal(part.lists.candidates, whole.lists.candidates[own])
     assert np.array_equal(part.log_weights, whole.log_weights[own])
+
+
+def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path) -> None:
+    lists, userids = replace(lists, users=np.arange(LISTS, dtype=np.int32)), np.arange(5, 5 + LISTS)
+    artifacts.LISTS.write(tmp_path, lists.table(userids))
+    table = artifacts.LISTS.read_arrow(tmp_path)
+    again = Lists.of_table(table, userids)
+    for field in fields(Lists):
+        one, two = getattr(again, field.name), getattr(lists, field.name)
+        assert one.dtype == two.dtype, field.name
+        assert np.array_equal(one, two), field.name
+    for others in (userids[1:], userids[:-1] - 1):
+        with pytest.raises(ValueError, match="no lists of these users"):
+            Lists.of_table(table, others)
+    shorter = pa.array([[1], *[[1, 2]] * (LISTS - 1)], pa.list_(pa.int32()))
+    with pytest.raises(ValueError, match="same shape"):
+        Lists.of_table(table.set_column(table.column_names.index("events"), "events", shorter), userids)
 
 
 RANKER = ListRankerRecipe(seed=7, stride=3, past=0.4)

@@ -6,19 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data_exchange_center.features import DenseFeature, ElapsedFeature, FeatureSpec, one_hot
+from data_exchange_center.features import DenseFeature, FeatureSpec, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from data_exchange_center.steps import StepError
-from offline.data import statistics
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import (
     STATISTICS,
     UserStatistic,
-    item_statistics,
     list_spec,
-    user_columns,
-    user_statistics,
-    user_statistics_after,
 )
 from offline.rank.s1_feature_engi import named_apart
 from tests.datasets import STARS
@@ -34,24 +29,6 @@ CODES = np.ones((3, 3), np.int64)
 INPUTS = Inputs(STARS, DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, PEOPLE, PROFILE, CODES)
 
 
-def test_items_are_counted() -> None:
-    found = item_statistics(DATA, INPUTS).set_index("itemid")
-    assert found.index.tolist() == [10, 20, 30]
-    assert (found.dtypes == "int64").all()
-    assert found["item_ratings"].tolist() == [3, 1, 1]
-    assert found["item_likes"].tolist() == [2, 0, 1]
-    assert found["item_recent"].tolist() == [1, 0, 0]  # the newest fifth
-    assert found["item_year"].tolist() == [1990, 1991, 0]
-    mean = RATINGS.mean()
-    assert found["item_mean_rating_x100"].tolist() == [
-        round(100 * (total + 10 * mean) / (n + 10)) for total, n in ((10, 3), (2, 1), (4, 1))
-    ]
-
-
-def test_a_user_without_ratings_has_rated_nothing() -> None:
-    assert user_statistics(DATA, PEOPLE)["n_ratings"].tolist() == [2, 0, 3]
-
-
 @pytest.mark.parametrize("statistic", [each for each in STATISTICS if isinstance(each, UserStatistic)])
 def test_a_users_statistic_is_what_it_was_at_the_time(statistic: UserStatistic) -> None:
     """After so many events of each user it is the same whether later ones have happened or not."""
@@ -63,7 +40,7 @@ def test_a_users_statistic_is_what_it_was_at_the_time(statistic: UserStatistic) 
         assert statistic.after(begun, np.array([user]), np.array([count])).tolist() == [value]
 
 
-def test_the_spec_follows_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_spec_follows_from_the_registry() -> None:
     spec = list_spec(INPUTS, DEFAULT, ListRankerRecipe(history=4))
     assert [feature.name for feature in spec.one_hot] == ["itemid", "gender", "age"]
     assert spec.one_hot[0].encode([10, 30, 40]).tolist() == [1, 3, 0]
@@ -71,15 +48,6 @@ def test_the_spec_follows_from_the_registry(monkeypatch: pytest.MonkeyPatch) -> 
     assert spec.dense[: len(columns)] == columns
     assert [number.name for number in spec.dense[len(columns) :]] == ["item_year"]
     assert INPUTS.codes(["age", "gender"]).shape == (3, 2)
-
-    first = ElapsedFeature(name="new_one", entity="user", scale=1)
-    one_more = UserStatistic(first, lambda events, users, counts: events.times[events.starts[users]])
-    monkeypatch.setattr(statistics, "STATISTICS", (*STATISTICS, one_more))
-    wider = list_spec(INPUTS, DEFAULT, ListRankerRecipe(history=4))
-    assert wider.width == spec.width + 1
-    assert first in wider.dense
-    assert user_columns()[-1] == "new_one"
-    assert user_statistics_after(DATA, np.array([0, 2]), np.array([1, 3]))[:, -1].tolist() == [0, 200]
 
 
 def spec_of(*names: str) -> FeatureSpec:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,12 @@ Reply = Callable[[dict[str, Any]], tuple[int, Any]]
 class Server:
     """Answers POST with ``reply`` and says with ``ready`` that it is; keeps the requests."""
 
+    settings: Settings
+    holdout: Holdout
+    exact: Answers
     url: str = ""
-    reply: Reply = lambda _: (500, {})
+    kind: IdKind = "integer"  # of the ids of users and items
+    reply: Reply | None = None  # None: the exact answers
     ready: dict[str, Any] = field(default_factory=lambda: {"ready": True, "release": RELEASE})
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -42,73 +47,58 @@ class Server:
         if request.command == "GET":
             return 200, json.dumps(self.ready).encode()
         self.asked.append(json.loads(body))
-        status, content = self.reply(self.asked[-1])
+        status, content = (self.reply or self.exactly)(self.asked[-1])
         return status, json.dumps(content).encode()
+
+    def exactly(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        past = self.holdout.past
+        user = int(np.searchsorted(past.userids, self.own_ids.users.numbers[request["userid"]]))
+
+        def ids(codes: np.ndarray) -> list[OwnId]:
+            return [self.own_ids.items[int(itemid)] for itemid in past.itemids[codes[codes > 0] - 1]]
+
+        ranked, recall = ids(self.exact.ranked[user]), {"fused": ids(self.exact.fused[user])}
+        recall |= {name: ids(lists[user]) for name, lists in self.exact.channels.items()}
+        scores = self.exact.scores[user]
+        items = [{"itemid": item, "score": score} for item, score in zip(ranked, scores, strict=False)]
+        return 200, {"release": RELEASE, "cold_start": False, "item_list": items, "recall": recall}
+
+    @cached_property
+    def own_ids(self) -> DatasetIds:
+        """The numbers themselves; or strings, which sort in another order."""
+
+        def named(numbers: np.ndarray) -> OwnIds:
+            whole = self.kind == "integer"
+            texts = [str(number) if whole else f"{number % 7} {number}" for number in numbers.tolist()]
+            return OwnIds(numbers.tolist(), texts, self.kind)
+
+        return DatasetIds(named(self.holdout.past.userids), named(self.holdout.past.itemids))
+
+    def ask(self) -> Answers:
+        recall = self.settings.recipe.recall
+        names = [channel.name for channel in recall.channels]
+        return server_answers(self.url, RELEASE, names, recall.candidates, self.holdout, self.own_ids)
+
+
+@pytest.fixture(scope="module")
+def served_exactly(exchange: Path) -> tuple[Settings, Holdout, Answers]:
+    settings = settings_of("default", exchange)
+    holdout = holdout_of(settings)
+    return settings, holdout, served.answers(settings, holdout).shown()
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
+def server(served_exactly: tuple[Settings, Holdout, Answers]) -> Iterator[Server]:
+    server = Server(*served_exactly)
     with serving(server.answer) as port:
         server.url = f"http://127.0.0.1:{port}"
         yield server
 
 
-@pytest.fixture(scope="module")
-def settings(exchange: Path) -> Settings:
-    return settings_of("default", exchange)
-
-
-@pytest.fixture(scope="module")
-def holdout(settings: Settings) -> Holdout:
-    return holdout_of(settings)
-
-
-@pytest.fixture(scope="module")
-def exact(settings: Settings, holdout: Holdout) -> Answers:
-    return served.answers(settings, holdout).shown()
-
-
-def ids_of(holdout: Holdout, kind: IdKind = "integer") -> DatasetIds:
-    """The numbers themselves; or strings, which sort in another order."""
-
-    def named(numbers: np.ndarray) -> OwnIds:
-        texts = [str(number) if kind == "integer" else f"{number % 7} {number}" for number in numbers.tolist()]
-        return OwnIds(numbers.tolist(), texts, kind)
-
-    return DatasetIds(named(holdout.past.userids), named(holdout.past.itemids))
-
-
-def replies(exact: Answers, holdout: Holdout, own_ids: DatasetIds | None = None) -> Reply:
-    itemids, named = holdout.past.itemids, own_ids or ids_of(holdout)
-
-    def ids(codes: np.ndarray) -> list[OwnId]:
-        return [named.items[int(itemid)] for itemid in itemids[codes[codes > 0] - 1]]
-
-    def reply(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        user = int(np.searchsorted(holdout.past.userids, named.users.numbers[request["userid"]]))
-        ranked = ids(exact.ranked[user])
-        recall = {"fused": ids(exact.fused[user])}
-        recall |= {name: ids(lists[user]) for name, lists in exact.channels.items()}
-        items = [{"itemid": item, "score": score} for item, score in zip(ranked, exact.scores[user], strict=False)]
-        return 200, {"release": RELEASE, "cold_start": False, "item_list": items, "recall": recall}
-
-    return reply
-
-
-def asked(server: Server, holdout: Holdout, settings: Settings, own_ids: DatasetIds | None = None) -> Answers:
-    recall = settings.recipe.recall
-    names = [channel.name for channel in recall.channels]
-    return server_answers(server.url, RELEASE, names, recall.candidates, holdout, own_ids or ids_of(holdout))
-
-
 @pytest.mark.parametrize("kind", ["integer", "string"])
-def test_what_the_server_answers_is_read_to_the_last_place(
-    server: Server, holdout: Holdout, settings: Settings, exact: Answers, kind: IdKind
-) -> None:
-    own_ids = ids_of(holdout, kind)
-    server.reply = replies(exact, holdout, own_ids)
-    found = asked(server, holdout, settings, own_ids)
+def test_what_the_server_answers_is_read_to_the_last_place(server: Server, kind: IdKind) -> None:
+    server.kind = kind
+    found, exact = server.ask(), server.exact
     assert np.array_equal(found.ranked, exact.ranked)
     assert np.array_equal(found.fused, exact.fused)
     assert found.channels.keys() == exact.channels.keys()
@@ -116,23 +106,21 @@ def test_what_the_server_answers_is_read_to_the_last_place(
     assert found.scores == pytest.approx(exact.scores, nan_ok=True)
 
 
-def test_everybody_is_asked_once_at_the_first_held_out_rating(
-    server: Server, holdout: Holdout, settings: Settings, exact: Answers
-) -> None:
-    server.reply = replies(exact, holdout)
-    asked(server, holdout, settings)
+def test_everybody_is_asked_once_at_the_first_held_out_rating(server: Server) -> None:
+    server.ask()
     wanted = [
         {"userid": int(user), "timestamp": int(time), "size": 200, "explain": "recall", "strict": True}
-        for user, time in zip(holdout.past.userids, holdout.times, strict=True)
+        for user, time in zip(server.holdout.past.userids, server.holdout.times, strict=True)
     ]
     assert sorted(server.asked, key=lambda request: request["userid"]) == wanted
 
 
-def test_a_stranger_has_the_popular_list_and_no_channel(server: Server, holdout: Holdout, settings: Settings) -> None:
-    items = [{"itemid": int(itemid), "score": 0.5} for itemid in holdout.past.itemids[:3]]
+def test_a_stranger_has_the_popular_list_and_no_channel(server: Server) -> None:
+    past = server.holdout.past
+    items = [{"itemid": int(itemid), "score": 0.5} for itemid in past.itemids[:3]]
     server.reply = lambda _: (200, {**STRANGER, "item_list": items})
-    found = asked(server, holdout, settings)
-    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * holdout.past.n_users
+    found = server.ask()
+    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * past.n_users
     assert np.array_equal(found.fused[:, : found.ranked.shape[1]], found.ranked)
     assert not found.channels["tower"].any()
 
@@ -149,7 +137,7 @@ STRANGER = {"release": RELEASE, "cold_start": True}
     ],
 )
 def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
-    server: Server, holdout: Holdout, settings: Settings, status: int, content: Any, message: str
+    server: Server, status: int, content: Any, message: str
 ) -> None:
     def reply(_: object) -> tuple[int, Any]:
         if status != 200 and len(server.asked) > 1:
@@ -158,31 +146,24 @@ def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
 
     server.reply = reply
     with pytest.raises(StepError, match=message):
-        asked(server, holdout, settings)
-    assert len(server.asked) < holdout.past.n_users or status == 200
+        server.ask()
+    assert len(server.asked) < server.holdout.past.n_users or status == 200
 
 
 @pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": live.OPENING}})])
 def test_a_worker_that_is_still_opening_the_release_is_asked_again(
-    server: Server, holdout: Holdout, settings: Settings, exact: Answers, opening: tuple[int, dict[str, Any]]
+    server: Server, opening: tuple[int, dict[str, Any]]
 ) -> None:
-    reply, answered = replies(exact, holdout), itertools.count()
-
-    def late(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        return reply(request) if next(answered) > 2 else opening
-
-    server.reply = late
-    assert np.array_equal(asked(server, holdout, settings).ranked, exact.ranked)
+    answered = itertools.count()
+    server.reply = lambda request: server.exactly(request) if next(answered) > 2 else opening
+    assert np.array_equal(server.ask().ranked, server.exact.ranked)
 
 
-def test_a_release_that_stays_another_is_told(
-    server: Server, holdout: Holdout, settings: Settings, exact: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_release_that_stays_another_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "OPENING_S", 0.1)
-    reply = replies(exact, holdout)
-    server.reply = lambda request: (200, reply(request)[1] | {"release": "another"})
+    server.reply = lambda request: (200, server.exactly(request)[1] | {"release": "another"})
     with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
-        asked(server, holdout, settings)
+        server.ask()
 
 
 def test_something_else_that_answers_there_is_told(server: Server) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
@@ -52,26 +51,6 @@ def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
     assert len(untrained) > 0
     codes = np.searchsorted(holdout.past.itemids, untrained) + 1
     assert not np.isin(answers.channels["tower"], codes).any()
-
-
-def test_a_channel_is_the_order_of_its_inner_products(exchange: Path) -> None:
-    settings = settings_of("default", exchange)
-    holdout, folder = holdout_of(settings), settings.exchange_dir
-    answers, states = served.answers(settings, holdout), served.read_states(folder, holdout.past)
-    channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
-    table = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
-    for user in (0, 7):
-        vectors = channels.user_vectors(states[user].history, states[user].profile, int(holdout.times[user]))
-        for name, vector in vectors.items():
-            products = {
-                item: float(vector @ np.asarray(stored))
-                for item, stored in table[vector_of(name)].dropna().items()
-                if item not in set(holdout.past.itemids[holdout.past.seen()[user].indices - 1])
-            }
-            found = holdout.past.itemids[answers.channels[name][user, :20] - 1].tolist()
-            assert len(set(found)) == 20
-            best = sorted(products.values(), reverse=True)[:20]
-            np.testing.assert_allclose([products[item] for item in found], best, rtol=1e-5, atol=1e-6)
 
 
 def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:

@@ -1,4 +1,4 @@
-"""DeepFM: its definition pair by pair, its weights as bytes, its ONNX."""
+"""DeepFM: its definition pair by pair."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offline.models.deepfm import DeepFM, DeepFMConfig
-from offline.models.kinds import load_ranker, weights_to_bytes
 
 CONFIG = DeepFMConfig(
     wide=(5, 7), narrow=(3, 4), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8, 4), dropout=0.5
@@ -64,12 +63,3 @@ def test_the_unknown_begins_at_zero() -> None:
     assert model.wide.table.weight[[0, 5]].abs().sum() == 0
     assert model.narrow.table.weight[[0, 3]].abs().sum() == 0
     assert model.wide.table.weight[1].abs().sum() > 0
-
-
-def test_weights_travel_as_bytes() -> None:
-    model, rows = random_model(), random_rows(9)
-    served = load_ranker(weights_to_bytes(model), CONFIG.model_dump(mode="json"))
-    assert weights_to_bytes(model) == weights_to_bytes(model)
-    assert not served.training
-    with torch.no_grad():
-        assert torch.equal(served(rows), torch.sigmoid(model(rows)))

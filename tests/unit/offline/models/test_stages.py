@@ -1,4 +1,4 @@
-"""Channels and ranker of a small recipe, fitted on people who walk round the items."""
+"""The ranker of a small recipe and its teachers, fitted on people who walk round the items."""
 
 from __future__ import annotations
 
@@ -26,13 +26,9 @@ from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
 from offline.models.kinds import (
-    FittedRanker,
     ListExamples,
-    channel_set,
-    fit_channels,
     fit_teachers,
     ranker_class,
-    vector_tables,
 )
 from offline.models.list_ranker import ListRanker
 from offline.models.training import train_on_lists
@@ -74,44 +70,9 @@ def inputs() -> Inputs:
     return inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
 
 
-def test_every_kind_of_channel_gives_what_its_artifacts_need(inputs: Inputs) -> None:
-    past = inputs.data
-    fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
-    recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(*RECIPE.recall.channels, fm))})
-    fitted = fit_channels(past, inputs, recipe)
-    channels = [each.channel for each in fitted]
-    users, items = vector_tables(channels, past)
-    assert list(items) == ["itemid", "vector_tower", "vector_ease", "vector_pairs"]
-    assert items["vector_tower"].isna().tolist() == items["vector_ease"].isna().tolist() == [False] * 29 + [True]
-    assert items["vector_pairs"].isna().tolist()[-1]
-    assert list(users) == ["userid", "vector_pairs"]
-    assert users["vector_pairs"].isna().tolist() == [False] * (USERS - 1) + [True]
-    assert [channel.name for channel in channel_set(channels, past).channels] == ["tower", "ease"]
-    assert set(fitted[2].report["auc"]) == {"train", "validation", "test"}
-
-
 def taught(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
     teachers = fit_teachers(past, inputs, recipe)
     return teachers, ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
-
-
-def fitted_ranker(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], FittedRanker]:
-    ranker, channels = ranker_of_lists(recipe), tuple(each.channel for each in fit_channels(past, inputs, recipe))
-    spec = list_spec(inputs, recipe, ranker)
-    teachers, lists = taught(past, inputs, recipe)
-    return channels, ranker_class(ranker.kind).fit(
-        ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists)
-    )
-
-
-def test_a_list_ranker_takes_channels_of_any_form(inputs: Inputs) -> None:
-    """Stored vectors together with those that are made of histories: each teaches with what it knew then."""
-    fm = SOURCE.recall.channels[0].model_copy(update={"name": "pairs"})
-    recipe = RECIPE.model_copy(update={"recall": RecallRecipe(channels=(RECIPE.recall.channels[1], fm), candidates=9)})
-    channels, ranker = fitted_ranker(inputs.data.before_last(4), inputs, recipe)
-    losses = [epoch["loss"] for epoch in ranker.report["epochs"]]
-    assert losses[-1] < losses[0]
-    assert [channel.form for channel in channels] == ["history_sum", "stored_vectors"]
 
 
 def part_ways(past: Sequences) -> Sequences:
