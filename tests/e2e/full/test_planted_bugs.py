@@ -1,6 +1,6 @@
 """A broken model or pipeline is noticed: bugs planted in the demo's artifacts or in the functions that read them.
 
-The healthy artifacts are evaluated in ``tests/e2e/demo/test_quality.py``; with each of these the same check must fail.
+The healthy artifacts are evaluated in ``tests/e2e/demo/test_demo.py``; with each of these the same check must fail.
 """
 
 from __future__ import annotations
