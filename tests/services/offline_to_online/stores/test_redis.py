@@ -56,11 +56,3 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
         with pytest.raises(CheckError, match=r"user 'ü7' has 0 events.*: none"):
             store.check(MANIFEST, state)
     assert not store.is_checked(RELEASE)
-
-
-def test_the_lists_are_deleted_with_the_release(settings: Settings, state: RecallState) -> None:
-    store = RedisStore(settings)
-    store.load(MANIFEST, state)
-    store.delete([RELEASE])
-    with redis_client(settings) as client:
-        assert not client.exists(wire.ids_key(RELEASE), wire.event_counts_key(RELEASE))

@@ -32,20 +32,6 @@ def test_users_without_a_past_or_a_future_are_in_no_slice_by_time() -> None:
         assert not holdout.slices["same session"].any()
 
 
-def test_users_without_a_past_are_in_no_mean() -> None:
-    data = made_up()
-    everybody = replay.hold_out(data, LAST_FOUR)
-    new = int(np.diff(everybody.relevance.indptr).argmax())
-    others = np.arange(data.n_users) != new
-    past = data.before_last(LAST)
-    holdout = replay.holdout_of(past.select(others[past.users]), data.last(LAST))
-    assert holdout.relevance[new].nnz == holdout.disliked[new].nnz == 0
-    assert (holdout.cold[new] != everybody.relevance[new]).nnz == 0
-    assert holdout.cold.nnz == everybody.relevance[new].nnz > 0
-    assert (holdout.relevance[others] != everybody.relevance[others]).nnz == 0
-    assert everybody.cold.nnz == 0
-
-
 def test_what_was_known_is_no_target() -> None:
     """The same item again, in the holdout or twice within it, is liked once at most, and only where it is new."""
     data = made_up()
