@@ -39,11 +39,11 @@ def copied(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setti
     return road.settings.model_copy(update={"exchange_dir": tmp_path})
 
 
-def history_turned(settings: Settings, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Change each user's stored events, all their columns alike."""
-    table = artifacts.USER_STATE.read(settings.exchange_dir)
-    columns = {name: table[name].map(change) for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)}
-    artifacts.USER_STATE.write(settings.exchange_dir, table.assign(**columns))
+def rolled(settings: Settings, artifact: artifacts.Table, key: str) -> None:
+    """Each row gets its neighbour's values."""
+    table = artifact.read(settings.exchange_dir)
+    values = {name: np.roll(table[name].to_numpy(), 1) for name in table.columns if name != key}
+    artifact.write(settings.exchange_dir, table.assign(**values))
 
 
 def channels_changed(settings: Settings, change: Callable[[str, np.ndarray], np.ndarray]) -> None:
@@ -53,11 +53,6 @@ def channels_changed(settings: Settings, change: Callable[[str, np.ndarray], np.
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     artifacts.CHANNELS.write(settings.exchange_dir, buffer.getvalue())
-
-
-def rolled(table: Any, columns: list[str]) -> Any:
-    """Each row has its neighbour's values."""
-    return table.assign(**{name: np.roll(table[name].to_numpy(), 1) for name in columns})
 
 
 def labels_are_shuffled(settings: Settings, patch: pytest.MonkeyPatch) -> None:
@@ -98,21 +93,18 @@ def popularity_is_all(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 
 
 def users_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    table = artifacts.USER_STATE.read(settings.exchange_dir)
-    artifacts.USER_STATE.write(
-        settings.exchange_dir, rolled(table, [name for name in table.columns if name != Columns.USER])
-    )
+    rolled(settings, artifacts.USER_STATE, Columns.USER)
 
 
 def items_are_mixed_up(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    table = artifacts.ITEM_VECTORS.read(settings.exchange_dir)
-    artifacts.ITEM_VECTORS.write(
-        settings.exchange_dir, rolled(table, [name for name in table.columns if name != Columns.ITEM])
-    )
+    rolled(settings, artifacts.ITEM_VECTORS, Columns.ITEM)
 
 
 def the_oldest_event_comes_first(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    history_turned(settings, lambda each: np.asarray(each)[::-1].copy())
+    table = artifacts.USER_STATE.read(settings.exchange_dir)
+    events = (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
+    turned = {name: table[name].map(lambda each: np.asarray(each)[::-1].copy()) for name in events}
+    artifacts.USER_STATE.write(settings.exchange_dir, table.assign(**turned))
 
 
 def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,7 @@ class FullError(RecsysError):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
-    [(StepError("no such folder"), 1), (ArtifactError("x is missing"), 1), (FullError("no room"), 3)],
+    ("error", "code"), [(StepError("no such folder"), 1), (ArtifactError("x is missing"), 1), (FullError("no room"), 3)]
 )
 def test_a_mistake_is_a_sentence_and_an_exit_code(
     error: RecsysError, code: int, capsys: pytest.CaptureFixture[str]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from data_exchange_center.steps import StepError
 from offline import movielens
 from offline.movielens import LAYOUTS, MalformedLineError
 from tests.datasets import Tables, tables_of
+from tests.unit.offline.synthetic import made_up_movielens
 
 ML_1M, GROUPLENS, RECBOLE = LAYOUTS
 RATINGS = b"1::10::5::978300760\n1::20::3::978300761\n2::10::1::978300762\n"
@@ -67,14 +67,10 @@ def test_an_empty_file_is_named(empty: bytes) -> None:
             movielens.parse(ML_1M, *contents)
 
 
-@pytest.fixture
-def ingested(tmp_path: Path) -> Callable[[bytes, bytes, bytes], Tables]:
-    def read(*contents: bytes) -> Tables:
-        for name, content in zip(ML_1M.files, contents, strict=True):
-            (tmp_path / name).write_bytes(content)
-        return tables_of(tmp_path)
-
-    return read
+def ingested(folder: Path, *contents: bytes) -> Tables:
+    for name, content in zip(ML_1M.files, contents, strict=True):
+        (folder / name).write_bytes(content)
+    return tables_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -87,18 +83,18 @@ def ingested(tmp_path: Path) -> Callable[[bytes, bytes, bytes], Tables]:
     ],
 )
 def test_files_that_contradict_each_other_are_refused(
-    ingested: Callable[..., Tables], more: tuple[bytes, bytes, bytes], message: str
+    tmp_path: Path, more: tuple[bytes, bytes, bytes], message: str
 ) -> None:
     with pytest.raises(StepError, match=message):
-        ingested(RATINGS + more[0], USERS + more[1], MOVIES + more[2])
+        ingested(tmp_path, RATINGS + more[0], USERS + more[1], MOVIES + more[2])
 
 
-def test_a_film_seen_twice_is_two_events(ingested: Callable[..., Tables]) -> None:
-    assert len(ingested(RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
+def test_a_film_seen_twice_is_two_events(tmp_path: Path) -> None:
+    assert len(ingested(tmp_path, RATINGS + RATINGS[:20], USERS, MOVIES).ratings) == 4
 
 
-def test_it_is_a_data_set_like_any_other(ingested: Callable[..., Tables]) -> None:
-    found = ingested(RATINGS, USERS, MOVIES)
+def test_it_is_a_data_set_like_any_other(tmp_path: Path) -> None:
+    found = ingested(tmp_path, RATINGS, USERS, MOVIES)
     assert found.ratings["rating"].tolist() == [5, 3, 1]
     assert found.users.to_numpy().tolist() == [[1, "1", "F", 1, "10"], [2, "2", "M", 56, "16"]]
     assert found.items["year"].tolist() == [1977, 1995]
@@ -114,8 +110,8 @@ def test_no_genres_listed_is_no_genre() -> None:
     assert movielens.parse(ML_1M, RATINGS, USERS, b"1::A::(no genres listed)\n").items["genres"].tolist() == [[]]
 
 
-def test_a_folder_and_a_zip_are_searched_at_any_depth(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    folder = movielens("deep/er/ml")
+def test_a_folder_and_a_zip_are_searched_at_any_depth(tmp_path: Path) -> None:
+    folder = made_up_movielens(tmp_path / "deep" / "er" / "ml")
     archive = tmp_path / "any.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in folder.iterdir():

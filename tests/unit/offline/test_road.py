@@ -276,18 +276,16 @@ def test_a_step_without_the_one_before_it_says_which(recipe: str, tmp_path: Path
             step(nowhere, number)
 
 
-def test_a_raw_file_that_changed_is_noticed(movielens: Callable[..., Path], tmp_path: Path) -> None:
-    settings = Settings(data=movielens(), exchange_dir=tmp_path)
+def test_a_raw_file_that_changed_is_noticed(tmp_path: Path) -> None:
+    settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
     artifacts.RAW_USERS.write(tmp_path, artifacts.RAW_USERS.read(tmp_path)[1:])
     with pytest.raises(StepError, match=r"users\.parquet is not the one that dataset.json describes"):
         step(settings, 1)
 
 
-def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(
-    movielens: Callable[..., Path], tmp_path: Path
-) -> None:
-    settings = Settings(data=movielens(), exchange_dir=tmp_path)
+def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
     small = settings.model_copy(update={"pandas": PandasSettings(memory_gb=1e-5)})
     with pytest.raises(StepError, match=r"holds 1,830 events, .*RECSYS_ENGINE=spark.*RECSYS_PANDAS__MEMORY_GB=1"):
@@ -297,16 +295,17 @@ def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(
 
 @pytest.mark.parametrize(("users", "message"), [(11, "two items"), (16, "train the ranker on")])
 def test_too_little_to_train_the_default_on_is_one_sentence(
-    movielens: Callable[..., Path], tmp_path: Path, users: int, message: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, users: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offline.preprocess.s1_data_split.expect_sense", lambda *_: None)
-    settings = Settings(data=movielens(users=users), exchange_dir=tmp_path, recipe_name="default")
+    data = made_up_movielens(tmp_path / "ml", users=users)
+    settings = Settings(data=data, exchange_dir=tmp_path, recipe_name="default")
     with pytest.raises(StepError, match=message):
         walk(settings)
 
 
-def test_a_failed_read_leaves_what_was_there(source: Settings, movielens: Callable[..., Path]) -> None:
-    bad = movielens("bad")
+def test_a_failed_read_leaves_what_was_there(source: Settings, tmp_path: Path) -> None:
+    bad = made_up_movielens(tmp_path)
     (bad / "ratings.dat").write_text("5::7::3\n")
     before = sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir))
     with pytest.raises(StepError, match="line 1"):

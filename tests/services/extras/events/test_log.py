@@ -53,11 +53,8 @@ def logged(client: redis.Redis, userid: int) -> list[Event]:
 
 def state(settings: Settings, userid: int) -> list[Event]:
     """The events that a request for the user is answered with."""
-    users = RedisUsers(settings.redis)
-    try:
+    with closing(RedisUsers(settings.redis)) as users:
         user = users.call(UserQuery(userid, RELEASE, FILMS)).user
-    finally:
-        users.close()
     return [each.event for each in sorted(user.events, key=lambda each: each.position)] if user else []
 
 
@@ -238,9 +235,8 @@ def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
             client.zadd(key, {f"{row.own_id}": 0})
     log.forget(201, FILMS)
     log.call(Recording(FILMS, [rating(201, 1)]))
-    users = RedisUsers(settings.redis)
-    assert users.some_users("dddddddddddd", FILMS, 10) == [("202", 0)]
-    users.close()
+    with closing(RedisUsers(settings.redis)) as users:
+        assert users.some_users("dddddddddddd", FILMS, 10) == [("202", 0)]
     assert RedisStore(settings).remembered([201, 202], FILMS) == {202}
 
 
@@ -261,11 +257,10 @@ def test_the_file_is_rewritten_once_more_where_a_rewrite_had_begun(
 
 
 def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: Settings) -> None:
-    users = RedisUsers(settings.redis)
-    before = users.call(UserQuery(1, RELEASE, FILMS)).forgotten
-    log.forget(191, FILMS)
-    assert users.call(UserQuery(1, RELEASE, FILMS)).forgotten == before + 1
-    users.close()
+    with closing(RedisUsers(settings.redis)) as users:
+        before = users.call(UserQuery(1, RELEASE, FILMS)).forgotten
+        log.forget(191, FILMS)
+        assert users.call(UserQuery(1, RELEASE, FILMS)).forgotten == before + 1
 
 
 def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(

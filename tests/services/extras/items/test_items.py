@@ -27,17 +27,13 @@ NEW = 5_000
 @pytest.fixture
 def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[FlaskClient, FlaskClient]]:
     """Two servers over the same services, each with a key; nothing is new when they start."""
-    settings, key = with_key(patient, tmp_path)
+    path = tmp_path / "api_keys"
+    settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": path})})
+    key = keys.add(path, "shop")
     with redis.Redis(port=patient.redis.port) as client, ExitStack() as ends:
         client.delete(f"ml:items:{world.dataset}")
         yield started(settings, key, ends), started(settings, key, ends)
         client.delete(f"ml:items:{world.dataset}")
-
-
-def with_key(stack: Settings, folder: Path) -> tuple[Settings, str]:
-    path = folder / "api_keys"
-    settings = stack.model_copy(update={"server": stack.server.model_copy(update={"keys_file": path})})
-    return settings, keys.add(path, "shop")
 
 
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:

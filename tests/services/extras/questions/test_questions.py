@@ -18,12 +18,7 @@ from extras.questions.rules import RuleProblemError, rules_key
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
-from tests.unit.online.world import (
-    LONG_HISTORY_USER,
-    NO_VECTOR_ITEM,
-    DefaultWorld,
-    World,
-)
+from tests.unit.online.world import LONG_HISTORY_USER, NO_VECTOR_ITEM, DefaultWorld, World
 from tests.waiting import until
 
 ONE_WORLD = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)

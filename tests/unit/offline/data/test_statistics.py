@@ -10,11 +10,7 @@ from data_exchange_center.features import DenseFeature, FeatureSpec, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Inputs, Sequences
-from offline.data.statistics import (
-    STATISTICS,
-    UserStatistic,
-    list_spec,
-)
+from offline.data.statistics import STATISTICS, UserStatistic, list_spec
 from offline.rank.s1_feature_engi import named_apart
 from tests.datasets import STARS
 

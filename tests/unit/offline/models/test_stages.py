@@ -25,11 +25,7 @@ from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lis
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
-from offline.models.kinds import (
-    ListExamples,
-    fit_teachers,
-    ranker_class,
-)
+from offline.models.kinds import ListExamples, fit_teachers, ranker_class
 from offline.models.list_ranker import ListRanker
 from offline.models.training import train_on_lists
 from tests.datasets import STARS

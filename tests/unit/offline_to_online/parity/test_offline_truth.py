@@ -36,22 +36,18 @@ def test_features_of_fewer_users_than_recall_knows_are_one_sentence(folder: Path
         recount(folder, truth_of(folder), SOURCE.data, USERS)
 
 
-@pytest.mark.parametrize("damage", [b"", b"no weights", b"PK\x03\x04"])
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_damaged_weights_are_one_sentence(tmp_path: Path, recipe: str, damage: bytes) -> None:
-    write_artifacts(tmp_path, recipe=recipe)
-    artifacts.RANK_WEIGHTS.write(tmp_path, damage)
-    with pytest.raises(ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"):
-        truth_of(tmp_path, recipe)
-
-
 @pytest.mark.parametrize(("recipe", "changed"), [("source", {"n_dense": 3}), ("default", {"kernels": 3})])
-def test_a_report_of_another_model_is_one_sentence(tmp_path: Path, recipe: str, changed: dict[str, int]) -> None:
+def test_weights_that_are_damaged_or_of_another_model_are_one_sentence(
+    tmp_path: Path, recipe: str, changed: dict[str, int]
+) -> None:
     write_artifacts(tmp_path, recipe=recipe)
-    report = artifacts.RANK_REPORT.read(tmp_path)
-    artifacts.RANK_REPORT.write(tmp_path, {**report, "model": {**report["model"], **changed}})
-    with pytest.raises(ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"):
-        truth_of(tmp_path, recipe)
+    weights, report = artifacts.RANK_WEIGHTS.read(tmp_path), artifacts.RANK_REPORT.read(tmp_path)
+    other = {**report, "model": {**report["model"], **changed}}
+    for content, told in ((b"", report), (b"no weights", report), (b"PK\x03\x04", report), (weights, other)):
+        artifacts.RANK_WEIGHTS.write(tmp_path, content)
+        artifacts.RANK_REPORT.write(tmp_path, told)
+        with pytest.raises(ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"):
+            truth_of(tmp_path, recipe)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
