@@ -101,7 +101,7 @@ class OnlineSide:
     """The server's answers, and the truth. Everything may be replaced."""
 
     def __init__(self, folder: Path, recipe: str, userids: Sequence[int] = USERS) -> None:
-        self.userids = userids
+        self.folder, self.userids = folder, userids
         self.manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe))
         self.served = self.manifest  # what the server believes to serve
         self.spec = self.manifest.feature_spec

@@ -1,0 +1,313 @@
+"""Break one thing at a time in what the server recalls and ranks by; each must be caught and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import Channel
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.fusion import Hits
+from data_exchange_center.history import History
+from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
+from data_exchange_center.steps import CheckError
+from offline.data.terms import statistic_columns
+from offline_to_online.parity import RECOUNTS, Answer, compare, offline_truth, recount
+from offline_to_online.rows import UserRow
+from online.clients.elastic import ItemQuery
+from online.clients.triton import ScoreQuery
+from tests.synthetic_release import write_artifacts
+from tests.unit.offline_to_online.online_side import USERS, FakeItems, FakeRanker, OnlineSide
+
+Break = Callable[[OnlineSide], None]
+Found = tuple[Hits, ...]
+
+
+@pytest.fixture(params=RECIPES)
+def either(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OnlineSide:
+    return OnlineSide(folders[request.param], request.param)
+
+
+def groups(side: OnlineSide) -> list[str]:
+    """Every column of the model, and all that fusion says, in a group that tells how many they are."""
+    spec = side.spec
+    sizes = {
+        "one-hot": len(spec.one_hot),
+        "multi-hot": len(spec.multi_hot),
+        "dense": len(spec.dense),
+        "candidate": len(side.truth.columns),
+        "history": len(spec.columns[spec.history_slice]),
+    }
+    return [*(f"{name} ({size} columns)" for name, size in sizes.items() if size), "score"]
+
+
+def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
+    gaps = either.check()
+    assert list(gaps) == groups(either)
+    assert max(gaps.values()) <= 1e-6
+    assert pairs(either) > 1_500
+
+
+def pairs(side: OnlineSide) -> int:
+    return sum(len(answer.itemids) for answer in side.answers())
+
+
+def users_with(change: Callable[[UserRow], dict[str, Any]]) -> Break:
+    def breaks(side: OnlineSide) -> None:
+        side.users.rows = {userid: replace(row, **change(row)) for userid, row in side.users.rows.items()}
+
+    return breaks
+
+
+def events(history: History, part: slice) -> History:
+    return History(history.itemids[part], history.ratings[part], history.times[part])
+
+
+def channels_with(change: Callable[[Channel], dict[str, Any]]) -> Break:
+    def breaks(side: OnlineSide) -> None:
+        changed = tuple(replace(channel, **change(channel)) for channel in side.channels.channels)
+        side.channels = replace(side.channels, channels=changed)
+
+    return breaks
+
+
+def an_index_with(change: Callable[[OnlineSide, ItemQuery, Found], Found]) -> Break:
+    def breaks(side: OnlineSide) -> None:
+        class Changed(FakeItems):
+            def _call(self, query: ItemQuery) -> Found:
+                return change(side, query, super()._call(query))
+
+        side.items.__class__ = Changed
+
+    return breaks
+
+
+def nothing_for_one(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
+    nothing = np.array_equal(query.seen, side.truth.states[USERS[4]].seen)
+    return tuple(Hits(hits.ids[:0], hits.scores[:0]) for hits in found) if nothing else found
+
+
+def scores_with(drift: float) -> Break:
+    class Drifted(FakeRanker):
+        def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+            return super()._call(query) + np.float32(drift)
+
+    def breaks(side: OnlineSide) -> None:
+        side.ranker.__class__ = Drifted
+
+    return breaks
+
+
+def dense_with(change: Callable[..., tuple[Any, ...]]) -> Break:
+    def breaks(side: OnlineSide) -> None:
+        spec = side.spec.model_copy(update={"dense": change(*side.spec.dense)})
+        spec = type(spec).model_validate(spec.model_dump())  # nothing cached
+        side.served = side.served.model_copy(update={"feature_spec": spec})
+
+    return breaks
+
+
+def leak(side: OnlineSide) -> None:
+    """The server holds what evaluation alone may read; both copies of it agree."""
+    by_user = artifacts.RATINGS.read(side.folder).groupby(Columns.USER)
+
+    def everything(row: UserRow) -> dict[str, Any]:
+        rows = by_user.get_group(row.number)[::-1]
+        names = (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
+        return {"history": History(*(rows[name].to_numpy(np.int64) for name in names))}
+
+    users_with(everything)(side)
+
+
+def weigh_otherwise(side: OnlineSide) -> None:
+    first, *rest = DEFAULT.recall.channels
+    recall = DEFAULT.recall.model_copy(update={"channels": (first.model_copy(update={"fusion_weight": 0.5}), *rest)})
+    side.served = side.served.model_copy(update={"recipe": DEFAULT.model_copy(update={"recall": recall})})
+
+
+def widen_the_window(side: OnlineSide) -> None:
+    """The stored statistics cover eleven ratings, the truth ten."""
+    wider = SOURCE.data.model_copy(update={"window": SOURCE.data.window + 1})
+    wide = recount(side.folder, offline_truth(side.folder, side.manifest), wider, USERS).users
+    stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
+    for column in statistic_columns(side.spec.genres):
+        stored.loc[USERS, column] = wide[column].astype(object)
+    side.features.frames["user"] = stored.reset_index(drop=True)
+
+
+def forget_an_age(side: OnlineSide) -> None:
+    users = side.features.frames["user"]
+    users.loc[users[Columns.USER] == 7, "age"] = None
+
+
+BROKEN: dict[str, tuple[str, Break, str]] = {
+    "the newest event is missing": (
+        "default",
+        users_with(lambda row: {"history": events(row.history, slice(1, None))}),
+        r"column 'tower_score', user .*column 'history_item_0', user \d+, item \d+: ",
+    ),
+    "events are a second late": (
+        "default",
+        users_with(lambda row: {"history": replace(row.history, times=row.history.times + 1)}),
+        "column 'history_age_0'",
+    ),
+    "events are the oldest first": (
+        "default",
+        users_with(lambda row: {"history": events(row.history, slice(None, None, -1))}),
+        "column 'history_item_0'",
+    ),
+    "the last ten are in the histories": ("default", leak, "column 'history_item_0'"),
+    "another profile, which one channel reads": (
+        "default",
+        users_with(lambda row: {"profile": row.profile % 2 + 1}),
+        r"column 'tower_score'(?!.*ease_score)",
+    ),
+    "who continues is answered as if returning, and the other way round": (
+        "default",
+        channels_with(lambda channel: {
+            "base": channel.base[::-1],
+            "lag": channel.lag[:, ::-1],
+            "rating_weight": channel.rating_weight[:, ::-1],
+        }),
+        r"column 'tower_score', user \d+, item \d+: .*column 'tower_standing'",
+    ),
+    "only the weights of returning users are wrong: both kinds are asked for": (
+        "default",
+        channels_with(lambda channel: {"base": channel.base + np.array([[0], [1]], np.float32)}),
+        r"column 'tower_score', user \d*[02468],",
+    ),
+    "events weigh what the next ones should": (
+        "default",
+        channels_with(lambda channel: {"lag": np.roll(channel.lag, 1, axis=2)}),
+        "column 'tower_score'",
+    ),
+    "two channels are swapped": (
+        "default",
+        an_index_with(lambda side, query, found: found[::-1]),
+        r"column 'tower_score'.*user \d+: channel 'tower' found item \d+ ",
+    ),
+    "right scores in a wrong order: nothing but the order, and what follows from ranks, is off": (
+        "default",
+        an_index_with(lambda side, query, found: tuple(Hits(hits.ids[::-1], hits.scores[::-1]) for hits in found)),
+        r"user \d+: channel 'tower' found item \d+ \(.* offline\) before item \d+",
+    ),
+    **{
+        f"nothing is found for somebody, {recipe}": (
+            recipe,
+            an_index_with(nothing_for_one),
+            f"user {USERS[4]}: no channel found anything, and .* are unseen",
+        )
+        for recipe in RECIPES
+    },
+    **{
+        f"seen items are found, {recipe}": (
+            recipe,
+            lambda side: setattr(side.items, "filters", False),
+            r"user \d+: Elasticsearch gave seen items",
+        )
+        for recipe in RECIPES
+    },
+    "fusion has other weights": ("default", weigh_otherwise, r"user \d+: fusion gives \[.*offline and \[.*online"),
+    "a stored vector is stale": (
+        "source",
+        users_with(lambda row: {"vectors": {name: vector + 0.1 for name, vector in row.vectors.items()}}),
+        "column 'fm_score'",
+    ),
+    "other genres are preferred": ("source", users_with(lambda row: {"terms": row.terms[1:]}), "column 'fm_score'"),
+    "a user is not in Redis": ("source", lambda side: side.users.rows.pop(5), "user 5: Redis does not know"),
+    "a window is off by one": (
+        "source", widen_the_window, r"column 'imp_\w+', user \d+, item \d+: offline [\d.]+, online [\d.]+"
+    ),
+    "two columns are swapped": (
+        "source",
+        dense_with(lambda first, second, *rest: (second, first, *rest)),
+        "column 'imp_action'.*column 'imp_adventure'",
+    ),
+    "a scale is wrong": (
+        "source",
+        dense_with(lambda *columns: tuple(each.model_copy(update={"scale": each.scale + 1}) for each in columns)),
+        "column 'imp_action'.*column 'imp_adventure'",
+    ),
+    "a value is a null": ("source", forget_an_age, r"column 'age', user 7: online has no value \(null\)"),
+    "the model is another": ("source", scores_with(2e-5), r"1e-05: column 'score', user \d+, item \d+"),
+    "a score is no number": ("source", scores_with(np.nan), r"1e-05: column 'score', user \d+, item \d+"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "breaks", "said"), BROKEN.values(), ids=BROKEN)
+def test_what_is_not_as_it_should_be_is_caught_and_named(
+    folders: dict[str, Path], recipe: str, breaks: Break, said: str
+) -> None:
+    side = OnlineSide(folders[recipe], recipe)
+    breaks(side)
+    with pytest.raises(CheckError, match=said):
+        side.check()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "columns"), [("source", "(imp|click)_"), ("default", "(n_ratings|item_ratings)'.*history_item_0")]
+)
+def test_the_last_ten_in_the_artifacts_are_caught(tmp_path: Path, recipe: str, columns: str) -> None:
+    """The truth is counted from the ratings, so wrong features are found even where both copies of them agree."""
+    write_artifacts(tmp_path, recipe=recipe)
+    side = OnlineSide(tmp_path, recipe)
+    ratings = artifacts.RATINGS.read(tmp_path)
+    artifacts.RATINGS.write(tmp_path, ratings.assign(split=ratings[Columns.SPLIT].replace(Split.HOLDOUT, Split.TEST)))
+    counted = recount(tmp_path, offline_truth(tmp_path, side.manifest), side.manifest.recipe.data, USERS)
+    seen = {userid: replace(row, seen=side.truth.states[userid].seen) for userid, row in counted.states.items()}
+    side.truth = replace(counted, states=seen)
+    with pytest.raises(CheckError, match=f"column '{columns}"):
+        side.check()
+
+
+@pytest.mark.parametrize(("value", "gap"), [(0.0, 0.9e-5), (0.0, 1.1e-5), (100.0, 0.9e-3), (100.0, 1.1e-3)])
+def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float, gap: float) -> None:
+    """1e-5, relative to values above 1."""
+    itemids = np.array([row.itemid for row in side.items.rows[:2]])
+    recalled, rows = np.zeros((2, len(side.truth.columns)), np.float32), np.zeros((2, side.spec.width), np.float32)
+    offline = Answer(2, 2, 0, {}, itemids, recalled, rows, np.array([0, value], np.float32))
+    online = replace(offline, scores=np.array([0, value + gap], np.float32))
+    attempt: Callable[[], dict[str, float]] = lambda: compare([offline], [online], side.truth)  # noqa: E731
+    if gap > 1e-5 * max(1, value):
+        with pytest.raises(CheckError, match=f"user 2, item {itemids[1]}"):
+            attempt()
+    else:
+        assert attempt()["score"] == pytest.approx(gap / max(1, value), rel=1e-2)
+
+
+def test_a_statistic_that_nobody_counts_again_is_refused(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(RECOUNTS, "item_likes")
+    with pytest.raises(CheckError, match=r"feature 'item_likes' is counted in one place only.*/parity\.py"):
+        OnlineSide(folders["default"], "default")
+
+
+def test_who_has_seen_all_items_has_no_candidates_on_either_side(either: OnlineSide) -> None:
+    before, everything = pairs(either), either.truth.itemids.astype(np.int32)
+    replete = replace(either.truth.states[USERS[4]], seen=everything)
+    either.users.rows[replete.own_id] = replete
+    either.truth = replace(either.truth, states={**either.truth.states, replete.number: replete})
+    either.check()
+    assert pairs(either) < before
+
+
+def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
+    history_side.truth.positions(np.array([history_side.truth.itemids[5]]))
+    with pytest.raises(CheckError, match="number 999999, which none of the items has"):
+        history_side.truth.positions(np.array([999_999]))
+
+
+def test_an_item_that_a_channel_never_met_is_named(history_side: OnlineSide) -> None:
+    """It has no vector, so it must not compete; the last item of the artifacts is such a one."""
+    truth, last = history_side.truth, history_side.truth.itemids[-1:]
+    scores = truth.channel_scores(truth.states[1], 0)
+    (said,) = truth.disorder(scores, {"ease": last})
+    assert said == f"channel 'ease' found item {last[0]}, which it does not know"
