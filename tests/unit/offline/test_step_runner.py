@@ -54,8 +54,9 @@ class Runs:
         self.at(step)
         return {"step": step}
 
-    def __call__(self, folder: Path, **changes: object) -> list[str]:
-        ended = step_runner.run_steps(self.settings.model_copy(update=changes), folder)
+    def __call__(self, folder: Path | None = None, **changes: object) -> list[str]:
+        settings = self.settings.model_copy(update=changes)
+        ended = step_runner.run_steps(settings, folder or settings.exchange_dir)
         return [each["step"] for each in ended]
 
 
@@ -83,52 +84,46 @@ def test_steps_run_with_the_recipe_and_the_data_of_the_settings(
     assert ended[-1] in (provenance.RANKER.path, provenance.TERM_RECALL.path)  # both wait for all that they read
 
 
-def test_into_the_own_folder_the_data_is_looked_for_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
-) -> None:
+def test_into_the_own_folder_the_data_is_looked_for_there(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
     monkeypatch.delenv("RECSYS_DATA", raising=False)
-    assert len(runs(tmp_path)) == len(runs.begun)
+    assert len(runs()) == len(runs.begun)
     assert not any("RECSYS_DATA" in environment for environment, _ in runs.begun.values())
 
 
-def test_steps_that_read_nothing_of_one_another_run_at_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
-) -> None:
+def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     together = Barrier(2, timeout=60)  # seconds; broken when the two do not meet
     pair = (provenance.VECTOR_RECALL.path, provenance.FEATURES.path)
     runs.at = lambda step: together.wait() if step in pair else None
-    assert len(runs(tmp_path)) == len(provenance.STEPS)
+    assert len(runs()) == len(provenance.STEPS)
 
 
 def test_of_steps_that_are_ready_the_last_of_the_pipeline_begin_first(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
+    monkeypatch: pytest.MonkeyPatch, runs: Runs
 ) -> None:
     """They train; with lists, the statistics of the terms delay none of them."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    assert len(runs(tmp_path)) == len(provenance.STEPS)
+    assert len(runs()) == len(provenance.STEPS)
     assert [*runs.begun][2:5] == [provenance.FEATURES.path, provenance.VECTOR_RECALL.path, provenance.TERMS.path]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_failed_step_keeps_those_behind_it_from_running(tmp_path: Path, runs: Runs, recipe: str) -> None:
+def test_a_failed_step_keeps_those_behind_it_from_running(runs: Runs, recipe: str) -> None:
     def fail(step: str) -> None:
         if step == provenance.SPLIT.path:
             raise StepError("no")
 
     runs.at = fail
     with pytest.raises(StepError, match="no"):
-        runs(tmp_path, recipe_name=recipe)
+        runs(recipe_name=recipe)
     assert [*runs.begun] == [provenance.GET_DATA.path, provenance.SPLIT.path]
 
 
-def test_an_engine_puts_scripts_in_the_place_of_steps(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, runs: Runs
-) -> None:
+def test_an_engine_puts_scripts_in_the_place_of_steps(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
     """Those that it has; the step itself is not started."""
     twins = {provenance.TERMS.path: "elsewhere/s2.py"}
     monkeypatch.setattr(plugins, "load", lambda group, name: {("recsys.steps", "large"): twins}[group, name])
-    assert len(runs(tmp_path, engine="large")) == len(provenance.STEPS)
+    assert len(runs(engine="large")) == len(provenance.STEPS)
     assert {step: script for step, (_, script) in runs.begun.items() if script} == twins
 
 

@@ -9,17 +9,15 @@ import pytest
 from data_exchange_center.features import DenseFeature, FeatureSpec, one_hot
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from data_exchange_center.steps import StepError
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Inputs
 from offline.data.statistics import STATISTICS, UserStatistic, list_spec
 from offline.rank.s1_feature_engi import named_apart
 from tests.datasets import STARS
+from tests.unit.offline.data.ratings import events_of
 
-ITEMS, RATINGS = np.array([1, 2, 1, 3, 1]), np.array([5, 2, 4, 4, 1])
-DATA = Sequences(
-    np.array([7, 8, 9]), np.array([10, 20, 30]), np.array([0, 2, 2, 5]), ITEMS, RATINGS, RATINGS > 3, np.arange(5) * 100
-)
+DATA = events_of([[1, 2], [], [1, 3, 1]], [[5, 2], [], [4, 4, 1]])
 YEARS = np.array([np.nan, 1990, 1991, np.nan])[:, None]
-PEOPLE = pd.DataFrame({"userid": [7, 8, 9], "gender": ["F", "M", "F"], "age": [1, 18, 25], "occupation": ["a"] * 3})
+PEOPLE = pd.DataFrame({"userid": [1, 2, 3], "gender": ["F", "M", "F"], "age": [1, 18, 25], "occupation": ["a"] * 3})
 PROFILE = (one_hot("gender", "user", "FM"), one_hot("age", "user", [1, 18]), one_hot("occupation", "user", "ab"))
 CODES = np.ones((3, 3), np.int64)
 INPUTS = Inputs(STARS, DATA, ("Drama",), np.zeros((4, 1), np.float32), YEARS, PEOPLE, PROFILE, CODES)
@@ -39,7 +37,7 @@ def test_a_users_statistic_is_what_it_was_at_the_time(statistic: UserStatistic) 
 def test_the_spec_follows_from_the_registry() -> None:
     spec = list_spec(INPUTS, DEFAULT, ListRankerRecipe(history=4))
     assert [feature.name for feature in spec.one_hot] == ["itemid", "gender", "age"]
-    assert spec.one_hot[0].encode([10, 30, 40]).tolist() == [1, 3, 0]
+    assert spec.one_hot[0].encode([1, 3, 4]).tolist() == [1, 3, 0]
     columns = tuple(each.column for each in STATISTICS)
     assert spec.dense[: len(columns)] == columns
     assert [number.name for number in spec.dense[len(columns) :]] == ["item_year"]

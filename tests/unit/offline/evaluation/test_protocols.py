@@ -16,20 +16,17 @@ from offline.data.sequences import Sequences
 from offline.evaluation import protocols
 from offline.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, holdout_at, last_sessions
 from offline.evaluation.replay import gaps
+from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.evaluation.conftest import settings_of
 from tests.unit.offline.models.test_stages import USERS, inputs_of
 
 HOUR, DAY = 3600, 86_400
 
 
-def of_times(times: list[list[int]], liked: bool = True) -> Sequences:
-    """Each user rates other items, at these times."""
-    lengths = [len(own) for own in times]
-    ratings = np.full(sum(lengths), 5 if liked else 1)
-    items = np.concatenate([np.arange(1, n + 1) for n in lengths])
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    users, catalogue = np.arange(len(times)), np.arange(1, max(lengths) + 1)
-    return Sequences(users, catalogue, starts, items, ratings, ratings > 3, np.concatenate(times))
+def of_times(times: list[list[int]]) -> Sequences:
+    """Each user likes other items, at these times."""
+    items = [list(range(1, len(own) + 1)) for own in times]
+    return events_of(items, [[5] * len(own) for own in times], times, max(map(len, times)))
 
 
 def test_the_last_session_of_each_user_with_enough_before_it_is_held_out() -> None:

@@ -14,6 +14,7 @@ from offline.data.sequences import Sequences
 from offline.models import ease as item_item
 from offline.models.ease import ease, fit, low_rank, low_rank_ease, transition_factors
 from tests.datasets import STARS
+from tests.unit.offline.data.ratings import events_of
 
 USERS, ITEMS, L2 = 80, 30, 5.0
 
@@ -109,16 +110,8 @@ def test_who_comes_back_is_known_by_all_likes_alike(past: Sequences) -> None:
     assert vector(BREAK_S - 1) == pytest.approx(within @ channel.rows[0][1:6], rel=1e-4)
 
 
-def of(items: list[list[int]], ratings: list[list[int]], n_items: int) -> Sequences:
-    starts = np.concatenate([[0], np.cumsum([len(row) for row in items])])
-    rated, codes = np.concatenate(ratings).astype(int), np.concatenate(items).astype(int)
-    return Sequences(
-        np.arange(1, len(items) + 1), np.arange(1, n_items + 1), starts, codes, rated, rated > 3, np.arange(len(codes))
-    )
-
-
 def test_likes_within_the_window_are_counted_by_user() -> None:
-    data = of([[1, 2, 3], [3, 1]], [[1, 5, 2], [5, 4]], 3)
+    data = events_of([[1, 2, 3], [3, 1]], [[1, 5, 2], [5, 4]])
     counts = data.followers(window=2).toarray()
     expected = np.zeros((4, 4))
     expected[1, 2] = 1  # the like of 3 by the second user does not follow the first user's 2; a dislike is no like
@@ -128,7 +121,7 @@ def test_likes_within_the_window_are_counted_by_user() -> None:
 
 def test_factors_are_the_positive_information() -> None:
     """At full rank their products are log(p(b follows a) / p(b)), 0 where that is negative or nothing follows."""
-    data = of([[1, 2], [1, 2], [1, 3], [4, 3], [4, 2]], [[5, 5]] * 5, 4)
+    data = events_of([[1, 2], [1, 2], [1, 3], [4, 3], [4, 2]], [[5, 5]] * 5, n_items=4)
     events, candidates = transition_factors(data.followers(window=5), dim=4)
     found = events @ candidates.T
     share = np.array([3.0, 2.0]) ** 0.75
@@ -143,7 +136,7 @@ def test_factors_are_the_positive_information() -> None:
 
 @pytest.mark.parametrize("items", [[[], []], [[1], [2]]])
 def test_nothing_follows_nothing(items: list[list[int]]) -> None:
-    data = of(items, [[5] * len(row) for row in items], 3)
+    data = events_of(items, [[5] * len(row) for row in items])
     events, candidates = transition_factors(data.followers(window=3), dim=64)
     assert events.shape == candidates.shape == (4, 3)
     assert not events.any()

@@ -12,10 +12,10 @@ from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.history import History
 from data_exchange_center.recipes import ListRankerRecipe
-from offline.data.sequences import Sequences
 from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline.models.list_ranker import ListRanker, ListRankerConfig, crossed_log_odds
 from tests.datasets import STARS
+from tests.unit.offline.data.ratings import events_of
 
 ITEMS, LENGTH, CANDIDATES = 30, 5, 12
 SPEC = FeatureSpec(
@@ -131,14 +131,7 @@ def test_a_spec_without_history_has_no_list_ranker() -> None:
         ListRanker.configure(RECIPE, SPEC.model_copy(update={"history": None}), STARS, {"factors": (4,)})
 
 
-@pytest.fixture
-def data() -> Sequences:
-    items, ratings = np.array([1, 2, 1, 3, 1]), np.array([5, 2, 4, 4, 1])
-    return Sequences(
-        np.array([7, 9]), np.array([10, 20, 30]), np.array([0, 2, 5]), items, ratings, ratings > 3, np.arange(5) * 100
-    )
-
-
-def test_crossed_log_odds_are_positive_where_a_group_likes_an_item_more(data: Sequences) -> None:
+def test_crossed_log_odds_are_positive_where_a_group_likes_an_item_more() -> None:
+    data = events_of([[1, 2], [1, 3, 1]], [[5, 2], [4, 4, 1]])
     odds = crossed_log_odds(data, np.array([0, 1]), 2)
     assert odds[1, 3] > 0 > odds[0, 3]

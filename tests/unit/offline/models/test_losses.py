@@ -22,15 +22,6 @@ def by_autograd(users: Tensor, items: Tensor, bias: Tensor) -> Tensor:
     return -(logits.log_softmax(dim=1)[TARGETS] * WEIGHTS[TARGETS[0]]).sum()
 
 
-def test_value_and_gradients_are_those_of_autograd() -> None:
-    torch.manual_seed(0)
-    inputs = [torch.randn(shape, requires_grad=True) for shape in ((ROWS, DIM), (ITEMS, DIM), (ITEMS,))]
-    one, two = by_autograd(*inputs), next_item_loss(*inputs, SEEN, TARGETS, WEIGHTS)
-    assert two.item() == pytest.approx(one.item(), rel=1e-6)
-    for expected, found in zip(torch.autograd.grad(one * 3, inputs), torch.autograd.grad(two * 3, inputs), strict=True):
-        assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
-
-
 def test_without_a_target_there_is_nothing_to_learn() -> None:
     none = torch.from_numpy(np.empty(0, np.int64))
     users = torch.randn(ROWS, DIM, requires_grad=True)
@@ -81,15 +72,20 @@ def sampled(
     return sampled_item_loss(users, items[codes], bias[codes] - correction, (rows, positions), (of, of_target), WEIGHTS)
 
 
-@pytest.mark.parametrize("size", [ITEMS - 1, ITEMS + 5])
-def test_when_everything_is_drawn_it_is_the_softmax_over_all_items(size: int) -> None:
-    chance = chances(LIKED, size)
-    sample = drawn(chance, np.random.default_rng(0))
-    assert sample.tolist() == list(range(ITEMS))
+@pytest.mark.parametrize("drawn_at_most", [None, ITEMS - 1, ITEMS + 5])
+def test_value_and_gradients_are_those_of_autograd(drawn_at_most: int | None) -> None:
+    """Of a sample, too, when everything is drawn."""
     each = inputs()
-    one, two = next_item_loss(*each, SEEN, TARGETS, WEIGHTS), sampled(*each, sample, chance)
+    if drawn_at_most is None:
+        two = next_item_loss(*each, SEEN, TARGETS, WEIGHTS)
+    else:
+        chance = chances(LIKED, drawn_at_most)
+        sample = drawn(chance, np.random.default_rng(0))
+        assert sample.tolist() == list(range(ITEMS))
+        two = sampled(*each, sample, chance)
+    one = by_autograd(*each)
     assert two.item() == pytest.approx(one.item(), rel=1e-6)
-    for expected, found in zip(torch.autograd.grad(one, each), torch.autograd.grad(two, each), strict=True):
+    for expected, found in zip(torch.autograd.grad(one * 3, each), torch.autograd.grad(two * 3, each), strict=True):
         assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
