@@ -1,0 +1,239 @@
+"""The package of examples, installed for these tests: its entry points are on the path, and its parts in recipes.
+
+A feature and a ranker (first_event_feature.py, mlp_ranker.py) are trained, exported, stored and served; a third channel
+without vectors (recent_channel.py) is fitted, taught with, released and served.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_exchange_center import artifacts, plugins
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.columns import Columns, Split
+from data_exchange_center.features import DAY_S, NEVER, ElapsedFeature
+from data_exchange_center.fusion import candidate_columns
+from data_exchange_center.history import History
+from data_exchange_center.recipes import (
+    RECIPES,
+    EaseRecipe,
+    FMRecipe,
+    ListRankerRecipe,
+    RecallRecipe,
+    Recipe,
+    TrainRecipe,
+)
+from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import CheckError, StepError
+from data_exchange_center.wire import vector_of
+from examples.mlp_ranker import MLPRecipe
+from examples.recent_channel import RecentRecipe
+from offline.data import statistics
+from offline.data.sequences import Ints, Sequences
+from offline.data.statistics import ItemStatistic, Overall
+from offline.evaluation.evaluate import evaluate
+from offline.rank import s2_model_train
+from offline.readers import read_inputs, read_lists
+from offline_to_online.onnx_export import check_onnx, export_onnx
+from offline_to_online.parity import RECOUNTS, Served
+from offline_to_online.rows import feature_frames, item_rows, sampled_searches
+from offline_to_online.stores.elasticsearch import item_mapping
+from online.stack.images import entry_points
+from tests.synthetic_release import write_artifacts
+from tests.unit.offline.synthetic import made_up_movielens, walk
+from tests.unit.offline_to_online.online_side import OnlineSide
+
+EXAMPLES: Final = Path(__file__).parents[3] / "examples"
+SMALL: Final = {"history": 5, "hidden": (8,), "epochs": 2, "batch_size": 32, "stride": 2}
+EASE: Final = EaseRecipe(dim=8, l2=10.0)
+RECALL: Final = RecallRecipe(channels=(EASE,), candidates=30, num_candidates=30)
+MLP: Final = Recipe(name="my mlp", recall=RECALL, ranker=MLPRecipe(**SMALL))
+KNOWN: Final = Recipe(name="my list ranker", recall=RECALL, ranker=ListRankerRecipe(kernels=2, **SMALL))
+RECENT: Final = RecentRecipe(days=40, fusion_weight=0.5)
+FM: Final = FMRecipe(dim=4, train=TrainRecipe(epochs=1, batch_size=64, learning_rate=0.01, weight_decay=0))
+THIRD: Final = Recipe(
+    name="third", recall=RECALL.model_copy(update={"channels": (EASE, RECENT, FM)}), ranker=KNOWN.ranker
+)
+ALONE: Final = THIRD.model_copy(update={"name": "alone", "recall": RecallRecipe(channels=(RECENT,), candidates=30)})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    site = tmp_path_factory.mktemp("site")
+    shutil.copy(EXAMPLES / "pyproject.toml", site)
+    entry_points.main(site)
+    (site / "recsys_pipeline.dist-info").rename(site / "recsys_examples.dist-info")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        plugins.find.cache_clear()
+        yield
+    plugins.find.cache_clear()
+
+
+def last_rated(past: Sequences, overall: Overall) -> Ints:
+    """The second of each item's last event: an item's statistic may wait for the request's time as well."""
+    last = np.full(past.n_items + 1, NEVER)
+    np.maximum.at(last, past.items, past.times)
+    return last
+
+
+def last_rated_again(served: Served) -> pd.Series:
+    return served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP].max().reindex(served.ids, fill_value=NEVER)
+
+
+LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item", scale=5.0), last_rated, joined="max")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered(installed: None) -> Iterator[None]:
+    """A statistic of items, with the example's of users; and recipes to walk with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, LAST_RATED))
+        patch.setitem(RECOUNTS, "item_last_rated", last_rated_again)
+        for recipe in (MLP, KNOWN, THIRD, ALONE):
+            patch.setitem(RECIPES, recipe.name, recipe)
+        yield
+
+
+def walked_with(recipe: Recipe, folder: Path) -> Settings:
+    """Where the seven steps have run, over events of half a year."""
+    random, ratings = np.random.default_rng(0), made_up_movielens(folder / "ml") / "ratings.dat"
+    lines = (line.rsplit("::", 1)[0] for line in ratings.read_text().splitlines())
+    ratings.write_text("".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines))
+    return walk(Settings(data=ratings.parent, exchange_dir=folder / "exchange", recipe_name=recipe.name))
+
+
+# A feature, and a ranker
+
+
+@pytest.fixture(scope="module", params=[MLP, KNOWN], ids=lambda recipe: recipe.ranker.kind)
+def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return walked_with(request.param, tmp_path_factory.mktemp("walked"))
+
+
+@pytest.fixture
+def side(walked: Settings) -> OnlineSide:
+    """The server's functions over fakes, against the offline truth: users without a past, and with much of one."""
+    users = artifacts.USERS.read(walked.exchange_dir)[Columns.USER].tolist()
+    return OnlineSide(walked.exchange_dir, walked.recipe_name, [*users[10:14], *users[-4:]])
+
+
+def test_what_is_stored_is_the_first_event(walked: Settings) -> None:
+    folder = walked.exchange_dir
+    ratings = artifacts.RATINGS.read(folder)
+    past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
+    stored = feature_frames(folder, read_feature_spec(folder))["user"].set_index(Columns.USER)["first_event"]
+    first = past.groupby(Columns.USER)[Columns.TIMESTAMP].min()
+    assert stored.to_dict() == first.reindex(stored.index, fill_value=NEVER).to_dict()
+    assert NEVER in set(stored)
+    assert stored.max() > 10_100 * DAY_S
+
+
+def test_it_is_learned_from_point_in_time(walked: Settings) -> None:
+    data = read_inputs(walked).data
+    lists = read_lists(walked, data)
+    told = lists.statistics[:, statistics.user_columns().index("first_event")]
+    assert told.tolist() == data.times[data.starts[lists.users]].tolist()
+    assert (lists.times > told).all()
+
+
+def test_lists_of_other_statistics_are_not_trained_on(walked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is registered, or taken away, between the two ranking steps."""
+    others = tuple(each for each in statistics.STATISTICS if each is not LAST_RATED)
+    monkeypatch.setattr(statistics, "STATISTICS", others)
+    with pytest.raises(StepError, match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again"):
+        s2_model_train.main(walked)
+
+
+def test_offline_and_online_agree(side: OnlineSide) -> None:
+    assert max(side.check().values()) <= 1e-6
+    column = side.spec.columns.index("first_event")
+    user = side.userids[-1]
+    raw = {name: side.truth.users.loc[[user], name].to_numpy() for name in side.truth.users}
+    soon, late = (side.spec.encode_users(raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S))
+    assert (late != soon).sum() == 1
+    assert side.spec.of("user")[int((late != soon).argmax())].name == side.spec.columns[column]
+
+
+@pytest.mark.parametrize(("entity", "name"), [("user", "first_event"), ("item", "item_last_rated")])
+def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, name: str) -> None:
+    frame = side.features.frames[entity]
+    frame[name] = frame[name] + DAY_S
+    with pytest.raises(CheckError, match=rf"column '{name}', user \d+, item \d+"):
+        side.check()
+
+
+def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
+    lists = side.truth.sampled_lists(4)
+    content = export_onnx(side.truth.model, side.spec.widths, side.manifest.release)
+    assert check_onnx(content, side.truth.model, lists) < 1e-6
+    assert len(np.unique(np.concatenate([side.truth.scores(inputs) for inputs in lists]))) > 20
+
+
+# A channel
+
+
+@pytest.fixture(scope="module", params=[THIRD, ALONE], ids=lambda recipe: recipe.name)
+def recalled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return walked_with(request.param, tmp_path_factory.mktemp("walked"))
+
+
+def liked_recently(folder: Path, timestamp: int, seen: set[int]) -> list[int]:
+    """The channel's list, counted again from the ratings."""
+    ratings = artifacts.RATINGS.read(folder)
+    day, today = ratings[Columns.TIMESTAMP] // DAY_S, timestamp // DAY_S
+    window = (day >= today - RECENT.days) & (day < today)
+    liked = ratings[window & (ratings[Columns.LABEL] == 1) & (ratings[Columns.SPLIT] != Split.HOLDOUT)]
+    counts = liked[Columns.ITEM].value_counts().drop(list(seen), errors="ignore")
+    return sorted(counts.index, key=lambda item: (-counts[item], item))
+
+
+def test_the_release_holds_counts_and_no_vectors_of_it(recalled: Settings) -> None:
+    manifest = release_of_artifacts(recalled)
+    recall = recalled.recipe.recall
+    assert list(manifest.vector_dims) == [channel.name for channel in recall.channels if channel.kind != "recent"]
+    fields = item_mapping(manifest.vector_dims, {"type": "flat"})["properties"]
+    assert vector_of("recent") not in fields
+    assert vector_of("recent") not in artifacts.ITEM_VECTORS.read(recalled.exchange_dir)
+    assert manifest.feature_spec.candidate == candidate_columns([channel.name for channel in recall.channels])
+    held = artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack).channels
+    assert [channel.form for channel in held][-1] == "liked_recently"
+    assert held[-1].arrays().keys() == {"first_day", "likes", "days"}
+
+
+def test_what_it_finds_is_what_the_days_before_each_request_liked(recalled: Settings) -> None:
+    folder, channels = recalled.exchange_dir, artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack)
+    states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
+    seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]
+    lengths = set()
+    for user, day in ((50, 10_120), (150, 10_200), (300, 10_281), (300, 10_315), (300, 10_330)):
+        history = [states.loc[user, name].astype(np.int64) for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)]
+        at = day * DAY_S + 7
+        found = channels.lists(History(*history), states.loc[user, Columns.PROFILE], at, seen[user], 500)["recent"]
+        assert found.ids.tolist() == liked_recently(folder, at, set(seen[user]))
+        lengths.add(len(found.ids))
+    assert min(lengths) == 0 < max(lengths)  # long after the data ends, nothing is recent
+
+
+def test_the_evaluation_has_a_row_of_it(recalled: Settings) -> None:
+    found = evaluate(recalled, "make evaluate-offline")
+    name = recalled.recipe.name
+    assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found["table"].keys()
+    assert found["funnel"]["10"]["channels"]["recent"]["found"] > 0
+
+
+def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
+    """The server's own recall over fakes, against the offline truth."""
+    write_artifacts(tmp_path, recipe="third")
+    side = OnlineSide(tmp_path, "third")
+    assert max(side.check().values()) <= 1e-6
+    assert set(sampled_searches(tmp_path, side.manifest, 5)) == set(side.manifest.vector_dims)
+    assert all(vector_of("recent") not in row.vectors for row in item_rows(tmp_path))
