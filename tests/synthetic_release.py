@@ -20,10 +20,10 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import RECIPES, ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
+from offline.data import terms
 from offline.data.samples import rated_pairs_spec
 from offline.data.sequences import Inputs, user_states
 from offline.data.statistics import item_statistics, list_spec, user_statistics
-from offline.data.terms import clicks, genre_columns, impressions
 from offline.models.kinds import channel_set, fit_channel, ranker_class, vector_tables, weights_to_bytes
 from offline.readers import read_inputs
 from tests.datasets import STARS
@@ -88,16 +88,14 @@ class World:
         not_the_last: NDArray[np.bool_] = self.itemids < self.itemids[-1]
         return rated & not_the_last
 
-    def statistics(self, window: int) -> NDArray[np.int64]:
-        """(users, 2 genres): impressions, then clicks, over each user's newest ratings."""
-        counts = np.zeros((len(self.userids), 2 * len(self.genres)), dtype=np.int64)
-        newest = self.served.groupby(Columns.USER).tail(window)
-        for user, item, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
-            row = np.searchsorted(self.userids, user)
-            for code in self.codes[item]:
-                counts[row, code - 1] += 1
-                counts[row, len(self.genres) + code - 1] += label
-        return counts
+    @property
+    def item_terms(self) -> pd.DataFrame:
+        """As artifacts.ITEM_TERMS."""
+        return pd.DataFrame({Columns.ITEM: self.itemids, Columns.GENRES: [self.codes[item] for item in self.itemids]})
+
+    def user_terms(self, window: int) -> pd.DataFrame:
+        """As artifacts.USER_TERMS: impressions, then clicks, over each user's newest ratings."""
+        return terms.user_terms(self.served, self.people[Columns.USER], self.item_terms, self.genres, window)
 
 
 def _ratings(
@@ -210,13 +208,10 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
         genres=world.genres,
         window=recipe.data.window,
     )
-    columns = [*impressions(world.genres), *clicks(world.genres)]
-    statistics = pd.DataFrame(world.statistics(recipe.data.window), columns=columns)
-    flags = {
-        flag: [int(code in world.codes[item]) for item in world.itemids]
-        for code, flag in enumerate(genre_columns(world.genres), 1)
-    }
-    return spec, world.people.join(statistics), pd.DataFrame({Columns.ITEM: world.itemids, **flags})
+    users = world.people.merge(world.user_terms(recipe.data.window).astype("int64"), on=Columns.USER)
+    flags = terms.genre_flags(world.item_terms[Columns.GENRES], len(world.genres)).astype("int64")
+    items = pd.DataFrame(flags, columns=terms.genre_columns(world.genres)).assign(**{Columns.ITEM: world.itemids})
+    return spec, users, items[[Columns.ITEM, *terms.genre_columns(world.genres)]]
 
 
 def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
@@ -269,13 +264,12 @@ def write_artifacts(
 
 
 def _write_items(folder: Path, world: World) -> None:
-    codes = [world.codes[item] for item in world.itemids]
-    names = [[world.genres[code - 1] for code in each] for each in codes]
+    names = [[world.genres[code - 1] for code in world.codes[item]] for item in world.itemids]
     items = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
     items[movielens.YEAR] = items[Columns.TITLE].map(movielens.release_year)
     artifacts.ITEMS.write(folder, _with_own_ids(items, Columns.ITEM))
     artifacts.GENRES.write(folder, {"genres": list(world.genres)})
-    artifacts.ITEM_TERMS.write(folder, pd.DataFrame({Columns.ITEM: world.itemids, Columns.GENRES: codes}))
+    artifacts.ITEM_TERMS.write(folder, world.item_terms)
 
 
 def _with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -283,14 +277,10 @@ def _with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _write_recall_state(folder: Path, world: World, window: int, clicks_for_preference: int) -> None:
-    clicked = world.statistics(window)[:, len(world.genres) :]
-    preferred = [[code for code, n in enumerate(row, 1) if n >= clicks_for_preference] for row in clicked]
-    artifacts.USER_PREFERENCES.write(folder, pd.DataFrame({Columns.USER: world.userids, Columns.GENRES: preferred}))
-    seen = world.served.groupby(Columns.USER)[Columns.ITEM].apply(lambda column: sorted(column.tolist()))
-    artifacts.USER_SEEN.write(folder, seen.rename(Columns.SEEN).reset_index())
-    popular = world.served.groupby(Columns.ITEM)[Columns.LABEL].sum().sort_values(ascending=False, kind="stable")
-    share = popular.to_numpy() / len(world.userids)
-    artifacts.POPULAR.write(folder, pd.DataFrame({Columns.ITEM: popular.index, Columns.SCORE: share}))
+    preferences = terms.preferences(world.user_terms(window), world.genres, clicks_for_preference)
+    artifacts.USER_PREFERENCES.write(folder, preferences)
+    artifacts.USER_SEEN.write(folder, terms.seen_items(world.served, world.people[Columns.USER]))
+    artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(world.served)))
 
 
 def write_inputs(folder: Path, recipe: str = "default") -> None:
