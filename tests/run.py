@@ -31,11 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
 PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
-OWN_TARGETS = (
-    "cluster",
-    "past_one_machine",
-    "containers",
-)  # make test-cluster, make test-containers; rooms: the gate's
+OWN_TARGETS = ("cluster", "past_one_machine", "containers")  # of make; rooms: the gate's
 CLOSING = re.compile(
     r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
 )

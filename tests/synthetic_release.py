@@ -52,10 +52,8 @@ class World:
     def made_up(
         cls, random: np.random.Generator, users: int, items: int, genres: tuple[str, ...], holdout_last: int
     ) -> World:
-        userids, itemids = (
-            np.arange(1, users + 1),
-            np.sort(random.choice(np.arange(1, items * 2), items, replace=False)),
-        )
+        userids = np.arange(1, users + 1)
+        itemids = np.sort(random.choice(np.arange(1, items * 2), items, replace=False))
         codes = {item: sorted(random.choice(len(genres), random.integers(1, 3), replace=False) + 1) for item in itemids}
         people = pd.DataFrame(
             {

@@ -15,6 +15,13 @@ from data_exchange_center.settings import Settings
 from tests.synthetic_release import write_artifacts, write_inputs
 
 
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Where the artifacts of the default recipe lie."""
+    write_artifacts(tmp_path)
+    return Settings(exchange_dir=tmp_path)
+
+
 def test_the_same_artifacts_are_the_same_release_wherever_they_lie(tmp_path: Path) -> None:
     for name in ("here", "there"):
         write_artifacts(tmp_path / name, seed=1)
@@ -24,9 +31,7 @@ def test_the_same_artifacts_are_the_same_release_wherever_they_lie(tmp_path: Pat
 
 
 @pytest.mark.parametrize("artifact", artifacts.RELEASE_PARTS, ids=lambda artifact: artifact.path)
-def test_another_byte_in_any_part_is_another_release(tmp_path: Path, artifact: Binary) -> None:
-    write_artifacts(tmp_path)
-    settings = Settings(exchange_dir=tmp_path)
+def test_another_byte_in_any_part_is_another_release(tmp_path: Path, settings: Settings, artifact: Binary) -> None:
     before = release_of_artifacts(settings)
     path = artifact.at(tmp_path)
     if path.suffix == ".json":
@@ -55,18 +60,16 @@ def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
         release_of_artifacts(Settings(exchange_dir=tmp_path / "one"))
 
 
-def test_artifacts_of_another_recipe_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    write_artifacts(tmp_path, recipe="default")
+def test_artifacts_of_another_recipe_are_refused_with_what_to_do(settings: Settings) -> None:
     with pytest.raises(ArtifactError, match=r"s1_data_split\.py was run with recipe 'default'; .* RECSYS_RECIPE"):
-        release_of_artifacts(Settings(exchange_dir=tmp_path, recipe_name="source"))
+        release_of_artifacts(settings.model_copy(update={"recipe_name": "source"}))
 
 
-def test_a_recipe_that_changed_since_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_artifacts(tmp_path)
+def test_a_recipe_that_changed_since_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = RECIPES["default"].model_copy(update={"recall": RECIPES["source"].recall})
     monkeypatch.setitem(RECIPES, "default", changed)
     with pytest.raises(ArtifactError, match="recipe 'default', as it was then; the recipe now is 'default'"):
-        release_of_artifacts(Settings(exchange_dir=tmp_path))
+        release_of_artifacts(settings)
 
 
 @pytest.mark.parametrize(
@@ -79,19 +82,17 @@ def test_a_recipe_that_changed_since_is_refused(tmp_path: Path, monkeypatch: pyt
     ids=lambda value: getattr(value, "path", ""),
 )
 def test_a_document_that_lacks_what_it_should_say_is_one_sentence(
-    tmp_path: Path, document: Document, content: dict[str, object], said: str
+    tmp_path: Path, settings: Settings, document: Document, content: dict[str, object], said: str
 ) -> None:
-    write_artifacts(tmp_path)
     document.write(tmp_path, content)
     if "inputs" not in content:
         write_inputs(tmp_path)
     with pytest.raises(ArtifactError, match=said):
-        release_of_artifacts(Settings(exchange_dir=tmp_path))
+        release_of_artifacts(settings)
 
 
-def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path) -> None:
-    write_artifacts(tmp_path)
-    manifest = release_of_artifacts(Settings(exchange_dir=tmp_path))
+def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path, settings: Settings) -> None:
+    manifest = release_of_artifacts(settings)
     assert [part.path for part in manifest.parts] == [artifact.path for artifact in artifacts.RELEASE_PARTS]
     for part in manifest.parts:
         assert part.bytes == (tmp_path / part.path).stat().st_size
@@ -99,9 +100,9 @@ def test_the_manifest_names_every_part_with_its_size_and_hash(tmp_path: Path) ->
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
 
 
-def test_how_the_index_is_searched_asks_for_no_new_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_artifacts(tmp_path)
-    settings = Settings(exchange_dir=tmp_path)
+def test_how_the_index_is_searched_asks_for_no_new_training(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = release_of_artifacts(settings)
     recall = settings.recipe.recall.model_copy(update={"num_candidates": 999, "index": "hnsw"})
     monkeypatch.setitem(RECIPES, "default", settings.recipe.model_copy(update={"recall": recall}))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +313,40 @@ def test_a_failed_read_leaves_what_was_there(source: Settings, tmp_path: Path) -
     with pytest.raises(StepError, match="line 1"):
         step(source.model_copy(update={"data": bad}), 0)
     assert sha256(artifacts.RAW_INTERACTIONS.at(source.exchange_dir)) == before
+
+
+# A step's docstring names the files that the step is declared to read and to write, recipe by recipe
+
+
+ROOT = Path(artifacts.__file__).parents[1]
+HEADINGS = ("Reads:", "Writes:", "Run:", "Expect:")
+
+
+def sections(step: provenance.Step) -> dict[str, str]:
+    docstring = ast.get_docstring(ast.parse((ROOT / step.path).read_text())) or ""
+    parts = re.split(rf"^({'|'.join(HEADINGS)})", docstring, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def named(text: str, recipe: str) -> set[str]:
+    """Paths of a section: those for every recipe stand first, then those of one after its name and a colon."""
+    common, *rest = re.split(rf"\b({'|'.join(RECIPES)}):", text)
+    own = dict(zip(rest[::2], rest[1::2], strict=True))
+    return {path for part in (common, own.get(recipe, "")) for path in paths(part)}
+
+
+def paths(text: str) -> Iterator[str]:
+    """``offline/{a,b}.json`` -> ``offline/a.json``, ``offline/b.json``."""
+    for folder, names, ending in re.findall(r"(offline/(?:raw/)?)(\{[\w,.]+\}|\w+)(\.\w+)?", text):
+        yield from (f"{folder}{name}{ending}" for name in names.strip("{}").split(","))
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize("step", provenance.STEPS, ids=lambda step: step.path)
+def test_the_docstring_names_what_is_declared(step: provenance.Step, recipe: str) -> None:
+    found = sections(step)
+    assert tuple(found) == HEADINGS
+    known = {artifact.path for artifact in artifacts.ARTIFACTS}
+    for heading, declared in (("Reads:", step.inputs(RECIPES[recipe])), ("Writes:", step.outputs(RECIPES[recipe]))):
+        assert named(found[heading], recipe) & known == {file.path for file in declared}, heading
+    assert Path(step.path).name in found["Run:"]

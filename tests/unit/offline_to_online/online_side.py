@@ -53,8 +53,7 @@ class FakeUsers(_Fake):
         self.rows = {row.own_id: row for row in user_rows(folder)}
 
     def _call(self, query: UserQuery) -> UserAnswer:
-        row = self.rows.get(query.userid)
-        return UserAnswer(live=None, kept=True, user=row)
+        return UserAnswer(live=None, kept=True, user=self.rows.get(query.userid))
 
 
 class FakeItems(_Fake):
@@ -106,11 +105,8 @@ class OnlineSide:
         self.served = self.manifest  # what the server believes to serve
         self.spec = self.manifest.feature_spec
         self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, userids)
-        self.users, self.items, self.channels = (
-            FakeUsers(folder),
-            FakeItems(folder, self.manifest),
-            read_channels(folder),
-        )
+        self.users, self.items = FakeUsers(folder), FakeItems(folder, self.manifest)
+        self.channels = read_channels(folder)
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 

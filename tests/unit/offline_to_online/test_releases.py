@@ -6,11 +6,11 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
-from data_exchange_center.release import FORMAT, Manifest, ParityRecord, Published
+from data_exchange_center.release import FORMAT, Manifest, ParityRecord
 from data_exchange_center.settings import RedisSettings, Settings
 from data_exchange_center.steps import StepError
 from offline_to_online import releases
@@ -20,58 +20,34 @@ from offline_to_online.stores.triton import Place
 from tests.synthetic_release import write_artifacts
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
+TITLES = ("Redis", "Elasticsearch", "Feast", "Triton")
+CHANGES = ("wait_until_served", "publish", "activate", "delete", "settle")
 
 
-class Store:
-    """One of four; all write into one log."""
+class Loaded:
+    """A release that four stores hold, whole and checked, beside two others, of which one was live before."""
 
-    step = "offline_to_online/some/step.py"
+    def __init__(self, settings: Settings, manifest: Manifest) -> None:
+        self.settings, self.manifest, self.called = settings, manifest, Mock()
+        self.stores = Stores(*(getattr(self.called, title) for title in TITLES))
+        for title, store in zip(TITLES, self.stores, strict=True):
+            store.title, store.step = title, f"offline_to_online/{title}/step.py"
+            store.is_checked.return_value, store.releases.return_value = True, {"oldest", "before", manifest.release}
+        redis = self.stores.redis
+        redis.activated.return_value = [manifest.release, "before"]
+        redis.published.side_effect = lambda _: redis.publish.call_args.args[0]
+        self.stores.triton.place_of.return_value = Place("ml_rec", 4)
 
-    def __init__(self, title: str, log: list[str]) -> None:
-        self.title, self.log = title, log
-        self.held = {"oldest", "before"}
-        self.checked: set[str] = set()
+    @property
+    def changes(self) -> list[str]:
+        """What the stores were told to do, and waited for, in order."""
+        return [name for name, *_ in self.called.mock_calls if name.partition(".")[2] in CHANGES]
 
-    def is_checked(self, release: str) -> bool:
-        return release in self.checked
+    def go_live(self) -> set[str]:
+        return releases.go_live(self.settings, self.manifest.release)
 
-    def releases(self) -> set[str]:
-        return self.held
-
-    def wait_until_served(self, release: str) -> None:
-        self.log.append(f"{self.title} serves")
-
-    def activate(self, release: str) -> None:
-        self.log.append(f"{self.title} activate")
-
-    def delete(self, releases: set[str]) -> None:
-        self.log.append(f"{self.title} delete {sorted(releases)}")
-
-    def settle(self) -> None:
-        self.log.append(f"{self.title} settle")
-
-
-class Redis(Store):
-    def __init__(self, log: list[str]) -> None:
-        super().__init__("Redis", log)
-        self.documents: dict[str, Published] = {}
-
-    def publish(self, published: Published) -> None:
-        self.log.append("Redis publish")
-        self.documents[published.manifest.release] = published
-
-    def published(self, release: str) -> Published:
-        return self.documents[release]
-
-    def activated(self) -> list[str]:
-        return [*self.documents, "before"]
-
-
-class Triton(Store):
-    place = Place("ml_rec", 4)
-
-    def place_of(self, release: str) -> Place:
-        return self.place
+    def go_back(self) -> None:
+        releases.go_back(self.settings, self.manifest.release)
 
 
 @pytest.fixture
@@ -86,24 +62,26 @@ def manifest(settings: Settings) -> Manifest:
 
 
 @pytest.fixture
-def stores(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Four stores that hold the release, whole and checked."""
-    log: list[str] = []
-    four = Stores(*cast(Any, (Redis(log), Store("Elasticsearch", log), Store("Feast", log), Triton("Triton", log))))
-    for store in four:
-        cast(Any, store).checked.add(manifest.release)
-        cast(Any, store).held.add(manifest.release)
-    monkeypatch.setattr(Stores, "of", lambda _: four)
+def loaded(settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    loaded = Loaded(settings, manifest)
+    monkeypatch.setattr(Stores, "of", lambda _: loaded.stores)
     monkeypatch.setattr(releases, "plugins", SimpleNamespace(RELEASED="", find=lambda _: ()))
-    return four
+    return loaded
 
 
-def test_a_release_without_the_record_of_its_check_is_refused(
-    settings: Settings, manifest: Manifest, stores: Any
-) -> None:
-    with pytest.raises(StepError, match=rf"{manifest.release} must not go live.*s3_check_offline_and_online\.py"):
-        releases.go_live(settings, manifest.release)
-    assert stores.redis.log == []
+@pytest.fixture
+def passed(loaded: Loaded) -> Loaded:
+    """It has passed the check of offline against online, too."""
+    record_parity(loaded.settings, loaded.manifest, RECORD)
+    return loaded
+
+
+def test_a_release_without_the_record_of_its_check_is_refused(loaded: Loaded) -> None:
+    with pytest.raises(
+        StepError, match=rf"{loaded.manifest.release} must not go live.*s3_check_offline_and_online\.py"
+    ):
+        loaded.go_live()
+    assert loaded.changes == []
 
 
 def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manifest) -> None:
@@ -131,81 +109,63 @@ def test_a_manifest_that_is_damaged_or_of_another_format_is_one_sentence(
             require_parity(settings, manifest.release)
 
 
-def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_last(
-    settings: Settings, manifest: Manifest, stores: Any
-) -> None:
-    record_parity(settings, manifest, RECORD)
-    assert releases.go_live(settings, manifest.release) == {"oldest"}
-    four = ("Redis", "Elasticsearch", "Feast", "Triton")
-    assert stores.redis.log == [
-        *(f"{title} serves" for title in four),
-        "Redis publish",
-        *(f"{title} activate" for title in four),
-        *(f"{title} delete ['oldest']" for title in four),
-        *(f"{title} settle" for title in four),
+def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_last(passed: Loaded) -> None:
+    assert passed.go_live() == {"oldest"}
+    assert passed.changes == [
+        *(f"{title}.wait_until_served" for title in TITLES),
+        "Redis.publish",
+        *(f"{title}.{change}" for change in ("activate", "delete", "settle") for title in TITLES),
     ]
-    document = stores.redis.documents[manifest.release]
+    for store in passed.stores:
+        store.delete.assert_called_once_with({"oldest"})
+    (document,) = passed.stores.redis.publish.call_args.args
     assert (document.triton_model, document.triton_version) == ("ml_rec", 4)
-    assert document.manifest.parity == RECORD
+    assert document.manifest == passed.manifest.model_copy(update={"parity": RECORD})
 
 
-def test_plugins_hear_of_what_is_deleted(
-    settings: Settings, manifest: Manifest, stores: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plugins_hear_of_what_is_deleted(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[object] = []
     mine = SimpleNamespace(RELEASED="", find=lambda _: ("mine",), load=lambda *_: lambda *each: heard.append(each))
     monkeypatch.setattr(releases, "plugins", mine)
-    record_parity(settings, manifest, RECORD)
-    releases.go_live(settings, manifest.release)
-    assert heard == [(settings, {"oldest"})]
+    passed.go_live()
+    assert heard == [(passed.settings, {"oldest"})]
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_release_that_a_store_lacks_is_refused_and_its_step_named(
-    settings: Settings, manifest: Manifest, stores: Any, number: int
-) -> None:
-    record_parity(settings, manifest, RECORD)
-    store = stores[number]
-    store.checked.clear()
+def test_a_release_that_a_store_lacks_is_refused_and_its_step_named(passed: Loaded, number: int) -> None:
+    store = passed.stores[number]
+    store.is_checked.return_value = False
     with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
-        releases.go_live(settings, manifest.release)
-    assert "Redis publish" not in stores.redis.log
+        passed.go_live()
+    assert passed.changes == []
 
 
-def test_a_model_that_was_exchanged_after_the_check_is_refused(
-    settings: Settings, manifest: Manifest, stores: Any
-) -> None:
-    record_parity(settings, manifest, RECORD)
-    stores.triton.place = Place("ml_rec", 5)
+def test_a_model_that_was_exchanged_after_the_check_is_refused(passed: Loaded) -> None:
+    passed.stores.triton.place_of.return_value = Place("ml_rec", 5)
     with pytest.raises(StepError, match="was checked with ml_rec version 4 in Triton, and is ml_rec version 5 now"):
-        releases.go_live(settings, manifest.release)
+        passed.go_live()
 
 
-@pytest.mark.usefixtures("stores")
 def test_going_back_to_a_release_that_was_never_live_is_one_sentence(
-    settings: Settings, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+    passed: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RedisStore, "client", lambda _: nullcontext({}))
-    monkeypatch.setattr(Redis, "published", lambda _, release: RedisStore(settings).published(release))
-    record_parity(settings, manifest, RECORD)
-    with pytest.raises(StepError, match=rf"^release {manifest.release} was never live, .*`make releases`"):
-        releases.go_back(settings, manifest.release)
+    passed.stores.redis.published.side_effect = RedisStore(passed.settings).published
+    with pytest.raises(StepError, match=rf"^release {passed.manifest.release} was never live, .*`make releases`"):
+        passed.go_back()
 
 
-def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_check(
-    settings: Settings, manifest: Manifest, stores: Any
-) -> None:
-    record_parity(settings, manifest, RECORD)
-    releases.go_live(settings, manifest.release)
-    stores.redis.log.clear()
-    releases.go_back(settings, manifest.release)
-    assert "Redis activate" in stores.redis.log
-    assert not any("delete" in line for line in stores.redis.log)
-    stores.redis.log.clear()
-    open_release(settings)
+def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_check(passed: Loaded) -> None:
+    passed.go_live()
+    before = len(passed.changes)
+    passed.go_back()
+    after = passed.changes[before:]
+    assert "Redis.activate" in after
+    assert not any("delete" in change for change in after)
+    open_release(passed.settings)
     with pytest.raises(StepError, match="must not go live"):
-        releases.go_back(settings, manifest.release)
-    assert stores.redis.log == []
+        passed.go_back()
+    assert passed.changes[before:] == after
 
 
 def test_redis_that_is_down_is_one_sentence_and_no_warning(

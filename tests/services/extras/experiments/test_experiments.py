@@ -1,26 +1,37 @@
-"""Experiments through the whole server and the real services, from their start to their exposures."""
+"""Experiments through the whole server and the real services, and in Redis, from their start to their exposures."""
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 import requests
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from extras.experiments.declaration import Declaration, arm_of
-from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore
+from extras.events.log import EventLog
+from extras.experiments import store as exposures
+from extras.experiments.declaration import Declaration, Experiments, arm_of
+from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Exposure, ExposureQueue
 from extras.keys import hook as keys
+from offline_to_online.stores.base import redis_client
+from online.clients.base import ServiceError, StoredError
+from online.clients.redis import RedisUsers
+from online.stack.supervision import Supervisor
 from tests.services.online.gunicorn_server import running
+from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
 from tests.unit.online.world import DefaultWorld, SourceWorld, World
 from tests.waiting import until
-
-pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 
 
 @pytest.fixture
@@ -36,6 +47,7 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
             client.delete(*(wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
 
 
+@pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
 def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they_end(
     patient: Settings, world: World, other: World, tmp_path: Path
 ) -> None:
@@ -71,3 +83,99 @@ def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they
     with closing(ExperimentStore(patient.redis)) as store:
         found = list(store.exposures("gunicorn"))  # written when the workers ended, at the latest
     assert len(found) == 4 * len(world.userids)
+
+
+# Experiments and exposures in a real Redis
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[ExperimentStore]:
+    with redis_client(settings) as client:
+        client.flushdb()
+    with closing(ExperimentStore(settings.redis)) as store:
+        yield store
+
+
+def exposure(userid: int | str, number: int, experiment: str = "ranker", answered: int | None = None) -> Exposure:
+    answered = time.time_ns() // 1_000_000 if answered is None else answered
+    return Exposure(experiment, "a", f"r{number}", "films", userid, LIVE, True, number, answered, (number, number + 1))
+
+
+class TestExperimentStore(ExperimentStoreContract):
+    @pytest.fixture
+    def users(self, settings: Settings) -> Iterator[RedisUsers]:
+        with closing(RedisUsers(settings.redis)) as users:
+            yield users
+
+    @pytest.fixture
+    def client(self, store: ExperimentStore) -> ExperimentStore:
+        return store
+
+
+def test_many_who_change_them_at_once_lose_nothing(store: ExperimentStore) -> None:
+    def start(number: int) -> Experiments:
+        return store.update(lambda before: started_one(before, f"x{number}"))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(start, range(64)))
+    there = store.call(None)
+    assert sorted(each.name for each in there) == sorted(f"x{number}" for number in range(64))
+    assert len({each.buckets for each in there}) == 64
+
+
+def test_one_that_is_removed_leaves_nothing(store: ExperimentStore) -> None:
+    for name in ("ranker", "other"):
+        store.update(partial(started_one, name=name))
+    store.expose([exposure(userid, 1, name) for userid in range(20) for name in ("ranker", "other")])
+    store.remove("ranker")
+    assert [each.name for each in store.call(None)] == ["other"]
+    assert list(store.exposures("ranker")) == []
+    assert len(list(store.exposures("other"))) == 20
+    assert not store.is_cut(0)
+
+
+def test_the_log_keeps_the_newest(store: ExperimentStore) -> None:
+    for start in range(0, 2_000, 500):
+        store.expose([exposure(1, number) for number in range(start, start + 500)], kept=300)
+    found = [each.timestamp for each in store.exposures("ranker")]
+    assert 300 <= len(found) < 600
+    assert found == list(range(2_000 - len(found), 2_000))
+    assert store.is_cut(0, kept=300)
+    assert not store.is_cut(int(time.time()) + 60, kept=300)
+
+
+def test_who_is_forgotten_is_in_no_exposure_and_what_was_on_its_way_is_not_written(
+    store: ExperimentStore, settings: Settings
+) -> None:
+    early = exposure(7, 1)
+    neighbour = next(userid for userid in range(8, 10_000) if wire.event_partition(userid) == wire.event_partition(7))
+    store.expose([early, exposure(neighbour, 1), *(exposure(7, number) for number in range(2_500))])
+    with closing(EventLog(settings.redis)) as log:
+        log.forget(7, "films")
+    store.expose([early])
+    assert [each.userid for each in store.exposures("ranker")] == [neighbour]
+    store.expose([replace(early, answered=early.answered + 60_000)])  # back again
+    assert sum(each.userid == 7 for each in store.exposures("ranker")) == 1
+
+
+def test_exposures_wait_for_a_redis_that_is_killed(
+    store: ExperimentStore, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose acknowledgement was lost may be there twice."""
+    monkeypatch.setattr(exposures, "AGAIN_S", 0.1)
+    queue = ExposureQueue(store.expose)
+    for number in range(300):
+        if number == 150:
+            psutil.Process(Supervisor(settings).processes()["redis"]["pid"]).send_signal(signal.SIGKILL)
+        queue.put(exposure(number, number))
+        time.sleep(0.002)
+    written = lambda: {each.userid for each in store.exposures("ranker")}  # noqa: E731
+    until(lambda: written() == set(range(300)), every_s=0.2, despite=(ServiceError,))
+    queue.close()
+
+
+def test_what_another_version_wrote_is_told_and_not_overwritten(store: ExperimentStore, client: redis.Redis) -> None:
+    client.set(ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
+    with pytest.raises(StoredError, match="cannot be read"):
+        store.update(partial(started_one, name="ranker"))
+    assert client.get(wire.EXPERIMENTS_KEY) is None

@@ -12,9 +12,13 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from data_exchange_center import wire
 from data_exchange_center.settings import Settings
+from extras.events.log import EventLog
+from extras.items.store import ItemStore, Record
 from extras.questions import rules
-from extras.questions.rules import RuleProblemError, rules_key
+from extras.questions.rules import RuleProblemError, added, rules_key
+from extras.questions.seen_again import ANSWERS, KEPT_S, Shown, ShownItems
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -102,3 +106,45 @@ def test_rules_reach_every_worker_and_every_answer(
             rules.main(patient, ["--clear"])
             (patient.service_dir("server") / "rules.json").unlink(missing_ok=True)
         assert [followed(worker, lambda after: set(best[:3]) <= set(after)) for worker in workers] == [best, best]
+
+
+# What the questions keep in Redis: what users were shown, and the items that rules may name
+
+
+DATASET, ANN = "shop", "ann"
+LATER = 2**45  # milliseconds, after any mark
+
+
+@pytest.fixture
+def shown(settings: Settings) -> Iterator[ShownItems]:
+    with closing(ShownItems(settings.redis)) as shown:
+        yield shown
+
+
+def test_the_newest_answers_of_a_user_are_kept_until_the_user_is_forgotten(
+    shown: ShownItems, log: EventLog, client: redis.Redis
+) -> None:
+    shown.write([Shown(DATASET, ANN, n, (f"{n}", "always")) for n in range(ANSWERS + 5)])
+    shown.write([Shown(DATASET, "bob", 1, ("other",))])
+    items = shown.call((DATASET, ANN))
+    assert items.count("always") == ANSWERS
+    assert set(items) - {"always"} == {f"{n}" for n in range(5, ANSWERS + 5)}
+    assert 0 < client.ttl(wire.shown_key(DATASET, ANN)) <= KEPT_S  # type: ignore[operator]
+    log.forget(ANN, DATASET)
+    assert shown.call((DATASET, ANN)) == []
+    shown.write([Shown(DATASET, ANN, 1, ("late",)), Shown(DATASET, ANN, LATER, ("new",))])
+    assert shown.call((DATASET, ANN)) == ["new"], "an answer from before that was on its way is not kept"
+    assert shown.call((DATASET, "bob")) == ["other"]
+
+
+# Rules may name an item that was added without a release
+
+
+def test_items_that_were_added_are_known(settings: Settings) -> None:
+    dataset = DefaultWorld().published.manifest.dataset
+    assert added(settings, dataset) == {}
+    store = ItemStore(settings.redis)
+    for own, title in ((9001, "New"), (9002, None)):
+        store.change(dataset.base_name, own, lambda before, title=title: Record(title=title))  # type: ignore[misc]
+    assert added(settings, dataset) == {9001: "New"}
+    store.close()

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +90,36 @@ def test_popularity_is_the_share_of_users_who_clicked_however_often() -> None:
     past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
     found = terms.popularity(*terms.clicked_items(past))
     assert found.to_numpy().tolist() == [[5, 0.5], [7, 0.5], [9, 0.25], [8, 0.0]]
+
+
+# Column names out of any names
+
+NAMES = ("Action", "Children's", "Film-Noir", "Sci-Fi")
+
+
+def test_genres_of_movielens_have_their_plain_names() -> None:
+    assert terms.slugs(NAMES) == ["action", "childrens", "film_noir", "sci_fi"]
+    assert terms.impressions(NAMES)[1] == "imp_childrens"
+    assert terms.clicks(NAMES)[2] == "click_film_noir"
+    assert terms.genre_columns(NAMES)[3] == "genre_sci_fi"
+
+
+@given(st.lists(st.text(max_size=80), unique=True, max_size=30))
+def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
+    made = terms.slugs(names, Columns.TAKEN)
+    assert len(set(made)) == len(names)
+    assert not set(made) & Columns.TAKEN
+    for each in made:
+        assert re.fullmatch(r"[a-z0-9_]+", each)
+        assert len(each) <= terms.LONGEST_SLUG + 9
+
+
+@pytest.mark.parametrize("name", sorted(Columns.TAKEN))
+def test_a_name_that_a_column_has_gets_a_suffix(name: str) -> None:
+    assert re.fullmatch(rf"{name}_[0-9a-f]{{8}}", *terms.slugs([name], Columns.TAKEN))
+
+
+@given(st.permutations(["C", "C++", "C#", "映画", "", "Title", "title"]))
+def test_a_name_has_the_same_slug_in_any_order(names: list[str]) -> None:
+    expected = dict(zip(sorted(names), terms.slugs(sorted(names)), strict=True))
+    assert terms.slugs(names) == [expected[name] for name in names]

@@ -1,15 +1,20 @@
-"""The factorization machine: its definition, its vectors in the index, its training rows."""
+"""The factorization machine: its definition, its vectors in the index, its training rows; and DeepFM."""
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import RECIPES
 from offline.data.sequences import sequences
+from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.fm import FM, fm_data
 
 
@@ -55,3 +60,60 @@ def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told:
     assert [len(made.test.labels) for made in (data, more_data)] == [4, 4]
     assert set(more_items.ids) == set(items.ids) | set(more[Columns.ITEM])
     assert len(more_data.train.labels) == len(data.train.labels) + 2 * told
+
+
+# DeepFM: its definition pair by pair
+
+
+CONFIG = DeepFMConfig(
+    wide=(5, 7), narrow=(3, 4), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8, 4), dropout=0.5
+)
+
+
+def random_model(seed: int = 0) -> DeepFM:
+    torch.manual_seed(seed)
+    model = DeepFM(CONFIG)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model.eval()
+
+
+def random_rows(n: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    codes = [torch.randint(0, size, (n, 1), generator=generator).float() for size in (*CONFIG.wide, *CONFIG.narrow)]
+    flags = torch.randint(0, 2, (n, CONFIG.n_flags), generator=generator).float()
+    return torch.cat([*codes, flags, torch.rand(n, CONFIG.n_dense, generator=generator)], dim=1)
+
+
+def pair_by_pair(model: DeepFM, row: torch.Tensor) -> float:
+    """The definition: bias, every feature's weight, the product of every pair's factors, the MLP."""
+    codes, flags, dense = row[:4].long(), row[4:7], row[7:]
+    factors, weights = [], []
+    for field in range(4):
+        table, offset = (model.wide, (0, 5)[field]) if field < 2 else (model.narrow, (0, 3)[field - 2])
+        factors.append(table.table.weight[offset + codes[field]])
+        weights.append(model.linear.table.weight[(0, 5, 12, 15)[field] + codes[field], 0])
+    for flag in range(3):
+        if flags[flag]:
+            factors.append(model.flags[flag])
+            weights.append(model.linear_flags[flag, 0])
+    padded = [torch.nn.functional.pad(factor, (0, CONFIG.id_dim - len(factor))) for factor in factors]
+    pairs = sum(float(a @ b) for a, b in combinations(padded, 2))
+    return float(model.bias) + sum(map(float, weights)) + pairs + float(model.mlp(dense))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000))
+def test_deepfm_is_the_sum_over_all_pairs(seed: int) -> None:
+    model, rows = random_model(seed), random_rows(3, seed)
+    with torch.no_grad():
+        expected = [pair_by_pair(model, row) for row in rows]
+        np.testing.assert_allclose(model(rows)[:, 0].numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_unknown_begins_at_zero() -> None:
+    model = DeepFM(CONFIG)
+    assert model.wide.table.weight[[0, 5]].abs().sum() == 0
+    assert model.narrow.table.weight[[0, 3]].abs().sum() == 0
+    assert model.wide.table.weight[1].abs().sum() > 0
