@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
+from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -27,7 +28,7 @@ from offline_to_online.parity import (
     online_answers,
     recount,
 )
-from offline_to_online.rows import feature_frames, item_rows, request_time, user_rows
+from offline_to_online.rows import UserRow, feature_frames, item_rows, request_time, user_rows
 from online.clients.base import Client
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
@@ -36,6 +37,7 @@ from online.clients.triton import ScoreQuery
 from online.recommend.fallback import ExactItems
 
 USERS = list(range(1, 11))
+VECTOR = vector_of("fm")
 
 
 class _Fake(Client[Any, Any]):
@@ -119,3 +121,22 @@ class OnlineSide:
     def check(self) -> dict[str, float]:
         online = self.answers()
         return compare(offline_answers(self.truth, online), online, self.truth)
+
+
+def row_of(
+    userid: int,
+    genres: list[int],
+    vector: list[float] | None,
+    seen: list[int],
+    rated: Sequence[tuple[int, int, int]] = (),
+) -> UserRow:
+    """A user made up for a test."""
+    return UserRow(
+        number=userid,
+        own_id=userid,
+        terms=tuple(genres),
+        seen=np.asarray(seen, np.int32),
+        profile=np.asarray([1, 2], np.int32),
+        history=History(*np.asarray(rated, np.int64).reshape(-1, 3).T),
+        vectors={} if vector is None else {VECTOR: np.asarray(vector, np.float32)},
+    )

@@ -28,8 +28,7 @@ from offline_to_online.rows import (
     user_rows,
 )
 from tests.synthetic_release import write_artifacts, write_inputs
-from tests.unit.offline_to_online.online_side import OnlineSide
-from tests.unit.offline_to_online.user_rows import VECTOR, row_of
+from tests.unit.offline_to_online.online_side import VECTOR, OnlineSide, row_of
 
 
 def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:

@@ -32,16 +32,9 @@ def nothing_runs(tmp_path: Path) -> Settings:
     """Artifacts, and settings whose every port is one that nobody listens on."""
     write_artifacts(tmp_path)
     (port,) = free_ports(1)
-    changed: dict[str, dict[str, int]] = {
-        "redis": {"port": port},
-        "elasticsearch": {"port": port},
-        "feast": {"port": port},
-        "triton": {"http_port": port, "grpc_port": port},
-    }
-    settings = Settings(exchange_dir=tmp_path)
-    return settings.model_copy(
-        update={group: getattr(settings, group).model_copy(update=update) for group, update in changed.items()}
-    )
+    triton = {"http_port": port, "grpc_port": port}
+    others = {name: {"port": port} for name in ("redis", "elasticsearch", "feast")}
+    return Settings(exchange_dir=tmp_path, triton=triton, **others)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
-from tests.unit.offline_to_online.user_rows import row_of
+from tests.unit.offline_to_online.online_side import row_of
 
 RELEASE = "aaaaaaaaaaaa"
 MANIFEST: Any = SimpleNamespace(release=RELEASE)

@@ -10,7 +10,7 @@ from data_exchange_center import wire
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import UserRow
 from offline_to_online.stores.redis import check_user
-from tests.unit.offline_to_online.user_rows import VECTOR, row_of
+from tests.unit.offline_to_online.online_side import VECTOR, row_of
 
 ids = st.lists(st.integers(1, 2**31 - 1), max_size=50)
 vectors = st.none() | st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20)

@@ -83,16 +83,14 @@ def test_the_mark_of_a_check_holds_for_these_bytes_alone(store: TritonStore, mod
 
 
 @pytest.mark.usefixtures("told")
-def test_publishing_again_takes_the_mark_away(
-    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publishing_again_takes_the_mark_away(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     """The very same model, too: it is checked anew."""
     monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
     for _ in range(2):
         place = models.publish(A)
-        assert not store.is_checked(A)
-        store.mark_checked(place)
-    assert store.is_checked(A)
+        assert not models.store.is_checked(A)
+        models.store.mark_checked(place)
+    assert models.store.is_checked(A)
 
 
 def test_what_a_broken_off_write_left_behind_is_no_version(store: TritonStore, models: Models) -> None:
