@@ -10,7 +10,13 @@ from data_exchange_center.artifacts import ArtifactError, Binary, Document, Tabl
 from data_exchange_center.files import written_in_place
 
 TABLE = Table("t/x.parquet", "maker.py", {"userid": pa.int32(), "items": pa.list_(pa.int32())})
+OPEN = Table("t/open.parquet", "maker.py", {"userid": pa.int32()}, open_ended=(pa.string(), pa.int64()))
 DOCUMENT = Document("t/x.json", "maker.py")
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame({"userid": [1, 2], "items": [[3, 4], []]})
 
 
 @pytest.mark.parametrize(
@@ -37,9 +43,9 @@ def test_a_damaged_file_says_run_the_step_again(tmp_path: Path, artifact: Table 
         artifact.read(tmp_path)
 
 
-def test_a_table_of_another_make_is_refused(tmp_path: Path) -> None:
+def test_a_table_of_another_make_is_refused(tmp_path: Path, frame: pd.DataFrame) -> None:
     (tmp_path / "t").mkdir()
-    pd.DataFrame({"userid": [1, 2], "items": [[3, 4], []]}).to_parquet(TABLE.at(tmp_path))
+    frame.to_parquet(TABLE.at(tmp_path))
     with pytest.raises(ArtifactError, match="not as expected"):
         TABLE.read(tmp_path)
 
