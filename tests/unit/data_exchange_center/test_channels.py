@@ -28,6 +28,13 @@ def channel(name: str = "tower") -> HistorySum:
     )  # fmt: skip
 
 
+def deeper() -> HistorySum:
+    """The same with three hidden units."""
+    rng = np.random.default_rng(1)
+    shapes = (2, DIM, 3), (3,), (3, DIM)
+    return replace(channel(), hidden=tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+
+
 def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[list[int]], ago: int) -> Requests:
     """Requests of users whose events lie ``ago`` seconds back."""
     codes = np.array(items)

@@ -13,18 +13,11 @@ from data_exchange_center.recipes import SOURCE
 from data_exchange_center.wire import RedisLayout, hybrid_scores, product_of_score, replacement, score_of_product
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False)))
-def test_vectors_survive_the_wire(values: list[float]) -> None:
-    assert wire.unpack_vector(wire.pack_vector(values)).tolist() == values
-
-
-@given(st.lists(st.integers(-(2**31), 2**31 - 1)))
-def test_ids_survive_the_wire(values: list[int]) -> None:
-    assert wire.unpack_ids(wire.pack_ids(values)).tolist() == values
-
-
-def test_vectors_are_little_endian_float32() -> None:
-    assert wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"
+@given(st.lists(st.floats(width=32, allow_nan=False)), st.lists(st.integers(-(2**31), 2**31 - 1)))
+def test_vectors_and_ids_survive_the_wire(vector: list[float], ids: list[int]) -> None:
+    assert wire.unpack_vector(wire.pack_vector(vector)).tolist() == vector
+    assert wire.unpack_ids(wire.pack_ids(ids)).tolist() == ids
+    assert wire.pack_vector(np.array([1.0])) == b"\x00\x00\x80\x3f"  # float32, little-endian
 
 
 PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)

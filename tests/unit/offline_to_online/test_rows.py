@@ -52,22 +52,20 @@ def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> 
         user_rows(tmp_path)
 
 
-def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(tmp_path: Path) -> None:
-    write_artifacts(tmp_path, recipe="default")
-    state = recall_state(tmp_path)
-    assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(tmp_path)[Columns.ITEM].tolist()
+def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(folders: dict[str, Path]) -> None:
+    state = recall_state(folders["default"])
+    assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(folders["default"])[Columns.ITEM].tolist()
     scores = [score for _, score in state.popular]
     assert scores == sorted(scores, reverse=True)
     assert [channel.name for channel in ChannelSet.unpack(state.channels).channels] == ["tower", "ease"]
 
 
 @pytest.mark.parametrize("recipe", [SOURCE, DEFAULT], ids=lambda recipe: recipe.name)
-def test_items_without_a_vector_are_documents_without_one(tmp_path: Path, recipe: Recipe) -> None:
-    write_artifacts(tmp_path, recipe=recipe.name)
-    rows = item_rows(tmp_path)
-    vectors = artifacts.ITEM_VECTORS.read(tmp_path).set_index(Columns.ITEM)
-    assert [row.itemid for row in rows] == sorted(artifacts.ITEMS.read(tmp_path)[Columns.ITEM])
-    some = item_rows(tmp_path, (rows[2].itemid, rows[5].itemid))
+def test_items_without_a_vector_are_documents_without_one(folders: dict[str, Path], recipe: Recipe) -> None:
+    folder = folders[recipe.name]
+    rows, vectors = item_rows(folder), artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
+    assert [row.itemid for row in rows] == sorted(artifacts.ITEMS.read(folder)[Columns.ITEM])
+    some = item_rows(folder, (rows[2].itemid, rows[5].itemid))
     assert [row.document() for row in some] == [row.document() for row in rows[2:6]]
     for channel in recipe.recall.channels:
         field = vector_of(channel.name)
