@@ -32,8 +32,7 @@ Plant = Callable[[Settings, pytest.MonkeyPatch], Settings | None]
 
 @pytest.fixture
 def copied(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings of a copy of the artifacts. A file that changed since the next step read it is no matter here: that is
-    caught as well."""
+    """Settings of a copy of the artifacts, in which a file that has changed since is not refused for that alone."""
     shutil.copytree(road.settings.offline_dir, tmp_path / "offline")
     monkeypatch.setattr(provenance, "expect_one_run", lambda *_: None)
     return road.settings.model_copy(update={"exchange_dir": tmp_path})

@@ -1,8 +1,4 @@
-"""The package of examples, installed for these tests: its entry points are on the path, and its parts in recipes.
-
-A feature and a ranker (first_event_feature.py, mlp_ranker.py) are trained, exported, stored and served; a third channel
-without vectors (recent_channel.py) is fitted, taught with, released and served.
-"""
+"""The package of examples, installed: its feature, its ranker and its channel go all the way from training to serving."""
 
 from __future__ import annotations
 
