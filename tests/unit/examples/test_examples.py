@@ -1,4 +1,4 @@
-"""The package of examples, installed: its feature, its ranker and its channel go all the way from training to serving."""
+"""The package of examples, installed: its feature, ranker and channel go all the way from training to serving."""
 
 from __future__ import annotations
 
