@@ -30,7 +30,7 @@ CORE, EVENTS, RELEASE = "tests/unit/data_exchange_center", "tests/unit/extras/ev
 TARGETS: Final = {
     "data_exchange_center/fusion.py": (f"{CORE}/test_fusion.py",),
     "data_exchange_center/features.py": (f"{CORE}/test_features.py",),
-    "data_exchange_center/history.py": (f"{CORE}/test_history.py", "tests/unit/test_as_of.py"),
+    "data_exchange_center/history.py": (f"{CORE}/test_history.py",),
     "offline/evaluation/metrics.py": ("tests/unit/offline/evaluation/test_metrics.py",),
     "extras/events/log.py": (EVENTS,),
     "extras/events/events.py": (EVENTS,),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_exchange_center.history import History, state_as_of
+from data_exchange_center.history import History, first_of_second, state_as_of
 
 events = st.lists(st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)), max_size=20)
 
@@ -51,3 +51,10 @@ def test_of_what_was_seen_only_what_came_later_is_unknown() -> None:
     assert (known.itemids.tolist(), seen.tolist()) == ([9], [1, 9])
     known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), None)
     assert (known.itemids.tolist(), seen.tolist()) == ([4, 2, 9], [1, 2, 4, 9])
+
+
+def test_the_first_of_a_second_is_that_of_one_user() -> None:
+    users, times = np.array([1, 1, 1, 2, 2, 3]), np.array([5, 7, 7, 7, 7, 7])
+    assert first_of_second(users, times).tolist() == [0, 1, 1, 3, 3, 5]
+    assert first_of_second(users[1:], times[1:]).tolist() == [0, 0, 2, 2, 4]  # the first two are of one second
+    assert first_of_second(users[:0], times[:0]).tolist() == []

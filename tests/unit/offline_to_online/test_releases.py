@@ -15,12 +15,15 @@ from data_exchange_center.settings import RedisSettings, Settings
 from data_exchange_center.steps import StepError
 from offline_to_online import releases
 from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
-from offline_to_online.stores.triton import Place
+from offline_to_online.stores.triton import Place, TritonStore
 from tests.synthetic_release import write_artifacts
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
 TITLES = ("Redis", "Elasticsearch", "Feast", "Triton")
+STORES = (RedisStore, ElasticsearchStore, FeastStore, TritonStore)
 CHANGES = ("wait_until_served", "publish", "activate", "delete", "settle")
 
 
@@ -29,6 +32,8 @@ class Loaded:
 
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self.settings, self.manifest, self.called = settings, manifest, Mock()
+        for title, kind in zip(TITLES, STORES, strict=True):
+            self.called.attach_mock(Mock(spec=kind), title)
         self.stores = Stores(*(getattr(self.called, title) for title in TITLES))
         for title, store in zip(TITLES, self.stores, strict=True):
             store.title, store.step = title, f"offline_to_online/{title}/step.py"

@@ -140,6 +140,11 @@ def side(named: Path) -> OnlineSide:
     return OnlineSide(named, "default")
 
 
+def test_items_are_rows_of_their_own_ids(named: Path) -> None:
+    for row in item_rows(named):
+        assert row.own_id == row.title == row.document()["id"] == item_of(row.itemid)
+
+
 def test_a_disagreement_names_user_and_item_as_people_do(side: OnlineSide) -> None:
     stale = side.items.rows[3].itemid
     items = side.features.frames["item"]

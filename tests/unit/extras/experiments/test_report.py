@@ -67,7 +67,8 @@ def test_a_liked_item_counts_where_it_was_shown_before() -> None:
 )
 def test_nothing_else_counts(event: Event) -> None:
     outcomes = found([shown(1, 100, [7, 8])], {1: [event]})
-    assert not any(values.any() for values in outcomes.values.values())
+    counted = {name: values.tolist() for name, values in outcomes.values.items()}
+    assert counted == {key: [0] for key in ("hit", "hits", "gain", "preference")}
 
 
 def undone(item: OwnId, at: int) -> Event:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import HistorySum
@@ -22,6 +23,7 @@ from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, ListsConfig, StoredFeatures, made_ahead, recall_lists, sampled
 from offline.data.requests import Points
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
+from offline.models.training import ranked
 from tests.unit.offline.data.ratings import events_of, made_up_lists, made_up_ratings
 from tests.unit.offline.models.test_stages import inputs_of
 
@@ -229,3 +231,17 @@ def test_padding_is_a_row_of_zeros_but_for_the_user() -> None:
     assert not last[of_items].any()
     assert not last[SPEC.candidate_slice].any()
     assert last[SPEC.history_slice].any()
+
+
+class ByOneColumn(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[..., SPEC.candidate_slice][..., :1]
+
+
+def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
+    lists = lists_of([3, 17, 8])
+    lists.candidates[0, 0], lists.features[0, 0] = 0, 9
+    scores = STORED.rows(lists)[..., SPEC.candidate_slice][..., 0]
+    for codes, given, order in zip(lists.candidates, scores, ranked(ByOneColumn(), lists, STORED, 2), strict=True):
+        by_score = codes[np.argsort(-given, kind="stable")]
+        assert order.tolist() == [*by_score[by_score > 0], *by_score[by_score == 0]]

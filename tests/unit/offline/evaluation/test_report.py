@@ -178,3 +178,13 @@ def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any])
         bad = copy.deepcopy(found) | {key: value}
         bad["table"]["default: ranked"]["recall@200"] = 0.1
         check(bad)
+
+
+def test_the_smaller_data_set_has_bounds_of_its_own(found: dict[str, Any]) -> None:
+    good = {"recall@200": 0.8, "recall@50": 0.52, "ndcg@50": 0.31}
+    found |= {"dataset": "ml-100k", "ranking": {}}  # whose differences are not asked for
+    found["table"] |= {"default: recall": dict(good), "default: ranked": dict(good)}
+    check(found)
+    found["table"]["default: recall"]["recall@50"] = 0.49
+    with pytest.raises(StepError, match=r"recall@50 of the recall list is 0\.4900"):
+        check(found)
