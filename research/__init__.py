@@ -1,1 +1,1 @@
-"""Research: baselines, tuning, benchmarks, and the tables of the READMEs. Nothing imports it."""
+"""Research: benchmarks, measurements, and the tables of the READMEs. Nothing imports it."""
