@@ -1,6 +1,6 @@
 """A Model Context Protocol server: the recommender's calls as tools of an assistant, over standard input and output.
 
-The tools ask the running server through the typed client, `online/main/client.py`, read only, and write nothing.
+The tools ask the running server through the typed client, `extras/client.py`, read only, and write nothing.
 
 Run     make mcp, or in an assistant's configuration: .venv/bin/python -m extras.mcp [--url http://127.0.0.1:5000]
 Expect  four tools: recommend, rank, similar, popular
@@ -20,7 +20,8 @@ from pydantic import Field
 from data_exchange_center import VERSION, steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from online.main.client import Client, Recommended, ServerError, Similar
+from extras.client import Client, Similar
+from online.main.client import Recommended, ServerError
 from online.recommend.types import MAX_SIZE
 
 INSTRUCTIONS = (

@@ -7,14 +7,13 @@
             print(item.title, item.score)
 
 An error, or no answer, raises `ServerError`. Requests are sent again where the connection fails, and after 429 and
-503, which is safe: they read, or count once however often they come.
+503, which is safe: they read, or count once however often they come. `extras.client.Client` has the extras' calls, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
 
 import requests
 from pydantic import BaseModel, ValidationError
@@ -25,7 +24,7 @@ from urllib3.util import Retry
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.http import local_session
-from online.recommend.types import Answer, Item
+from online.recommend.types import Answer
 
 Found = TypeVar("Found", bound=BaseModel)
 
@@ -34,33 +33,6 @@ class Recommended(Answer, extra="allow"):
     """An answer of /ml/rec or /ml/rank; what extras add (``explained``, ``cursor``, ...) are attributes, too."""
 
     userid: OwnId = 0  # of a request that names nobody
-
-
-class Similar(BaseModel, extra="allow"):
-    """The items most like those given, best first."""
-
-    release: str
-    item_list: list[Item]
-
-
-class Recorded(BaseModel):
-    """What became of an event; ``new``: false where one of this id was recorded before."""
-
-    eventid: str
-    new: bool
-    known_item: bool
-
-
-class _Events(BaseModel):
-    events: list[Recorded]
-
-
-class ItemState(BaseModel, extra="allow"):
-    """An item after a change; its title is None when it was taken away."""
-
-    itemid: OwnId
-    title: str | None
-    attributes: dict[str, Any]
 
 
 class ServerError(RecsysError):
@@ -95,31 +67,6 @@ class Client:
     def recommend(self, userid: OwnId | None = None, **fields: Any) -> Recommended:
         """A user's best unseen items. ``fields``: as of /ml/rec: size, timestamp, where, history, explain, ..."""
         return self._send("POST", "/ml/rec", Recommended, {"userid": userid, **fields})
-
-    def rank(self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any) -> Recommended:
-        """Items in the order in which a user would like them."""
-        body = {"userid": userid, "candidates": list(candidates), **fields}
-        return self._send("POST", "/ml/rank", Recommended, body)
-
-    def similar(self, *itemids: OwnId, size: int = 20) -> Similar:
-        """The items that are most like one, or several."""
-        return self._send("GET", "/ml/similar", Similar, params={"itemid": itemids, "size": size})
-
-    def record(self, *events: Mapping[str, Any]) -> list[Recorded]:
-        """What users did: eventid, userid, itemid, type; value, timestamp, recommendation."""
-        return self._send("POST", "/ml/event", _Events, list(events)).events
-
-    def add_item(self, itemid: OwnId, title: str, **attributes: Any) -> ItemState:
-        """An item that the release does not have, to be recommended at once."""
-        return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
-
-    def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
-        """Another ``title``, other ``attributes``; what is left out stays."""
-        return self._send("PATCH", f"/ml/item/{quote(str(itemid), safe='')}", ItemState, fields)
-
-    def remove_item(self, itemid: OwnId) -> ItemState:
-        """Recommend an item no more."""
-        return self._send("DELETE", f"/ml/item/{quote(str(itemid), safe='')}", ItemState)
 
     def _send(
         self, method: str, path: str, shape: type[Found], body: Any = None, params: Mapping[str, Any] | None = None

@@ -10,8 +10,9 @@ from flask.testing import FlaskClient
 from rich.console import Console
 
 from data_exchange_center.dataset import OwnId
+from extras.client import Client
 from online.main import s2_client
-from online.main.client import Client, ServerError
+from online.main.client import ServerError
 from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
 from online.web.guard import EXPECTED, parse

@@ -52,8 +52,8 @@ def test_every_tool_answers(url: str) -> None:
 
 
 def test_without_a_server_a_tool_says_so() -> None:
+    from extras.client import Client as Recommender
     from extras.mcp.__main__ import server
-    from online.main.client import Client as Recommender
 
     async def walk() -> None:
         with Recommender("http://127.0.0.1:9", retries=0) as recommender:

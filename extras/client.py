@@ -1,0 +1,78 @@
+"""The client for programs with the calls that extras answer.
+
+from extras.client import Client
+
+with Client("http://127.0.0.1:5000", key="...") as client:
+    for item in client.recommend(1, size=10, where={"genres": ["Comedy"]}).item_list:
+        print(item.title, item.score)
+    client.record({"eventid": "a1", "userid": 1, "itemid": 7, "type": "rating", "value": 5})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from data_exchange_center.dataset import OwnId
+from online.main.client import Client as RecommendClient
+from online.main.client import Recommended
+from online.recommend.types import Item
+
+
+class Similar(BaseModel, extra="allow"):
+    """The items most like those given, best first."""
+
+    release: str
+    item_list: list[Item]
+
+
+class Recorded(BaseModel):
+    """What became of an event; ``new``: false where one of this id was recorded before."""
+
+    eventid: str
+    new: bool
+    known_item: bool
+
+
+class _Events(BaseModel):
+    events: list[Recorded]
+
+
+class ItemState(BaseModel, extra="allow"):
+    """An item after a change; its title is None when it was taken away."""
+
+    itemid: OwnId
+    title: str | None
+    attributes: dict[str, Any]
+
+
+class Client(RecommendClient):
+    """Requests to one server, for each call beside `/ml/rec`, too."""
+
+    def rank(self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any) -> Recommended:
+        """Items in the order in which a user would like them (extra questions)."""
+        body = {"userid": userid, "candidates": list(candidates), **fields}
+        return self._send("POST", "/ml/rank", Recommended, body)
+
+    def similar(self, *itemids: OwnId, size: int = 20) -> Similar:
+        """The items that are most like one, or several (extra questions)."""
+        return self._send("GET", "/ml/similar", Similar, params={"itemid": itemids, "size": size})
+
+    def record(self, *events: Mapping[str, Any]) -> list[Recorded]:
+        """Record what users did: eventid, userid, itemid, type; value, timestamp, recommendation (extra events)."""
+        return self._send("POST", "/ml/event", _Events, list(events)).events
+
+    def add_item(self, itemid: OwnId, title: str, **attributes: Any) -> ItemState:
+        """Add an item that the release does not have, to be recommended at once (extra items)."""
+        return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
+
+    def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
+        """Give an item another ``title``, other ``attributes``; what is left out stays."""
+        return self._send("PATCH", f"/ml/item/{quote(str(itemid), safe='')}", ItemState, fields)
+
+    def remove_item(self, itemid: OwnId) -> ItemState:
+        """Recommend an item no more."""
+        return self._send("DELETE", f"/ml/item/{quote(str(itemid), safe='')}", ItemState)
