@@ -1,4 +1,4 @@
-"""MovieLens: found in a folder or a zip, read into the three tables that step 0 writes.
+"""MovieLens: fetched, or found in a folder or a zip; read into the tables that step 0 writes; counts of a correct run.
 
 Three layouts are known: MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A malformed
 line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not valid
@@ -7,8 +7,11 @@ UTF-8, as GroupLens's own movies.dat. Stars above three are liked. The last ten 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -22,11 +25,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
+import requests
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
-from data_exchange_center.steps import StepError
+from data_exchange_center.files import written_in_place
+from data_exchange_center.steps import StepError, progress
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,126 @@ YEAR = "year"  # of release, out of the title
 AHEAD_S: Final = 86_400  # that the clock of a rating may be ahead of this machine's
 
 Files = Mapping[str, Path]  # name -> where the file lies
+
+
+# --- Fetch it
+
+GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
+GROUPLENS_MD5 = "c4d9eecfca2ab87c1945afe126590906"
+TIMEOUT_S = (5.0, 20.0)  # to connect, between two reads
+WHEEL = "recbole==1.2.0"  # carries MovieLens-100K as its example
+WHEEL_SHA256 = "075820e2ea8f182ec4d30c4ec9067d5ac7b07c2f5e3ae1adeb8a5fbee2d4204d"
+
+
+def download(folder: Path) -> tuple[Path, str]:
+    """Fetch MovieLens-1M from GroupLens, or MovieLens-100K from PyPI where GroupLens cannot be reached.
+
+    Returns the archive in ``folder`` and where it is from. Raises StepError when neither can be had.
+    """
+    try:
+        return download_ml_1m(folder), GROUPLENS_URL
+    except requests.RequestException as error:
+        log.warning("GroupLens cannot be reached (%s): taking MovieLens-100K out of %s", type(error).__name__, WHEEL)
+        return download_ml_100k(folder), WHEEL
+
+
+def download_ml_1m(folder: Path) -> Path:
+    """GroupLens's ml-1m.zip in ``folder``, checked.
+
+    Raises requests.RequestException when GroupLens cannot be reached, StepError when it sends something else.
+    """
+    target = folder / "ml-1m.zip"
+    if target.is_file() and _digest(target, "md5") == GROUPLENS_MD5:
+        return target
+    with written_in_place(target) as temporary:
+        with requests.get(GROUPLENS_URL, stream=True, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
+            response.raise_for_status()
+            total = int(response.headers.get("Content-Length", 0)) or None
+            with progress(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
+                for chunk in response.iter_content(1 << 16):
+                    bar.update(file.write(chunk))
+        if _digest(temporary, "md5") != GROUPLENS_MD5:
+            raise StepError(
+                f"{GROUPLENS_URL} does not send the published file: its MD5 is another. Fetch it another way and name "
+                "it in RECSYS_DATA."
+            )
+    return target
+
+
+def download_ml_100k(folder: Path) -> Path:
+    """The package `WHEEL`, whose example data is MovieLens-100K, in ``folder``. Raises StepError without it."""
+    return download_wheel(folder, WHEEL, WHEEL_SHA256, "no MovieLens: GroupLens cannot be reached and ")
+
+
+def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str = "") -> Path:
+    """A package from PyPI (``name==version``) in ``folder``, checked; fetched once.
+
+    Raises StepError, whose message begins with ``otherwise``, where it cannot be had.
+    """
+    name, _, version = requirement.partition("==")
+    wheels = f"{name.replace('-', '_')}-{version}-*.whl"
+    if not any(folder.glob(wheels)):
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StepError(
+                f"{otherwise}pip cannot fetch {requirement} ({done.stderr.strip().splitlines()[-1:]}). "
+                "Name a folder or a zip with data in RECSYS_DATA."
+            )
+    wheel = next(folder.glob(wheels))
+    if _digest(wheel, "sha256") != sha256:
+        raise StepError(f"{wheel} is not the published {requirement}: its SHA-256 is another. Remove it and try again.")
+    return wheel
+
+
+def _digest(path: Path, kind: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+
+# --- Find its files
+
+
+@contextmanager
+def files_of(path: Path) -> Iterator[Files]:
+    """Every file of a folder or of a zip, at any depth; of two with the same name, the first in order.
+
+    A zip is unpacked into a temporary folder (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
+    ``path`` is neither a folder nor a whole zip.
+    """
+    if not path.exists():
+        raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data.")
+    with tempfile.TemporaryDirectory(prefix="recsys-data-") as unpacked:
+        folder = path if path.is_dir() else Path(unpacked)
+        if path.is_file():
+            _unpack(path, folder)
+        yield {each.name: each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()}
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
+    with archive:
+        # a member is read no further than the size that it declares, so their sum bounds what is written
+        size, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+        if size > LARGEST_ZIP or size > max(SMALL_ZIP, packed * LARGEST_RATIO):
+            raise StepError(
+                f"{path} would unpack to {size / 1e9:,.1f} GB from {packed / 1e6:,.1f} MB: no data set packs so well. "
+                "If it is one, unpack it yourself and name the folder in RECSYS_DATA."
+            )
+        for member in archive.infolist():
+            try:
+                archive.extract(member, folder)
+            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+                raise StepError(  # RuntimeError: encrypted
+                    f"{member.filename} in {path} cannot be read ({error}): the zip is damaged or encrypted. "
+                    "Fetch it again, or name a folder with the unpacked files in RECSYS_DATA."
+                ) from error
+
+
+# --- Read them
 
 
 class MalformedLineError(StepError):
@@ -272,40 +397,45 @@ def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str
         yield found.groupdict()
 
 
-@contextmanager
-def files_of(path: Path) -> Iterator[Files]:
-    """Every file of a folder or of a zip, at any depth; of two with the same name, the first in order.
+# --- The published data sets, and the counts and metrics that a correct run over them gives
 
-    A zip is unpacked into a temporary folder (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
-    ``path`` is neither a folder nor a whole zip.
-    """
-    if not path.exists():
-        raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data.")
-    with tempfile.TemporaryDirectory(prefix="recsys-data-") as unpacked:
-        folder = path if path.is_dir() else Path(unpacked)
-        if path.is_file():
-            _unpack(path, folder)
-        yield {each.name: each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()}
+ML_1M, ML_100K, OTHER = "ml-1m", "ml-100k", "other"
+
+SETS = {
+    ML_1M: {"ratings": 1_000_209, "users": 6_040, "items": 3_883, "genres": 18},
+    ML_100K: {"ratings": 100_000, "users": 943, "items": 1_682, "genres": 19},
+}
+# MovieLens-1M only: counts and AUC that the steps assert
+ML_1M_LABELS = {"positive": 575_281, "negative": 424_928}
+ML_1M_SPLIT = {"train": 754_233, "test": 185_576, "holdout": 60_400}
+ML_1M_ADVENTURE_ITEMS = 283  # genre 2
+ML_1M_FEATURES = 59
+ML_1M_AUC = {"fm": 0.8081, "deepfm": 0.8206}  # kind of model -> the published test AUC
 
 
-def _unpack(path: Path, folder: Path) -> None:
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
-    with archive:
-        # a member is read no further than the size that it declares, so their sum bounds what is written
-        size, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
-        if size > LARGEST_ZIP or size > max(SMALL_ZIP, packed * LARGEST_RATIO):
-            raise StepError(
-                f"{path} would unpack to {size / 1e9:,.1f} GB from {packed / 1e6:,.1f} MB: no data set packs so well. "
-                "If it is one, unpack it yourself and name the folder in RECSYS_DATA."
-            )
-        for member in archive.infolist():
-            try:
-                archive.extract(member, folder)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-                raise StepError(  # RuntimeError: encrypted
-                    f"{member.filename} in {path} cannot be read ({error}): the zip is damaged or encrypted. "
-                    "Fetch it again, or name a folder with the unpacked files in RECSYS_DATA."
-                ) from error
+def name_of(counts: Mapping[str, int]) -> str:
+    """Name of the data set with these counts. No checksums: a copy with other line ends is the same data."""
+    for name, known in SETS.items():
+        if all(counts[what] == known[what] for what in ("ratings", "users", "items")):
+            return name
+    return OTHER
+
+
+def expect(dataset: str, what: str, found: object, expected: object) -> None:
+    """Raise StepError unless ``found`` is what a correct run over MovieLens-1M counts. Other data is not checked."""
+    if dataset == ML_1M and found != expected:
+        raise StepError(f"{what}: {found} counted, but MovieLens-1M has {expected}. Run s0_get_data.py again.")
+
+
+def expect_learned(dataset: str, kind: str, report: Mapping[str, Any]) -> None:
+    """Raise StepError when a model trained on MovieLens-1M has learned too little: by its loss, by its test AUC."""
+    if dataset != ML_1M:
+        return
+    auc, least = report["auc"].get("test"), ML_1M_AUC.get(kind)
+    if auc is not None and least is not None and auc < least:
+        raise StepError(
+            f"{kind}: test AUC {auc:.4f} is below the {least} of MovieLens-1M; the recipe is not good enough."
+        )
+    losses = [epoch["loss"] for epoch in report["epochs"]]
+    if losses and not losses[-1] < losses[0]:
+        raise StepError(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}; the model learned nothing.")

@@ -45,7 +45,7 @@ from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
-from offline import movielens, published
+from offline import movielens
 from offline.preprocess import s0_get_data
 from past_one_machine.spark.users import folder_written_in_place
 
@@ -134,7 +134,7 @@ class Source:
         with TemporaryDirectory() as folder, movielens.files_of(path) as files:
             dataset = s0_get_data.read(files, path, Path(folder))
             if dataset.name == movielens.NAME:
-                dataset = dataset.model_copy(update={"name": published.name_of(dataset.counts)})
+                dataset = dataset.model_copy(update={"name": movielens.name_of(dataset.counts)})
             return cls(dataset, *(table.read(Path(folder)) for table in artifacts.RAW))
 
 

@@ -37,7 +37,7 @@ from data_exchange_center.recipes import SOURCE, Recipe
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline import published
+from offline import movielens
 from offline.evaluation import protocols, replay, served
 from offline.evaluation.live import expect_release, server_answers
 from offline.evaluation.metrics import Lists
@@ -159,8 +159,8 @@ def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation
     """File of a report: named by its recipe where that is not the default, by its data set where not ML-1M; with the
     artifacts where the data set is not published."""
     name, dataset = named(kind, found["recipe"]), found["dataset"]
-    folder = FIGURES if dataset in published.SETS else settings.offline_dir / "evaluation"
-    return folder / (f"{name}.json" if dataset == published.ML_1M else f"{name}_{dataset}.json")
+    folder = FIGURES if dataset in movielens.SETS else settings.offline_dir / "evaluation"
+    return folder / (f"{name}.json" if dataset == movielens.ML_1M else f"{name}_{dataset}.json")
 
 
 def write(found: Mapping[str, Any], settings: Settings, kind: str, code: Iterable[str]) -> None:

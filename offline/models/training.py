@@ -10,7 +10,7 @@ batches of all examples, and computes the share's part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -170,6 +170,15 @@ def trained_by(trainer: Trainer) -> Iterator[None]:
 def curves(losses: Sequence[float]) -> dict[str, Any]:
     """What the report of a model without AUC has: each epoch's loss, if it has epochs."""
     return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """``, AUC: train 0.8380, ...`` or ``, loss 5.1 to 4.6``; nothing for a model that was solved, not trained."""
+    parts = [f"{part} {value:.4f}" for part, value in report["auc"].items() if value is not None]
+    if parts:
+        return f", AUC: {', '.join(parts)}"
+    losses = [epoch["loss"] for epoch in report["epochs"]]
+    return f", loss {losses[0]:.4f} to {losses[-1]:.4f}" if losses else ""
 
 
 def first_rating_weights(levels: int, positive_level: int, disliked: Sequence[float], liked: Sequence[float]) -> Tensor:

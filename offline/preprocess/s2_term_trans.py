@@ -22,7 +22,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline import published
+from offline import movielens
 from offline.data import terms
 
 
@@ -45,8 +45,8 @@ def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
     dataset, items = read_dataset(folder), artifacts.ITEMS.read(folder)
     genres = terms.genre_names(items)
     item_terms = terms.genre_codes(items, genres)
-    published.expect(dataset.name, "items of genre 2", _of_second(item_terms), published.ML_1M_ADVENTURE_ITEMS)
-    published.expect(dataset.name, "genres", len(genres), published.SETS[published.ML_1M]["genres"])
+    movielens.expect(dataset.name, "items of genre 2", _of_second(item_terms), movielens.ML_1M_ADVENTURE_ITEMS)
+    movielens.expect(dataset.name, "genres", len(genres), movielens.SETS[movielens.ML_1M]["genres"])
     artifacts.GENRES.write(folder, {Columns.GENRES: genres})
     artifacts.ITEM_TERMS.write(folder, item_terms)
     return genres, item_terms

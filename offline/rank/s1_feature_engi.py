@@ -35,7 +35,7 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import published
+from offline import movielens
 from offline.data import samples, statistics
 from offline.data.lists import ListsConfig, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
@@ -78,7 +78,7 @@ def write_pairs(settings: Settings) -> None:
         settings.recipe.data.window,
     )
     named_apart(spec)
-    published.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, published.ML_1M_FEATURES)
+    movielens.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, movielens.ML_1M_FEATURES)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, of_users)

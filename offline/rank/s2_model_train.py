@@ -25,11 +25,11 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.release_parts import read_channels, read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import published
+from offline import movielens
 from offline.data.lists import ranker_of_lists
 from offline.data.statistics import list_spec
 from offline.models.kinds import ListExamples, PairExamples, ranker_class, weights_to_bytes
-from offline.models.training import pairs_data
+from offline.models.training import pairs_data, summary
 from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 
 
@@ -39,10 +39,10 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     examples = recalled_lists(settings, read_inputs) if ranker.examples == "lists" else rated_pairs(settings)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
-    published.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
+    movielens.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
-    print(f"{ranker.kind}{published.summary(report)}")
+    print(f"{ranker.kind}{summary(report)}")
 
 
 def rated_pairs(settings: Settings) -> PairExamples:

@@ -23,8 +23,9 @@ from __future__ import annotations
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline import published
+from offline import movielens
 from offline.models import kinds
+from offline.models.training import summary
 from offline.readers import InputsReader, read_inputs
 
 
@@ -36,7 +37,7 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     past = inputs.data
     fitted = kinds.fit_channels(past, inputs, recipe)
     for channel, one in zip(recipe.recall.channels, fitted, strict=True):
-        published.expect_learned(dataset, channel.kind, one.report)
+        movielens.expect_learned(dataset, channel.kind, one.report)
 
     served = [one.channel for one in fitted]
     user_vectors, item_vectors = kinds.vector_tables(served, past)
@@ -46,7 +47,7 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     reports = {one.channel.name: one.report for one in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for one in fitted:
-        print(f"{one.channel.name}: {one}{published.summary(one.report)}")
+        print(f"{one.channel.name}: {one}{summary(one.report)}")
 
 
 if __name__ == "__main__":

