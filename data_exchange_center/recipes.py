@@ -68,7 +68,7 @@ class FMRecipe(VectorRecipe):
 class TowerRecipe(VectorRecipe):
     """Two towers, trained by a softmax over items; user vector: profile, weighted sums over the history, a layer.
 
-    Trained at request points, moments in a user's past when a request could have come: see `offline/data/requests.py`.
+    Trained at request points, moments in a user's past when a request could have come: see `offline/data/sequences.py`.
     """
 
     together: ClassVar[bool] = True

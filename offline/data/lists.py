@@ -23,8 +23,11 @@ from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse, top_k
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
-from offline.data.requests import (
+from offline.data.sequences import (
+    Inputs,
+    Ints,
     Points,
+    Sequences,
     histories,
     next_events,
     request_points,
@@ -32,7 +35,6 @@ from offline.data.requests import (
     seen_before,
     with_late_returns,
 )
-from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import item_statistics, user_columns, user_statistics_after
 
 Item = TypeVar("Item")

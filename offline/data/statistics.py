@@ -21,6 +21,7 @@ from data_exchange_center.features import DenseFeature, Entity, FeatureSpec, His
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.terms import whole_numbers
 
 RECENT: Final = 0.8  # quantile of all times after which an event is recent
 
@@ -147,11 +148,6 @@ def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
     """``users`` (userid and profile), a row for each of the past's, with the statistics at its end."""
     values = user_statistics_after(past, np.arange(past.n_users), past.lengths)
     return whole_numbers(users.assign(**dict(zip(user_columns(), values.T, strict=True))))
-
-
-def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:
-    """Features of users with their numbers, but for userid, as int64: so Feast keeps them."""
-    return users.astype(dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64"))
 
 
 def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:

@@ -32,8 +32,7 @@ from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
-from offline.data.requests import Points
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Inputs, Points, Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Lists

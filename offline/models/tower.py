@@ -26,8 +26,7 @@ from data_exchange_center.channels import HistorySum
 from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
-from offline.data.requests import Points, histories, next_events, request_points, seen_before
-from offline.data.sequences import Inputs, Ints, Sequences
+from offline.data.sequences import Inputs, Ints, Points, Sequences, histories, next_events, request_points, seen_before
 from offline.models.ease import transition_factors
 from offline.models.kinds import Fitted
 from offline.models.training import THREADS, Run, current_trainer, curves, first_rating_weights

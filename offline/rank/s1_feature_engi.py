@@ -36,7 +36,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import movielens
-from offline.data import samples, statistics
+from offline.data import statistics, terms
 from offline.data.lists import ListsConfig, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models import kinds
@@ -67,7 +67,7 @@ def write_pairs(settings: Settings) -> None:
     terms_before = artifacts.IMPRESSION_TERMS.read(folder)
     if not ratings[keys].equals(terms_before[keys]):
         raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
-    spec, rows, of_users, of_items = samples.rated_pairs(
+    spec, rows, of_users, of_items = terms.rated_pairs(
         ratings,
         artifacts.USERS.read(folder),
         read_dataset(folder).profile,

@@ -30,8 +30,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.lists import NOTHING_LIKED, ListsConfig
-from offline.data.requests import Points, request_points, with_late_returns
-from offline.data.sequences import Ints, Sequences, profile_codes, sequences
+from offline.data.sequences import Ints, Points, Sequences, profile_codes, request_points, sequences, with_late_returns
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS

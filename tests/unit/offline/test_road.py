@@ -26,7 +26,7 @@ from data_exchange_center.settings import PandasSettings, Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.wire import vector_of
 from offline.data.lists import StoredFeatures, recall_lists
-from offline.data.requests import Points
+from offline.data.sequences import Points
 from offline.evaluation import replay, served
 from offline.models.kinds import load_ranker
 from offline.readers import read_inputs, read_with_holdout

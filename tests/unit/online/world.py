@@ -24,8 +24,7 @@ from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from data_exchange_center.release import FORMAT, Manifest, Published
 from data_exchange_center.wire import vector_of
-from offline.data.samples import rated_pairs_spec
-from offline.data.terms import clicks, genre_columns, impressions
+from offline.data.terms import clicks, genre_columns, impressions, rated_pairs_spec
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import StoredUser
 from tests.datasets import STARS

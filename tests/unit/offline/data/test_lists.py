@@ -21,7 +21,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, ListsConfig, StoredFeatures, made_ahead, recall_lists, sampled
-from offline.data.requests import Points
+from offline.data.sequences import Points
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
 from offline.models.training import ranked
 from tests.unit.offline.data.ratings import events_of, made_up_lists, made_up_ratings

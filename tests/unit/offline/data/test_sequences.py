@@ -14,8 +14,17 @@ from hypothesis import strategies as st
 from data_exchange_center import artifacts
 from data_exchange_center.channels import LONG_AGO_S
 from data_exchange_center.features import one_hot
-from offline.data.requests import Points, histories, next_events, request_points, seen_before, with_late_returns
-from offline.data.sequences import Sequences, sequences, user_states
+from offline.data.sequences import (
+    Points,
+    Sequences,
+    histories,
+    next_events,
+    request_points,
+    seen_before,
+    sequences,
+    user_states,
+    with_late_returns,
+)
 
 
 def ratings(lengths: list[int]) -> pd.DataFrame:

@@ -8,8 +8,7 @@ import torch
 
 from data_exchange_center.channels import BREAK_S, Requests
 from data_exchange_center.recipes import TowerRecipe
-from offline.data.requests import Points, requests_at
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Inputs, Points, Sequences, requests_at
 from offline.models.tower import Tower, target_weights, train_tower
 from tests.unit.offline.models.test_stages import EVENTS, ITEMS, USERS, inputs_of
 
