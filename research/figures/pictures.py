@@ -1,6 +1,6 @@
 """Pictures of what commands have measured. Each names in its metadata the digest of the file it is drawn from.
 
-Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments,papers}.png
+Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments}.png
         make serving-pictures     pic/{waterfall,shed}.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
@@ -178,24 +178,6 @@ def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
 def _shades(names: Sequence[str]) -> list[str]:
     greys = iter(("#c9ced4", "#9aa3ad", "#6b7480"))
     return [next(greys) if colour(name) == BASELINE else colour(name) for name in names]
-
-
-def by_seconds(found: Found) -> Figure:
-    """NDCG@10 of the last but one by processor seconds of training; a training of many epochs is a line."""
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    axes: Axes = figure.subplots()
-    tried = found["tried"]
-    recipe = {"the recipe": tried["as it is"], "the recipe, for the next item": tried[found["chosen"]]}
-    for name, row in (found["by seconds"] | recipe).items():
-        reached = np.atleast_1d(row.get("with the request's time", row["ndcg@10"]))
-        seconds = np.atleast_1d(row["seconds"])
-        shade = OURS if name in recipe else SOURCE if len(seconds) > 1 else BASELINE
-        axes.plot(np.maximum(seconds, 0.1), reached, "-" if len(seconds) > 1 else "o", color=shade)
-        end = (max(seconds[-1], 0.1), reached[-1])
-        axes.annotate(name, end, xytext=(5, 4), textcoords="offset points", fontsize=10, color=shade)
-    axes.set(xscale="log", ylim=(0, None), xlabel="processor seconds of training", ylabel="NDCG@10 of the last but one")
-    axes.margins(x=0.15)
-    return figure
 
 
 def replayed(found: Found) -> Figure:
@@ -380,7 +362,6 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "live_events": ("evaluation_live_events.json", live_events),
         "diversity": ("diversity.json", diversity),
         "experiments": ("experiments.json", replayed),
-        "papers": ("evaluation_papers.json", by_seconds),
     },
     "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},
 }

@@ -1,4 +1,4 @@
-"""Tables of how good the recommendations are: systems, slices, clocks, baselines, ablations, diversity, experiments."""
+"""Tables of how good the recommendations are: systems, slices, protocols, diversity, experiments."""
 
 from __future__ import annotations
 
@@ -82,9 +82,8 @@ def headline(figure: Figure) -> str:
 @block("quality", "evaluation.json")
 def quality(figure: Figure) -> str:
     """The headline in two sentences."""
-
-    baselines = read("baselines.json")
-    fusion = baselines["rows"][FUSION]
+    baselines = read("baselines.json")  # of a study that has ended; its table stands in RESULTS.md
+    fusion = baselines["rows"]["the best fusion of them"]
 
     def recalls(found: Mapping[str, Any], of_fusion: float) -> str:
         names = {"default: ranked": "the default recipe", "EASE": "EASE", "popularity": "the most liked films"}
@@ -198,14 +197,10 @@ def name_of(system: str) -> str:
     return NAMES.get(system, system)
 
 
-def chance(found: Mapping[str, Any]) -> str:
-    """How likely chance alone makes a difference as large."""
-    return "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
-
-
 def paired(found: Figure) -> str:
-    """A paired difference, and how likely it is chance."""
-    return f"{found['difference']:+.4f} ({chance(found)})"
+    """A paired difference, and how likely chance alone makes one as large."""
+    chance = "p < .001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
+    return f"{found['difference']:+.4f} ({chance})"
 
 
 @block("protocols", "evaluation_offline.json")
@@ -224,61 +219,6 @@ def protocols(figure: Figure) -> str:
         if row["users"] >= ENOUGH
     ]
     return shown(figure, head, rows, f"NDCG@50, of slices of {ENOUGH} users and more.")
-
-
-PUBLISHED = "papers_published.json"
-PAPERS = {
-    "hr@10": "HR@10",
-    "ndcg@10": "NDCG@10",
-    "hr@50": "HR@50",
-    "hr@200": "HR@200",
-    "debiased hr@10": "debiased HR@10",
-}
-MOMENT = ("last", "successive", "all later")
-
-
-@block("papers", "evaluation_papers.json")
-def papers(figure: Figure) -> str:
-    """The last rating of every user: the recipe, baselines that were trained here, and published figures of others."""
-
-    def row(label: str, found: Mapping[str, float | None], *more: str) -> tuple[str, ...]:
-        values = (found.get(metric) for metric in PAPERS)
-        return (label, *("-" if value is None else f"{value:.3f}" for value in values), *more)
-
-    rows = [
-        row(_timed(name, when), found, _trained(ours["seconds"]))
-        for name, ours in sorted(figure["last"].items(), key=lambda each: ("epochs" in each[1], each[0]))
-        for when, found in ours["ranked"].items()
-    ]
-    rows += [row(f"{each['model']} ({each['by']})", each, "") for each in read(PUBLISHED)["last"]]
-    epochs = ", ".join(
-        f"{name}: {ours['epochs']} epochs, {'until validation stopped rising' if ours['over'] else 'not to the end'}"
-        for name, ours in figure["last"].items()
-        if "epochs" in ours
-    )
-    chosen = f"Changes for the next item: {figure['chosen']}."
-    note = f"{figure['users']:,} users. Trained for: processor time. {chosen} {epochs}."
-    return shown(figure, ["list", *PAPERS.values(), "trained for"], rows, note)
-
-
-@block("papers_moment", "evaluation_papers.json")
-def papers_moment(figure: Figure) -> str:
-    """One moment for all, as Time to Split has it: HR@10 / NDCG@10 of each kind of target."""
-
-    def row(label: str, found: Mapping[str, Any]) -> tuple[str, ...]:
-        parts = (found.get(kind) for kind in MOMENT)
-        return (label, *("-" if part is None else f"{part['hr@10']:.3f} / {part['ndcg@10']:.3f}" for part in parts))
-
-    ours = figure["one moment"]
-    rows = [row(_timed(name, when), found) for name, each in ours.items() for when, found in each["targets"].items()]
-    rows += [row(f"{each['model']} ({each['by']})", each) for each in read(PUBLISHED)["one moment"]]
-    counts = {f"{each['users']:,} users, {each['ratings']:,} later ratings" for each in ours.values()}
-    note = f"HR@10 / NDCG@10. {', '.join(counts)}."
-    return shown(figure, ["list", *MOMENT], rows, note)
-
-
-def _timed(name: str, when: str) -> str:
-    return name if when in name else f"{name}, {when}"
 
 
 @block("baskets", "baskets_ta-feng.json")
@@ -310,46 +250,6 @@ def seeds(figure: Figure) -> str:
         for system, found in figure["systems"].items()
     ]
     return shown(figure, head, rows)
-
-
-FUSION = "the best fusion of them"
-
-
-@block("baselines", "baselines.json")
-def baselines(figure: Figure) -> str:
-    """Every tuned baseline, and the recipe, which comes last."""
-    columns = ("NDCG@50 to the recipe's, paired", "trained for", "tuned")
-    head = ("list", *METRICS.values(), RETURNING, *columns)
-
-    def values(row: Mapping[str, Any]) -> list[str]:
-        return [f"{row[metric]:.3f}" for metric in (*METRICS, RETURNING)]
-
-    rows = [
-        (
-            name,
-            *values(row),
-            "{difference:+.4f} ({low:+.4f} to {high:+.4f}, {p})".format(
-                **row["to the recipe"], p=chance(row["to the recipe"])
-            ),
-            _trained(row["seconds"]),
-            f"{row['settings tried']} settings{'' if row['searched'] else ', more to try'}",
-        )
-        for name, row in figure["rows"].items()
-    ]
-    rows += [(name, *values(row), "", "", "") for name, row in figure["references"].items()]
-    machines = ", ".join(sorted({row["machine"] for row in figure["rows"].values()}))
-    note = (
-        f"{figure['users']:,} users. In brackets: 95 % intervals of the paired difference. Settings were chosen by "
-        "their NDCG@50 on the ten before the last ten. Seconds are those of the one training of the chosen setting, on "
-        f"{machines}."
-    )
-    names = ", ".join(name for name, row in figure["rows"].items() if not row["searched"])
-    note += f" Not fully tuned, and so perhaps weaker than they could be: {names}."
-    return shown(figure, head, rows, note)
-
-
-def _trained(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 @block("live_events", "evaluation_live_events.json")
