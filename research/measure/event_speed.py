@@ -28,7 +28,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
-from offline.evaluation.live import expect_release
+from offline.evaluation.evaluate import expect_release
 from research.bench.load import Drawn, Loading, expect_answers, facts, generator, known_userids, ready
 from research.measure.live_events import ServerLoop
 

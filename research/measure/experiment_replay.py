@@ -50,8 +50,7 @@ from extras.experiments.declaration import (
 from extras.experiments.report import SUSPICIOUS, Outcomes, found_by, outcomes_of, show
 from extras.experiments.store import ExperimentStore
 from offline.data.split import holdout_sizes
-from offline.evaluation.evaluate import write
-from offline.evaluation.live import expect_release
+from offline.evaluation.evaluate import expect_release, write
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS

@@ -41,8 +41,7 @@ from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
-from offline.evaluation.evaluate import head, write
-from offline.evaluation.live import IN_FLIGHT, expect_release
+from offline.evaluation.evaluate import IN_FLIGHT, expect_release, head, write
 from offline.evaluation.metrics import mean
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout

@@ -19,8 +19,8 @@ from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.release_parts import DatasetIds, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import live, served
-from offline.evaluation.live import expect_release, server_answers
+from offline.evaluation import evaluate, served
+from offline.evaluation.evaluate import expect_release, server_answers
 from offline.evaluation.replay import Answers, Holdout
 from tests.free_ports import free_ports
 from tests.http_server import serving
@@ -150,7 +150,9 @@ def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
     assert len(server.asked) < server.holdout.past.n_users or status == 200
 
 
-@pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": live.OPENING}})])
+@pytest.mark.parametrize(
+    "opening", [(200, {"release": "the one before"}), (503, {"error": {"code": evaluate.OPENING}})]
+)
 def test_a_worker_that_is_still_opening_the_release_is_asked_again(
     server: Server, opening: tuple[int, dict[str, Any]]
 ) -> None:
@@ -160,7 +162,7 @@ def test_a_worker_that_is_still_opening_the_release_is_asked_again(
 
 
 def test_a_release_that_stays_another_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "OPENING_S", 0.1)
+    monkeypatch.setattr(evaluate, "OPENING_S", 0.1)
     server.reply = lambda request: (200, server.exactly(request)[1] | {"release": "another"})
     with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
         server.ask()
