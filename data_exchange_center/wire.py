@@ -1,15 +1,14 @@
 """Wire format: names, keys and byte layouts that a writer and a reader on two sides of a store must agree on.
 
 Redis: in a cluster, all that one request reads bears the tag of the user's partition (`event_partition`), so that it
-lies in one slot and one round trip to one server brings it. Keys that belong to no user have a copy in each partition.
+lies in one slot and one round trip to one server brings it. Keys that belong to no user have a copy in each partition
+(`past_one_machine/redis_cluster.py`).
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -40,7 +39,7 @@ def vector_of(channel: str) -> str:
 
 
 def user_key(release: str, userid: OwnId) -> str:
-    """Hash: a user's state, on one server; see `RedisLayout.user`."""
+    """Hash: a user's state, on one server."""
     return f"ml:{release}:user:{userid}"
 
 
@@ -58,11 +57,10 @@ def event_counts_key(release: str) -> str:
 # in which there is neither a colon nor a brace), as another one may have a user of the same id. Their tag, {0} to {15},
 # puts a user's events and the log that holds them into one slot of a cluster, so that one function can write both.
 EVENT_PARTITIONS: Final = 16
-LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
-LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
 FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
 
 FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was forgotten
+EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
 
 
 def event_partition(userid: OwnId) -> int:
@@ -70,42 +68,15 @@ def event_partition(userid: OwnId) -> int:
     return zlib.crc32(f"{userid}".encode()) % EVENT_PARTITIONS
 
 
-def _tag(userid: OwnId) -> str:
+def partition_tag(userid: OwnId) -> str:
+    """The part of a key by which a cluster chooses its slot."""
     return f"{{{event_partition(userid)}}}"
-
-
-def event_log_key(dataset: str, partition: int) -> str:
-    """Stream: the events of the partition's users, in the order in which they were acknowledged."""
-    return f"ml:log:{dataset}:{{{partition}}}"
 
 
 def user_events_key(dataset: str, userid: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
     `events.Logged.unpack` reads it; or `FORGOTTEN`."""
-    return f"ml:events:{dataset}:{_tag(userid)}:{userid}"
-
-
-def noted_events_key(dataset: str, userid: OwnId) -> str:
-    """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
-    return f"ml:noted:{dataset}:{_tag(userid)}:{userid}"
-
-
-EXPERIMENTS_KEY: Final = "ml:experiments"  # string: those that run, as `extras.experiments.declaration.pack`; or absent
-
-
-def exposure_user(dataset: str, userid: OwnId) -> str:
-    """Whose exposure it is, as JSON."""
-    return json.dumps([dataset, userid])
-
-
-def exposures_key(partition: int) -> str:
-    """Stream: which users of the partition were answered from which arm of an experiment, and with which items."""
-    return f"ml:exposures:{{{partition}}}"
-
-
-def shown_key(dataset: str, userid: OwnId) -> str:
-    """List: the items of the answers that a user was shown last, newest answer first, each as JSON; or absent."""
-    return f"ml:shown:{dataset}:{_tag(userid)}:{userid}"
+    return f"ml:events:{dataset}:{partition_tag(userid)}:{userid}"
 
 
 def manifest_key(release: str) -> str:
@@ -177,27 +148,6 @@ MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each 
 MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): probability of a click
 MAX_BATCH: Final = 256  # rows a request
-
-
-@dataclass(frozen=True, slots=True)
-class RedisLayout:
-    """The keys of one server, or those of a cluster."""
-
-    cluster: bool = False
-
-    def user(self, release: str, userid: OwnId) -> str:
-        """Hash: a user's state."""
-        if not self.cluster:
-            return user_key(release, userid)
-        return user_key(release, f"{_tag(userid)}:{userid}")
-
-    def copy_for(self, key: str, userid: OwnId) -> str:
-        """The copy of a common key in the slot of the user's events."""
-        return f"{key}:{_tag(userid)}" if self.cluster else key
-
-    def copies(self, key: str) -> tuple[str, ...]:
-        """All copies that `copy_for` may name, other than the key itself: none on one server."""
-        return tuple(f"{key}:{{{partition}}}" for partition in range(EVENT_PARTITIONS * self.cluster))
 
 
 def replacement(key: str) -> str:

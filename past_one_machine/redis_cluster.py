@@ -1,7 +1,8 @@
 """Redis Cluster: a client that discovers the cluster's nodes when it is first used, and again when they have changed.
 
 For one slot, `ClusterClient.at` gives a plain client of the server that has it: its pipelines cost the same as with a
-single server. Everything else is redis-py's own client of a cluster.
+single server. All that one request reads lies in one slot, that of the user's events: the user's state, and a copy of
+each key that belongs to no user. Everything else is redis-py's own client of a cluster.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 
+from data_exchange_center import wire
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import RedisSettings
-from online.clients.redis import ERRORS, MOVED, TimelyConnection
+from online.clients.redis import ERRORS, MOVED, TimelyConnection, note_activated
 
 _LOOK_AGAIN_S: Final = 0.2  # at least between two discoveries, while a node does not answer
 
 
 class ClusterClient:
-    """All of redis-py's methods, and `at`. Shared by threads, not across a fork."""
+    """All of redis-py's methods, and those of `Connected`. Shared by threads, not across a fork."""
 
     def __init__(self, settings: RedisSettings, timeout_s: float) -> None:
         self._settings = settings
@@ -89,6 +92,45 @@ class ClusterClient:
             return
         finally:
             self._lock.release()
+
+    def slot_of(self, userid: OwnId) -> int:
+        """The partition of the user's events."""
+        return wire.event_partition(userid)
+
+    def user_key(self, release: str, userid: OwnId) -> str:
+        """Hash: a user's state."""
+        return wire.user_key(release, f"{wire.partition_tag(userid)}:{userid}")
+
+    def copy_for(self, key: str, userid: OwnId) -> str:
+        """The copy in the slot of the user's events."""
+        return f"{key}:{wire.partition_tag(userid)}"
+
+    def copies(self, key: str) -> tuple[str, ...]:
+        """One in each partition."""
+        return tuple(f"{key}:{{{partition}}}" for partition in range(wire.EVENT_PARTITIONS))
+
+    def set_copies(self, key: str) -> None:
+        """Bring the copies of a string up to date: they are what it is, or absent as it is."""
+        cluster: Any = self._connected()
+        while True:
+            now = cluster.get(key)
+            with cluster.pipeline(transaction=False) as pipe:
+                for copy in self.copies(key):
+                    if now is None:
+                        pipe.delete(copy)
+                    else:
+                        pipe.set(copy, now)
+                pipe.execute()
+            if cluster.get(key) == now:  # nobody else has changed it meanwhile
+                return
+
+    def move_live(self, release: str) -> None:
+        """Have a release served from now on: the partitions follow within milliseconds; interrupted, do it again."""
+        with self.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
+            note_activated(pipe, release)
+            pipe.execute()
+        self._connected().set(wire.LIVE_KEY, release)
+        self.set_copies(wire.LIVE_KEY)
 
     def close(self) -> None:
         with self._lock:

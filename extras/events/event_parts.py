@@ -28,6 +28,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.files import written_in_place
 from data_exchange_center.steps import StepError
 from extras.events.events import Event, position_of
+from extras.events.log import LOG_EVENT, LOG_FORGET, event_log_key
 
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)
@@ -123,9 +124,9 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
     """An entry of a log as it lies in Redis. Raises StepError for one that cannot be read."""
     position = position_of(raw)
     try:
-        if (forgotten := fields.get(wire.LOG_FORGET.encode())) is not None:
+        if (forgotten := fields.get(LOG_FORGET.encode())) is not None:
             return Entry(position, json.loads(forgotten), None)
-        event = Event.unpack(fields[wire.LOG_EVENT.encode()])
+        event = Event.unpack(fields[LOG_EVENT.encode()])
     except (KeyError, TypeError, ValueError) as error:
         raise StepError(
             f"entry {raw.decode()} of {key} in Redis is no event ({error}). It was written by another version or by "
@@ -148,7 +149,7 @@ def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BAT
     events = forgotten = 0
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
-            key = wire.event_log_key(dataset, partition)
+            key = event_log_key(dataset, partition)
             while entries := _next(client, key, parts.last(partition), batch):
                 parts.append(partition, entries)
                 gone = sum(entry.event is None for entry in entries)

@@ -88,6 +88,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         self._unneeded = unneeded
         self._most = most
         self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
+        self._is_cluster = settings.cluster
         self._replicas = settings.write_replicas if settings.cluster else 0
         self._features = connect(settings, db=settings.feast_db)
 
@@ -144,20 +145,20 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         drops it from its append-only file soon after, by a rewrite. Raises ServiceError.
         """
         with self._limited("forget"):
-            exposures = wire.exposures_key(wire.event_partition(userid))
-            arguments = (json.dumps(userid), wire.exposure_user(dataset, userid))
+            exposures = exposures_key(wire.event_partition(userid))
+            arguments = (json.dumps(userid), exposure_user(dataset, userid))
             (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), arguments))
-            self._redis.delete(wire.shown_key(dataset, userid))
+            self._redis.delete(shown_key(dataset, userid))
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.lrange(wire.ACTIVATED_KEY, 0, -1)
             pipeline.get(wire.LIVE_KEY)
-            for key in (wire.FORGOTTEN_COUNT_KEY, *self._layout.copies(wire.FORGOTTEN_COUNT_KEY)):
+            for key in (wire.FORGOTTEN_COUNT_KEY, *self._redis.copies(wire.FORGOTTEN_COUNT_KEY)):
                 pipeline.incr(key)  # after the mark: who sees the count sees the mark
             activated, live, *_ = pipeline.execute()
             known = {raw.decode(): self._manifest(raw.decode()) for raw in {*activated, live} if raw}
             others = {name: each for name, each in known.items() if each and each.dataset.base_name != dataset}
             releases = known.keys() - others.keys()
-            states = [self._layout.user(release, userid) for release in releases]
+            states = [self._redis.user_key(release, userid) for release in releases]
             stored: list[Any] = [self._redis.hget(key, wire.USER_NUMBER) for key in states]
             numbers = [int(wire.unpack_ids(raw)[0]) for raw in stored if raw is not None]
             if numbers:
@@ -201,7 +202,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
 
     def _begin_rewrite(self) -> None:
         client: Any = self._redis
-        everywhere = {"target_nodes": client.get_nodes()} if self._layout.cluster else {}
+        everywhere = {"target_nodes": client.get_nodes()} if self._is_cluster else {}
         client.execute_command("BGREWRITEAOF", **everywhere)
 
     def _follow(self) -> None:
@@ -218,9 +219,39 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         self._features.close()
 
 
+# --- keys of all that is kept of users besides their releases' states; the events that requests read are in `wire`
+LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
+LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
+
+
+def event_log_key(dataset: str, partition: int) -> str:
+    """Stream: the events of the partition's users, in the order in which they were acknowledged."""
+    return f"ml:log:{dataset}:{{{partition}}}"
+
+
+def noted_events_key(dataset: str, userid: OwnId) -> str:
+    """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
+    return f"ml:noted:{dataset}:{wire.partition_tag(userid)}:{userid}"
+
+
+def exposures_key(partition: int) -> str:
+    """Stream: which users of the partition were answered from which arm of an experiment, and with which items."""
+    return f"ml:exposures:{{{partition}}}"
+
+
+def exposure_user(dataset: str, userid: OwnId) -> str:
+    """Whose exposure it is, as JSON."""
+    return json.dumps([dataset, userid])
+
+
+def shown_key(dataset: str, userid: OwnId) -> str:
+    """List: the items of the answers that a user was shown last, newest answer first, each as JSON; or absent."""
+    return f"ml:shown:{dataset}:{wire.partition_tag(userid)}:{userid}"
+
+
 def _keys(dataset: str, userid: OwnId) -> tuple[str, str, str]:
-    log = wire.event_log_key(dataset, wire.event_partition(userid))
-    return log, wire.user_events_key(dataset, userid), wire.noted_events_key(dataset, userid)
+    log = event_log_key(dataset, wire.event_partition(userid))
+    return log, wire.user_events_key(dataset, userid), noted_events_key(dataset, userid)
 
 
 # ------------------------------------------------------------------------------------------- functions in Redis

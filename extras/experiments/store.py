@@ -23,10 +23,10 @@ import redis
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from extras.events.log import EXPOSE, Call, run
+from extras.events.log import EXPOSE, Call, exposure_user, exposures_key, run
 from extras.experiments.declaration import Experiments, pack, unpack
 from online.clients.base import ServiceError, StoredError
-from online.clients.redis import RedisClient, set_copies
+from online.clients.redis import RedisClient
 
 log = logging.getLogger(__name__)
 
@@ -93,18 +93,19 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def update(self, change: Change) -> Experiments:
         """Change the experiments in one transaction. Raises what ``change`` raises, and ServiceError."""
+        in_a_cluster = bool(self._redis.copies(wire.EXPERIMENTS_KEY))
 
         def changed(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
             experiments = change(self._unpacked(pipe.get(ALL_EXPERIMENTS_KEY)))
             pipe.multi()
             pipe.set(ALL_EXPERIMENTS_KEY, pack(experiments))
-            if not self._layout.cluster:
+            if not in_a_cluster:
                 _set_running(pipe, experiments)
             return experiments
 
         with self._limited("update"):
             found: Any = self._redis.transaction(changed, ALL_EXPERIMENTS_KEY, value_from_callable=True)
-            if self._layout.cluster:
+            if in_a_cluster:
                 self._follow()
         experiments: Experiments = found
         return experiments
@@ -115,7 +116,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
         while (now := self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))) != experiments:
             experiments = now
             _set_running(self._redis, experiments)
-        set_copies(self._redis, self._layout, wire.EXPERIMENTS_KEY)
+        self._redis.set_copies(wire.EXPERIMENTS_KEY)
 
     def _unpacked(self, raw: Any) -> Experiments:
         try:
@@ -129,8 +130,8 @@ class ExperimentStore(RedisClient[None, Experiments]):
             calls = []
             for each in exposures:
                 partition = wire.event_partition(each.userid)
-                keys = wire.exposures_key(partition), wire.user_events_key(each.dataset, each.userid)
-                arguments = kept, each.answered, wire.exposure_user(each.dataset, each.userid), each.pack()
+                keys = exposures_key(partition), wire.user_events_key(each.dataset, each.userid)
+                arguments = kept, each.answered, exposure_user(each.dataset, each.userid), each.pack()
                 calls.append(Call(EXPOSE, keys, arguments))
             run(self._redis, calls)
 
@@ -147,7 +148,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def _logged(self, experiment: str) -> Iterator[tuple[str, bytes, Exposure]]:
         """Stream, entry, and what it says. Raises ServiceError."""
-        for key in map(wire.exposures_key, range(wire.EVENT_PARTITIONS)):
+        for key in map(exposures_key, range(wire.EVENT_PARTITIONS)):
             after: str | None = "-"
             while after is not None:
                 with self._limited("exposures"):
@@ -164,7 +165,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
     def is_cut(self, since: int, kept: int = KEPT) -> bool:
         """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
         with self._limited("is_cut"):
-            keys = [wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
+            keys = [exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
             streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in streams)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
+from extras.events.log import shown_key
 from extras.experiments.store import ExposureQueue
 from extras.questions.rank import kept
 from online.clients.base import ServiceError
@@ -49,14 +50,14 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
 
     def _call(self, query: tuple[str, OwnId]) -> list[OwnId]:
         """(data set, user) -> the items of the last answers, once for each."""
-        raw: Any = self._redis.lrange(wire.shown_key(*query), 0, -1)  # typed for the asynchronous client too
+        raw: Any = self._redis.lrange(shown_key(*query), 0, -1)  # typed for the asynchronous client too
         return [itemid for answer in raw for itemid in json.loads(answer)]
 
     def write(self, answers: Sequence[Shown]) -> None:
         """Add answers, but of users who were forgotten since. Raises ServiceError."""
         with self._limited("shown"):
             for each in answers:
-                key = wire.shown_key(each.dataset, each.userid)
+                key = shown_key(each.dataset, each.userid)
                 with self._redis.at(key) as server:
                     mark: Any = server.hget(wire.user_events_key(each.dataset, each.userid), wire.FORGOTTEN)
                     if mark and int(mark.partition(b"-")[0]) >= each.answered:

@@ -20,10 +20,10 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.steps import CheckError, StepError, progress
-from data_exchange_center.wire import RedisLayout, replacement
+from data_exchange_center.wire import replacement
 from offline_to_online.rows import RecallState, UserRow
 from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
-from online.clients.redis import Connected, move_live, set_copies
+from online.clients.redis import Connected
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users a round trip
@@ -47,10 +47,6 @@ class RedisStore(ReleaseStore):
     def address(self) -> str:
         return redis_address(self.settings)
 
-    @property
-    def layout(self) -> RedisLayout:
-        return RedisLayout(self.settings.redis.cluster)
-
     @contextmanager
     def client(self) -> Iterator[Connected]:
         with self.reaching(), redis_client(self.settings) as client:
@@ -64,11 +60,15 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
+
+            def slot(row: UserRow) -> int:
+                return client.slot_of(row.own_id)
+
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
-                for _, rows in groupby(sorted(chunk, key=self._slot), self._slot):  # those that one transaction takes
-                    hashes = {self.layout.user(release, row.own_id): dict(row.fields()) for row in rows}
+                for _, rows in groupby(sorted(chunk, key=slot), slot):  # those that one transaction takes
+                    hashes = {client.user_key(release, row.own_id): dict(row.fields()) for row in rows}
                     with client.at(next(iter(hashes))) as server, server.pipeline(transaction=True) as pipe:
                         for key, fields in hashes.items():
                             pipe.delete(key)
@@ -83,9 +83,6 @@ class RedisStore(ReleaseStore):
                     server.rename(replacement(key), key)
             client.set(wire.popular_key(release), json.dumps(content.popular))
             client.set(wire.channels_key(release), content.channels)
-
-    def _slot(self, row: UserRow) -> int:
-        return wire.event_partition(row.own_id) if self.layout.cluster else 0
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
         """Users of a data set, by own id, who were not forgotten."""
@@ -106,7 +103,7 @@ class RedisStore(ReleaseStore):
             for chunk in _chunks(content.users, "users from Redis"):
                 with client.pipeline(transaction=False) as pipe:
                     for row in chunk:
-                        pipe.hgetall(self.layout.user(release, row.own_id))
+                        pipe.hgetall(client.user_key(release, row.own_id))
                     names = [str(row.own_id) for row in chunk]
                     pipe.zmscore(ids, names)
                     pipe.zmscore(counts, names)
@@ -139,14 +136,14 @@ class RedisStore(ReleaseStore):
     def activate(self, release: str) -> None:
         """Move the live pointer: the one atomic switch, which the server looks at with every request."""
         with self.client() as client:
-            move_live(client, self.layout, release)
+            client.move_live(release)
 
     def delete(self, releases: Collection[str]) -> None:
         """The marks go first, so that what is left of an interrupted deletion never looks whole."""
         with self.client() as client:
             for release in releases:
                 manifest = wire.manifest_key(release)
-                client.delete(wire.users_key(release), manifest, *self.layout.copies(manifest))
+                client.delete(wire.users_key(release), manifest, *client.copies(manifest))
                 keys = iter(client.scan_iter(f"ml:{release}:*", count=5_000))
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
@@ -168,7 +165,7 @@ class RedisStore(ReleaseStore):
         with self.client() as client:
             key = wire.manifest_key(published.manifest.release)
             client.set(key, published.model_dump_json())
-            set_copies(client, self.layout, key)
+            client.set_copies(key)
 
     def published(self, release: str) -> Published:
         """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""

@@ -28,7 +28,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
-from data_exchange_center.wire import RedisLayout, vector_of
+from data_exchange_center.wire import vector_of
 from online.clients.base import Client, Found, Query, StoredError, current
 
 Stored = TypeVar("Stored")
@@ -86,7 +86,7 @@ class TimelyConnection(redis.Connection):
 
 
 class Connected(redis.Redis):
-    """redis-py's client of one server; a cluster's has the same methods."""
+    """redis-py's client of one server, and where it keeps what. A cluster's client has the same methods."""
 
     @contextmanager
     def at(self, key: str) -> Iterator[redis.Redis]:
@@ -96,6 +96,39 @@ class Connected(redis.Redis):
     def server_of(self, key: str) -> str:
         """The server that has a key: keys with the same answer can be read in one round trip."""
         return ""
+
+    def slot_of(self, userid: OwnId) -> int:
+        """The slot of a user's state: the states of one slot can be written in one transaction."""
+        return 0
+
+    def user_key(self, release: str, userid: OwnId) -> str:
+        """Hash: a user's state."""
+        return wire.user_key(release, userid)
+
+    def copy_for(self, key: str, userid: OwnId) -> str:
+        """The copy, of a key that belongs to no user, that lies with what is read for this user."""
+        return key
+
+    def copies(self, key: str) -> tuple[str, ...]:
+        """All copies that `copy_for` may name, other than the key itself."""
+        return ()
+
+    def set_copies(self, key: str) -> None:
+        """Bring the copies of a string up to date."""
+
+    def move_live(self, release: str) -> None:
+        """Have a release served from now on; it is the newest of those that were activated. One step."""
+        with self.pipeline(transaction=True) as pipe:
+            pipe.set(wire.LIVE_KEY, release)
+            note_activated(pipe, release)
+            pipe.execute()
+
+
+def note_activated(pipe: redis.client.Pipeline, release: str) -> None:
+    """Put a release first on the list of those that were activated."""
+    pipe.lrem(wire.ACTIVATED_KEY, 0, release)
+    pipe.lpush(wire.ACTIVATED_KEY, release)
+    pipe.ltrim(wire.ACTIVATED_KEY, 0, wire.KEPT_RELEASES - 1)
 
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
@@ -117,38 +150,6 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int 
     return client
 
 
-def set_copies(client: redis.Redis, layout: RedisLayout, key: str) -> None:
-    """Bring a cluster's copies of a string up to date: they are what it is, or absent as it is."""
-    while copies := layout.copies(key):
-        now: Any = client.get(key)  # typed for the asynchronous client too
-        with client.pipeline(transaction=False) as pipe:
-            for copy in copies:
-                if now is None:
-                    pipe.delete(copy)
-                else:
-                    pipe.set(copy, now)
-            pipe.execute()
-        if client.get(key) == now:  # nobody else has changed it meanwhile
-            return
-
-
-def move_live(client: Connected, layout: RedisLayout, release: str) -> None:
-    """Have a release served from now on; it is the newest of those that were activated.
-
-    On one server in one step. In a cluster the partitions follow within milliseconds; interrupted, do it again.
-    """
-    with client.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
-        if not layout.cluster:
-            pipe.set(wire.LIVE_KEY, release)
-        pipe.lrem(wire.ACTIVATED_KEY, 0, release)
-        pipe.lpush(wire.ACTIVATED_KEY, release)
-        pipe.ltrim(wire.ACTIVATED_KEY, 0, wire.KEPT_RELEASES - 1)
-        pipe.execute()
-    if layout.cluster:
-        client.set(wire.LIVE_KEY, release)
-        set_copies(client, layout, wire.LIVE_KEY)
-
-
 class RedisClient(Client[Query, Found]):
     """A client of the database where the user state lies. Subclasses write `_call`."""
 
@@ -159,7 +160,6 @@ class RedisClient(Client[Query, Found]):
         """``timeout_s``: of a call, if not as the settings say."""
         self.timeout_s = timeout_s or settings.timeout_s
         self._redis = connect(settings, timeout_s=timeout_s)
-        self._layout = RedisLayout(settings.cluster)
 
     def _is_lost(self, error: Exception) -> bool:
         return isinstance(error, MOVED) and not isinstance(error, redis.TimeoutError)
@@ -247,16 +247,16 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     """User state, in one round trip together with the live pointer."""
 
     def _call(self, query: UserQuery) -> UserAnswer:
-        userid, layout = query.userid, self._layout
+        userid, client = query.userid, self._redis
         for_all = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY
-        keys = [layout.copy_for(key, userid) for key in for_all]
-        with self._redis.at(keys[0]) as server:
+        keys = [client.copy_for(key, userid) for key in for_all]
+        with client.at(keys[0]) as server:
             pipeline = server.pipeline(transaction=False)
             pipeline.mget(*keys)
             if query.release is not None and query.dataset is not None:
-                pipeline.hgetall(layout.user(query.release, userid))
+                pipeline.hgetall(client.user_key(query.release, userid))
                 # after the user: a deletion begins with the manifest
-                pipeline.exists(layout.copy_for(wire.manifest_key(query.release), userid))
+                pipeline.exists(client.copy_for(wire.manifest_key(query.release), userid))
                 pipeline.hgetall(wire.user_events_key(query.dataset, userid))
             (live, forgotten, experiments), *rows = pipeline.execute()
         stored, kept, since = rows or ({}, 0, {})
@@ -344,7 +344,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
     def activate(self, release: str) -> None:
         """Have a release served from now on. Raises ServiceError."""
         with self._limited("activate"):
-            move_live(self._redis, self._layout, release)
+            self._redis.move_live(release)
 
     def some_users(
         self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False

@@ -39,6 +39,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
+from extras.events.log import event_log_key
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
 from offline.evaluation.evaluate import IN_FLIGHT, expect_release, head, write
@@ -318,7 +319,7 @@ class ServerLoop:
         self.post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
-        log = wire.event_log_key(self._dataset, wire.event_partition(userid))
+        log = event_log_key(self._dataset, wire.event_partition(userid))
         key = wire.user_events_key(self._dataset, userid)
         stored: Any = self._redis.hgetall(key)
         sent = {name: raw for name, raw in stored.items() if name.startswith(prefix.encode())}

@@ -19,12 +19,11 @@ from data_exchange_center.settings import Settings
 from extras.events import event_parts as consumer
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
-from extras.events.log import EventLog, Recording
+from extras.events.log import EventLog, Recording, event_log_key
 from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client
-from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
-from online.clients.redis import RedisUsers, UserQuery, set_copies
+from online.clients.redis import RedisUsers, UserQuery
 from online.stack.feast.service import feast_environment
 from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, password_of, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
@@ -45,7 +44,7 @@ def kept(settings: Settings) -> None:
     key = wire.manifest_key(RELEASE)
     with redis_client(settings) as client:
         client.set(key, "{}")
-        set_copies(client, RedisStore(settings).layout, key)
+        client.set_copies(key)
 
 
 def healed(settings: Settings) -> bool:
@@ -98,7 +97,7 @@ def test_a_master_killed_under_load_loses_no_acknowledged_event(settings: Settin
         for _ in range(KILLS):
             until(lambda: all(len(writer.acknowledged) > 20 for writer in writers))
             until(lambda: healed(settings), despite=(redis.RedisError,))
-            key = wire.event_log_key(FILMS, wire.event_partition(100))
+            key = event_log_key(FILMS, wire.event_partition(100))
             with redis_client(settings) as client:
                 port = client.get_node_from_key(key).port  # type: ignore[attr-defined]
             (replica,) = masters(settings)[port]
@@ -133,14 +132,14 @@ def entries(settings: Settings) -> list[consumer.Entry]:
     found = []
     with redis_client(settings) as client:
         for partition in range(wire.EVENT_PARTITIONS):
-            key = wire.event_log_key(FILMS, partition)
+            key = event_log_key(FILMS, partition)
             found += [consumer.entry_of(key, raw, fields) for raw, fields in client.xrange(key)]
     return [each for each in found if each.event is not None]
 
 
 def test_without_the_replica_an_event_is_acknowledged_only_where_the_setting_says_so(settings: Settings) -> None:
     userid = 7
-    key = wire.event_log_key(FILMS, wire.event_partition(userid))
+    key = event_log_key(FILMS, wire.event_partition(userid))
     until(lambda: healed(settings), despite=(redis.RedisError,))
     with redis_client(settings) as client:
         (replica,) = masters(settings)[client.get_node_from_key(key).port]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A cluster that does not answer: what redis-py says then is none of its RedisErrors, and a service's error too."""
+"""Where a cluster keeps what; and one that does not answer, of which redis-py says what is none of its RedisErrors."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 import redis
+from redis.crc import key_slot
 from redis.exceptions import RedisClusterException
 
+from data_exchange_center import wire
 from data_exchange_center.settings import RedisSettings
+from extras.events.log import event_log_key, exposures_key, noted_events_key, shown_key
 from online.clients.base import ServiceError
-from online.clients.redis import RedisUsers, UserQuery
+from online.clients.redis import Connected, RedisUsers, UserQuery
 from past_one_machine.redis_cluster import ClusterClient
 from tests.free_ports import free_ports
+
+RELEASE = "aaaaaaaaaaaa"
+FOR_ALL = wire.LIVE_KEY, wire.FORGOTTEN_COUNT_KEY, wire.EXPERIMENTS_KEY, wire.manifest_key(RELEASE)
 
 
 def nobody() -> RedisSettings:
@@ -43,3 +49,32 @@ def test_who_has_an_error_is_told_that_and_not_what_looking_again_met() -> None:
     client._cluster = cluster
     with pytest.raises(redis.TimeoutError, match="the caller's"), client.at("key"):
         raise redis.TimeoutError("the caller's")
+
+
+@pytest.mark.parametrize("userid", [1, "anna", "{x}", "}{", "a:b"])
+def test_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
+    client, partition = ClusterClient(nobody(), timeout_s=1.0), wire.event_partition(userid)
+    keys = {client.user_key(RELEASE, userid), *(client.copy_for(key, userid) for key in FOR_ALL)}
+    keys |= {key("films", userid) for key in (wire.user_events_key, noted_events_key, shown_key)}
+    keys |= {event_log_key("films", partition), exposures_key(partition)}
+    assert len({key_slot(key.encode()) for key in keys}) == 1
+
+
+def test_every_partition_has_a_copy_of_what_is_for_all() -> None:
+    client = ClusterClient(nobody(), timeout_s=1.0)
+    for key in FOR_ALL:
+        read = {client.copy_for(key, userid) for userid in range(1_000)}
+        assert read == set(client.copies(key))
+        assert len(read) == wire.EVENT_PARTITIONS
+        assert key not in read
+
+
+def test_states_of_one_transaction_are_in_one_slot() -> None:
+    client = ClusterClient(nobody(), timeout_s=1.0)
+    slots = {userid: key_slot(client.user_key(RELEASE, userid).encode()) for userid in range(1_000)}
+    assert len({(client.slot_of(userid), slots[userid]) for userid in slots}) == wire.EVENT_PARTITIONS
+
+
+def test_a_clusters_client_overrides_where_one_server_keeps_what() -> None:
+    ours = {name for name in vars(Connected) if not name.startswith("_")}
+    assert ours <= vars(ClusterClient).keys()

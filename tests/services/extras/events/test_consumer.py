@@ -9,11 +9,10 @@ import pyarrow as pa
 import pytest
 import redis
 
-from data_exchange_center import wire
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import Entry, EventParts, bring
 from extras.events.events import Event
-from extras.events.log import EventLog, Recording
+from extras.events.log import EventLog, Recording, event_log_key
 
 FILMS = "films"  # a data set
 
@@ -105,6 +104,6 @@ def test_files_that_are_lost_are_written_again(log: EventLog, client: redis.Redi
 
 
 def test_an_entry_that_is_no_event_is_named(client: redis.Redis, tmp_path: Path) -> None:
-    entry = client.xadd(wire.event_log_key(FILMS, 0), {"event": "{}"})
+    entry = client.xadd(event_log_key(FILMS, 0), {"event": "{}"})
     with pytest.raises(StepError, match=rf"entry {entry.decode()} of ml:log:films:\{{0\}} .*XDEL"):
         bring(client, FILMS, EventParts(tmp_path))

@@ -19,7 +19,7 @@ from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.events.events import Event
-from extras.events.log import EventLog, Recording, TooManyEventsError, feast_fields, feast_online_key
+from extras.events.log import EventLog, Recording, TooManyEventsError, event_log_key, feast_fields, feast_online_key
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import NEVER, ServiceError, current
@@ -46,7 +46,7 @@ def rating(userid: int, number: int, eventid: str | None = None) -> Event:
 
 def logged(client: redis.Redis, userid: int) -> list[Event]:
     """The user's events in the log, in its order."""
-    entries = client.xrange(wire.event_log_key(FILMS, wire.event_partition(userid)))
+    entries = client.xrange(event_log_key(FILMS, wire.event_partition(userid)))
     events = [Event.unpack(fields[b"event"]) for _, fields in entries if b"event" in fields]
     return [event for event in events if event.userid == userid]
 
@@ -125,7 +125,7 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     assert not client.exists(key)
     assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
     assert logged(client, 151) == state(settings, 151) == []
-    stream = client.xrange(wire.event_log_key(FILMS, wire.event_partition(151)))
+    stream = client.xrange(event_log_key(FILMS, wire.event_partition(151)))
     told = [json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields]
     assert told == [151], "who has read the log is told to forget, too"
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})  # another release brings the user back

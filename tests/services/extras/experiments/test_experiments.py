@@ -19,7 +19,7 @@ import requests
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from extras.events.log import EventLog
+from extras.events.log import EventLog, exposures_key
 from extras.experiments import store as exposures
 from extras.experiments.declaration import Declaration, Experiments, arm_of
 from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Exposure, ExposureQueue
@@ -44,7 +44,7 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
             yield other
         finally:
             client.delete(wire.EXPERIMENTS_KEY, ALL_EXPERIMENTS_KEY)
-            client.delete(*(wire.exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
+            client.delete(*(exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)))
 
 
 @pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)

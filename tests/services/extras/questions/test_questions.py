@@ -12,9 +12,8 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from extras.events.log import EventLog
+from extras.events.log import EventLog, shown_key
 from extras.items.store import ItemStore, Record
 from extras.questions import rules
 from extras.questions.rules import RuleProblemError, added, rules_key
@@ -129,7 +128,7 @@ def test_the_newest_answers_of_a_user_are_kept_until_the_user_is_forgotten(
     items = shown.call((DATASET, ANN))
     assert items.count("always") == ANSWERS
     assert set(items) - {"always"} == {f"{n}" for n in range(5, ANSWERS + 5)}
-    assert 0 < client.ttl(wire.shown_key(DATASET, ANN)) <= KEPT_S  # type: ignore[operator]
+    assert 0 < client.ttl(shown_key(DATASET, ANN)) <= KEPT_S  # type: ignore[operator]
     log.forget(ANN, DATASET)
     assert shown.call((DATASET, ANN)) == []
     shown.write([Shown(DATASET, ANN, 1, ("late",)), Shown(DATASET, ANN, LATER, ("new",))])
