@@ -1,1 +1,1 @@
-"""Things that are had again: two recall channels, the recipe with them, next-basket evaluation, Ta Feng."""
+"""Things that are had again: two recall channels, the recipe with them, Ta Feng."""

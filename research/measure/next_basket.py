@@ -8,7 +8,7 @@ Published figures are of the same log without items that were had less than nine
 
 Reads:  the artifacts of `make offline` of a data set with ``[holdout] basket = true``; with --server the server
 Writes: pic/figures/baskets_<data set>.json; of a data set of yours offline/evaluation/ in the exchange folder
-Run:    python -m extras.baskets.next_basket [--server]
+Run:    python -m research.measure.next_basket [--server]
 Expect: Ta Feng: recall@10 above 0.145 and NDCG@10 above 0.13; a few minutes
 """
 
@@ -25,7 +25,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, write_figure
@@ -43,6 +42,7 @@ from offline.evaluation.report import plain
 from offline.models.kinds import load_ranker
 from offline.preprocess.s0_get_data import FETCHED
 from offline.readers import read_with_holdout
+from research.reports import table
 
 log = logging.getLogger(__name__)
 
@@ -246,11 +246,9 @@ def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
     folder = FIGURES if found["dataset"] in plugins.find(FETCHED) else settings.offline_dir / "evaluation"
     path = folder / f"baskets_{found['dataset']}.json"
-    write_figure(path, found, (*(PIPELINE if server else OFFLINE), "extras/baskets"))
-    table = Table("", *found["table"][RANKED], title=f"{found['users']:,} users of {found['dataset']}, last basket")
-    for name, row in found["table"].items():
-        table.add_row(name, *(f"{value:.4f}" for value in row.values()))
-    Console().print(table)
+    write_figure(path, found, (*(PIPELINE if server else OFFLINE), "extras/baskets", "research/measure/next_basket.py"))
+    rows = [{"": name, **row} for name, row in found["table"].items()]
+    Console().print(table(rows, list(rows[0]), f"{found['users']:,} users of {found['dataset']}, last basket"))
     log.info("written: %s", path)
 
 
