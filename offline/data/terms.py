@@ -87,90 +87,59 @@ def genre_flags(codes: Sequence[Sequence[int]] | pd.Series, n_genres: int) -> In
 
 
 def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Sequence[str], window: int) -> pd.DataFrame:
-    """userid, itemid and the statistics that each rating sees: `artifacts.IMPRESSION_TERMS`.
+    """userid, itemid and the statistics that each rating sees, as of its second: `artifacts.IMPRESSION_TERMS`.
 
     Args:
         past: ratings without the held-out ones.
         item_terms: `genre_codes`, itemids ascending.
-        window: how many interactions count.
+        window: how many interactions count, the newest.
     """
-    rows = past.assign(item=np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]))
-    before = terms_before(rows, genre_flags(item_terms[Columns.GENRES], len(genres)), window)
-    return statistics_table(past[[Columns.USER, Columns.ITEM]], before, genres)
+    users, times = past[Columns.USER].to_numpy(), past[Columns.TIMESTAMP].to_numpy()
+    first_of_user, end = first_of_second(users, np.zeros_like(times)), first_of_second(users, times)
+    seen = np.maximum(first_of_user, end - window), end
+    return _with_statistics(past[[Columns.USER, Columns.ITEM]], past, *seen, item_terms, genres)
 
 
 def user_terms(
     past: pd.DataFrame, users: pd.Series, item_terms: pd.DataFrame, genres: Sequence[str], window: int
 ) -> pd.DataFrame:
-    """userid and newest statistics of each of ``users``, zeros without ratings: `artifacts.USER_TERMS`."""
-    # those who have ratings get theirs, the others keep zeros
-    rows = past.assign(item=np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]))
-    known, newest = newest_terms(rows, genre_flags(item_terms[Columns.GENRES], len(genres)), window)
-    statistics = np.zeros((len(users), newest.shape[1]), np.int8)
-    statistics[np.searchsorted(users, known)] = newest
-    return statistics_table(users.reset_index(drop=True).to_frame(), statistics, genres)
+    """userid and the newest statistics of each of ``users``, which are served: `artifacts.USER_TERMS`.
 
-
-def terms_before(interactions: pd.DataFrame, flags: Int8, window: int) -> Int8:
-    """State of the last ``window`` interactions that each row sees, as of its second.
-
-    Args:
-        interactions: userid, timestamp, label and `item` (row of the item in ``flags``), sorted.
-        flags: (items, genres) 0/1.
-        window: how many interactions count.
-
-    Returns:
-        (rows, 2 * genres): impressions, then clicks.
+    They are of the user's last interactions, and zeros without any. Args as of `impression_terms`.
     """
-    users, times = interactions[Columns.USER].to_numpy(), interactions[Columns.TIMESTAMP].to_numpy()
-    first_of_user = first_of_second(users, np.zeros_like(times))
-    end = first_of_second(users, times)  # excluded
-    return _window_sums(interactions, flags, np.maximum(first_of_user, end - window), end)
+    first_of_user, end = (np.searchsorted(past[Columns.USER], users, side=side) for side in ("left", "right"))
+    last = np.maximum(first_of_user, end - window), end
+    return _with_statistics(users.reset_index(drop=True).to_frame(), past, *last, item_terms, genres)
 
 
-def newest_terms(interactions: pd.DataFrame, flags: Int8, window: int) -> tuple[NDArray[np.int32], Int8]:
-    """State after each user's last interaction: the served row.
-
-    Returns:
-        userids (users,) in ascending order and (users, 2 * genres): impressions, then clicks.
-    """
-    users = interactions[Columns.USER].to_numpy()
-    _, starts = np.unique(users, return_index=True)
-    end = np.r_[starts[1:], len(users)][: len(starts)]  # excluded
-    return users[starts], _window_sums(interactions, flags, np.maximum(starts, end - window), end)
-
-
-def statistics_table(frame: pd.DataFrame, statistics: Int8, genres: Sequence[str]) -> pd.DataFrame:
-    """Append the statistics to ``frame``, under their column names."""
-    table = pd.DataFrame(statistics, columns=statistic_columns(genres), index=frame.index)
-    return pd.concat([frame, table], axis=1)
-
-
-def _window_sums(interactions: pd.DataFrame, flags: Int8, begin: NDArray[np.int64], end: NDArray[np.int64]) -> Int8:
-    """Impressions and clicks of every genre over the rows begin (included) to end (excluded)."""
-    items, labels = interactions["item"].to_numpy(), interactions[Columns.LABEL].to_numpy()
-    n_genres = flags.shape[1]
-    sums = np.empty((len(begin), 2 * n_genres), dtype=np.int8)
-    for genre in range(n_genres):  # one genre at a time keeps memory at one column
+def _with_statistics(
+    frame: pd.DataFrame,
+    past: pd.DataFrame,
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    item_terms: pd.DataFrame,
+    genres: Sequence[str],
+) -> pd.DataFrame:
+    """Append to each row impressions and clicks of every genre over the ratings begin (included) to end (excluded)."""
+    items, labels = np.searchsorted(item_terms[Columns.ITEM], past[Columns.ITEM]), past[Columns.LABEL].to_numpy()
+    flags = genre_flags(item_terms[Columns.GENRES], len(genres))
+    sums = np.empty((len(frame), 2 * len(genres)), dtype=np.int8)
+    for genre in range(len(genres)):  # one genre at a time keeps memory at one column
         shown = flags[items, genre]
-        for column, counted in ((genre, shown), (n_genres + genre, shown * labels)):
+        for column, counted in ((genre, shown), (len(genres) + genre, shown * labels)):
             total = np.r_[0, np.cumsum(counted, dtype=np.int32)]
             sums[:, column] = total[end] - total[begin]
-    return sums
+    statistics = pd.DataFrame(sums, columns=statistic_columns(genres), index=frame.index)
+    return pd.concat([frame, statistics], axis=1)
 
 
 def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
     """userid, genres: codes of the genres clicked ``at_least`` times within the window, most clicked first
     (ties: lower code first); empty where there is none."""
-    preferred = preferred_codes(user_terms[clicks(genres)].to_numpy(), at_least)
+    counts = user_terms[clicks(genres)].to_numpy()  # (users, genres)
+    order, n_preferred = np.argsort(-counts, axis=1, kind="stable"), (counts >= at_least).sum(axis=1)
+    preferred = [(row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)]
     return pd.DataFrame({Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred})
-
-
-def preferred_codes(counts: Int8, at_least: int) -> list[list[int]]:
-    """(users, genres) clicks -> for every user the codes of the preferred genres, most clicked first."""
-    order = np.argsort(-counts, axis=1, kind="stable")
-    n_preferred = (counts >= at_least).sum(axis=1)
-    return [(row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)]
 
 
 def seen_items(past: pd.DataFrame, users: pd.Series, had_again: bool = False) -> pd.DataFrame:

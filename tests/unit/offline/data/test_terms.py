@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from data_exchange_center.columns import Columns
 from offline.data import terms
 
-N_ITEMS, N_GENRES = 6, 3
+N_ITEMS, GENRES = 6, ["a", "b", "c"]
 FLAGS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 1]], dtype=np.int8)
+CODES = [(np.flatnonzero(row) + 1).tolist() for row in FLAGS]
+ITEM_TERMS = pd.DataFrame({Columns.ITEM: range(N_ITEMS), Columns.GENRES: CODES})
 ROWS = st.lists(
     st.tuples(st.integers(1, 3), st.integers(0, 8), st.integers(0, 1), st.integers(0, N_ITEMS - 1)), max_size=60
 )
@@ -20,16 +22,16 @@ ROWS = st.lists(
 
 def table(rows: list[tuple[int, int, int, int]]) -> pd.DataFrame:
     """Sorted by user and time, ties as they come."""
-    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.TIMESTAMP, Columns.LABEL, "item"], dtype="int64")
+    frame = pd.DataFrame(rows, columns=[Columns.USER, Columns.TIMESTAMP, Columns.LABEL, Columns.ITEM], dtype="int64")
     return frame.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable", ignore_index=True)
 
 
 def counted(past: list[tuple[int, int, int, int]], window: int) -> list[int]:
-    state = [0] * (2 * N_GENRES)
+    state = [0] * (2 * len(GENRES))
     for _, _, label, item in past[-window:]:
-        for genre in range(N_GENRES):
+        for genre in range(len(GENRES)):
             state[genre] += int(FLAGS[item, genre])
-            state[N_GENRES + genre] += int(FLAGS[item, genre]) * label
+            state[len(GENRES) + genre] += int(FLAGS[item, genre]) * label
     return state
 
 
@@ -40,20 +42,22 @@ def test_statistics_are_what_a_loop_over_the_past_gives(rows: list[tuple[int, in
     expected = [
         counted([other for other in ordered if other[0] == row[0] and other[1] < row[1]], window) for row in ordered
     ]
-    assert terms.terms_before(frame, FLAGS, window).tolist() == expected
+    found = terms.impression_terms(frame, ITEM_TERMS, GENRES, window)
+    assert found[terms.statistic_columns(GENRES)].to_numpy().tolist() == expected
 
 
 @given(ROWS, st.integers(1, 12))
 def test_the_served_state_is_what_the_next_interaction_would_see(
     rows: list[tuple[int, int, int, int]], window: int
 ) -> None:
-    frame = table(rows)
-    users, newest = terms.newest_terms(frame, FLAGS, window)
-    assert users.tolist() == sorted(set(frame[Columns.USER]))
-    following = pd.DataFrame({Columns.USER: users, Columns.TIMESTAMP: 99, Columns.LABEL: 0, "item": 0})
+    frame, users = table(rows), [1, 2, 3, 4]
+    newest = terms.user_terms(frame, pd.Series(users, name=Columns.USER), ITEM_TERMS, GENRES, window)
+    assert newest[Columns.USER].tolist() == users
+    following = pd.DataFrame({Columns.USER: users, Columns.TIMESTAMP: 99, Columns.LABEL: 0, Columns.ITEM: 0})
     longer = pd.concat([frame, following]).sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    seen = terms.terms_before(longer.reset_index(drop=True), FLAGS, window)
-    assert newest.tolist() == seen[(longer[Columns.TIMESTAMP] == 99).to_numpy()].tolist()
+    seen = terms.impression_terms(longer.reset_index(drop=True), ITEM_TERMS, GENRES, window)
+    seen = seen[(longer[Columns.TIMESTAMP] == 99).to_numpy()].drop(columns=Columns.ITEM)
+    assert newest.to_numpy().tolist() == seen.to_numpy().tolist()
 
 
 def test_genre_codes_are_alphabetical_from_one() -> None:
@@ -82,7 +86,8 @@ def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:
 
 def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
     clicks = np.array([[3, 5, 3, 2], [0, 2, 2, 2], [0, 0, 0, 9]], dtype=np.int8)
-    assert terms.preferred_codes(clicks, at_least=3) == [[2, 1, 3], [], [4]]
+    counted = pd.DataFrame(clicks, columns=terms.clicks("abcd")).assign(userid=[1, 2, 3])
+    assert terms.preferences(counted, "abcd", at_least=3)[Columns.GENRES].tolist() == [[2, 1, 3], [], [4]]
 
 
 def test_popularity_is_the_share_of_users_who_clicked_however_often() -> None:
