@@ -183,6 +183,39 @@ def test_feast_knows_it(settings: Settings) -> None:
     assert RedisOnlineStore()._get_client(config).ping()
 
 
+def test_a_slot_that_moves_to_another_master_is_found_there(settings: Settings) -> None:
+    kept(settings)
+    event = Event("moves", 23, 1, "rating", 1_000_000, 5.0)
+    key = wire.event_log_key(FILMS, wire.event_partition(event.userid))
+    with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
+        log.call(Recording(FILMS, [event]))
+        assert users.call(UserQuery(event.userid, RELEASE, FILMS)).user, "both clients know where the slot is"
+        move_slot(settings, key)
+        until(lambda: users.call(UserQuery(event.userid, RELEASE, FILMS)).user, despite=(ServiceError,))
+        until(lambda: log.call(Recording(FILMS, [event])) == (False,), despite=(ServiceError,))
+        answer = users.call(UserQuery(event.userid, RELEASE, FILMS))
+    assert answer.user is not None
+    assert event.eventid in {each.event.eventid for each in answer.user.events}
+
+
+def move_slot(settings: Settings, key: str) -> None:
+    """Move the key's slot, with all that lies in it, to a master that does not have it."""
+    with redis_client(settings) as client:
+        slot, old = client.keyslot(key), client.get_node_from_key(key).port  # type: ignore[attr-defined]
+    new = min(masters(settings).keys() - {old})
+    with (
+        redis.Redis(port=old, password=password_of(settings)) as giver,
+        redis.Redis(port=new, password=password_of(settings)) as taker,
+    ):
+        taker_id = taker.execute_command("CLUSTER MYID").decode()
+        taker.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", giver.execute_command("CLUSTER MYID"))
+        giver.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", taker_id)
+        while keys := giver.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+            giver.migrate("127.0.0.1", new, keys, 0, 10_000, auth=password_of(settings))
+        for server in (taker, giver):
+            server.execute_command("CLUSTER SETSLOT", slot, "NODE", taker_id)
+
+
 class TestExperimentsInACluster(ExperimentStoreContract):
     @pytest.fixture
     def users(self, settings: Settings) -> Iterator[RedisUsers]:
