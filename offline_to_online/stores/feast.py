@@ -26,7 +26,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import requests
-import yaml
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
@@ -50,7 +49,8 @@ _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
 _TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
-_REGISTRY: Final = "data/registry.db"  # as feature_store.yaml says
+_REGISTRY: Final = "data/registry.db"  # as cli.py says
+_NEXT: Final = "data/registry.next.db"  # the copy that commands change
 _JOB: Final = "online.stack.feast.feature_repo.cli"
 
 
@@ -59,15 +59,14 @@ class FeastEngine(NamedTuple):
 
     python: Callable[[Settings], Path]  # which one they run in
     job: str  # the module that runs them
-    # takes the place of what feature_store.yaml says; not for the feature server, which reads Redis alone
-    config: Mapping[str, Any]
-    variables: Callable[[Settings], dict[str, str]]  # of the process; FEAST_OFFLINE_STORE is for definitions.py
+    # of the process; FEAST_OFFLINE_STORE and FEAST_BATCH_ENGINE are for feature_store.yaml and definitions.py
+    variables: Callable[[Settings], dict[str, str]]
 
     @classmethod
     def of(cls, settings: Settings) -> FeastEngine:
         """The one that the settings name. Raises PluginError where there is none of that name."""
         if settings.engine == IN_MEMORY:
-            return cls(lambda _: Path(sys.executable), _JOB, {}, lambda _: {"FEAST_OFFLINE_STORE": "file"})
+            return cls(lambda _: Path(sys.executable), _JOB, lambda _: {})
         return cast(FeastEngine, plugins.load("recsys.feast", settings.engine))
 
 
@@ -217,20 +216,17 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     registry wait: of two copies of it, the later one would undo the earlier.
     """
     repo, engine = prepare_feast_repo(settings), FeastEngine.of(settings)
-    registry, copy, config = repo / _REGISTRY, repo / "data" / "registry.next.db", repo / ".feature_store.next.yaml"
+    registry, copy = repo / _REGISTRY, repo / _NEXT
     with (repo / "data" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
         copy.unlink(missing_ok=True)
         if registry.is_file():
             shutil.copyfile(registry, copy)
-        with written_in_place(config) as temporary:
-            text = _for_commands(repo / "feature_store.yaml", copy.relative_to(repo), engine)
-            temporary.write_text(text, encoding="utf-8")
         for command in commands:
             log.info("feast %s", " ".join(command))
-        arguments = json.dumps([["--feature-store-yaml", config.name, *each] for each in commands])
-        job = [str(engine.python(settings)), "-m", engine.job, arguments]
-        more = {**feast_environment(settings), **engine.variables(settings), "FEAST_NO_PROGRESS": "1"}
+        job = [str(engine.python(settings)), "-m", engine.job, json.dumps(commands)]
+        ours = {"FEAST_REGISTRY": _NEXT, "FEAST_NO_PROGRESS": "1"}
+        more = {**feast_environment(settings), **engine.variables(settings), **ours}
         done = subprocess.run(job, cwd=repo, env=os.environ | more, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
@@ -240,17 +236,6 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
                 START_SERVICES,
             )
         copy.replace(registry)
-
-
-def _for_commands(config: Path, registry: Path, engine: FeastEngine) -> str:
-    """feature_store.yaml with another registry, and with what the engine reads with.
-
-    Quoted, as the original: Feast puts the environment's values in before it reads the YAML, and a password may have a
-    # in it.
-    """
-    values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    values["registry"]["path"] = str(registry)
-    return yaml.safe_dump(values | engine.config, default_style='"')
 
 
 # The running feature server: is it alive, does it know a release, are the values right.

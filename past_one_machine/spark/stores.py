@@ -61,15 +61,11 @@ def send(spark: SparkSession, settings: Settings, release: str) -> None:
 
 
 def _variables(settings: Settings) -> dict[str, str]:
-    return {"FEAST_OFFLINE_STORE": "spark", **environment.variables(settings)}
+    reads = {"FEAST_OFFLINE_STORE": "spark", "FEAST_BATCH_ENGINE": "spark.engine"}
+    return {**reads, **environment.variables(settings)}
 
 
-FEAST: Final = FeastEngine(
-    environment.python,
-    "past_one_machine.spark.stores",
-    {"offline_store": {"type": "spark"}, "batch_engine": {"type": "spark.engine"}},
-    _variables,
-)
+FEAST: Final = FeastEngine(environment.python, "past_one_machine.spark.stores", _variables)
 
 
 def _index(settings: Settings, release: str) -> None:

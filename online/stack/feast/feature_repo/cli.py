@@ -25,6 +25,9 @@ from feast.cli.cli import cli  # noqa: E402
 
 SERVED = {"/get-online-features", "/health", "/openapi.json", "/docs"}
 HOSTS = os.environ.get("FEAST_HOSTS", "127.0.0.1,localhost").split(",")
+# What feature_store.yaml reads where the environment says nothing else; the server needs the registry alone
+DEFAULTS = {"FEAST_REGISTRY": "data/registry.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+os.environ.update(DEFAULTS | os.environ)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
@@ -24,14 +22,11 @@ from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.feast import (
     ENTITIES,
-    FeastEngine,
     FeastStore,
-    _for_commands,
     compare,
     release_dir,
     write_features,
 )
-from online.stack.feast.service import STATIC_FILES
 from tests.synthetic_release import write_artifacts
 
 
@@ -125,20 +120,6 @@ def test_a_missing_column_is_named(settings: Settings) -> None:
     frame = frames_of(settings)["item"]
     with pytest.raises(CheckError, match="no column 'genre_"):
         compare("item", frame, answer_of(frame[[Columns.ITEM]]), OWN_IDS)
-
-
-def test_a_password_with_a_blank_and_a_hash_reaches_feast_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Feast puts the environment's values into the text, and then reads it as YAML."""
-    address = "redis:6379,db=1,password=p@ss w0rd #1 $x'"
-    monkeypatch.setenv("FEAST_REDIS", address)
-    monkeypatch.setenv("FEAST_REDIS_TYPE", "redis")
-    text = _for_commands(STATIC_FILES / "feature_store.yaml", Path("data/next.db"), FeastEngine.of(Settings()))
-    config = yaml.safe_load(os.path.expandvars(text))
-    assert config["online_store"]["connection_string"] == address
-    assert config["registry"]["path"] == "data/next.db"
-    original = yaml.safe_load((STATIC_FILES / "feature_store.yaml").read_text(encoding="utf-8"))
-    assert config["entity_key_serialization_version"] == original["entity_key_serialization_version"] == 3
-    assert config["online_store"]["skip_dedup"] is True
 
 
 def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:

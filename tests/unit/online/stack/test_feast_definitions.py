@@ -57,12 +57,21 @@ def test_the_plain_names_are_the_live_release_or_the_newest(repo: Path, pointer:
     assert [projection.name for projection in service.feature_view_projections] == [f"ml_item_{behind}"]
 
 
-def test_the_online_store_is_where_the_settings_say(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(redis=RedisSettings(host="redis", port=6400, feast_db=3, password="hush"))
-    for name, value in feast_environment(settings).items():
+@pytest.mark.parametrize("password", ["hush", "p@ss w0rd #1 $x'"])
+def test_feast_reads_what_the_settings_and_its_commands_say(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """It puts the environment's values into the text, and then reads it as YAML."""
+    settings = Settings(redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password))
+    told = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+    for name, value in (feast_environment(settings) | told).items():
         monkeypatch.setenv(name, value)
-    store = load_repo_config(repo, repo / "feature_store.yaml").online_store
-    assert store.connection_string == "redis:6400,db=3,password=hush"
+    config = load_repo_config(repo, repo / "feature_store.yaml")
+    assert config.online_store.connection_string == f"redis:6400,db=3,password={password}"
+    assert config.online_store.skip_dedup
+    assert config.registry.path == "data/next.db"
+    assert (config.offline_store.type, config.batch_engine.type) == ("file", "local")
+    assert config.entity_key_serialization_version == 3
 
 
 def test_what_lies_in_the_repository_stays(repo: Path, tmp_path: Path) -> None:
