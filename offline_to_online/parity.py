@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
 from typing import Any, Final, NamedTuple
@@ -32,7 +31,7 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse
 from data_exchange_center.history import History
-from data_exchange_center.recipes import DataRecipe
+from data_exchange_center.recipes import DataRecipe, RecallRecipe
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import OwnIds, read_channels, read_dataset, read_item_ids
 from data_exchange_center.settings import Settings
@@ -44,21 +43,26 @@ from offline.evaluation.served import NO_ITEM, ExactIndex
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
-from offline_to_online.rows import UserRow, request_time, user_rows, vectors_of
+from offline_to_online.rows import UserRow, request_time, user_rows
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S
 from online.clients.base import Client, ServiceError
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems, ItemQuery, magnified
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.rank import model_inputs
-from online.recommend.recall import channel_candidates
+from online.recommend.recall import channel_candidates, search_vectors
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
 SCORE: Final = "score"
 SHOWN: Final = 2  # disagreements of a group of columns in a message
+MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the approximate search must find
+MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
+SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two scores this close to each other are a tie
+SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
 LIST: Final = 10  # candidates in a sampled list, at most
 _ITEMS_A_REQUEST: Final = 500
+_DISAGREE: Final = f"offline and online disagree by more than {TOLERANCE}"
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]
 
@@ -183,7 +187,10 @@ class OfflineTruth:
 
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
         """
-        vectors = vectors_of(self.manifest, self.channels, user, timestamp)
+        try:
+            vectors = search_vectors(self.manifest, self.channels, user, timestamp)
+        except ServiceError as error:
+            raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves
         codes, scores = self.channels.codes(self.itemids), {}
         for name, values in self.channels.scores(user.history, user.profile, timestamp).items():
@@ -329,12 +336,9 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
     state, who, own_ids = truth.states.get(online.userid), f"user {online.own_id!r}", truth.own_ids
     if state is None or state.own_id != online.own_id:
         raise CheckError(f"{who}: Redis gives the number {online.userid}, which is somebody else's or nobody's")
-    if seen := sorted({*online.itemids.tolist()} & {*state.seen.tolist()}):
-        raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5]]}")
-    scores = truth.channel_scores(state, online.timestamp)
-    if not len(online.itemids) and len(left := np.setdiff1d(truth.itemids[_known(scores)], state.seen)):
-        raise CheckError(f"{who}: no channel found anything, and {len(left)} items that they know are unseen")
-    fused = truth.fused(scores, online.found)
+    if len(seen := np.intersect1d(np.concatenate(list(online.found.values())), state.seen)):
+        raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
+    fused = truth.fused(truth.channel_scores(state, online.timestamp), online.found)
     if not np.array_equal(fused.ids, online.itemids):
         ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.ids, online.itemids))
         raise CheckError(
@@ -467,7 +471,7 @@ def _counted_again(
 
 
 def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineTruth) -> dict[str, float]:
-    """All columns one by one, then the score, then the order of each channel's list.
+    """Compare all columns one by one, then the score.
 
     Returns the largest difference of the two sides by group of columns. Raises CheckError naming column, user, item
     and both values.
@@ -507,14 +511,8 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
             )
         if len(differ) > SHOWN:
             wrong.append(f"and {len(differ) - SHOWN} more columns like them")
-    disordered = (
-        f"user {answer.own_id!r}: {said}"
-        for answer in online
-        for said in truth.disorder(truth.channel_scores(truth.states[answer.userid], answer.timestamp), answer.found)
-    )
-    wrong += islice(disordered, SHOWN)
     if wrong:
-        raise CheckError(f"offline and online disagree by more than {TOLERANCE}: " + "; ".join(wrong))
+        raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong))
     return largest
 
 
@@ -530,3 +528,44 @@ def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Flo
         SCORE: np.concatenate([answer.scores for answer in answers]),
     }
     return {name: values.astype(np.float64) for name, values in columns.items()}
+
+
+def compare_lists(online: Sequence[Answer], truth: OfflineTruth) -> dict[str, Float64]:
+    """Check the order of each channel's list, and how much of the exact list was found.
+
+    Returns channel name -> (users,) shares of the exact candidates that were found. Raises CheckError.
+    """
+    recall = truth.manifest.recipe.recall
+    wrong, shares = [], {channel.name: np.ones(len(online)) for channel in recall.channels}
+    for number, answer in enumerate(online):
+        user = truth.states[answer.userid]
+        scores = truth.channel_scores(user, answer.timestamp)
+        wrong += [f"user {answer.own_id!r}: {said}" for said in truth.disorder(scores, answer.found)]
+        unseen = ~np.isin(truth.itemids, user.seen)
+        for name, found in answer.found.items():
+            open_ = unseen & ~np.isnan(scores[name])
+            shares[name][number] = share_found(found, truth.itemids[open_], scores[name][open_], recall)
+    if wrong:
+        raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong[:SHOWN]))
+    for name, share in shares.items():
+        worst = int(share.argmin())
+        if share.mean() < MIN_FOUND or share[worst] < MIN_OF_ONE:
+            raise CheckError(
+                f"the index finds {share.mean():.4f} of the exact {recall.candidates} candidates of channel {name} "
+                f"over {len(share)} users; at least {MIN_FOUND} is required (worst: user {online[worst].own_id!r}, "
+                f"{share[worst]:.4f}; at least {MIN_OF_ONE}). Raise num_candidates in the recipe"
+            )
+    return shares
+
+
+def share_found(found: Ints, itemids: Ints, scores: Float64, recall: RecallRecipe) -> float:
+    """Share of a channel's exact candidates that were found; what ties with the last of them is as good.
+
+    ``itemids`` and ``scores``: of the items that the channel may find, (n,) each.
+    """
+    wanted = min(recall.candidates, len(itemids))
+    if wanted == 0:
+        return 1.0
+    last = np.partition(scores, -wanted)[-wanted]
+    good = itemids[scores >= last - max(SAME_SCORE * abs(last), SCORE_STEP / float(magnified(recall)))]
+    return int(np.isin(found, good).sum()) / wanted

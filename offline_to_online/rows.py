@@ -6,25 +6,20 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import Table
-from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Entity, FeatureSpec, Float32
 from data_exchange_center.history import History
-from data_exchange_center.release import Manifest
-from data_exchange_center.release_parts import OwnIds, read_channels, read_dataset, read_item_ids, read_user_ids
+from data_exchange_center.release_parts import OwnIds, read_dataset, read_item_ids, read_user_ids
 from data_exchange_center.steps import CheckError
-from online.clients.base import ServiceError
 from online.clients.redis import StoredUser
-from online.recommend.recall import search_vectors
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
@@ -229,15 +224,7 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
     return min(pd.Timestamp(int(served.max()), unit="s", tz="UTC"), pd.Timestamp.now("UTC").floor("s"))
 
 
-# Users, times and vectors of the checks' requests: the same ones for the same data.
-
-
-class Search(NamedTuple):
-    """One user's search of a channel: the vector, and what must not come back."""
-
-    userid: OwnId
-    vector: Float32
-    seen: NDArray[np.int32]
+# Users and times of the check's requests: the same ones for the same data.
 
 
 def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
@@ -253,24 +240,3 @@ def request_time(row: UserRow) -> int:
     """Time of a check's request for a user, in seconds: for half of them within their last session, else days later."""
     last = int(row.history.times[0]) if len(row.history) else 0
     return last + (SOON_S if row.number % 2 else LATER_S)
-
-
-def vectors_of(manifest: Manifest, channels: ChannelSet, row: UserRow, timestamp: int) -> dict[str, Float32]:
-    """Vectors with which the server searches for this user: channel name -> vector.
-
-    Raises CheckError for a vector that is not as wide as the index's.
-    """
-    try:
-        return search_vectors(manifest, channels, row, timestamp)
-    except ServiceError as error:
-        raise CheckError(f"user {row.own_id!r}: {error.what}") from error
-
-
-def sampled_searches(exchange_dir: Path, manifest: Manifest, size: int) -> dict[str, list[Search]]:
-    """Searches of up to ``size`` users at their `request_time`: name of a searched channel -> searches."""
-    channels = read_channels(exchange_dir)
-    searches: dict[str, list[Search]] = {channel.name: [] for channel in manifest.recipe.recall.searched}
-    for row in sampled_users(user_rows(exchange_dir), size):
-        for name, vector in vectors_of(manifest, channels, row, request_time(row)).items():
-            searches[name].append(Search(row.own_id, vector, row.seen))
-    return searches

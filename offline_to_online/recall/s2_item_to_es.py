@@ -4,45 +4,38 @@ Industry recalls candidates from several such indexes at once. Vectors are ranke
 what the models were trained with; a release is one index, a new release a new one, so what is served is never emptied.
 With RECSYS_ENGINE=spark executors send the documents.
 
-Reads:  data_exchange_center/offline/items, item_terms, item_vectors, user_vectors, user_state, user_preferences and
-        user_seen .parquet, channels.npz
+Reads:  data_exchange_center/offline/items, item_terms and item_vectors .parquet
 Writes: index ml_item-<release>; the alias ml_item when there is none yet
 Run:    cd offline_to_online/recall && python s2_item_to_es.py
 Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel (fm by the source's recipe, tower and
-        ease by the default one) every item's vector finds that item first, or its equal, and the index's candidates
-        are the model's exact ones (200 by the source's recipe, 256 by the default one)
+        ease by the default one) every item's vector finds that item first, or its equal
 """
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from data_exchange_center.wire import vector_of
 from offline_to_online.releases import open_release
-from offline_to_online.rows import item_rows, sampled_searches
+from offline_to_online.rows import item_rows
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 
 GENRE = 2  # Adventure, the genre whose count the source prints
-# Users who search each channel: the twenty with the longest seen filters, and others at random. A fault of the index as
-# a whole, such as another metric, shows with the first of them; one that spoils the list of every twentieth user alone
-# is missed in one run of ten thousand (0.95 ** 180). Besides, each item searches for itself.
-USERS = 200
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     store = ElasticsearchStore(settings)
-    rows, searches = item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, USERS)
+    rows = item_rows(settings.exchange_dir)
     store.load(manifest, rows)
-    found, channels = store.check(manifest, rows, searches)
+    found, tied = store.check(manifest, rows)
     print(f"release {manifest.release}: {len(rows):,} items in Elasticsearch, each read back equal to its source")
     if len(genres := manifest.feature_spec.genres) >= GENRE:
         print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")
-    for name, (tied, candidates) in channels.items():
+    for name, ties in tied.items():
         known = sum(vector_of(name) in row.vectors for row in rows)
         print(
-            f"  {name}: vector finds its own item first: {known - tied:,} of {known:,} (in a tie with its equal: "
-            f"{tied:,}); without a vector: {len(rows) - known:,}"
+            f"  {name}: vector finds its own item first: {known - ties:,} of {known:,} (in a tie with its equal: "
+            f"{ties:,}); without a vector: {len(rows) - known:,}"
         )
-        print(f"  {name}: {candidates}")
 
 
 if __name__ == "__main__":

@@ -11,39 +11,32 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk, scan
-from numpy.typing import NDArray
 
 from data_exchange_center import plugins, wire
-from data_exchange_center.dataset import OwnId
-from data_exchange_center.features import Float32
-from data_exchange_center.fusion import Hits
-from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
+from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.release import Manifest
-from data_exchange_center.settings import IN_MEMORY
+from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
-from offline_to_online.rows import ItemRow, Search
-from offline_to_online.stores.base import ReleaseStore, elastic_client
-from online.clients.elastic import ItemQuery, channel_query, found, magnified, search_body, unseen_filter
+from offline_to_online.rows import ItemRow
+from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore, elastic_client
+from online.clients.elastic import ElasticItems, ItemQuery
 
 log = logging.getLogger(__name__)
-CHUNK: Final = 250  # documents, or searches, a request
+CHUNK: Final = 250  # documents a request
+AT_ONCE: Final = 8  # searches
 COPIES_WITHIN: Final = "25s"  # less than a step's client waits
 CHECKED: Final = "checked"
-MIN_OVERLAP: Final = 0.99  # mean share of the model's exact candidates that the approximate search must find
-MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
-SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
-TOLERANCE: Final = 1e-5  # between the index's and the model's product, relative to the product or to 1
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
 _RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # times as many are scored again, by their floats
 INDEX_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
@@ -54,7 +47,6 @@ INDEX_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
     "bbq_flat": {"type": "bbq_flat", **_RESCORED},
     "bbq_hnsw": {"type": "bbq_hnsw", **_GRAPH, **_RESCORED},
 }
-Ints = NDArray[np.integer]
 Put = Callable[[Elasticsearch, str, Sequence[ItemRow]], None]
 
 
@@ -94,26 +86,21 @@ class ElasticsearchStore(ReleaseStore):
             return put_documents
         return partial(plugins.load("recsys.index", self.settings.engine), self.settings)
 
-    def check(
-        self, manifest: Manifest, items: Sequence[ItemRow], searches: Mapping[str, Sequence[Search]]
-    ) -> tuple[dict[int, int], dict[str, tuple[int, str]]]:
-        """Check a release by the items, and by users' searches of each channel, and mark it as checked.
+    def check(self, manifest: Manifest, items: Sequence[ItemRow]) -> tuple[dict[int, int], dict[str, int]]:
+        """Check every document, every genre and each item's own vectors, and mark the release as checked.
 
-        Returns genre code -> items; channel name -> items that tie with the one that is found by their own vector, and
-        the outcome of the searches. Raises CheckError naming the row.
+        Returns genre code -> items; channel name -> items that tie with the one that is found by their own vector.
+        Raises CheckError naming the row.
         """
-        release, recall = manifest.release, manifest.recipe.recall
+        release = manifest.release
         with self.client() as client:
             check_documents(client, release, items)
             genres = check_genres(client, release, items)
-            channels = {}
-            for channel in recall.searched:
-                index = ChannelIndex(client, release, items, recall, channel)
-                channels[channel.name] = index.check_self_first(), index.check(searches[channel.name])
+            tied = check_self_first(self.settings, manifest, items)
             mark(client, release, checked=True)
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
                 _point_alias(client, release)
-        return genres, channels
+        return genres, tied
 
     def is_checked(self, release: str) -> bool:
         with self.client() as client:
@@ -235,7 +222,7 @@ def delete_index(client: Elasticsearch, release: str) -> None:
     client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
 
 
-# Check the documents: every check raises CheckError naming the row.
+# Check the documents, and searches for them: every check raises CheckError naming the row.
 
 
 def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
@@ -276,121 +263,32 @@ def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -
     return truth
 
 
-# Check that the vector index ranks as the model does, channel by channel.
+def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[ItemRow]) -> dict[str, int]:
+    """Search with each item's own vectors: every channel finds that item first, or its equal. Returns how many tie.
 
-
-@dataclass(frozen=True)
-class ChannelIndex:
-    """A channel's vectors in a release's index, and those of the source."""
-
-    client: Elasticsearch
-    release: str
-    rows: Sequence[ItemRow]  # by number
-    recall: RecallRecipe
-    channel: VectorRecipe
-
-    @cached_property
-    def own_ids(self) -> dict[int, OwnId]:
-        return {row.itemid: row.own_id for row in self.rows}
-
-    @cached_property
-    def vectors(self) -> tuple[Ints, Float32]:
-        """Numbers (n,), ascending, and vectors (n, dim) of the items that the channel knows."""
-        field = vector_of(self.channel.name)
-        known = [(row.itemid, row.vectors[field]) for row in self.rows if field in row.vectors]
-        return np.array([itemid for itemid, _ in known], dtype=np.int64), np.stack([vector for _, vector in known])
-
-    def search(self, searches: Sequence[Search]) -> list[Hits]:
-        """The server's own searches, with no genres in them: the vector alone; scores as inner products."""
-        name, recall, answers = self.channel.name, self.recall, []
-        batches = range(0, len(searches), CHUNK)
-        for start in progress(batches, desc=f"searches, {name}", unit="batch", leave=False):
-            parts: list[Mapping[str, Any]] = []
-            for each in searches[start : start + CHUNK]:
-                query = ItemQuery(self.release, recall, {name: each.vector}, seen=each.seen)
-                body = channel_query(self.channel, query, unseen_filter(each.seen))
-                assert body is not None  # noqa: S101
-                parts += [{}, search_body(body, recall.candidates)]
-            for answer in self.client.msearch(index=wire.item_index(self.release), searches=parts)["responses"]:
-                if "error" in answer:
-                    reason = answer["error"].get("reason", answer["error"])
-                    raise CheckError(f"Elasticsearch refused a search: {reason}")
-                answers.append(found(answer, self.channel, recall, by_vector_alone=True))
-        return answers
-
-    def check_self_first(self) -> int:
-        """Search with each item's own vector: it finds that item first, or its equal. Returns how many tie.
-
-        All item vectors have one length, so none has a larger product with an item than the item itself.
-        """
-        (itemids, vectors), nothing = self.vectors, np.empty(0, np.int32)
-        narrow = self.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
-        answers = replace(self, recall=narrow).search([Search(0, vector, nothing) for vector in vectors])
-        tied = 0
-        for itemid, vector, hits in zip(itemids.tolist(), vectors.astype(np.float64), answers, strict=True):
-            first, best = (int(hits.ids[0]), float(hits.scores[0])) if len(hits.ids) else (0, -np.inf)
-            if first != itemid and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
-                what = f"item {self.own_ids[first]!r} first, by {best:.6f}" if first else "nothing"
-                raise CheckError(
-                    f"item {self.own_ids[itemid]!r}: its own vector of channel {self.channel.name} finds {what}; its "
-                    f"inner product with itself is {own:.6f}"
-                )
-            tied += first != itemid
-        return tied
-
-    def check(self, searches: Sequence[Search]) -> str:
-        """`compare`, and enough of the exact candidates are found. Returns the outcome in a sentence."""
-        shares, gaps = self.compare(searches)
-        candidates, worst = self.recall.candidates, int(shares.argmin())
-        if shares.mean() < MIN_OVERLAP or shares[worst] < MIN_OF_ONE:
-            raise CheckError(
-                f"the index finds {shares.mean():.4f} of the model's exact {candidates} candidates of channel "
-                f"{self.channel.name} over {len(shares)} users; at least {MIN_OVERLAP} is required (worst: user "
-                f"{searches[worst].userid!r}, {shares[worst]:.4f}; at least {MIN_OF_ONE}). "
-                "Raise num_candidates in the recipe"
-            )
-        return (
-            f"the index's {candidates} against the model's exact {candidates}, {len(shares)} users: "
-            f"{shares.mean():.4%} shared (worst user {shares[worst]:.2%}, identical for {(shares == 1).sum()}), inner "
-            f"products differ by at most {gaps.max():.1e}; no seen item among them"
-        )
-
-    def compare(self, searches: Sequence[Search]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The index's candidates against the model's exact ones by inner product, seen items left out on both sides.
-
-        Returns (users,) shares of the exact candidates that were found, and the largest differences between the index's
-        and the model's inner products, relative. Raises CheckError for a seen item, or a score that is no product.
-        """
-        (itemids, vectors), candidates = self.vectors, self.recall.candidates
-        exact, shares, gaps = vectors.astype(np.float64), np.ones(len(searches)), np.zeros(len(searches))
-        step = SCORE_STEP / float(magnified(self.recall))
-        for user, (search, hits) in enumerate(zip(searches, self.search(searches), strict=True)):
-            if leaked := sorted({*hits.ids.tolist()} & {*search.seen.tolist()}):
-                names = [self.own_ids[item] for item in leaked[:5]]
-                raise CheckError(f"user {search.userid!r}: the seen filter let items {names} through")
-            products = exact @ search.vector.astype(np.float64)  # (items,)
-            shares[user] = _overlap(itemids, products, search.seen, hits.ids, candidates, step)
-            wanted = products[np.searchsorted(itemids, hits.ids)]  # (found,)
-            apart = np.abs(hits.scores - wanted) / np.maximum(1, np.abs(wanted))
-            if len(apart) and not apart.max() <= TOLERANCE:
-                worst = int(apart.argmax())
-                raise CheckError(
-                    f"user {search.userid!r}, item {self.own_ids[int(hits.ids[worst])]!r}, channel "
-                    f"{self.channel.name}: the index ranks by {hits.scores[worst]:.6f}, the model's inner product is "
-                    f"{wanted[worst]:.6f}"
-                )
-            gaps[user] = apart.max(initial=0.0)
-        return shares, gaps
-
-
-def _overlap(
-    itemids: Ints, products: NDArray[np.float64], seen: Ints, found: Ints, candidates: int, step: float
-) -> float:
-    """Share of the exact top that was found; what ties with its last place, or is within ``step``, is as good."""
-    open_ = ~np.isin(itemids, seen)  # included: unseen items only
-    wanted = min(candidates, int(open_.sum()))
-    if wanted == 0:
-        return 1.0
-    last = np.partition(products[open_], -wanted)[-wanted]
-    good = itemids[open_ & (products >= last - max(SAME_SCORE * abs(last), step))]
-    return int(np.isin(found, good).sum()) / wanted
+    All item vectors of a channel have one length, so none has a larger product with an item than the item itself.
+    """
+    recall = manifest.recipe.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
+    fields = {channel.name: vector_of(channel.name) for channel in recall.searched}
+    own_ids, tied = {row.itemid: row.own_id for row in rows}, dict.fromkeys(fields, 0)
+    queries = (
+        ItemQuery(manifest.release, recall, {name: row.vectors[at] for name, at in fields.items() if at in row.vectors})
+        for row in rows
+    )
+    patient = settings.elasticsearch.model_copy(update={"timeout_s": TIMEOUT_S})
+    with closing(ElasticItems(patient)) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = progress(pool.map(client.call, queries), desc="searches", unit="item", total=len(rows), leave=False)
+        for row, found in zip(rows, answers, strict=True):
+            for (name, field), hits in zip(fields.items(), found, strict=True):
+                if field not in row.vectors:
+                    continue
+                vector = row.vectors[field].astype(np.float64)
+                first, best = (int(hits.ids[0]), float(hits.scores[0])) if len(hits.ids) else (0, -np.inf)
+                if first != row.itemid and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
+                    what = f"item {own_ids[first]!r} first, by {best:.6f}" if first else "nothing"
+                    raise CheckError(
+                        f"item {row.own_id!r}: its own vector of channel {name} finds {what}; its inner product with "
+                        f"itself is {own:.6f}"
+                    )
+                tied[name] += first != row.itemid
+    return tied

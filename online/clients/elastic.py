@@ -30,7 +30,12 @@ _BY_FLOATS: Final = ("flat", "hnsw")  # indices; the others clip a query to the 
 # Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
 # the smaller itemids, too, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
-_SORT: Final = [{"_score": "desc"}, {wire.ITEM_ID: "asc"}]
+_KEYS_ONLY: Final = {
+    "sort": [{"_score": "desc"}, {wire.ITEM_ID: "asc"}],
+    "track_total_hits": False,
+    "_source": False,
+    "stored_fields": "_none_",
+}
 _MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
 
 
@@ -99,26 +104,6 @@ def inner_products(scores: NDArray[np.float64], channel: VectorRecipe, recall: R
     return product_of_score(scores / channel.vector_weight) / magnified(recall)
 
 
-def search_body(search: dict[str, Any], size: int) -> dict[str, Any]:
-    """The body of a search that `found` can read."""
-    return {
-        "query": search,
-        "size": size,
-        "sort": _SORT,
-        "track_total_hits": False,
-        "_source": False,
-        "stored_fields": "_none_",
-    }
-
-
-def found(answer: Mapping[str, Any], channel: VectorRecipe, recall: RecallRecipe, *, by_vector_alone: bool) -> Hits:
-    """The hits in the answer to one search."""
-    hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-    keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)  # score and itemid of each
-    scores = keys[::2]
-    return Hits(keys[1::2].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
-
-
 def best_of(hits: Hits, others: Hits, size: int) -> Hits:
     """Two searches' hits as one's; ties by itemid."""
     ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
@@ -173,7 +158,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
         searches = [(channel, channel_query(channel, query, allowed)) for channel in query.recall.searched]
-        bodies = [search_body(search, query.recall.candidates) for _, search in searches if search is not None]
+        how = {"size": query.recall.candidates, **_KEYS_ONLY}
+        bodies = [{"query": search, **how} for _, search in searches if search is not None]
         if not bodies:
             return (NO_HITS,) * len(searches)
         answers = self._msearch(query.release, bodies)
@@ -202,10 +188,13 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
                 raise GoneError(self.service, self.gone)
             raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
         self._require_whole(answer)
-        return found(answer, channel, recall, by_vector_alone=by_vector_alone)
+        hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
+        keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)  # score and itemid of each
+        scores = keys[::2]
+        return Hits(keys[1::2].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
 
-    def _require_whole(self, found: Mapping[str, Any]) -> None:
-        if found.get("timed_out") or found.get("_shards", {}).get("failed"):
+    def _require_whole(self, answer: Mapping[str, Any]) -> None:
+        if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
             raise self._wrong("answered from a part of its index only")
 
     def _search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ import argparse
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final, get_args
 
@@ -34,19 +35,23 @@ from data_exchange_center.features import Float32
 from data_exchange_center.figures import FIGURES, OFFLINE, write_figure
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run, whole_numbers
-from offline_to_online.rows import ItemRow, Search, item_rows, sampled_searches
+from data_exchange_center.wire import vector_of
+from offline_to_online.parity import share_found
+from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_users, user_rows
 from offline_to_online.stores.base import elastic_client
-from offline_to_online.stores.elasticsearch import ChannelIndex, ElasticsearchStore, delete_index, write_items
+from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
+from online.clients.elastic import ElasticItems, ItemQuery
+from online.recommend.recall import search_vectors
 from research.reports import resumed, table
 
 log = logging.getLogger(__name__)
 
 CODE: Final = (
-    *OFFLINE, "offline_to_online/rows.py", "offline_to_online/stores", "online/clients", "online/stack/elasticsearch",
-    "research/measure/index.py",
+    *OFFLINE, "offline_to_online/parity.py", "offline_to_online/rows.py", "offline_to_online/stores", "online/clients",
+    "online/stack/elasticsearch", "research/measure/index.py",
 )  # fmt: skip
 SCRATCH: Final = "bench"  # in place of a release's id
 WAITS_S: Final = 3600.0  # a graph of 100,000 vectors takes its time
@@ -74,7 +79,7 @@ def measure(
     done = {(row["items"], row["index"], row["shards"]) for row in known}
     recall, rows = manifest.recipe.recall, item_rows(settings.exchange_dir)
     indices, breadths, users = (GROWN, GROWN_BREADTHS, GROWN_USERS) if sizes else (INDICES, BREADTHS, USERS)
-    searches = sampled_searches(settings.exchange_dir, manifest, users)
+    searches = user_searches(settings, manifest, users)
     for size in sizes or [len(rows)]:
         left = [
             (kind, shards)
@@ -92,7 +97,7 @@ def measure(
             for channel in recall.searched:
                 for breadth in breadths[GRAPH if kind.endswith(GRAPH) else "flat"]:
                     asked = recall.model_copy(update={"index": kind, "num_candidates": max(breadth, recall.candidates)})
-                    row = searched(client, searches[channel.name], grown, asked, channel)
+                    row = searched(settings, searches, grown, asked, channel)
                     log.info(
                         "%d items, %s, %d shards, %s, %d: %.4f", size, kind, shards, channel.name, breadth, row["found"]
                     )
@@ -140,21 +145,43 @@ def _moved(rows: Sequence[ItemRow], field: str, of: Any, rng: np.random.Generato
     return index_vectors(moved[:, :-1], moved[:, -1])
 
 
+def user_searches(settings: Settings, manifest: Manifest, size: int) -> list[ItemQuery]:
+    """What the server searches for of the users of parity's sample, with no genres in it."""
+    channels, recall = read_channels(settings.exchange_dir), manifest.recipe.recall
+    return [
+        ItemQuery(SCRATCH, recall, search_vectors(manifest, channels, row, request_time(row)), seen=row.seen)
+        for row in sampled_users(user_rows(settings.exchange_dir), size)
+    ]
+
+
 def searched(
-    client: Elasticsearch,
-    searches: Sequence[Search],
+    settings: Settings,
+    searches: Sequence[ItemQuery],
     rows: Sequence[ItemRow],
     recall: RecallRecipe,
     channel: VectorRecipe,
 ) -> dict[str, Any]:
     """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
-    index = ChannelIndex(client, SCRATCH, rows, recall, channel)
-    shares, _ = index.compare(searches)  # also warms up
-    took = []
-    for search in searches:  # one after the other
-        begin = time.perf_counter()
-        index.search([search])
-        took.append((time.perf_counter() - begin) * 1e3)
+    name, field = channel.name, vector_of(channel.name)
+    known = [row for row in rows if field in row.vectors]
+    itemids = np.array([row.itemid for row in known])
+    vectors = np.stack([row.vectors[field] for row in known]).astype(np.float64)
+    alone = recall.model_copy(update={"channels": (channel,)})
+    queries = [
+        replace(query, recall=alone, vectors={name: query.vectors[name]}) for query in searches if name in query.vectors
+    ]
+    found, took = [], []
+    with closing(ElasticItems(settings.elasticsearch.model_copy(update={"timeout_s": WAITS_S}))) as client:
+        for query in queries:
+            (hits,) = client.call(query)  # also warms up
+            unseen = ~np.isin(itemids, query.seen)
+            products = vectors @ query.vectors[name].astype(np.float64)
+            found.append(share_found(hits.ids, itemids[unseen], products[unseen], recall))
+        for query in queries:  # one after the other
+            begin = time.perf_counter()
+            client.call(query)
+            took.append((time.perf_counter() - begin) * 1e3)
+    shares = np.array(found)
     return {
         "num_candidates": recall.num_candidates,
         "found": round(float(shares.mean()), 4),

@@ -17,15 +17,7 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import OwnIds, release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows import (
-    ItemRow,
-    Search,
-    feature_frames,
-    feature_ids,
-    item_rows,
-    newest_event,
-    sampled_searches,
-)
+from offline_to_online.rows import ItemRow, feature_frames, feature_ids, item_rows, newest_event
 from offline_to_online.stores import feast
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
@@ -65,17 +57,17 @@ def manifest(settings: Settings) -> Manifest:
 
 # Elasticsearch
 
-Items = tuple[Sequence[ItemRow], Mapping[str, Sequence[Search]]]
+Items = Sequence[ItemRow]
 
 
 @pytest.fixture(scope="module")
-def items(settings: Settings, manifest: Manifest) -> Items:
-    return item_rows(settings.exchange_dir), sampled_searches(settings.exchange_dir, manifest, 20)
+def items(settings: Settings) -> Items:
+    return item_rows(settings.exchange_dir)
 
 
 def sync(store: ElasticsearchStore, manifest: Manifest, items: Items) -> None:
-    store.load(manifest, items[0])
-    store.check(manifest, *items)
+    store.load(manifest, items)
+    store.check(manifest, items)
 
 
 def documents(settings: Settings, release: str) -> dict[str, Any]:
@@ -89,7 +81,7 @@ def test_executors_send_the_documents_that_the_step_sends(settings: Settings, ma
     alone = ElasticsearchStore(settings.model_copy(update={"engine": "pandas"}))
     sync(alone, manifest, items)
     expected = documents(settings, manifest.release)
-    assert set(expected) == {str(row.itemid) for row in items[0]}
+    assert set(expected) == {str(row.itemid) for row in items}
     alone.delete([manifest.release])
     store = ElasticsearchStore(settings)
     sync(store, manifest, items)
@@ -101,7 +93,7 @@ def test_an_item_that_spark_did_not_see_is_missed(settings: Settings, manifest: 
     """The step compares all documents with its own rows: nothing of what executors say is believed."""
     whole = artifacts.ITEMS.read(settings.exchange_dir)
     ElasticsearchStore(settings).delete([manifest.release])
-    artifacts.ITEMS.write(settings.exchange_dir, whole[whole[Columns.ITEM] != items[0][0].itemid])
+    artifacts.ITEMS.write(settings.exchange_dir, whole[whole[Columns.ITEM] != items[0].itemid])
     try:
         with pytest.raises(CheckError, match=f"holds {len(whole) - 1} documents, the source {len(whole)} items"):
             sync(ElasticsearchStore(settings), manifest, items)

@@ -103,7 +103,7 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
     assert feast.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
     assert "60 users in Redis" in said
-    assert "fm: the index's 200 against the model's exact 200, 60 users: 100.0000% shared" in said
+    assert "fm: 100.0000% of the exact 200 candidates found (worst user 100.00%, all of them for 60)" in said
     assert f"release {ids['first']} is live" in said
     published = live(stack)
     assert manifest_of(stack) == release_of_artifacts(settings)

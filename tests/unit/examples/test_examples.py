@@ -40,7 +40,7 @@ from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
 from offline_to_online.onnx_export import check_onnx, export_onnx
 from offline_to_online.parity import RECOUNTS, Served
-from offline_to_online.rows import feature_frames, item_rows, sampled_searches
+from offline_to_online.rows import feature_frames, item_rows
 from offline_to_online.stores.elasticsearch import item_mapping
 from online.stack.images import entry_points
 from tests.synthetic_release import write_artifacts
@@ -231,5 +231,5 @@ def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="third")
     side = OnlineSide(tmp_path, "third")
     assert max(side.check().values()) <= 1e-6
-    assert set(sampled_searches(tmp_path, side.manifest, 5)) == set(side.manifest.vector_dims)
+    assert [channel.name for channel in side.manifest.recipe.recall.searched] == list(side.manifest.vector_dims)
     assert all(vector_of("recent") not in row.vectors for row in item_rows(tmp_path))

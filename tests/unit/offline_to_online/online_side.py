@@ -23,6 +23,7 @@ from offline_to_online.parity import (
     OfflineTruth,
     ServerClients,
     compare,
+    compare_lists,
     offline_answers,
     offline_truth,
     online_answers,
@@ -120,7 +121,9 @@ class OnlineSide:
 
     def check(self) -> dict[str, float]:
         online = self.answers()
-        return compare(offline_answers(self.truth, online), online, self.truth)
+        gaps = compare(offline_answers(self.truth, online), online, self.truth)
+        compare_lists(online, self.truth)
+        return gaps
 
 
 def row_of(

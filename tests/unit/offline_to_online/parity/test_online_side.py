@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,17 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline.data.terms import statistic_columns
-from offline_to_online.parity import LIST, RECOUNTS, Answer, OfflineTruth, compare, offline_truth, recount
+from offline_to_online.parity import (
+    LIST,
+    RECOUNTS,
+    Answer,
+    OfflineTruth,
+    compare,
+    compare_lists,
+    offline_truth,
+    recount,
+    share_found,
+)
 from offline_to_online.rows import UserRow
 from online.clients.elastic import ItemQuery
 from online.clients.triton import ScoreQuery
@@ -56,6 +66,9 @@ def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
     assert list(gaps) == groups(either)
     assert max(gaps.values()) <= 1e-6
     assert pairs(either) > 1_500
+    shares = compare_lists(either.answers(), either.truth)
+    assert list(shares) == [channel.name for channel in either.manifest.recipe.recall.channels]
+    assert all(share.tolist() == [1] * len(USERS) for share in shares.values())
 
 
 def pairs(side: OnlineSide) -> int:
@@ -92,9 +105,21 @@ def an_index_with(change: Callable[[OnlineSide, ItemQuery, Found], Found]) -> Br
     return breaks
 
 
-def nothing_for_one(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
-    nothing = set(query.seen) == set(side.truth.states[USERS[4]].seen)
-    return tuple(Hits(hits.ids[:0], hits.scores[:0]) for hits in found) if nothing else found
+def finding(share: float, users: Sequence[int]) -> Break:
+    """An index that finds the last ``share`` of some users' lists."""
+
+    def found_for(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
+        if set(query.seen) not in [set(side.truth.states[user].seen) for user in users]:
+            return found
+        left_out = [round((1 - share) * len(hits.ids)) for hits in found]
+        return tuple(Hits(hits.ids[n:], hits.scores[n:]) for hits, n in zip(found, left_out, strict=True))
+
+    return an_index_with(found_for)
+
+
+def a_seen_item_last(side: OnlineSide, query: ItemQuery, found: Found) -> Found:
+    *others, hits = found
+    return *others, Hits(np.append(hits.ids[:-1], query.seen[-1]), hits.scores)
 
 
 def scores_with(drift: float) -> Break:
@@ -194,7 +219,12 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     "two channels are swapped": (
         "default",
         an_index_with(lambda side, query, found: found[::-1]),
-        r"column 'tower_score'.*user \d+: channel 'tower' found item \d+ ",
+        "column 'tower_score'.*column 'tower_standing'",
+    ),
+    "an index has another metric: the right items in the right order": (
+        "default",
+        an_index_with(lambda side, query, found: tuple(Hits(hits.ids, hits.scores / 2) for hits in found)),
+        r"column 'tower_score', user \d+, item \d+: offline",
     ),
     "right scores in a wrong order: nothing but the order, and what follows from ranks, is off": (
         "default",
@@ -203,12 +233,16 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     ),
     **{
         f"nothing is found for somebody, {recipe}": (
-            recipe,
-            an_index_with(nothing_for_one),
-            f"user {USERS[4]}: no channel found anything, and .* are unseen",
+            recipe, finding(0, [USERS[4]]), rf"finds 0\.9.* \(worst: user {USERS[4]}, 0\.0000; at least 0\.95\)"
         )
         for recipe in RECIPES
     },
+    "too little is found for somebody: the mean hides it": (
+        "default", finding(0.94, [USERS[4]]), rf"finds 0\.99.* channel tower .*worst: user {USERS[4]}, 0\.9[34]\d\d;"
+    ),
+    "a little too little is found for everybody": (
+        "default", finding(0.97, USERS), r"finds 0\.9[67].* of channel tower over 10 users; at least 0\.99 is required"
+    ),
     **{
         f"seen items are found, {recipe}": (
             recipe,
@@ -217,6 +251,9 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
         )
         for recipe in RECIPES
     },
+    "a seen item ends one channel's list": (
+        "default", an_index_with(a_seen_item_last), r"user \d+: Elasticsearch gave seen items \[\d+\]"
+    ),
     "fusion has other weights": ("default", weigh_otherwise, r"user \d+: fusion gives \[.*offline and \[.*online"),
     "a stored vector is stale": (
         "source",
@@ -300,6 +337,28 @@ def test_who_has_seen_all_items_has_no_candidates_on_either_side(either: OnlineS
     either.truth = replace(either.truth, states={**either.truth.states, replete.number: replete})
     either.check()
     assert pairs(either) < before
+
+
+def test_an_index_that_finds_nearly_all_passes(history_side: OnlineSide) -> None:
+    finding(0.96, [USERS[4]])(history_side)
+    history_side.check()
+    for share in compare_lists(history_side.answers(), history_side.truth).values():
+        assert 0.95 <= share[4] < 1 == share[5]
+
+
+@pytest.mark.parametrize("products", [[3.0, 2.0, 2.0], [3e-9, 2e-9, 1e-9]])
+def test_a_tie_at_the_last_place_is_as_good(products: list[float]) -> None:
+    """A product that is as good as none next to the 1 that a search adds to it ties with the others."""
+    recall = SOURCE.recall.model_copy(update={"candidates": 2, "index": "int8_flat"})
+    for last in (2, 3):
+        assert share_found(np.array([1, last]), np.array([1, 2, 3]), np.array(products), recall) == 1
+
+
+def test_a_small_product_that_a_magnified_search_tells_from_the_last_is_no_tie() -> None:
+    recall = SOURCE.recall.model_copy(update={"candidates": 2})
+    products = np.array([3e-5, 2e-5, 1.99e-5])
+    shares = [share_found(np.array([1, last]), np.array([1, 2, 3]), products, recall) for last in (2, 3)]
+    assert shares == [1, 0.5]
 
 
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
