@@ -1,6 +1,6 @@
-"""Measured figures: their folder and names, their age (commit, date, machine, digest of the code), one look for plots.
+"""Measured figures: their folder and names, and their age: commit, date, machine, digests of the recipe and the code.
 
-A figure is current as long as its recipe and the code that it names are what they were, comments and docstrings aside.
+A figure is current as long as these two are what they were, comments and docstrings aside (`research.reports.stale`).
 """
 
 from __future__ import annotations
@@ -24,24 +24,10 @@ from data_exchange_center.files import write_json
 from data_exchange_center.recipes import DEFAULT, RECIPES
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PICTURES: Final = ROOT / "pic"
-FIGURES: Final = PICTURES / "figures"
+FIGURES: Final = ROOT / "pic" / "figures"
 # Code that figures depend on: of the artifacts; of the running server.
 OFFLINE: Final = ("data_exchange_center", "offline")
 PIPELINE: Final = (*OFFLINE, "offline_to_online", "online")
-UNFINISHED: Final = "not finished"
-OTHER_RECIPE: Final = "the recipe has changed"
-COLOURS: Final = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
-# matplotlib's rc parameters
-STYLE: Any = {
-    "font.size": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "axes.titlesize": 14,
-    "axes.titlelocation": "left",
-}
 
 
 def named(kind: str, recipe: str) -> str:
@@ -80,31 +66,11 @@ def write_figure(path: Path, content: Mapping[str, Any], code: Iterable[str], *,
         ("git", "rev-parse", "--short=12", "HEAD"), cwd=ROOT, check=False, capture_output=True, text=True
     ).stdout.strip()
     age = {"commit": commit, "date": datetime.now(UTC).date().isoformat(), "finished": finished}
-    of = {"code": sorted(code), "digest": digest(tuple(sorted(code))), "recipe": _recipe_of(content)}
+    of = {"code": sorted(code), "digest": digest(tuple(sorted(code))), "recipe": recipe_of(content)}
     write_json(path, {**content, "machine": machine(), "measured": {**age, **of}})
 
 
-def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> str:
-    """Why a figure has to be measured again; empty where it is current, or cannot be measured here.
-
-    Args:
-        here: the `machine` that it should have been measured on.
-    """
-    if "command" not in figure or "ended" in figure:  # of others, or of a study whose code is gone
-        return ""
-    age = figure.get("measured")
-    if age is None:
-        return "age unknown"
-    if not all((ROOT / name).exists() for name in age["code"]) or digest(tuple(age["code"])) != age["digest"]:
-        return "the code has changed"
-    if here is not None and figure["machine"] != here:
-        return "measured on another machine"
-    if _recipe_of(figure) != age["recipe"]:
-        return OTHER_RECIPE
-    return "" if age["finished"] else UNFINISHED
-
-
-def _recipe_of(figure: Mapping[str, Any]) -> str | None:
+def recipe_of(figure: Mapping[str, Any]) -> str | None:
     recipe = RECIPES.get(figure.get("recipe", DEFAULT.name))
     return hashlib.sha256(recipe.model_dump_json().encode()).hexdigest()[:12] if recipe else None
 
@@ -142,8 +108,3 @@ def _without_words(path: Path) -> bytes:
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 lines[first.lineno - 1 : first.end_lineno] = [""] * len(lines[first.lineno - 1 : first.end_lineno])
     return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
-
-
-def drawn_from(path: Path) -> dict[str, str | None]:
-    """Metadata of a PNG that is drawn from a figure: ``Figure`` is the digest of the file."""
-    return {"Software": None, "Figure": hashlib.sha256(path.read_bytes()).hexdigest()[:12]}

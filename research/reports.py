@@ -1,20 +1,50 @@
-"""Reports of measurements: those that grow while a command runs are resumed by the next run; tables to be printed."""
+"""Reports of measurements: whether they are current, resumed where a run was interrupted, drawn, printed as tables."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.table import Table
 
-from data_exchange_center.figures import UNFINISHED, machine, stale
+from data_exchange_center.figures import FIGURES, ROOT, digest, machine, recipe_of
 
 log = logging.getLogger(__name__)
+
+PICTURES: Final = FIGURES.parent
+COLOURS: Final = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
+UNFINISHED: Final = "not finished"
+
+
+def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> str:
+    """Why a figure has to be measured again; empty where it is current, or cannot be measured here.
+
+    Args:
+        here: the `machine` that it should have been measured on.
+    """
+    if "command" not in figure or "ended" in figure:  # of others, or of a study whose code is gone
+        return ""
+    age = figure.get("measured")
+    if age is None:
+        return "age unknown"
+    if not all((ROOT / name).exists() for name in age["code"]) or digest(tuple(age["code"])) != age["digest"]:
+        return "the code has changed"
+    if here is not None and figure["machine"] != here:
+        return "measured on another machine"
+    if recipe_of(figure) != age["recipe"]:
+        return "the recipe has changed"
+    return "" if age["finished"] else UNFINISHED
+
+
+def drawn_from(path: Path) -> dict[str, str | None]:
+    """Metadata of a PNG that is drawn from a figure: ``Figure`` is the digest of the file."""
+    return {"Software": None, "Figure": hashlib.sha256(path.read_bytes()).hexdigest()[:12]}
 
 
 def resumed(path: Path, head: Mapping[str, Any], empty: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,6 @@ from rich.table import Column, Table
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.figures import STYLE
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -56,6 +55,15 @@ OFTEN: Final = 0.01  # share of the answers that were not as dealt
 _POINTS: Final = 200  # of a path that is kept
 _AT_A_TIME: Final = 500  # users whose events are read in one round trip
 SHADES: Final = ("#1f4e8c", "#d1622b", "#3a8f5c", "#7a4fa3", "#9aa3ad", "#b8860b", "#444444")
+STYLE: Final[Any] = {
+    "font.size": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.titlesize": 14,
+    "axes.titlelocation": "left",
+}  # matplotlib's rc parameters
 
 
 def outcomes_of(settings: Settings, experiment: Experiment, dataset: Dataset, now: float) -> Outcomes:

@@ -1,6 +1,6 @@
 """Measure every figure anew on this machine, what the first page shows first: ``make figures``.
 
-A file that is current (`data_exchange_center.figures.stale`: its code, this machine) is skipped, so an interrupted run
+A file that is current (`research.reports.stale`: its code, this machine) is skipped, so an interrupted run
 resumes; a study that writes as it goes resumes where it was. What some commands need to be there (a live release, both
 recipes' releases, containers) is made once before the first of them. One that fails does not stop the others.
 
@@ -20,7 +20,8 @@ import sys
 import time
 from typing import Final, NamedTuple
 
-from data_exchange_center.figures import FIGURES, ROOT, machine, stale
+from data_exchange_center.figures import FIGURES, ROOT, machine
+from research.reports import stale
 
 log = logging.getLogger(__name__)
 

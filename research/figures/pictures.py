@@ -23,16 +23,16 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import COLOURS, FIGURES, OFFLINE, PICTURES, STYLE, drawn_from, named, write_figure
+from data_exchange_center.figures import FIGURES, OFFLINE, named, write_figure
 from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.experiments.report import over_time
+from extras.experiments.report import STYLE, over_time
 from offline.readers import read_model_reports
 from research.figures.tables import read
 from research.measure.diversity import COST
-from research.reports import mean_of
+from research.reports import COLOURS, PICTURES, drawn_from, mean_of
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from data_exchange_center.figures import FIGURES, stale
+from data_exchange_center.figures import FIGURES
 from research.figures import costs, pictures, recommendations
 from research.figures.tables import drawn
+from research.reports import stale
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DRAWN_BY: Final = (costs, recommendations)  # importing them registers their blocks

@@ -13,9 +13,9 @@ from typing import Literal
 
 from playwright.sync_api import Browser, Error, sync_playwright
 
-from data_exchange_center.figures import PICTURES
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from research.reports import PICTURES
 
 USER = "6"  # the first whose id begins so
 
