@@ -165,17 +165,9 @@ def _unpack(path: Path, folder: Path) -> None:
 # --- Read them
 
 
-class MalformedLineError(StepError):
-    """A line is not what it should be.
-
-    Attributes:
-        file: its name.
-        line: its number, from 1.
-    """
-
-    def __init__(self, file: str, line: int, found: str, expected: str) -> None:
-        self.file, self.line = file, line
-        super().__init__(f"{file}, line {line}: {expected} expected, found {found[:120]!r}.")
+def malformed(file: str, line: int, found: str, expected: str) -> StepError:
+    """The error for a line, numbered from 1, that is not what it should be."""
+    return StepError(f"{file}, line {line}: {expected} expected, found {found[:120]!r}.")
 
 
 class MovieLens(NamedTuple):
@@ -189,7 +181,7 @@ class MovieLens(NamedTuple):
 def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     """Read MovieLens and write `artifacts.RAW`; None where the files are no MovieLens.
 
-    Raises MalformedLineError and StepError, naming file and line, before anything is written.
+    Raises StepError, naming file and line, before anything is written.
     """
     layout = layout_of(files)
     if layout is None:
@@ -320,7 +312,7 @@ def layout_of(files: Mapping[str, Any]) -> Layout | None:
 
 
 def parse(layout: Layout, *contents: bytes) -> MovieLens:
-    """The content of the three files -> tables. Raises MalformedLineError and StepError."""
+    """The content of the three files -> tables. Raises StepError."""
     rated, people, films = map(_body, layout.files, contents, layout.headers)
     ratings = _ratings(layout, rated)
     users = [
@@ -354,7 +346,7 @@ def _body(file: str, content: bytes, header: str) -> bytes:
         return content
     head, _, body = content.partition(b"\n")
     if head.strip() != header.encode():
-        raise MalformedLineError(file, 1, head.decode("latin-1"), f"the header {header!r}")
+        raise malformed(file, 1, head.decode("latin-1"), f"the header {header!r}")
     return body
 
 
@@ -379,12 +371,12 @@ def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
     expected += f"with {layout.between!r} between them"
     for number, line in enumerate(content.splitlines(), start=layout.first):
         if not good.fullmatch(line):
-            raise MalformedLineError(layout.files[0], number, line.decode("latin-1"), expected)
+            raise malformed(layout.files[0], number, line.decode("latin-1"), expected)
     raise StepError(f"{layout.files[0]} cannot be read: {expected} expected on every line.")
 
 
 def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str) -> Iterator[dict[str, str]]:
-    """The groups of the pattern in each line. Raises MalformedLineError for a line that is another."""
+    """The groups of the pattern in each line. Raises StepError for a line that is another."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -393,7 +385,7 @@ def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str
     for number, line in enumerate(lines, start=layout.first):
         found = re.fullmatch(pattern, line.removesuffix("\r"))
         if found is None:
-            raise MalformedLineError(file, number, line.removesuffix("\r"), expected)
+            raise malformed(file, number, line.removesuffix("\r"), expected)
         yield found.groupdict()
 
 

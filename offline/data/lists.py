@@ -82,15 +82,10 @@ class ListsConfig:
 
     def recalled(self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
         """Lists of all requests. Raises StepError when none holds anything that was liked next."""
-        lists = self.lists(past, self.requests(past), profiles, teachers)
+        lists = recall_lists(past, self.requests(past), profiles, teachers, self, only_liked=True)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists
-
-    def lists(self, past: Sequences, points: Points, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
-        """Recall a list at each point, and keep those that hold anything that was liked next."""
-        asked = {name: getattr(self, name) for name in ("size", "history", "horizon")}
-        return recall_lists(past, points, profiles, teachers, self.weights, **asked, only_liked=True)
 
 
 @dataclass(frozen=True)
@@ -149,21 +144,13 @@ def recall_lists(
     points: Points,
     profiles: NDArray[np.int64],
     channels: Sequence[Channel],
-    weights: Sequence[float],
-    *,
-    size: int = 200,
-    history: int = 30,
-    horizon: int = 10,
+    config: ListsConfig,
     only_liked: bool = False,
 ) -> Lists:
     """The fused list of every point.
 
     Args:
         profiles: (users, fields) codes.
-        weights: of each channel in the fusion.
-        size: candidates a list.
-        history: events the ranker sees.
-        horizon: events after a request that say what was liked.
         only_liked: leave out the lists that hold nothing liked: a ranker learns nothing from them.
     """
     parts = []
@@ -171,34 +158,33 @@ def recall_lists(
     ends = _ends(points)
     # one thread searches the next chunk's channels while this one fuses and labels
     searched = (
-        (chunk, [list(_search(channel, data, chunk, profiles, size)) for channel in channels])
+        (chunk, [list(_search(channel, data, chunk, profiles, config.size)) for channel in channels])
         for chunk in _chunks(points, ends)
     )
     for chunk, searches in progress(made_ahead(searched), desc="lists", unit="chunk", total=len(ends)):
-        fused = [fuse(hits, weights, size) for hits in zip(*searches, strict=True)]
-        part = _labelled(data, chunk, fused, (len(chunk), size, n_columns), history, horizon)
+        fused = [fuse(hits, config.weights, config.size) for hits in zip(*searches, strict=True)]
+        part = _labelled(data, chunk, fused, n_columns, config)
         parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
     if not parts:
-        return _labelled(data, points, [], (0, size, n_columns), history, horizon)
+        return _labelled(data, points, [], n_columns, config)
     return Lists(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Lists)))
 
 
-def _labelled(
-    data: Sequences, points: Points, fused: Sequence[Fused], shape: tuple[int, int, int], history: int, horizon: int
-) -> Lists:
-    """Label what was recalled at each point, by what came after it. ``shape``: of the features."""
+def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns: int, config: ListsConfig) -> Lists:
+    """Label what was recalled at each point, by what came after it."""
     # candidates in fused order, (m, c), padded with 0
-    candidates, features = np.zeros(shape[:2], dtype=np.int32), np.zeros(shape, dtype=np.float16)
+    candidates = np.zeros((len(points), config.size), dtype=np.int32)
+    features = np.zeros((*candidates.shape, n_columns), dtype=np.float16)
     for row, found in enumerate(fused):
         candidates[row, : len(found.ids)] = found.ids
         features[row, : len(found.ids)] = found.features
     # which of them the user rated next, and how
-    after, liked = next_events(data, points, horizon)  # (m, horizon)
+    after, liked = next_events(data, points, config.horizon)  # (m, horizon)
     same = candidates[:, :, None] == after[:, None]  # (m, c, horizon)
     is_liked = (same & liked[:, None]).any(axis=2)
     is_bad = (same & ~(liked | (after == 0))[:, None]).any(axis=2)
     # what the request saw
-    items, ratings, ages, _ = histories(data, points, history)  # (m, history)
+    items, ratings, ages, _ = histories(data, points, config.history)  # (m, history)
     return Lists(
         users=points.users.astype(np.int32),
         times=points.times,
@@ -247,20 +233,14 @@ def _search(
     return top_k(scores, size, *seen_before(data, points))
 
 
-@dataclass(frozen=True, eq=False)
-class ListSample:
-    """A sample of m lists."""
+def sampled(
+    lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None
+) -> tuple[Lists, Float32]:
+    """Negative sampling: ``size`` candidates of each list, those that were liked and random others, in fused order.
 
-    lists: Lists  # (m, n) candidates instead of all, in fused order
-    log_weights: Float32  # (m, n) logarithm of how many candidates of the whole list each stands for
-
-
-def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None) -> ListSample:
-    """Negative sampling: ``size`` candidates of each list, those that were liked and random others.
-
-    Disliked candidates and padding are taken last. A random one stands for those of its list that were not taken too,
-    so that a softmax over the sample, with ``log_weights`` added to the scores, is one over the list (Jean et al.
-    2015).
+    Returns, with them, the (m, size) logarithm of how many candidates of the whole list each stands for. Disliked
+    candidates and padding are taken last. A random one stands for those of its list that were not taken too, so that a
+    softmax over the sample, with the logarithms added to the scores, is one over the list (Jean et al. 2015).
 
     ``of``: which m of all lists these are, when other workers draw for the rest; no list's sample depends on it.
     """
@@ -280,9 +260,8 @@ def sampled(lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bo
         name: np.take_along_axis(getattr(lists, name), places, axis=1) for name in ("candidates", "liked", "disliked")
     }
     features = np.take_along_axis(lists.features, places[:, :, None], axis=1)
-    return ListSample(
-        replace(lists, features=features, **columns), np.where(taken, stands_for[:, None], 0).astype(np.float32)
-    )
+    log_weights = np.where(taken, stands_for[:, None], 0).astype(np.float32)
+    return replace(lists, features=features, **columns), log_weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,12 +111,9 @@ def points_of(holdout: Holdout) -> Points:
 
 def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout) -> tuple[Lists, Lists]:
     """(users, candidates) of the fused lists, in recall's order and in the ranker's; 0 for users without a request."""
-    points, recall, history = points_of(holdout), recipe.recall, ranker_of_lists(recipe).history
-    weights = [channel.fusion_weight for channel in recall.channels]
-    found = recall_lists(
-        holdout.past, points, inputs.profiles, stages.channels, weights, size=recall.candidates, history=history
-    )
-    recalled, served = np.zeros((2, holdout.past.n_users, recall.candidates), dtype=np.int64)
+    points = points_of(holdout)
+    found = recall_lists(holdout.past, points, inputs.profiles, stages.channels, ListsConfig.of(recipe))
+    recalled, served = np.zeros((2, holdout.past.n_users, recipe.recall.candidates), dtype=np.int64)
     recalled[points.users] = found.candidates
     served[points.users] = ranked(stages.ranker, found, stages.stored)
     return recalled, served

@@ -10,20 +10,18 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import DeepFMRecipe
+from data_exchange_center.settings import Frozen
 from offline.models.fm import FieldEmbedding
 from offline.models.kinds import Config, Ranker
 
 
-class DeepFMConfig(BaseModel):
+class DeepFMConfig(Frozen):
     """Sizes of a `DeepFM`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["deepfm"] = "deepfm"
     wide: tuple[int, ...]  # cardinalities of the id fields, the first columns

@@ -19,7 +19,6 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistorySum
@@ -27,6 +26,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import ListRankerRecipe
+from data_exchange_center.settings import Frozen
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Sequences
 from offline.models.ease import transition_factors
@@ -45,10 +45,8 @@ SUMMARIES = 5  # of a history: length, share liked, mean rating, age of the newe
 # --- Network
 
 
-class ListRankerConfig(BaseModel):
+class ListRankerConfig(Frozen):
     """The sizes of a `ListRanker`, and the positions of its input's columns."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["list"] = "list"
     items: int  # codes 1..items

@@ -365,12 +365,12 @@ def train_on_lists(
     def batches_of(_: int) -> Iterator[ListBatch]:
         """All lists in random order, other candidates of them each time; of each batch, this process's part."""
         for index in np.array_split(rng.permutation(own.total), batches):
-            sample = sampled(lists.take(own.of(index)), recipe.sampled, rng, own.mask(index))
-            excluded = sample.lists.disliked | (sample.lists.candidates == 0)
+            sample, log_weights = sampled(lists.take(own.of(index)), recipe.sampled, rng, own.mask(index))
+            excluded = sample.disliked | (sample.candidates == 0)
             yield ListBatch(
-                rows=torch.from_numpy(stored.rows(sample.lists)),
-                offsets=torch.from_numpy(np.where(excluded, EXCLUDED, sample.log_weights)),
-                liked=torch.from_numpy(sample.lists.liked),
+                rows=torch.from_numpy(stored.rows(sample)),
+                offsets=torch.from_numpy(np.where(excluded, EXCLUDED, log_weights)),
+                liked=torch.from_numpy(sample.liked),
             )
 
     losses = trainer.train(

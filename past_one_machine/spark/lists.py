@@ -29,7 +29,7 @@ from data_exchange_center.features import OneHotFeature
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data.lists import NOTHING_LIKED, ListsConfig
+from offline.data.lists import NOTHING_LIKED, ListsConfig, recall_lists
 from offline.data.sequences import Ints, Points, Sequences, profile_codes, request_points, sequences, with_late_returns
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
@@ -137,7 +137,7 @@ class Lists:
             teachers = teaching.teachers_of(slice(begin, begin + len(people)))
             begin += len(people)
             for of_one in _by_user(with_late_returns(past, points, draws)):
-                lists = config.lists(past, of_one, profiles, teachers).table(past.userids)
+                lists = recall_lists(past, of_one, profiles, teachers, config, only_liked=True).table(past.userids)
                 for first in range(0, len(lists), self.at_once):
                     yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)
 

@@ -19,6 +19,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data import statistics
 from offline.data.lists import Lists as RecalledLists
+from offline.data.lists import recall_lists
 from offline.readers import read_inputs
 from past_one_machine.spark import features, lists, pairs
 from tests.past_one_machine.spark.worlds import ASKED, PARTITIONS, World, made_up, saved, world
@@ -91,7 +92,7 @@ def expected_lists(settings: Settings, scratch: Path, asked: Any) -> tuple[pd.Da
     past, teachers = inputs.data, made_up(inputs)
     requests = asked.requests(past)
     one_by_one = [
-        asked.lists(past, requests.take(requests.users == user), inputs.profiles, teachers)
+        recall_lists(past, requests.take(requests.users == user), inputs.profiles, teachers, asked, only_liked=True)
         for user in np.unique(requests.users)
     ]
     tables = []

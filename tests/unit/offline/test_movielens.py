@@ -11,7 +11,7 @@ import pytest
 
 from data_exchange_center.steps import StepError
 from offline import movielens
-from offline.movielens import LAYOUTS, MalformedLineError
+from offline.movielens import LAYOUTS
 from tests.datasets import Tables, tables_of
 from tests.http_server import serving
 from tests.unit.offline.synthetic import made_up_movielens
@@ -57,9 +57,8 @@ def test_a_malformed_line_is_named(file: int, message: str, bad: bytes) -> None:
     contents = [RATINGS, USERS, MOVIES]
     first, *others = contents[file].splitlines(keepends=True)
     contents[file] = b"".join([first, bad + b"\n", *others])
-    with pytest.raises(MalformedLineError, match=message) as caught:
+    with pytest.raises(StepError, match=message):
         movielens.parse(ML_1M, *contents)
-    assert caught.value.line == 2
 
 
 @pytest.mark.parametrize("empty", [b"", b"\n\n", b"  "])
@@ -158,9 +157,9 @@ def test_100k_reads_the_same_from_both_of_its_layouts() -> None:
 
 
 def test_a_malformed_line_of_100k_is_named() -> None:
-    with pytest.raises(MalformedLineError, match=r"u\.data, line 2"):
+    with pytest.raises(StepError, match=r"u\.data, line 2"):
         movielens.parse(GROUPLENS, b"1\t2\t5\t1\n1\t2\n", b"1|24|M|x|1\n", b"x")
-    with pytest.raises(MalformedLineError, match=r"ml-100k\.inter, line 1: the header"):
+    with pytest.raises(StepError, match=r"ml-100k\.inter, line 1: the header"):
         movielens.parse(RECBOLE, b"1\t2\t5\t1\n", b"x", b"x")
 
 

@@ -25,7 +25,7 @@ from data_exchange_center.release_parts import read_feature_spec, release_of_art
 from data_exchange_center.settings import PandasSettings, Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.wire import vector_of
-from offline.data.lists import StoredFeatures, recall_lists
+from offline.data.lists import ListsConfig, StoredFeatures, recall_lists
 from offline.data.sequences import Points
 from offline.evaluation import replay, served
 from offline.models.kinds import load_ranker
@@ -248,11 +248,7 @@ def test_what_is_served_is_what_the_ranker_was_taught(default: Settings) -> None
     users = np.flatnonzero(holdout.slices["first of its second"])
     answers, points = served.answers(default, holdout), Points(users, past.lengths[users], holdout.times[users])
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels
-    recall, length = default.recipe.recall, spec.history.length if spec.history else 0
-    lists = recall_lists(
-        everything.data, points, everything.profiles, channels,
-        [channel.fusion_weight for channel in recall.channels], size=recall.candidates, history=length,
-    )  # fmt: skip
+    lists = recall_lists(everything.data, points, everything.profiles, channels, ListsConfig.of(default.recipe))
     assert len(users) > USERS / 3
     assert np.array_equal(lists.candidates, answers.fused[users])
 

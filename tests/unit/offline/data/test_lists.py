@@ -37,7 +37,7 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
         np.ones((2, 2), np.float32), (), np.eye(5, 2, dtype=np.float32), np.zeros(5, np.float32), np.arange(5) > 0,
     )  # fmt: skip
     points, nobody = Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:])), np.zeros((1, 0), int)
-    found = recall_lists(data, points, nobody, [channel], [1.0], size=2, history=2)
+    found = recall_lists(data, points, nobody, [channel], replace(ASKED, weights=(1.0,), size=2, history=2))
     assert found.ages.tolist() == [[40, 0], [2**31 - 1, 2**31 - 1]]
 
 
@@ -93,7 +93,7 @@ def lists() -> Lists:
 
 
 def test_the_liked_are_always_there_and_the_disliked_are_not(lists: Lists) -> None:
-    sample = sampled(lists, 20, np.random.default_rng(1)).lists
+    sample, _ = sampled(lists, 20, np.random.default_rng(1))
     assert sample.candidates.shape == (LISTS, 20)
     assert sample.liked.sum() == lists.liked.sum()
     assert not sample.disliked.any()  # there are others enough
@@ -106,35 +106,35 @@ def test_the_liked_are_always_there_and_the_disliked_are_not(lists: Lists) -> No
 
 def test_others_are_drawn_each_time_and_the_same_with_the_same_seed(lists: Lists) -> None:
     rng = np.random.default_rng(1)
-    one, two = (sampled(lists, 20, rng).lists.candidates for _ in range(2))
+    one, two = (sampled(lists, 20, rng)[0].candidates for _ in range(2))
     assert not np.array_equal(one, two)
-    assert np.array_equal(one, sampled(lists, 20, np.random.default_rng(1)).lists.candidates)
+    assert np.array_equal(one, sampled(lists, 20, np.random.default_rng(1))[0].candidates)
 
 
 def test_its_weights_are_those_of_all_that_could_be_taken(lists: Lists) -> None:
-    sample = sampled(lists, 20, np.random.default_rng(1))
-    assert (sample.log_weights[sample.lists.liked] == 0).all()
+    sample, log_weights = sampled(lists, 20, np.random.default_rng(1))
+    assert (log_weights[sample.liked] == 0).all()
     everything = (~lists.disliked & (lists.candidates > 0)).sum(axis=1)
-    assert np.exp(sample.log_weights).sum(axis=1) == pytest.approx(everything, rel=1e-5)
+    assert np.exp(log_weights).sum(axis=1) == pytest.approx(everything, rel=1e-5)
 
 
 def test_the_whole_list_stands_for_itself(lists: Lists) -> None:
-    sample = sampled(lists, SIZE + 10, np.random.default_rng(1))
-    assert np.array_equal(sample.lists.candidates, lists.candidates)
-    assert not sample.log_weights.any()
+    sample, log_weights = sampled(lists, SIZE + 10, np.random.default_rng(1))
+    assert np.array_equal(sample.candidates, lists.candidates)
+    assert not log_weights.any()
 
 
 def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
     bad = replace(lists, liked=np.zeros_like(lists.liked), disliked=lists.candidates > 0)
-    assert not sampled(bad, 20, np.random.default_rng(1)).log_weights.any()
+    assert not sampled(bad, 20, np.random.default_rng(1))[1].any()
 
 
 def test_a_list_has_the_same_sample_whoever_draws_for_it(lists: Lists) -> None:
-    whole = sampled(lists, 16, np.random.default_rng(0))
+    whole, weights = sampled(lists, 16, np.random.default_rng(0))
     own = np.arange(LISTS) % 3 == 0
-    part = sampled(lists.take(own), 16, np.random.default_rng(0), own)
-    assert np.array_equal(part.lists.candidates, whole.lists.candidates[own])
-    assert np.array_equal(part.log_weights, whole.log_weights[own])
+    part, part_weights = sampled(lists.take(own), 16, np.random.default_rng(0), own)
+    assert np.array_equal(part.candidates, whole.candidates[own])
+    assert np.array_equal(part_weights, weights[own])
 
 
 def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path) -> None:
