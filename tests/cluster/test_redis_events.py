@@ -186,7 +186,7 @@ def test_feast_knows_it(settings: Settings) -> None:
 def test_a_slot_that_moves_to_another_master_is_found_there(settings: Settings) -> None:
     kept(settings)
     event = Event("moves", 23, 1, "rating", 1_000_000, 5.0)
-    key = wire.event_log_key(FILMS, wire.event_partition(event.userid))
+    key = event_log_key(FILMS, wire.event_partition(event.userid))
     with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
         log.call(Recording(FILMS, [event]))
         assert users.call(UserQuery(event.userid, RELEASE, FILMS)).user, "both clients know where the slot is"
