@@ -43,7 +43,7 @@ from offline.evaluation.served import NO_ITEM, ExactIndex
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
-from offline_to_online.rows import UserRow, request_time, user_rows
+from offline_to_online.rows import UserRow, user_rows
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S
 from online.clients.base import Client, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, magnified
@@ -60,7 +60,6 @@ MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the a
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two scores this close to each other are a tie
 SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
-LIST: Final = 10  # candidates in a sampled list, at most
 _ITEMS_A_REQUEST: Final = 500
 _DISAGREE: Final = f"offline and online disagree by more than {TOLERANCE}"
 Float64 = NDArray[np.float64]
@@ -252,27 +251,6 @@ class OfflineTruth:
         """(n,) probabilities."""
         return score(self.model, inputs)
 
-    def sampled_lists(self, n: int, seed: int = 0) -> list[ModelInputs]:
-        """Lists of `LIST` random items that recall might have found for n users, the same for the same data."""
-        random, lists = np.random.default_rng(seed), []
-        for userid in random.choice(sorted({*self.users.index} & {*self.states}), n).tolist():
-            state = self.states[userid]
-            timestamp, found = request_time(state), {}
-            scores = self.channel_scores(state, timestamp)
-            some = random.permutation(np.flatnonzero(_known(scores)))[:LIST]
-            for name, values in scores.items():
-                ranked = some[np.argsort(-values[some], kind="stable")]
-                found[name] = self.itemids[ranked[~np.isnan(values[ranked])]]
-            if len(some):
-                lists.append(self.inputs(userid, timestamp, self.fused(scores, found)))
-        return lists
-
-
-def _known(scores: Mapping[str, Float64]) -> NDArray[np.bool_]:
-    """(items,) whether an item is known to one channel or more."""
-    known: NDArray[np.bool_] = np.any(~np.isnan(list(scores.values())), axis=0)
-    return known
-
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return {str(name): column.to_numpy() for name, column in frame.items()}
@@ -281,7 +259,7 @@ def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
     torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
-    model = _model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
+    model = read_model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
     channels = read_channels(exchange_dir)
     itemids = np.sort(artifacts.ITEM_TERMS.read(exchange_dir)[Columns.ITEM].to_numpy(np.int64))
     index = ExactIndex.read(exchange_dir, manifest.recipe.recall, itemids)
@@ -306,7 +284,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     )
 
 
-def _model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
+def read_model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
     """The trained model. Raises ArtifactError when weights, configuration, recipe and spec do not belong together."""
     weights = artifacts.RANK_WEIGHTS
     try:

@@ -39,8 +39,8 @@ class ReleaseStore(ABC):
     """A service that holds releases side by side, each under names of its own.
 
     Each store has a ``load`` and a ``check`` for its step. A release is marked as checked once everything that was
-    loaded has been read back and compared with its source; loading it again, which is safe while the release is served,
-    takes the mark away first. Without the mark a release does not go live.
+    loaded has been read back and compared with its source, a model once it answers; loading it again, which is safe
+    while the release is served, takes the mark away first. Without the mark a release does not go live.
 
     Every method raises StepError, naming the service and its address, when a request to the service fails.
     """

@@ -4,37 +4,34 @@ One configuration describes all versions of a model, so they have inputs of the 
 Releases of other widths, which is another data set's genres or another kind of ranker, have a name of their
 own. A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
 version is never overwritten, since it may be served. The file ``.checked-<version>`` holds the sha256 of the
-model.onnx that passed every check.
+model.onnx that Triton loaded; what it scores is compared with PyTorch by the check of offline against online.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
-from data_exchange_center.features import Float32, ModelInputs, Widths
+from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, reaching
-from online.clients.triton import ScoreQuery, TritonScores
 from online.stack.service import until
 from online.stack.triton.service import KEY_HEADER
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata
-TOLERANCE: Final = 1e-5  # largest difference between Triton's and PyTorch's probability
 _CONFIG: Final = """\
 name: "{model}"
 platform: "onnxruntime_onnx"
@@ -97,15 +94,15 @@ class TritonStore(ReleaseStore):
 
     # Load: write a version, have Triton read it, wait until it answers.
 
-    def load(self, manifest: Manifest, onnx: bytes) -> None:
+    def load(self, manifest: Manifest, onnx: bytes) -> Place:
         with self.reaching():
-            self.publish(manifest.release, manifest.feature_spec.widths, onnx)
+            return self.publish(manifest.release, manifest.feature_spec.widths, onnx)
 
     def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
-        """Write the release's version and return where it stands once Triton answers with it.
+        """Write the release's version, mark it and return where it stands, once Triton answers with it.
 
-        A version that this call added and that does not come up is taken back. Raises CheckError, or what the client
-        raises when Triton does not answer.
+        Triton itself compares names, types and shapes with the configuration. A version that this call added and that
+        does not come up is taken back. Raises CheckError, or what the client raises when Triton does not answer.
         """
         before = self.versions()
         if (known := self.find(release)) is not None:
@@ -118,7 +115,12 @@ class TritonStore(ReleaseStore):
             if place not in before:
                 shutil.rmtree(self.folder_of(place))
             raise
+        with written_in_place(self._mark_of(place)) as temporary:
+            temporary.write_text(sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
         return place
+
+    def _mark_of(self, place: Place) -> Path:
+        return self.repository / place.model / f".checked-{place.version}"
 
     def write_version(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Put a model into the repository, whole or not at all.
@@ -183,31 +185,8 @@ class TritonStore(ReleaseStore):
                     if not client.is_server_live(client_timeout=TIMEOUT_S):
                         raise InferenceServerException(f"{address} says that it is not live")
 
-    # Check: what it scores. Names, types and shapes it compares itself when it loads the model by its configuration.
-
-    def check(self, manifest: Manifest, lists: Sequence[ModelInputs], scores: Sequence[Float32]) -> tuple[Place, float]:
-        """Score lists as the server does, compare with PyTorch's scores, and mark the release as checked.
-
-        Returns the model's place, and the largest difference. Raises CheckError.
-        """
-        patient = self.settings.triton.model_copy(update={"timeout_s": TIMEOUT_S})
-        with self.reaching(), closing(TritonScores(patient)) as client:
-            place = self.place_of(manifest.release)
-            served = [client.call(ScoreQuery(inputs, place.version, place.model)) for inputs in lists]
-        difference = max(largest_difference("Triton", *pair, TOLERANCE) for pair in zip(served, scores, strict=True))
-        self.mark_checked(place)
-        return place, difference
-
-    def _mark_of(self, place: Place) -> Path:
-        return self.repository / place.model / f".checked-{place.version}"
-
-    def mark_checked(self, place: Place) -> None:
-        """Say that the model at this place passed every check."""
-        with written_in_place(self._mark_of(place)) as temporary:
-            temporary.write_text(sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
-
     def is_checked(self, release: str) -> bool:
-        """Whether this very model passed every check."""
+        """Whether this very model came up in Triton."""
         place = self.find(release)
         if place is None or not (mark := self._mark_of(place)).is_file():
             return False
@@ -304,15 +283,3 @@ def _is_ready(address: str, place: Place) -> bool:
             return bool(client.is_model_ready(place.model, str(place.version), client_timeout=TIMEOUT_S))
         except InferenceServerException:
             return False
-
-
-def largest_difference(runtime: str, scores: Float32, truth: Float32, tolerance: float) -> float:
-    """Between a runtime's scores of one list and PyTorch's, (n,) each. Raises CheckError above ``tolerance``."""
-    differences = np.abs(scores - truth)
-    row = int(differences.argmax())  # a NaN, if there is one
-    if not differences[row] <= tolerance:
-        raise CheckError(
-            f"row {row} of a list: {runtime} scores {scores[row]!r}, PyTorch {truth[row]!r}; "
-            f"at most {tolerance} apart is allowed"
-        )
-    return float(differences[row])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -97,6 +98,17 @@ class FakeRanker(_Fake):
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         return self.truth.scores(query.inputs)
+
+
+class OnnxRanker(FakeRanker):
+    """ONNX Runtime, in Triton's place."""
+
+    def __init__(self, exported: bytes) -> None:
+        self.session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+
+    def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = self.session.run([wire.MODEL_OUTPUT], query.inputs.by_name)[0]
+        return scores[:, 0]
 
 
 class OnlineSide:

@@ -23,7 +23,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline.data.terms import statistic_columns
 from offline_to_online.parity import (
-    LIST,
     RECOUNTS,
     Answer,
     OfflineTruth,
@@ -424,9 +423,3 @@ def test_a_model_of_another_recipe_is_refused(folder: Path) -> None:
     manifest = release_of_artifacts(Settings(exchange_dir=folder, recipe_name="source"))
     with pytest.raises(ArtifactError, match=r"trained with another feature spec or recipe"):
         offline_truth(folder, manifest.model_copy(update={"recipe": DEFAULT}))
-
-
-def test_real_lists_are_the_same_every_time(truth: OfflineTruth) -> None:
-    lists, again = ([inputs.joined() for inputs in truth.sampled_lists(5)] for _ in range(2))
-    assert [each.shape for each in lists] == [(LIST, truth.spec.width)] * 5
-    assert all(map(np.array_equal, lists, again))

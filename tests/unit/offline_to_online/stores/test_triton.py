@@ -73,24 +73,18 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(store: TritonSto
     assert store.find(A) == second
 
 
-def test_the_mark_of_a_check_holds_for_these_bytes_alone(store: TritonStore, models: Models) -> None:
-    place = models.write(A)
-    assert not store.is_checked(A)
-    store.mark_checked(place)
-    assert store.is_checked(A)
-    (store.folder_of(place) / MODEL_FILE).write_bytes(models.of(A, 62))
-    assert not store.is_checked(A)
-
-
 @pytest.mark.usefixtures("told")
-def test_publishing_again_takes_the_mark_away(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very same model, too: it is checked anew."""
-    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
+def test_the_mark_holds_for_the_bytes_that_came_up_alone(
+    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishing the very same model again takes it away, until Triton answers."""
+    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: store.is_checked(A) and pytest.fail("too early"))
+    assert not store.is_checked(A)
     for _ in range(2):
         place = models.publish(A)
-        assert not models.store.is_checked(A)
-        models.store.mark_checked(place)
-    assert models.store.is_checked(A)
+        assert store.is_checked(A)
+    (store.folder_of(place) / MODEL_FILE).write_bytes(models.of(A, 62))
+    assert not store.is_checked(A)
 
 
 def test_what_a_broken_off_write_left_behind_is_no_version(store: TritonStore, models: Models) -> None:
