@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import logging
 import os
@@ -15,15 +14,6 @@ from tqdm import tqdm
 
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings, load_settings
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """``"1,4,16"`` -> (1, 4, 16): ascending, each once; for ``type=`` of an argument."""
-    parts = text.split(",")
-    if all(each.strip().isdecimal() and int(each) > 0 for each in parts):
-        return tuple(sorted(set(map(int, parts))))
-    raise argparse.ArgumentTypeError(f"whole numbers from 1 on with commas between are expected, found {text!r}")
-
 
 LINE_EVERY_S = 10.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} gone, {remaining} to go{postfix}"

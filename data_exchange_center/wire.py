@@ -134,7 +134,6 @@ USER_SERVICE: Final = "ml_user"
 ITEM_SERVICE: Final = "ml_item"
 FEAST_SERVICE: Final[Mapping[Entity, str]] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
 FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
-FEAST_PROJECT: Final = "recsys"  # as feature_store.yaml says
 
 
 def feast_name(service: str, release: str) -> str:

@@ -14,7 +14,8 @@ from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
-from online.recommend.types import Answer, BadRequestError
+from data_exchange_center.dataset import IdKind, OwnId, kind_of
+from online.recommend.types import Answer, BadRequestError, WrongIdError
 from online.web.guard import View, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
@@ -127,3 +128,10 @@ def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, A
         {"name": name, "in": place, "required": name in required, "description": each["description"], "schema": each}
         for name, each in schema["properties"].items()
     ]
+
+
+def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
+    """Raises WrongIdError for an id, in a ``place`` of a field, that is not of the kind of the release's."""
+    if kind_of(own) != kind:
+        what = "a string" if kind == "string" else "a whole number"
+        raise WrongIdError(field, f"{field}{place} must be {what} in this release.")

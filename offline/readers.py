@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,9 +98,3 @@ def read_lists(settings: Settings, past: Sequences, table: pa.Table | None = Non
         return Lists.of_table(found, past.userids)
     except ValueError as error:
         raise artifacts.LISTS.wrong(settings.exchange_dir, str(error)) from error
-
-
-def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:
-    """Name of each channel, kind of the ranker -> its report. Raises ArtifactError when they are not trained."""
-    rank = artifacts.RANK_REPORT.read(exchange_dir)
-    return {**artifacts.RECALL_REPORT.read(exchange_dir)["channels"], rank["model"]["kind"]: rank}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ from typing import Any, Final
 from rich import box
 from rich.table import Table
 
+from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES, ROOT, digest, machine, recipe_of
 
 log = logging.getLogger(__name__)
@@ -78,3 +80,17 @@ def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "
         values = (row.get(key, "") for key in keys)
         shown.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in values))
     return shown
+
+
+def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:
+    """Name of each channel, kind of the ranker -> its report. Raises ArtifactError when they are not trained."""
+    rank = artifacts.RANK_REPORT.read(exchange_dir)
+    return {**artifacts.RECALL_REPORT.read(exchange_dir)["channels"], rank["model"]["kind"]: rank}
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """``"1,4,16"`` -> (1, 4, 16): ascending, each once; for ``type=`` of an argument."""
+    parts = text.split(",")
+    if all(each.strip().isdecimal() and int(each) > 0 for each in parts):
+        return tuple(sorted(set(map(int, parts))))
+    raise argparse.ArgumentTypeError(f"whole numbers from 1 on with commas between are expected, found {text!r}")

@@ -307,6 +307,7 @@ def _send(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: 
 
 
 # --- Feast's own layout in Redis, version 3, by which a user's features are deleted without Feast
+FEAST_PROJECT: Final = "recsys"  # as feature_store.yaml says
 
 
 def feast_online_key(number: int) -> bytes:
@@ -314,7 +315,7 @@ def feast_online_key(number: int) -> bytes:
     key = wire.FEAST_KEY["user"].encode()
     string, int64 = 2, 4  # of Feast's ValueType
     parts = struct.pack("<III", 1, string, len(key)), key, struct.pack("<IIq", int64, 8, number)
-    return b"".join(parts) + wire.FEAST_PROJECT.encode()
+    return b"".join(parts) + FEAST_PROJECT.encode()
 
 
 def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:

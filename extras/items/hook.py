@@ -22,11 +22,11 @@ from extras.events.events import Event, likes
 from extras.events.hook import RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, LIKES, Extended, base_of
 from extras.items.store import MAX_ITEMS, Follower, ItemStore, Record
-from extras.routes import route
+from extras.routes import expect_kind, route
 from online.clients.base import ServiceError
 from online.clients.redis import StoredUser, UserQuery
 from online.recommend.release import Release
-from online.recommend.types import BadRequestError, Request, UserId, expect_kind, read_id
+from online.recommend.types import BadRequestError, Request, UserId, read_id
 from online.web.guard import View, current_record, error_response
 from online.web.parts import Parts
 

@@ -16,11 +16,12 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import RRF_K, candidate_column
 from extras.questions import history
 from extras.questions.history import HistoryRequest
+from extras.routes import expect_kind
 from online.clients.redis import StoredUser
 from online.recommend.recall import channel_lists, fused_lists
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, absent_by_default, expect_kind
+from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, absent_by_default
 from online.web.guard import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000

@@ -101,13 +101,6 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
     raise WrongIdError("userid", 'userid must be a whole number from 1 on in this release, for example {"userid": 1}.')
 
 
-def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
-    """Raises WrongIdError for an id, in a ``place`` of a field, that is not of the kind of the release's."""
-    if kind_of(own) != kind:
-        what = "a string" if kind == "string" else "a whole number"
-        raise WrongIdError(field, f"{field}{place} must be {what} in this release.")
-
-
 class UnknownReleaseError(RecsysError):
     """No release of that name can be answered from."""
 

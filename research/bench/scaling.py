@@ -38,12 +38,12 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.figures import FIGURES, OFFLINE, ROOT, write_figure
 from data_exchange_center.files import parts_of, written_in_place
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run, whole_numbers
+from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
 from research.bench.steps import Watch
-from research.reports import COLOURS, PICTURES, drawn_from, resumed, table
+from research.reports import COLOURS, PICTURES, drawn_from, resumed, table, whole_numbers
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,8 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.figures import FIGURES, OFFLINE, named, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.readers import read_model_reports
 from offline.step_runner import run_steps
-from research.reports import table
+from research.reports import read_model_reports, table
 
 log = logging.getLogger(__name__)
 

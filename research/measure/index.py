@@ -37,7 +37,7 @@ from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run, whole_numbers
+from data_exchange_center.steps import StepError, run
 from data_exchange_center.wire import vector_of
 from offline_to_online.parity import share_found
 from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_users, user_rows
@@ -45,7 +45,7 @@ from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.recommend.recall import search_vectors
-from research.reports import resumed, table
+from research.reports import resumed, table, whole_numbers
 
 log = logging.getLogger(__name__)
 

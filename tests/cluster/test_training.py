@@ -14,12 +14,12 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, HistorySum
-from offline import readers
 from past_one_machine.workers import TWINS
+from research.reports import read_model_reports
 from tests.unit.offline.synthetic import made_up_movielens
 from tests.waiting import until
 
-ROOT = Path(readers.__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BEFORE = ("preprocess/s0_get_data.py", "preprocess/s1_data_split.py", "preprocess/s2_term_trans.py")
 TRAINING = ("recall/s2_vector_recall.py", "rank/s1_feature_engi.py", "rank/s2_model_train.py")
 PATIENCE_S = 600
@@ -67,8 +67,8 @@ def two(one: Path, tmp_path: Path) -> Path:
 
 def losses(folder: Path) -> list[float]:
     """Losses of the tower, then of the ranker."""
-    reports = readers.read_model_reports(folder)
-    return [epoch["loss"] for name in ("tower", "list") for epoch in reports[name]["epochs"]]
+    found = read_model_reports(folder)
+    return [epoch["loss"] for name in ("tower", "list") for epoch in found[name]["epochs"]]
 
 
 def test_two_workers_leave_what_one_leaves(one: Path, two: Path) -> None:

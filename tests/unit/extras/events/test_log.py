@@ -12,8 +12,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from redis.exceptions import MovedError
 
-from data_exchange_center import wire
-from extras.events.log import Call, feast_fields, feast_online_key, run
+from extras.events.log import FEAST_PROJECT, Call, feast_fields, feast_online_key, run
 
 RELEASE = "aaaaaaaaaaaa"
 
@@ -21,7 +20,7 @@ RELEASE = "aaaaaaaaaaaa"
 @pytest.mark.parametrize("number", [1, 6040, 2**31 - 1])
 def test_the_key_of_a_user_is_feasts(number: int) -> None:
     key = EntityKey(join_keys=["userid"], entity_values=[Value(int64_val=number)])
-    assert _redis_key(wire.FEAST_PROJECT, key, 3) == feast_online_key(number)
+    assert _redis_key(FEAST_PROJECT, key, 3) == feast_online_key(number)
 
 
 def test_the_fields_of_a_release_are_feasts() -> None:
