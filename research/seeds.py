@@ -11,6 +11,7 @@ Expect: a quarter of an hour on MovieLens-1M
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Frozen, Settings
 from data_exchange_center.steps import run
-from offline.data.lists import channel_hits, ranker_of_lists
+from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
 from offline.evaluation.evaluate import head, show, write
@@ -67,12 +68,10 @@ def by_seed(settings: Settings, seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
 
 def systems(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Holdout) -> dict[str, Lists]:
     """Name -> (users, candidates): every channel, the fused lists, the same in the ranker's order."""
-    size, points, found = recipe.recall.candidates, points_of(holdout), {}
+    alone, points, found = replace(ListsConfig.of(recipe), weights=(1.0,)), points_of(holdout), {}
     for channel in stages.channels:
-        lists = found[f"channel {channel.name}"] = np.zeros((holdout.past.n_users, size), dtype=np.int64)
-        hits = channel_hits(holdout.past, points, inputs.profiles, channel, size)
-        for user, each in zip(points.users, hits, strict=True):
-            lists[user, : len(each.ids)] = each.ids
+        lists = found[f"channel {channel.name}"] = np.zeros((holdout.past.n_users, alone.size), dtype=np.int64)
+        lists[points.users] = recall_lists(holdout.past, points, inputs.profiles, [channel], alone).candidates
     recalled, served = in_both_orders(stages, recipe, inputs, holdout)
     return {**found, "recall": recalled, "ranked": served}
 

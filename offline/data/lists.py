@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
@@ -155,13 +154,13 @@ def recall_lists(
     """
     parts = []
     n_columns = len(candidate_columns([channel.name for channel in channels]))
-    ends = _ends(points)
+    chunks = _chunks(points)
     # one thread searches the next chunk's channels while this one fuses and labels
     searched = (
         (chunk, [list(_search(channel, data, chunk, profiles, config.size)) for channel in channels])
-        for chunk in _chunks(points, ends)
+        for chunk in chunks
     )
-    for chunk, searches in progress(made_ahead(searched), desc="lists", unit="chunk", total=len(ends)):
+    for chunk, searches in progress(made_ahead(searched), desc="lists", unit="chunk", total=len(chunks)):
         fused = [fuse(hits, config.weights, config.size) for hits in zip(*searches, strict=True)]
         part = _labelled(data, chunk, fused, n_columns, config)
         parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
@@ -200,29 +199,16 @@ def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns
     )
 
 
-def channel_hits(
-    data: Sequences, points: Points, profiles: NDArray[np.int64], channel: Channel, size: int
-) -> Iterator[Hits]:
-    """Search one channel alone at every point."""
-    for chunk in _chunks(points, _ends(points)):
-        yield from _search(channel, data, chunk, profiles, size)
-
-
-def _ends(points: Points) -> list[int]:
-    """Ends of chunks: of at most `CHUNK` points which, unless it is a single one, have seen at most `SEEN` events."""
-    ends: list[int] = []
-    begin = seen = 0
+def _chunks(points: Points) -> list[Points]:
+    """At most `CHUNK` points each which, unless it is a single one, have seen at most `SEEN` events."""
+    begins, seen = [0], 0
     for n, events in enumerate(points.positions.tolist()):
-        if n > begin and (n - begin == CHUNK or seen + events > SEEN):
-            ends.append(n)
-            begin, seen = n, 0
+        if n > begins[-1] and (n - begins[-1] == CHUNK or seen + events > SEEN):
+            begins.append(n)
+            seen = 0
         seen += events
-    return [*ends, len(points)] if len(points) else []
-
-
-def _chunks(points: Points, ends: Sequence[int]) -> Iterator[Points]:
-    for begin, end in pairwise([0, *ends]):
-        yield points.take(np.arange(begin, end))
+    ends = [*begins[1:], len(points)]
+    return [points.take(np.arange(begin, end)) for begin, end in zip(begins, ends, strict=True) if end > begin]
 
 
 def _search(
