@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifacts import Document, Table
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
-from data_exchange_center.features import FeatureSpec
+from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.files import parts_of, sha256
+from data_exchange_center.history import History
 from data_exchange_center.release import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
@@ -134,3 +138,61 @@ def read_item_ids(exchange_dir: Path) -> OwnIds:
 def _own_ids(table: Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds:
     frame = table.read(exchange_dir, [key, Columns.OWN_ID])
     return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
+
+
+# --- Users as recall knows them
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class UserRow(StoredUser):
+    """Recall's state of one user, as the server reads it from Redis."""
+
+    own_id: OwnId  # the data set's id, and the key in Redis
+
+
+def read_users(exchange_dir: Path) -> list[UserRow]:
+    """Every user that any of the artifacts knows, by number. Raises ArtifactError when a file is missing."""
+    own_ids = read_user_ids(exchange_dir)
+    genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
+    seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
+    profiles = _by_user(artifacts.USER_STATE, exchange_dir, Columns.PROFILE)
+    vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
+    states = artifacts.USER_STATE.read(exchange_dir)
+    columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
+    histories = {
+        userid: History(*(np.asarray(part, dtype=np.int64) for part in events))
+        for userid, *events in zip(*(states[column] for column in columns), strict=True)
+    }
+    userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
+    if strangers := set(userids) - own_ids.keys():
+        raise artifacts.USERS.wrong(exchange_dir, f"user number {min(strangers)} is not in it")
+    return [
+        UserRow(
+            number=userid,
+            own_id=own_ids[userid],
+            terms=tuple(map(int, genres.get(userid, ()))),
+            seen=np.asarray(seen.get(userid, ()), np.int32),
+            profile=np.asarray(profiles.get(userid, ()), np.int32),
+            history=histories.get(userid, History.empty()),
+            vectors=vectors.get(userid, {}),
+        )
+        for userid in userids
+    ]
+
+
+def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
+    frame = table.read(exchange_dir, [Columns.USER, column])
+    return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
+
+
+def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
+    """A table of one key and columns of vectors, as dictionaries without the nulls."""
+    fields = frame.columns.drop(key)
+    return {
+        entity: {
+            field: np.asarray(vector, np.float32)
+            for field, vector in zip(fields, vectors, strict=True)
+            if vector is not None
+        }
+        for entity, *vectors in zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
+    }

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
 from typing import Any, Final, NamedTuple
@@ -25,32 +26,31 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from data_exchange_center import artifacts, plugins
+from data_exchange_center.candidates import Candidates, fused_lists, model_inputs
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
-from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse
+from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe, RecallRecipe
 from data_exchange_center.release import Manifest, Published
-from data_exchange_center.release_parts import OwnIds, read_channels, read_dataset, read_item_ids
+from data_exchange_center.release_parts import OwnIds, UserRow, read_channels, read_dataset, read_item_ids, read_users
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError, progress
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, genre_flags, impressions
-from offline.evaluation.served import NO_ITEM, ExactIndex
+from offline.evaluation.served import NO_ITEM, ExactIndex, Ranker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
-from offline_to_online.rows import UserRow, user_rows
 from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S
 from online.clients.base import Client, ServiceError
 from online.clients.elastic import ElasticItems, ItemQuery, magnified
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.rank import model_inputs
 from online.recommend.recall import channel_candidates, search_vectors
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
@@ -204,11 +204,10 @@ class OfflineTruth:
             scores[channel.name] = self.index.scores(channel, vector[None], wanted, seen)[0, 1:].astype(np.float64)
         return {channel.name: scores[channel.name] for channel in self.manifest.recipe.recall.channels}
 
-    def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Fused:
+    def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Candidates:
         """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
-        recipe = self.manifest.recipe.recall
-        hits = [Hits(found[name], scores[name][self.positions(found[name])]) for name in scores]
-        return fuse(hits, [channel.fusion_weight for channel in recipe.channels], recipe.candidates)
+        lists = {name: Hits(found[name], of_all[self.positions(found[name])]) for name, of_all in scores.items()}
+        return fused_lists(self.manifest.recipe.recall, lists)
 
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
         """Rows of items. Raises CheckError for an unknown one."""
@@ -236,24 +235,14 @@ class OfflineTruth:
                     f"{names[worst]} ({ranked[worst]:.6g})"
                 )
 
-    def inputs(self, userid: int, timestamp: int, fused: Fused) -> ModelInputs:
-        """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
-        user, items = self.users.loc[[userid]], self.items.loc[fused.ids.tolist()]
-        return self.spec.model_inputs(
-            self.spec.encode_users(_columns(user)),
-            self.spec.encode_items(_columns(items)),
-            timestamp,
-            self.spec.encode_candidates(self.columns, fused.features),
-            self.spec.encode_history(self.states[userid].history, timestamp),
-        )
+    @cached_property
+    def ranker(self) -> Ranker:
+        """The model with the features of these users and items."""
+        return Ranker(self.spec, self.model, self.users, self.items)
 
     def scores(self, inputs: ModelInputs) -> Float32:
         """(n,) probabilities."""
         return score(self.model, inputs)
-
-
-def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    return {str(name): column.to_numpy() for name, column in frame.items()}
 
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
@@ -271,15 +260,16 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         if isinstance(channel, VectorChannel)
     }
     vectors = {name: stored.astype(np.float64) for name, stored in {**index.vectors, **computed}.items()}
+    users, items = read_features(exchange_dir)
     return OfflineTruth(
         manifest=manifest,
         channels=channels,
         index=replace(index, vectors=vectors),
         itemids=itemids,
         own_ids=read_item_ids(exchange_dir),
-        users=artifacts.USER_FEATURES.read(exchange_dir).set_index(Columns.USER, drop=False),
-        items=artifacts.ITEM_FEATURES.read(exchange_dir).set_index(Columns.ITEM, drop=False),
-        states={row.number: row for row in user_rows(exchange_dir)},
+        users=users,
+        items=items,
+        states={row.number: row for row in read_users(exchange_dir)},
         model=model,
     )
 
@@ -317,15 +307,15 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
     if len(seen := np.intersect1d(np.concatenate(list(online.found.values())), state.seen)):
         raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
     fused = truth.fused(truth.channel_scores(state, online.timestamp), online.found)
-    if not np.array_equal(fused.ids, online.itemids):
-        ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.ids, online.itemids))
+    if not np.array_equal(fused.itemids, online.itemids):
+        ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.itemids, online.itemids))
         raise CheckError(
             f"{who}: fusion gives {ours}... offline and {theirs}... online "
-            f"({len(fused.ids)} and {len(online.itemids)} items)"
+            f"({len(fused.itemids)} and {len(online.itemids)} items)"
         )
-    inputs = truth.inputs(online.userid, online.timestamp, fused)
+    inputs = truth.ranker.inputs(state, fused, online.timestamp)
     return replace(
-        online, itemids=fused.ids, recalled=fused.features, rows=inputs.joined(), scores=truth.scores(inputs)
+        online, itemids=fused.itemids, recalled=fused.features, rows=inputs.joined(), scores=truth.scores(inputs)
     )
 
 

@@ -12,14 +12,19 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.artifacts import Table
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Entity, FeatureSpec, Float32
-from data_exchange_center.history import History
-from data_exchange_center.release_parts import OwnIds, read_dataset, read_item_ids, read_user_ids
+from data_exchange_center.release_parts import (
+    OwnIds,
+    UserRow,
+    read_dataset,
+    read_item_ids,
+    read_user_ids,
+    read_users,
+    vectors_by,
+)
 from data_exchange_center.steps import CheckError
-from online.clients.redis import StoredUser
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
@@ -28,24 +33,6 @@ _SEED: Final = 0
 
 
 # Users and the popular list, for Redis.
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class UserRow(StoredUser):
-    """Recall's state of one user, as the server reads it from Redis."""
-
-    own_id: OwnId  # the data set's id, and the key in Redis
-
-    def fields(self) -> dict[str, bytes]:
-        """The hash's fields."""
-        return {
-            wire.USER_NUMBER: wire.pack_ids([self.number]),
-            wire.USER_TERM: wire.pack_ids(self.terms),
-            wire.USER_FILTER: wire.pack_ids(self.seen),
-            wire.USER_PROFILE: wire.pack_ids(self.profile),
-            wire.USER_HISTORY: self.history.pack(),
-            **{field: wire.pack_vector(vector) for field, vector in self.vectors.items()},
-        }
 
 
 @dataclass(frozen=True)
@@ -61,58 +48,10 @@ def recall_state(exchange_dir: Path) -> RecallState:
     """Read all of it. Raises ArtifactError when a file is missing."""
     popular = artifacts.POPULAR.read(exchange_dir)
     return RecallState(
-        users=tuple(user_rows(exchange_dir)),
+        users=tuple(read_users(exchange_dir)),
         popular=tuple(zip(popular[Columns.ITEM].tolist(), popular[Columns.SCORE].tolist(), strict=True)),
         channels=artifacts.CHANNELS.read(exchange_dir),
     )
-
-
-def user_rows(exchange_dir: Path) -> list[UserRow]:
-    """Every user that any of the artifacts knows, by number. Raises ArtifactError when a file is missing."""
-    own_ids = read_user_ids(exchange_dir)
-    genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
-    seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
-    profiles = _by_user(artifacts.USER_STATE, exchange_dir, Columns.PROFILE)
-    vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
-    states = artifacts.USER_STATE.read(exchange_dir)
-    columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
-    histories = {
-        userid: History(*(np.asarray(part, dtype=np.int64) for part in events))
-        for userid, *events in zip(*(states[column] for column in columns), strict=True)
-    }
-    userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
-    if strangers := set(userids) - own_ids.keys():
-        raise artifacts.USERS.wrong(exchange_dir, f"user number {min(strangers)} is not in it")
-    return [
-        UserRow(
-            number=userid,
-            own_id=own_ids[userid],
-            terms=tuple(map(int, genres.get(userid, ()))),
-            seen=np.asarray(seen.get(userid, ()), np.int32),
-            profile=np.asarray(profiles.get(userid, ()), np.int32),
-            history=histories.get(userid, History.empty()),
-            vectors=vectors.get(userid, {}),
-        )
-        for userid in userids
-    ]
-
-
-def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
-    frame = table.read(exchange_dir, [Columns.USER, column])
-    return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
-
-
-def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
-    """A table of one key and columns of vectors, as dictionaries without the nulls."""
-    fields = frame.columns.drop(key)
-    return {
-        entity: {
-            field: np.asarray(vector, np.float32)
-            for field, vector in zip(fields, vectors, strict=True)
-            if vector is not None
-        }
-        for entity, *vectors in zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)
-    }
 
 
 # Items, for Elasticsearch.

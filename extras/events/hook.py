@@ -19,12 +19,13 @@ from flask import Flask, Response, current_app, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
 from extras.events.events import Event, Logged, updated
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from extras.routes import route
 from online.clients.base import ServiceError
-from online.clients.redis import WHICH_IS_LIVE, StoredUser, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, UserQuery
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, BadRequestError, NoReleaseError, UnknownReleaseError, UserId, read_id

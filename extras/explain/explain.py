@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.channels import Channel, HistorySum, Requests, sigmoid
 from data_exchange_center.features import UNKNOWN, Float32, ModelInputs, OneHotFeature
 from data_exchange_center.fusion import RRF_K, Hits
@@ -32,11 +33,10 @@ from extras.explain.shapes import (
     Sentence,
 )
 from online.clients.base import Caller, Deadline, ServiceError
-from online.clients.redis import StoredUser
 from online.clients.triton import ScoreQuery
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import Candidates, Ranked
+from online.recommend.types import Ranked
 
 Scorer = Caller[ScoreQuery, NDArray[np.float32]]
 Ints = NDArray[np.integer]

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from data_exchange_center.candidates import fused_lists
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from extras.explain.explain import Evidence, Scorer, channel_places, diversified, effects, joined, place
 from extras.explain.shapes import ChannelPlace, Sentence, WhyNot, WhyNotCode
-from online.recommend.recall import channel_lists, fused_lists
+from online.recommend.recall import channel_lists
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.web.parts import InOrder
@@ -57,7 +58,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     # Its place by every channel, however far down, and in what fusion makes of all that they found
     recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
     fused = fused_lists(recall, by_channel, sum(len(found.ids) for found in by_channel.values()))
-    at_fusion = place(Hits(fused.ids, fused.scores), itemid)
+    at_fusion = place(Hits(fused.itemids, fused.scores), itemid)
     channels = channel_places(evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0)
     moving = []
     if ranked.rank is not None:  # against the items in the list; against all where this one is among them

@@ -15,6 +15,7 @@ from flask import Flask, Response
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.exceptions import Conflict
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
 from extras.attributes import no_attribute, no_value
@@ -24,7 +25,7 @@ from extras.items.projection import BEFORE, LIKES, Extended, base_of
 from extras.items.store import MAX_ITEMS, Follower, ItemStore, Record
 from extras.routes import expect_kind, route
 from online.clients.base import ServiceError
-from online.clients.redis import StoredUser, UserQuery
+from online.clients.redis import UserQuery
 from online.recommend.release import Release
 from online.recommend.types import BadRequestError, Request, UserId, read_id
 from online.web.guard import View, current_record, error_response

@@ -13,12 +13,13 @@ from flask import Blueprint, Flask, Response
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
 from extras.routes import parameters, parse_query, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
-from online.clients.redis import COMPARED_USERS, StoredUser
+from online.clients.redis import COMPARED_USERS
 from online.clients.redis import UserQuery as StateQuery
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release, per_release

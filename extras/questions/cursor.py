@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from extras.questions.rank import kept
-from online.clients.redis import StoredUser
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, absent_by_default

@@ -11,10 +11,10 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from extras.events.events import Event, Logged
 from extras.events.hook import MAX_EVENTS, refusal
-from online.clients.redis import StoredUser
 from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, UserId, absent_by_default
 from online.web.guard import EXPECTED as CORE

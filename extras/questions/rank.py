@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from data_exchange_center.candidates import Candidates, StoredUser, fused_lists
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import RRF_K, candidate_column
 from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
-from online.clients.redis import StoredUser
-from online.recommend.recall import channel_lists, fused_lists
+from online.recommend.recall import channel_lists
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
-from online.recommend.types import Answer, Candidates, Ranked, Request, UserId, absent_by_default
+from online.recommend.types import Answer, Ranked, Request, UserId, absent_by_default
 from online.web.guard import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
@@ -55,8 +55,7 @@ def before_rank(request: Request, opened: Release, user: StoredUser, found: Cand
         return found
     wanted = np.unique(numbers_of(request.candidates, "candidates", opened))
     if size := sum(len(hits.ids) for hits in found.by_channel.values()):  # also what fusion has cut off
-        fused = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
-        found = replace(found, itemids=fused.ids, scores=fused.scores, features=fused.features)
+        found = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
     every = behind(opened, user, request.timestamp, found, np.setdiff1d(wanted, found.itemids))
     return every.only(np.isin(every.itemids, wanted))
 

@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from data_exchange_center import steps
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
@@ -41,10 +42,10 @@ from data_exchange_center.settings import Settings
 from extras.questions.rank import RankRequest, kept
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, StoredUser, connect
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, connect
 from online.recommend.recommend import Recommender, Slate
 from online.recommend.release import NOTHING_LIVE, Release
-from online.recommend.types import Candidates, NoReleaseError, Request, UserId
+from online.recommend.types import NoReleaseError, Request, UserId
 
 log = logging.getLogger(__name__)
 

@@ -333,7 +333,7 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
     data = sequences(numbered, list(items), dataset.positive_level, had_again=dataset.had_again)
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
-    answers = served.answers(settings, holdout, served.known_states(folder, holdout))
+    answers = served.answers(settings, holdout, stored_events=False)
     found = metrics.ndcg(holdout.judged(answers.ranked), holdout.relevance, K)
     return pd.Series(found, [users[userid] for userid in data.userids.tolist()])
 

@@ -7,159 +7,143 @@ baselines are popularity, item-kNN and EASE, over the same films and the same pa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center.candidates import (
+    Candidates,
+    StoredUser,
+    channel_lists,
+    fused_lists,
+    model_inputs,
+    popular_unseen,
+    search_vectors,
+)
 from data_exchange_center.columns import Columns
-from data_exchange_center.fusion import NOT_FOUND, Fused, Hits, candidate_columns, fuse, top_k
+from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
+from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary, top_k
 from data_exchange_center.history import History
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
-from data_exchange_center.release_parts import read_feature_spec
+from data_exchange_center.release_parts import read_channels, read_feature_spec, read_users
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
 from data_exchange_center.wire import hybrid_scores, vector_of
-from offline.data.sequences import Ints, Sequences
+from offline.data.sequences import Ints
 from offline.data.terms import genre_flags
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
 from offline.models.ease import Float32, ease
-from offline.models.kinds import load_ranker, score
+from offline.models.kinds import ScoringModel, load_ranker, score
 
 CHUNK = 16  # users at once
 NO_ITEM = -1  # id in the place of code 0
 
 
-class State(NamedTuple):
-    """Stored state of a user, from which a request is answered."""
-
-    history: History
-    profile: Ints | None  # codes; None: nothing is stored
-
-
-def answers(settings: Settings, holdout: Holdout, states: list[State] | None = None) -> Answers:
+def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True) -> Answers:
     """Every user's lists for a request at the holdout's times. Raises ArtifactError when a file is absent.
 
-    ``states``: of every user as the request sees them; None: what is stored, as of the request.
+    ``stored_events``: as of `users_at`.
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
-    if states is None:
-        stored = zip(read_states(folder, past), holdout.times.tolist(), strict=True)
-        states = [State(history.as_of(second), profile) for (history, profile), second in stored]
-    index, ranker = ExactIndex.read(folder, recipe, past.itemids), Ranker(folder, recipe, past)
-    channels = ChannelSet.unpack(artifacts.CHANNELS.read(folder))
-    vectors = user_vectors(folder, index, channels, states, past, holdout.times)
-    preferred = artifacts.USER_PREFERENCES.read(folder).set_index(Columns.USER)[Columns.GENRES]
-    wanted = genre_flags([preferred.get(user, ()) for user in past.userids], index.genres.shape[1]).astype(np.float32)
-    popular = np.searchsorted(past.itemids, artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()) + 1
-    seen, size = holdout.known.left_out(), recipe.candidates
+    users = users_at(folder, holdout, stored_events=stored_events)
+    index, ranker, channels = ExactIndex.read(folder, recipe, past.itemids), Ranker.read(folder), read_channels(folder)
+    table = artifacts.POPULAR.read(folder)
+    popular = Hits(table[Columns.ITEM].to_numpy(), table[Columns.SCORE].to_numpy())
+    seen, codes = holdout.known.left_out(), Vocabulary(past.itemids).codes
     names = [channel.name for channel in recipe.channels]
-    lists = {name: np.zeros((past.n_users, size), dtype=np.int64) for name in (*names, "fused", "ranked")}
-    scores = np.full((past.n_users, size), np.nan)
+    lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
+    scores = np.full((past.n_users, recipe.candidates), np.nan)
     for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
-        users = np.arange(start, min(start + CHUNK, past.n_users))
-        searched = {
-            channel.name: index.search(channel, vectors[channel.name][users], wanted[users], seen[users])
-            for channel in recipe.searched
-        }
-        for place, user in enumerate(users.tolist()):
-            state, second, known = states[user], int(holdout.times[user]), seen[user].indices.astype(np.int64)
-            found = {name: hits[place] for name, hits in searched.items()}
-            profile = np.zeros(0, np.int64) if state.profile is None else state.profile
-            for name, row in channels.scores(state.history, profile, second).items():
-                (found[name],) = top_k(row[None].copy(), size, np.zeros_like(known), known)
-            fused = _fused([found[name] for name in names], recipe, popular, known)
-            rated = ranker.scores(user, fused, state.history, second)
-            order = np.lexsort((fused.ids, -rated))  # ties by id, as the server breaks them
-            parts = {name: found[name].ids for name in names} | {"fused": fused.ids, "ranked": fused.ids[order]}
-            for name, codes in parts.items():
-                lists[name][user, : len(codes)] = codes
-            scores[user, : len(order)] = rated[order]
+        rows = slice(start, start + CHUNK)
+        requests = list(zip(users[rows], holdout.times[rows].tolist(), strict=True))
+        vectors = [search_vectors(recipe, channels, user, second) for user, second in requests]
+        wanted = genre_flags([user.terms for user, _ in requests], index.genres.shape[1]).astype(np.float32)
+        by_channel = []
+        for channel in recipe.searched:
+            absent = np.full(index.vectors[channel.name].shape[1], np.nan, np.float32)
+            of_users = np.stack([found.get(channel.name, absent) for found in vectors])  # (m, dim)
+            by_channel.append(index.search(channel, of_users, wanted, seen[rows]))
+        for row, (user, second) in enumerate(requests, start):
+            searched = [Hits(past.itemids[hits[row - start].ids - 1], hits[row - start].scores) for hits in by_channel]
+            found = fused_lists(recipe, channel_lists(recipe, channels, user, second, searched))
+            if not len(found.itemids):
+                found = popular_unseen(recipe, popular, user)
+            rated = score(ranker.model, ranker.inputs(user, found, second))
+            order = np.lexsort((found.itemids, -rated))  # ties by id, as the server breaks them
+            parts = {name: hits.ids for name, hits in found.by_channel.items()}
+            for name, itemids in (parts | {"fused": found.itemids, "ranked": found.itemids[order]}).items():
+                lists[name][row, : len(itemids)] = codes(itemids)
+            scores[row, : len(order)] = rated[order]
     return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores)
 
 
-def read_states(folder: Path, past: Sequences) -> list[State]:
-    """Each user's stored history and profile; both empty for a user without a row."""
-    columns = [Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES, Columns.PROFILE]
-    known = {}
-    for userid, *parts in artifacts.USER_STATE.read(folder)[columns].itertuples(index=False):
-        *events, profile = (np.asarray(part, dtype=np.int64) for part in parts)
-        known[userid] = State(History(*events), profile)
-    return [known.get(userid, State(History.empty(), None)) for userid in past.userids.tolist()]
+def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[StoredUser]:
+    """Each user's stored state as the holdout's request sees it; nothing is known of a user without one.
+
+    ``stored_events``: the history is what is stored; False: all that the holdout knows, stored or not.
+    """
+    past, known, left_out = holdout.past, holdout.known, holdout.known.left_out()
+    stored = {user.number: user for user in read_users(folder)}
+    seen = np.split(past.itemids[left_out.indices - 1], left_out.indptr[1:-1])
+    columns = (past.itemids[known.items - 1], known.ratings, known.times)
+    events = zip(*(np.split(column, known.starts[1:-1]) for column in columns), strict=True)
+    users = []
+    for userid, second, itemids, rated in zip(past.userids.tolist(), holdout.times.tolist(), seen, events, strict=True):
+        user = stored.get(userid, StoredUser.stranger())
+        history = user.history.as_of(second) if stored_events else History(*(part[::-1] for part in rated))
+        users.append(replace(user, history=history, seen=itemids.astype(np.int32)))
+    return users
 
 
-def known_states(folder: Path, holdout: Holdout) -> list[State]:
-    """The stored profiles with all events that each user's request sees, stored ones or not."""
-    known = holdout.known
-    columns = (
-        np.split(each, known.starts[1:-1]) for each in (known.itemids[known.items - 1], known.ratings, known.times)
-    )
-    histories = [History(*(part[::-1] for part in events)) for events in zip(*columns, strict=True)]
-    stored = read_states(folder, holdout.past)
-    return [user._replace(history=history) for user, history in zip(stored, histories, strict=True)]
-
-
-def user_vectors(
-    folder: Path, index: ExactIndex, channels: ChannelSet, states: Sequence[State], past: Sequences, times: Ints
-) -> dict[str, Float32]:
-    """Searched channel -> (users, dim), NaN for a user without one: stored, or made at the request's time."""
-    stored = artifacts.USER_VECTORS.read(folder).set_index(Columns.USER)
-    made = {
-        user: channels.user_vectors(state.history, state.profile, int(time))
-        for user, state, time in zip(past.userids.tolist(), states, times, strict=True)
-        if state.profile is not None
-    }
-    vectors = {}
-    for name, items in index.vectors.items():
-        if vector_of(name) in stored:
-            known = stored[vector_of(name)].dropna().to_dict()
-        else:
-            known = {user: found[name] for user, found in made.items() if name in found}
-        vectors[name] = vectors_of(known, past.userids, items.shape[1])
-    return vectors
-
-
+@dataclass(frozen=True, eq=False)
 class Ranker:
-    """The ranking model, and the stored features of each user and item; code c is row c - 1."""
+    """The ranking model, and the stored features of the users and items whom it scores."""
 
-    def __init__(self, folder: Path, recipe: RecallRecipe, past: Sequences) -> None:
+    spec: FeatureSpec
+    model: ScoringModel
+    users: pd.DataFrame  # index userid; one column a stored user feature, and userid
+    items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
+
+    @classmethod
+    def read(cls, folder: Path) -> Ranker:
         """Raises ArtifactError when a file is absent."""
-        self.spec = read_feature_spec(folder)
-        self.model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
-        self.columns = candidate_columns([channel.name for channel in recipe.channels])
-        users = artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False).loc[past.userids]
-        items = artifacts.ITEM_FEATURES.read(folder).set_index(Columns.ITEM, drop=False).loc[past.itemids]
-        self.users = self.spec.encode_users({str(name): column.to_numpy() for name, column in users.items()})
-        self.items = self.spec.encode_items({str(name): column.to_numpy() for name, column in items.items()})
+        model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
+        return cls(read_feature_spec(folder), model, *read_features(folder))
 
-    def scores(self, user: int, fused: Fused, history: History, second: int) -> NDArray[np.float64]:
-        """Scores of one user's candidates for a request at ``second``."""
-        inputs = self.spec.model_inputs(
-            self.users[user : user + 1],
-            self.items[fused.ids - 1],
-            second,
-            self.spec.encode_candidates(self.columns, fused.features),
-            self.spec.encode_history(history, second),
+    @cached_property
+    def _encoded(self) -> tuple[Encoded, Encoded]:
+        users, items = (
+            {str(name): column.to_numpy() for name, column in frame.items()} for frame in (self.users, self.items)
         )
-        return score(self.model, inputs).astype(np.float64)
+        return self.spec.encode_users(users), self.spec.encode_items(items)
+
+    def inputs(self, user: StoredUser, found: Candidates, timestamp: int) -> ModelInputs:
+        """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
+        users, items = self._encoded
+        of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.itemids)]
+        return model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
 
 
-def _fused(hits: Sequence[Hits], recipe: RecallRecipe, popular: Ints, seen: Ints) -> Fused:
-    """The channels' lists as one; where they found nothing the popular unseen items, fused as one list more."""
-    weights = [channel.fusion_weight for channel in recipe.channels]
-    if any(len(part.ids) for part in hits):
-        return fuse(hits, weights, recipe.candidates)
-    ids = popular[~np.isin(popular, seen)][: recipe.candidates]
-    fused = fuse([*hits, Hits(ids, -np.arange(len(ids), dtype=np.float32))], [*weights, 1.0], len(ids))
-    # a ranker knows no column of theirs: what fusion says of the channels, and the place
-    known = [*range(len(candidate_columns([channel.name for channel in recipe.channels])) - 1), -1]
-    return Fused(fused.ids, fused.scores, fused.features[:, known])
+def read_features(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Stored features of all users and of all items, by id. Raises ArtifactError when a file is absent."""
+    users, items = artifacts.USER_FEATURES.read(folder), artifacts.ITEM_FEATURES.read(folder)
+    return users.set_index(Columns.USER, drop=False), items.set_index(Columns.ITEM, drop=False)
+
+
+def rows_of(frame: pd.DataFrame, ids: Sequence[int] | Ints) -> NDArray[np.intp]:
+    """Positions of ids in the index. Raises KeyError for one that is not there."""
+    rows = frame.index.get_indexer(pd.Index(ids))
+    if (rows < 0).any():
+        raise KeyError(ids[int(np.argmin(rows))])
+    return rows
 
 
 # --- exact search ---

@@ -19,9 +19,10 @@ from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published, why_unreadable
+from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement
-from offline_to_online.rows import RecallState, UserRow
+from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
 from online.clients.redis import Connected
 

@@ -10,22 +10,20 @@ import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
-import numpy as np
 import redis
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
 from redis.retry import Retry
 
 from data_exchange_center import plugins, wire
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import Float32
-from data_exchange_center.history import History, state_as_of
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from data_exchange_center.wire import vector_of
@@ -186,50 +184,6 @@ class UserQuery:
 
 
 WHICH_IS_LIVE: Final = UserQuery(0, None, None)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredUser:
-    """A user's state for recall and ranking, as the release has it, and what came after.
-
-    A stranger, whom the release does not know, has only the latter.
-    """
-
-    number: int  # who the user is in the feature store; 0: a stranger
-    terms: tuple[int, ...]  # preferred genre codes, most clicked first
-    seen: NDArray[np.int32]  # itemids never to be recommended again
-    profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
-    history: History
-    vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
-    events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
-    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
-
-    @classmethod
-    def stranger(cls, events: tuple[Any, ...]) -> StoredUser:
-        nothing = np.empty(0, np.int32)
-        return cls(0, (), nothing, nothing, History.empty(), {}, events)
-
-    @property
-    def is_blank(self) -> bool:
-        """Whether nothing counts that is known of the user: a stranger, all of whose events change nothing."""
-        return not (self.number or len(self.history) or len(self.seen))
-
-    def without(self, itemids: NDArray[np.integer]) -> StoredUser:
-        """The user, to whom these items are not recommended either."""
-        return replace(self, seen=np.union1d(self.seen, itemids).astype(np.int32))
-
-    def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
-        """The user as a request sees it, with the events applied that came before a second; None: all.
-
-        That is history and seen items; all else is as it was last stored. ``items``: own id -> number.
-        """
-        if self.events:
-            applied = plugins.load(plugins.FEEDBACK, "apply")
-            history, seen = applied(self.history, self.seen, self.events, items, dataset, before)
-        else:
-            history, seen = state_as_of(self.history, self.seen, before)
-        profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
-        return replace(self, history=history, seen=seen, profile=profile, events=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
+from data_exchange_center.candidates import Candidates, StoredUser, popular_unseen
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.files import written_in_place
@@ -35,9 +36,8 @@ from data_exchange_center.recipes import VectorRecipe
 from data_exchange_center.wire import hybrid_scores
 from online.clients.base import ServiceError, StoredError
 from online.clients.elastic import IndexedItem, ItemQuery
-from online.clients.redis import StoredUser
-from online.recommend.recall import popular_unseen, recall
-from online.recommend.types import MAX_SIZE, Candidates, Item, Lacking, NoReleaseError, Outcome, items_of
+from online.recommend.recall import recall
+from online.recommend.types import MAX_SIZE, Item, Lacking, NoReleaseError, Outcome, items_of
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -60,7 +60,8 @@ def exact_search(
     try:
         candidates = recall(opened.exact, opened, user, timestamp, found)
     except StoredError as unusable:
-        found, candidates = [lacks(unusable, Outcome.NO_RECALL)], popular_unseen(opened, user)
+        found = [lacks(unusable, Outcome.NO_RECALL)]
+        candidates = popular_unseen(opened.manifest.recipe.recall, opened.popular, user)
     lacking += found
     return candidates
 

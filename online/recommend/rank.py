@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.candidates import Candidates, model_inputs
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
+from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
 from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
-from online.recommend.types import Candidates, Ranked, Stage
+from online.recommend.types import Ranked, Stage
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -74,17 +75,6 @@ def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
     if not np.isfinite(user.values).all():
         raise ServiceError("feast", "gives user features that are no numbers")
     return user
-
-
-def model_inputs(
-    spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
-) -> ModelInputs:
-    """Assemble the ranking model's inputs of one user's n candidates at ``timestamp`` (seconds).
-
-    ``user``: one; ``items``: n, in the order of ``candidates``.
-    """
-    recalled = spec.encode_candidates(candidates.columns, candidates.features)
-    return spec.model_inputs(user, items, timestamp, recalled, spec.encode_history(history, timestamp))
 
 
 @dataclass(eq=False)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId, kind_of
 from data_exchange_center.features import Encoded
@@ -28,7 +29,7 @@ from data_exchange_center.settings import ServerSettings, Settings
 from online.clients.base import Breaker, Client, Deadline, Found, GoneError, LimitedClient, Query, ServiceError, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers, StoredUser, UserQuery
+from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, exact_search, lacks
 from online.recommend.rank import PendingRow, UserFeatures, encoded_user, rank
@@ -39,7 +40,6 @@ from online.recommend.types import (
     FUSED,
     MAX_BUDGET_MS,
     Answer,
-    Candidates,
     Item,
     Lacking,
     NoReleaseError,

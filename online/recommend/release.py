@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec
@@ -31,7 +32,7 @@ from data_exchange_center.settings import ServerSettings
 from online.clients.base import Caller, Client, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureQuery, FeatureRows
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, StoredUser, UserAnswer, UserQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
 from online.recommend.fallback import ExactItems, LastRelease, SavedPopular
 from online.recommend.types import NoReleaseError, UnknownReleaseError
 

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -19,7 +19,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.fusion import Hits
 from online.clients.base import Deadline, GoneError, ServiceError
 from online.clients.elastic import CatalogueItem
 from online.clients.triton import ScoreQuery
@@ -227,21 +226,6 @@ class Answer(BaseModel):
 def sentences(degraded: Sequence[Lacking], *, cold_start: bool) -> str:
     """Explain in sentences what an answer lacks, and why it is not personal."""
     return " ".join([*([_UNKNOWN_USER] if cold_start else []), *(each.sentence for each in degraded)])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidates:
-    """Unseen items, best first by recall, and what recall says of each."""
-
-    itemids: NDArray[np.int64]  # (n,)
-    scores: NDArray[np.float32]  # (n,)
-    columns: Sequence[str]
-    features: NDArray[np.float32]  # (n, columns)
-    by_channel: Mapping[str, Hits]  # what each channel found
-
-    def only(self, kept: NDArray[np.bool_]) -> Candidates:
-        """Some of them, in the same order, with the features they had among all."""
-        return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

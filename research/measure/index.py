@@ -35,12 +35,12 @@ from data_exchange_center.features import Float32
 from data_exchange_center.figures import FIGURES, OFFLINE, write_figure
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release import Manifest
-from data_exchange_center.release_parts import read_channels, release_of_artifacts
+from data_exchange_center.release_parts import read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from data_exchange_center.wire import vector_of
 from offline_to_online.parity import share_found
-from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_users, user_rows
+from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_users
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import ElasticItems, ItemQuery
@@ -150,7 +150,7 @@ def user_searches(settings: Settings, manifest: Manifest, size: int) -> list[Ite
     channels, recall = read_channels(settings.exchange_dir), manifest.recipe.recall
     return [
         ItemQuery(SCRATCH, recall, search_vectors(manifest, channels, row, request_time(row)), seen=row.seen)
-        for row in sampled_users(user_rows(settings.exchange_dir), size)
+        for row in sampled_users(read_users(settings.exchange_dir), size)
     ]
 
 

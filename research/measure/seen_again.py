@@ -64,8 +64,7 @@ def main(settings: Settings) -> None:
     for gone in range(0, int(sizes.max()), EVERY):
         left = np.maximum(sizes - gone, 0)
         holdout = replay.holdout_of(data.before_last(left), data.last(left))
-        states = served.known_states(settings.exchange_dir, holdout)
-        answers = holdout.judged_answers(served.answers(settings, holdout, states))
+        answers = holdout.judged_answers(served.answers(settings, holdout, stored_events=False))
         for factor, row in rows.items():
             lists = weighed(answers.ranked, times[factor], factor)[:, :SHOWN]
             again = (np.take_along_axis(times[factor], lists, axis=1) > 0) & (lists > 0)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, candidates, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
@@ -67,8 +67,8 @@ def the_holdout_is_trained_on(settings: Settings, patch: pytest.MonkeyPatch) -> 
 
 
 def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    real = served.fuse
-    patch.setattr(served, "fuse", lambda hits, weights, size: real(hits, weights[::-1], size))
+    real = candidates.fuse
+    patch.setattr(candidates, "fuse", lambda hits, weights, size: real(hits, weights[::-1], size))
 
 
 def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
@@ -107,13 +107,13 @@ def the_oldest_event_comes_first(settings: Settings, patch: pytest.MonkeyPatch) 
 
 
 def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    real = served.fuse
+    real = candidates.fuse
 
     def fuse(*given: Any) -> Any:
         fused = real(*given)
         return replace(fused, features=np.roll(fused.features, 1, axis=1))
 
-    patch.setattr(served, "fuse", fuse)
+    patch.setattr(candidates, "fuse", fuse)
 
 
 def the_ranker_is_not_trained(settings: Settings, patch: pytest.MonkeyPatch) -> None:

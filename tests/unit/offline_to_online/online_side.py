@@ -16,7 +16,7 @@ from data_exchange_center import wire
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published
-from data_exchange_center.release_parts import read_channels, release_of_artifacts
+from data_exchange_center.release_parts import UserRow, read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 from offline_to_online.parity import (
@@ -30,7 +30,7 @@ from offline_to_online.parity import (
     online_answers,
     recount,
 )
-from offline_to_online.rows import UserRow, feature_frames, item_rows, request_time, user_rows
+from offline_to_online.rows import feature_frames, item_rows, request_time
 from online.clients.base import Client
 from online.clients.elastic import IndexedItem, ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
@@ -54,7 +54,7 @@ class _Fake(Client[Any, Any]):
 
 class FakeUsers(_Fake):
     def __init__(self, folder: Path) -> None:
-        self.rows = {row.own_id: row for row in user_rows(folder)}
+        self.rows = {row.own_id: row for row in read_users(folder)}
 
     def _call(self, query: UserQuery) -> UserAnswer:
         return UserAnswer(live=None, kept=True, user=self.rows.get(query.userid))

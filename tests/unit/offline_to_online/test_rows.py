@@ -14,7 +14,7 @@ from data_exchange_center.channels import BREAK_S, ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import ItemNumber
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe
-from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
+from data_exchange_center.release_parts import read_feature_spec, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
@@ -25,7 +25,6 @@ from offline_to_online.rows import (
     recall_state,
     request_time,
     sampled_users,
-    user_rows,
 )
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import VECTOR, OnlineSide, row_of
@@ -37,7 +36,7 @@ def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
     vectors = vectors[vectors[Columns.USER] != 3]
     vectors[VECTOR] = vectors[VECTOR].where(vectors[Columns.USER] != 4, None)
     artifacts.USER_VECTORS.write(tmp_path, vectors)
-    rows = user_rows(tmp_path)
+    rows = read_users(tmp_path)
     assert [row.number for row in rows] == list(range(1, 61))
     assert [row.number for row in rows if not row.vectors] == [3, 4]
     seen = artifacts.USER_SEEN.read(tmp_path).set_index(Columns.USER)[Columns.SEEN]
@@ -49,7 +48,7 @@ def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> 
     users = artifacts.USERS.read(tmp_path)
     artifacts.USERS.write(tmp_path, users[users[Columns.USER] != 7])
     with pytest.raises(ArtifactError, match=r"users\.parquet: user number 7 is not in it.*s1_data_split\.py"):
-        user_rows(tmp_path)
+        read_users(tmp_path)
 
 
 def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(folders: dict[str, Path]) -> None:

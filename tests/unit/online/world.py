@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
@@ -26,7 +27,6 @@ from data_exchange_center.release import FORMAT, Manifest, Published
 from data_exchange_center.wire import vector_of
 from offline.data.terms import clicks, genre_columns, impressions, rated_pairs_spec
 from online.clients.elastic import CatalogueItem
-from online.clients.redis import StoredUser
 from tests.datasets import STARS
 
 GENRES = ("Action", "Adventure", "Comedy", "Drama")

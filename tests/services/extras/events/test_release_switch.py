@@ -13,16 +13,17 @@ import pytest
 import redis
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
+from data_exchange_center.release_parts import UserRow
 from data_exchange_center.settings import Settings
 from extras.events.event_parts import EventParts, bring
 from extras.events.events import Event
 from extras.events.feedback import merge
 from extras.events.log import EventLog, Recording
-from offline_to_online.rows import UserRow
 from offline_to_online.stores.base import redis_client
-from online.clients.redis import RedisUsers, StoredUser, UserQuery
+from online.clients.redis import RedisUsers, UserQuery
 from tests.datasets import Tables, tables_of
 
 WRITERS, EACH = 8, 25

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.history import History
 from extras.events.events import Event, Logged, updated
 from extras.events.hook import trained_on, unneeded
-from online.clients.redis import StoredUser
 from tests.datasets import STARS
 
 CLICKS = STARS.model_copy(update={"levels": (1.0,), "positive_level": 0})

@@ -13,6 +13,7 @@ import torch
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 from offline.evaluation import served
@@ -60,10 +61,11 @@ def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     settings = settings_of("source", exchange)
     holdout, folder = holdout_of(settings), settings.exchange_dir
     answers = served.answers(settings, holdout)
-    ranker = served.Ranker(folder, settings.recipe.recall, holdout.past)
+    spec, (users, items) = read_feature_spec(folder), served.read_features(folder)
     model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
     user, codes = 3, answers.ranked[3]
-    rows = ranker.spec.assemble(ranker.users[user : user + 1], ranker.items[codes[codes > 0] - 1], 0)
+    userids, itemids = holdout.past.userids[[user]], holdout.past.itemids[codes[codes > 0] - 1]
+    rows = spec.assemble(spec.encode_users(users.loc[userids]), spec.encode_items(items.loc[itemids]), 0)
     with torch.no_grad():
         expected = model(torch.from_numpy(rows))[:, 0].numpy()
     assert answers.scores[user, codes > 0] == pytest.approx(expected)

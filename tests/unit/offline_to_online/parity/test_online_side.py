@@ -18,7 +18,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import UserRow, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline.data.terms import statistic_columns
@@ -32,7 +32,6 @@ from offline_to_online.parity import (
     recount,
     share_found,
 )
-from offline_to_online.rows import UserRow
 from online.clients.elastic import ItemQuery
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts, write_inputs

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center import wire
+from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError
-from offline_to_online.rows import UserRow
 from offline_to_online.stores.redis import check_user
 from tests.unit.offline_to_online.online_side import VECTOR, row_of
 

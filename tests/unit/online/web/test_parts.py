@@ -10,9 +10,9 @@ from flask import Flask
 from pydantic import Field
 
 from data_exchange_center import plugins
+from data_exchange_center.candidates import StoredUser
 from data_exchange_center.plugins import PluginError
 from data_exchange_center.settings import ServerSettings, Settings
-from online.clients.redis import StoredUser
 from online.main.s1_server import create_app
 from online.recommend.recommend import Slate
 from online.recommend.release import Release

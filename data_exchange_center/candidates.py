@@ -1,0 +1,151 @@
+"""Recall, the first stage: from a user's stored state to candidates, and on to the ranking model's inputs.
+
+Server, evaluation and parity check go the same way; only where a state is read and how the items are searched differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center import plugins, wire
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.dataset import Dataset, OwnId
+from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
+from data_exchange_center.fusion import Hits, candidate_columns, fuse
+from data_exchange_center.history import History, state_as_of
+from data_exchange_center.recipes import RecallRecipe
+from data_exchange_center.wire import vector_of
+
+_POPULAR = "popular"  # fused like a channel where the channels found nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredUser:
+    """A user's state for recall and ranking, as the release has it, and what came after.
+
+    A stranger, whom the release does not know, has only the latter.
+    """
+
+    number: int  # who the user is in the feature store; 0: a stranger
+    terms: tuple[int, ...]  # preferred genre codes, most clicked first
+    seen: NDArray[np.int32]  # itemids never to be recommended again
+    profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
+    history: History
+    vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
+    events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
+    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
+
+    @classmethod
+    def stranger(cls, events: tuple[Any, ...] = ()) -> StoredUser:
+        nothing = np.empty(0, np.int32)
+        return cls(0, (), nothing, nothing, History.empty(), {}, events)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing counts that is known of the user: a stranger, all of whose events change nothing."""
+        return not (self.number or len(self.history) or len(self.seen))
+
+    def without(self, itemids: NDArray[np.integer]) -> StoredUser:
+        """The user, to whom these items are not recommended either."""
+        return replace(self, seen=np.union1d(self.seen, itemids).astype(np.int32))
+
+    def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
+        """The user as a request sees it, with the events applied that came before a second; None: all.
+
+        That is history and seen items; all else is as it was last stored. ``items``: own id -> number.
+        """
+        if self.events:
+            applied = plugins.load(plugins.FEEDBACK, "apply")
+            history, seen = applied(self.history, self.seen, self.events, items, dataset, before)
+        else:
+            history, seen = state_as_of(self.history, self.seen, before)
+        profile = self.profile if self.number else np.zeros(len(dataset.profile), np.int32)  # 0: unknown
+        return replace(self, history=history, seen=seen, profile=profile, events=())
+
+    def fields(self) -> dict[str, bytes]:
+        """The fields of the user's hash in Redis."""
+        return {
+            wire.USER_NUMBER: wire.pack_ids([self.number]),
+            wire.USER_TERM: wire.pack_ids(self.terms),
+            wire.USER_FILTER: wire.pack_ids(self.seen),
+            wire.USER_PROFILE: wire.pack_ids(self.profile),
+            wire.USER_HISTORY: self.history.pack(),
+            **{field: wire.pack_vector(vector) for field, vector in self.vectors.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Unseen items, best first by recall, and what recall says of each."""
+
+    itemids: NDArray[np.int64]  # (n,)
+    scores: NDArray[np.float32]  # (n,)
+    columns: Sequence[str]
+    features: NDArray[np.float32]  # (n, columns)
+    by_channel: Mapping[str, Hits]  # what each channel found
+
+    def only(self, kept: NDArray[np.bool_]) -> Candidates:
+        """Some of them, in the same order, with the features they had among all."""
+        return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
+
+
+def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
+    """The query vector of each searched channel that has one: the stored one, or one computed from the history.
+
+    Raises LookupError, TypeError or ValueError where a state does not fit the channels.
+    """
+    vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
+    for channel in recipe.searched:
+        if (stored := user.vectors.get(vector_of(channel.name))) is not None:
+            vectors[channel.name] = stored
+    return vectors
+
+
+def channel_lists(
+    recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int, searched: Sequence[Hits]
+) -> dict[str, Hits]:
+    """The best unseen items by each channel, in the recipe's order: found by a search, or scored by the channel itself.
+
+    ``searched``: one list for each of `RecallRecipe.searched`. Raises as `search_vectors`.
+    """
+    left_out = user.seen
+    if user.only is not None:
+        left_out = np.union1d(left_out, channels.itemids[~np.isin(channels.itemids, user.only)])
+    lists = dict(channels.lists(user.history, user.profile, timestamp, left_out, recipe.candidates))
+    lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
+    return {channel.name: lists[channel.name] for channel in recipe.channels}
+
+
+def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int | None = None) -> Candidates:
+    """The channels' lists, in the recipe's order, as one: the first ``size``, or as many as the recipe says."""
+    weights = [channel.fusion_weight for channel in recipe.channels]
+    found = fuse(list(lists.values()), weights, recipe.candidates if size is None else size)
+    return Candidates(found.ids, found.scores, candidate_columns(list(lists)), found.features, lists)
+
+
+def popular_unseen(recipe: RecallRecipe, popular: Hits, user: StoredUser) -> Candidates:
+    """The popular unseen items, in the columns of channels that found nothing."""
+    unseen = ~np.isin(popular.ids, user.seen)
+    if user.only is not None:
+        unseen &= np.isin(popular.ids, user.only)
+    best = Hits(popular.ids[unseen][: recipe.candidates], popular.scores[unseen][: recipe.candidates])
+    nothing = {channel.name: Hits(best.ids[:0], best.scores[:0]) for channel in recipe.channels}
+    found = fuse([*nothing.values(), best], [*(0.0 for _ in nothing), 1.0], recipe.candidates)
+    # the scores are in the fused order, as it is the only list
+    return Candidates(found.ids, best.scores, candidate_columns([*nothing, _POPULAR]), found.features, nothing)
+
+
+def model_inputs(
+    spec: FeatureSpec, user: Encoded, items: Encoded, candidates: Candidates, history: History, timestamp: int
+) -> ModelInputs:
+    """Assemble the ranking model's inputs of one user's n candidates at ``timestamp`` (seconds).
+
+    ``user``: one; ``items``: n, in the order of ``candidates``.
+    """
+    recalled = spec.encode_candidates(candidates.columns, candidates.features)
+    return spec.model_inputs(user, items, timestamp, recalled, spec.encode_history(history, timestamp))
