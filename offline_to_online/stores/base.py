@@ -9,7 +9,6 @@ from typing import ClassVar, Final
 
 import elasticsearch
 import redis
-import requests
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch.helpers import BulkIndexError
 from elasticsearch.serializer import OrjsonSerializer
@@ -30,8 +29,6 @@ _SERVICE_ERRORS: Final[tuple[type[Exception], ...]] = (
     elasticsearch.ApiError,
     elasticsearch.TransportError,
     BulkIndexError,
-    requests.RequestException,
-    ServiceError,
 )
 
 
@@ -91,11 +88,19 @@ def reaching(name: str, address: str, *errors: type[Exception]) -> Iterator[None
     """
     try:
         yield
-    except StoredError as error:
-        raise StepError(f"{name} at {address} {error.what}", "Load the release again: `make sync`.") from error
+    except ServiceError as error:
+        remedy = "Load the release again: `make sync`." if isinstance(error, StoredError) else START_SERVICES
+        raise StepError(f"{name} at {address} {error.what}", remedy) from error
     except _SERVICE_ERRORS + errors as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
+
+
+def patient(settings: Settings) -> Settings:
+    """Settings by which the server's own clients wait as long as a load may take."""
+    services = ("redis", "elasticsearch", "feast", "triton")
+    longer = {name: getattr(settings, name).model_copy(update={"timeout_s": TIMEOUT_S}) for name in services}
+    return settings.model_copy(update=longer)
 
 
 def redis_address(settings: Settings) -> str:

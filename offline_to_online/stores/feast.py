@@ -9,37 +9,36 @@ while a view is being materialised its registry entry makes the server refuse it
 from __future__ import annotations
 
 import fcntl
-import itertools
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple, cast
+from typing import ClassVar, Final, NamedTuple, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import requests
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.files import written_in_place
-from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress
-from offline_to_online.stores.base import READY_S, START_SERVICES, TIMEOUT_S, ReleaseStore, redis_address
+from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient, redis_address
+from online.clients.base import ServiceError
+from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
-from online.stack.service import until
 
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
@@ -52,6 +51,10 @@ _TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
 _JOB: Final = "online.stack.feast.feature_repo.cli"
+# The feature server looks at the registry again every few seconds
+_WAITING: Final = Retrying(
+    retry=retry_if_exception_type(ServiceError), stop=stop_after_delay(READY_S), wait=wait_fixed(0.25), reraise=True
+)
 
 
 class FeastEngine(NamedTuple):
@@ -78,13 +81,12 @@ class FeastStore(ReleaseStore):
 
     @property
     def address(self) -> str:
-        return self.settings.feast.url
+        return ", ".join(self.settings.feast.urls)
 
     def expect_alive(self) -> None:
-        """Raises StepError where a feature server does not answer."""
-        with self.reaching(), local_session() as session:
-            for url in self.settings.feast.urls:
-                session.get(f"{url}/health", timeout=self.settings.feast.timeout_s).raise_for_status()
+        """Fail now rather than after the load. Raises StepError where a feature server does not answer."""
+        with self.reaching():
+            list(each_server(self.settings))
 
     def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
         """Register and load a release.
@@ -95,17 +97,15 @@ class FeastStore(ReleaseStore):
         """
         settings, release = self.settings, manifest.release
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
-        self.expect_alive()
         write_features(settings, release, manifest.feature_spec, frames, at)
         materialize(settings, release)
         with self.reaching():
             wait_until_known(settings, release)
 
-    def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> int:
+    def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
         """Read all of it back and mark the release as checked. Raises CheckError naming the row.
 
-        It is loaded once more where the online store has lost rows that the registry has as loaded. Returns the status
-        of an answer for a few items.
+        It is loaded once more where the online store has lost rows that the registry has as loaded.
         """
         settings, release = self.settings, manifest.release
         with self.reaching():
@@ -118,10 +118,7 @@ class FeastStore(ReleaseStore):
                 run_feast(settings, ["apply"], again)
                 check_features(settings, release, frames, own_ids)
             wait_until_known(settings, None)
-            answer = ask(settings, wire.ITEM_SERVICE, Columns.ITEM, [1, 3, 5])
-            answer.raise_for_status()
         (release_dir(settings, release) / _CHECKED).touch()
-        return answer.status_code
 
     def is_checked(self, release: str) -> bool:
         return (release_dir(self.settings, release) / _CHECKED).is_file()
@@ -131,7 +128,6 @@ class FeastStore(ReleaseStore):
         return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
     def wait_until_served(self, release: str) -> None:
-        self.expect_alive()
         with self.reaching():
             wait_until_known(self.settings, release)
 
@@ -238,50 +234,46 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
         copy.replace(registry)
 
 
-# The running feature server: is it alive, does it know a release, are the values right.
+# The running feature servers: are they alive, do they know a release, are the values right.
 
 
-def ask(settings: Settings, service: str, key: str, ids: Sequence[int], url: str = "") -> requests.Response:
-    """Query a feature server for one feature service, as the README's curl does; ``url``: not the first's."""
-    with local_session() as session:
-        return session.post(
-            f"{url or settings.feast.url}/get-online-features",
-            json={"feature_service": service, "entities": {key: list(ids)}},
-            timeout=TIMEOUT_S,
-        )
+def each_server(settings: Settings) -> Iterator[FeastFeatures]:
+    """A client of each feature server, which is alive: a request may go to any of them. Raises ServiceError."""
+    for node in settings.feast.nodes.split(","):
+        with closing(FeastFeatures(patient(settings).feast.model_copy(update={"nodes": node}))) as features:
+            features.ping()
+            yield features
 
 
 def wait_until_known(settings: Settings, release: str | None) -> None:
-    """Return when each feature server answers for a release's services (None: the live ones). Raises CheckError."""
-    for url, entity in itertools.product(settings.feast.urls, ENTITIES):
-        service = wire.feast_name(wire.FEAST_SERVICE[entity], release) if release else wire.FEAST_SERVICE[entity]
-        answers = partial(ask, settings, service, wire.FEAST_KEY[entity], [1], url)
-        # the feature server looks at the registry again every few seconds
-        if not until(lambda: answers().ok, READY_S, every_s=0.25):  # noqa: B023 (called before the next)
-            raise CheckError(f"Feast at {url} does not know service {service!r} after {READY_S:g} s")
+    """Return when each feature server answers for a release's services (None: the live ones). Raises ServiceError."""
+    for features in each_server(settings):
+        for entity in ENTITIES:
+            _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
 
 
 def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
-    """Read every entity back over HTTP and compare each value. Raises CheckError naming entity, feature and values."""
-    for entity, frame in frames.items():
-        service, key = wire.feast_name(wire.FEAST_SERVICE[entity], release), wire.FEAST_KEY[entity]
-        for start in progress(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
-            chunk = frame.iloc[start : start + CHUNK]
-            response = ask(settings, service, key, [int(value) for value in chunk[key]])
-            response.raise_for_status()
-            compare(entity, chunk, response.json(), own_ids[entity])
+    """Read every entity back as the server does and compare each value.
+
+    Raises CheckError naming entity, feature and values.
+    """
+    with closing(FeastFeatures(patient(settings).feast)) as features:
+        for entity, frame in frames.items():
+            for start in progress(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
+                chunk = frame.iloc[start : start + CHUNK]
+                found = features.call(FeatureQuery(entity, release, chunk[wire.FEAST_KEY[entity]].tolist()))
+                compare(entity, chunk, found, own_ids[entity])
 
 
-def compare(entity: Entity, source: pd.DataFrame, answer: dict[str, Any], own_ids: Mapping[int, OwnId]) -> None:
+def compare(entity: Entity, source: pd.DataFrame, found: FeatureRows, own_ids: Mapping[int, OwnId]) -> None:
     """A feature server's answer against its source rows, which are numbered. Raises CheckError."""
-    names = answer["metadata"]["feature_names"]
-    stored = {name: result["values"] for name, result in zip(names, answer["results"], strict=True)}
+    for number, names in found.missing.items():
+        raise CheckError(f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)")
     for name in source.columns:
-        if name not in stored:
+        if name not in found.columns:
             raise CheckError(f"Feast gave no column {name!r} for {entity}s")
-        for number, got, wanted in zip(source[wire.FEAST_KEY[entity]], stored[name], source[name], strict=True):
-            if got is None or got != wanted:
+        for number, got, wanted in zip(found.ids, found.columns[name], source[name], strict=True):
+            if got != wanted:
                 raise CheckError(
-                    f"{entity} {own_ids[number]!r}, feature {name!r}: Feast gave "
-                    f"{'no value (null)' if got is None else repr(got)}, the source says {wanted!r}"
+                    f"{entity} {own_ids[number]!r}, feature {name!r}: Feast gave {got!r}, the source says {wanted!r}"
                 )

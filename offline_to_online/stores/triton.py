@@ -23,7 +23,6 @@ from tritonclient.utils import InferenceServerException
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.http import local_session
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, reaching
@@ -176,14 +175,11 @@ class TritonStore(ReleaseStore):
 
     def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError."""
-        triton = self.settings.triton
-        with self.reaching(), local_session() as session:
-            for url in triton.http_urls:
-                session.get(f"{url}/v2/health/live", timeout=triton.timeout_s).raise_for_status()
-            for address in triton.grpc_addresses:
+        with self.reaching(), closing(TritonScores(self.settings.triton)) as scores:
+            scores.ping()
+            for address in self.settings.triton.grpc_addresses:
                 with _client(address) as client:
-                    if not client.is_server_live(client_timeout=TIMEOUT_S):
-                        raise InferenceServerException(f"{address} says that it is not live")
+                    client.is_server_live(client_timeout=TIMEOUT_S)
 
     def is_checked(self, release: str) -> bool:
         """Whether this very model came up in Triton."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from types import ModuleType
 
 import pytest
-import requests
 from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
-from data_exchange_center.columns import Columns
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import Answer
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores
-from offline_to_online.stores.feast import ask
 from offline_to_online.stores.redis import RedisStore
+from online.clients.feast import FeastFeatures, FeatureQuery
 from tests.services.offline_to_online.killed_at import writes
 from tests.services.offline_to_online.releases import LOADS, SYNC, answer, live, same, written
 
@@ -73,11 +72,9 @@ def named(settings: Settings) -> tuple[str, bool]:
     with Elasticsearch(settings.elasticsearch.url) as client:
         (index,) = client.indices.get_alias(name=wire.ITEM_ALIAS)
     release = index.removeprefix(f"{wire.ITEM_ALIAS}-")
-    plain, own = (
-        requests.Response.json(ask(settings, service, Columns.ITEM, [1, 3, 5]))["results"]
-        for service in (wire.ITEM_SERVICE, wire.feast_name(wire.ITEM_SERVICE, release))
-    )
-    return release, [each["values"] for each in plain] == [each["values"] for each in own]
+    with closing(FeastFeatures(settings.feast)) as features:
+        plain, own = (features.call(FeatureQuery("item", of, [1, 3, 5])) for of in (None, release))
+    return release, plain == own
 
 
 def test_going_live_that_is_killed(standing: Standing) -> None:
