@@ -24,8 +24,10 @@ import requests
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
+from data_exchange_center.figures import FIGURES, PIPELINE
 from data_exchange_center.settings import load_settings
+from research.figures import costs
+from research.reports import publish
 
 COMPOSE_FILES: Final = {"built": "docker-compose.yml:docker-compose.build.yml", "official": "docker-compose.yml"}
 HEALTHY_WITHIN_S: Final = 180.0
@@ -130,8 +132,7 @@ def main() -> None:
         "containers": rows,
     }
     code = (*PIPELINE, "docker-compose.yml", "docker-compose.build.yml", "online/stack/images/Dockerfile")
-    write_figure(FIGURES / "containers.json", figures, code)
-    print(json.dumps(rows, indent=1))  # noqa: T201
+    publish(FIGURES / "containers.json", figures, code, costs.containers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reports of measurements: whether they are current, resumed where a run was interrupted, drawn, printed as tables."""
+"""Reports of measurements: whether they are current, resumed, written, and printed as RESULTS.md shows them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
-from rich import box
-from rich.table import Table
+from rich.console import Console
+from rich.markdown import Markdown
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, ROOT, digest, machine, recipe_of
+from data_exchange_center.figures import FIGURES, ROOT, digest, machine, recipe_of, write_figure
+from research.figures.tables import Figure
 
 log = logging.getLogger(__name__)
 
@@ -66,20 +67,16 @@ def resumed(path: Path, head: Mapping[str, Any], empty: Mapping[str, Any]) -> di
     return found
 
 
-def mean_of(value: Any) -> float:
-    """A mean over users; what is of all together is its own."""
-    return float(value["mean"] if isinstance(value, Mapping) else value)
+def publish(path: Path, found: Mapping[str, Any], code: Iterable[str], draw: Callable[[Figure], str]) -> None:
+    """Write a finished report and print it. ``code``: that it depends on, as in `write_figure`."""
+    write_figure(path, found, code)
+    show(found, draw)
+    log.info("written: %s", path)
 
 
-def table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "") -> Table:
-    """A column a key; empty where a row has no such key."""
-    shown = Table(box=box.SIMPLE, pad_edge=False, title=title)
-    for key in keys:
-        shown.add_column(key, justify="right", overflow="fold")
-    for row in rows:
-        values = (row.get(key, "") for key in keys)
-        shown.add_row(*(f"{value:.5g}" if isinstance(value, float) else str(value) for value in values))
-    return shown
+def show(found: Mapping[str, Any], draw: Callable[[Figure], str]) -> None:
+    """Print a report; ``draw``: its block of RESULTS.md."""
+    Console(width=max(Console().width, 140)).print(Markdown(draw({**found, "machine": machine()})))
 
 
 def read_model_reports(exchange_dir: Path) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
-from rich.console import Console
 
 from data_exchange_center.figures import OFFLINE
 from data_exchange_center.recipes import Recipe
@@ -25,12 +24,14 @@ from data_exchange_center.steps import run
 from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
-from offline.evaluation.evaluate import head, show, write
+from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.protocols import Stages, fit_stages, in_both_orders, points_of
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain, summary
 from offline.readers import read_with_holdout
+from research.figures import recommendations
+from research.reports import publish
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # besides the recipe's own
@@ -89,10 +90,8 @@ def main(settings: Settings) -> None:
     release_of_artifacts(settings)  # that they are of one run
     ranker_of_lists(settings.recipe)  # before minutes are spent
     found = plain(by_seed(settings))
-    write(found, settings, "evaluation_seeds", (*OFFLINE, "research/seeds.py"))
-    rows = found["systems"].items()
-    means = {name: {metric: value["mean"] for metric, value in row.items()} for name, row in rows}
-    show(found | {"users": len(found["seeds"]), "table": means}, Console())
+    path = figure(found, settings, "evaluation_seeds")
+    publish(path, found, (*OFFLINE, "research/seeds.py"), recommendations.seeds)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import FIGURES, ROOT
+from data_exchange_center.figures import FIGURES, ROOT, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from online.stack.commands import on_free_ports
 from research.bench.load import (
     ANSWERED,
+    CODE,
     Ask,
     Drawn,
     Loading,
@@ -48,19 +46,18 @@ from research.bench.load import (
     in_turns,
     known_userids,
     ready,
+    report,
     summary,
     take_turn,
-    write,
 )
-from research.bench.processes import PARTS, Parts, held, parts_of
-from research.reports import table as table_of
+from research.bench.processes import Parts, held, parts_of
+from research.figures import costs
+from research.reports import show
 
 log = logging.getLogger(__name__)
 
 OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
-RATIOS: Final = ("requests_per_s", "p50_ms", "p99_ms", "processor_ms")
-KEYS: Final = ("level", "", "answered", "degraded", "refused", *RATIOS, *PARTS)
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
 _LEAST = 0.02  # of a turn's requests are answered: that a commit refuses most of them is a result
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
@@ -86,17 +83,6 @@ def take_turns(
                 with held(others):
                     turns[name].append(take_turn(ask, url, parts, loading, drawn, requests, at_least=_LEAST))
     return taken
-
-
-def table(levels: Sequence[Mapping[str, Any]]) -> Table:
-    """Both sides of each level, and the ratio below. Times in ms; processor time is a request's, of every process."""
-    rows = []
-    for level in levels:
-        for side in (THIS, OTHER):
-            used = level[side]["processor_ms"]
-            rows.append({"level": level["level"], "": side, **level[side], **used, "processor_ms": used["all"]})
-        rows.append({"": "ratio", **level["ratio"]})
-    return table_of(rows, KEYS)
 
 
 # --- Both sides' costs of a request, and their ratios
@@ -362,15 +348,14 @@ def main(settings: Settings) -> None:
         server = ready(settings.server.url)
         taken = take_turns(ask, sides, loadings, drawn, given.requests, given.rounds)
     levels = comparison(loadings, taken)
-    console = Console(width=max(Console().width, 140))
-    console.print(table(levels))
-    console.print("both servers used the same services" if shared else "each server had services of its own")
+    about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
+    measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
+    found = report(settings, server, about, measured)
+    show(found, costs.against)
     if none := unanswered(levels, THIS):
         raise StepError("\n".join(("this is no result:", *none)))
     if given.output:
-        about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
-        measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
-        write(given.output, settings, server, about, measured)
+        write_figure(given.output, found, CODE)
     if given.gate and (problems := grown(levels, THIS, OTHER)):
         raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
 

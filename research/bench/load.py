@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -33,7 +32,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import PIPELINE, write_figure
+from data_exchange_center.figures import PIPELINE
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
@@ -366,19 +365,20 @@ def becomes_ready(url: str, within_s: float) -> bool:
     )(says_so)
 
 
-def facts(settings: Settings, services: Mapping[str, Any]) -> dict[str, Any]:
-    """Data set and versions, stated with the figures."""
-    server = settings.server
+def report(
+    settings: Settings, server: Mapping[str, Any], about: Mapping[str, Any], measured: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Report on the running server, with data set and versions.
+
+    Args:
+        server: its status, by `ready`.
+        about: the command and what it was run on.
+    """
     return {
+        **about,
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
-        "server": {"workers": server.workers, "threads": server.threads},
-        "services": {name: service.get("version") for name, service in services.items()},
+        "server": {"workers": settings.server.workers, "threads": settings.server.threads},
+        "services": {name: service.get("version") for name, service in server["services"].items()},
         "packages": {name: version(name) for name in _PACKAGES},
+        **measured,
     }
-
-
-def write(
-    path: Path, settings: Settings, server: Mapping[str, Any], about: Mapping[str, Any], measured: Mapping[str, Any]
-) -> None:
-    """Write a figure of the running server; ``server``: its status, ``about``: the command and what it was run on."""
-    write_figure(path, {**about, **facts(settings, server["services"]), **measured}, CODE)

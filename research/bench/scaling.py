@@ -31,7 +31,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.console import Console
 from scipy.optimize import nnls
 
 from data_exchange_center import artifacts, provenance
@@ -43,7 +42,8 @@ from extras.experiments.report import STYLE
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
 from research.bench.steps import Watch
-from research.reports import COLOURS, PICTURES, drawn_from, resumed, table, whole_numbers
+from research.figures import costs
+from research.reports import COLOURS, PICTURES, drawn_from, publish, resumed, whole_numbers
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,6 @@ ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
 TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # measured with pandas
 MEASURES: Final = ("seconds", "cpu_seconds", "peak_mb")
-KEYS: Final = ("step", "engine", "events", *MEASURES, "written")
 SPARK_CONF: Final = ROOT / "past_one_machine/spark/conf"  # a step's Spark is configured by it otherwise
 DASHES: Final = {"pandas": "-", "spark": "--"}
 PANELS: Final = {"seconds": "seconds", "peak_mb": "peak memory, MB"}
@@ -68,9 +67,7 @@ def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
     found = resumed(OUTPUT, head, {"rows": [], "lines": []})
     for factor in factors:
         measure(settings, found, factor, factor <= training_to)
-    write_figure(OUTPUT, found, CODE)
-    Console().print(table(sorted(found["rows"], key=lambda row: (row["step"], row["engine"], row["factor"])), KEYS))
-    log.info("written: %s", OUTPUT)
+    publish(OUTPUT, found, CODE, costs.scale)
     if len({row["events"] for row in found["rows"]}) > 1:
         with mpl.rc_context(STYLE), written_in_place(PICTURE) as temporary:
             picture(found).savefig(temporary, dpi=130, format="png", metadata=drawn_from(OUTPUT))

@@ -16,12 +16,11 @@ Run     make bench, make bench-recipes, or python -m research.bench.serving [--r
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
 from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
@@ -33,7 +32,7 @@ from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
-    STAGES,
+    CODE,
     Drawn,
     Loading,
     Run,
@@ -43,13 +42,15 @@ from research.bench.load import (
     in_turns,
     known_userids,
     ready,
+    report,
     summary,
     take_turn,
-    write,
 )
-from research.reports import table as table_of
+from research.figures import costs, recommendations
+from research.reports import publish
 
-KEYS: Final = ("concurrency", "answered", "degraded", "refused", "requests_per_s", "p50_ms", "p99_ms", *STAGES)
+log = logging.getLogger(__name__)
+
 Levels = dict[int, Run]  # requests in flight -> a turn
 
 
@@ -73,11 +74,6 @@ def measure(
 def levels_of(rounds: Sequence[Levels]) -> list[dict[str, Any]]:
     """Sum the rounds of a server up, level by level."""
     return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in rounds[0]]
-
-
-def table(levels: Sequence[Mapping[str, Any]]) -> Table:
-    """Times in ms; the stages' are the server's medians, and overlap."""
-    return table_of([{**level, **level["stage_p50_ms"]} for level in levels], KEYS)
 
 
 # --- Both recipes, in turns
@@ -156,7 +152,6 @@ def measure_recipes(
     userids: Sequence[OwnId],
     rounds: int,
     measured: Callable[[str], Levels],
-    console: Console,
 ) -> dict[str, Any]:
     """Both recipes, in turns; ``measured``: of a release, once it is live. Raises StepError."""
     loaded, live = loaded_releases(settings)
@@ -168,12 +163,10 @@ def measure_recipes(
                 go_back(settings, releases[recipe])
                 until_served(url, userids[:_ASKED], releases[recipe])
                 taken[recipe].append(measured(releases[recipe]))
-                console.print(f"{recipe}, release {releases[recipe]}", table(levels_of(taken[recipe][-1:])))
+                log.info("%s, release %s: turn %d of %d", recipe, releases[recipe], number + 1, rounds)
     finally:
         go_back(settings, live or releases[COMPARED])
-    figures = comparison(taken, releases)
-    console.print(f"{COMPARED}'s p50 over {BASELINE}'s, by requests in flight: {figures['p50_ratio']}")
-    return figures
+    return comparison(taken, releases)
 
 
 def main(settings: Settings) -> None:
@@ -189,7 +182,7 @@ def main(settings: Settings) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of both recipes; default: %(default)s")
     parser.add_argument("--output", type=Path, help="default: pic/figures/serving.json, or serving_recipes.json")
     given = parser.parse_args()
-    url, userids, console = given.url.rstrip("/"), known_userids(settings), Console()
+    url, userids = given.url.rstrip("/"), known_userids(settings)
     server = ready(url)
 
     def measured(release: str | None = None) -> Levels:
@@ -197,13 +190,13 @@ def main(settings: Settings) -> None:
 
     if given.recipes:
         about = {"command": "make bench-recipes"}
-        found = measure_recipes(settings, url, userids, given.rounds, measured, console)
+        found = measure_recipes(settings, url, userids, given.rounds, measured)
     else:
         about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
         found = {"levels": levels_of([measured()])}
-        console.print(table(found["levels"]))
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
-    write(output, settings, server, about, found)
+    draw = recommendations.recipes_speed if given.recipes else costs.serving
+    publish(output, report(settings, server, about, found), CODE, draw)
 
 
 if __name__ == "__main__":

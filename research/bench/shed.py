@@ -13,16 +13,16 @@ Run     make bench-shed, with the services up, a release live, and the server ru
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
-
-from rich.console import Console
 
 from data_exchange_center import steps
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from research.bench.load import (
+    CODE,
     Answered,
     Ask,
     Drawn,
@@ -32,9 +32,12 @@ from research.bench.load import (
     generator,
     known_userids,
     ready,
-    write,
+    report,
 )
-from research.reports import table
+from research.figures import costs
+from research.reports import publish
+
+log = logging.getLogger(__name__)
 
 OUTPUT: Final = FIGURES / "shed.json"
 CLOSED: Final = (4, 16, 64)  # in flight, of which the best counts
@@ -42,7 +45,6 @@ FACTORS: Final = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 JUDGED: Final = 1.5  # times the best rate
 KEEPS: Final = 0.9  # of the best rate
 SLOWS: Final = 1.2  # times a request's budget, at most: p99 of what is answered
-KEYS: Final = ("factor", "goodput", "shed", "degraded", "failed", "p50_ms", "p99_ms", "generator_cores")
 _WARM_UP: Final = 50
 
 
@@ -104,13 +106,11 @@ def main(settings: Settings) -> None:
             per_s = factor * best["requests_per_s"]
             run = ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s))
             points.append(point(run, factor, best))
+            log.info("%g times the best rate: the generator used %.2f cores", factor, points[-1]["generator_cores"])
             ask(given.url, drawn.next(_WARM_UP), Loading(1))  # what waited is through
-    console = Console(width=max(Console().width, 140))
-    console.print(f"best: {best['requests_per_s']}/s, {best['in_flight']} in flight, p99 {best['p99_ms']} ms")
-    console.print(table(points, KEYS))
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    write(given.output, settings, server, about, measured)
+    publish(given.output, report(settings, server, about, measured), CODE, costs.shed)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 import psutil
-from rich.console import Console
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.figures import FIGURES, ROOT
@@ -35,6 +34,7 @@ from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
+    CODE,
     Answered,
     Ask,
     Drawn,
@@ -43,13 +43,13 @@ from research.bench.load import (
     known_userids,
     percentile_ms,
     ready,
-    write,
+    report,
 )
 from research.bench.processes import Parts, of_each, parts_of
-from research.reports import table
+from research.figures import costs
+from research.reports import publish
 
 OUTPUT: Final = FIGURES / "soak.json"
-KEYS: Final = ("process", "rss_mb", "rss_mb_at_end", "times", "threads", "threads_at_most", "open_files_at_most")
 _LOOKS_EVERY_S: Final = 2.0
 _WARM_UP: Final = 0.3  # of the run, or two switches if those take longer
 
@@ -252,10 +252,9 @@ def main(settings: Settings) -> None:
     finally:
         go_back(settings, live)
     figures = soak.figures(given.grows_at_most)
-    Console().print(table(figures["processes"], KEYS))
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)
-    write(given.output, settings, server, about, {**figures, "holds": not found})
+    publish(given.output, report(settings, server, about, {**figures, "holds": not found}), CODE, costs.soak)
     if found:
         raise StepError("; ".join(found))
 

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
-from rich.console import Console
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import FIGURES, OFFLINE, named, write_figure
+from data_exchange_center.figures import FIGURES, OFFLINE, named
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.step_runner import run_steps
-from research.reports import read_model_reports, table
+from research.figures import costs
+from research.reports import publish, read_model_reports
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ SOURCE_SECONDS = {  # of the source's steps that were measured
     "offline/rank/s2_model_train.py": 866,
 }
 TRAINING = tuple(step.path for step in (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER))
-KEYS: Final = ("step", "began", "seconds", "cpu_seconds", "share", "peak_rss_mb", "source_seconds")
 EVERY_S: Final = 0.2  # memory is looked at
 
 
@@ -136,14 +135,9 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> float:
 def main(settings: Settings) -> None:
     found = report(settings)
     path = FIGURES / f"{named('offline_bench', settings.recipe.name)}.json"
-    write_figure(path, found, (*OFFLINE, "research/bench/steps.py"))
-    training = {"step": "channels, lists and ranker", "seconds": found["training_seconds"]}
-    everything = {**found, "step": "all", "peak_rss_mb": found["peak_mb"]}
-    Console().print(table([*found["steps"], training, everything], KEYS))
+    publish(path, found, (*OFFLINE, "research/bench/steps.py"), costs.offline)
     for model, parts in found["auc"].items():
-        shown = (f"{part} {'-' if value is None else f'{value:.4f}'}" for part, value in parts.items())
-        Console().print(f"{model} AUC: " + ", ".join(shown))
-    log.info("written: %s", path)
+        log.info("%s, AUC: %s", model, parts)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.console import Console
-from rich.table import Table
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import steps
@@ -39,6 +37,7 @@ from online.recommend.recommend import Recommender
 from online.recommend.release import OpeningError
 from online.recommend.types import STAGES, Request
 from research.bench.load import (
+    CODE,
     Answered,
     Drawn,
     Loading,
@@ -46,12 +45,13 @@ from research.bench.load import (
     generator,
     known_userids,
     ready,
+    report,
     summary,
     take_turn,
-    write,
 )
-from research.bench.processes import PARTS, parts_of
-from research.reports import table as table_of
+from research.bench.processes import parts_of
+from research.figures import costs as blocks
+from research.reports import publish
 
 OUTPUT: Final = FIGURES / "waterfall.json"
 LEVELS: Final = (1, 4, 16)
@@ -88,19 +88,6 @@ def with_waiting(levels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {**level, "waiting_ms": {stage: round(ms - alone[stage], 2) for stage, ms in level["wall_ms"].items()}}
         for level in levels
     ]
-
-
-def table(levels: Sequence[Mapping[str, Any]]) -> Table:
-    """In ms, a column a number of requests in flight."""
-    lines = []
-    for stage in (*STAGES, "own", "total", "http"):
-        lines += [(stage, "wall_ms", stage), ("  waits", "waiting_ms", stage)]
-    lines += [(f"processor: {part}", "processor_ms", part) for part in (*PARTS, "all")]
-    by_level = {str(level["in_flight"]): level for level in levels}
-    rows = [
-        {"in flight": name, **{level: of[kind][key] for level, of in by_level.items()}} for name, kind, key in lines
-    ]
-    return table_of(rows, ("in flight", *by_level))
 
 
 # --- The four calls of a request, without the server
@@ -202,13 +189,9 @@ def main(settings: Settings) -> None:
     )
     every = [each for chain in chains for each in chain]
     bare_ms = {name: round(statistics.median(each[name] for each in every), 2) for name in every[0]}
-    console = Console(width=max(Console().width, 140))
-    console.print(table(levels))
-    console.print(f"the server's processor time for a request alone, in ms: {costs}")
-    console.print(f"bare calls, in ms: {bare_ms}; one request takes {ratio:.2f} times the slowest chain")
     about = {"command": "make bench-waterfall", "recipe": server["recipe"]}
     measured = {"levels": levels, "server_ms": costs, "bare_ms": bare_ms, "p50_over_chain": round(ratio, 2)}
-    write(given.output, settings, server, about, measured)
+    publish(given.output, report(settings, server, about, measured), CODE, blocks.waterfall)
 
 
 if __name__ == "__main__":

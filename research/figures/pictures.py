@@ -29,9 +29,9 @@ from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE, over_time
-from research.figures.tables import read
+from research.figures.tables import mean_of, read
 from research.measure.diversity import COST
-from research.reports import COLOURS, PICTURES, drawn_from, mean_of, read_model_reports
+from research.reports import COLOURS, PICTURES, drawn_from, read_model_reports
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offline.evaluation.report import ENOUGH
-from research.figures.tables import Figure, block, measured, read, shown, span, table
-from research.reports import mean_of
+from research.figures.tables import Figure, block, mean_of, measured, read, shown, span, table
 
 NAMES = {
     "source: recall": "the source's recall",

@@ -62,6 +62,11 @@ def span(found: Figure) -> str | None:
     return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
+def mean_of(value: Any) -> float:
+    """A mean over users; what is of all together is its own."""
+    return float(value["mean"] if isinstance(value, dict) else value)
+
+
 def measured(figure: Figure) -> str:
     """Name the command and the machine; data set, services' versions, commit and date where they are known."""
     machine = figure["machine"]

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from tenacity import Retrying, retry_if_result, stop_after_delay
 
 from data_exchange_center import steps
@@ -27,14 +26,15 @@ from data_exchange_center.release_parts import read_own_ids, release_of_artifact
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from offline.evaluation import metrics, replay
-from offline.evaluation.evaluate import head, write
+from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, WITHOUT_A_SERVICE, Request
+from research.figures import recommendations
 from research.measure.some_users import parse_users, sample
-from research.reports import table
+from research.reports import publish
 
 K = 50
 OPENS_WITHIN_S = 60.0  # on a busy machine; it takes one
@@ -159,8 +159,8 @@ def main(settings: Settings) -> None:
         "users": len(rows),
         "cases": cases,
     }
-    write(found, settings, "degraded", (*PIPELINE, "research/measure/degraded.py"))
-    Console().print(table([{"": name, **values} for name, values in cases.items()], ("", *cases[CASES[0].name])))
+    code = (*PIPELINE, "research/measure/degraded.py")
+    publish(figure(found, settings, "degraded"), found, code, recommendations.degraded)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from rich.console import Console
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
@@ -32,7 +31,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.diversity.hook import STAGE, DiversityRequest, rerank, similarity_rows
 from offline.evaluation import metrics, replay
-from offline.evaluation.evaluate import figure, head, write
+from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
@@ -40,9 +39,10 @@ from offline.evaluation.served import ExactIndex
 from offline.readers import read_with_holdout
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Stopwatch
+from research.figures import recommendations
 from research.measure.degraded import recommender_of
 from research.measure.some_users import parse_users, sample
-from research.reports import mean_of, table
+from research.reports import publish
 
 K: Final = 50
 NDCG: Final = f"ndcg@{K}"
@@ -80,8 +80,8 @@ def main(settings: Settings) -> None:
     counts = {"release": release.release, "users": len(rows), "asked": ASKED, "chosen": chosen}
     ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}
     found = plain({**opening, **counts, "diversity": of_strengths, "ms": ms})
-    write(found, settings, "diversity", (*PIPELINE, "extras/diversity", "research/measure/diversity.py"))
-    show(found, Console())
+    code = (*PIPELINE, "extras/diversity", "research/measure/diversity.py")
+    publish(figure(found, settings, "diversity"), found, code, recommendations.diversity)
 
 
 def asked(
@@ -155,15 +155,6 @@ def normalised(rows: Floats) -> Floats:
     total = rows.sum(axis=1, keepdims=True)
     shares: Floats = np.divide(rows, total, out=np.full_like(rows, np.nan, dtype=np.float64), where=total > 0)
     return shares
-
-
-def show(found: dict[str, Any], console: Console) -> None:
-    rows = [
-        {"diversity": strength, **{name: mean_of(value) for name, value in row.items() if name != "change"}}
-        for strength, row in found["diversity"].items()
-    ]
-    console.print(table(rows, list(rows[0]), f"{found['users']:,} users of {found['dataset']}"))
-    console.print(f"Chosen by validation: {found['chosen']:g}. Re-ranking takes {found['ms']['p50']:.2f} ms.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
+from data_exchange_center.figures import FIGURES, PIPELINE
 from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -29,8 +29,10 @@ from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.evaluate import expect_release
-from research.bench.load import Drawn, Loading, expect_answers, facts, generator, known_userids, ready
+from research.bench.load import Drawn, Loading, expect_answers, generator, known_userids, ready, report
+from research.figures import costs
 from research.measure.live_events import ServerLoop
+from research.reports import publish
 
 REQUESTS_PER_S: Final = 50.0  # in addition to the events
 CHANGES: Final = 300  # events whose answers are waited for
@@ -132,11 +134,10 @@ def main(settings: Settings) -> None:
     with EventParts(settings.events_dir(dataset.base_name)).locked():
         changes = measure_changes(settings, release, rated)
         batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), rated)
-    about = facts(settings, ready(settings.server.url)["services"])
-    found = {"command": "make bench-events", **about, "changed answer": changes, "batches": batches}
-    write_figure(FIGURES / "events.json", found, (*PIPELINE, "extras/events", "research/measure/event_speed.py"))
-    print(f"from acknowledgement to changed answer: p50 {changes['p50_ms']} ms, p99 {changes['p99_ms']} ms")  # noqa: T201
-    print(f"{batches['events_per_s']:,} events/s in batches of {BATCH}")  # noqa: T201
+    server, measured = ready(settings.server.url), {"changed answer": changes, "batches": batches}
+    found = report(settings, server, {"command": "make bench-events"}, measured)
+    code = (*PIPELINE, "extras/events", "research/measure/event_speed.py")
+    publish(FIGURES / "events.json", found, code, costs.speed)
 
 
 if __name__ == "__main__":

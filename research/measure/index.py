@@ -27,7 +27,6 @@ from typing import Any, Final, get_args
 
 import numpy as np
 from elasticsearch import Elasticsearch
-from rich.console import Console
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.channels import index_vectors
@@ -45,7 +44,8 @@ from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.recommend.recall import search_vectors
-from research.reports import resumed, table, whole_numbers
+from research.figures import costs
+from research.reports import publish, resumed, whole_numbers
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +212,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
                 write_figure(path, found, CODE, finished=False)
         finally:
             delete_index(client, SCRATCH)
-    write_figure(path, found, CODE)
-    Console().print(table(found["rows"], list(found["rows"][0])))
+    publish(path, found, CODE, costs.index_growth if sizes else costs.index)
 
 
 if __name__ == "__main__":

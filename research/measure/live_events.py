@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -28,7 +28,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import requests
 from numpy.typing import NDArray
-from rich.console import Console
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
@@ -42,13 +41,14 @@ from extras.events.events import Event
 from extras.events.log import event_log_key
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
-from offline.evaluation.evaluate import IN_FLIGHT, expect_release, head, write
+from offline.evaluation.evaluate import IN_FLIGHT, expect_release, figure, head
 from offline.evaluation.metrics import mean
 from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
+from research.figures import recommendations
 from research.measure.some_users import parse_users, sample
-from research.reports import table
+from research.reports import publish
 
 USERS: Final = 2_000  # take a quarter of an hour on two cores
 
@@ -118,14 +118,6 @@ def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
                 yield done.result()
 
         yield each
-
-
-def show(found: Mapping[str, Any], console: Console) -> None:
-    names = ("hit@10", f"hit@{K}", f"ndcg@{K}")
-    rows = [{"": name, **{each: row[each]["mean"] for each in names}} for name, row in found["replay"].items()]
-    console.print(table(rows, ("", *names), f"{found['users']:,} users of {found['dataset']}, the next liked item"))
-    strangers = [{"events given": given, f"recall@{K}": row["mean"]} for given, row in found["strangers"].items()]
-    console.print(table(strangers, list(strangers[0]), "strangers"))
 
 
 # --- One user's events, replayed
@@ -378,9 +370,9 @@ def main(settings: Settings) -> None:
             **summary(replayed),
         }
     )
-    write(found, settings, "evaluation_live_events", (*PIPELINE, "extras/events", "research/measure/live_events.py"))
+    code = (*PIPELINE, "extras/events", "research/measure/live_events.py")
+    publish(figure(found, settings, "evaluation_live_events"), found, code, recommendations.live_events)
     kept.done()
-    show(found, Console())
 
 
 if __name__ == "__main__":

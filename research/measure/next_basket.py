@@ -24,10 +24,9 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from rich.console import Console
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE, write_figure
+from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE
 from data_exchange_center.release_parts import read_channels, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -42,7 +41,8 @@ from offline.evaluation.report import plain
 from offline.models.kinds import load_ranker
 from offline.preprocess.s0_get_data import FETCHED
 from offline.readers import read_with_holdout
-from research.reports import table
+from research.figures import recommendations
+from research.reports import publish
 
 log = logging.getLogger(__name__)
 
@@ -245,11 +245,8 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
 def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
     folder = FIGURES if found["dataset"] in plugins.find(FETCHED) else settings.offline_dir / "evaluation"
-    path = folder / f"baskets_{found['dataset']}.json"
-    write_figure(path, found, (*(PIPELINE if server else OFFLINE), "extras/baskets", "research/measure/next_basket.py"))
-    rows = [{"": name, **row} for name, row in found["table"].items()]
-    Console().print(table(rows, list(rows[0]), f"{found['users']:,} users of {found['dataset']}, last basket"))
-    log.info("written: %s", path)
+    code = (*(PIPELINE if server else OFFLINE), "extras/baskets", "research/measure/next_basket.py")
+    publish(folder / f"baskets_{found['dataset']}.json", found, code, recommendations.next_baskets)
 
 
 if __name__ == "__main__":

@@ -18,17 +18,17 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.questions.seen_again import FACTOR, in_order
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay, served
-from offline.evaluation.evaluate import head, write
+from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats, Lists
 from offline.readers import read_with_holdout
-from research.reports import table
+from research.figures import recommendations
+from research.reports import publish
 
 FACTORS: Final = (1.0, 1.1, FACTOR, 1.5, 2.0, np.inf)
 EVERY: Final = 2  # a request before every second held-out rating
@@ -85,9 +85,8 @@ def main(settings: Settings) -> None:
         for factor, row in means.items()
     }
     found = {**head("make evaluate-seen-again", settings, settings.recipe), "served": FACTOR, "factors": factors}
-    write(found, settings, "seen_again", ("extras/questions/seen_again.py", "research/measure/seen_again.py"))
-    printed = [{"factor": each, **{name: row[name]["mean"] for name in METRICS}} for each, row in factors.items()]
-    Console().print(table(printed, ("factor", *METRICS), f"{found['dataset']}"))
+    code = ("extras/questions/seen_again.py", "research/measure/seen_again.py")
+    publish(figure(found, settings, "seen_again"), found, code, recommendations.seen_again)
 
 
 if __name__ == "__main__":

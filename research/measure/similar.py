@@ -18,7 +18,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.channels import ChannelSet
@@ -30,10 +29,11 @@ from offline import movielens
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay
-from offline.evaluation.evaluate import head, write
+from offline.evaluation.evaluate import figure, head
 from offline.evaluation.served import ExactIndex, item_knn
 from offline.readers import read_with_holdout
-from research.reports import table
+from research.figures import recommendations
+from research.reports import publish
 
 KS: Final = (5, 10, 20)
 CHOSEN_BY: Final = "hit rate@10"
@@ -114,20 +114,11 @@ def main(settings: Settings) -> None:
         "/ml/similar": fused([*tables.values()], past.itemids, float(SERVED)),
     }
     found |= {"pairs": len(given), "systems": {name: hit_rates(lists, given, liked) for name, lists in systems.items()}}
-    write(found, settings, "similar", ("extras/questions/similar.py", "research/measure/similar.py"))
-    show(found, Console())
+    code = ("extras/questions/similar.py", "research/measure/similar.py")
+    publish(figure(found, settings, "similar"), found, code, recommendations.similar)
     decides = settings.recipe.name == "default" and found["dataset"] == movielens.ML_1M
     if decides and chosen != SERVED:
         raise StepError(f"The weight {chosen} would be chosen, and {SERVED} is served.")
-
-
-def show(found: dict[str, Any], console: Console) -> None:
-    for key, title in (
-        ("weights", f"{found['chosen on']:,} earlier pairs, by the weight of item-item weights' list"),
-        ("systems", f"{found['pairs']:,} pairs of {found['dataset']}"),
-    ):
-        rows = [{"": name, **{k: rate["mean"] for k, rate in rates.items()}} for name, rates in found[key].items()]
-        console.print(table(rows, list(rows[0]), title))
 
 
 if __name__ == "__main__":
