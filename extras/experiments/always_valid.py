@@ -7,8 +7,7 @@ any time at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,31 +18,9 @@ from offline.evaluation.metrics import Floats
 ALPHA: Final = 0.05
 FIRST: Final = 100  # users of each arm before there is an interval: it is an asymptotic one
 CONCENTRATION: Final = 1_000.0  # of the prior about the arms' shares: it finds differences best after so many users
-
-
-@dataclass(frozen=True)
-class Path:
-    """An estimate and its interval after each user.
-
-    Attributes:
-        users: (n,) how many there were.
-        estimate, low, high: (n,); the interval is without end while there are too few users.
-    """
-
-    users: NDArray[np.int64]
-    estimate: Floats
-    low: Floats
-    high: Floats
-
-    @property
-    def last(self) -> tuple[float, float, float]:
-        """The estimate by now, and its interval; NaN without a user."""
-        if not len(self.users):
-            return float("nan"), float("-inf"), float("inf")
-        return float(self.estimate[-1]), float(self.low[-1]), float(self.high[-1])
-
-    def ever_excludes(self, value: float) -> bool:
-        return bool(((self.low > value) | (self.high < value)).any())
+# (n,) each, after each user: "users", how many there were, "estimate", and "low" and "high" of the interval, which is
+# without end while there are too few users
+Path = dict[str, NDArray[Any]]
 
 
 def mean_path(values: Floats, planned: int, alpha: float = ALPHA) -> Path:
@@ -90,7 +67,7 @@ def _path(
     """``variances``: n times those of the estimates."""
     half = np.sqrt(np.maximum(variances, 0)) * _widths(n, planned, alpha)
     half = np.where(too_few, np.inf, half)
-    return Path(n, estimate, estimate - half, estimate + half)
+    return {"users": n, "estimate": estimate, "low": estimate - half, "high": estimate + half}
 
 
 def _widths(n: NDArray[np.int64], planned: int, alpha: float) -> Floats:

@@ -99,17 +99,7 @@ class Experiment(Declaration):
 
 
 Experiments = tuple[Experiment, ...]
-_experiments: Final[TypeAdapter[Experiments]] = TypeAdapter(Experiments)
-
-
-def pack(experiments: Iterable[Experiment]) -> bytes:
-    """JSON."""
-    return _experiments.dump_json(tuple(experiments))
-
-
-def unpack(raw: bytes) -> Experiments:
-    """Inverse of `pack`. Raises ValueError."""
-    return _experiments.validate_json(raw)
+EXPERIMENTS: Final[TypeAdapter[Experiments]] = TypeAdapter(Experiments)  # reads and writes what Redis holds, as JSON
 
 
 def named(experiments: Sequence[Experiment], name: str) -> Experiment:

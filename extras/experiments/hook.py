@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from random import Random
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from flask import Flask
 from prometheus_client import Counter
@@ -31,6 +31,7 @@ from online.web.parts import Parts
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item", bound=Hashable)
+Places = list[tuple[int, int]]  # (list, place) of items: 0 is the first list
 
 FIRST_LIST = 0.5  # of the budget of an interleaved answer; what it leaves is the other's
 EACH_ITEM: Final = frozenset({"explained"})  # fields of answers, by other extras, with an entry for each item
@@ -136,7 +137,7 @@ class Experimenting:
         packed = self._recommender.releases.experiments
         if packed != raw:
             try:
-                experiments = declaration.unpack(packed) if packed else ()
+                experiments = declaration.EXPERIMENTS.validate_json(packed) if packed else ()
             except ValueError:
                 log.exception("what Redis holds as experiments cannot be read, so none is run")
                 experiments = ()
@@ -202,21 +203,21 @@ def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tu
     lists = [first.itemids, second.itemids]
     seed = json.dumps([experiment, first.userid, *lists]).encode()
     coin = Random(int.from_bytes(blake2b(seed, digest_size=8, person=b"coin").digest()))  # noqa: S311 (no secret)
-    drafted = team_draft(lists[0], lists[1], size, coin)
+    places, teams = team_draft(lists[0], lists[1], size, coin)
     of_list = (first, second)
     degraded = list(dict.fromkeys((*first.degraded, *second.degraded)))
     cold_start = first.cold_start and second.cold_start
     update: dict[str, Any] = {
-        "item_list": [of_list[team].item_list[place] for team, place in drafted.places],
+        "item_list": [of_list[team].item_list[place] for team, place in places],
         "degraded": degraded,
         "cold_start": cold_start,
         "reason": sentences(degraded, cold_start=cold_start),
     }
     for name in EACH_ITEM & type(first).model_fields.keys():
         entries = [getattr(each, name) for each in of_list]  # a list may have ended with the budget
-        kept = [(team, place) for team, place in drafted.places if place < len(entries[team])]
+        kept = [(team, place) for team, place in places if place < len(entries[team])]
         update[name] = [entries[team][place] for team, place in kept] if all(entries) else []
-    return first.model_copy(update=update), drafted.teams
+    return first.model_copy(update=update), teams
 
 
 def _with_arm(
@@ -240,27 +241,17 @@ def _with_arm(
     return answer.model_copy(update={"experiments": [part]}), exposure
 
 
-class Drafted(NamedTuple):
-    """An interleaved list.
-
-    Attributes:
-        places: (list, place) of each item in it: 0 is the first list.
-        teams: one character an item: for which list it counts.
-    """
-
-    places: tuple[tuple[int, int], ...]
-    teams: str
-
-
-def team_draft(first: Sequence[Item], second: Sequence[Item], size: int, coin: Random) -> Drafted:
+def team_draft(first: Sequence[Item], second: Sequence[Item], size: int, coin: Random) -> tuple[Places, str]:
     """Team draft (Radlinski, Kurup & Joachims 2008, How Does Clickthrough Data Reflect Retrieval Quality?).
+
+    Returns where each item of the new list is from, and its team: one character an item.
 
     The lists pick in turns, each its best item that is not there yet; in each round a coin says which picks first. So
     an item that both have is as likely to count for one as for the other, at the same places in expectation.
     """
     lists, at, counts = (first, second), [0, 0], [0, 0]
     taken: set[Item] = set()
-    places: list[tuple[int, int]] = []
+    places: Places = []
     teams: list[str] = []
 
     def left(team: int) -> bool:
@@ -279,4 +270,4 @@ def team_draft(first: Sequence[Item], second: Sequence[Item], size: int, coin: R
     for team in (0, 1):
         while len(places) < size and left(team):
             pick(team, counted=False)
-    return Drafted(tuple(places), "".join(teams))
+    return places, "".join(teams)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, nan
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -266,10 +266,11 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
 
 def _as_json(path: Path) -> dict[str, Any]:
     """The interval by now, and how it came to be."""
-    estimate, low, high = path.last
-    some = np.unique(np.linspace(0, len(path.users) - 1, min(_POINTS, len(path.users))).astype(int))
-    over = {name: getattr(path, name)[some].tolist() for name in ("users", "estimate", "low", "high")}
-    return {"estimate": estimate, "low": low, "high": high, "path": over if len(path.users) else {}}
+    if not (n := len(path["users"])):
+        return {"estimate": nan, "low": -inf, "high": inf, "path": {}}
+    some = np.unique(np.linspace(0, n - 1, min(_POINTS, n)).astype(int))
+    now = {name: float(path[name][-1]) for name in ("estimate", "low", "high")}
+    return now | {"path": {name: values[some].tolist() for name, values in path.items()}}
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:

@@ -8,23 +8,23 @@ arm, with which items; no answer waits for it to be written.
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Generic, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 import redis
+from pydantic import ConfigDict, TypeAdapter
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.events.log import EXPOSE, Call, exposure_user, exposures_key, run
-from extras.experiments.declaration import Experiments, pack, unpack
+from extras.experiments.declaration import EXPERIMENTS, Experiments
 from online.clients.base import ServiceError, StoredError
 from online.clients.redis import RedisClient
 
@@ -62,6 +62,8 @@ class Exposure:
         teams: of an interleaved list, one character an item: `FIRST`, `SECOND` or `NEITHER`.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     experiment: str
     arm: str
     recommendation: str
@@ -74,15 +76,8 @@ class Exposure:
     items: tuple[OwnId, ...]
     teams: str = ""
 
-    def pack(self) -> str:
-        """JSON."""
-        return json.dumps(asdict(self), separators=(",", ":"))
 
-    @classmethod
-    def unpack(cls, raw: str | bytes) -> Self:
-        """Inverse of `pack`. Raises ValueError, TypeError, KeyError."""
-        fields = json.loads(raw)
-        return cls(**{**fields, "items": tuple(fields["items"])})
+EXPOSURE: Final = TypeAdapter(Exposure)  # reads and writes one, as JSON
 
 
 class ExperimentStore(RedisClient[None, Experiments]):
@@ -98,7 +93,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
         def changed(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
             experiments = change(self._unpacked(pipe.get(ALL_EXPERIMENTS_KEY)))
             pipe.multi()
-            pipe.set(ALL_EXPERIMENTS_KEY, pack(experiments))
+            pipe.set(ALL_EXPERIMENTS_KEY, EXPERIMENTS.dump_json(experiments))
             if not in_a_cluster:
                 _set_running(pipe, experiments)
             return experiments
@@ -120,7 +115,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
 
     def _unpacked(self, raw: Any) -> Experiments:
         try:
-            return unpack(raw) if raw else ()
+            return EXPERIMENTS.validate_json(raw) if raw else ()
         except ValueError as error:
             raise StoredError(self.service, "holds experiments that cannot be read") from error
 
@@ -131,7 +126,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
             for each in exposures:
                 partition = wire.event_partition(each.userid)
                 keys = exposures_key(partition), wire.user_events_key(each.dataset, each.userid)
-                arguments = kept, each.answered, exposure_user(each.dataset, each.userid), each.pack()
+                arguments = kept, each.answered, exposure_user(each.dataset, each.userid), EXPOSURE.dump_json(each)
                 calls.append(Call(EXPOSE, keys, arguments))
             run(self._redis, calls)
 
@@ -156,8 +151,8 @@ class ExperimentStore(RedisClient[None, Experiments]):
                 after = f"({entries[-1][0].decode()}" if entries else None
                 for entry, fields in entries:
                     try:
-                        exposure = Exposure.unpack(fields[b"exposure"])
-                    except (KeyError, TypeError, ValueError) as error:
+                        exposure = EXPOSURE.validate_json(fields[b"exposure"])
+                    except (KeyError, ValueError) as error:
                         raise StoredError(self.service, "holds exposures that cannot be read") from error
                     if exposure.experiment == experiment:
                         yield key, entry, exposure
@@ -188,7 +183,7 @@ def warn_of_deleted(settings: Settings, deleted: Collection[str]) -> None:
 
 def _set_running(client: redis.Redis, experiments: Experiments) -> None:
     if running := tuple(each for each in experiments if each.runs):
-        client.set(wire.EXPERIMENTS_KEY, pack(running))
+        client.set(wire.EXPERIMENTS_KEY, EXPERIMENTS.dump_json(running))
     else:
         client.delete(wire.EXPERIMENTS_KEY)
 

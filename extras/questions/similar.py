@@ -117,54 +117,32 @@ def tables(
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class Likeness:
-    """How alike the items of a release are.
-
-    Attributes:
-        values: item -> the values of its attributes that have names.
-        popular: item -> its score on the popular list.
-    """
-
-    tables: Mapping[str, Table]
-    values: Mapping[int, frozenset[str]]
-    popular: Mapping[int, float]
-
-    def of_any(self, itemids: Sequence[int]) -> frozenset[str]:
-        """The values that any of these items has."""
-        return frozenset().union(*(self.values[itemid] for itemid in itemids))
-
-    def lists(self, itemids: Sequence[int]) -> dict[str, Hits]:
-        """The items that are most like some, by channel; where no channel knows any of them by their attributes.
-
-        These by the share of their values that they have in common; of equals the popular ones.
-        """
-        found = {name: table.best(itemids) for name, table in self.tables.items()}
-        if any(len(hits.ids) for hits in found.values()):
-            return found
-        wanted = self.of_any(itemids)
-        scores = {
-            itemid: len(wanted & values) / len(wanted | values)
-            for itemid, values in self.values.items()
-            if itemid not in itemids and wanted & values
-        }
-        best = sorted(scores, key=lambda itemid: (-scores[itemid], -self.popular.get(itemid, 0), itemid))[:_LIST]
-        return {BY_ATTRIBUTES: Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))}
-
-    def kind(self, name: str) -> str:
-        """Kind of the list of a name."""
-        return self.tables[name].kind if name in self.tables else BY_ATTRIBUTES
+@per_release
+def tables_of(opened: Release) -> dict[str, Table]:
+    """How alike the release's items are, by channel."""
+    exact = opened.exact
+    return tables(opened.channels, opened.manifest.recipe.recall, exact.itemids, exact.vectors)
 
 
 @per_release
-def likeness(opened: Release) -> Likeness:
-    values = {
+def values_of(opened: Release) -> dict[int, frozenset[str]]:
+    """Item -> the values of its attributes that have names."""
+    return {
         itemid: frozenset(each for value in item.attributes.values() if isinstance(value, list) for each in value)
         for itemid, item in opened.catalogue.items()
     }
+
+
+def by_attributes(opened: Release, itemids: Sequence[int], wanted: frozenset[str]) -> Hits:
+    """The items that have most of the ``wanted`` values in common, without ``itemids``; of equals the popular ones."""
     popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
-    exact, recall = opened.exact, opened.manifest.recipe.recall
-    return Likeness(tables(opened.channels, recall, exact.itemids, exact.vectors), values, popular)
+    scores = {
+        itemid: len(wanted & values) / len(wanted | values)
+        for itemid, values in values_of(opened).items()
+        if itemid not in itemids and wanted & values
+    }
+    best = sorted(scores, key=lambda itemid: (-scores[itemid], -popular.get(itemid, 0), itemid))[:_LIST]
+    return Hits(np.array(best, np.int64), np.array([scores[itemid] for itemid in best]))
 
 
 def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
@@ -172,13 +150,17 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
 
     Raises BadRequestError for an item that the release does not have.
     """
-    known = likeness(opened)
     own_ids = [read_id("itemid", text, opened.manifest.dataset.item_ids) for text in dict.fromkeys(query.itemid)]
     for own in own_ids:
         if own not in opened.numbers:
             raise BadRequestError("itemid", f"This release has no item {own!r}.")
-    given = [opened.numbers[own] for own in own_ids]
-    lists, wanted = known.lists(given), known.of_any(given)
+    given, values = [opened.numbers[own] for own in own_ids], values_of(opened)
+    wanted = frozenset().union(*(values[itemid] for itemid in given))
+    # by channel; where no channel knows any of them by their attributes
+    lists = {name: table.best(given) for name, table in tables_of(opened).items()}
+    if not any(len(hits.ids) for hits in lists.values()):
+        lists = {BY_ATTRIBUTES: by_attributes(opened, given, wanted)}
+    kinds = {name: table.kind for name, table in tables_of(opened).items()}
     # Equal weights, chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
     order = in_order(opened, fused.ids)[: query.size]
@@ -187,8 +169,8 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     items = items_of(opened.catalogue, fused.ids[order], fused.scores[order])
     for itemid, item in zip(fused.ids[order].tolist(), items, strict=True):
         ranks = {name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))}
-        sentence = _SENTENCES[known.kind(min(ranks, key=ranks.__getitem__))].format(what)
-        if shared := sorted(wanted & known.values[itemid]):
+        sentence = _SENTENCES[kinds.get(min(ranks, key=ranks.__getitem__), BY_ATTRIBUTES)].format(what)
+        if shared := sorted(wanted & values[itemid]):
             sentence += f" Of the same kind: {', '.join(shared)}."
         shown = item.model_dump()
         found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))

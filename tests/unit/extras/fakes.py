@@ -8,7 +8,8 @@ from typing import Any
 from data_exchange_center.dataset import OwnId
 from extras.events.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
-from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, pack, started, stopped
+from extras.experiments.declaration import EXPERIMENTS as ALL
+from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, started, stopped
 from extras.experiments.store import Change, Exposure
 from extras.items.store import Change as ItemChange
 from extras.items.store import Kept as ItemsKept
@@ -97,8 +98,8 @@ class FakeExperiments(Fake, Client[None, Experiments]):
     def update(self, change: Change) -> Experiments:
         with self._asked("update"):
             self.experiments = change(self.experiments)
-            running = [each for each in self.experiments if each.runs]
-            self.users.experiments = pack(running) if running else None
+            running = tuple(each for each in self.experiments if each.runs)
+            self.users.experiments = ALL.dump_json(running) if running else None
             return self.experiments
 
     def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:

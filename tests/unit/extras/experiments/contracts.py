@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from extras.experiments.declaration import Declaration, ExperimentError, Experiments, Kept, started, stopped, unpack
+from extras.experiments.declaration import EXPERIMENTS as ALL
+from extras.experiments.declaration import Declaration, ExperimentError, Experiments, Kept, started, stopped
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers
 
@@ -28,7 +29,7 @@ class ExperimentStoreContract:
         client.update(lambda before: started_one(before, "other"))
         assert client.update(lambda before: stopped(before, "ranker", 3)) == client.call(None)
         raw = users.call(WHICH_IS_LIVE).experiments
-        assert [each.name for each in unpack(raw)] == ["other"]
+        assert [each.name for each in ALL.validate_json(raw)] == ["other"]
         assert {each.name for each in client.call(None)} == {"ranker", "other"}
         client.update(lambda before: stopped(before, "other", 4))
         assert users.call(WHICH_IS_LIVE).experiments is None

@@ -14,6 +14,7 @@ from scipy import stats
 from extras.experiments.__main__ import declared
 from extras.experiments.declaration import (
     BUCKETS,
+    EXPERIMENTS,
     KEPT,
     Arm,
     Declaration,
@@ -26,12 +27,10 @@ from extras.experiments.declaration import (
     bucket,
     dealt,
     named,
-    pack,
     reshared,
     resized,
     started,
     stopped,
-    unpack,
 )
 from online.recommend.types import BadRequestError
 
@@ -142,7 +141,7 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
     experiments = reshared(experiments, "ranker", 0.5)
     assert named(experiments, "ranker").buckets == ((0, 5_000),)
     experiments = stopped(experiments, "ranker", 7)
-    (over,) = unpack(pack(experiments))
+    (over,) = EXPERIMENTS.validate_json(EXPERIMENTS.dump_json(experiments))
     assert (over.started, over.stopped, over.runs) == (0, 7, False)
     assert list(over.arms) == ["control", "treatment"]  # in the order of the declaration
     for change in (stopped, reshared):

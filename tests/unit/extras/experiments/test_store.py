@@ -8,7 +8,7 @@ import pytest
 from data_exchange_center.settings import Settings
 from extras.experiments import store
 from extras.experiments.declaration import Declaration, Kept, started
-from extras.experiments.store import BATCH, Exposure, ExposureQueue, is_cut
+from extras.experiments.store import BATCH, EXPOSURE, Exposure, ExposureQueue, is_cut
 from online.clients.base import ServiceError
 from tests.unit.extras.experiments import contracts
 from tests.unit.extras.fakes import FakeExperiments
@@ -46,7 +46,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Redis:
 
 
 def test_an_exposure_comes_back_as_it_was_packed() -> None:
-    assert Exposure.unpack(exposure(1).pack()) == exposure(1)
+    assert EXPOSURE.validate_json(EXPOSURE.dump_json(exposure(1))) == exposure(1)
 
 
 def test_all_are_written_in_order_and_in_batches(redis: Redis) -> None:
