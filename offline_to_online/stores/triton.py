@@ -175,8 +175,7 @@ class TritonStore(ReleaseStore):
 
     def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError."""
-        with self.reaching(), closing(TritonScores(self.settings.triton)) as scores:
-            scores.ping()
+        with self.reaching():
             for address in self.settings.triton.grpc_addresses:
                 with _client(address) as client:
                     client.is_server_live(client_timeout=TIMEOUT_S)
