@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -30,14 +30,14 @@ from data_exchange_center.candidates import Candidates, fused_lists, model_input
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import Encoded, Entity, FeatureSpec, Float32, ModelInputs, one_hot
+from data_exchange_center.features import Entity, FeatureSpec, Float32, ModelInputs, one_hot
 from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe, RecallRecipe
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import OwnIds, UserRow, read_channels, read_dataset, read_item_ids, read_users
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import CheckError, StepError, progress
+from data_exchange_center.steps import CheckError, progress
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, genre_flags, impressions
@@ -45,13 +45,15 @@ from offline.evaluation.served import NO_ITEM, ExactIndex, Ranker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
-from offline_to_online.stores.base import START_SERVICES, TIMEOUT_S
-from online.clients.base import Client, ServiceError
-from online.clients.elastic import ElasticItems, ItemQuery, magnified
-from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from online.clients.redis import RedisUsers, UserAnswer, UserQuery
-from online.clients.triton import ScoreQuery, TritonScores
+from offline_to_online.stores.base import patient
+from online.clients.base import ServiceError
+from online.clients.elastic import magnified
+from online.clients.feast import FeatureQuery
+from online.clients.redis import UserQuery
+from online.clients.triton import ScoreQuery
 from online.recommend.recall import channel_candidates, search_vectors
+from online.recommend.recommend import Recommender
+from online.recommend.release import fetch_items
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
 SCORE: Final = "score"
@@ -60,7 +62,6 @@ MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the a
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two scores this close to each other are a tie
 SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
-_ITEMS_A_REQUEST: Final = 500
 _DISAGREE: Final = f"offline and online disagree by more than {TOLERANCE}"
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -83,37 +84,20 @@ class Answer:
 # Online: what the server answers.
 
 
-class ServerClients(NamedTuple):
-    """The server's clients of the four services that a recommendation is made from."""
-
-    users: Client[UserQuery, UserAnswer]
-    channels: Callable[[str], ChannelSet]  # of a release, from Redis
-    items: Client[ItemQuery, tuple[Hits, ...]]
-    features: Client[FeatureQuery, FeatureRows]
-    ranker: Client[ScoreQuery, NDArray[np.float32]]
-
-
 @contextmanager
-def server_clients(settings: Settings) -> Iterator[ServerClients]:
-    """The clients, closed at the end. A ServiceError becomes a StepError that names the service's address."""
-    redis, elasticsearch, feast, triton = (
-        getattr(settings, service).model_copy(update={"timeout_s": TIMEOUT_S})
-        for service in ("redis", "elasticsearch", "feast", "triton")
-    )
-    with ExitStack() as stack:
-        users = stack.enter_context(closing(RedisUsers(redis)))
-        items = stack.enter_context(closing(ElasticItems(elasticsearch)))
-        features = stack.enter_context(closing(FeastFeatures(feast)))
-        ranker = stack.enter_context(closing(TritonScores(triton)))
+def server_of(settings: Settings) -> Iterator[Recommender]:
+    """The server, which waits longer here; closed at the end. A ServiceError becomes its store's StepError."""
+    with closing(Recommender.from_settings(patient(settings))) as server:
         try:
-            yield ServerClients(users, users.channels, items, features, ranker)
+            yield server
         except ServiceError as error:
-            address = next(store.address for store in Stores.of(settings) if store.title.lower() == error.service)
-            raise StepError(f"{error.service} at {address} {error.what}", START_SERVICES) from error
+            store = next(store for store in Stores.of(settings) if store.title.lower() == error.service)
+            with store.reaching():
+                raise
 
 
 def online_answers(
-    clients: ServerClients, published: Published, timestamps: Mapping[OwnId, int], item_ids: Mapping[int, OwnId]
+    server: Recommender, published: Published, timestamps: Mapping[OwnId, int], item_ids: Mapping[int, OwnId]
 ) -> list[Answer]:
     """Every candidate of every user (own id -> time of the request), as the server would rank it.
 
@@ -123,36 +107,29 @@ def online_answers(
     Raises CheckError when a user or a value is not there; ServiceError when a service does not answer.
     """
     manifest = published.manifest
-    spec, release, channels = manifest.feature_spec, manifest.release, clients.channels(manifest.release)
+    spec, release, channels = manifest.feature_spec, manifest.release, server.users.channels(manifest.release)
     recalled = {}
     for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False):
-        stored = clients.users.call(UserQuery.of(own_id, manifest)).user
+        stored = server.users.call(UserQuery.of(own_id, manifest)).user
         if stored is None:
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
-        recalled[own_id] = stored, channel_candidates(clients.items, manifest, channels, stored, timestamp)
+        recalled[own_id] = stored, channel_candidates(server.items, manifest, channels, stored, timestamp)
     itemids = sorted({int(itemid) for _, found in recalled.values() for itemid in found.itemids})
-    parts = [Encoded.none(spec.of("item"))]
-    for start in range(0, len(itemids), _ITEMS_A_REQUEST):
-        query = FeatureQuery("item", release, itemids[start : start + _ITEMS_A_REQUEST])
-        parts.append(spec.encode_items(_whole("item", clients.features.call(query), item_ids)))
-    items = Encoded.joined(parts)
+    items = fetch_items(server.features, spec, release, itemids)
+    if unknown := sorted({*itemids} - {*items.itemids.tolist()}):
+        raise CheckError(f"item {item_ids[unknown[0]]!r}: online has no value (null) of some feature")
     answers = []
     for own_id, (stored, found) in progress(recalled.items(), "scores", leave=False):
-        row = clients.features.call(FeatureQuery("user", release, [stored.number]))
-        user = spec.encode_users(_whole("user", row, {stored.number: own_id}))
-        item_rows = items[np.searchsorted(itemids, found.itemids)]
+        row = server.features.call(FeatureQuery("user", release, [stored.number]))
+        for names in row.missing.values():
+            raise CheckError(f"column {names[0]!r}, user {own_id!r}: online has no value (null)")
+        user, (_, item_rows) = spec.encode_users(row.columns), items.find(found.itemids)
         inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
-        scores = clients.ranker.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
+        scores = server.scorer.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
         request = own_id, stored.number, timestamps[own_id], by_channel
         answers.append(Answer(*request, found.itemids, found.features, inputs.joined(), scores))
     return answers
-
-
-def _whole(entity: Entity, answer: FeatureRows, own_ids: Mapping[int, OwnId]) -> dict[str, list[object]]:
-    for key, names in answer.missing.items():
-        raise CheckError(f"column {names[0]!r}, {entity} {own_ids[key]!r}: online has no value (null)")
-    return dict(answer.columns)
 
 
 # Offline: what each channel gives every item, the features, and the ranking model.

@@ -25,7 +25,7 @@ from offline_to_online.parity import (
     offline_truth,
     online_answers,
     recount,
-    server_clients,
+    server_of,
 )
 from offline_to_online.releases import Stores, open_release, record_parity, require_loaded
 from offline_to_online.rows import request_time, sampled_users
@@ -47,9 +47,9 @@ def main(settings: Settings) -> None:
     truth = recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
     place = require_loaded(stores, manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
-    with server_clients(settings) as clients:
+    with server_of(settings) as server:
         times = {row.own_id: request_time(row) for row in (truth.states[userid] for userid in userids)}
-        online = online_answers(clients, published, times, truth.own_ids)
+        online = online_answers(server, published, times, truth.own_ids)
     gaps, shares = compare(offline_answers(truth, online), online, truth), compare_lists(online, truth)
     record = ParityRecord(
         users=len(online),

@@ -27,7 +27,7 @@ from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow
-from offline_to_online.stores.base import TIMEOUT_S, ReleaseStore, elastic_client
+from offline_to_online.stores.base import ReleaseStore, elastic_client, patient
 from online.clients.elastic import ElasticItems, ItemQuery
 
 log = logging.getLogger(__name__)
@@ -275,8 +275,7 @@ def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[Item
         ItemQuery(manifest.release, recall, {name: row.vectors[at] for name, at in fields.items() if at in row.vectors})
         for row in rows
     )
-    patient = settings.elasticsearch.model_copy(update={"timeout_s": TIMEOUT_S})
-    with closing(ElasticItems(patient)) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    with closing(ElasticItems(patient(settings).elasticsearch)) as client, ThreadPoolExecutor(AT_ONCE) as pool:
         answers = progress(pool.map(client.call, queries), desc="searches", unit="item", total=len(rows), leave=False)
         for row, found in zip(rows, answers, strict=True):
             for (name, field), hits in zip(fields.items(), found, strict=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.channels import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published
@@ -22,7 +24,6 @@ from data_exchange_center.wire import vector_of
 from offline_to_online.parity import (
     Answer,
     OfflineTruth,
-    ServerClients,
     compare,
     compare_lists,
     offline_answers,
@@ -53,6 +54,8 @@ class _Fake(Client[Any, Any]):
 
 
 class FakeUsers(_Fake):
+    channels: Callable[[str], ChannelSet]
+
     def __init__(self, folder: Path) -> None:
         self.rows = {row.own_id: row for row in read_users(folder)}
 
@@ -122,14 +125,15 @@ class OnlineSide:
         self.truth = recount(folder, offline_truth(folder, self.manifest), self.manifest.recipe.data, userids)
         self.users, self.items = FakeUsers(folder), FakeItems(folder, self.manifest)
         self.channels = read_channels(folder)
+        self.users.channels = lambda _: self.channels
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 
     def answers(self) -> list[Answer]:
         published = Published(manifest=self.served, triton_version=1)
-        clients = ServerClients(self.users, lambda _: self.channels, self.items, self.features, self.ranker)
+        server: Any = SimpleNamespace(users=self.users, items=self.items, features=self.features, scorer=self.ranker)
         times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}
-        return online_answers(clients, published, times, self.truth.own_ids)
+        return online_answers(server, published, times, self.truth.own_ids)
 
     def check(self) -> dict[str, float]:
         online = self.answers()
