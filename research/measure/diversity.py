@@ -14,34 +14,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from data_exchange_center import steps
-from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import PIPELINE
-from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, progress
+from data_exchange_center.steps import StepError
 from extras.diversity.hook import STAGE, DiversityRequest, rerank, similarity_rows
-from offline.evaluation import metrics, replay
+from offline.evaluation import metrics
 from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
 from offline.evaluation.served import ExactIndex
-from offline.readers import read_with_holdout
-from online.recommend.recommend import Recommender
-from online.recommend.types import MAX_BUDGET_MS, Stopwatch
+from online.recommend.types import Answer, Stopwatch
 from research.figures import recommendations
-from research.measure.degraded import recommender_of
-from research.measure.some_users import parse_users, sample
+from research.measure.in_process import Requests, parse_users, recommender_of
 from research.reports import publish
 
 K: Final = 50
@@ -54,21 +48,30 @@ STRENGTHS: Final = tuple(n / 10 for n in range(11))
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m research.measure.diversity", description=__doc__)
     size = parse_users(parser)
-    inputs, release = read_with_holdout(settings), release_of_artifacts(settings)
+    release = release_of_artifacts(settings)
     opening = head(f"make evaluate-diversity{f' users={size}' if size else ''}", settings, settings.recipe)
     tuned = figure(opening, settings, "tune_diversity")
     if not tuned.is_file():
         raise StepError(f"{tuned} is missing, which says what diversity may cost.")
     chosen = float(json.loads(tuned.read_text(encoding="utf-8"))["chosen"])
-    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    requests = Requests.of(settings, size)
+    holdout = requests.holdout
     index = ExactIndex.read(settings.exchange_dir, settings.recipe.recall, holdout.past.itemids)
-    own_ids, rows = read_own_ids(settings.exchange_dir).users, sample(holdout.past.n_users, size)
-    userids = [own_ids[number] for number in holdout.past.userids.tolist()]
-    of_strengths, seconds, without = {}, [], None
+    of_strengths, without = {}, None
+    seconds: list[float] = []  # of re-ranking, one a request that has it
+
+    def answer(fields: dict[str, Any], diversity: float) -> Answer:
+        watch = Stopwatch()
+        found = recommender.recommend(DiversityRequest(**fields, strict=True, diversity=diversity), watch)
+        if STAGE in watch.stages:
+            seconds.append(watch.stages[STAGE].seconds)
+        return found
+
     with closing(recommender_of(settings, 0, release.release)) as recommender:
         recommender.before_answer.append(partial(rerank, default=0))
         for strength in sorted({*STRENGTHS, chosen}):  # the first is 0
-            lists, took = asked(recommender, strength, holdout, userids, rows)
+            name = f"diversity {strength:g}"
+            lists = requests.lists(recommender, ASKED, name, partial(answer, diversity=strength))
             values = measures(holdout, lists, index)
             without = values[NDCG] if without is None else without
             of_strengths[f"{strength:g}"] = {
@@ -76,39 +79,11 @@ def main(settings: Settings) -> None:
                 f"coverage@{K}": metrics.coverage(lists[:, :K], holdout.past.n_items),
                 "change": metrics.compare(values[NDCG], without),
             }
-            seconds += took
-    counts = {"release": release.release, "users": len(rows), "asked": ASKED, "chosen": chosen}
+    counts = {"release": release.release, "users": len(requests.rows), "asked": ASKED, "chosen": chosen}
     ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}
     found = plain({**opening, **counts, "diversity": of_strengths, "ms": ms})
     code = (*PIPELINE, "extras/diversity", "research/measure/diversity.py")
     publish(figure(found, settings, "diversity"), found, code, recommendations.diversity)
-
-
-def asked(
-    recommender: Recommender, diversity: float, holdout: Holdout, userids: Sequence[OwnId], rows: NDArray[np.intp]
-) -> tuple[Lists, list[float]]:
-    """(users, `ASKED`) lists, 0 for users without a request, and seconds of re-ranking, one a request that has it.
-
-    Raises ServiceError: requests are strict.
-    """
-    lists = np.zeros((holdout.past.n_users, ASKED), dtype=np.int64)
-    seconds = []
-    for user in progress(rows, total=len(rows), desc=f"diversity {diversity:g}", unit="user"):
-        request = DiversityRequest(
-            userid=userids[user],
-            size=ASKED,
-            timestamp=int(holdout.times[user]),
-            budget_ms=MAX_BUDGET_MS,
-            strict=True,
-            diversity=diversity,
-        )
-        watch = Stopwatch()
-        answer, opened = recommender.recommend(request, watch), recommender.releases.serving
-        ids = [opened.numbers[each] for each in answer.itemids] if opened is not None else []
-        lists[user, : len(ids)] = np.searchsorted(holdout.past.itemids, ids) + 1
-        if STAGE in watch.stages:
-            seconds.append(watch.stages[STAGE].seconds)
-    return lists, seconds
 
 
 def measures(holdout: Holdout, lists: Lists, index: ExactIndex) -> dict[str, Floats]:

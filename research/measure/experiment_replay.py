@@ -55,8 +55,8 @@ from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
 from research.bench.serving import loaded_releases, newest_releases
+from research.measure.in_process import SEED, parse_users, sample
 from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
-from research.measure.some_users import SEED, parse_users, sample
 
 CODE: Final = (*PIPELINE, "extras/events", "extras/experiments", "research/measure/experiment_replay.py")
 K: Final = 50

@@ -47,7 +47,7 @@ from offline.evaluation.report import plain
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
 from research.figures import recommendations
-from research.measure.some_users import parse_users, sample
+from research.measure.in_process import parse_users, sample
 from research.reports import publish
 
 USERS: Final = 2_000  # take a quarter of an hour on two cores

@@ -1,0 +1,100 @@
+"""The server's own recommender in this process, asked for users of a holdout: all, or some drawn with a fixed seed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tenacity import Retrying, retry_if_result, stop_after_delay
+
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.release_parts import read_own_ids
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, progress
+from offline.evaluation import replay
+from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import Holdout
+from offline.readers import read_with_holdout
+from online.recommend.recommend import Recommender
+from online.recommend.types import MAX_BUDGET_MS, Answer
+
+SEED: Final = 0
+OPENS_WITHIN_S: Final = 60.0  # on a busy machine; it takes one
+Answerer = Callable[[dict[str, Any]], Answer]  # fields of a request -> the recommender's answer
+
+
+def parse_users(parser: argparse.ArgumentParser, usual: int | None = None) -> int | None:
+    """Number of users that the command line names, or ``usual``; None: all. Raises StepError for what is no number."""
+    parser.add_argument(
+        "--users", default=usual or "all", help="how many, drawn at random, or all; default: %(default)s"
+    )
+    users = str(parser.parse_args().users)
+    if users == "all":
+        return None
+    if not (users.isascii() and users.isdecimal() and int(users)):
+        raise StepError(f"users={users} is no number of users.", "Name at least 1, or all.")
+    return int(users)
+
+
+def sample(n_users: int, size: int | None) -> NDArray[np.intp]:
+    """Rows of ``size`` users, ascending, drawn with the fixed seed; of all users where there are no more than that."""
+    if size is None or size >= n_users:
+        return np.arange(n_users)
+    return np.sort(np.random.default_rng(SEED).choice(n_users, size, replace=False))
+
+
+def recommender_of(settings: Settings, known_users: int, release: str) -> Recommender:
+    """One that serves the live release. Raises StepError when that is another one than ``release``."""
+    server = settings.server.model_copy(update={"known_users": known_users})
+    recommender = Recommender.from_settings(settings.model_copy(update={"server": server}))
+    not_yet = retry_if_result(lambda live: live is None)
+    opening = Retrying(stop=stop_after_delay(OPENS_WITHIN_S), retry=not_yet, retry_error_callback=lambda _: None)
+
+    def opened() -> str | None:
+        recommender.warm_up().result()
+        serving = recommender.releases.serving
+        return serving.release if serving else None
+
+    live = opening(opened)
+    if live != release:
+        recommender.close()
+        raise StepError(f"Release {live} is live, the artifacts are release {release}.", "Run `make up sync`.")
+    return recommender
+
+
+@dataclass(frozen=True)
+class Requests:
+    """A request of each of some users, at the moment of the first held-out rating.
+
+    Attributes:
+        userids: what the server calls the holdout's users.
+        rows: the users with a request.
+    """
+
+    holdout: Holdout
+    userids: list[OwnId]
+    rows: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, settings: Settings, size: int | None) -> Requests:
+        """``size``: of so many users, or of all."""
+        inputs = read_with_holdout(settings)
+        holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+        own_ids = read_own_ids(settings.exchange_dir).users
+        userids = [own_ids[number] for number in holdout.past.userids.tolist()]
+        return cls(holdout, userids, sample(len(userids), size))
+
+    def lists(self, recommender: Recommender, size: int, name: str, answer: Answerer) -> Lists:
+        """(users, ``size``) item codes; 0 where a list is shorter, and for users without a request."""
+        lists = np.zeros((len(self.userids), size), dtype=np.int64)
+        for row in progress(self.rows, total=len(self.rows), desc=name, unit="user"):
+            moment = int(self.holdout.times[row])
+            fields = {"userid": self.userids[row], "timestamp": moment, "size": size, "budget_ms": MAX_BUDGET_MS}
+            itemids, opened = answer(fields).itemids, recommender.releases.serving
+            ids = [opened.numbers[each] for each in itemids] if opened is not None else []
+            lists[row, : len(ids)] = np.searchsorted(self.holdout.past.itemids, ids) + 1
+        return lists
