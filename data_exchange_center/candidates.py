@@ -36,7 +36,7 @@ class StoredUser:
     seen: NDArray[np.int32]  # itemids never to be recommended again
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
-    vectors: Mapping[str, Float32]  # `vector_of(channel)` -> (dim,), of the channels that learned one for this user
+    vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user
     events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
     only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
 
@@ -75,7 +75,7 @@ class StoredUser:
             wire.USER_FILTER: wire.pack_ids(self.seen),
             wire.USER_PROFILE: wire.pack_ids(self.profile),
             wire.USER_HISTORY: self.history.pack(),
-            **{field: wire.pack_vector(vector) for field, vector in self.vectors.items()},
+            **{vector_of(channel): wire.pack_vector(vector) for channel, vector in self.vectors.items()},
         }
 
 
@@ -101,7 +101,7 @@ def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser,
     """
     vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
     for channel in recipe.searched:
-        if (stored := user.vectors.get(vector_of(channel.name))) is not None:
+        if (stored := user.vectors.get(channel.name)) is not None:
             vectors[channel.name] = stored
     return vectors
 

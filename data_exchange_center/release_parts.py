@@ -186,12 +186,13 @@ def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
 
 
 def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
-    """A table of one key and columns of vectors, as dictionaries without the nulls."""
+    """A table of one key and a column of vectors for each channel: key -> channel -> vector, without the nulls."""
     fields = frame.columns.drop(key)
+    channels = [field.removeprefix(vector_of("")) for field in fields]
     return {
         entity: {
-            field: np.asarray(vector, np.float32)
-            for field, vector in zip(fields, vectors, strict=True)
+            channel: np.asarray(vector, np.float32)
+            for channel, vector in zip(channels, vectors, strict=True)
             if vector is not None
         }
         for entity, *vectors in zip(frame[key].tolist(), *(frame[field] for field in fields), strict=True)

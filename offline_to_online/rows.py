@@ -14,7 +14,7 @@ import pandas as pd
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import Entity, FeatureSpec, Float32
+from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.release_parts import (
     OwnIds,
     UserRow,
@@ -25,6 +25,8 @@ from data_exchange_center.release_parts import (
     vectors_by,
 )
 from data_exchange_center.steps import CheckError
+from data_exchange_center.wire import vector_of
+from online.clients.elastic import IndexedItem
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
@@ -57,25 +59,22 @@ def recall_state(exchange_dir: Path) -> RecallState:
 # Items, for Elasticsearch.
 
 
-@dataclass(frozen=True)
-class ItemRow:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ItemRow(IndexedItem):
     """Recall's index entry of one item, and its attributes in an answer."""
 
-    itemid: int  # the number
     own_id: OwnId
     title: str
-    genres: tuple[int, ...]  # codes
     attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
-    vectors: Mapping[str, Float32]  # by `vector_of(channel)`; absent where the channel was not trained on it
 
     def document(self) -> dict[str, Any]:
         return {
             wire.ITEM_ID: self.itemid,
             wire.ITEM_OWN_ID: self.own_id,
             wire.ITEM_TITLE: self.title,
-            wire.ITEM_GENRES: list(self.genres),
+            wire.ITEM_GENRES: list(self.terms),
             wire.ITEM_ATTRIBUTES: dict(self.attributes),
-            **{field: vector.tolist() for field, vector in self.vectors.items()},
+            **{vector_of(channel): vector.tolist() for channel, vector in self.vectors.items()},
         }
 
 
@@ -95,7 +94,7 @@ def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> lis
             itemid=itemid,
             own_id=own_ids[itemid],
             title=title,
-            genres=tuple(int(code) for code in genres.get(itemid, ())),
+            terms=tuple(int(code) for code in genres.get(itemid, ())),
             attributes=shown,
             vectors=vectors.get(itemid, {}),
         )

@@ -13,7 +13,6 @@ Expect: MovieLens-1M: 3,883 items; genre 2 finds 283 of 3,883; for every channel
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from data_exchange_center.wire import vector_of
 from offline_to_online.releases import open_release
 from offline_to_online.rows import item_rows
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
@@ -31,7 +30,7 @@ def main(settings: Settings) -> None:
     if len(genres := manifest.feature_spec.genres) >= GENRE:
         print(f"  {manifest.dataset.word} {GENRE} ({genres[GENRE - 1]}): {found.get(GENRE, 0):,} of {len(rows):,}")
     for name, ties in tied.items():
-        known = sum(vector_of(name) in row.vectors for row in rows)
+        known = sum(name in row.vectors for row in rows)
         print(
             f"  {name}: vector finds its own item first: {known - ties:,} of {known:,} (in a tie with its equal: "
             f"{ties:,}); without a vector: {len(rows) - known:,}"

@@ -241,12 +241,12 @@ def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]
 def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
     if stored is None:
         raise CheckError(f"item {row.own_id!r}: no document in Elasticsearch")
-    wanted = row.document()
+    wanted, vectors = row.document(), {vector_of(channel): vector for channel, vector in row.vectors.items()}
     for field in sorted(set(wanted) | set(stored)):
         got, source = stored.get(field), wanted.get(field)
         same = got == source
-        if field in row.vectors and got is not None:
-            same = np.array_equal(np.asarray(got, np.float32), row.vectors[field])
+        if field in vectors and got is not None:
+            same = np.array_equal(np.asarray(got, np.float32), vectors[field])
         if not same:
             raise CheckError(
                 f"item {row.own_id!r}, field {field!r}: Elasticsearch gave {got}, the source says {source}"
@@ -255,7 +255,7 @@ def check_document(row: ItemRow, stored: Mapping[str, Any] | None) -> None:
 
 def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> dict[int, int]:
     """Check for every genre code that a term query finds the expected number of items. Returns code -> items."""
-    truth = dict(sorted(Counter(code for row in rows for code in row.genres).items()))
+    truth = dict(sorted(Counter(code for row in rows for code in row.terms).items()))
     for code, wanted in truth.items():
         got = client.count(index=wire.item_index(release), query={"term": {wire.ITEM_GENRES: code}})["count"]
         if got != wanted:
@@ -269,19 +269,16 @@ def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[Item
     All item vectors of a channel have one length, so none has a larger product with an item than the item itself.
     """
     recall = manifest.recipe.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
-    fields = {channel.name: vector_of(channel.name) for channel in recall.searched}
-    own_ids, tied = {row.itemid: row.own_id for row in rows}, dict.fromkeys(fields, 0)
-    queries = (
-        ItemQuery(manifest.release, recall, {name: row.vectors[at] for name, at in fields.items() if at in row.vectors})
-        for row in rows
-    )
+    names = [channel.name for channel in recall.searched]
+    own_ids, tied = {row.itemid: row.own_id for row in rows}, dict.fromkeys(names, 0)
+    queries = (ItemQuery(manifest.release, recall, row.vectors) for row in rows)
     with closing(ElasticItems(patient(settings).elasticsearch)) as client, ThreadPoolExecutor(AT_ONCE) as pool:
         answers = progress(pool.map(client.call, queries), desc="searches", unit="item", total=len(rows), leave=False)
         for row, found in zip(rows, answers, strict=True):
-            for (name, field), hits in zip(fields.items(), found, strict=True):
-                if field not in row.vectors:
+            for name, hits in zip(names, found, strict=True):
+                if name not in row.vectors:
                     continue
-                vector = row.vectors[field].astype(np.float64)
+                vector = row.vectors[name].astype(np.float64)
                 first, best = (int(hits.ids[0]), float(hits.scores[0])) if len(hits.ids) else (0, -np.inf)
                 if first != row.itemid and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
                     what = f"item {own_ids[first]!r} first, by {best:.6f}" if first else "nothing"

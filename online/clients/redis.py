@@ -246,7 +246,11 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 seen=wire.unpack_ids(fields.pop(wire.USER_FILTER)),
                 profile=wire.unpack_ids(fields.pop(wire.USER_PROFILE)),
                 history=History.unpack(fields.pop(wire.USER_HISTORY)),
-                vectors={name: wire.unpack_vector(raw) for name, raw in fields.items() if name.startswith(_VECTOR)},
+                vectors={
+                    name.removeprefix(_VECTOR): wire.unpack_vector(raw)
+                    for name, raw in fields.items()
+                    if name.startswith(_VECTOR)
+                },
                 events=events,
             )
         except KeyError as error:  # without the filter a seen item could be recommended

@@ -37,7 +37,6 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from data_exchange_center.wire import vector_of
 from offline_to_online.parity import share_found
 from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_users
 from offline_to_online.stores.base import elastic_client
@@ -123,22 +122,22 @@ def multiplied(rows: Sequence[ItemRow], items: int, seed: int = 0) -> list[ItemR
     rng = np.random.default_rng(seed)
     of = np.concatenate([np.arange(len(rows)), rng.integers(len(rows), size=items - len(rows))])
     first = max(row.itemid for row in rows) + 1 - len(rows)
-    fields = {field for row in rows for field in row.vectors}
-    vectors = {field: _moved(rows, field, of, rng) for field in sorted(fields)}
+    channels = {channel for row in rows for channel in row.vectors}
+    vectors = {channel: _moved(rows, channel, of, rng) for channel in sorted(channels)}
     found = []
     for number, original in enumerate(of.tolist()):
         row = rows[original]
-        own = {field: vectors[field][number] for field in row.vectors}
+        own = {channel: vectors[channel][number] for channel in row.vectors}
         itemid = row.itemid if number < len(rows) else first + number
         found.append(replace(row, itemid=itemid, own_id=itemid, vectors=own))
     return found
 
 
-def _moved(rows: Sequence[ItemRow], field: str, of: Any, rng: np.random.Generator) -> Float32:
+def _moved(rows: Sequence[ItemRow], channel: str, of: Any, rng: np.random.Generator) -> Float32:
     """(items, width) vectors of one channel; the originals' own where nothing is moved."""
-    width = max(len(row.vectors[field]) for row in rows if field in row.vectors)
+    width = max(len(row.vectors[channel]) for row in rows if channel in row.vectors)
     nothing = np.zeros(width, np.float32)
-    known = np.stack([row.vectors.get(field, nothing) for row in rows])[:, :-1]  # without the filler
+    known = np.stack([row.vectors.get(channel, nothing) for row in rows])[:, :-1]  # without the filler
     apart = APART * known.std(axis=0)
     moved = known[of]
     moved[len(rows) :] += rng.normal(size=(len(of) - len(rows), known.shape[1])).astype(np.float32) * apart
@@ -162,10 +161,10 @@ def searched(
     channel: VectorRecipe,
 ) -> dict[str, Any]:
     """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
-    name, field = channel.name, vector_of(channel.name)
-    known = [row for row in rows if field in row.vectors]
+    name = channel.name
+    known = [row for row in rows if name in row.vectors]
     itemids = np.array([row.itemid for row in known])
-    vectors = np.stack([row.vectors[field] for row in known]).astype(np.float64)
+    vectors = np.stack([row.vectors[name] for row in known]).astype(np.float64)
     alone = recall.model_copy(update={"channels": (channel,)})
     queries = [
         replace(query, recall=alone, vectors={name: query.vectors[name]}) for query in searches if name in query.vectors

@@ -47,7 +47,7 @@ def load_redis(client: redis.Redis, world: World) -> None:
                 wire.USER_FILTER: wire.pack_ids(user.seen),
                 wire.USER_PROFILE: wire.pack_ids(user.profile),
                 wire.USER_HISTORY: user.history.pack(),
-                **{field: wire.pack_vector(vector) for field, vector in user.vectors.items()},
+                **{vector_of(channel): wire.pack_vector(vector) for channel, vector in user.vectors.items()},
             },
         )
     names = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
@@ -61,9 +61,9 @@ def load_redis(client: redis.Redis, world: World) -> None:
 def load_elasticsearch(settings: Settings, world: World) -> None:
     rows = []
     for itemid in world.itemids:
-        vectors = {vector_of(name): known[itemid] for name, known in world.item_vectors.items() if itemid in known}
-        shown = world.shown(itemid)
-        rows.append(ItemRow(itemid, shown.own_id, shown.title, world.genres[itemid], shown.attributes, vectors))
+        vectors = {name: known[itemid] for name, known in world.item_vectors.items() if itemid in known}
+        shown = {name: getattr(world.shown(itemid), name) for name in ("own_id", "title", "attributes")}
+        rows.append(ItemRow(itemid, world.genres[itemid], vectors, **shown))
     with Elasticsearch(settings.elasticsearch.url) as client:
         elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 

@@ -233,4 +233,4 @@ def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
     side = OnlineSide(tmp_path, "third")
     assert max(side.check().values()) <= 1e-6
     assert [channel.name for channel in side.manifest.recipe.recall.searched] == list(side.manifest.vector_dims)
-    assert all(vector_of("recent") not in row.vectors for row in item_rows(tmp_path))
+    assert all("recent" not in row.vectors for row in item_rows(tmp_path))

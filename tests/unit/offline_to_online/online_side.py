@@ -20,7 +20,6 @@ from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import UserRow, read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.wire import vector_of
 from offline_to_online.parity import (
     Answer,
     OfflineTruth,
@@ -33,14 +32,13 @@ from offline_to_online.parity import (
 )
 from offline_to_online.rows import feature_frames, item_rows, request_time
 from online.clients.base import Client
-from online.clients.elastic import IndexedItem, ItemQuery
+from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
 from online.recommend.fallback import ExactItems
 
 USERS = list(range(1, 11))
-VECTOR = vector_of("fm")
 
 
 class _Fake(Client[Any, Any]):
@@ -68,14 +66,7 @@ class FakeItems(_Fake):
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.rows, self.filters = item_rows(folder), True
-        channels = {name: vector_of(name) for name in manifest.vector_dims}
-        items = (
-            IndexedItem(
-                row.itemid, row.genres, {name: row.vectors[v] for name, v in channels.items() if v in row.vectors}
-            )
-            for row in self.rows
-        )
-        self.exact = ExactItems.of(items, manifest.vector_dims)
+        self.exact = ExactItems.of(self.rows, manifest.vector_dims)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         return self.exact.call(query if self.filters else replace(query, seen=()))
@@ -157,5 +148,5 @@ def row_of(
         seen=np.asarray(seen, np.int32),
         profile=np.asarray([1, 2], np.int32),
         history=History(*np.asarray(rated, np.int64).reshape(-1, 3).T),
-        vectors={} if vector is None else {VECTOR: np.asarray(vector, np.float32)},
+        vectors={} if vector is None else {"fm": np.asarray(vector, np.float32)},
     )

@@ -27,14 +27,15 @@ from offline_to_online.rows import (
     sampled_users,
 )
 from tests.synthetic_release import write_artifacts, write_inputs
-from tests.unit.offline_to_online.online_side import VECTOR, OnlineSide, row_of
+from tests.unit.offline_to_online.online_side import OnlineSide, row_of
 
 
 def test_every_user_of_the_artifacts_is_a_row(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="source")
     vectors = artifacts.USER_VECTORS.read(tmp_path)
     vectors = vectors[vectors[Columns.USER] != 3]
-    vectors[VECTOR] = vectors[VECTOR].where(vectors[Columns.USER] != 4, None)
+    field = vector_of("fm")
+    vectors[field] = vectors[field].where(vectors[Columns.USER] != 4, None)
     artifacts.USER_VECTORS.write(tmp_path, vectors)
     rows = read_users(tmp_path)
     assert [row.number for row in rows] == list(range(1, 61))

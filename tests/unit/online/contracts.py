@@ -14,7 +14,6 @@ import pytest
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
-from data_exchange_center.wire import vector_of
 from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems, ItemQuery
 from online.clients.feast import FeastFeatures, FeatureQuery
@@ -55,9 +54,9 @@ class RedisUsersContract(ClientContract):
             assert user.profile.tolist() == world.profile(userid).tolist()
             for part in ("itemids", "ratings", "times"):
                 np.testing.assert_array_equal(getattr(user.history, part), getattr(world.histories[userid], part))
-            assert set(user.vectors) == {vector_of(name) for name in world.stored_vectors[userid]}
+            assert set(user.vectors) == set(world.stored_vectors[userid])
             for name, vector in world.stored_vectors[userid].items():
-                np.testing.assert_array_equal(user.vectors[vector_of(name)], vector)
+                np.testing.assert_array_equal(user.vectors[name], vector)
 
     def test_the_live_release_comes_with_every_answer(self, client: RedisUsers, world: World) -> None:
         assert client.call(UserQuery.of(world.own_user(1), world.published.manifest)).live == world.release

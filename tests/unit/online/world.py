@@ -24,7 +24,6 @@ from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from data_exchange_center.release import FORMAT, Manifest, Published
-from data_exchange_center.wire import vector_of
 from offline.data.terms import clicks, genre_columns, impressions, rated_pairs_spec
 from online.clients.elastic import CatalogueItem
 from tests.datasets import STARS
@@ -151,7 +150,7 @@ class World:
             seen=np.array(self.seen[userid], np.int32),
             profile=self.profile(userid),
             history=self.histories[userid],
-            vectors={vector_of(name): vector for name, vector in self.stored_vectors[userid].items()},
+            vectors=self.stored_vectors[userid],
         )
 
     @cached_property

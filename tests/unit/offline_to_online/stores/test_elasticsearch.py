@@ -27,9 +27,9 @@ ROW = ItemRow(
     itemid=7,
     own_id="sku 7",
     title="Film",
-    genres=(1, 2),
+    terms=(1, 2),
     attributes={"brand": ["acme"], "price": 9.5},
-    vectors={FIELD: np.array([0.5, 0.25], np.float32)},
+    vectors={"fm": np.array([0.5, 0.25], np.float32)},
 )
 MANIFEST = cast(Manifest, SimpleNamespace(release="aaaaaaaaaaaa", recipe=SOURCE))
 
@@ -63,8 +63,8 @@ def test_a_document_that_is_missing_or_unlike_its_source_is_named(field: str, va
     ],
 )
 def test_an_item_must_find_itself_or_its_equal(monkeypatch: pytest.MonkeyPatch, hits: Hits, said: str) -> None:
-    row = ItemRow(1, 1, "", (), {}, {FIELD: np.array([0.6, 0.8], np.float32)})
-    other = ItemRow(2, "two", "", (), {}, {})
+    row = ItemRow(1, (), {"fm": np.array([0.6, 0.8], np.float32)}, own_id=1, title="", attributes={})
+    other = ItemRow(2, (), {}, own_id="two", title="", attributes={})
 
     def call(_: ElasticItems, query: ItemQuery) -> tuple[Hits]:
         return (hits if query.vectors else NO_HITS,)

@@ -10,8 +10,9 @@ from data_exchange_center import wire
 from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError
 from offline_to_online.stores.redis import check_user
-from tests.unit.offline_to_online.online_side import VECTOR, row_of
+from tests.unit.offline_to_online.online_side import row_of
 
+VECTOR = wire.vector_of("fm")
 ids = st.lists(st.integers(1, 2**31 - 1), max_size=50)
 vectors = st.none() | st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20)
 events = st.lists(st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 5), st.integers(0, 2**40)), max_size=20)

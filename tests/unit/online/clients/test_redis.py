@@ -31,7 +31,7 @@ def test_a_whole_hash_is_a_user_and_what_is_no_vector_is_not_taken_for_one(clien
     user = client._decode(1, {**STORED, b"later": b"x"})
     assert user.number == 17
     assert user.seen.tolist() == [7, 9]
-    assert {name: vector.tolist() for name, vector in user.vectors.items()} == {"vector_fm": [1.0, 2.0]}
+    assert {name: vector.tolist() for name, vector in user.vectors.items()} == {"fm": [1.0, 2.0]}
     assert len(user.history) == len(WORLD.histories[1])
 
 
