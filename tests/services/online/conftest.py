@@ -13,7 +13,6 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from data_exchange_center.wire import vector_of
 from offline.models.kinds import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow
@@ -38,18 +37,7 @@ class Linear(torch.nn.Module):
 
 def load_redis(client: redis.Redis, world: World) -> None:
     for userid in world.userids:
-        user = world.stored(userid)
-        client.hset(
-            wire.user_key(world.release, world.own_user(userid)),
-            mapping={
-                wire.USER_NUMBER: wire.pack_ids([user.number]),
-                wire.USER_TERM: wire.pack_ids(user.terms),
-                wire.USER_FILTER: wire.pack_ids(user.seen),
-                wire.USER_PROFILE: wire.pack_ids(user.profile),
-                wire.USER_HISTORY: user.history.pack(),
-                **{vector_of(channel): wire.pack_vector(vector) for channel, vector in user.vectors.items()},
-            },
-        )
+        client.hset(wire.user_key(world.release, world.own_user(userid)), mapping=world.stored(userid).fields())
     names = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
     client.zadd(wire.ids_key(world.release), dict.fromkeys(names, 0))
     client.zadd(wire.event_counts_key(world.release), names)
@@ -62,8 +50,8 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
     rows = []
     for itemid in world.itemids:
         vectors = {name: known[itemid] for name, known in world.item_vectors.items() if itemid in known}
-        shown = {name: getattr(world.shown(itemid), name) for name in ("own_id", "title", "attributes")}
-        rows.append(ItemRow(itemid, world.genres[itemid], vectors, **shown))
+        shown = {"title": world.titles[itemid], "attributes": world.attributes(itemid)}
+        rows.append(ItemRow(itemid, world.genres[itemid], vectors, own_id=world.own_item(itemid), **shown))
     with Elasticsearch(settings.elasticsearch.url) as client:
         elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
