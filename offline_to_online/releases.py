@@ -126,10 +126,10 @@ def go_live(settings: Settings, release: str) -> set[str]:
     _require_place(stores, release, place)
     stores.redis.publish(Published(manifest=manifest, triton_model=place.model, triton_version=place.version))
     _activate(stores, release)
-    keep = set(stores.redis.activated())
+    _, keep = stores.redis.activated()
     deleted: set[str] = set()
     for store in stores:
-        old = store.releases() - keep
+        old = store.releases() - set(keep)
         store.delete(old)
         deleted |= old
     for store in stores:
@@ -170,7 +170,7 @@ def _activate(stores: Stores, release: str) -> None:
 def overview(settings: Settings) -> Table:
     """Every release that any store holds: whether it is live, and where it lies."""
     stores = Stores.of(settings)
-    live, order = stores.redis.live(), stores.redis.activated()
+    live, order = stores.redis.activated()
     held = {store.title: store.releases() for store in stores}
     columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
     table = Table(*columns, title="releases")

@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby, islice
-from typing import Any, ClassVar, Final, TypeVar
-
-from pydantic import ValidationError
+from typing import ClassVar, Final, TypeVar
 
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
-from data_exchange_center.release import Manifest, Published, why_unreadable
+from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement
 from offline_to_online.rows import RecallState
-from offline_to_online.stores.base import ReleaseStore, redis_address, redis_client
-from online.clients.redis import Connected
+from offline_to_online.stores.base import ReleaseStore, patient, redis_address, redis_client
+from online.clients.redis import Connected, RedisUsers
 
 Row = TypeVar("Row")
 CHUNK: Final = 1_000  # users a round trip
@@ -52,6 +50,12 @@ class RedisStore(ReleaseStore):
     def client(self) -> Iterator[Connected]:
         with self.reaching(), redis_client(self.settings) as client:
             yield client
+
+    @contextmanager
+    def users(self) -> Iterator[RedisUsers]:
+        """The server's own client, which knows what is live."""
+        with self.reaching(), closing(RedisUsers(patient(self.settings).redis)) as users:
+            yield users
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
         """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.
@@ -136,8 +140,8 @@ class RedisStore(ReleaseStore):
 
     def activate(self, release: str) -> None:
         """Move the live pointer: the one atomic switch, which the server looks at with every request."""
-        with self.client() as client:
-            client.move_live(release)
+        with self.users() as users:
+            users.activate(release)
 
     def delete(self, releases: Collection[str]) -> None:
         """The marks go first, so that what is left of an interrupted deletion never looks whole."""
@@ -149,17 +153,10 @@ class RedisStore(ReleaseStore):
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
 
-    def live(self) -> str | None:
-        """Id of the release that is served; None before the first one went live."""
-        with self.client() as client:
-            live: Any = client.get(wire.LIVE_KEY)  # typed for the asynchronous client too
-        return live.decode() if live else None
-
-    def activated(self) -> list[str]:
-        """The live release and the one before it, newest activation first."""
-        with self.client() as client:
-            before: Any = client.lrange(wire.ACTIVATED_KEY, 0, -1)  # typed for the asynchronous client too
-        return [raw.decode() for raw in before]
+    def activated(self) -> tuple[str | None, list[str]]:
+        """The live release (None: none was ever live); and it and the one before it, newest activation first."""
+        with self.users() as users:
+            return users.activated()
 
     def publish(self, published: Published) -> None:
         """Write what a server needs to open a release; before the pointer is moved to it."""
@@ -170,16 +167,11 @@ class RedisStore(ReleaseStore):
 
     def published(self, release: str) -> Published:
         """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""
-        with self.client() as client:
-            raw: Any = client.get(wire.manifest_key(release))  # typed for the asynchronous client too
-        if not raw:
+        with self.users() as users:
+            found = users.published(release)
+        if found is None:
             raise StepError(f"release {release} was never live, or is no longer kept: `make releases` lists the others")
-        try:
-            return Published.model_validate_json(raw)
-        except ValidationError as error:
-            raise StepError(
-                f"the manifest of release {release} in Redis cannot be read ({why_unreadable(error)}): sync it again"
-            ) from error
+        return found
 
 
 def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:

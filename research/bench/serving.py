@@ -95,9 +95,10 @@ class Loaded(NamedTuple):
 def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
     """Releases in the stores, the newest activation first, and the live one. Raises StepError."""
     store = RedisStore(settings)
-    manifests = [(release, store.published(release).manifest) for release in store.activated()]
+    live, activated = store.activated()
+    manifests = [(release, store.published(release).manifest) for release in activated]
     found = [Loaded(release, manifest.recipe.name, manifest.dataset.name) for release, manifest in manifests]
-    return found, store.live()
+    return found, live
 
 
 def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:

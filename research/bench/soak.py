@@ -213,16 +213,16 @@ def two_releases(settings: Settings) -> tuple[str, str]:
     Raises StepError.
     """
     store = RedisStore(settings)
-    live = store.live()
+    live, activated = store.activated()
     if live is None:
         raise StepError("no release is live: run `make sync` first")
-    others = [release for release in store.activated() if release != live]
+    others = [release for release in activated if release != live]
     if not others:
         with one_user_changed(settings) as twin:
             environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(twin.exchange_dir)}
             if subprocess.run(("make", "sync"), cwd=ROOT, env=environment, check=False).returncode:
                 raise StepError("the second release could not be loaded: see above")
-        others = [str(store.live())]
+        others = store.activated()[1][:1]
     return live, others[0]
 
 

@@ -30,7 +30,7 @@ def written(settings: Settings, recipe: str, seed: int) -> Settings:
 
 def live(settings: Settings) -> Published:
     store = RedisStore(settings)
-    release = store.live()
+    release, _ = store.activated()
     return store.published(release)
 
 

@@ -98,7 +98,7 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
     settings = load(stack, "first")
     assert feast.live_release(stack) is None  # not before every check is passed
     s3_check_offline_and_online.main(settings)
-    assert RedisStore(stack).live() is None  # nor by the check itself
+    assert RedisStore(stack).activated()[0] is None  # nor by the check itself
     s1_go_live.main(settings)
     assert feast.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
@@ -213,8 +213,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     s1_go_live.main(settings)
     kept = {ids["third"], ids["first"]}
     store = RedisStore(stack)
-    assert store.live() == ids["third"]
-    assert store.activated() == [ids["third"], ids["first"]]
+    assert store.activated() == (ids["third"], [ids["third"], ids["first"]])
     assert [each.releases() for each in Stores.of(stack)] == [kept] * 4
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]

@@ -62,7 +62,7 @@ def test_a_load_that_is_killed(standing: Standing, step: ModuleType) -> None:
         if not written.dead:
             break
         assert standing.is_served(), written.last
-        assert RedisStore(standing.settings).live() != standing.release
+        assert RedisStore(standing.settings).activated()[0] != standing.release
     assert kill_at > 3
     assert standing.is_served()
 

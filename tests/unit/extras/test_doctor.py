@@ -43,8 +43,8 @@ class Held(SimpleNamespace):
     def is_checked(self, release: str) -> bool:
         return release in self.holds
 
-    def live(self) -> str | None:
-        return self.is_live
+    def activated(self) -> tuple[str | None, list[str]]:
+        return self.is_live, []
 
 
 def stores(settings: Settings, *holds: str, live: str | None = None, without: str = "") -> Stores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,8 @@ from unittest.mock import Mock
 import pytest
 
 from data_exchange_center.release import FORMAT, Manifest, ParityRecord
-from data_exchange_center.settings import RedisSettings, Settings
-from data_exchange_center.steps import StepError
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
 from offline_to_online import releases
 from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
@@ -39,7 +40,7 @@ class Loaded:
             store.title, store.step = title, f"offline_to_online/{title}/step.py"
             store.is_checked.return_value, store.releases.return_value = True, {"oldest", "before", manifest.release}
         redis = self.stores.redis
-        redis.activated.return_value = [manifest.release, "before"]
+        redis.activated.return_value = manifest.release, [manifest.release, "before"]
         redis.published.side_effect = lambda _: redis.publish.call_args.args[0]
         self.stores.triton.place_of.return_value = Place("ml_rec", 4)
 
@@ -154,7 +155,7 @@ def test_a_model_that_was_exchanged_after_the_check_is_refused(passed: Loaded) -
 def test_going_back_to_a_release_that_was_never_live_is_one_sentence(
     passed: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RedisStore, "client", lambda _: nullcontext({}))
+    monkeypatch.setattr(RedisStore, "users", lambda _: nullcontext(Mock(published=lambda _: None)))
     passed.stores.redis.published.side_effect = RedisStore(passed.settings).published
     with pytest.raises(StepError, match=rf"^release {passed.manifest.release} was never live, .*`make releases`"):
         passed.go_back()
@@ -174,10 +175,11 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
 
 
 def test_redis_that_is_down_is_one_sentence_and_no_warning(
-    settings: Settings, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = RedisStore(settings.model_copy(update={"redis": RedisSettings(port=1)}))
-    for read in (store.live, store.activated, lambda: store.published("aaaaaaaaaaaa")):
-        with pytest.raises(StepError, match=r"^Redis at .*make up"):
-            read()
+    monkeypatch.setenv("RECSYS_REDIS__PORT", "1")
+    for read in (RedisStore.activated, lambda store: store.published("aaaaaaaaaaaa")):
+        with pytest.raises(SystemExit):
+            run(lambda settings, read=read: read(RedisStore(settings)))
+        assert re.fullmatch(r"StepError: Redis at .*make up.*\n", capsys.readouterr().err)
     assert caplog.records == []
