@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.experiments import declaration
-from extras.experiments.declaration import EXPECTED, Declaration, ExperimentError, Experiments, ExperimentView, Kept
+from extras.experiments.declaration import EXPECTED, Declaration, ExperimentError, Experiments, ExperimentView
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import RedisUsers
 from online.web.guard import validated
@@ -30,14 +30,14 @@ from online.web.guard import validated
 LIVE = "live"  # in place of a release's id
 
 
-def declared(arguments: argparse.Namespace, kept: Kept) -> Declaration:
+def declared(arguments: argparse.Namespace, live: str | None) -> Declaration:
     """Declaration of an experiment from the command line. Raises BadRequestError."""
     fields = {name: value for name in EXPECTED if (value := getattr(arguments, name)) is not None}
-    body = json.dumps({**fields, "arms": arms(arguments.arms, kept)}).encode()
+    body = json.dumps({**fields, "arms": arms(arguments.arms, live)}).encode()
     return validated(body, Declaration.model_validate_json, EXPECTED, "")
 
 
-def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
+def arms(texts: Sequence[str], live: str | None) -> dict[str, dict[str, Any]]:
     """``control=live:3`` -> the release that is live, with weight 3; a text may be several. Raises ExperimentError."""
     found: dict[str, dict[str, Any]] = {}
     for text in " ".join(texts).split():
@@ -46,9 +46,9 @@ def arms(texts: Sequence[str], kept: Kept) -> dict[str, dict[str, Any]]:
         if not equals or (colon and not weight.isdecimal()) or name in found:
             wanted = "Write name=release or name=release:weight for each."
             raise ExperimentError("arms", f"{text!r} is no arm, or there twice. {wanted}")
-        if release == LIVE and kept.live is None:
+        if release == LIVE and live is None:
             raise ExperimentError("arms", "No release is live. Load one with `make sync`.")
-        found[name] = {"release": kept.live if release == LIVE else release, "weight": int(weight) if colon else 1}
+        found[name] = {"release": live if release == LIVE else release, "weight": int(weight) if colon else 1}
     return found
 
 
@@ -76,8 +76,8 @@ def main(settings: Settings) -> None:
         now = int(time.time())
         match arguments.command:
             case "start":
-                kept = Kept.by(users)
-                wanted = declared(arguments, kept)
+                live, kept = declaration.kept_releases(users)
+                wanted = declared(arguments, live)
                 there = store.update(lambda before: declaration.started(before, wanted, kept, now))
             case "stop":
                 there = store.update(lambda before: declaration.stopped(before, arguments.name, now))

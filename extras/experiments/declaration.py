@@ -10,7 +10,6 @@ share does, users join or leave it, and nobody changes arms.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Annotated, Final, Literal, Self
@@ -193,37 +192,26 @@ def _places(held: Iterable[Ranges]) -> set[int]:
 # -------------------------------------------------------------------------------------------------------------- changes
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The releases that can be answered from.
-
-    Attributes:
-        datasets: release -> its data set, by `Dataset.base_name`: events that have joined it do not matter.
-    """
-
-    live: str | None
-    datasets: Mapping[str, str]
-
-    @classmethod
-    def by(cls, users: RedisUsers) -> Kept:
-        """Raises ServiceError."""
-        live, activated = users.activated()
-        published = [each for release in activated if (each := users.published(release)) is not None]
-        return cls(live, {each.manifest.release: each.manifest.dataset.base_name for each in published})
+def kept_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
+    """The live release, and each that can be answered from -> its data set, by `Dataset.base_name`: events that have
+    joined it do not matter. Raises ServiceError."""
+    live, activated = users.activated()
+    published = [each.manifest for release in activated if (each := users.published(release)) is not None]
+    return live, {each.release: each.dataset.base_name for each in published}
 
 
-def started(experiments: Experiments, declared: Declaration, kept: Kept, now: int) -> Experiments:
-    """Add an experiment, which runs from now on. Raises ExperimentError."""
+def started(experiments: Experiments, declared: Declaration, kept: Mapping[str, str], now: int) -> Experiments:
+    """Add an experiment, which runs from now on. ``kept``: as `kept_releases`. Raises ExperimentError."""
     if any(each.name == declared.name for each in experiments):
         there = f"There is an experiment called {declared.name!r}"
         raise ExperimentError("name", f"{there}. Choose a new name: its log bears the name.")
     for name, arm in declared.arms.items():
-        if arm.release not in kept.datasets:
-            there = ", ".join(kept.datasets) or "none"
+        if arm.release not in kept:
+            there = ", ".join(kept) or "none"
             raise ExperimentError(
                 "arms", f"Arm {name!r} names release {arm.release}, which is not kept; the kept ones are: {there}"
             )
-    datasets = {kept.datasets[arm.release] for arm in declared.arms.values()}
+    datasets = {kept[arm.release] for arm in declared.arms.values()}
     if len(datasets) > 1:
         raise ExperimentError("arms", f"The arms' releases are of several data sets: {', '.join(sorted(datasets))}")
     buckets = _buckets(experiments, declared, declared.share)

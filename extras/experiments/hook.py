@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import OwnId
 from extras.experiments import declaration
-from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Experiments, ExperimentView, Kept, arm_of
+from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Experiments, ExperimentView, arm_of
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
 from extras.routes import route
 from online.recommend.recommend import Recommender
@@ -93,7 +93,7 @@ def register(app: Flask, parts: Parts) -> None:
     )  # fmt: skip
     def start_experiment(declared: Declaration) -> ExperimentView:
         """Start an experiment: from now on users are dealt to its arms' releases."""
-        kept = Kept.by(users)
+        _, kept = declaration.kept_releases(users)
         there = store.update(lambda before: declaration.started(before, declared, kept, int(time.time())))
         return ExperimentView.of(declaration.named(there, declared.name))
 

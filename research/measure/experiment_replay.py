@@ -40,7 +40,6 @@ from extras.experiments.declaration import (
     DAY_S,
     Declaration,
     Experiment,
-    Kept,
     Kind,
     arm_of,
     named,
@@ -102,7 +101,7 @@ def replay(
             store.remove(planned.name)  # of a run that was killed
         try:
             for planned in PLANNED.values():
-                kept = Kept(None, dict.fromkeys(releases.values(), data.dataset.base_name))
+                kept = dict.fromkeys(releases.values(), data.dataset.base_name)
                 declared = _declared(planned, releases, len(users))
                 store.update(lambda before, d=declared, k=kept: started(before, d, k, int(time.time())))  # type: ignore[misc]
                 _all(each, partial(_asked, data=data, experiment=planned.name), users, planned.name)

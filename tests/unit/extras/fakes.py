@@ -9,7 +9,7 @@ from data_exchange_center.dataset import OwnId
 from extras.events.events import Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import EXPERIMENTS as ALL
-from extras.experiments.declaration import Declaration, Experiment, Experiments, Kept, named, started, stopped
+from extras.experiments.declaration import Declaration, Experiment, Experiments, named, started, stopped
 from extras.experiments.store import Change, Exposure
 from extras.items.store import Change as ItemChange
 from extras.items.store import Kept as ItemsKept
@@ -106,7 +106,7 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         """Start one over these two releases, which are taken to be kept."""
         arms = {"control": {"release": control}, "treatment": {"release": treatment}}
         declared = Declaration.model_validate({"name": name, "arms": arms, **given})
-        kept = Kept(control, dict.fromkeys((control, treatment), self.users.worlds[control].dataset))
+        kept = dict.fromkeys((control, treatment), self.users.worlds[control].dataset)
         now = len(self.experiments)
         return named(self.update(lambda before: started(before, declared, kept, now)), name)
 

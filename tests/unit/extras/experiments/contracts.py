@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from extras.experiments.declaration import EXPERIMENTS as ALL
-from extras.experiments.declaration import Declaration, ExperimentError, Experiments, Kept, started, stopped
+from extras.experiments.declaration import Declaration, ExperimentError, Experiments, started, stopped
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers
 
@@ -16,7 +16,7 @@ def started_one(experiments: Experiments, name: str, share: float = 0.01) -> Exp
     """With one more, of the live release against itself."""
     arms = {"a": {"release": LIVE}, "b": {"release": LIVE}}
     declared = Declaration.model_validate({"name": name, "arms": arms, "share": share})
-    return started(experiments, declared, Kept(LIVE, {LIVE: "made up"}), len(experiments))
+    return started(experiments, declared, {LIVE: "made up"}, len(experiments))
 
 
 class ExperimentStoreContract:

@@ -21,7 +21,6 @@ from extras.experiments.declaration import (
     Experiment,
     ExperimentError,
     Experiments,
-    Kept,
     Ranges,
     arm_of,
     bucket,
@@ -121,7 +120,7 @@ def places(ranges: Ranges) -> set[int]:
     return {place for first, after in ranges for place in range(first, after)}
 
 
-THERE = Kept(LIVE, {LIVE: "ml-1m", BEFORE: "ml-1m", OTHER_DATA: "shop"})
+THERE = {LIVE: "ml-1m", BEFORE: "ml-1m", OTHER_DATA: "shop"}
 ARMS = {"control": {"release": LIVE}, "treatment": {"release": BEFORE}}
 
 
@@ -207,7 +206,7 @@ def arguments(**given: Any) -> argparse.Namespace:
 @pytest.mark.parametrize("texts", [["control=live:3", f"new={BEFORE}"], [f"control=live:3  new={BEFORE}"]])
 def test_the_command_line_declares_the_same_also_with_arms_in_one_text_as_of_make(texts: list[str]) -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "new": {"release": BEFORE}}
-    assert declared(arguments(arms=texts, share=0.5), THERE) == declaration(arms=arms, share=0.5)
+    assert declared(arguments(arms=texts, share=0.5), LIVE) == declaration(arms=arms, share=0.5)
 
 
 @pytest.mark.parametrize(
@@ -221,9 +220,9 @@ def test_the_command_line_declares_the_same_also_with_arms_in_one_text_as_of_mak
 )
 def test_a_wrong_command_line_is_one_sentence(given: dict[str, Any], message: str) -> None:
     with pytest.raises(BadRequestError, match=message):
-        declared(arguments(**given), THERE)
+        declared(arguments(**given), LIVE)
 
 
 def test_live_needs_a_live_release() -> None:
     with pytest.raises(ExperimentError, match="No release is live"):
-        declared(arguments(), Kept(None, {}))
+        declared(arguments(), None)
