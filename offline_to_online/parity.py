@@ -46,6 +46,7 @@ from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
+from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients.base import ServiceError
 from online.clients.elastic import magnified
 from online.clients.feast import FeatureQuery
@@ -60,7 +61,6 @@ SCORE: Final = "score"
 SHOWN: Final = 2  # disagreements of a group of columns in a message
 MIN_FOUND: Final = 0.99  # mean share of a channel's exact candidates that the approximate search must find
 MIN_OF_ONE: Final = 0.95  # and the share of the user it serves worst
-SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two scores this close to each other are a tie
 SCORE_STEP: Final = 2.0**-23  # of float32 at 1, which a search adds to a magnified product: less is a tie, too
 _DISAGREE: Final = f"offline and online disagree by more than {TOLERANCE}"
 Float64 = NDArray[np.float64]
