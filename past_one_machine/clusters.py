@@ -24,7 +24,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_d
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, REDIS_SERVERS, Settings, load_settings
 from online.stack.elasticsearch.service import node_command
-from online.stack.redis.service import client, server_command
+from online.stack.redis.service import server_command
 from online.stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)
@@ -125,13 +125,13 @@ def form(settings: Settings) -> None:
 
 def _form(settings: Settings) -> None:
     ports = redis_ports(settings)
-    with client(settings, ports[0]) as server:
+    with _client(settings, ports[0]) as server:
         if len(_nodes(server)) < REDIS_SERVERS:
             for port in ports[1:]:
                 _command(server, "CLUSTER MEET", LOOPBACK, port, port + REDIS_SERVERS)
             raise NotReadyError("they do not know each other yet")
     for turn, port in enumerate(ports):
-        with client(settings, port) as server:
+        with _client(settings, port) as server:
             if len(_nodes(server)) < REDIS_SERVERS:
                 raise NotReadyError(f"{port} does not know all others yet")
             is_master, slots = _nodes(server)[_command(server, "CLUSTER MYID").decode()]
@@ -141,8 +141,14 @@ def _form(settings: Settings) -> None:
                 first, end = (_SLOTS * (turn + n) // MASTERS for n in (0, 1))
                 _command(server, "CLUSTER ADDSLOTSRANGE", first, end - 1)
             else:
-                with client(settings, ports[turn - MASTERS]) as master:
+                with _client(settings, ports[turn - MASTERS]) as master:
                     _command(server, "CLUSTER REPLICATE", _command(master, "CLUSTER MYID").decode())
+
+
+def _client(settings: Settings, port: int) -> redis.Redis:
+    """A client of one of the servers."""
+    password = settings.redis.password.get_secret_value() if settings.redis.password else None
+    return redis.Redis(LOOPBACK, port, password=password, socket_timeout=2, socket_connect_timeout=2)
 
 
 def _nodes(server: redis.Redis) -> dict[str, tuple[bool, bool]]:

