@@ -65,7 +65,7 @@ def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -
     if target.is_relative_to(path.absolute()):
         raise StepError(f"{target} lies in the data set's own folder: name another folder=.")
     expand(source, factors, target, name, seed)
-    show({"source": of_source(source), f"x {factors.users}": of_source(Source.of(target))}, Console())
+    show({"source": of_source(source), f"x {factors.users}": of_source(Source.of(target))})
     print(f"Written: {target}. To train on it: make offline RECSYS_DATA={target}")  # noqa: T201
 
 
@@ -78,7 +78,7 @@ def figures(settings: Settings) -> None:
             folder = Path(scratch) / f"x{factor}"
             expand(source, Factors.of(factor), folder, source.dataset.name)
             found[f"x {factor}"] = of_source(Source.of(folder))
-    show(found, Console())
+    show(found)
     report = {"command": "make synthesise figures=1", "dataset": settings.data and settings.data.stem}
     code = ("data_exchange_center", "offline/preprocess", "past_one_machine/synthesis.py")
     write_figure(FIGURES / "synthesis.json", {**report, "seed": SEED, "rows": found}, code)
@@ -292,26 +292,27 @@ def _gini(ascending: Ints) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total))
 
 
-def differences(source: Mapping[str, Any], expanded: Mapping[str, Any]) -> dict[str, float]:
-    """Term -> share of the events with it in the expansion, less that in the source."""
-    return {name: expanded["terms"].get(name, 0.0) - share for name, share in source["terms"].items()}
-
-
-def show(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """A column for each data set."""
-    table = Table("", *found, title="What an expansion keeps")
-    first = next(iter(found.values()))
-    for name, value in first.items():
-        if name == "terms":
-            most = (max(map(abs, differences(first, each).values()), default=0.0) for each in found.values())
-            table.add_row("a term's share differs by at most", *(f"{each:.4f}" for each in most))
+def rows_of(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """Rows of a table with a column for each data set, the source first."""
+    sets = list(found.values())
+    for name, value in sets[0].items():
+        if name == "popularity":
+            yield from ((share, *(f"{each[name][share]:.3f}" for each in sets)) for share in value)
+        elif name == "terms":
+            off = (max((abs(each[name].get(term, 0.0) - value[term]) for term in value), default=0.0) for each in sets)
+            yield ("a genre's share differs by", *(f"{most:.4f}" for most in off))
         elif isinstance(value, dict):
-            table.add_row(
-                name, *(", ".join(f"{q} {round(n, 3):,}" for q, n in each[name].items()) for each in found.values())
-            )
+            shown = (", ".join(f"{q} {n:,}" for q, n in each[name].items() if q != "most") for each in sets)
+            yield (name, *shown)
         else:
-            table.add_row(name, *(f"{round(each[name], 3):,}" for each in found.values()))
-    console.print(table)
+            yield (name, *(f"{each[name]:.2f}" if isinstance(value, float) else f"{each[name]:,}" for each in sets))
+
+
+def show(found: Mapping[str, Mapping[str, Any]]) -> None:
+    table = Table("", *found, title="What an expansion keeps")
+    for row in rows_of(found):
+        table.add_row(*row)
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from past_one_machine.synthesis import rows_of
 from research.figures.tables import Figure, block, measured, read, shown, table
 
 
@@ -83,33 +84,8 @@ def index(figure: Figure) -> str:
 @block("synthesis", "synthesis.json")
 def synthesis(figure: Figure) -> str:
     """Structure of expansions and of their source: a column for each."""
-    found = figure["rows"]
-    source = found["source"]
-
-    def row(name: str, cell: Callable[[Figure], str]) -> tuple[str, ...]:
-        return (name, *map(cell, found.values()))
-
-    def count(name: str) -> tuple[str, ...]:
-        return row(name, lambda each: f"{each[name]:,}")
-
-    def popularity(name: str) -> tuple[str, ...]:
-        return row(name, lambda each: f"{each['popularity'][name]:.3f}")
-
-    def quantiles(name: str) -> tuple[str, ...]:
-        return row(name, lambda each: ", ".join((f"{q} {n:,}" for q, n in each[name].items() if q != "most")))
-
-    def difference(each: Figure) -> str:
-        return f"{max((abs(each['terms'][name] - share) for name, share in source['terms'].items())):.4f}"
-
-    rows = [
-        *map(count, ("events", "users", "items")),
-        *map(popularity, source["popularity"]),
-        *map(quantiles, ("events of a user", "events of a session")),
-        row("sessions of a user", lambda each: f"{each['sessions of a user']:.2f}"),
-        row("a genre's share differs by", difference),
-    ]
-    head = ("expanded", *("the source" if name == "source" else name for name in found))
-    return shown(figure, head, rows)
+    head = ("expanded", *("the source" if name == "source" else name for name in figure["rows"]))
+    return shown(figure, head, rows_of(figure["rows"]))
 
 
 @block("answer", "demo.json")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,6 @@ import numpy as np
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES, PIPELINE
-from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -53,15 +52,11 @@ def change_s(loop: ServerLoop, userid: OwnId, rated: Rated) -> float:
     raise StepError(f"User {userid!r} has rated {first!r} and is still recommended it after {WITHIN_S:.0f} s.")
 
 
-def measure_changes(settings: Settings, release: Manifest, rated: Rated) -> dict[str, Any]:
+def measure_changes(settings: Settings, loop: ServerLoop, rated: Rated) -> dict[str, Any]:
     drawn = Drawn(known_userids(settings), seed=0)
     users, url = drawn.next(CHANGES), settings.server.url
     asked = drawn.next(int(REQUESTS_PER_S * 5))
-    with (
-        closing(_loop(settings, release)) as loop,
-        generator() as load,
-        ThreadPoolExecutor(1) as beside,
-    ):
+    with generator() as load, ThreadPoolExecutor(1) as beside:
         expect_answers(url, load(url, asked, Loading(4)))  # warm
         seconds: list[float] = []
         with _taken_back(loop, users):
@@ -75,7 +70,7 @@ def measure_changes(settings: Settings, release: Manifest, rated: Rated) -> dict
 
 
 def measure_batches(
-    settings: Settings, release: Manifest, strangers: Sequence[OwnId], items: Sequence[OwnId], rated: Rated
+    loop: ServerLoop, strangers: Sequence[OwnId], items: Sequence[OwnId], rated: Rated
 ) -> dict[str, Any]:
     """``strangers``: one a batch."""
 
@@ -85,24 +80,12 @@ def measure_batches(
             for n in range(BATCH)
         ]
 
-    with ExitStack() as ends:
-        loops = [ends.enter_context(closing(_loop(settings, release))) for _ in range(SENDERS)]
-        pool = ends.enter_context(ThreadPoolExecutor(SENDERS))
-
-        def send(sender: int) -> None:
-            for number in range(sender, len(strangers), SENDERS):
-                loops[sender].tell(batch(number))
-
-        with _taken_back(loops[0], strangers):
-            began = time.perf_counter()
-            list(pool.map(send, range(SENDERS)))
-            seconds = time.perf_counter() - began
+    with ThreadPoolExecutor(SENDERS) as pool, _taken_back(loop, strangers):
+        began = time.perf_counter()
+        list(pool.map(lambda number: loop.tell(batch(number)), range(len(strangers))))
+        seconds = time.perf_counter() - began
     events = BATCH * len(strangers)
     return {"events": events, "batch": BATCH, "senders": SENDERS, "events_per_s": round(events / seconds)}
-
-
-def _loop(settings: Settings, release: Manifest) -> ServerLoop:
-    return ServerLoop(settings, release.release, release.dataset.base_name)
 
 
 @contextmanager
@@ -131,9 +114,12 @@ def main(settings: Settings) -> None:
     def rated(eventid: str, userid: OwnId, itemid: OwnId) -> Event:
         return Event(eventid, userid, itemid, kind, int(time.time()), value)
 
-    with EventParts(settings.events_dir(dataset.base_name)).locked():
-        changes = measure_changes(settings, release, rated)
-        batches = measure_batches(settings, release, strangers, list(own_ids.items.numbers), rated)
+    with (
+        EventParts(settings.events_dir(dataset.base_name)).locked(),
+        closing(ServerLoop(settings, release.release, dataset.base_name)) as loop,
+    ):
+        changes = measure_changes(settings, loop, rated)
+        batches = measure_batches(loop, strangers, list(own_ids.items.numbers), rated)
     server, measured = ready(settings.server.url), {"changed answer": changes, "batches": batches}
     found = report(settings, server, {"command": "make bench-events"}, measured)
     code = (*PIPELINE, "extras/events", "research/measure/event_speed.py")

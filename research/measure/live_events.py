@@ -22,7 +22,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -98,23 +97,14 @@ def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
 
 @contextmanager
 def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
-    """A few threads send the requests, each with connections of its own; a user has one thread."""
-    free: SimpleQueue[ServerLoop] = SimpleQueue()
+    """A few threads send the requests; a user has one thread."""
     with ExitStack() as ends:
-        for _ in range(IN_FLIGHT):
-            free.put(ends.enter_context(closing(ServerLoop(settings, release, dataset))))
+        loop = ends.enter_context(closing(ServerLoop(settings, release, dataset)))
         pool = ends.enter_context(ThreadPoolExecutor(IN_FLIGHT))
         ends.callback(pool.shutdown, cancel_futures=True)
 
         def each(of: Callable[[ServerLoop, int], Any], users: Sequence[int]) -> Iterator[Any]:
-            def one(user: int) -> Any:
-                loop = free.get()
-                try:
-                    return of(loop, user)
-                finally:
-                    free.put(loop)
-
-            for done in as_completed([pool.submit(one, user) for user in users]):
+            for done in as_completed([pool.submit(of, loop, user) for user in users]):
                 yield done.result()
 
         yield each
@@ -283,7 +273,7 @@ TIMEOUT_S = 30.0
 
 
 class ServerLoop:
-    """Over HTTP; for one thread. Events are taken back in Redis itself: to forget a user would take more with it."""
+    """Over HTTP, for several threads. Events are taken back in Redis itself: to forget a user takes more with it."""
 
     def __init__(self, settings: Settings, release: str, dataset: str) -> None:
         """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
