@@ -22,13 +22,6 @@ def settings_on_free_ports(exchange_dir: Path) -> Settings:
     return settings.model_copy(update={"server": settings.server.model_copy(update={"warm_up_s": 0.0})})
 
 
-def patient(settings: Settings, timeout_s: float) -> Settings:
-    """The same, with so much time for each call of a service that a busy machine makes no difference."""
-    groups = ("redis", "elasticsearch", "feast", "triton")
-    longer = {name: getattr(settings, name).model_copy(update={"timeout_s": timeout_s}) for name in groups}
-    return settings.model_copy(update=longer)
-
-
 def free_block(count: int) -> int:
     """The first of some free ports one after the other, below those that the kernel gives to clients."""
     for _ in range(200):

@@ -96,10 +96,10 @@ def reaching(name: str, address: str, *errors: type[Exception]) -> Iterator[None
         raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
 
 
-def patient(settings: Settings) -> Settings:
+def patient(settings: Settings, timeout_s: float = TIMEOUT_S) -> Settings:
     """Settings by which the server's own clients wait as long as a load may take."""
     services = ("redis", "elasticsearch", "feast", "triton")
-    longer = {name: getattr(settings, name).model_copy(update={"timeout_s": TIMEOUT_S}) for name in services}
+    longer = {name: getattr(settings, name).model_copy(update={"timeout_s": timeout_s}) for name in services}
     return settings.model_copy(update=longer)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
+from offline_to_online.stores.base import patient
 from tests.cluster.redis_cluster import clustered
-from tests.free_ports import free_block, patient, settings_on_free_ports
+from tests.free_ports import free_block, settings_on_free_ports
 from tests.own_stack import own_or_running_stack
 
 

@@ -16,9 +16,8 @@ from data_exchange_center.settings import Settings
 from offline.models.kinds import ScoringModel
 from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow
-from offline_to_online.stores import elasticsearch, feast
+from offline_to_online.stores import base, elasticsearch, feast
 from offline_to_online.stores.triton import TritonStore
-from tests import free_ports
 from tests.unit.online.world import ALL_KINDS, World
 
 PATIENCE_S = 10.0  # as long as a strict request may take
@@ -70,7 +69,7 @@ def load_feast(settings: Settings, world: World) -> None:
 @pytest.fixture(scope="session")
 def patient(stack: Settings) -> Settings:
     """The stack, given so much time that a busy machine makes no difference."""
-    return free_ports.patient(stack, PATIENCE_S)
+    return base.patient(stack, PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center.settings import Settings
+from offline_to_online.stores import base
 from online.clients.base import OUT_OF_TIME
 from online.recommend.recommend import BUSY
 from online.stack import commands
 from online.stack.commands import by_name
 from online.stack.supervision import Supervisor
-from tests import free_ports
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import INSTEAD, PORTS, RECOVERY_S, Answered, Load, few, kill, load, paused
 from tests.unit.online.world import AT, DefaultWorld, World
@@ -39,7 +39,7 @@ def busy(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFacto
     bodies = [{"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS]
     folder = tmp_path_factory.mktemp("busy")
     server = patient.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8})
-    settings = free_ports.patient(patient, CALL_S)
+    settings = base.patient(patient, CALL_S)
     own = settings.model_copy(update={"exchange_dir": folder, "server": server})
     with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
         yield asked
