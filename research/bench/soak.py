@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
+import pandas as pd
 import psutil
 
 from data_exchange_center import artifacts, steps
@@ -72,7 +72,7 @@ class Soak:
     def __init__(self, settings: Settings, releases: tuple[str, str], plan: Plan) -> None:
         self._settings, self._releases, self._plan = settings, releases, plan
         self.answers: list[Answered] = []
-        self.samples: list[Sample] = []
+        self.samples: list[dict[str, Any]] = []
         self.switches = 0
 
     def run(self, ask: Ask, drawn: Drawn, parts: Parts) -> None:
@@ -86,7 +86,7 @@ class Soak:
                 users = drawn.next(max(1, int(per_s * (until - gone))))
                 requests = asking.submit(ask, url, users, Loading(per_s=per_s))
                 while not requests.done():
-                    self.samples.append(sample(parts, time.monotonic() - began))
+                    self.samples += sample(parts, time.monotonic() - began)
                     time.sleep(_LOOKS_EVERY_S)
                 self.answers += requests.result().answers
                 if until == switch_due:  # the other release goes live while requests go on coming
@@ -136,49 +136,34 @@ AT_MOST: Final = 1.05  # times what it was after the warm-up
 _WINDOW: Final = 0.2  # of the samples after the warm-up: the first ones are held against the last ones
 
 
-class Use(NamedTuple):
-    """Resources of a process at one moment."""
+def sample(parts: Parts, at_s: float) -> list[dict[str, Any]]:
+    """Resources of every process, ``at_s`` seconds into the run. Raises StepError when a process has ended."""
 
-    rss_mb: float
-    threads: int
-    open_files: int
-
-
-class Sample(NamedTuple):
-    """Resources of every process at one moment."""
-
-    at_s: float  # since the run began
-    uses: dict[str, Use]  # "<part> <number>" -> what it uses
-
-
-def sample(parts: Parts, at_s: float) -> Sample:
-    """Raises StepError when a process has ended."""
-
-    def use(process: psutil.Process) -> Use:
+    def use(process: psutil.Process) -> dict[str, Any]:
         with process.oneshot():
-            return Use(process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
+            rss_mb, threads = process.memory_info().rss / 2**20, process.num_threads()
+            return {"at_s": at_s, "rss_mb": rss_mb, "threads": threads, "open_files": process.num_fds()}
 
     uses = of_each(parts, use).items()
-    return Sample(at_s, {f"{name} {number}": one for name, of in uses for number, one in enumerate(of, start=1)})
+    return [{"process": f"{name} {number}", **one} for name, of in uses for number, one in enumerate(of, start=1)]
 
 
-def growth(samples: Sequence[Sample], warm_up_s: float) -> list[dict[str, Any]]:
+def growth(samples: Sequence[Mapping[str, Any]], warm_up_s: float) -> list[dict[str, Any]]:
     """Medians of each process's first samples after the warm-up, and of its last ones."""
-    counted = [each for each in samples if each.at_s >= warm_up_s]
-    window = max(1, round(_WINDOW * len(counted)))
+    table = pd.DataFrame(samples)
     found = []
-    for process in counted[0].uses:
-        uses = [each.uses[process] for each in counted]
-        first, last = (statistics.median(use.rss_mb for use in some) for some in (uses[:window], uses[-window:]))
+    for process, uses in table[table["at_s"] >= warm_up_s].groupby("process", sort=False):
+        window = max(1, round(_WINDOW * len(uses)))
+        first, last = (float(some.median()) for some in (uses["rss_mb"][:window], uses["rss_mb"][-window:]))
         found.append(
             {
                 "process": process,
                 "rss_mb": round(first, 1),
                 "rss_mb_at_end": round(last, 1),
                 "times": round(last / first, 3),
-                "threads": uses[0].threads,
-                "threads_at_most": max(use.threads for use in uses),
-                "open_files_at_most": max(use.open_files for use in uses),
+                "threads": int(uses["threads"].iloc[0]),
+                "threads_at_most": int(uses["threads"].max()),
+                "open_files_at_most": int(uses["open_files"].max()),
             }
         )
     return found

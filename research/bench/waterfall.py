@@ -29,10 +29,6 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from online.clients.base import NEVER, Client, Deadline
-from online.clients.elastic import ElasticItems
-from online.clients.feast import FeastFeatures
-from online.clients.redis import RedisUsers
-from online.clients.triton import TritonScores
 from online.recommend.recommend import Recommender
 from online.recommend.release import OpeningError
 from online.recommend.types import STAGES, Request
@@ -109,10 +105,8 @@ class Bare:
 
     def __init__(self, settings: Settings) -> None:
         self._last: Calls = {}
-        users, items = RedisUsers(settings.redis), ElasticItems(settings.elasticsearch)
-        features, scorer = FeastFeatures(settings.feast), TritonScores(settings.triton)
-        self._call = {client.service: self._recorded(client) for client in (users, items, features, scorer)}
-        self._recommender = Recommender(users, items, features, scorer, settings.server)
+        self._recommender = Recommender.from_settings(settings)
+        self._call = {client.service: self._recorded(client) for client in self._recommender.clients}
         self.close = self._recommender.close
 
     def _recorded(self, client: Client[Any, Any]) -> Any:

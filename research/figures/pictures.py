@@ -13,6 +13,7 @@ import argparse
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -29,6 +30,7 @@ from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE, over_time
+from research.figures.recommendations import METRICS, SLICES
 from research.figures.tables import mean_of, read
 from research.measure.diversity import COST
 from research.reports import COLOURS, PICTURES, drawn_from, read_model_reports
@@ -36,17 +38,7 @@ from research.reports import COLOURS, PICTURES, drawn_from, read_model_reports
 log = logging.getLogger(__name__)
 
 Found = Mapping[str, Any]
-LABEL = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # a value stays readable on a line
 BASELINE, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
-METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
-SLICES = {
-    "returning": "back after\nan hour or more",
-    "same session": "in the same\nsession",
-    "few ratings": "fewer than\n50 ratings",
-    "many ratings": "200 ratings\nor more",
-    "popular films": "popular films",
-    "rare films": "rare films",
-}
 
 
 def colour(system: str) -> str:
@@ -110,7 +102,7 @@ def slices(found: Found) -> Figure:
             means, errors = _intervals(parts)
             axes.bar(places, means, width * 0.92, yerr=errors, color=shades[name], label=name, error_kw={"lw": 1})
         users = [found["slices"][names[0]][part][metric]["users"] for part in SLICES]
-        labels = [f"{label}\n{count:,} users" for label, count in zip(SLICES.values(), users, strict=True)]
+        labels = [f"{fill(label, 15)}\n{count:,} users" for label, count in zip(SLICES.values(), users, strict=True)]
         axes.set(title=METRICS[metric], xticks=range(len(SLICES)), xticklabels=labels)
         axes.grid(visible=False, axis="x")
     panels[0].legend(frameon=False, ncols=len(names), loc="upper left", bbox_to_anchor=(0, 1.22))

@@ -17,6 +17,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
@@ -84,32 +85,28 @@ def main() -> None:
             sys.exit(f"{path.relative_to(ROOT)} does not show the figures of pic/figures: run make readme")
     if given.check and (old_pictures := pictures.outdated()):
         sys.exit(f"not drawn from the figures that are there: {', '.join(old_pictures)}; see `make help room=research`")
-    found = stale_figures()
-    for why, files in [*((f"stale, {why}", files) for why, files in found.items()), *ended_studies().items()]:
+    found = ages()
+    for why, files in found.items():
         print(f"{why}: {', '.join(files)}")  # noqa: T201
-    if found and given.release:
+    if given.release and any(why.startswith("stale") for why in found):
         sys.exit("A release shows no stale figures: run make figures")
 
 
-def stale_figures() -> dict[str, list[str]]:
-    """Reason -> files that have to be measured again. All have to be of one machine: the one that most are of."""
+def ages() -> dict[str, list[str]]:
+    """Why -> figures that have to be measured again, then those that cannot be, as their study has ended.
+
+    All have to be of one machine: the one that most are of.
+    """
     figures = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
     machines = [json.dumps(figure["machine"]) for figure in figures.values() if "measured" in figure]
     here = json.loads(max(machines, key=machines.count)) if machines else None
-    found: dict[str, list[str]] = {}
+    found, over = defaultdict(list), defaultdict(list)
     for name, figure in figures.items():
         if why := stale(figure, here):
-            found.setdefault(why, []).append(name)
-    return found
-
-
-def ended_studies() -> dict[str, list[str]]:
-    """Where its code is -> figures of a study that has ended, which cannot be measured again."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(FIGURES.glob("*.json")):
-        if commit := json.loads(path.read_text(encoding="utf-8")).get("ended"):
-            found.setdefault(f"of a study that has ended, its code is in commit {commit}", []).append(path.name)
-    return found
+            found[f"stale, {why}"].append(name)
+        elif commit := figure.get("ended"):
+            over[f"of a study that has ended, its code is in commit {commit}"].append(name)
+    return {**found, **over}
 
 
 if __name__ == "__main__":
