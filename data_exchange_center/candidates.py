@@ -5,7 +5,7 @@ Server, evaluation and parity check go the same way; only where a state is read 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +16,10 @@ from data_exchange_center import plugins, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
-from data_exchange_center.fusion import Hits, candidate_columns, fuse
+from data_exchange_center.fusion import NOT_FOUND, Hits, candidate_columns, fuse, top_k
 from data_exchange_center.history import History, state_as_of
-from data_exchange_center.recipes import RecallRecipe
-from data_exchange_center.wire import vector_of
+from data_exchange_center.recipes import RecallRecipe, VectorRecipe
+from data_exchange_center.wire import hybrid_scores, vector_of
 
 _POPULAR = "popular"  # fused like a channel where the channels found nothing
 
@@ -99,11 +99,108 @@ def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser,
 
     Raises LookupError, TypeError or ValueError where a state does not fit the channels.
     """
-    vectors = dict(channels.user_vectors(user.history, user.profile, timestamp))
-    for channel in recipe.searched:
-        if (stored := user.vectors.get(channel.name)) is not None:
-            vectors[channel.name] = stored
-    return vectors
+    computed = channels.user_vectors(user.history, user.profile, timestamp)
+    stored = {channel.name: user.vectors[channel.name] for channel in recipe.searched if channel.name in user.vectors}
+    return {**computed, **stored}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemQuery:
+    """Items of a release without the seen ones, or some of them only, as each searched channel finds them.
+
+    A channel searches by its vector, and by genre where its recipe gives genres a weight.
+    """
+
+    release: str
+    recall: RecallRecipe
+    vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
+    terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
+    seen: Sequence[int] | NDArray[np.int32] = ()
+    only: NDArray[np.int64] | None = None  # the items that are searched; None: all
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IndexedItem:
+    """Terms and vectors by which an item is found."""
+
+    itemid: int
+    terms: tuple[int, ...]  # genre codes
+    vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
+
+
+@dataclass(frozen=True, eq=False)
+class ExactItems:
+    """All items of a release, searched exactly: by evaluation, by the parity check, and by a server whose Elasticsearch
+    does not answer.
+
+    Attributes:
+        itemids: (n,), ascending.
+        vectors: channel -> (n, dim), NaN for an item without one.
+        terms: term code -> positions of the items that have it.
+    """
+
+    itemids: NDArray[np.int64]
+    vectors: Mapping[str, NDArray[np.floating]]
+    terms: Mapping[int, NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
+        """``dims``: width of each channel's vectors."""
+        ordered = sorted(items, key=lambda item: item.itemid)
+        vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
+        terms: dict[int, list[int]] = {}
+        for position, item in enumerate(ordered):
+            for name, vector in item.vectors.items():
+                vectors[name][position] = vector
+            for code in item.terms:
+                terms.setdefault(code, []).append(position)
+        positions = {code: np.array(of_code, np.intp) for code, of_code in terms.items()}
+        return cls(np.array([item.itemid for item in ordered], np.int64), vectors, positions)
+
+    def call(self, query: ItemQuery) -> tuple[Hits, ...]:
+        """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
+        allowed, found = self.allowed(query), []
+        for channel in query.recall.searched:
+            products = np.full(len(self.itemids), np.nan, np.float32)
+            if (vector := query.vectors.get(channel.name)) is not None:
+                products[allowed] = self.vectors[channel.name][allowed] @ vector
+            best = self.best(self.scores(channel, query, products, allowed), allowed, query.recall.candidates)
+            found.append(Hits(best.ids, best.scores.astype(np.float64)))
+        return tuple(found)
+
+    def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
+        """(n,) the items that may be found."""
+        allowed = ~np.isin(self.itemids, query.seen)
+        return allowed if query.only is None else allowed & np.isin(self.itemids, query.only)
+
+    def scores(
+        self, channel: VectorRecipe, query: ItemQuery, products: NDArray[np.floating], allowed: NDArray[np.bool_]
+    ) -> NDArray[np.floating]:
+        """(n,) scores of a channel's search by its inner products (n,), NaN for what it does not find.
+
+        Items that are not allowed keep theirs; where terms count, they are not among the nearest.
+        """
+        if not query.terms or channel.term_weight <= 0:
+            return products
+        nearest = np.full_like(products, np.nan)
+        best = _best(np.where(allowed, products, np.nan), query.recall.num_candidates)
+        nearest[best] = products[best]
+        matches = np.zeros(len(products), np.bool_)
+        for code in query.terms:
+            matches[self.terms.get(code, [])] = True
+        return hybrid_scores(nearest, matches, channel)
+
+    def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
+        """The ``size`` best of the items that are allowed, of those that have a score."""
+        best = _best(np.where(allowed, scores, np.nan), size)
+        return Hits(self.itemids[best], scores[best])
+
+
+def _best(scores: NDArray[np.floating], size: int) -> NDArray[np.int64]:
+    """Positions of the ``size`` highest scores, best first; of equal ones those that come first. NaN is no score."""
+    by_code, nothing = np.append(NOT_FOUND, np.where(np.isnan(scores), NOT_FOUND, scores)), np.empty(0, np.intp)
+    (hits,) = top_k(by_code[None], size, nothing, nothing)
+    return hits.ids.astype(np.int64) - 1
 
 
 def channel_lists(

@@ -63,7 +63,7 @@ class Vocabulary:
         return np.where(self.ids[position] == wanted, position + 1, UNKNOWN)
 
 
-def top_k(scores: NDArray[np.float32], k: int, rows: NDArray[np.integer], seen: NDArray[np.integer]) -> Iterator[Hits]:
+def top_k(scores: NDArray[np.floating], k: int, rows: NDArray[np.integer], seen: NDArray[np.integer]) -> Iterator[Hits]:
     """Find the ``k`` best items of each row, as an exact index would return them: codes and scores, best first.
 
     Ties go to the smaller code, at the end of a list too. `NOT_FOUND` is never returned, so a list may be shorter.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.artifacts import Document, Table
-from data_exchange_center.candidates import StoredUser
+from data_exchange_center.candidates import ExactItems, IndexedItem, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
@@ -140,7 +140,7 @@ def _own_ids(table: Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds
     return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
 
 
-# --- Users as recall knows them
+# --- Users and items as recall knows them
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -178,6 +178,18 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
         )
         for userid in userids
     ]
+
+
+def read_items(exchange_dir: Path) -> ExactItems:
+    """Every item with its terms and its vectors, for an exact search. Raises ArtifactError when a file is missing."""
+    terms = artifacts.ITEM_TERMS.read(exchange_dir)
+    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
+    dims = {channel: len(vector) for by_channel in vectors.values() for channel, vector in by_channel.items()}
+    items = (
+        IndexedItem(itemid, tuple(codes), vectors.get(itemid, {}))
+        for itemid, codes in zip(terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True)
+    )
+    return ExactItems.of(items, dims)
 
 
 def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:

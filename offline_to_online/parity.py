@@ -23,10 +23,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.candidates import Candidates, fused_lists, model_inputs
+from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, fused_lists, model_inputs
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
@@ -35,13 +34,21 @@ from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe, RecallRecipe
 from data_exchange_center.release import Manifest, Published
-from data_exchange_center.release_parts import OwnIds, UserRow, read_channels, read_dataset, read_item_ids, read_users
+from data_exchange_center.release_parts import (
+    OwnIds,
+    UserRow,
+    read_channels,
+    read_dataset,
+    read_item_ids,
+    read_items,
+    read_users,
+)
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
-from offline.data.terms import clicks, genre_flags, impressions
-from offline.evaluation.served import NO_ITEM, ExactIndex, Ranker, read_features
+from offline.data.terms import clicks, impressions
+from offline.evaluation.served import Ranker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
@@ -141,13 +148,17 @@ class OfflineTruth:
 
     manifest: Manifest  # names the channels and their weights
     channels: ChannelSet  # those that compute something when a request comes
-    index: ExactIndex  # exact search by the others, in double precision
-    itemids: Ints  # (items,) ascending numbers
+    index: ExactItems  # exact search by the others, in double precision
     own_ids: OwnIds  # own ids of the items
     users: pd.DataFrame  # index userid; one column a stored user feature, and userid
     items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
     states: Mapping[int, UserRow]  # by number
     model: ScoringModel
+
+    @property
+    def itemids(self) -> Ints:
+        """(items,) ascending numbers."""
+        return self.index.itemids
 
     @property
     def spec(self) -> FeatureSpec:
@@ -173,13 +184,14 @@ class OfflineTruth:
             known = (codes > 0) & np.isfinite(values[codes])
             scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
         # channels that the index is searched by
-        wanted = genre_flags([user.terms], self.index.genres.shape[1]).astype(np.float32)
-        seen = csr_matrix(np.isin([NO_ITEM, *self.itemids], user.seen)[None])  # (1, items + 1)
-        for channel in self.manifest.recipe.recall.searched:
-            unknown = np.full(self.index.vectors[channel.name].shape[1], np.nan)
-            vector = vectors.get(channel.name, unknown).astype(np.float64)
-            scores[channel.name] = self.index.scores(channel, vector[None], wanted, seen)[0, 1:].astype(np.float64)
-        return {channel.name: scores[channel.name] for channel in self.manifest.recipe.recall.channels}
+        recipe = self.manifest.recipe.recall
+        query = ItemQuery(self.manifest.release, recipe, vectors, user.terms, user.seen)
+        for channel in recipe.searched:
+            items = self.index.vectors[channel.name]  # (items, dim)
+            vector = vectors.get(channel.name, np.full(items.shape[1], np.nan)).astype(np.float64)
+            scored = self.index.scores(channel, query, items @ vector, self.index.allowed(query))
+            scores[channel.name] = scored.astype(np.float64)
+        return {channel.name: scores[channel.name] for channel in recipe.channels}
 
     def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Candidates:
         """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
@@ -227,10 +239,9 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     model = read_model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
     channels = read_channels(exchange_dir)
-    itemids = np.sort(artifacts.ITEM_TERMS.read(exchange_dir)[Columns.ITEM].to_numpy(np.int64))
-    index = ExactIndex.read(exchange_dir, manifest.recipe.recall, itemids)
+    index = read_items(exchange_dir)
     # channels that compute user vectors also compute their item vectors
-    codes = np.append(0, channels.codes(itemids))
+    codes = channels.codes(index.itemids)
     computed = {
         channel.name: np.where(channel.trained[codes, None], channel.item_vectors()[codes], np.nan)
         for channel in channels.channels
@@ -242,7 +253,6 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         manifest=manifest,
         channels=channels,
         index=replace(index, vectors=vectors),
-        itemids=itemids,
         own_ids=read_item_ids(exchange_dir),
         users=users,
         items=items,

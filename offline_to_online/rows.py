@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts, wire
+from data_exchange_center.candidates import IndexedItem
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Entity, FeatureSpec
@@ -26,7 +27,6 @@ from data_exchange_center.release_parts import (
 )
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
-from online.clients.elastic import IndexedItem
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on

@@ -17,12 +17,12 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from data_exchange_center.candidates import ExactItems, IndexedItem
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
-from online.clients.elastic import CatalogueItem, IndexedItem
-from online.recommend.fallback import ExactItems
+from online.clients.elastic import CatalogueItem
 from online.recommend.release import EncodedItems, ItemCache, Release
 
 # Compared with others in pic/figures/new_items_ml-100k.json

@@ -6,11 +6,10 @@ baselines are popularity, item-kNN and EASE, over the same films and the same pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts
 from data_exchange_center.candidates import (
     Candidates,
+    ExactItems,
+    ItemQuery,
     StoredUser,
     channel_lists,
     fused_lists,
@@ -29,22 +30,18 @@ from data_exchange_center.candidates import (
 )
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
-from data_exchange_center.fusion import NOT_FOUND, Hits, Vocabulary, top_k
+from data_exchange_center.fusion import Hits, Vocabulary, top_k
 from data_exchange_center.history import History
-from data_exchange_center.recipes import RecallRecipe, VectorRecipe
-from data_exchange_center.release_parts import read_channels, read_feature_spec, read_users
+from data_exchange_center.release_parts import read_channels, read_feature_spec, read_items, read_users
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
-from data_exchange_center.wire import hybrid_scores, vector_of
 from offline.data.sequences import Ints
-from offline.data.terms import genre_flags
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
 from offline.models.ease import Float32, ease
 from offline.models.kinds import ScoringModel, load_ranker, score
 
 CHUNK = 16  # users at once
-NO_ITEM = -1  # id in the place of code 0
 
 
 def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True) -> Answers:
@@ -54,26 +51,22 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
-    index, ranker, channels = ExactIndex.read(folder, recipe, past.itemids), Ranker.read(folder), read_channels(folder)
+    index, ranker, channels = read_items(folder), Ranker.read(folder), read_channels(folder)
     table = artifacts.POPULAR.read(folder)
     popular = Hits(table[Columns.ITEM].to_numpy(), table[Columns.SCORE].to_numpy())
-    seen, codes = holdout.known.left_out(), Vocabulary(past.itemids).codes
+    codes = Vocabulary(past.itemids).codes
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, recipe.candidates), np.nan)
     for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
         rows = slice(start, start + CHUNK)
         requests = list(zip(users[rows], holdout.times[rows].tolist(), strict=True))
-        vectors = [search_vectors(recipe, channels, user, second) for user, second in requests]
-        wanted = genre_flags([user.terms for user, _ in requests], index.genres.shape[1]).astype(np.float32)
-        by_channel = []
-        for channel in recipe.searched:
-            absent = np.full(index.vectors[channel.name].shape[1], np.nan, np.float32)
-            of_users = np.stack([found.get(channel.name, absent) for found in vectors])  # (m, dim)
-            by_channel.append(index.search(channel, of_users, wanted, seen[rows]))
-        for row, (user, second) in enumerate(requests, start):
-            searched = [Hits(past.itemids[hits[row - start].ids - 1], hits[row - start].scores) for hits in by_channel]
-            found = fused_lists(recipe, channel_lists(recipe, channels, user, second, searched))
+        queries = [
+            ItemQuery("", recipe, search_vectors(recipe, channels, user, second), user.terms, user.seen)
+            for user, second in requests
+        ]
+        for row, ((user, second), hits) in enumerate(zip(requests, searched(index, queries), strict=True), start):
+            found = fused_lists(recipe, channel_lists(recipe, channels, user, second, hits))
             if not len(found.itemids):
                 found = popular_unseen(recipe, popular, user)
             rated = score(ranker.model, ranker.inputs(user, found, second))
@@ -101,6 +94,22 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Sto
         history = user.history.as_of(second) if stored_events else History(*(part[::-1] for part in rated))
         users.append(replace(user, history=history, seen=itemids.astype(np.int32)))
     return users
+
+
+def searched(index: ExactItems, queries: Sequence[ItemQuery]) -> list[tuple[Hits, ...]]:
+    """Each user's hits, one list a searched channel; all in single precision, the products of all users at once."""
+    by_channel = []
+    allowed = [index.allowed(query) for query in queries]
+    for channel in queries[0].recall.searched:
+        items = index.vectors[channel.name]  # (n, dim)
+        nothing = np.full(items.shape[1], np.nan, np.float32)
+        vectors = np.stack([query.vectors.get(channel.name, nothing) for query in queries])  # (m, dim)
+        found = []
+        for query, there, products in zip(queries, allowed, vectors @ items.T, strict=True):
+            scores = index.scores(channel, query, products, there).astype(np.float32)
+            found.append(index.best(scores, there, query.recall.candidates))
+        by_channel.append(found)
+    return [tuple(found[n] for found in by_channel) for n in range(len(queries))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,72 +153,6 @@ def rows_of(frame: pd.DataFrame, ids: Sequence[int] | Ints) -> NDArray[np.intp]:
     if (rows < 0).any():
         raise KeyError(ids[int(np.argmin(rows))])
     return rows
-
-
-# --- exact search ---
-
-
-@dataclass(frozen=True, eq=False)
-class ExactIndex:
-    """Items by code; row 0 is padding."""
-
-    recipe: RecallRecipe  # the channels that are searched, and how
-    # channel -> (items + 1, dim), NaN for an item that the channel was never trained on
-    vectors: Mapping[str, NDArray[np.floating]]
-    genres: Float32  # (items + 1, genres) 0/1
-
-    @classmethod
-    def read(cls, folder: Path, recipe: RecallRecipe, itemids: Ints) -> ExactIndex:
-        """Raises ArtifactError when a file is absent."""
-        n_genres = len(artifacts.GENRES.read(folder)[Columns.GENRES])
-        of_items = artifacts.ITEM_TERMS.read(folder).set_index(Columns.ITEM)[Columns.GENRES]
-        table, vectors = artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM), {}
-        for channel in recipe.searched:
-            known = table[vector_of(channel.name)].dropna().to_dict()
-            vectors[channel.name] = vectors_of(known, np.append(NO_ITEM, itemids), len(next(iter(known.values()))))
-        genres = genre_flags([(), *(of_items.get(item, ()) for item in itemids)], n_genres)
-        return cls(recipe, vectors, genres.astype(np.float32))
-
-    def search(
-        self, channel: VectorRecipe, vectors: NDArray[np.floating], wanted: Float32, seen: sp.csr_matrix
-    ) -> list[Hits]:
-        """Each user's best unseen items: codes and scores, as many as the recipe's candidates. Args as of `scores`."""
-        scores = self.scores(channel, vectors, wanted, seen)
-        scores = np.where(np.isnan(scores), NOT_FOUND, scores).astype(np.float32)
-        return list(top_k(scores, self.recipe.candidates, *seen.nonzero()))
-
-    def scores(
-        self, channel: VectorRecipe, vectors: NDArray[np.floating], wanted: Float32, seen: sp.csr_matrix
-    ) -> NDArray[np.floating]:
-        """(m, items + 1) scores of m users' search, NaN for what it does not find; seen items are left in.
-
-        Args:
-            vectors: (m, dim), NaN for a user without one.
-            wanted: (m, genres) 0/1, each user's preferred genres: where there are some, they are searched by too.
-            seen: (m, items + 1) what a search by genres does not count among the nearest.
-        """
-        products = vectors @ self.vectors[channel.name].T  # (m, items + 1)
-        if channel.term_weight <= 0:
-            return products
-        near = nearest(products, seen, self.recipe.num_candidates)
-        matches = np.asarray(wanted @ self.genres.T) > 0
-        hybrid = hybrid_scores(near, matches, channel).astype(products.dtype)
-        return np.where(wanted.any(axis=1, keepdims=True), hybrid, products)
-
-
-def nearest(products: NDArray[np.floating], seen: sp.csr_matrix, n: int) -> NDArray[np.floating]:
-    """(m, items + 1) inner products; NaN for all but the ``n`` highest unseen of each row (and their ties)."""
-    known = np.where(np.isnan(products), -np.inf, products)
-    known[seen.nonzero()] = -np.inf
-    n = min(n, known.shape[1])
-    floor = -np.partition(-known, n - 1, axis=1)[:, n - 1 : n]
-    return np.where((known >= floor) & np.isfinite(known), products, np.nan)
-
-
-def vectors_of(known: Mapping[Any, Any], ids: Ints, dim: int) -> Float32:
-    """Vectors by id -> (ids, dim), NaN for an id without one."""
-    absent = np.full(dim, np.nan)
-    return np.stack([known.get(each, absent) for each in ids.tolist()]).astype(np.float32)
 
 
 # --- baselines ---

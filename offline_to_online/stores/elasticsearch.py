@@ -21,6 +21,7 @@ from elasticsearch import Elasticsearch
 from elasticsearch.helpers import bulk, scan
 
 from data_exchange_center import plugins, wire
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.release import Manifest
 from data_exchange_center.settings import IN_MEMORY, Settings
@@ -28,7 +29,7 @@ from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow
 from offline_to_online.stores.base import ReleaseStore, elastic_client, patient
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 
 log = logging.getLogger(__name__)
 CHUNK: Final = 250  # documents a request

@@ -15,8 +15,8 @@ import orjson
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import IndexedItem, ItemQuery
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
@@ -37,21 +37,6 @@ _KEYS_ONLY: Final = {
     "stored_fields": "_none_",
 }
 _MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ItemQuery:
-    """Items of a release without the seen ones, or some of them only, as each searched channel finds them.
-
-    A channel searches by its vector, and by genre where its recipe gives genres a weight.
-    """
-
-    release: str
-    recall: RecallRecipe
-    vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
-    terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
-    seen: Sequence[int] | NDArray[np.int32] = ()
-    only: NDArray[np.int64] | None = None  # the items that are searched; None: all
 
 
 def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int64] | None = None) -> dict[str, Any]:
@@ -126,15 +111,6 @@ class CatalogueItem:
     own_id: OwnId
     title: str
     attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class IndexedItem:
-    """Terms and vectors by which an item is found."""
-
-    itemid: int
-    terms: tuple[int, ...]  # genre codes
-    vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
 
 
 class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):

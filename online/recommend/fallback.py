@@ -18,24 +18,18 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from data_exchange_center.candidates import Candidates, StoredUser, popular_unseen
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.features import Encoded, Float32
+from data_exchange_center.features import Encoded
 from data_exchange_center.files import written_in_place
-from data_exchange_center.fusion import NO_HITS, Hits
-from data_exchange_center.recipes import VectorRecipe
-from data_exchange_center.wire import hybrid_scores
 from online.clients.base import ServiceError, StoredError
-from online.clients.elastic import IndexedItem, ItemQuery
 from online.recommend.recall import recall
 from online.recommend.types import MAX_SIZE, Item, Lacking, NoReleaseError, Outcome, items_of
 
@@ -64,66 +58,6 @@ def exact_search(
         candidates = popular_unseen(opened.manifest.recipe.recall, opened.popular, user)
     lacking += found
     return candidates
-
-
-@dataclass(frozen=True, eq=False)
-class ExactItems:
-    """The items of a release that are searched when Elasticsearch does not answer.
-
-    Attributes:
-        itemids: (n,), ascending.
-        vectors: channel -> (n, dim), NaN for an item without one.
-        terms: term code -> positions of the items that have it.
-    """
-
-    itemids: NDArray[np.int64]
-    vectors: Mapping[str, Float32]
-    terms: Mapping[int, NDArray[np.intp]]
-
-    @classmethod
-    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
-        """``dims``: width of each channel's vectors."""
-        ordered = sorted(items, key=lambda item: item.itemid)
-        vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
-        terms: dict[int, list[int]] = {}
-        for position, item in enumerate(ordered):
-            for name, vector in item.vectors.items():
-                vectors[name][position] = vector
-            for code in item.terms:
-                terms.setdefault(code, []).append(position)
-        positions = {code: np.array(of_code, np.intp) for code, of_code in terms.items()}
-        return cls(np.array([item.itemid for item in ordered], np.int64), vectors, positions)
-
-    def call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
-        allowed = ~np.isin(self.itemids, query.seen)
-        if query.only is not None:
-            allowed &= np.isin(self.itemids, query.only)
-        return tuple(self._search(channel, query, allowed) for channel in query.recall.searched)
-
-    def _search(self, channel: VectorRecipe, query: ItemQuery, allowed: NDArray[np.bool_]) -> Hits:
-        vector, terms = query.vectors.get(channel.name), query.terms if channel.term_weight > 0 else ()
-        if vector is None and not terms:
-            return NO_HITS
-        scores: NDArray[np.floating] = np.full(len(self.itemids), np.nan, np.float32)  # (n,) products; NaN: not found
-        if vector is not None:
-            scores[allowed] = self.vectors[channel.name][allowed] @ vector
-        if terms:  # the nearest items, and those that have at least one of the terms
-            nearest = np.full_like(scores, np.nan)
-            best = _best(scores, query.recall.num_candidates)
-            nearest[best] = scores[best]
-            matches = np.zeros(len(scores), np.bool_)
-            for code in terms:
-                matches[self.terms.get(code, [])] = True
-            scores = hybrid_scores(nearest, matches & allowed, channel)
-        best = _best(scores, query.recall.candidates)
-        return Hits(self.itemids[best], scores[best].astype(np.float64))
-
-
-def _best(scores: NDArray[np.floating], size: int) -> NDArray[np.intp]:
-    """Positions of the ``size`` highest scores, best first; of equal ones those that come first. NaN is no score."""
-    order: NDArray[np.intp] = np.argsort(-scores, kind="stable")[:size]  # NaN last
-    return order[: np.count_nonzero(~np.isnan(scores[order]))]
 
 
 @dataclass(slots=True)

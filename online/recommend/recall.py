@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_exchange_center import candidates
-from data_exchange_center.candidates import Candidates, StoredUser, fused_lists, popular_unseen
+from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser, fused_lists, popular_unseen
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
 from online.clients.base import Caller, StoredError
-from online.clients.elastic import ItemQuery
 from online.recommend.types import Lacking, Outcome
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import StoredUser
+from data_exchange_center.candidates import ExactItems, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec
@@ -33,7 +33,7 @@ from online.clients.base import Caller, Client, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, ElasticItems
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
-from online.recommend.fallback import ExactItems, LastRelease, SavedPopular
+from online.recommend.fallback import LastRelease, SavedPopular
 from online.recommend.types import NoReleaseError, UnknownReleaseError
 
 log = logging.getLogger(__name__)

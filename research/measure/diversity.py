@@ -22,8 +22,10 @@ import numpy as np
 import scipy.sparse as sp
 
 from data_exchange_center import steps
+from data_exchange_center.candidates import ExactItems
+from data_exchange_center.features import Float32
 from data_exchange_center.figures import PIPELINE
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center.release_parts import read_items, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.diversity.hook import STAGE, DiversityRequest, rerank, similarity_rows
@@ -32,7 +34,6 @@ from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats, Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import plain
-from offline.evaluation.served import ExactIndex
 from online.recommend.types import Answer, Stopwatch
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
@@ -56,7 +57,10 @@ def main(settings: Settings) -> None:
     chosen = float(json.loads(tuned.read_text(encoding="utf-8"))["chosen"])
     requests = Requests.of(settings, size)
     holdout = requests.holdout
-    index = ExactIndex.read(settings.exchange_dir, settings.recipe.recall, holdout.past.itemids)
+    items = read_items(settings.exchange_dir)
+    genres = genres_by_code(items, len(release.feature_spec.genres))
+    by_code = [np.insert(rows, 0, np.nan, axis=0).astype(np.float32) for rows in items.vectors.values()]
+    alike = similarity_rows(by_code, genres[:, :0])
     of_strengths, without = {}, None
     seconds: list[float] = []  # of re-ranking, one a request that has it
 
@@ -72,7 +76,7 @@ def main(settings: Settings) -> None:
         for strength in sorted({*STRENGTHS, chosen}):  # the first is 0
             name = f"diversity {strength:g}"
             lists = requests.lists(recommender, ASKED, name, partial(answer, diversity=strength))
-            values = measures(holdout, lists, index)
+            values = measures(holdout, lists, alike, genres)
             without = values[NDCG] if without is None else without
             of_strengths[f"{strength:g}"] = {
                 **{name: metrics.mean(of_users) for name, of_users in values.items()},
@@ -86,18 +90,27 @@ def main(settings: Settings) -> None:
     publish(figure(found, settings, "diversity"), found, code, recommendations.diversity)
 
 
-def measures(holdout: Holdout, lists: Lists, index: ExactIndex) -> dict[str, Floats]:
+def genres_by_code(items: ExactItems, n_genres: int) -> Float32:
+    """(items + 1, genres) 0/1."""
+    flags = np.zeros((len(items.itemids) + 1, n_genres), np.float32)
+    for code, positions in items.terms.items():
+        flags[positions + 1, code - 1] = 1
+    return flags
+
+
+def measures(holdout: Holdout, lists: Lists, alike: Float32, genres: Float32) -> dict[str, Floats]:
     """(users,) each, of lists of `K` or more: NDCG and recall of what is `Holdout.judged`, the others of what is shown.
 
     How different items are is by the rows that the server compares, of one kind alone. A calibration error of 0 has the
     genres of the list in the shares of the user's history.
+
+    ``alike``: (items + 1, d) `similarity_rows` by vectors; ``genres``: (items + 1, genres) 0/1.
     """
-    judged, shown, genres = holdout.judged(lists), lists[:, :K], index.genres
-    vectors = similarity_rows([rows.astype(np.float32) for rows in index.vectors.values()], genres[:, :0])
+    judged, shown = holdout.judged(lists), lists[:, :K]
     found = {
         NDCG: metrics.ndcg(judged, holdout.relevance, K),
         f"recall@{K}": metrics.recall(judged, holdout.relevance, K),
-        "diversity by vectors": metrics.diversity(shown, vectors.astype(np.float64)),
+        "diversity by vectors": metrics.diversity(shown, alike.astype(np.float64)),
         "diversity by genres": metrics.diversity(shown, similarity_rows([], genres).astype(np.float64)),
         "novelty": metrics.novelty(shown, holdout.popularity),
         "calibration error": calibration_error(shown, holdout.known.seen(), genres.astype(np.float64)),

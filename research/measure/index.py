@@ -29,6 +29,7 @@ import numpy as np
 from elasticsearch import Elasticsearch
 
 from data_exchange_center import artifacts, wire
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
 from data_exchange_center.figures import FIGURES, OFFLINE, write_figure
@@ -41,7 +42,7 @@ from offline_to_online.parity import share_found
 from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_users
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 from online.recommend.recall import search_vectors
 from research.figures import costs
 from research.reports import publish, resumed, whole_numbers

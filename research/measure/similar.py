@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts, steps
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.fusion import fuse
+from data_exchange_center.release_parts import read_items
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.questions import similar
@@ -30,7 +31,7 @@ from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay
 from offline.evaluation.evaluate import figure, head
-from offline.evaluation.served import ExactIndex, item_knn
+from offline.evaluation.served import item_knn
 from offline.readers import read_with_holdout
 from research.figures import recommendations
 from research.reports import publish
@@ -94,8 +95,7 @@ def main(settings: Settings) -> None:
     past = replay.hold_out(inputs.data, inputs.dataset.holdout).past
     sizes = holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest)
     later = sizes // 2  # the second half of the held-out part
-    vectors = ExactIndex.read(folder, recall, past.itemids).vectors
-    indexed = {name: rows[1:].astype(np.float32) for name, rows in vectors.items()}
+    indexed = {name: rows.astype(np.float32) for name, rows in read_items(folder).vectors.items()}
     tables = similar.tables(ChannelSet.unpack(artifacts.CHANNELS.read(folder)), recall, past.itemids, indexed)
     found = head("make evaluate-similar", settings, settings.recipe)
     # The weight, on the earlier pairs

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from data_exchange_center import artifacts, candidates, provenance
+from data_exchange_center.candidates import ExactItems
 from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import evaluate, report, served
-from offline.evaluation.served import ExactIndex
 from offline.rank import s2_model_train
 from offline.readers import read_with_holdout
 from offline.recall import s2_vector_recall
@@ -76,8 +76,7 @@ def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 
 
 def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    real = ExactIndex.search
-    patch.setattr(ExactIndex, "search", lambda self, *asked: real(self, *asked[:-1], 0 * asked[-1]))
+    patch.setattr(ExactItems, "allowed", lambda self, query: np.ones(len(self.itemids), np.bool_))
 
 
 def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import ExactItems, ItemQuery
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
@@ -32,11 +33,9 @@ from offline_to_online.parity import (
 )
 from offline_to_online.rows import feature_frames, item_rows, request_time
 from online.clients.base import Client
-from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery
-from online.recommend.fallback import ExactItems
 
 USERS = list(range(1, 11))
 

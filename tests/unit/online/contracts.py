@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center import wire
-from data_exchange_center.candidates import StoredUser
+from data_exchange_center.candidates import IndexedItem, ItemQuery, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Published
 from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
-from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery, best_of
+from online.clients.elastic import CatalogueItem, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows
 from online.clients.redis import UserAnswer, UserQuery
 from online.clients.triton import ScoreQuery

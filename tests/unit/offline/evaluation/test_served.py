@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 
 from data_exchange_center import artifacts
+from data_exchange_center.candidates import ExactItems, ItemQuery
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import EaseRecipe, RecallRecipe
 from data_exchange_center.release_parts import read_feature_spec
@@ -18,7 +19,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 from offline.evaluation import served
 from offline.evaluation.replay import Answers, Holdout
-from offline.evaluation.served import ExactIndex, nearest
 from offline.models.kinds import load_ranker
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
@@ -136,44 +136,52 @@ def test_the_artifacts_are_asked_as_of_a_second(exchange: Path, tmp_path: Path) 
 
 PLAIN = EaseRecipe(name="plain")
 HYBRID = EaseRecipe(name="hybrid", term_weight=2, vector_weight=3)
-WANTED = np.array([[0], [1]], dtype=np.float32)  # the second user prefers the genre
+RECALL = RecallRecipe(channels=(PLAIN, HYBRID), candidates=3, num_candidates=2)
+GENRE = (1,)
+Found = list[tuple[tuple[list[int], list[float]], ...]]  # of each query, items and scores by each channel
 
 
-def test_only_the_nearest_unseen_have_a_vector_score() -> None:
-    products = np.array([[np.nan, 5, 4, 3, 2, np.nan], [np.nan] * 6], dtype=np.float32)
-    seen = sp.csr_matrix(np.array([[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1]], dtype=np.float32))
-    found = nearest(products, seen, 2)
-    assert found[0] == pytest.approx([np.nan, np.nan, 4, 3, np.nan, np.nan], nan_ok=True)
-    assert np.isnan(found[1]).all()
-    assert (np.isfinite(nearest(products, seen, 100)[0]) == [False, False, True, True, True, False]).all()
+@pytest.fixture(params=["all at once", "one by one"])
+def search(request: pytest.FixtureRequest) -> Callable[..., Found]:
+    """Search as evaluation does, and as a server: items 1..4 with one number each, the third never trained; item 4 has
+    the one genre."""
+    vectors = np.array([[1.0], [-2.0], [np.nan], [3.0]], dtype=np.float32)
+    index = ExactItems(np.arange(1, 5), {"plain": vectors, "hybrid": vectors}, {1: np.array([3])})
+
+    def search(*queries: ItemQuery) -> Found:
+        found = served.searched(index, queries) if request.param == "all at once" else map(index.call, queries)
+        return [tuple((hits.ids.tolist(), hits.scores.tolist()) for hits in lists) for lists in found]
+
+    return search
 
 
-@pytest.fixture
-def index() -> ExactIndex:
-    """Items 1..4 with one number each, the third never trained; item 4 has the one genre."""
-    vectors = np.array([[np.nan], [1.0], [-2.0], [np.nan], [3.0]], dtype=np.float32)
-    genres = np.array([[0], [0], [0], [0], [1]], dtype=np.float32)
-    recipe = RecallRecipe(channels=(PLAIN, HYBRID), candidates=3, num_candidates=2)
-    return ExactIndex(recipe, {"plain": vectors, "hybrid": vectors}, genres)
+def query(number: float | None, terms: tuple[int, ...] = (), seen: tuple[int, ...] = ()) -> ItemQuery:
+    """A search of both channels by one number, or without a vector."""
+    vector = np.array([number], dtype=np.float32)
+    return ItemQuery("", RECALL, {} if number is None else {"plain": vector, "hybrid": vector}, terms, seen)
 
 
-def test_a_vector_search_answers_inner_products(index: ExactIndex) -> None:
-    seen = sp.csr_matrix(np.array([[0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], dtype=np.float32))
-    one, two = index.search(PLAIN, np.array([[1.0], [-1.0]], dtype=np.float32), WANTED, seen)
-    assert (one.ids.tolist(), one.scores.tolist()) == ([4, 2], [3.0, -2.0])
-    assert (two.ids.tolist(), two.scores.tolist()) == ([2, 1, 4], [2.0, -1.0, -3.0])
+def test_a_vector_search_answers_inner_products(search: Callable[..., Found]) -> None:
+    (one, _), (two, _) = search(query(1.0, GENRE, seen=(1,)), query(-1.0))
+    assert one == ([4, 2], [3.0, -2.0])
+    assert two == ([2, 1, 4], [2.0, -1.0, -3.0])
 
 
-def test_a_user_without_a_vector_is_found_by_genres_alone(index: ExactIndex) -> None:
-    seen, nothing = sp.csr_matrix((2, 5), dtype=np.float32), np.full((2, 1), np.nan, dtype=np.float32)
-    nobody, by_genre = index.search(HYBRID, nothing, WANTED, seen)
-    assert len(nobody.ids) == 0
-    assert (by_genre.ids.tolist(), by_genre.scores.tolist()) == ([4], [2.0])
+def test_a_user_without_a_vector_is_found_by_genres_alone(search: Callable[..., Found]) -> None:
+    nobody, by_genre = search(query(None), query(None, GENRE))
+    assert nobody == (([], []), ([], []))
+    assert by_genre == (([], []), ([4], [2.0]))
 
 
-def test_a_genre_adds_to_the_vector(index: ExactIndex) -> None:
-    seen = sp.csr_matrix((2, 5), dtype=np.float32)
-    plain, found = index.search(HYBRID, np.array([[1.0], [-1.0]], dtype=np.float32), WANTED, seen)
-    assert (plain.ids.tolist(), plain.scores.tolist()) == ([4, 1, 2], [3.0, 1.0, -2.0])  # without genres
-    assert found.ids.tolist() == [2, 4, 1]  # 4 is not among the two nearest and earns its genre alone
-    assert found.scores == pytest.approx([3 * 3, 2, 3 / 2])
+def test_a_genre_adds_to_the_vector_of_the_nearest_unseen(search: Callable[..., Found]) -> None:
+    (_, plain), (_, found), (_, other) = search(query(1.0), query(-1.0, GENRE), query(-1.0, GENRE, seen=(2,)))
+    assert plain == ([4, 1, 2], [3.0, 1.0, -2.0])  # without genres
+    assert found[0] == [2, 4, 1]  # 4 is not among the two nearest and earns its genre alone
+    assert found[1] == pytest.approx([3 * 3, 2, 3 / 2])
+    assert other[0] == [4, 1]  # 4 is among them where 2 was seen
+    assert other[1] == pytest.approx([2 + 3 / 4, 3 / 2])
+
+
+def test_of_equally_near_ones_the_smaller_ids_are_kept(search: Callable[..., Found]) -> None:
+    ((_, found),) = search(query(0.0, GENRE))
+    assert found == ([1, 2, 4], [3.0, 3.0, 2.0])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.fusion import Hits
@@ -32,7 +33,6 @@ from offline_to_online.parity import (
     recount,
     share_found,
 )
-from online.clients.elastic import ItemQuery
 from online.clients.triton import ScoreQuery
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import USERS, FakeItems, FakeRanker, OnlineSide

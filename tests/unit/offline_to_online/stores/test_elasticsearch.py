@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center import wire
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release import Manifest
@@ -20,7 +21,7 @@ from data_exchange_center.wire import vector_of
 from offline_to_online.rows import ItemRow
 from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, check_document, check_self_first, write_items
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 
 FIELD = vector_of("fm")
 ROW = ItemRow(

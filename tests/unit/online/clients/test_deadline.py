@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
 from online.clients.base import NEVER, OUT_OF_TIME, Deadline, GoneError, ServiceError, current, until
-from online.clients.elastic import ElasticItems, ItemQuery
+from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores

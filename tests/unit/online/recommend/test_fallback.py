@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.candidates import ExactItems, IndexedItem, ItemQuery
 from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits
 from data_exchange_center.recipes import SOURCE
-from online.clients.elastic import CatalogueItem, IndexedItem, ItemQuery
-from online.recommend.fallback import ExactItems, KnownUsers, LastRelease
+from online.clients.elastic import CatalogueItem
+from online.recommend.fallback import KnownUsers, LastRelease
 from online.recommend.types import MAX_SIZE
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems

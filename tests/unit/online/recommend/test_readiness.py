@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from data_exchange_center.candidates import ItemQuery
 from online.clients.base import OUT_OF_TIME, ServiceError
-from online.clients.elastic import ItemQuery
 from online.recommend import readiness, recommend
 from online.recommend.readiness import warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes

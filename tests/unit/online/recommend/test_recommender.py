@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.fusion import Hits
 from online.clients.base import NEVER, Deadline, ServiceError
-from online.clients.elastic import ItemQuery
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
 from online.recommend.fallback import LastRelease
