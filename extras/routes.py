@@ -1,4 +1,7 @@
-"""Routes of the extras: a decorator that serves a view under a path, checks what it is sent, and describes it."""
+"""Routes of the extras: a decorator that serves a view under a path, checks what it is sent, and describes it.
+
+Then what the views of several extras use: the kind of an id, and what is made of a release once.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_origin
+from weakref import WeakKeyDictionary
 
 from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
 from data_exchange_center.dataset import IdKind, OwnId, kind_of
+from online.recommend.release import Release
 from online.recommend.types import Answer, BadRequestError, WrongIdError
 from online.web.guard import View, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
 AnyQuery = TypeVar("AnyQuery", bound=BaseModel)
+Made = TypeVar("Made")
 _SHOWN: Final = 40  # characters of a field's name that are echoed
 
 
@@ -135,3 +141,16 @@ def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
     if kind_of(own) != kind:
         what = "a string" if kind == "string" else "a whole number"
         raise WrongIdError(field, f"{field}{place} must be {what} in this release.")
+
+
+def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:
+    """Keep what a function makes of a release while that is open: it is made when it is first asked for."""
+    made: WeakKeyDictionary[Release, Made] = WeakKeyDictionary()
+
+    @wraps(make)
+    def kept(opened: Release) -> Made:
+        if (found := made.get(opened)) is None:
+            found = made[opened] = make(opened)
+        return found
+
+    return kept

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import random
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 from data_exchange_center.settings import Settings
-from online.stack.commands import PROGRAMS, on_free_ports
-from online.stack.commands import free_ports as free_ports
+from online.stack.commands import PROGRAMS
 from online.stack.preflight import is_taken
+from online.stack.service import LOOPBACK
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on; all are held until the last is found, so they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def shifted_ports(shift: int) -> dict[str, str]:
@@ -18,8 +29,11 @@ def shifted_ports(shift: int) -> dict[str, str]:
 
 def settings_on_free_ports(exchange_dir: Path) -> Settings:
     """Without a warm-up of Elasticsearch, which a test's few requests have no use for."""
-    settings = on_free_ports(Settings(exchange_dir=exchange_dir))
-    return settings.model_copy(update={"server": settings.server.model_copy(update={"warm_up_s": 0.0})})
+    groups: dict[str, dict[str, float]] = {"server": {"warm_up_s": 0.0}}
+    ports = [port.setting for service in PROGRAMS for port in service.ports]
+    for (group, name), number in zip(ports, free_ports(len(ports)), strict=True):
+        groups.setdefault(group, {})[name] = number
+    return Settings(exchange_dir=exchange_dir, **groups)
 
 
 def free_block(count: int) -> int:

@@ -18,8 +18,9 @@ from pydantic import Field
 
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
+from extras.routes import per_release
 from online.recommend.recommend import Slate
-from online.recommend.release import Release, per_release
+from online.recommend.release import Release
 from online.recommend.types import Answer, Ranked, Request, absent_by_default
 from online.web.parts import Parts
 

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
-from extras.routes import parameters, parse_query, route
+from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import COMPARED_USERS
 from online.clients.redis import UserQuery as StateQuery
 from online.recommend.recommend import Recommender
-from online.recommend.release import Release, per_release
+from online.recommend.release import Release
 from online.recommend.types import RELEASE, Request, WrongIdError, read_id
 from online.web.openapi import operation, text
 from online.web.parts import Parts

@@ -19,8 +19,9 @@ from data_exchange_center.candidates import Candidates, StoredUser
 from extras.attributes import no_attribute, no_value
 from extras.questions.cursor import pages, shown
 from extras.questions.rank import among_popular, behind, numbers_of, popular_first
+from extras.routes import per_release
 from online.recommend.recommend import Slate
-from online.recommend.release import Release, per_release
+from online.recommend.release import Release
 from online.recommend.types import Answer, BadRequestError, Request, UserId, absent_by_default
 
 MAX_IDS: Final = 10_000  # of a list

@@ -14,10 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from functools import cache, cached_property, partial, wraps
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +39,6 @@ log = logging.getLogger(__name__)
 REOPEN_S = 5.0  # after an opening that failed, while another release serves; between two of what is served already
 OPENING_WAIT_S = 3.0  # of a request with nothing else to answer from; to open a release takes about one second
 Users = Caller[UserQuery, UserAnswer]
-Made = TypeVar("Made")
 
 NOTHING_LIVE = (
     "No release is live yet. Run the steps of offline_to_online (`make sync`); "
@@ -98,19 +95,6 @@ class Release:
     @property
     def user_ids(self) -> IdKind:
         return self.manifest.dataset.user_ids
-
-
-def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:
-    """Keep what a function makes of a release while that is open: it is made when it is first asked for."""
-    made: WeakKeyDictionary[Release, Made] = WeakKeyDictionary()
-
-    @wraps(make)
-    def kept(opened: Release) -> Made:
-        if (found := made.get(opened)) is None:
-            found = made[opened] = make(opened)
-        return found
-
-    return kept
 
 
 def read_release(

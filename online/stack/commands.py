@@ -9,11 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack
 from datetime import datetime
 from typing import Final
 
@@ -36,13 +34,13 @@ from online.stack.elasticsearch.service import ELASTICSEARCH
 from online.stack.feast.service import FEAST
 from online.stack.redis.service import REDIS
 from online.stack.server import SERVER
-from online.stack.service import LOOPBACK, NeedsActionError, NotReadyError, Service, StackError
+from online.stack.service import NeedsActionError, NotReadyError, Service, StackError
 from online.stack.supervision import Supervisor, members
 from online.stack.triton.service import TRITON
 
 _console = Console(stderr=True)
 
-# --- the services, in the order in which they are started, and free ports for a second stack
+# --- the services, in the order in which they are started
 
 SERVICES: Final = (REDIS, ELASTICSEARCH, FEAST, TRITON)
 PROGRAMS: Final = (*SERVICES, SERVER)  # what runs under the supervisor; the server is started by `serve`
@@ -54,24 +52,6 @@ def by_name(name: str) -> Service:
         if service.name == name:
             return service
     raise StackError(f"no service is called {name!r}; there are: {', '.join(s.name for s in PROGRAMS)}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on; all are held until the last is found, so they differ."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-def on_free_ports(settings: Settings) -> Settings:
-    """These settings, with every port of the stack moved to one that is free."""
-    ports = [port for service in PROGRAMS for port in service.ports]
-    for port, number in zip(ports, free_ports(len(ports)), strict=True):
-        group, name = port.setting
-        settings = settings.model_copy(update={group: getattr(settings, group).model_copy(update={name: number})})
-    return settings
 
 
 # --- the commands

@@ -33,7 +33,6 @@ from data_exchange_center import artifacts, steps
 from data_exchange_center.figures import FIGURES, ROOT, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from online.stack.commands import on_free_ports
 from research.bench.load import (
     ANSWERED,
     CODE,
@@ -50,7 +49,7 @@ from research.bench.load import (
     summary,
     take_turn,
 )
-from research.bench.processes import Parts, held, parts_of
+from research.bench.processes import Parts, held, on_free_ports, parts_of
 from research.figures import costs
 from research.reports import show
 

@@ -1,8 +1,9 @@
-"""The processes of a stack, found by the ports they listen on: what they use, and how to hold them."""
+"""The processes of a stack, found by the ports they listen on: what they use, and how to hold them; free ports."""
 
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
@@ -11,6 +12,8 @@ import psutil
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from online.stack.commands import PROGRAMS
+from online.stack.service import LOOPBACK
 
 # gunicorn ends a worker that it has not heard of for 30 s. Feast's says that it lives every 15 s, when it looks at its
 # clock: once a second.
@@ -87,3 +90,15 @@ def _go_on(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.resume()
+
+
+def on_free_ports(settings: Settings) -> Settings:
+    """These settings, with every port of the stack moved to one that nobody listens on."""
+    with contextlib.ExitStack() as held:  # all are held until the last is found, so they differ
+        for port in (port for service in PROGRAMS for port in service.ports):
+            free = held.enter_context(socket.socket())
+            free.bind((LOOPBACK, 0))
+            group, name = port.setting
+            place = getattr(settings, group).model_copy(update={name: free.getsockname()[1]})
+            settings = settings.model_copy(update={group: place})
+    return settings
