@@ -14,20 +14,20 @@ Expect: how many events of each data set are new; run again at once, none is
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.events.event_parts import EventParts, bring, logged_datasets
-from offline_to_online.stores.base import reaching, redis_address, redis_client
+from offline_to_online.stores.redis import RedisStore
 
 
 def main(settings: Settings) -> None:
-    address = redis_address(settings)
-    with reaching("Redis", address), redis_client(settings) as client:
+    redis = RedisStore(settings)
+    with redis.client() as client:
         folders = {name: settings.events_dir(name) for name in logged_datasets(client)}
         brought = {name: bring(client, name, EventParts(folder)) for name, folder in folders.items()}
     for name, (events, forgotten) in brought.items():
-        print(f"{name}: {events:,} new events from Redis at {address}, in {folders[name]}")
+        print(f"{name}: {events:,} new events from Redis at {redis.address}, in {folders[name]}")
         if forgotten:
             print(f"{name}: users who were forgotten: {forgotten:,}")
     if not brought:
-        print(f"0 new events from Redis at {address}")
+        print(f"0 new events from Redis at {redis.address}")
     if not settings.train_on_events:
         print("RECSYS_TRAIN_ON_EVENTS is off: `make offline` leaves them out.")
 

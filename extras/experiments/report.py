@@ -44,7 +44,8 @@ from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ExperimentView, named
 from extras.experiments.store import FIRST, SECOND, ExperimentStore, Exposure
 from offline.evaluation.report import plain
-from offline_to_online.stores.base import TIMEOUT_S, reaching, redis_address, redis_client
+from offline_to_online.stores.base import TIMEOUT_S
+from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers
 
 BOTH: Final = ""  # the arm of a user whose lists are interleaved
@@ -71,7 +72,7 @@ def outcomes_of(settings: Settings, experiment: Experiment, dataset: Dataset, no
 
     def events_of(userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
         events: dict[OwnId, list[Event]] = {}
-        with reaching("Redis", redis_address(settings)), redis_client(settings) as client:
+        with RedisStore(settings).client() as client:
             for start in range(0, len(userids), _AT_A_TIME):
                 some = userids[start : start + _AT_A_TIME]
                 pipeline = client.pipeline(transaction=False)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import ClassVar, Final
 
 import elasticsearch
-import redis
 from elastic_transport.client_utils import DEFAULT
-from elasticsearch.helpers import BulkIndexError
 from elasticsearch.serializer import OrjsonSerializer
-from redis.exceptions import RedisClusterException
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -22,14 +19,6 @@ from online.clients.redis import Connected, connect
 TIMEOUT_S: Final = 30.0  # loading moves thousands of rows a call; the server's own timeouts are for one user's row
 READY_S: Final = 60.0
 START_SERVICES: Final = "Start the services with `make up`, see `make status` and `make logs`, and run this step again."
-
-_SERVICE_ERRORS: Final[tuple[type[Exception], ...]] = (
-    redis.RedisError,
-    RedisClusterException,
-    elasticsearch.ApiError,
-    elasticsearch.TransportError,
-    BulkIndexError,
-)
 
 
 class ReleaseStore(ABC):
@@ -44,6 +33,7 @@ class ReleaseStore(ABC):
 
     title: ClassVar[str]  # the service's name in a sentence
     step: ClassVar[str]  # path of the step that loads it
+    errors: ClassVar[tuple[type[Exception], ...]] = ()  # of the service's library
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,8 +43,17 @@ class ReleaseStore(ABC):
     def address(self) -> str:
         """Address of the service, for messages."""
 
-    def reaching(self) -> AbstractContextManager[None]:
-        return reaching(self.title, self.address)
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Turn the errors of the service's clients into a StepError that names the service and says what to do."""
+        try:
+            yield
+        except ServiceError as error:
+            remedy = "Load the release again: `make sync`." if isinstance(error, StoredError) else START_SERVICES
+            raise StepError(f"{self.title} at {self.address} {error.what}", remedy) from error
+        except self.errors as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise StepError(f"{self.title} at {self.address} failed ({reason})", START_SERVICES) from error
 
     @abstractmethod
     def is_checked(self, release: str) -> bool:
@@ -80,31 +79,11 @@ class ReleaseStore(ABC):
         """Make what `activate` and `delete` have changed known to the service, where that takes a command."""
 
 
-@contextmanager
-def reaching(name: str, address: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn the errors of a service's client into a StepError that names the service and says what to do.
-
-    ``errors``: those of a client that Spark's environment, which imports this, does not have.
-    """
-    try:
-        yield
-    except ServiceError as error:
-        remedy = "Load the release again: `make sync`." if isinstance(error, StoredError) else START_SERVICES
-        raise StepError(f"{name} at {address} {error.what}", remedy) from error
-    except _SERVICE_ERRORS + errors as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise StepError(f"{name} at {address} failed ({reason})", START_SERVICES) from error
-
-
 def patient(settings: Settings, timeout_s: float = TIMEOUT_S) -> Settings:
     """Settings by which the server's own clients wait as long as a load may take."""
     services = ("redis", "elasticsearch", "feast", "triton")
     longer = {name: getattr(settings, name).model_copy(update={"timeout_s": timeout_s}) for name in services}
     return settings.model_copy(update=longer)
-
-
-def redis_address(settings: Settings) -> str:
-    return ", ".join(f"{host}:{port}" for host, port in settings.redis.addresses)
 
 
 def redis_client(settings: Settings) -> Connected:

@@ -17,8 +17,8 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from elasticsearch import Elasticsearch
-from elasticsearch.helpers import bulk, scan
+from elasticsearch import ApiError, Elasticsearch, TransportError
+from elasticsearch.helpers import BulkIndexError, bulk, scan
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.candidates import ItemQuery
@@ -56,6 +56,7 @@ class ElasticsearchStore(ReleaseStore):
 
     title: ClassVar[str] = "Elasticsearch"
     step: ClassVar[str] = "offline_to_online/recall/s2_item_to_es.py"
+    errors = ApiError, TransportError, BulkIndexError
 
     @property
     def address(self) -> str:

@@ -35,7 +35,8 @@ from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress
-from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient, redis_address
+from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient
+from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
@@ -228,7 +229,7 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
             raise StepError(
                 f"Feast's `{commands[0][0]}` failed in {repo}, its online store being Redis at "
-                f"{redis_address(settings)} ({lines[-1] if lines else 'without a word'})",
+                f"{RedisStore(settings).address} ({lines[-1] if lines else 'without a word'})",
                 START_SERVICES,
             )
         copy.replace(registry)

@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from typing import ClassVar, Final, TypeVar
 
+from redis.exceptions import RedisClusterException, RedisError
+
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
@@ -21,7 +23,7 @@ from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement
 from offline_to_online.rows import RecallState
-from offline_to_online.stores.base import ReleaseStore, patient, redis_address, redis_client
+from offline_to_online.stores.base import ReleaseStore, patient, redis_client
 from online.clients.redis import Connected, RedisUsers
 
 Row = TypeVar("Row")
@@ -41,10 +43,11 @@ class RedisStore(ReleaseStore):
 
     title: ClassVar[str] = "Redis"
     step: ClassVar[str] = "offline_to_online/recall/s1_user_to_redis.py"
+    errors = RedisError, RedisClusterException
 
     @property
     def address(self) -> str:
-        return redis_address(self.settings)
+        return ", ".join(f"{host}:{port}" for host, port in self.settings.redis.addresses)
 
     @contextmanager
     def client(self) -> Iterator[Connected]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Final, Literal, NamedTuple
 
@@ -25,7 +24,7 @@ from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, reaching
+from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore
 from online.stack.service import until
 from online.stack.triton.service import KEY_HEADER
 
@@ -78,13 +77,11 @@ class TritonStore(ReleaseStore):
 
     title: ClassVar[str] = "Triton"
     step: ClassVar[str] = "offline_to_online/rank/s2_model_to_triton.py"
+    errors = (InferenceServerException,)
 
     @property
     def address(self) -> str:
         return self.settings.triton.http_url
-
-    def reaching(self) -> AbstractContextManager[None]:
-        return reaching(self.title, self.address, InferenceServerException)
 
     @property
     def repository(self) -> Path:

@@ -10,20 +10,22 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
-from offline_to_online.stores.base import reaching
+from offline_to_online.stores.redis import RedisStore
 from tests.free_ports import free_ports
 from tests.synthetic_release import write_artifacts
 
+STORE = RedisStore(Settings())
+
 
 def test_a_service_that_refuses_becomes_one_sentence_with_address_and_remedy() -> None:
-    with pytest.raises(StepError, match=r"^Store at 127\.0\.0\.1:1 .*make up.*$"), reaching("Store", "127.0.0.1:1"):
+    with pytest.raises(StepError, match=r"^Redis at 127\.0\.0\.1:\d+ .*OOM.*make up.*$"), STORE.reaching():
         raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
 
 def test_a_failed_check_and_a_bug_pass_through() -> None:
-    with pytest.raises(CheckError, match="user 3"), reaching("Store", "here"):
+    with pytest.raises(CheckError, match="user 3"), STORE.reaching():
         raise CheckError("user 3")
-    with pytest.raises(ZeroDivisionError), reaching("Store", "here"):
+    with pytest.raises(ZeroDivisionError), STORE.reaching():
         raise ZeroDivisionError
 
 
