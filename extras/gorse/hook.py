@@ -64,7 +64,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     @route(
         app, parts, "GET", "/api/recommend/<any_text:userid>", Recommended, (*reading, 404), query=Page,
-        parameters=[{"name": "X-API-Version", "in": "header", "schema": {"enum": ["1", "2"]}}],
+        parameters=[{"name": "X-API-Version", "in": "header", "schema": {"type": "string", "examples": ["2"]}}],
     )  # fmt: skip
     def gorse_recommend(page: Page, userid: str) -> Recommended:
         """A user's best unseen items, as Gorse answers."""
