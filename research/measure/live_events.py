@@ -5,7 +5,7 @@ that event, then the event itself. For comparison: events sent 1 or 5 late, and 
 few events that a user had before the held-out ones, and that user's next liked items as targets.
 
 The events are taken back afterwards. `make events` waits so long. An interrupted run resumes, as long as
-the same release is served.
+the same release is served and this code has not changed.
 
 Reads   the running server; data_exchange_center/offline (the held-out events of the release that it serves)
 Writes  pic/figures/evaluation_live_events.json (another recipe's or data set's: with its name)
@@ -15,8 +15,7 @@ Run     make evaluate-live, after make up sync serve; users=all, or of so many, 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.figures import PIPELINE
+from data_exchange_center.figures import PIPELINE, write_figure
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -47,23 +46,35 @@ from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
 from research.figures import recommendations
 from research.measure.in_process import parse_users, sample
-from research.reports import publish
+from research.reports import publish, resumed
 
+CODE: Final = (*PIPELINE, "extras/events", "research/measure/live_events.py")
 USERS: Final = 2_000  # take a quarter of an hour on two cores
+KEPT_AT_ONCE: Final = 50  # users; what an interrupted run asks again at most
 
 Each = Callable[[Callable[["ServerLoop", int], Any], Sequence[int]], Iterator[Any]]
 
 
-def replay_all(replay: Replay, users: Sequence[int], kept: KeptResults, each: Each) -> list[Replayed]:
-    """``each``: calls a function with a loop and every user, and gives the results as they come, in any order."""
+def replay_all(
+    replay: Replay, users: Sequence[int], kept: Path, about: Mapping[str, Any], each: Each
+) -> list[Replayed]:
+    """Replay users; those in ``kept``, which an interrupted run has left there, are not asked again.
+
+    Args:
+        about: what the results are of: where that is another, ``kept`` is begun again.
+        each: calls a function with a loop and every user, and gives the results as they come, in any order.
+    """
     for user in users:
         assert replay.userid(user) != replay.stranger(user)  # noqa: S101
-    found = kept.read()
+    report = resumed(kept, about, {"replayed": []})
+    found = {one.user: one for one in (Replayed(*values) for values in report["replayed"])}
     left = [user for user in users if user not in found]
     with progress(total=len(users), initial=len(users) - len(left), desc="replayed", unit="user") as bar:
         for one in each(partial(of_user, replay=replay), left):
-            kept.add(one)
             found[one.user] = one
+            report["replayed"].append(one)
+            if len(found) % KEPT_AT_ONCE == 0:
+                write_figure(kept, report, CODE, finished=False)
             bar.update()
     return [found[user] for user in users]
 
@@ -238,34 +249,6 @@ def _rank(items: Sequence[OwnId], item: OwnId) -> float:
     return items.index(item) + 1.0 if item in items else float("inf")
 
 
-# --- Results of each user, kept in a file, to resume an interrupted run
-
-
-class KeptResults:
-    """A line a user, below one that names the release."""
-
-    def __init__(self, path: Path, release: str) -> None:
-        """``release``: what the server of another one was found to answer is deleted."""
-        self._path = path
-        head = f"{json.dumps({'release': release})}\n"
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        whole = text[: text.rfind("\n") + 1] if text.startswith(head) else head  # a kill may have cut the last line
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(whole, encoding="utf-8")
-
-    def read(self) -> dict[int, Replayed]:
-        """By user."""
-        lines = self._path.read_text(encoding="utf-8").splitlines()[1:]
-        return {each.user: each for each in (Replayed(*json.loads(line)) for line in lines)}
-
-    def add(self, found: Replayed) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(found)}\n")
-
-    def done(self) -> None:
-        self._path.unlink()
-
-
 # --- The running server: requests and events
 
 
@@ -347,22 +330,14 @@ def main(settings: Settings) -> None:
     users = sample(inputs.data.n_users, size).tolist()
     named = release.dataset.base_name
     parts = EventParts(settings.events_dir(named))
-    kept = KeptResults(settings.offline_dir / "evaluation" / "live_events.jsonl", release.release)
+    about = {**head("make evaluate-live", settings, settings.recipe), "release": release.release}
+    kept = settings.offline_dir / "evaluation" / "live_events.json"
     with parts.locked(), loops(settings, release.release, named) as each:
-        replayed = replay_all(replay, users, kept, each)
-    found = plain(
-        {
-            **head(
-                "make evaluate-live" + ("" if size == USERS else f" users={size or 'all'}"), settings, settings.recipe
-            ),
-            "release": release.release,
-            "users": len(users),
-            **summary(replayed),
-        }
-    )
-    code = (*PIPELINE, "extras/events", "research/measure/live_events.py")
-    publish(figure(found, settings, "evaluation_live_events"), found, code, recommendations.live_events)
-    kept.done()
+        replayed = replay_all(replay, users, kept, about, each)
+    about["command"] += "" if size == USERS else f" users={size or 'all'}"
+    found = plain({**about, "users": len(users), **summary(replayed)})
+    publish(figure(found, settings, "evaluation_live_events"), found, CODE, recommendations.live_events)
+    kept.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,9 +10,9 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.release_parts import DatasetIds, OwnIds
 from extras.events.events import Event
 from offline.data.sequences import Sequences
+from research.measure import live_events
 from research.measure.live_events import (
     PREFIX,
-    KeptResults,
     Replay,
     Replayed,
     replay_all,
@@ -23,6 +22,7 @@ from research.measure.live_events import (
 from tests.datasets import STARS
 
 USERS, EACH, HELD = (3, 8), 30, 10
+ABOUT = {"command": "make evaluate-live", "release": "one"}
 
 
 class NextInLine:
@@ -84,7 +84,7 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
     loop = NextInLine()
     theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
     loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
-    found = summary(replay_all(replay, [0, 1], KeptResults(tmp_path / "kept", "one"), each_of(loop)))
+    found = summary(replay_all(replay, [0, 1], tmp_path / "kept", ABOUT, each_of(loop)))
     assert [event for events in loop.told.values() for event in events] == [theirs]
     rows = found["replay"]
     assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
@@ -99,24 +99,26 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
 
     loop.ask = broken  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
-        replay_all(replay, [0], KeptResults(tmp_path / "kept", "another"), each_of(loop))
+        replay_all(replay, [0], tmp_path / "kept", ABOUT, each_of(loop))
     assert [event for events in loop.told.values() for event in events] == [theirs]
 
 
-def test_a_user_whose_line_was_cut_is_asked_again_and_another_measurements_results_are_not_kept(
-    replay: Replay, tmp_path: Path
+def test_an_interrupted_run_resumes_and_results_of_another_release_are_not_kept(
+    replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(live_events, "KEPT_AT_ONCE", 1)
     path, asked = tmp_path / "kept", []
 
     def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
-        asked.append(list(users))
-        return each_of(NextInLine())(of, users)
+        for user in users:
+            asked.append(user)
+            yield of(NextInLine(), user)
+            if len(asked) == 1:
+                raise ConnectionError
 
-    found = replay_all(replay, [0, 1], KeptResults(path, "one"), each)
-    whole = path.read_text()
-    path.write_text(whole[:-20])  # by a kill
-    again = replay_all(replay, [0, 1], KeptResults(path, "one"), each)
-    assert json.dumps(again) == json.dumps(found)
-    assert path.read_text() == whole
-    replay_all(replay, [0, 1], KeptResults(path, "another"), each)
-    assert asked == [[0, 1], [1], [0, 1]]
+    with pytest.raises(ConnectionError):
+        replay_all(replay, [0, 1], path, ABOUT, each)
+    found = replay_all(replay, [0, 1], path, ABOUT, each)
+    assert asked == [0, 1]
+    assert repr(replay_all(replay, [0, 1], path, ABOUT | {"release": "another"}, each)) == repr(found)
+    assert asked == [0, 1, 0, 1]
