@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,23 +130,6 @@ def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
         raise StepError(f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s") from error
 
 
-def comparison(taken: Mapping[str, Sequence[Levels]], releases: Mapping[str, str]) -> dict[str, Any]:
-    """Every recipe's levels, with each round's p50, and how many times the baseline's p50 the other's is."""
-    found: dict[str, Any] = {
-        recipe: {
-            "release": releases[recipe],
-            "levels": [
-                {**level, "p50_ms_of_rounds": [each[level["concurrency"]].percentile_ms(50) for each in rounds]}
-                for level in levels_of(rounds)
-            ],
-        }
-        for recipe, rounds in taken.items()
-    }
-    pairs = zip(found[BASELINE]["levels"], found[COMPARED]["levels"], strict=True)
-    ratio = {str(base["concurrency"]): round(other["p50_ms"] / base["p50_ms"], 3) for base, other in pairs}
-    return {"rounds": len(taken[BASELINE]), "recipes": found, "p50_ratio": ratio}
-
-
 def measure_recipes(
     settings: Settings,
     url: str,
@@ -167,7 +150,8 @@ def measure_recipes(
                 log.info("%s, release %s: turn %d of %d", recipe, releases[recipe], number + 1, rounds)
     finally:
         go_back(settings, live or releases[COMPARED])
-    return comparison(taken, releases)
+    recipes = {recipe: {"release": releases[recipe], "levels": levels_of(turns)} for recipe, turns in taken.items()}
+    return {"rounds": rounds, "recipes": recipes}
 
 
 def main(settings: Settings) -> None:

@@ -10,7 +10,6 @@ Writes: pic/figures/offline_bench.json; of another recipe than the default offli
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import threading
@@ -26,9 +25,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.step_runner import run_steps
 from research.figures import costs
-from research.reports import publish, read_model_reports
-
-log = logging.getLogger(__name__)
+from research.reports import publish
 
 SOURCE_SECONDS = {  # of the source's steps that were measured
     "offline/preprocess/s1_data_split.py": 16,
@@ -42,7 +39,7 @@ EVERY_S: Final = 0.2  # memory is looked at
 
 
 def report(settings: Settings) -> dict[str, Any]:
-    """Steps, totals, AUC, data set and machine."""
+    """Steps, totals, data set and machine."""
     with tempfile.TemporaryDirectory() as folder:
         exchange_dir = Path(folder)
         with Watch(os.getpid()) as watch:
@@ -53,7 +50,6 @@ def report(settings: Settings) -> dict[str, Any]:
             "recipe": settings.recipe.name,
             **cost(steps, os.cpu_count() or 1),
             "peak_mb": round(watch.peak_mb),
-            "auc": {name: found["auc"] for name, found in read_model_reports(exchange_dir).items() if found["auc"]},
         }
 
 
@@ -136,8 +132,6 @@ def main(settings: Settings) -> None:
     found = report(settings)
     path = FIGURES / f"{named('offline_bench', settings.recipe.name)}.json"
     publish(path, found, (*OFFLINE, "research/bench/steps.py"), costs.offline)
-    for model, parts in found["auc"].items():
-        log.info("%s, AUC: %s", model, parts)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ Run     make explain-figures
 
 from __future__ import annotations
 
-import logging
 import time
 from itertools import islice
 from statistics import median
@@ -20,12 +19,13 @@ import requests
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
+from data_exchange_center.figures import FIGURES, PIPELINE
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
-from data_exchange_center.settings import load_settings
-
-log = logging.getLogger(__name__)
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from research.figures import costs
+from research.reports import publish
 
 USERS = 60
 WAYS = {"plain": False, "recall": "recall", "explained": True}
@@ -74,9 +74,8 @@ def shown(explanation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def measure() -> dict[str, Any]:
-    """The figure. Raises StopIteration where the first user is given no item for what they liked."""
-    settings = load_settings()
+def main(settings: Settings) -> None:
+    """Raises StopIteration where the first user is given no item for what they liked."""
     url, folder = settings.server.url, settings.exchange_dir
     userids = list(islice(read_user_ids(folder).values(), USERS))
     with local_session() as session:
@@ -85,21 +84,16 @@ def measure() -> dict[str, Any]:
         lost = {"userid": userids[0], "itemid": answer["item_list"][59]["itemid"]}
         why_not = session.get(f"{url}/ml/why-not", params=lost, timeout=30)
         why_not.raise_for_status()
-        return {
+        found = {
             "command": "make explain-figures",
             "dataset": artifacts.DATASET.read(folder)["name"],
             "ms": timed(session, url, userids),
             "explained": shown(liked),
             "why_not": {name: why_not.json()[name] for name in ("itemid", "code", "sentence")},
         }
-
-
-def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    found = measure()
-    write_figure(FIGURES / "explain.json", found, (*PIPELINE, "extras/explain", "research/figures/explain.py"))
-    log.info("plain, with recall, explained: %s ms", found["ms"])
+    code = (*PIPELINE, "extras/explain", "research/figures/explain.py")
+    publish(FIGURES / "explain.json", found, code, costs.explained)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
