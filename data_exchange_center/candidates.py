@@ -41,7 +41,7 @@ class StoredUser:
     only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
 
     @classmethod
-    def stranger(cls, events: tuple[Any, ...] = ()) -> StoredUser:
+    def stranger(cls, events: tuple[Any, ...]) -> StoredUser:
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
 
@@ -77,6 +77,25 @@ class StoredUser:
             wire.USER_HISTORY: self.history.pack(),
             **{vector_of(channel): wire.pack_vector(vector) for channel, vector in self.vectors.items()},
         }
+
+    @classmethod
+    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Any, ...] = ()) -> StoredUser:
+        """Inverse of `fields`. Raises KeyError for a field that is absent, ValueError for one that cannot be read."""
+        (number,) = wire.unpack_ids(stored[wire.USER_NUMBER]).tolist()
+        vectors = {
+            field.removeprefix(vector_of("")): wire.unpack_vector(raw)
+            for field, raw in stored.items()
+            if field.startswith(vector_of(""))
+        }
+        return StoredUser(
+            number=number,
+            terms=tuple(wire.unpack_ids(stored[wire.USER_TERM]).tolist()),
+            seen=wire.unpack_ids(stored[wire.USER_FILTER]),
+            profile=wire.unpack_ids(stored[wire.USER_PROFILE]),
+            history=History.unpack(stored[wire.USER_HISTORY]),
+            vectors=vectors,
+            events=events,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

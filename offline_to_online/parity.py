@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError  # what PyTorch raises for bytes that are no weights; nothing is unpickled
 from typing import Any, Final
@@ -29,7 +28,7 @@ from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, f
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import Entity, FeatureSpec, Float32, ModelInputs, one_hot
+from data_exchange_center.features import Entity, FeatureSpec, Float32, one_hot
 from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DataRecipe, RecallRecipe
@@ -49,7 +48,7 @@ from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, impressions
 from offline.evaluation.served import Ranker, read_features
-from offline.models.kinds import ScoringModel, load_ranker, ranker_class, score
+from offline.models.kinds import ScoringModel, load_ranker, ranker_class
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
@@ -144,16 +143,14 @@ def online_answers(
 
 @dataclass(frozen=True)
 class OfflineTruth:
-    """A release as its artifacts have it: recall's channels over all items, raw features by id, the ranking model."""
+    """A release as its artifacts have it: recall's channels over all items, users, the ranking model."""
 
     manifest: Manifest  # names the channels and their weights
     channels: ChannelSet  # those that compute something when a request comes
     index: ExactItems  # exact search by the others, in double precision
     own_ids: OwnIds  # own ids of the items
-    users: pd.DataFrame  # index userid; one column a stored user feature, and userid
-    items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
-    states: Mapping[int, UserRow]  # by number
-    model: ScoringModel
+    states: Mapping[int, UserRow]  # users by number
+    ranker: Ranker  # the model in PyTorch, with the features of the users and items
 
     @property
     def itemids(self) -> Ints:
@@ -224,15 +221,6 @@ class OfflineTruth:
                     f"{names[worst]} ({ranked[worst]:.6g})"
                 )
 
-    @cached_property
-    def ranker(self) -> Ranker:
-        """The model with the features of these users and items."""
-        return Ranker(self.spec, self.model, self.users, self.items)
-
-    def scores(self, inputs: ModelInputs) -> Float32:
-        """(n,) probabilities."""
-        return score(self.model, inputs)
-
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
@@ -248,16 +236,13 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         if isinstance(channel, VectorChannel)
     }
     vectors = {name: stored.astype(np.float64) for name, stored in {**index.vectors, **computed}.items()}
-    users, items = read_features(exchange_dir)
     return OfflineTruth(
         manifest=manifest,
         channels=channels,
         index=replace(index, vectors=vectors),
         own_ids=read_item_ids(exchange_dir),
-        users=users,
-        items=items,
         states={row.number: row for row in read_users(exchange_dir)},
-        model=model,
+        ranker=Ranker(manifest.feature_spec, model, *read_features(exchange_dir)),
     )
 
 
@@ -302,7 +287,7 @@ def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
         )
     inputs = truth.ranker.inputs(state, fused, online.timestamp)
     return replace(
-        online, itemids=fused.itemids, recalled=fused.features, rows=inputs.joined(), scores=truth.scores(inputs)
+        online, itemids=fused.itemids, recalled=fused.features, rows=inputs.joined(), scores=truth.ranker.scores(inputs)
     )
 
 
@@ -314,22 +299,23 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
 
     Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
     """
-    if absent := sorted({*userids} - {*truth.users.index}):
+    if absent := sorted({*userids} - {*truth.ranker.users.index}):
         raise artifacts.USER_FEATURES.wrong(
             exchange_dir, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
         )
     dataset, ratings = read_dataset(exchange_dir), artifacts.RATINGS.read(exchange_dir)
     served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
     own = served[served[Columns.USER].isin(userids)]
-    users, items = truth.users.loc[list(userids)], truth.items
+    users, items = truth.ranker.users.loc[list(userids)], truth.ranker.items
     known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
     numbers = {number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers}
     terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES]
     by_genre = _by_genre(own.groupby(Columns.USER).tail(recipe.window), terms, users.index, truth.spec.genres)
+    users = _counted_again(users, truth.spec, "user", Served(own, users.index), by_genre)
+    items = _counted_again(items, truth.spec, "item", Served(served, items.index), numbers)
     return replace(
         truth,
-        users=_counted_again(users, truth.spec, "user", Served(own, users.index), by_genre),
-        items=_counted_again(items, truth.spec, "item", Served(served, items.index), numbers),
+        ranker=replace(truth.ranker, users=users, items=items),
         states=_states(
             artifacts.USERS.read(exchange_dir), dataset, own, {user: truth.states[user] for user in userids}
         ),

@@ -32,7 +32,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.fusion import Hits, Vocabulary, top_k
 from data_exchange_center.history import History
-from data_exchange_center.release_parts import read_channels, read_feature_spec, read_items, read_users
+from data_exchange_center.release_parts import UserRow, read_channels, read_feature_spec, read_items, read_users
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import progress
 from offline.data.sequences import Ints
@@ -69,7 +69,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
             found = fused_lists(recipe, channel_lists(recipe, channels, user, second, hits))
             if not len(found.itemids):
                 found = popular_unseen(recipe, popular, user)
-            rated = score(ranker.model, ranker.inputs(user, found, second))
+            rated = ranker.scores(ranker.inputs(user, found, second))
             order = np.lexsort((found.itemids, -rated))  # ties by id, as the server breaks them
             parts = {name: hits.ids for name, hits in found.by_channel.items()}
             for name, itemids in (parts | {"fused": found.itemids, "ranked": found.itemids[order]}).items():
@@ -78,8 +78,8 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores)
 
 
-def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[StoredUser]:
-    """Each user's stored state as the holdout's request sees it; nothing is known of a user without one.
+def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[UserRow]:
+    """Each user's stored state as the holdout's request sees it.
 
     ``stored_events``: the history is what is stored; False: all that the holdout knows, stored or not.
     """
@@ -90,9 +90,9 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Sto
     events = zip(*(np.split(column, known.starts[1:-1]) for column in columns), strict=True)
     users = []
     for userid, second, itemids, rated in zip(past.userids.tolist(), holdout.times.tolist(), seen, events, strict=True):
-        user = stored.get(userid, StoredUser.stranger())
-        history = user.history.as_of(second) if stored_events else History(*(part[::-1] for part in rated))
-        users.append(replace(user, history=history, seen=itemids.astype(np.int32)))
+        stored_history = stored[userid].history.as_of(second)
+        history = stored_history if stored_events else History(*(part[::-1] for part in rated))
+        users.append(replace(stored[userid], history=history, seen=itemids.astype(np.int32)))
     return users
 
 
@@ -139,6 +139,10 @@ class Ranker:
         users, items = self._encoded
         of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.itemids)]
         return model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
+
+    def scores(self, inputs: ModelInputs) -> Float32:
+        """(n,) probabilities."""
+        return score(self.model, inputs)
 
 
 def read_features(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -23,15 +23,12 @@ from data_exchange_center import plugins, wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.history import History
 from data_exchange_center.release import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
-from data_exchange_center.wire import vector_of
 from online.clients.base import Client, Found, Query, StoredError, current
 
 Stored = TypeVar("Stored")
 
-_VECTOR: Final = vector_of("")  # how the names of the fields with vectors begin
 COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
 ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
@@ -237,22 +234,8 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         return StoredUser.stranger(events) if events and kept else None
 
     def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes], events: tuple[Any, ...] = ()) -> StoredUser:
-        fields = {name.decode(): raw for name, raw in stored.items()}
         try:
-            (number,) = wire.unpack_ids(fields.pop(wire.USER_NUMBER)).tolist()
-            return StoredUser(
-                number=number,
-                terms=tuple(wire.unpack_ids(fields.pop(wire.USER_TERM)).tolist()),
-                seen=wire.unpack_ids(fields.pop(wire.USER_FILTER)),
-                profile=wire.unpack_ids(fields.pop(wire.USER_PROFILE)),
-                history=History.unpack(fields.pop(wire.USER_HISTORY)),
-                vectors={
-                    name.removeprefix(_VECTOR): wire.unpack_vector(raw)
-                    for name, raw in fields.items()
-                    if name.startswith(_VECTOR)
-                },
-                events=events,
-            )
+            return StoredUser.of_fields({name.decode(): raw for name, raw in stored.items()}, events)
         except KeyError as error:  # without the filter a seen item could be recommended
             raise StoredError(self.service, f"holds an incomplete user {userid!r}: no field {error}") from error
         except ValueError as error:

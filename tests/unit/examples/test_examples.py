@@ -153,7 +153,7 @@ def test_offline_and_online_agree(side: OnlineSide) -> None:
     assert max(side.check().values()) <= 1e-6
     column = side.spec.columns.index("first_event")
     user = side.userids[-1]
-    raw = {name: side.truth.users.loc[[user], name].to_numpy() for name in side.truth.users}
+    raw = {name: side.truth.ranker.users.loc[[user], name].to_numpy() for name in side.truth.ranker.users}
     soon, late = (side.spec.encode_users(raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S))
     assert (late != soon).sum() == 1
     assert side.spec.of("user")[int((late != soon).argmax())].name == side.spec.columns[column]
@@ -168,8 +168,8 @@ def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, nam
 
 
 def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
-    content = export_onnx(side.truth.model, side.spec.widths, side.manifest.release)
-    check_onnx(content, side.truth.model, side.spec.widths)
+    content = export_onnx(side.truth.ranker.model, side.spec.widths, side.manifest.release)
+    check_onnx(content, side.truth.ranker.model, side.spec.widths)
     side.ranker = OnnxRanker(content)
     assert side.check()["score"] < 1e-6
     assert len(np.unique(np.concatenate([answer.scores for answer in side.answers()]))) > 20

@@ -90,7 +90,7 @@ class FakeRanker(_Fake):
         self.truth = truth
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
-        return self.truth.scores(query.inputs)
+        return self.truth.ranker.scores(query.inputs)
 
 
 class OnnxRanker(FakeRanker):

@@ -35,11 +35,11 @@ def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) 
 
 
 def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
-    assert export_onnx(truth.model, truth.spec.widths, "aaaaaaaaaaaa") == exported
+    assert export_onnx(truth.ranker.model, truth.spec.widths, "aaaaaaaaaaaa") == exported
 
 
 def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth, folders: dict[str, Path]) -> None:
-    check_onnx(exported, truth.model, truth.spec.widths)
+    check_onnx(exported, truth.ranker.model, truth.spec.widths)
     recipe = truth.manifest.recipe.name
     side = OnlineSide(folders[recipe], recipe)
     side.ranker = OnnxRanker(exported)
@@ -60,7 +60,7 @@ def test_a_model_for_users_without_a_profile_scores_as_pytorch_does() -> None:
 def test_an_export_of_other_weights_is_caught(exported: bytes, truth: OfflineTruth) -> None:
     class Drifted(torch.nn.Module):
         def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            scores: torch.Tensor = truth.model(*inputs) + 1e-4
+            scores: torch.Tensor = truth.ranker.model(*inputs) + 1e-4
             return scores
 
     with pytest.raises(CheckError, match="1 rows of zeros: ONNX Runtime scores"):
@@ -71,7 +71,7 @@ def test_a_dialect_that_is_too_new_is_caught(exported: bytes, truth: OfflineTrut
     proto = onnx.load_from_string(exported)
     proto.ir_version = MAX_IR + 1
     with pytest.raises(CheckError, match=f"IR {MAX_IR + 1}"):
-        check_onnx(proto.SerializeToString(), truth.model, truth.spec.widths)
+        check_onnx(proto.SerializeToString(), truth.ranker.model, truth.spec.widths)
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:

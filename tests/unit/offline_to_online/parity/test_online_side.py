@@ -161,7 +161,7 @@ def weigh_otherwise(side: OnlineSide) -> None:
 def widen_the_window(side: OnlineSide) -> None:
     """The stored statistics cover eleven ratings, the truth ten."""
     wider = SOURCE.data.model_copy(update={"window": SOURCE.data.window + 1})
-    wide = recount(side.folder, offline_truth(side.folder, side.manifest), wider, USERS).users
+    wide = recount(side.folder, offline_truth(side.folder, side.manifest), wider, USERS).ranker.users
     stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
     for column in statistic_columns(side.spec.genres):
         stored.loc[USERS, column] = wide[column].astype(object)
