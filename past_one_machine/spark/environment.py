@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -127,33 +126,18 @@ def _stamp() -> str:
     return f"{PYTHON[0]}.{PYTHON[1]} {sha256(REQUIREMENTS)} {digest} {ROOT}\n"
 
 
-def base_python() -> str:
-    """The Python 3.11 to make the environment of: this one, or the first on PATH that runs. Raises StepError."""
-    name = f"python{PYTHON[0]}.{PYTHON[1]}"
-    if sys.platform == "linux":
-        if sys.version_info[:2] == PYTHON:
-            return sys.executable
-        found = shutil.which(name)  # pyenv puts names on PATH that do not run
-        if found and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0:
-            return found
-    raise StepError(
-        f"Spark {VERSION} is run here on Linux with Python {PYTHON[0]}.{PYTHON[1]}, this is "
-        f"{sys.version.split()[0]} on {sys.platform}, and no {name} is on PATH: install it, or "
-        "make the project's environment with it, "
-        f"make setup PYTHON=/path/to/{name}."
-    )
-
-
 def install(settings: Settings) -> None:
     """Make the environment, unless it is whole. Raises StepError with what the installer said."""
     place = folder(settings)
     ready = place / ".ready"
     if ready.is_file() and ready.read_text(encoding="utf-8") == _stamp():
         return
-    base = base_python()
+    if sys.platform != "linux":
+        raise StepError(f"Spark {VERSION} is run here on Linux, and this is {sys.platform}.")
+    base = sys.executable if sys.version_info[:2] == PYTHON else ".".join(map(str, PYTHON))
     ready.unlink(missing_ok=True)
     own = str(place / "bin" / "python")
-    _uv("venv", "--quiet", "--clear", "--python", base, str(place))
+    _uv("venv", "--quiet", "--clear", "--no-python-downloads", "--python", base, str(place))
     _uv("pip", "sync", "--quiet", "--python", own, str(REQUIREMENTS))
     _uv("pip", "install", "--quiet", "--python", own, "--no-deps", "--editable", str(ROOT))
     with written_in_place(ready) as temporary:  # last: what is interrupted is not ready
@@ -163,7 +147,10 @@ def install(settings: Settings) -> None:
 def _uv(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", "uv", *arguments], check=False, capture_output=True, text=True)
     if done.returncode:
-        raise StepError(f"`uv {' '.join(arguments)}` failed; run `make spark` again. It said:\n{done.stderr.strip()}")
+        raise StepError(
+            f"`uv {' '.join(arguments)}` failed; run `make spark` again, where Python {PYTHON[0]}.{PYTHON[1]} is on "
+            f"PATH, or with an environment made by make setup PYTHON=/path/to/it. It said:\n{done.stderr.strip()}"
+        )
 
 
 if __name__ == "__main__":

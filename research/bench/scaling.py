@@ -35,7 +35,7 @@ from scipy.optimize import nnls
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.figures import FIGURES, OFFLINE, ROOT, write_figure
-from data_exchange_center.files import parts_of, written_in_place
+from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE
@@ -43,13 +43,13 @@ from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
 from research.bench.steps import Watch
 from research.figures import costs
-from research.reports import COLOURS, PICTURES, drawn_from, publish, resumed, whole_numbers
+from research.figures.pictures import save
+from research.reports import COLOURS, publish, resumed, whole_numbers
 
 log = logging.getLogger(__name__)
 
 CODE: Final = (*OFFLINE, "past_one_machine", "research/bench/scaling.py")
 OUTPUT: Final = FIGURES / "scale.json"
-PICTURE: Final = PICTURES / "scale.png"
 FACTORS: Final = (1, 4, 16)
 ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
@@ -69,9 +69,8 @@ def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
         measure(settings, found, factor, factor <= training_to)
     publish(OUTPUT, found, CODE, costs.scale)
     if len({row["events"] for row in found["rows"]}) > 1:
-        with mpl.rc_context(STYLE), written_in_place(PICTURE) as temporary:
-            picture(found).savefig(temporary, dpi=130, format="png", metadata=drawn_from(OUTPUT))
-        log.info("written: %s", PICTURE)
+        with mpl.rc_context(STYLE):
+            save("scale", OUTPUT.name, picture(found))
 
 
 def measure(settings: Settings, found: dict[str, Any], factor: int, training: bool) -> None:

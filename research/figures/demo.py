@@ -23,14 +23,17 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, PIPELINE, write_figure
+from data_exchange_center.figures import FIGURES, PIPELINE, ROOT
 from data_exchange_center.http import local_session
-from data_exchange_center.settings import load_settings
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from offline.movielens import ML_1M
+from research.figures import costs
+from research.reports import publish
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[2]
+CODE = (*PIPELINE, "extras", "Makefile", "research/figures/demo.py")
 OUTPUT = FIGURES / "demo.json"
 PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
@@ -75,9 +78,8 @@ def shown(answer: dict[str, Any]) -> dict[str, Any]:
     return answer | {"item_list": [item | hidden for item in answer["item_list"][:2]]}
 
 
-def measure(checkout: Path) -> dict[str, Any]:
+def measure(checkout: Path, url: str) -> dict[str, Any]:
     """Both runs, the sync steps, and, of MovieLens-1M, the answer to the request that the demo's output ends with."""
-    settings = load_settings()
     log.info("make demo on a fresh clone")
     first, _ = demo(checkout)
     log.info("%s; make demo again", first)
@@ -85,7 +87,7 @@ def measure(checkout: Path) -> dict[str, Any]:
     log.info("%s", again)
     with local_session() as session:
         (body,) = map(json.loads, REQUEST.findall(printed))
-        answer = session.post(f"{settings.server.url}/ml/rec", json=body, timeout=30)
+        answer = session.post(f"{url}/ml/rec", json=body, timeout=30)
     answer.raise_for_status()
     dataset = artifacts.DATASET.read(checkout / "data_exchange_center")["name"]
     return {
@@ -98,28 +100,23 @@ def measure(checkout: Path) -> dict[str, Any]:
     }
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    write_figure(path, content, (*PIPELINE, "extras", "Makefile", "research/figures/demo.py"))
-    log.info("written: %s", path)
-
-
-def main() -> None:
+def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", action="store_true", help="run it once, in this checkout, and keep what it prints")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if parser.parse_args().output:
         _, printed = demo(ROOT)
-        write(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)})
+        publish(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}, CODE, costs.printed)
         return
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "recsys_pipeline"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(checkout)], check=True)
         try:
-            found = measure(checkout)
+            found = measure(checkout, settings.server.url)
         finally:
             subprocess.run(["make", "down"], cwd=checkout, check=False)
-    write(OUTPUT if found["dataset"] == ML_1M else OUTPUT.with_stem(f"demo_{found['dataset']}"), found)
+    path = OUTPUT if found["dataset"] == ML_1M else OUTPUT.with_stem(f"demo_{found['dataset']}")
+    publish(path, found, CODE, costs.demo)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
