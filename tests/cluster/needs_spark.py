@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from data_exchange_center.settings import Settings
@@ -12,10 +15,14 @@ from tests.needs import not_tested
 
 def missing() -> str:
     """The reason to skip such a test; empty where Spark's environment is there."""
+    version = ".".join(map(str, environment.PYTHON))
+    find = (sys.executable, "-m", "uv", "python", "find", "--no-python-downloads", version)
+    if subprocess.run(find, check=False, capture_output=True).returncode:
+        return not_tested(f"Python {version}", "install it, then make spark")
     try:
         environment.python(Settings())
     except StepError:
-        return not_tested("Spark", "make spark, which needs Python 3.11")
+        return not_tested("Spark", "make spark")
     return ""
 
 
