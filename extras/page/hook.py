@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
+from extras.page.users import COMPARED, Listing, UserList
 from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
-from online.clients.redis import COMPARED_USERS
 from online.clients.redis import UserQuery as StateQuery
 from online.recommend.recommend import Recommender
 from online.recommend.release import Release
@@ -57,7 +57,7 @@ def register(app: Flask, parts: Parts) -> None:
     app.register_blueprint(page)
     parts.describe({"/": {"get": operation("page", "The page for people", text("A page.", "text/html"))}}, [])
 
-    browse = Browse(parts.recommender)
+    browse = Browse(parts.recommender, parts.stores.get("page") or UserList(parts.settings.redis))
 
     errors = (400, 401, 404, 429, 500, 503)
     route(app, parts, "GET", "/ml/users", Users, errors, query=UsersQuery)(browse.users)
@@ -77,7 +77,7 @@ ReleaseId = Annotated[str, Field(pattern=RELEASE)]
 Q: Final = f"text of at most {MAX_BYTES} characters that their ids begin with; the user whose id it is comes first"
 FEWEST: Final = (
     "true: those with the fewest events first (where ids must begin with q: of the first "
-    f"{COMPARED_USERS:,} of these); false: in the order of the ids' text"
+    f"{COMPARED:,} of these); false: in the order of the ids' text"
 )
 _RELEASE = "a release's id: twelve characters, 0-9 and a-f"
 
@@ -223,8 +223,9 @@ class Browse:
     A method raises ServiceError; where a release or user is named NoReleaseError, UnknownReleaseError, WrongIdError.
     """
 
-    def __init__(self, recommender: Recommender) -> None:
+    def __init__(self, recommender: Recommender, listed: UserList) -> None:
         self._recommender, self._releases, self._users = recommender, recommender.releases, recommender.users
+        self._listed = listed
         self._map = per_release(self._new_map)
 
     def users(self, query: UsersQuery) -> Users:
@@ -232,7 +233,7 @@ class Browse:
         opened = self._releases.open(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
         base_name = opened.manifest.dataset.base_name
-        found = self._users.some_users(opened.release, base_name, query.size, text, fewest=query.fewest)
+        found = self._listed.call(Listing(opened.release, base_name, query.size, text, query.fewest))
         users = [SomeUser(userid=own_id(each, opened.user_ids), events=n) for each, n in found if each != text]
         try:  # the user whose id this is comes first, be it known by events alone
             exactly = read_id("userid", text, opened.user_ids)
@@ -312,7 +313,7 @@ class Browse:
         """Serve an earlier release again, once it has answered through all services."""
         release = parse_query(Activation, {"release": release}).release
         opened = self._releases.open_kept(release)
-        users = self._users.some_users(release, opened.manifest.dataset.base_name, TRIED_USERS)
+        users = self._listed.call(Listing(release, opened.manifest.dataset.base_name, TRIED_USERS))
         if not users:
             raise StoredError(self._users.service, f"knows no user of release {release} to try it with")
         userid = own_id(users[0][0], opened.user_ids)

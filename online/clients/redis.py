@@ -29,7 +29,7 @@ from online.clients.base import Client, Found, Query, StoredError, current
 
 Stored = TypeVar("Stored")
 
-COMPARED_USERS: Final = 2_000  # by how many events they have, of those whose ids begin alike
+USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
 ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
 # Errors after which another server has the slot, or will have it soon.
@@ -287,32 +287,10 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         with self._limited("activate"):
             self._redis.move_live(release)
 
-    def some_users(
-        self, release: str, dataset: str, at_most: int, prefix: str = "", *, fewest: bool = False
-    ) -> list[tuple[str, int]]:
-        """Own ids that begin with ``prefix``, as text, and how many events of each the release has.
-
-        In the order of their text; ``fewest``: those with the fewest events, of all or, with a prefix, of the first
-        `COMPARED_USERS` that begin so. Forgotten users are left out. Raises ServiceError; StoredError where
-        the release has no list of its users.
-        """
-        counts = wire.event_counts_key(release)
-        found: Any  # typed for the asynchronous client too
+    def some_users(self, release: str, at_most: int) -> list[str]:
+        """Own ids of users of a release, as text and in its order. Raises ServiceError; StoredError: it has no list."""
         with self._limited("some_users"):
-            if fewest and not prefix:
-                found = self._redis.zrange(counts, 0, at_most - 1, withscores=True)
-            else:
-                first: Any = b"[" + prefix.encode()
-                wanted = COMPARED_USERS if fewest else at_most
-                ids: Any = self._redis.zrangebylex(wire.ids_key(release), first, first + b"\xff", start=0, num=wanted)
-                found = zip(ids, self._redis.zmscore(counts, ids) if ids else [], strict=True)  # type: ignore[arg-type]
-            users = [(each.decode(), int(number)) for each, number in found if number is not None]
-            if not users and not (prefix and self._redis.exists(counts)):
-                step = "offline_to_online/recall/s1_user_to_redis.py"
-                raise StoredError(self.service, f"holds no list of the users of release {release}; {step} writes it")
-            pipeline = self._redis.pipeline(transaction=False)
-            for userid, _ in users:
-                pipeline.hexists(wire.user_events_key(dataset, userid), wire.FORGOTTEN)
-            forgotten = pipeline.execute()
-        left = [user for user, gone in zip(users, forgotten, strict=True) if not gone]
-        return sorted(left, key=lambda user: (user[1], user[0]))[:at_most] if fewest else left
+            ids: Any = self._redis.zrange(wire.ids_key(release), 0, at_most - 1)
+        if not ids:
+            raise StoredError(self.service, f"holds no list of the users of release {release}; {USERS_STEP} writes it")
+        return [each.decode() for each in ids]

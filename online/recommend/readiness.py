@@ -111,8 +111,7 @@ def warm_up_elasticsearch(
         patient: go on after a search that took longer than a request waits for it, as those of a cold service do.
     """
     try:
-        some_users = users.some_users(opened.release, opened.manifest.dataset.base_name, _USERS)
-        for count, (userid, _) in enumerate(cycle(some_users)):
+        for count, userid in enumerate(cycle(users.some_users(opened.release, _USERS))):
             if count % _AT_A_TIME == 0 and items.searches(opened.release) >= enough:
                 break
             began = time.monotonic()

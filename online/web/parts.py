@@ -39,7 +39,7 @@ class Parts:
     The places that are made for extras are the hooks of `Recommender`.
 
     Attributes:
-        stores: name of an extra -> where it keeps what it writes, if not in Redis.
+        stores: name of an extra -> where it keeps its data, if not in Redis.
         observers: called with the record of each request that has its response, in this order.
         registry: of metrics, which extras/monitoring shows.
         recommend: answers a request; an extra may put a function around it.

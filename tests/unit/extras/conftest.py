@@ -18,7 +18,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.web.parts import Parts
-from tests.unit.extras.fakes import FakeExperiments, FakeItemStore, FakeLog
+from tests.unit.extras.fakes import FakeExperiments, FakeItemStore, FakeLog, FakeUserList
 from tests.unit.online.conftest import Fakes as CoreFakes
 from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
 from tests.unit.online.conftest import kind, opened  # noqa: F401
@@ -42,7 +42,12 @@ class Fakes(CoreFakes):
 
     @property
     def stores(self) -> dict[str, Any]:
-        return {"events": self.log, "experiments": self.store, "items": self.new_items}
+        return {
+            "events": self.log,
+            "experiments": self.store,
+            "items": self.new_items,
+            "page": FakeUserList(self.users),
+        }
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from extras.experiments.store import Change, Exposure
 from extras.items.store import Change as ItemChange
 from extras.items.store import Kept as ItemsKept
 from extras.items.store import Query, Record, after
+from extras.page.users import Listing
 from online.clients.base import Client
 from tests.unit.online.fakes import Fake, FakeUsers
 
@@ -116,3 +117,20 @@ class FakeExperiments(Fake, Client[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure]) -> None:
         with self._asked("expose"):
             self.exposed += exposures
+
+
+class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):
+    service = "redis"
+
+    def __init__(self, users: FakeUsers) -> None:
+        super().__init__()
+        self.users = users
+
+    def _call(self, query: Listing) -> list[tuple[str, int]]:
+        self.users.some_users(query.release, 1)
+        world = self.users.worlds[query.release]
+        events = {str(own): len(world.histories[number]) for own, number in world.numbers.items()}
+        order = (lambda name: (events[name], name)) if query.fewest else str.encode
+        gone = {str(userid) for of, userid in self.users.forgotten if of == query.dataset}
+        found = sorted((name for name in events.keys() - gone if name.startswith(query.prefix)), key=order)
+        return [(name, events[name]) for name in found[: query.at_most]]

@@ -92,24 +92,12 @@ class RedisUsersContract(ClientContract):
         with pytest.raises(ServiceError, match=f"no recall channels of release {NOWHERE}"):
             client.channels(NOWHERE)
 
-    def test_users_come_by_the_text_of_their_ids_or_by_fewest_events(self, client: RedisUsers, world: World) -> None:
-        events = {str(world.own_user(userid)): len(world.histories[userid]) for userid in world.userids}
-        by_id = sorted(events.items(), key=lambda user: user[0].encode())
-        assert client.some_users(world.release, world.dataset, 100) == by_id
-        assert client.some_users(world.release, world.dataset, 3) == by_id[:3]
-        for prefix in {name[:1] for name in events} | set(events):
-            begin = [user for user in by_id if user[0].startswith(prefix)]
-            assert client.some_users(world.release, world.dataset, 100, prefix) == begin
-            fewest = client.some_users(world.release, world.dataset, 2, prefix, fewest=True)
-            assert [n for _, n in fewest] == sorted(n for _, n in begin)[:2]
-        fewest = client.some_users(world.release, world.dataset, 4, fewest=True)
-        assert [n for _, n in fewest] == sorted(events.values())[:4]
-        assert client.some_users(world.release, world.dataset, 100, "no such id") == []
-
-    def test_a_release_without_a_list_of_users_is_an_error(self, client: RedisUsers) -> None:
-        for fewest in (False, True):
-            with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
-                client.some_users(NOWHERE, "nothing", 100, fewest=fewest)
+    def test_some_users_come_by_the_text_of_their_ids(self, client: RedisUsers, world: World) -> None:
+        names = sorted((str(world.own_user(userid)) for userid in world.userids), key=str.encode)
+        assert client.some_users(world.release, 100) == names
+        assert client.some_users(world.release, 3) == names[:3]
+        with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
+            client.some_users(NOWHERE, 100)
 
     def test_an_activated_release_is_live_and_the_one_before_stays(self, client: RedisUsers, world: World) -> None:
         live, before = client.activated()

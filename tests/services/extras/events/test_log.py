@@ -20,6 +20,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording, TooManyEventsError, event_log_key, feast_fields, feast_online_key
+from extras.page.users import Listing, UserList
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import NEVER, ServiceError, current
@@ -235,8 +236,8 @@ def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
             client.zadd(key, {f"{row.own_id}": 0})
     log.forget(201, FILMS)
     log.call(Recording(FILMS, [rating(201, 1)]))
-    with closing(RedisUsers(settings.redis)) as users:
-        assert users.some_users("dddddddddddd", FILMS, 10) == [("202", 0)]
+    with closing(UserList(settings.redis)) as users:
+        assert users.call(Listing("dddddddddddd", FILMS, 10)) == [("202", 0)]
     assert RedisStore(settings).remembered([201, 202], FILMS) == {202}
 
 

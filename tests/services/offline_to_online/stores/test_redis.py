@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
+from extras.page.users import Listing, UserList
 from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
-from online.clients.redis import RedisUsers
+from online.clients.base import StoredError
 from tests.unit.offline_to_online.online_side import row_of
 
-RELEASE = "aaaaaaaaaaaa"
+RELEASE, NOWHERE = "aaaaaaaaaaaa", "ffffffffffff"
 MANIFEST: Any = SimpleNamespace(release=RELEASE)
 USERS = 2_500  # of whom the last five have events, one to five
 
@@ -34,12 +36,18 @@ def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: 
     store.load(MANIFEST, state)
     store.check(MANIFEST, state)
     events = {str(row.own_id): len(row.history) for row in state.users}
-    with closing(RedisUsers(settings.redis)) as users:
-        assert dict(users.some_users(RELEASE, "films", USERS)) == events
-        assert users.some_users(RELEASE, "films", 100, "ü2499") == [("ü2499", 4)]
-        assert len(users.some_users(RELEASE, "films", USERS, fewest=True)) == USERS
-        assert users.some_users(RELEASE, "films", USERS, fewest=True)[-1] == ("ü2500", 5)
-        assert [name for name, _ in users.some_users(RELEASE, "films", 3, "ü")] == ["ü1", "ü10", "ü100"]
+    with closing(UserList(settings.redis)) as users:
+        listed = partial(Listing, RELEASE, "films")
+        assert users.call(listed(USERS)) == sorted(events.items(), key=lambda user: user[0].encode())
+        assert [name for name, _ in users.call(listed(3))] == ["ü1", "ü10", "ü100"]
+        assert users.call(listed(100, "ü2499")) == [("ü2499", 4)]
+        assert users.call(listed(100, "no such id")) == []
+        assert len(users.call(listed(USERS, fewest=True))) == USERS
+        assert users.call(listed(USERS, fewest=True))[-1] == ("ü2500", 5)
+        assert users.call(listed(2, "ü249", fewest=True)) == [("ü249", 0), ("ü2490", 0)]
+        for fewest in (False, True):
+            with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
+                users.call(Listing(NOWHERE, "films", 100, fewest=fewest))
 
 
 @pytest.mark.parametrize("key", [wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)])
