@@ -15,8 +15,6 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-import requests
-
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.figures import FIGURES, PIPELINE
@@ -24,6 +22,7 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from online.main.client import Client
 from research.figures import costs
 from research.reports import publish
 
@@ -32,24 +31,17 @@ WAYS = {"plain": False, "recall": "recall", "explained": True}
 HIDDEN = ("itemid", "title", "rating", "timestamp")  # of an event of a user
 
 
-def timed(session: requests.Session, url: str, userids: list[OwnId]) -> dict[str, float]:
+def timed(client: Client, userids: list[OwnId]) -> dict[str, float]:
     """Median milliseconds of each kind of request, every user in each kind, one after the other."""
     took: dict[str, list[float]] = {way: [] for way in WAYS}
     for warm in (True, False):
         for userid in userids:
             for way, explain in WAYS.items():
                 began = time.perf_counter()
-                ask(session, url, userid=userid, explain=explain)
+                client.recommend(userid, explain=explain, strict=True)
                 if not warm:
                     took[way].append((time.perf_counter() - began) * 1e3)
     return {way: round(median(times), 1) for way, times in took.items()}
-
-
-def ask(session: requests.Session, url: str, **body: Any) -> dict[str, Any]:
-    """A whole answer."""
-    response = session.post(f"{url}/ml/rec", json={"strict": True, **body}, timeout=30)
-    response.raise_for_status()
-    return dict(response.json())
 
 
 def anonymous(event: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +70,8 @@ def main(settings: Settings) -> None:
     """Raises StopIteration where the first user is given no item for what they liked."""
     url, folder = settings.server.url, settings.exchange_dir
     userids = list(islice(read_user_ids(folder).values(), USERS))
-    with local_session() as session:
-        answer = ask(session, url, userid=userids[0], size=200, explain=True)
+    with local_session() as session, Client(url, timeout_s=30) as client:
+        answer = client.recommend(userids[0], size=200, explain=True, strict=True).model_dump()
         liked = next(each for each in answer["explained"] if each["reason"]["code"] == "liked" and each["effects"])
         lost = {"userid": userids[0], "itemid": answer["item_list"][59]["itemid"]}
         why_not = session.get(f"{url}/ml/why-not", params=lost, timeout=30)
@@ -87,7 +79,7 @@ def main(settings: Settings) -> None:
         found = {
             "command": "make explain-figures",
             "dataset": artifacts.DATASET.read(folder)["name"],
-            "ms": timed(session, url, userids),
+            "ms": timed(client, userids),
             "explained": shown(liked),
             "why_not": {name: why_not.json()[name] for name in ("itemid", "code", "sentence")},
         }

@@ -138,8 +138,8 @@ def _declared(planned: Planned, releases: Mapping[str, str], n_users: int) -> De
 
 def _asked(loop: ServerLoop, user: int, data: Replay, experiment: str) -> None:
     """Send requests until the worker that answers knows the experiment."""
-    body = {
-        "userid": data.userid(user),
+    userid = data.userid(user)
+    fields = {
         "timestamp": int(data.data.times[data.held(user).start]),
         "size": K,
         "budget_ms": MAX_BUDGET_MS,
@@ -147,10 +147,10 @@ def _asked(loop: ServerLoop, user: int, data: Replay, experiment: str) -> None:
     }
 
     def heard() -> bool:
-        answer = loop.post("/ml/rec", body)
-        if answer.get("degraded"):
-            raise StepError(f"User {body['userid']!r} was answered without something: {answer['reason']} Run it again.")
-        return any(part["experiment"] == experiment for part in answer.get("experiments", ()))
+        answer = loop.recommend(userid, **fields)
+        if answer.degraded:
+            raise StepError(f"User {userid!r} was answered without something: {answer.reason} Run it again.")
+        return any(part["experiment"] == experiment for part in getattr(answer, "experiments", ()))
 
     try:
         Retrying(stop=stop_after_delay(HEARD_S), wait=wait_fixed(0.05), retry=retry_if_result(lambda it: not it))(heard)
@@ -212,7 +212,7 @@ def check(found: Mapping[str, Any]) -> None:
 
 
 def _until_open(loop: ServerLoop, user: int, data: Replay, release: str) -> None:
-    loop.post("/ml/rec", {"userid": data.userid(user), "release": release, "budget_ms": MAX_BUDGET_MS})
+    loop.recommend(data.userid(user), release=release, budget_ms=MAX_BUDGET_MS)
 
 
 def main(settings: Settings) -> None:

@@ -24,16 +24,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import requests
 from numpy.typing import NDArray
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.figures import PIPELINE, write_figure
-from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
+from extras.client import Client
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from extras.events.log import event_log_key
@@ -255,33 +254,28 @@ def _rank(items: Sequence[OwnId], item: OwnId) -> float:
 TIMEOUT_S = 30.0
 
 
-class ServerLoop:
-    """Over HTTP, for several threads. Events are taken back in Redis itself: to forget a user takes more with it."""
+class ServerLoop(Client):
+    """For several threads. Events are taken back in Redis itself: to forget a user takes more with it."""
 
     def __init__(self, settings: Settings, release: str, dataset: str) -> None:
         """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
-        self._url = settings.server.url
+        key = settings.server.key.get_secret_value() if settings.server.key else None
+        super().__init__(settings.server.url, key, timeout_s=TIMEOUT_S)
         self._release = release
         self._dataset = dataset
-        self._http = local_session()
         self._redis = redis_client(settings)
-        if settings.server.key:
-            self._http.headers["X-API-Key"] = settings.server.key.get_secret_value()
 
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        """Strict: an answer that lacks a service says nothing of the recommendations. Raises StepError."""
-        asked: dict[str, Any] = {"userid": userid, "size": size, "strict": True}
-        if timestamp is not None:
-            asked["timestamp"] = timestamp
-        answer = self.post("/ml/rec", asked)
-        if answer.get("release") != self._release:
-            raise StepError(f"The server at {self._url} answers from release {answer.get('release')} by now.")
-        return [item["itemid"] for item in answer["item_list"]]
+        """Strict: an answer that lacks a service says nothing of the recommendations. Raises StepError, ServerError."""
+        answer = self.recommend(userid, timestamp=timestamp, size=size, strict=True)
+        if answer.release != self._release:
+            raise StepError(f"The server at {self.url} answers from release {answer.release} by now.")
+        return answer.itemids
 
     def tell(self, events: Sequence[Event]) -> None:
-        """Raises StepError."""
+        """Raises ServerError."""
         names = ("eventid", "userid", "itemid", "type", "timestamp", "value")
-        self.post("/ml/event", [{name: getattr(event, name) for name in names} for event in events])
+        self.record(*({name: getattr(event, name) for name in names} for event in events))
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
         log = event_log_key(self._dataset, wire.event_partition(userid))
@@ -294,21 +288,8 @@ class ServerLoop:
             pipeline.xdel(log, *(raw.partition(b" ")[0] for raw in sent.values()))
             pipeline.execute()
 
-    def post(self, path: str, body: object) -> dict[str, Any]:
-        """Post a body, and read the answer. Raises StepError."""
-        try:
-            response = self._http.post(f"{self._url}{path}", json=body, timeout=TIMEOUT_S)
-            answer: dict[str, Any] = response.json()
-        except requests.RequestException as error:
-            raise StepError(
-                f"The server at {self._url} gave no answer ({error}). Start it: make up sync serve."
-            ) from error
-        if not response.ok:
-            raise StepError(f"{path} at {self._url} answered {response.status_code}: {answer.get('error')}")
-        return answer
-
     def close(self) -> None:
-        self._http.close()
+        super().close()
         self._redis.close()
 
 
