@@ -202,7 +202,7 @@ class ExactItems:
         if not query.terms or channel.term_weight <= 0:
             return products
         nearest = np.full_like(products, np.nan)
-        best = _best(np.where(allowed, products, np.nan), query.recall.num_candidates)
+        best = _best(products, allowed, query.recall.num_candidates)
         nearest[best] = products[best]
         matches = np.zeros(len(products), np.bool_)
         for code in query.terms:
@@ -211,14 +211,18 @@ class ExactItems:
 
     def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
         """The ``size`` best of the items that are allowed, of those that have a score."""
-        best = _best(np.where(allowed, scores, np.nan), size)
+        best = _best(scores, allowed, size)
         return Hits(self.itemids[best], scores[best])
 
 
-def _best(scores: NDArray[np.floating], size: int) -> NDArray[np.int64]:
-    """Positions of the ``size`` highest scores, best first; of equal ones those that come first. NaN is no score."""
-    by_code, nothing = np.append(NOT_FOUND, np.where(np.isnan(scores), NOT_FOUND, scores)), np.empty(0, np.intp)
-    (hits,) = top_k(by_code[None], size, nothing, nothing)
+def _best(scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+    """Positions of the ``size`` highest scores that are allowed, best first; of equal ones those that come first.
+
+    NaN is no score.
+    """
+    by_code, nothing = np.full((1, len(scores) + 1), NOT_FOUND, scores.dtype), np.empty(0, np.intp)
+    np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
+    (hits,) = top_k(by_code, size, nothing, nothing)
     return hits.ids.astype(np.int64) - 1
 
 

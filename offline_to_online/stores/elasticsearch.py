@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -274,7 +274,10 @@ def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[Item
     names = [channel.name for channel in recall.searched]
     own_ids, tied = {row.itemid: row.own_id for row in rows}, dict.fromkeys(names, 0)
     queries = (ItemQuery(manifest.release, recall, row.vectors) for row in rows)
-    with closing(ElasticItems(patient(settings).elasticsearch)) as client, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ExitStack() as stack:
+        client = stack.enter_context(closing(ElasticItems(patient(settings).elasticsearch)))
+        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        stack.callback(pool.shutdown, cancel_futures=True)  # after a failure no more searches are sent
         answers = progress(pool.map(client.call, queries), desc="searches", unit="item", total=len(rows), leave=False)
         for row, found in zip(rows, answers, strict=True):
             for name, hits in zip(names, found, strict=True):

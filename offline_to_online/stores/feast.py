@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Final, NamedTuple, cast
@@ -84,10 +84,24 @@ class FeastStore(ReleaseStore):
     def address(self) -> str:
         return ", ".join(self.settings.feast.urls)
 
+    def each_server(self) -> Iterator[FeastStore]:
+        """The store by each feature server alone: a request may go to any of them, and an error names that one."""
+        for node in self.settings.feast.nodes.split(","):
+            feast = self.settings.feast.model_copy(update={"nodes": node})
+            yield FeastStore(self.settings.model_copy(update={"feast": feast}))
+
+    @contextmanager
+    def client(self) -> Iterator[FeastFeatures]:
+        """The server's own client of a feature server that is alive."""
+        with self.reaching(), closing(FeastFeatures(patient(self.settings).feast)) as features:
+            features.ping()
+            yield features
+
     def expect_alive(self) -> None:
         """Fail now rather than after the load. Raises StepError where a feature server does not answer."""
-        with self.reaching():
-            list(each_server(self.settings))
+        for server in self.each_server():
+            with server.client():
+                pass
 
     def load(self, manifest: Manifest, frames: Frames, at: pd.Timestamp) -> None:
         """Register and load a release.
@@ -100,8 +114,7 @@ class FeastStore(ReleaseStore):
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         write_features(settings, release, manifest.feature_spec, frames, at)
         materialize(settings, release)
-        with self.reaching():
-            wait_until_known(settings, release)
+        wait_until_known(settings, release)
 
     def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
         """Read all of it back and mark the release as checked. Raises CheckError naming the row.
@@ -109,16 +122,15 @@ class FeastStore(ReleaseStore):
         It is loaded once more where the online store has lost rows that the registry has as loaded.
         """
         settings, release = self.settings, manifest.release
-        with self.reaching():
-            try:
-                check_features(settings, release, frames, own_ids)
-            except CheckError as error:
-                log.warning("%s: loading all of release %s again", error, release)
-                # first apply: another engine may have registered the release
-                again = ["materialize", "--disable-event-timestamp", *_views(release)]
-                run_feast(settings, ["apply"], again)
-                check_features(settings, release, frames, own_ids)
-            wait_until_known(settings, None)
+        try:
+            check_features(settings, release, frames, own_ids)
+        except CheckError as error:
+            log.warning("%s: loading all of release %s again", error, release)
+            # first apply: another engine may have registered the release
+            again = ["materialize", "--disable-event-timestamp", *_views(release)]
+            run_feast(settings, ["apply"], again)
+            check_features(settings, release, frames, own_ids)
+        wait_until_known(settings, None)
         (release_dir(settings, release) / _CHECKED).touch()
 
     def is_checked(self, release: str) -> bool:
@@ -129,8 +141,7 @@ class FeastStore(ReleaseStore):
         return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
     def wait_until_served(self, release: str) -> None:
-        with self.reaching():
-            wait_until_known(self.settings, release)
+        wait_until_known(self.settings, release)
 
     def activate(self, release: str) -> None:
         """Put the release behind the services ``ml_user`` and ``ml_item``; `settle` makes it known."""
@@ -238,19 +249,12 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
 # The running feature servers: are they alive, do they know a release, are the values right.
 
 
-def each_server(settings: Settings) -> Iterator[FeastFeatures]:
-    """A client of each feature server, which is alive: a request may go to any of them. Raises ServiceError."""
-    for node in settings.feast.nodes.split(","):
-        with closing(FeastFeatures(patient(settings).feast.model_copy(update={"nodes": node}))) as features:
-            features.ping()
-            yield features
-
-
 def wait_until_known(settings: Settings, release: str | None) -> None:
-    """Return when each feature server answers for a release's services (None: the live ones). Raises ServiceError."""
-    for features in each_server(settings):
-        for entity in ENTITIES:
-            _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
+    """Return when each feature server answers for a release's services (None: the live ones). Raises StepError."""
+    for server in FeastStore(settings).each_server():
+        with server.client() as features:
+            for entity in ENTITIES:
+                _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
 
 
 def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
@@ -258,7 +262,7 @@ def check_features(settings: Settings, release: str, frames: Frames, own_ids: Ma
 
     Raises CheckError naming entity, feature and values.
     """
-    with closing(FeastFeatures(patient(settings).feast)) as features:
+    with FeastStore(settings).client() as features:
         for entity, frame in frames.items():
             for start in progress(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
                 chunk = frame.iloc[start : start + CHUNK]

@@ -175,7 +175,8 @@ class TritonStore(ReleaseStore):
         with self.reaching():
             for address in self.settings.triton.grpc_addresses:
                 with _client(address) as client:
-                    client.is_server_live(client_timeout=TIMEOUT_S)
+                    if not client.is_server_live(client_timeout=TIMEOUT_S):
+                        raise InferenceServerException(f"{address} says that it is not live")
 
     def is_checked(self, release: str) -> bool:
         """Whether this very model came up in Triton."""

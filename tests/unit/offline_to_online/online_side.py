@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,11 +63,11 @@ class FakeItems(_Fake):
     """The server's own exact search, in place of Elasticsearch's."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.rows, self.filters = item_rows(folder), True
+        self.rows = item_rows(folder)
         self.exact = ExactItems.of(self.rows, manifest.vector_dims)
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        return self.exact.call(query if self.filters else replace(query, seen=()))
+        return self.exact.call(query)
 
 
 class FakeFeatures(_Fake):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
 from data_exchange_center.release import FORMAT, Manifest, ParityRecord
@@ -17,9 +18,10 @@ from data_exchange_center.steps import StepError, run
 from offline_to_online import releases
 from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
-from offline_to_online.stores.feast import FeastStore
+from offline_to_online.stores.feast import FeastStore, check_features
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
+from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
@@ -174,7 +176,7 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
     assert passed.changes[before:] == after
 
 
-def test_redis_that_is_down_is_one_sentence_and_no_warning(
+def test_a_service_that_is_down_or_something_else_is_one_sentence_and_no_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RECSYS_REDIS__PORT", "1")
@@ -182,4 +184,9 @@ def test_redis_that_is_down_is_one_sentence_and_no_warning(
         with pytest.raises(SystemExit):
             run(lambda settings, read=read: read(RedisStore(settings)))
         assert re.fullmatch(r"StepError: Redis at .*make up.*\n", capsys.readouterr().err)
+    with serving(lambda *_: (200, b"no JSON")) as port:
+        monkeypatch.setenv("RECSYS_FEAST__PORT", f"{port}")
+        with pytest.raises(SystemExit):
+            run(lambda settings: check_features(settings, "a", {"item": pd.DataFrame({"itemid": [1]})}, {}))
+    assert re.fullmatch(r"StepError: Feast at .* cannot be read .*\n", capsys.readouterr().err)
     assert caplog.records == []

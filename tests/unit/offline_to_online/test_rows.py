@@ -18,14 +18,7 @@ from data_exchange_center.release_parts import read_feature_spec, read_users, re
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
-from offline_to_online.rows import (
-    LONGEST,
-    feature_frames,
-    item_rows,
-    recall_state,
-    request_time,
-    sampled_users,
-)
+from offline_to_online.rows import LONGEST, feature_frames, item_rows, recall_state, request_time, sampled_users
 from tests.synthetic_release import write_artifacts, write_inputs
 from tests.unit.offline_to_online.online_side import OnlineSide, row_of
 

@@ -8,9 +8,11 @@ import redis
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, StepError
+from offline_to_online.parity import server_of
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.stores.redis import RedisStore
+from online.clients.base import ServiceError, StoredError
 from tests.free_ports import free_ports
 from tests.synthetic_release import write_artifacts
 
@@ -20,6 +22,12 @@ STORE = RedisStore(Settings())
 def test_a_service_that_refuses_becomes_one_sentence_with_address_and_remedy() -> None:
     with pytest.raises(StepError, match=r"^Redis at 127\.0\.0\.1:\d+ .*OOM.*make up.*$"), STORE.reaching():
         raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+
+@pytest.mark.parametrize(("error", "remedy"), [(ServiceError, "make up"), (StoredError, "make sync")])
+def test_what_a_client_says_becomes_its_stores_sentence(error: type[ServiceError], remedy: str) -> None:
+    with pytest.raises(StepError, match=rf"^Triton at .* is too slow.*{remedy}"), server_of(Settings()):
+        raise error("triton", "is too slow")
 
 
 def test_a_failed_check_and_a_bug_pass_through() -> None:

@@ -229,26 +229,15 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
         an_index_with(lambda side, query, found: tuple(Hits(hits.ids[::-1], hits.scores[::-1]) for hits in found)),
         r"user \d+: channel 'tower' found item \d+ \(.* offline\) before item \d+",
     ),
-    **{
-        f"nothing is found for somebody, {recipe}": (
-            recipe, finding(0, [USERS[4]]), rf"finds 0\.9.* \(worst: user {USERS[4]}, 0\.0000; at least 0\.95\)"
-        )
-        for recipe in RECIPES
-    },
+    "nothing is found for somebody": (
+        "source", finding(0, [USERS[4]]), rf"finds 0\.9.* \(worst: user {USERS[4]}, 0\.0000; at least 0\.95\)"
+    ),
     "too little is found for somebody: the mean hides it": (
         "default", finding(0.94, [USERS[4]]), rf"finds 0\.99.* channel tower .*worst: user {USERS[4]}, 0\.9[34]\d\d;"
     ),
     "a little too little is found for everybody": (
         "default", finding(0.97, USERS), r"finds 0\.9[67].* of channel tower over 10 users; at least 0\.99 is required"
     ),
-    **{
-        f"seen items are found, {recipe}": (
-            recipe,
-            lambda side: setattr(side.items, "filters", False),
-            r"user \d+: Elasticsearch gave seen items",
-        )
-        for recipe in RECIPES
-    },
     "a seen item ends one channel's list": (
         "default", an_index_with(a_seen_item_last), r"user \d+: Elasticsearch gave seen items \[\d+\]"
     ),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pandas as pd
@@ -14,18 +15,14 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import Entity
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import release_of_artifacts
-from data_exchange_center.settings import Settings
-from data_exchange_center.steps import CheckError
+from data_exchange_center.settings import FeastSettings, Settings
+from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.rows import feature_frames, newest_event
 from offline_to_online.stores import feast
-from offline_to_online.stores.feast import (
-    ENTITIES,
-    FeastStore,
-    compare,
-    release_dir,
-    write_features,
-)
+from offline_to_online.stores.feast import ENTITIES, FeastStore, compare, release_dir, write_features
 from online.clients.feast import FeatureRows, feature_rows
+from tests.free_ports import free_ports
+from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
 
@@ -149,6 +146,28 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     monkeypatch.setattr(feast.shutil, "rmtree", lambda path: found.append(sorted(each.name for each in path.iterdir())))
     FeastStore(settings).delete({folder.name})
     assert found == [["items.parquet", "users.parquet"]]
+
+
+def test_each_feature_server_must_know_a_release_and_the_one_that_is_away_is_named(settings: Settings) -> None:
+    asked: list[str] = []
+
+    def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        if request.command == "GET":
+            return 200, b""
+        query = json.loads(body)
+        asked.append(query["feature_service"])
+        ((key, ids),) = query["entities"].items()
+        known = {"metadata": {"feature_names": [key]}, "results": [{"values": ids}]}
+        return (200, json.dumps(known).encode()) if asked.count(asked[-1]) > 1 else (404, b"")  # not at once
+
+    (away,) = free_ports(1)
+    with serving(answer) as port:
+        nodes = FeastSettings(nodes=f"127.0.0.1:{port}, 127.0.0.1:{away}")
+        store = FeastStore(settings.model_copy(update={"feast": nodes}))
+        for wait in (store.expect_alive, lambda: store.wait_until_served("a")):
+            with pytest.raises(StepError, match=rf"^Feast at http://127\.0\.0\.1:{away} cannot be reached.*make up"):
+                wait()
+    assert asked == [*["ml_user_a"] * 2, *["ml_item_a"] * 2]
 
 
 @pytest.mark.parametrize("found", [None, CheckError("user 'u-5', feature 'age'")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import onnx
 import pytest
@@ -191,6 +192,13 @@ def test_the_secret_is_sent_where_there_is_one(elsewhere: Settings, asked: list[
 def test_what_cannot_be_loaded_is_told_with_the_reason(elsewhere: Settings, asked: list[dict[str, str]]) -> None:
     with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
         TritonStore(elsewhere).command("load", "ml_rec_62")
+
+
+def test_a_triton_that_is_ending_is_not_alive(store: TritonStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = nullcontext(Mock(is_server_live=lambda client_timeout: False))
+    monkeypatch.setattr("offline_to_online.stores.triton._client", lambda _: ending)
+    with pytest.raises(StepError, match=r"^Triton at .*:8001 says that it is not live.*make up"):
+        store.expect_alive()
 
 
 @pytest.mark.parametrize(("nodes", "waits"), [("", False), ("127.0.0.1:1", True)])

@@ -11,14 +11,7 @@ from data_exchange_center.release_parts import DatasetIds, OwnIds
 from extras.events.events import Event
 from offline.data.sequences import Sequences
 from research.measure import live_events
-from research.measure.live_events import (
-    PREFIX,
-    Replay,
-    Replayed,
-    replay_all,
-    replayed,
-    summary,
-)
+from research.measure.live_events import PREFIX, Replay, Replayed, replay_all, replayed, summary
 from tests.datasets import STARS
 
 USERS, EACH, HELD = (3, 8), 30, 10
