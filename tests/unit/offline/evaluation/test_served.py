@@ -121,6 +121,8 @@ def test_the_artifacts_are_asked_as_of_a_second(exchange: Path, tmp_path: Path) 
     newest = past.starts[1:] - 1
     then = holdout.at(past.times[newest])
     before, before_later = (served.answers(settings, each) for each in (then, then.at(then.times + 1)))
+    stored, known = (served.users_at(folder, then, stored_events=each) for each in (True, False))
+    assert [user.history.pack() for user in stored] == [user.history.pack() for user in known]
     state = artifacts.USER_STATE.read(folder)
     state[Columns.RATINGS] = [np.r_[rated[0] % 5 + 1, rated[1:]].astype(np.int8) for rated in state[Columns.RATINGS]]
     artifacts.USER_STATE.write(folder, state)
