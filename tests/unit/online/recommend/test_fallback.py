@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_exchange_center.candidates import ExactItems, IndexedItem, ItemQuery
+from data_exchange_center.candidates import ExactItems
 from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits
-from data_exchange_center.recipes import SOURCE
 from online.clients.elastic import CatalogueItem
 from online.recommend.fallback import KnownUsers, LastRelease
 from online.recommend.types import MAX_SIZE
@@ -33,16 +32,6 @@ def client(world: World) -> ExactItems:
 
 class TestExactItems(contracts.SearchContract):
     """All of it."""
-
-
-@pytest.mark.parametrize("seen", [[2, 9], [9, 2], [9, 2, 2], [0, 2, 1000]])
-def test_seen_items_are_left_out_in_whatever_order_they_are_stored(seen: list[int]) -> None:
-    (channel,) = (channel.name for channel in SOURCE.recall.channels)
-    vector = np.array([1, 2], np.float32)
-    items = [IndexedItem(itemid, (), {channel: vector}) for itemid in (1, 2, 3)]
-    query = ItemQuery("r", SOURCE.recall, {channel: vector}, seen=np.array(seen, np.int32))
-    (hits,) = ExactItems.of(items, {channel: 2}).call(query)
-    assert hits.ids.tolist() == [1, 3]
 
 
 STATE = SourceWorld().stored(1)
