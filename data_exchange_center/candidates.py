@@ -1,6 +1,6 @@
-"""Recall, the first stage: from a user's stored state to candidates, and on to the ranking model's inputs.
+"""From a user's stored state to candidates and the ranking model's inputs: shared by server, evaluation and parity.
 
-Server, evaluation and parity check go the same way; only where a state is read and how the items are searched differ.
+Only where a state is read and how the items are searched differ.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class StoredUser:
 
     number: int  # who the user is in the feature store; 0: a stranger
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
-    seen: NDArray[np.int32]  # itemids never to be recommended again
+    seen: NDArray[np.int32]  # itemids left out of this user's lists: rated or hidden
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user

@@ -28,7 +28,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 EVENTS: Final = 100  # newest events that a channel is given, where it says nothing else
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
-LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it elapsed time tells a ranker nothing more
+LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it all elapsed times are one bucket
 CONTINUES, RETURNS = 0, 1  # regimes
 
 
@@ -81,7 +81,7 @@ class Channel(ABC):
         """
 
     def arrays(self) -> Arrays:
-        """All fields but the name, to be stored with the release; of a tuple an array each, numbered, at the end."""
+        """All fields but the name, to be stored with the release: a tuple is ``key0``, ``key1``, ..., at the end."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "name"}
         several = {f"{key}{n}": part for key, value in values.items() if isinstance(value, tuple)
                    for n, part in enumerate(value)}  # fmt: skip

@@ -116,8 +116,8 @@ def candidate_column(channel: str, kind: Kind) -> str:
 def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused:
     """Weighted RRF of the channels' lists, the first ``size``; ties in favour of the smaller id.
 
-    Features per channel: score, score standardised within the channel's list, log(1 + rank from 0). An item that a
-    channel did not return has the score of that list's last and the rank after it. A channel without hits gives zeros.
+    Features per channel: score, score standardised within the channel's list, log(1 + rank from 0). An item that is not
+    on a channel's list gets that list's last score and z-score, and rank n. A channel without hits gives zeros.
     """
     lists = [np.asarray(channel.ids, dtype=np.int64) for channel in channels]
     ids = _distinct(np.concatenate(lists))

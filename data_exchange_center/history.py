@@ -1,10 +1,13 @@
 """A user's ratings, which recall and ranking read, and what of them a request of a second sees.
 
-Times are whole seconds, and people rate several films of one page within the same second; the order in which a file
-holds these does not say which came first. So nothing sees its own second: no training point, no statistic of a
-rating, no holdout, no history in an answer of the server to a request that names its time. One that names none sees
-whatever was acknowledged before it, of its own second too: there the order is known. Statistics that are stored for
-serving (`n_ratings`) are the other exception: they are of the whole past.
+A request at second t sees the user's events before t, none of t itself: times are whole seconds, people rate several
+films of one page within the same second, and a file's order does not say which came first. Training points, statistics
+of a rating, the holdout and requests that name their time all follow this rule. Two exceptions: a request that names
+no time sees whatever was acknowledged before it, of its own second too, as there the order is known; and statistics
+that are stored for serving (`n_ratings`) are of the whole past.
+
+It is a rule of the user's own events. What is fitted over all users (channels, item statistics) ends at a share of
+each user's events, so it may know later events of others; the evaluation's protocol *one moment* has none of these.
 """
 
 from __future__ import annotations

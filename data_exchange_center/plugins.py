@@ -28,7 +28,7 @@ STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.Us
 # data set; `extras.events` brings them
 FEEDBACK: Final = "recsys.feedback"
 RELEASED: Final = "recsys.released"  # called with the settings and the deleted releases when one has gone live
-RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.Served`
+RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.ServedRatings`
 
 
 class PluginError(RecsysError, ValueError):

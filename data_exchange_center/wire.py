@@ -145,7 +145,7 @@ def feast_name(service: str, release: str) -> str:
 MODEL: Final = "ml_rec"
 MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each candidate
 MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
-MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): probability of a click
+MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): sigmoid of the network's output; of a ranker of pairs a probability
 MAX_BATCH: Final = 256  # rows a request
 
 

@@ -21,7 +21,7 @@ from offline.data.sequences import Ints, Sequences
 from offline.data.statistics import UserStatistic
 
 if TYPE_CHECKING:
-    from offline_to_online.parity import Served
+    from offline_to_online.parity import ServedRatings
 
 
 def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:
@@ -36,7 +36,7 @@ FIRST_EVENT = UserStatistic(
 )
 
 
-def first_event_again(served: Served) -> pd.Series:
+def first_event_again(served: ServedRatings) -> pd.Series:
     """The second count: in the table of ratings, each user's smallest time."""
     times = served.ratings.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     return times.reindex(served.ids, fill_value=NEVER)

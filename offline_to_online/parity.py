@@ -1,6 +1,7 @@
 """Parity: offline against online, the same candidates, column by column and in the score.
 
-Online are the server's own functions over its own clients. Offline are the artifacts, in double precision where it
+Online are the server's own clients, and the functions of recall and rank that it calls; feedback, extras and
+fallbacks are no part of it. Offline are the artifacts, in double precision where it
 counts: recall's scores are exact inner products over all items, the ranking model's inputs are features through the
 spec, its scores are PyTorch's. The expected state of the server is counted again, straight from the ratings and by
 other code than the offline steps', so that a mistake in the artifacts themselves, a wrong window for example, is found
@@ -47,7 +48,7 @@ from data_exchange_center.steps import CheckError, progress
 from offline.data.sequences import profile_codes
 from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, impressions
-from offline.evaluation.served import Ranker, read_features
+from offline.evaluation.served import OfflineRanker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class
 from offline.models.training import THREADS
 from offline_to_online.releases import Stores
@@ -58,7 +59,7 @@ from online.clients.elastic import magnified
 from online.clients.feast import FeatureQuery
 from online.clients.redis import UserQuery
 from online.clients.triton import ScoreQuery
-from online.recommend.recall import channel_candidates, search_vectors
+from online.recommend.recall import channel_candidates, checked_vectors
 from online.recommend.recommend import Recommender
 from online.recommend.release import fetch_items
 
@@ -74,7 +75,7 @@ Ints = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class Answer:
+class CheckedRequest:
     """One request's candidates in recall's order, with what recall and the model say of them."""
 
     own_id: OwnId  # of the user
@@ -104,7 +105,7 @@ def server_of(settings: Settings) -> Iterator[Recommender]:
 
 def online_answers(
     server: Recommender, published: Published, timestamps: Mapping[OwnId, int], item_ids: Mapping[int, OwnId]
-) -> list[Answer]:
+) -> list[CheckedRequest]:
     """Every candidate of every user (own id -> time of the request), as the server would rank it.
 
     Somebody who has seen all that the channels could find has no candidates. ``item_ids``: number -> own id, for what
@@ -134,7 +135,7 @@ def online_answers(
         scores = server.scorer.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
         request = own_id, stored.number, timestamps[own_id], by_channel
-        answers.append(Answer(*request, found.itemids, found.features, inputs.joined(), scores))
+        answers.append(CheckedRequest(*request, found.itemids, found.features, inputs.joined(), scores))
     return answers
 
 
@@ -150,7 +151,7 @@ class OfflineTruth:
     index: ExactItems  # exact search by the others, in double precision
     own_ids: OwnIds  # own ids of the items
     states: Mapping[int, UserRow]  # users by number
-    ranker: Ranker  # the model in PyTorch, with the features of the users and items
+    ranker: OfflineRanker  # the model in PyTorch, with the features of the users and items
 
     @property
     def itemids(self) -> Ints:
@@ -172,7 +173,7 @@ class OfflineTruth:
         Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
         """
         try:
-            vectors = search_vectors(self.manifest, self.channels, user, timestamp)
+            vectors = checked_vectors(self.manifest, self.channels, user, timestamp)
         except ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves
@@ -242,7 +243,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         index=replace(index, vectors=vectors),
         own_ids=read_item_ids(exchange_dir),
         states={row.number: row for row in read_users(exchange_dir)},
-        ranker=Ranker(manifest.feature_spec, model, *read_features(exchange_dir)),
+        ranker=OfflineRanker(manifest.feature_spec, model, *read_features(exchange_dir)),
     )
 
 
@@ -263,7 +264,7 @@ def read_model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
     return model
 
 
-def offline_answers(truth: OfflineTruth, online: Sequence[Answer]) -> list[Answer]:
+def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> list[CheckedRequest]:
     """The same requests from artifacts, ratings and the PyTorch model.
 
     Which items each channel found, and in which order, is taken from online; what they are worth is not. Raises
@@ -272,7 +273,7 @@ def offline_answers(truth: OfflineTruth, online: Sequence[Answer]) -> list[Answe
     return [_offline_answer(truth, answer) for answer in online]
 
 
-def _offline_answer(truth: OfflineTruth, online: Answer) -> Answer:
+def _offline_answer(truth: OfflineTruth, online: CheckedRequest) -> CheckedRequest:
     state, who, own_ids = truth.states.get(online.userid), f"user {online.own_id!r}", truth.own_ids
     if state is None or state.own_id != online.own_id:
         raise CheckError(f"{who}: Redis gives the number {online.userid}, which is somebody else's or nobody's")
@@ -311,8 +312,8 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
     numbers = {number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers}
     terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES]
     by_genre = _by_genre(own.groupby(Columns.USER).tail(recipe.window), terms, users.index, truth.spec.genres)
-    users = _counted_again(users, truth.spec, "user", Served(own, users.index), by_genre)
-    items = _counted_again(items, truth.spec, "item", Served(served, items.index), numbers)
+    users = _counted_again(users, truth.spec, "user", ServedRatings(own, users.index), by_genre)
+    items = _counted_again(items, truth.spec, "item", ServedRatings(served, items.index), numbers)
     return replace(
         truth,
         ranker=replace(truth.ranker, users=users, items=items),
@@ -354,7 +355,7 @@ def _by_genre(newest: pd.DataFrame, terms: pd.Series, userids: pd.Index, genres:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedRatings:
     """Ratings that statistics are counted from, and the users or items they are counted for."""
 
     ratings: pd.DataFrame  # all but the held-out rows, of the users or of everybody
@@ -366,20 +367,20 @@ class Served:
         return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
 
 
-def _recent(served: Served) -> pd.Series:
+def _recent(served: ServedRatings) -> pd.Series:
     times = served.ratings[Columns.TIMESTAMP]
     return served.size(Columns.ITEM, times > np.quantile(times, RECENT))
 
 
-def _mean_rating(served: Served) -> pd.Series:
+def _mean_rating(served: ServedRatings) -> pd.Series:
     total = served.ratings.groupby(Columns.ITEM)[Columns.RATING].sum().reindex(served.ids, fill_value=0)
     mean = (total + PRIOR * served.ratings[Columns.RATING].mean()) / (served.size(Columns.ITEM) + PRIOR)
     return (HUNDREDS * mean).round().astype(np.int64)
 
 
-# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `Served.ids`; those of other
-# packages are in the entry points ``recsys.recounts``.
-RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
+# Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `ServedRatings.ids`; those of
+# other packages are in the entry points ``recsys.recounts``.
+RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
     "n_ratings": lambda served: served.size(Columns.USER),
     "item_ratings": lambda served: served.size(Columns.ITEM),
     "item_likes": lambda served: served.size(Columns.ITEM, served.ratings[Columns.LABEL] == 1),
@@ -389,7 +390,7 @@ RECOUNTS: dict[str, Callable[[Served], pd.Series]] = {
 
 
 def _counted_again(
-    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: Served, counted: Mapping[str, Any]
+    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
     """``frame`` with the numbers of one side counted again: those in ``counted`` are, the others by `RECOUNTS`."""
     columns = {}
@@ -411,7 +412,9 @@ def _counted_again(
 # One against the other.
 
 
-def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineTruth) -> dict[str, float]:
+def compare(
+    offline: Sequence[CheckedRequest], online: Sequence[CheckedRequest], truth: OfflineTruth
+) -> dict[str, float]:
     """Compare all columns one by one, then the score.
 
     Returns the largest difference of the two sides by group of columns. Raises CheckError naming column, user, item
@@ -457,7 +460,7 @@ def compare(offline: Sequence[Answer], online: Sequence[Answer], truth: OfflineT
     return largest
 
 
-def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Float64]:
+def _columns_of(answers: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:
     """Every column of all pairs by name, (pairs,): the model's first; what fusion says beyond that; the score."""
     rows = np.concatenate([answer.rows for answer in answers])  # (pairs, width)
     if rows.shape[1] != truth.spec.width:
@@ -471,7 +474,7 @@ def _columns_of(answers: Sequence[Answer], truth: OfflineTruth) -> dict[str, Flo
     return {name: values.astype(np.float64) for name, values in columns.items()}
 
 
-def compare_lists(online: Sequence[Answer], truth: OfflineTruth) -> dict[str, Float64]:
+def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:
     """Check the order of each channel's list, and how much of the exact list was found.
 
     Returns channel name -> (users,) shares of the exact candidates that were found. Raises CheckError.

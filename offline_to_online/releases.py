@@ -115,8 +115,8 @@ def require_loaded(stores: Stores, release: str) -> Place:
 def go_live(settings: Settings, release: str) -> set[str]:
     """Serve a release from now on, and delete those that are no longer kept. Returns the deleted ones.
 
-    A release is deleted in the order in which a request reads the stores, Redis first: a server that has it open
-    finds its user unknown and looks at the pointer, before it could miss an item or a feature.
+    A release is deleted from Redis first, as a request reads Redis first: a server that still has it open finds its
+    user unknown, reads the live pointer again and switches, before items or features are missing.
 
     Raises StepError when the release is not whole, or has not passed the check of offline against online.
     """

@@ -13,7 +13,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
 from extras.explain.explain import Evidence, Scorer, channel_places, diversified, effects, joined, place
 from extras.explain.shapes import ChannelPlace, Sentence, WhyNot, WhyNotCode
-from online.recommend.recall import channel_lists
+from online.recommend.recall import search_channels
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.web.parts import InOrder
@@ -100,7 +100,7 @@ def _full_lists(evidence: Evidence) -> dict[str, Hits]:
 
     def lists(terms: tuple[int, ...]) -> dict[str, Hits]:
         user = replace(evidence.user, terms=terms)
-        return channel_lists(opened.exact, opened.manifest, opened.channels, user, evidence.timestamp, size)
+        return search_channels(opened.exact, opened.manifest, opened.channels, user, evidence.timestamp, size)
 
     found, by_vector = lists(tuple(evidence.user.terms)), lists(())
     for name, hits in found.items():

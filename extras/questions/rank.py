@@ -18,7 +18,7 @@ from data_exchange_center.fusion import RRF_K, candidate_column
 from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
-from online.recommend.recall import channel_lists
+from online.recommend.recall import search_channels
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
 from online.recommend.types import Answer, Ranked, Request, UserId, absent_by_default
@@ -124,7 +124,7 @@ def behind(opened: Release, user: StoredUser, timestamp: int, found: Candidates,
     if not len(more):
         return found
     alone = replace(user, seen=user.seen[:0], only=np.sort(more))
-    lists = channel_lists(opened.exact, opened.manifest, opened.channels, alone, timestamp, len(more))
+    lists = search_channels(opened.exact, opened.manifest, opened.channels, alone, timestamp, len(more))
     columns = list(found.columns)
     features = np.zeros((len(more), len(columns)), np.float32)
     earned = np.zeros(len(more))  # as in `fuse`

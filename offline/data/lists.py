@@ -115,7 +115,7 @@ class Lists:
     def table(self, userids: Ints) -> pa.Table:
         """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
         columns = {Columns.USER: pa.array(userids[self.users].astype(np.int32))}
-        for name in _AS_THEY_ARE:
+        for name in _PLAIN_COLUMNS:
             array = getattr(self, name)
             kind = pa.from_numpy_dtype(array.dtype)
             columns[name] = pa.array(array, kind) if array.ndim == 1 else pa.array(list(array), pa.list_(kind))
@@ -127,7 +127,7 @@ class Lists:
         codes = Vocabulary(userids).codes(table[Columns.USER].to_numpy())
         if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
-        columns = {name: table[name].to_numpy() for name in _AS_THEY_ARE}
+        columns = {name: table[name].to_numpy() for name in _PLAIN_COLUMNS}
         columns = {name: np.stack(each) if each.dtype == object else each for name, each in columns.items()}
         features = np.stack([np.frombuffer(each.as_buffer(), np.float16) for each in table["features"]])
         shape = *columns["candidates"].shape, -1
@@ -135,7 +135,7 @@ class Lists:
 
 
 # fields that a column is made of; users are stored as userids, features as bytes of float16
-_AS_THEY_ARE: Final = tuple(field.name for field in fields(Lists) if field.name not in ("users", "features"))
+_PLAIN_COLUMNS: Final = tuple(field.name for field in fields(Lists) if field.name not in ("users", "features"))
 
 
 def recall_lists(
@@ -160,7 +160,7 @@ def recall_lists(
         (chunk, [list(_search(channel, data, chunk, profiles, config.size)) for channel in channels])
         for chunk in chunks
     )
-    for chunk, searches in progress(made_ahead(searched), desc="lists", unit="chunk", total=len(chunks)):
+    for chunk, searches in progress(prefetch(searched), desc="lists", unit="chunk", total=len(chunks)):
         fused = [fuse(hits, config.weights, config.size) for hits in zip(*searches, strict=True)]
         part = _labelled(data, chunk, fused, n_columns, config)
         parts.append(part.take(np.flatnonzero(part.liked.any(axis=1))) if only_liked else part)
@@ -291,7 +291,7 @@ def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return {str(name): column.to_numpy() for name, column in frame.items()}
 
 
-def made_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
+def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Prefetch: another thread makes the next item while the current one is used. An item that is None ends them.
 
     An exception is raised where its item would be used. A caller that stops early waits for the item being made.

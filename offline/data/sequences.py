@@ -238,8 +238,8 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
 def with_late_returns(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
     """Add, right behind every return after a break, a copy that comes years later, up to thirty, and sees the same.
 
-    So a ranker learns what to answer where the clock says nothing, as for a request of today over old data. The time
-    that has passed is drawn evenly on a logarithmic scale: one number for each point, return or not.
+    They train a ranker for requests long after the end of the data, whose elapsed time carries no information. It is
+    log-uniform from 2 to 30 years; a number is drawn for every point, so that draws do not depend on which are returns.
     """
     soonest, latest = np.log(LATER_S)
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)

@@ -88,8 +88,8 @@ def _mean_rating(totals: Ints, overall: Overall) -> NDArray[np.float64]:
     return np.rint(HUNDREDS * mean)
 
 
-# In the order of the model's columns. Item counts grow with the events they are made of: of 60 % of the events they are
-# about log(1 / 0.6) lower than of all.
+# In the order of the model's columns. Log counts over 60 % of the events, which rankers train with, are about
+# log(1 / 0.6) lower than those over all events, which are served.
 STATISTICS: Final[tuple[UserStatistic | ItemStatistic, ...]] = (
     UserStatistic(_count(Columns.N_RATINGS, "user"), lambda events, users, counts: counts),
     ItemStatistic(_count("item_ratings", "item"), lambda past, overall: _by_item(past)),

@@ -51,7 +51,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
-    index, ranker, channels = read_items(folder), Ranker.read(folder), read_channels(folder)
+    index, ranker, channels = read_items(folder), OfflineRanker.read(folder), read_channels(folder)
     table = artifacts.POPULAR.read(folder)
     popular = Hits(table[Columns.ITEM].to_numpy(), table[Columns.SCORE].to_numpy())
     codes = Vocabulary(past.itemids).codes
@@ -113,7 +113,7 @@ def searched(index: ExactItems, queries: Sequence[ItemQuery]) -> list[tuple[Hits
 
 
 @dataclass(frozen=True, eq=False)
-class Ranker:
+class OfflineRanker:
     """The ranking model, and the stored features of the users and items whom it scores."""
 
     spec: FeatureSpec
@@ -122,7 +122,7 @@ class Ranker:
     items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
 
     @classmethod
-    def read(cls, folder: Path) -> Ranker:
+    def read(cls, folder: Path) -> OfflineRanker:
         """Raises ArtifactError when a file is absent."""
         model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
         return cls(read_feature_spec(folder), model, *read_features(folder))
@@ -167,8 +167,8 @@ POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
 def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
     """Name -> (users, size) codes, best first; fitted on the past, nothing tuned.
 
-    Nothing of the past is on a list, so that all of it is left when `Holdout.judged` has taken off what shares the
-    request's second.
+    Items of the whole past are excluded, also those of the request's own second, which `Holdout.judged` would take off
+    anyway; so no list gets shorter.
     """
     past, known, left_out = holdout.past.seen(), holdout.known.seen(), holdout.past.left_out()
     clicks = np.bincount(holdout.past.items[holdout.past.liked], minlength=past.shape[1]).astype(np.float32)

@@ -150,7 +150,7 @@ class Ranker(nn.Module, ABC):
 
     @classmethod
     def fit(cls, recipe: Any, examples: Any) -> FittedRanker:
-        """Fit on `PairExamples`, or on `ListExamples` with what was known when they were recalled."""
+        """Train on rated pairs, or on lists with item statistics as of the first `past` share of events."""
         if isinstance(examples, PairExamples):
             config = cls.configure(recipe, examples.spec, examples.dataset, {})
             network, report = fit_on_pairs(lambda: cls.build(config), examples.data, recipe.train, cls.__name__)

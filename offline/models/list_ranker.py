@@ -192,7 +192,7 @@ class ListRanker(Ranker):
 
     @classmethod
     def fit(cls, recipe: ListRankerRecipe, examples: ListExamples) -> FittedRanker:
-        """Train on the teachers' lists with what was known then; afterwards its tables are those of the whole past."""
+        """Train with tables fitted on the first `past` share of events; then replace them by those of all events."""
         past, inputs, spec = examples.past, examples.inputs, examples.spec
         known = past.earlier(recipe.past)
         tables = fitted_tables(known, examples.teachers, inputs, spec, recipe)

@@ -26,7 +26,7 @@ from data_exchange_center.columns import Columns, Split
 from data_exchange_center.recipes import ListsRecipe, TowerRecipe, TrainRecipe
 from data_exchange_center.settings import Frozen
 from data_exchange_center.steps import progress
-from offline.data.lists import Lists, StoredFeatures, made_ahead, sampled
+from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
 from offline.data.sequences import Ints, Sequences
 from offline.data.split import validation_mask
 
@@ -378,7 +378,7 @@ def train_on_lists(
         loss_of,
         recipe,
         batches,
-        lambda epoch: made_ahead(batches_of(epoch)),
+        lambda epoch: prefetch(batches_of(epoch)),
         title="ranker",
         data=(lists.candidates, lists.liked, lists.features),
     )

@@ -45,7 +45,7 @@ from offline.readers import read_inputs, read_past_ratings
 
 def main(settings: Settings) -> None:
     if settings.recipe.ranker.examples == "lists":
-        recalled_lists(settings)
+        write_lists(settings)
     else:
         write_pairs(settings)
 
@@ -93,7 +93,7 @@ def write_pairs(settings: Settings) -> None:
     )
 
 
-def recalled_lists(settings: Settings) -> None:
+def write_lists(settings: Settings) -> None:
     """Lists that recall would have made, and the counts that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)

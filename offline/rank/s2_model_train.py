@@ -36,7 +36,7 @@ from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
-    examples = recalled_lists(settings, read_inputs) if ranker.examples == "lists" else rated_pairs(settings)
+    examples = read_list_examples(settings, read_inputs) if ranker.examples == "lists" else rated_pairs(settings)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     movielens.expect_learned(artifacts.DATASET.read(folder)["name"], ranker.kind, report)
@@ -52,7 +52,7 @@ def rated_pairs(settings: Settings) -> PairExamples:
     return PairExamples(spec, read_dataset(settings.exchange_dir), data)
 
 
-def recalled_lists(
+def read_list_examples(
     settings: Settings, read_inputs: InputsReader = read_inputs, table: pa.Table | None = None
 ) -> ListExamples:
     """Read what the step before made for a ranker of lists; ``table``: some of `artifacts.LISTS`, None: all.

@@ -6,7 +6,7 @@
 | Elasticsearch | an exact search over the server's own copy of the vectors |
 | Feast | the user's features as they were last read here; else recall's order |
 | Triton | recall's order |
-| one of the first three, at the start | the popular list of the last opened release, on the server's disk |
+| any of the first three, before a release is open | the popular list of the last one, on the server's disk |
 
 Every answer says what it lacks. A strict request gets the error instead, and so does the first try for a release that
 is gone: a newer one may be there to answer, which is better than doing without.

@@ -63,23 +63,23 @@ def channel_candidates(
     A searched channel that has neither a vector nor preferred genres for this user finds nothing.
     """
     recipe = manifest.recipe.recall
-    return fused_lists(recipe, channel_lists(items, manifest, channels, user, timestamp, recipe.candidates))
+    return fused_lists(recipe, search_channels(items, manifest, channels, user, timestamp, recipe.candidates))
 
 
-def channel_lists(
+def search_channels(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int
 ) -> dict[str, Hits]:
     """The best ``size`` unseen items by each channel, in the recipe's order. Raises as `channel_candidates`."""
     recipe = manifest.recipe.recall
     if size != recipe.candidates:
         recipe = recipe.model_copy(update={"candidates": size})
-    vectors = search_vectors(manifest, channels, user, timestamp)
+    vectors = checked_vectors(manifest, channels, user, timestamp)
     searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only))
     with _usable(user):
         return candidates.channel_lists(recipe, channels, user, timestamp, searched)
 
 
-def search_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
+def checked_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
     """The query vector of each searched channel that has one.
 
     Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.

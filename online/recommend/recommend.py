@@ -236,7 +236,7 @@ class Recommender:
     def _ranked(self, timed: TimedRequest, opened: Release, stored: StoredUser | None, lacking: list[Lacking]) -> Slate:
         """A user's candidates, ranked; the popular list for a user without data.
 
-        The stages add to ``lacking``. Raises ServiceError where no fallback answers: see `TimedRequest.does_without`.
+        The stages add to ``lacking``. Raises ServiceError where no fallback answers: see `TimedRequest.may_fall_back`.
         """
         request = timed.request
         if (given := self.given(request, opened)) is not None:
@@ -305,14 +305,14 @@ class Recommender:
         userid, users = timed.request.userid, self.within(self.users, timed, STATE_SHARE)
         if timed.request.release is not None:
             with timed.watch.stage("redis"):
-                opened = self.releases.open_kept(timed.request.release, timed.patience_s)
+                opened = self.releases.open_kept(timed.request.release, timed.max_open_wait_s)
                 check_userid(userid, opened.user_ids)
                 answer = users.call(UserQuery.of(userid, opened.manifest))
                 if answer.user is None and not answer.kept:
                     raise UnknownReleaseError(opened.release)
             return opened, answer.user, []
         patient = timed.strict or not self.releases.something_to_answer_with
-        wait_s = None if patient else 0.0 if self.releases.serving else timed.patience_s
+        wait_s = None if patient else 0.0 if self.releases.serving else timed.max_open_wait_s
         forgotten = self._known.forgotten
         try:
             with timed.watch.stage("redis"):
@@ -336,7 +336,7 @@ class Recommender:
             with timed.watch.stage("elasticsearch"):
                 return recall(items, opened, user, timestamp, lacking)
         except ServiceError as error:
-            if not timed.does_without(error):
+            if not timed.may_fall_back(error):
                 raise
             return exact_search(error, opened, user, timestamp, lacking)
 
@@ -349,7 +349,7 @@ class Recommender:
         try:
             features = encoded_user(opened.spec, self.user_features.result(pending))
         except ServiceError as error:
-            if not timed.does_without(error):
+            if not timed.may_fall_back(error):
                 raise
             known = self._known.features(opened.release, timed.request.userid)
             lacking.append(lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
@@ -373,7 +373,7 @@ class Recommender:
             with timed.watch.stage("triton"):
                 ranked = rank(scorer, opened, features, user.history, candidates, timed.request.timestamp)
         except ServiceError as error:
-            if not timed.does_without(error):
+            if not timed.may_fall_back(error):
                 raise
             lacking.append(lacks(error, Outcome.NOT_RANKED))
             return as_recalled
@@ -392,7 +392,7 @@ class Recommender:
         users = self.within(self.users, timed, STATE_SHARE)
         try:
             with until(timed.deadline):
-                opened, user = self.releases.release_and_user(timed.request.userid, users, timed.patience_s)
+                opened, user = self.releases.release_and_user(timed.request.userid, users, timed.max_open_wait_s)
         except (ServiceError, NoReleaseError) as failure:
             log.warning("nothing answers instead of release %s: %s", failed.release, failure)
             return None

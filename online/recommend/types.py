@@ -302,17 +302,17 @@ class TimedRequest:
     hurried: bool = False  # the caller has given it less time than the server's own budget
     late: bool = False  # it has waited so long for its turn that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
-    last_try: bool = False  # no other release is tried: what is gone is done without, too
+    last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
 
     @property
     def strict(self) -> bool:
         return self.request.strict
 
-    def does_without(self, error: ServiceError) -> bool:
+    def may_fall_back(self, error: ServiceError) -> bool:
         """Whether a fallback answers in the place of a stage that has failed; else its error ends this try."""
         return not self.strict and (self.last_try or not isinstance(error, GoneError))
 
     @property
-    def patience_s(self) -> float | None:
+    def max_open_wait_s(self) -> float | None:
         """Seconds that it waits for a release that is being opened; None: as long as that may take."""
         return None if self.strict else self.deadline.share(0.5).left()

@@ -26,7 +26,7 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
     """The part of a worker that is not the first."""
     if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses as the first does
-        own = s2_model_train.recalled_lists(settings, table=read_own_lists(settings.exchange_dir, workers))
+        own = s2_model_train.read_list_examples(settings, table=read_own_lists(settings.exchange_dir, workers))
         ranker_class(settings.recipe.ranker.kind).fit(settings.recipe.ranker, own)
 
 

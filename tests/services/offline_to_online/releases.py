@@ -10,7 +10,7 @@ import numpy as np
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import read_item_ids
 from data_exchange_center.settings import Settings
-from offline_to_online.parity import Answer, online_answers, server_of
+from offline_to_online.parity import CheckedRequest, online_answers, server_of
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live
@@ -34,13 +34,13 @@ def live(settings: Settings) -> Published:
     return store.published(release)
 
 
-def answer(settings: Settings, published: Published) -> list[Answer]:
+def answer(settings: Settings, published: Published) -> list[CheckedRequest]:
     """The server's ranked lists of a few users."""
     with server_of(settings) as server:
         return online_answers(server, published, REQUESTS, read_item_ids(settings.exchange_dir))
 
 
-def same(one: Sequence[Answer], other: Sequence[Answer]) -> bool:
+def same(one: Sequence[CheckedRequest], other: Sequence[CheckedRequest]) -> bool:
     return all(
         np.array_equal(a.itemids, b.itemids) and np.array_equal(a.scores, b.scores)
         for a, b in zip(one, other, strict=True)

@@ -13,7 +13,7 @@ from data_exchange_center import wire
 from data_exchange_center.release import Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from offline_to_online.parity import Answer
+from offline_to_online.parity import CheckedRequest
 from offline_to_online.release import s1_go_live
 from offline_to_online.releases import Stores
 from offline_to_online.stores.redis import RedisStore
@@ -29,7 +29,7 @@ class Standing:
     settings: Settings
     release: str  # the third
     published: Published  # the second, which is live
-    answers: list[Answer]
+    answers: list[CheckedRequest]
 
     def is_served(self) -> bool:
         """Whether the second is live, and whole."""
@@ -83,7 +83,7 @@ def test_going_live_that_is_killed(standing: Standing) -> None:
     for step in SYNC[:-1]:
         step.main(settings)
     kill_at = 0
-    new: list[Answer] = []
+    new: list[CheckedRequest] = []
     while True:
         kill_at += 1
         with writes(settings.exchange_dir, kill_at) as written:

@@ -39,7 +39,7 @@ from offline.evaluation.evaluate import evaluate
 from offline.rank import s2_model_train
 from offline.readers import read_inputs, read_lists
 from offline_to_online.onnx_export import check_onnx, export_onnx
-from offline_to_online.parity import RECOUNTS, Served
+from offline_to_online.parity import RECOUNTS, ServedRatings
 from offline_to_online.rows import feature_frames, item_rows
 from offline_to_online.stores.elasticsearch import item_mapping
 from online.stack.images import entry_points
@@ -81,7 +81,7 @@ def last_rated(past: Sequences, overall: Overall) -> Ints:
     return last
 
 
-def last_rated_again(served: Served) -> pd.Series:
+def last_rated_again(served: ServedRatings) -> pd.Series:
     return served.ratings.groupby(Columns.ITEM)[Columns.TIMESTAMP].max().reindex(served.ids, fill_value=NEVER)
 
 

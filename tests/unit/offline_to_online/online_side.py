@@ -21,7 +21,7 @@ from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import UserRow, read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import (
-    Answer,
+    CheckedRequest,
     OfflineTruth,
     compare,
     compare_lists,
@@ -118,7 +118,7 @@ class OnlineSide:
         self.features = FakeFeatures(feature_frames(folder, self.spec))
         self.ranker = FakeRanker(self.truth)
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[CheckedRequest]:
         published = Published(manifest=self.served, triton_version=1)
         server: Any = SimpleNamespace(users=self.users, items=self.items, features=self.features, scorer=self.ranker)
         times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}

@@ -20,7 +20,7 @@ from data_exchange_center.channels import HistorySum
 from data_exchange_center.features import Float32
 from data_exchange_center.history import History
 from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
-from offline.data.lists import Lists, ListsConfig, StoredFeatures, made_ahead, recall_lists, sampled
+from offline.data.lists import Lists, ListsConfig, StoredFeatures, prefetch, recall_lists, sampled
 from offline.data.sequences import Points
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
 from offline.models.training import ranked
@@ -52,14 +52,14 @@ def test_the_next_is_made_while_one_is_used() -> None:
             event.set()
             yield number
 
-    for number in made_ahead(items()):
+    for number in prefetch(items()):
         assert all(event.wait(PATIENCE_S) for event in made[: number + 2])
         assert not any(event.is_set() for event in made[number + 2 :])
 
 
 def test_who_stops_early_leaves_no_thread() -> None:
     before = set(threading.enumerate())
-    found = made_ahead(itertools.count())
+    found = prefetch(itertools.count())
     assert next(found) == 0
     (started,) = set(threading.enumerate()) - before
     found.close()
@@ -71,7 +71,7 @@ def test_what_fails_is_raised_where_it_is_used() -> None:
         yield 1
         raise ValueError("the second")
 
-    found = made_ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(ValueError, match="the second"):
         next(found)

@@ -25,7 +25,7 @@ from data_exchange_center.steps import CheckError
 from offline.data.terms import statistic_columns
 from offline_to_online.parity import (
     RECOUNTS,
-    Answer,
+    CheckedRequest,
     OfflineTruth,
     compare,
     compare_lists,
@@ -299,7 +299,7 @@ def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float,
     """1e-5, relative to values above 1."""
     itemids = np.array([row.itemid for row in side.items.rows[:2]])
     recalled, rows = np.zeros((2, len(side.truth.columns)), np.float32), np.zeros((2, side.spec.width), np.float32)
-    offline = Answer(2, 2, 0, {}, itemids, recalled, rows, np.array([0, value], np.float32))
+    offline = CheckedRequest(2, 2, 0, {}, itemids, recalled, rows, np.array([0, value], np.float32))
     online = replace(offline, scores=np.array([0, value + gap], np.float32))
     attempt: Callable[[], dict[str, float]] = lambda: compare([offline], [online], side.truth)  # noqa: E731
     if gap > 1e-5 * max(1, value):
