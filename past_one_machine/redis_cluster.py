@@ -105,6 +105,9 @@ class ClusterClient:
         cluster: Any = self._connected()
         if len(cluster.nodes_manager.slots_cache) < REDIS_CLUSTER_HASH_SLOTS:
             raise ClusterDownError("the cluster is not formed yet: some slots have no server")
+        for name, said in cluster.cluster_info(target_nodes=RedisCluster.ALL_NODES).items():
+            if said["cluster_state"] != "ok":  # servers answer some seconds later than they know the slots
+                raise ClusterDownError(f"the cluster's server {name} does not answer for its slots yet")
         for name, server in cluster.info("replication", target_nodes=RedisCluster.ALL_NODES).items():
             if server["role"] == "master" and not server["connected_slaves"]:
                 raise ClusterDownError(f"the cluster's server {name} has no replica yet")
