@@ -37,12 +37,6 @@ def answering(asked: Counter[int] | None = None, stall_s: float = 0.0) -> Iterat
         yield f"http://127.0.0.1:{port}"
 
 
-@pytest.fixture
-def url() -> Iterator[str]:
-    with answering() as address:
-        yield address
-
-
 @pytest.mark.parametrize("loading", [Loading(in_flight=5), Loading(per_s=1_000.0)])
 def test_every_user_is_asked_for_once(loading: Loading) -> None:
     users, asked = list(range(100, 137)), Counter[int]()
@@ -54,8 +48,9 @@ def test_every_user_is_asked_for_once(loading: Loading) -> None:
     assert run.generator_s > 0
 
 
-def test_an_error_is_not_a_fast_answer(url: str) -> None:
-    run = generate(url, [1, 13], Loading(1))
+def test_an_error_is_not_a_fast_answer() -> None:
+    with answering() as url:
+        run = generate(url, [1, 13], Loading(1))
     assert [answer.status for answer in run.answers] == [200, 503]
     with pytest.raises(StepError, match=r"answered 503: .* \(1 of 2 requests\)"):
         expect_answers(url, run)

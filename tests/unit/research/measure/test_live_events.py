@@ -68,16 +68,15 @@ def test_what_was_not_liked_is_no_target(replay: Replay) -> None:
     assert np.flatnonzero(np.isnan(replayed(NextInLine(), 0, replay, 0))).tolist() == [HELD - 2]
 
 
-def each_of(loop: NextInLine) -> Callable[[Callable[[NextInLine, int], Replayed], Sequence[int]], Iterator[Replayed]]:
-    """One after the other."""
-    return lambda of, users: (of(loop, user) for user in users)
-
-
 def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Path) -> None:
     loop = NextInLine()
+
+    def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
+        return (of(loop, user) for user in users)
+
     theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
     loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
-    found = summary(replay_all(replay, [0, 1], tmp_path / "kept", ABOUT, each_of(loop)))
+    found = summary(replay_all(replay, [0, 1], tmp_path / "kept", ABOUT, each))
     assert [event for events in loop.told.values() for event in events] == [theirs]
     rows = found["replay"]
     assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
@@ -92,7 +91,7 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
 
     loop.ask = broken  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
-        replay_all(replay, [0], tmp_path / "kept", ABOUT, each_of(loop))
+        replay_all(replay, [0], tmp_path / "kept", ABOUT, each)
     assert [event for events in loop.told.values() for event in events] == [theirs]
 
 
