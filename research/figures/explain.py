@@ -70,7 +70,7 @@ def main(settings: Settings) -> None:
     """Raises StopIteration where the first user is given no item for what they liked."""
     url, folder = settings.server.url, settings.exchange_dir
     userids = list(islice(read_user_ids(folder).values(), USERS))
-    with local_session() as session, Client(url, timeout_s=30) as client:
+    with local_session() as session, Client(url, timeout_s=30, retries=0) as client:
         answer = client.recommend(userids[0], size=200, explain=True, strict=True).model_dump()
         liked = next(each for each in answer["explained"] if each["reason"]["code"] == "liked" and each["effects"])
         lost = {"userid": userids[0], "itemid": answer["item_list"][59]["itemid"]}

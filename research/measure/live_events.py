@@ -260,7 +260,7 @@ class ServerLoop(Client):
     def __init__(self, settings: Settings, release: str, dataset: str) -> None:
         """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
         key = settings.server.key.get_secret_value() if settings.server.key else None
-        super().__init__(settings.server.url, key, timeout_s=TIMEOUT_S)
+        super().__init__(settings.server.url, key, timeout_s=TIMEOUT_S, retries=0)  # a try again is no measurement
         self._release = release
         self._dataset = dataset
         self._redis = redis_client(settings)
