@@ -1,4 +1,4 @@
-"""The release that the artifacts in the exchange folder make, and the parts of it that are not tables."""
+"""The release that the artifacts in the exchange folder make, and its parts; users and items as recall has them."""
 
 from __future__ import annotations
 

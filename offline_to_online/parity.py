@@ -1,12 +1,11 @@
 """Parity: offline against online, the same candidates, column by column and in the score.
 
-Online are the server's own clients, and the functions of recall and rank that it calls; feedback, extras and
-fallbacks are no part of it. Offline are the artifacts, in double precision where it
-counts: recall's scores are exact inner products over all items, the ranking model's inputs are features through the
-spec, its scores are PyTorch's. The expected state of the server is counted again, straight from the ratings and by
-other code than the offline steps', so that a mistake in the artifacts themselves, a wrong window for example, is found
-too, and not only a difference between two copies of them. The last ratings of each user, which are held out for
-evaluation, are never read.
+Online are the server's own clients, and the functions of recall and rank that it calls; feedback, extras and fallbacks
+are no part of it. Offline are the artifacts, in double precision where it counts: recall's scores are exact inner
+products over all items, the ranking model's inputs are features through the spec, its scores are PyTorch's. The
+expected state of the server is counted again, straight from the ratings and by other code than the offline steps', so
+that a mistake in the artifacts themselves, a wrong window for example, is found too, and not only a difference between
+two copies of them. The last ratings of each user, which are held out for evaluation, are never read.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
 
 
 def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
-    """Up to ``size`` users known to recall: those with the longest histories, and others at random."""
+    """Up to ``size`` users known to recall: those with the most seen items, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
     by_history = sorted(known, key=lambda row: (-len(row.seen), row.number))
     longest, rest = by_history[:LONGEST], by_history[LONGEST:]

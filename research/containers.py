@@ -3,7 +3,7 @@
 The stack has to be up, with a release live. Each container is restarted, one after the other. A health check runs
 every few seconds, so a start is known as exactly as that.
 Reads   the images and the running containers, from Docker
-Writes  pic/figures/containers.json, which the online chapter shows
+Writes  pic/figures/containers.json, which RESULTS.md shows
 Run     make docker-figures, or python -m research.containers
 """
 

@@ -1,7 +1,8 @@
 """Export the ranking model from PyTorch to ONNX and have Triton serve it as a new version of its model.
 
-Industry trains in one framework and serves in another: the exported file is the contract. The ONNX checker and ONNX
-Runtime read it before Triton does. What Triton scores is compared with PyTorch by the next step, on real candidates.
+Industry trains in one framework and serves in another: the exported file is the contract. The ONNX checker has to
+accept it, and ONNX Runtime to score rows of zeros as PyTorch does, before Triton loads it. What Triton scores is
+compared with PyTorch by the next step, on real candidates.
 
 Reads:  data_exchange_center/offline/ranker.pt, ranker_report.json, feature_spec.json
 Writes: data_exchange_center/online/triton/ml_rec/config.pbtxt and ml_rec/<version>/model.onnx; ml_rec_<widths> when

@@ -8,7 +8,7 @@ All of it is loaded under the release's own keys, so nothing that is being serve
 Reads:  data_exchange_center/offline/user_state, user_preferences, user_vectors, user_seen and popular .parquet,
         channels.npz
 Writes: Redis hashes ml:<release>:user:<own id> {number, history, profile, term, filter, vector_<channel>...},
-        ml:<release>:popular, ml:<release>:channels;
+        ml:<release>:popular, ml:<release>:channels, and the users' ids in ml:<release>:ids, ml:<release>:event_counts;
         data_exchange_center/offline_to_online/<release>/manifest.json
 Run:    cd offline_to_online/recall && python s1_user_to_redis.py
 Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source; with a stored vector: 6,040 by the

@@ -1,5 +1,7 @@
 """A request on its way, in this order: Request -> StoredUser -> Candidates -> Ranked -> Answer.
 
+`StoredUser` and `Candidates` are in `data_exchange_center.candidates`.
+
 The models are the ones that the API describes, and extras add fields to two of them (`online.web.parts`).
 """
 
