@@ -171,7 +171,6 @@ def test_the_year_is_at_the_end_of_a_title_but_for_spaces() -> None:
 
 # Downloads, and zips that cannot be read
 
-
 CONTENT = bytes(range(256)) * 400
 
 

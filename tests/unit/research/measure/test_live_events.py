@@ -63,11 +63,6 @@ def test_the_later_it_is_told_the_further_behind_is_the_list(replay: Replay, lat
     assert ranks.tolist() == [late + 1.0 if step > late else float("inf") for step in range(HELD)]
 
 
-def test_what_was_not_liked_is_no_target(replay: Replay) -> None:
-    replay.data.liked[EACH - 2] = False
-    assert np.flatnonzero(np.isnan(replayed(NextInLine(), 0, replay, 0))).tolist() == [HELD - 2]
-
-
 def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Path) -> None:
     loop = NextInLine()
 
