@@ -121,8 +121,8 @@ class Dataset(Frozen):
         return HoldoutRule(share=0) if self.final else self.holdout
 
     @property
-    def had_again(self) -> bool:
-        """Whether what a user has had is recommended again."""
+    def allows_repeats(self) -> bool:
+        """Whether items that a user has had already are recommended again."""
         return self.repeats == "again"
 
     @property

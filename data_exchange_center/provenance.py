@@ -61,7 +61,7 @@ FEATURES = Step(
 RANKER = Step(
     "offline/rank/s2_model_train.py",
     (f.FEATURE_SPEC, f.RATINGS),
-    {"pairs": (f.SAMPLES,), "lists": (f.DATASET, f.LISTS, f.TEACHER_CHANNELS, f.CHANNELS, f.USERS, f.ITEMS)},
+    {"pairs": (f.SAMPLES,), "lists": (f.DATASET, f.LISTS, f.TRAINING_CHANNELS, f.CHANNELS, f.USERS, f.ITEMS)},
     f.RANK_REPORT,
 )
 STEPS: Final = (GET_DATA, SPLIT, TERMS, TERM_RECALL, VECTOR_RECALL, FEATURES, RANKER)  # in order

@@ -336,7 +336,7 @@ def _states(
         )
         recounted[userid] = replace(
             state,
-            seen=np.unique(itemids[: 0 if dataset.had_again else None].astype(np.int32)),
+            seen=np.unique(itemids[: 0 if dataset.allows_repeats else None].astype(np.int32)),
             profile=profiles[userid],
             history=History(*(column[::-1] for column in (itemids, *rest))),
         )

@@ -123,7 +123,7 @@ def updated(
         kept[place] = history.times[place] > last[int(history.itemids[place])]
     remaining = set(history.itemids[kept].tolist())
     gone = [item for item in rated if not rated[item] and item not in remaining and not hidden.get(item)]
-    more = [item for item in rated if rated[item] and not dataset.had_again]
+    more = [item for item in rated if rated[item] and not dataset.allows_repeats]
     more += [item for item, is_hidden in hidden.items() if is_hidden]
     seen = np.union1d(seen[~np.isin(seen, gone)], more).astype(np.int32)
     return _joined(history, kept, rated, dataset.has_values) if rated else history, seen

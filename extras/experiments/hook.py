@@ -187,8 +187,8 @@ class Experimenting:
         if getattr(request, "cursor", False):  # of one list
             return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
         second = first if other == control else self._recommender.recommend(request, Stopwatch(watch.began), other)
-        lacking = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
-        if (first.release, second.release) != (control, other) or lacking:
+        degraded = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
+        if (first.release, second.release) != (control, other) or degraded:
             return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
         answer, teams = interleaved(first, second, request.size, experiment.name)
         answer.took_ms = watch.took_ms()

@@ -134,7 +134,7 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
 
 def _scorer(recommender: Recommender, timed: TimedRequest) -> Scorer:
     """The scorer, for more rows than usual: that they take too long is no failure of it."""
-    return recommender.within(recommender.scorer, replace(timed, hurried=True), SCORES_SHARE)
+    return recommender.within(recommender.scorer, replace(timed, short_budget=True), SCORES_SHARE)
 
 
 def _stages(slate: Slate) -> list[StageReport]:
@@ -142,7 +142,7 @@ def _stages(slate: Slate) -> list[StageReport]:
     timed, ranked = slate.timed, slate.ranked
     stages = timed.watch.stages
     # where a list stands in for something that failed, Redis's answer is not known
-    known = slate.user is not None or not slate.lacking or ("redis" in stages and stages["redis"].failed)
+    known = slate.user is not None or not slate.degraded or ("redis" in stages and stages["redis"].failed)
     facts = _facts(slate) if known else {}
     if ranked.order is not None:
         shown = ranked.shown(timed.request.size)

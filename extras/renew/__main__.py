@@ -330,7 +330,7 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
         **{Columns.USER: rows[Columns.USER].map(users.numbers), Columns.ITEM: rows[Columns.ITEM].map(items.numbers)}
     ).dropna(subset=[Columns.ITEM])  # an item that only the other release knows
     numbered = numbered.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
-    data = sequences(numbered, list(items), dataset.positive_level, had_again=dataset.had_again)
+    data = sequences(numbered, list(items), dataset.positive_level, allows_repeats=dataset.allows_repeats)
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
     answers = served.answers(settings, holdout, stored_events=False)

@@ -55,7 +55,7 @@ class ListsConfig:
     """Settings of the ranker's training lists: which requests, and what of their lists."""
 
     seed: int  # of what is random about them
-    past: float  # share of each user's events that the teachers know; requests come later
+    past: float  # share of each user's events that the training channels know; requests come later
     stride: int  # events between requests
     weights: tuple[float, ...]  # of each channel in the fusion
     size: int  # candidates of a list
@@ -76,12 +76,12 @@ class ListsConfig:
         return with_late_returns(past, self.after_past(past, request_points(past, self.stride, rng)), rng)
 
     def after_past(self, past: Sequences, points: Points) -> Points:
-        """The points that come after what the teachers know."""
+        """The points that come after what the training channels know."""
         return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
 
-    def recalled(self, past: Sequences, profiles: NDArray[np.int64], teachers: Sequence[Channel]) -> Lists:
+    def recalled(self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]) -> Lists:
         """Lists of all requests. Raises StepError when none holds anything that was liked next."""
-        lists = recall_lists(past, self.requests(past), profiles, teachers, self, only_liked=True)
+        lists = recall_lists(past, self.requests(past), profiles, channels, self, only_liked=True)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists

@@ -41,7 +41,7 @@ class Sequences:
     times: Ints  # (events,) seconds
     # (events,) feedback of a server, which trains whatever its place; None: there is none
     recorded: NDArray[np.bool_] | None = None
-    had_again: bool = False  # as `Dataset.had_again`
+    allows_repeats: bool = False  # as `Dataset.allows_repeats`
 
     @property
     def n_users(self) -> int:
@@ -111,7 +111,7 @@ class Sequences:
 
     def left_out(self) -> sp.csr_matrix:
         """(users, items + 1) 1 where a user is not recommended an item: what was seen, unless it is had again."""
-        return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.had_again else self.seen()
+        return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.allows_repeats else self.seen()
 
     def liked_together(self) -> sp.csr_matrix:
         """(items + 1, items + 1) by how many users both items were liked; on the diagonal, by how many one was."""
@@ -137,7 +137,7 @@ class Sequences:
     def targets(self) -> NDArray[np.bool_]:
         """(events,) whether an event can be a target: its user's first with the item where what was seen is not
         recommended, else each."""
-        if self.had_again:
+        if self.allows_repeats:
             return np.ones(len(self.items), dtype=np.bool_)
         pairs = self.users * (self.n_items + 1) + self.items
         first = np.zeros(len(pairs), dtype=np.bool_)
@@ -166,14 +166,14 @@ def sequences(
     itemids: NDArray[np.integer] | list[int],
     positive_level: int,
     userids: NDArray[np.integer] | list[int] | None = None,
-    had_again: bool = False,
+    allows_repeats: bool = False,
 ) -> Sequences:
     """Sequences of a ratings table that is sorted by user and time.
 
     Args:
         positive_level: ratings above it are liked.
         userids: all users, with ratings or without; None: those with ratings.
-        had_again: as `Dataset.had_again`.
+        allows_repeats: as `Dataset.allows_repeats`.
 
     Raises:
         ValueError: an item is not in ``itemids`` or a user not in ``userids``, or the rows are not sorted by user.
@@ -200,7 +200,7 @@ def sequences(
         liked=values > positive_level,
         times=ratings[Columns.TIMESTAMP].to_numpy(dtype=np.int64),
         recorded=(ratings[Columns.SPLIT] == Split.RECORDED).to_numpy() if Columns.SPLIT in ratings else None,
-        had_again=had_again,
+        allows_repeats=allows_repeats,
     )
 
 
@@ -293,7 +293,7 @@ def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, ND
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
     """(row, item code) of everything that each request sees as rated, and so is not recommended: none
     where items may be had again."""
-    counts = np.zeros_like(points.positions) if data.had_again else points.positions
+    counts = np.zeros_like(points.positions) if data.allows_repeats else points.positions
     rows = np.repeat(np.arange(len(points)), counts)
     first = np.repeat(data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
     return rows, data.items[np.arange(int(counts.sum())) + first]
@@ -334,7 +334,7 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
-        data=sequences(ratings, itemids, dataset.positive_level, userids, dataset.had_again),
+        data=sequences(ratings, itemids, dataset.positive_level, userids, dataset.allows_repeats),
         genre_names=tuple(genres),
         genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
         numbers=np.vstack([np.full((1, numbers.shape[1]), np.nan), numbers]),

@@ -142,12 +142,12 @@ def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) 
     return pd.DataFrame({Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred})
 
 
-def seen_items(past: pd.DataFrame, users: pd.Series, had_again: bool = False) -> pd.DataFrame:
+def seen_items(past: pd.DataFrame, users: pd.Series, allows_repeats: bool = False) -> pd.DataFrame:
     """userid, seen: the items of each of ``users``, once each, oldest first: `artifacts.USER_SEEN`.
 
-    ``past``: ratings without the held-out ones. ``had_again``: as `Dataset.had_again`; nothing is left out then.
+    ``past``: ratings without the held-out ones. ``allows_repeats``: nothing is left out (`Dataset`).
     """
-    first = past[:0] if had_again else past.drop_duplicates([Columns.USER, Columns.ITEM])
+    first = past[:0] if allows_repeats else past.drop_duplicates([Columns.USER, Columns.ITEM])
     ends = np.searchsorted(first[Columns.USER], users, side="right")
     seen = np.split(first[Columns.ITEM].to_numpy(), ends)[: len(users)]
     return pd.DataFrame({Columns.USER: users.to_numpy(), Columns.SEEN: list(seen)})

@@ -38,7 +38,7 @@ from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Holdout
 from offline.evaluation.report import per_user, plain
-from offline.models.kinds import ListExamples, fit_channels, fit_teachers, ranker_class
+from offline.models.kinds import ListExamples, fit_channels, fit_training_channels, ranker_class
 from offline.models.training import ranked
 from offline.readers import read_with_holdout
 
@@ -94,11 +94,12 @@ class Stages:
 def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
     """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
     ranker = ranker_of_lists(recipe)
-    teachers = fit_teachers(past, inputs, recipe)
-    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
+    training_channels = fit_training_channels(past, inputs, recipe)
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
     channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
-    fitted = ranker_class(ranker.kind).fit(ranker, ListExamples(past, inputs, recipe, spec, teachers, channels, lists))
+    examples = ListExamples(past, inputs, recipe, spec, training_channels, channels, lists)
+    fitted = ranker_class(ranker.kind).fit(ranker, examples)
     return Stages(channels, fitted.network, StoredFeatures.of(past, inputs, spec, recipe))
 
 

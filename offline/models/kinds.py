@@ -87,7 +87,7 @@ def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
     return [row if known else None for row, known in zip(vectors, there, strict=True)]
 
 
-def fit_teachers(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
+def fit_training_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
     """The recipe's channels fitted on the first part of each user's past, so none of the ranker's targets was in the
     data that its inputs were fitted on."""
     known = past.earlier(ranker_of_lists(recipe).past)
@@ -114,7 +114,7 @@ class ListExamples:
     inputs: Inputs
     recipe: Recipe  # of the recommender
     spec: FeatureSpec  # the columns of a row
-    teachers: Sequence[Channel]  # the channels that made the lists, fitted on the first part of each user's past
+    training_channels: Sequence[Channel]  # that made the lists, fitted on the first part of each user's past
     channels: Sequence[Channel]  # the same, fitted on the whole past
     lists: Lists  # the c candidates of a list are one user's, with the same history in every row
 

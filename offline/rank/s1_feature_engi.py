@@ -5,7 +5,7 @@ defines the columns, their order and their encoding; training and the server bot
 
 Recipe source: rated pairs. With 18 genres: 5 one-hot (userid, itemid, gender, age, occupation), 18 multi-hot (genres),
 36 dense (statistics as they stood before the rating).
-Recipe default: lists. Channels fitted on the first 60 % of each user's past, the teachers, answer requests at request
+Recipe default: lists. The training channels, fitted on the first 60 % of each user's past, answer requests at request
 points (moments in the user's past when a request could have come) that lie later, and their fused lists are labelled
 with what the user liked next: the ranker learns to order what recall returns.
 
@@ -99,31 +99,31 @@ def write_lists(settings: Settings) -> None:
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
     past = inputs.data
-    spec, teachers = fit_teachers(inputs, recipe)
+    spec, channels = fit_training_channels(inputs, recipe)
 
-    # what the teachers recall at moments of the past, labelled: the ranker's training data
-    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
+    # what the training channels recall at moments of the past, labelled: the ranker's training data
+    lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
     artifacts.LISTS.write(folder, lists.table(past.userids))
     # what the feature store is to hold
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
-    write_about(settings, past, spec, teachers, read)
+    write_about(settings, past, spec, channels, read)
     say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
 
 
-def fit_teachers(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
+def fit_training_channels(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
     """The ranker's columns, and the channels fitted on the first part of the past."""
     spec = named_apart(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
-    return spec, kinds.fit_teachers(inputs.data, inputs, recipe)
+    return spec, kinds.fit_training_channels(inputs.data, inputs, recipe)
 
 
 def write_about(
-    settings: Settings, past: Sequences, spec: FeatureSpec, teachers: Sequence[Channel], read: Mapping[str, Any]
+    settings: Settings, past: Sequences, spec: FeatureSpec, channels: Sequence[Channel], read: Mapping[str, Any]
 ) -> None:
     """Write how the lists were made. ``read``: `provenance.made_from`."""
     folder = settings.exchange_dir
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
-    artifacts.TEACHER_CHANNELS.write(folder, kinds.channel_set(teachers, past).pack())
+    artifacts.TRAINING_CHANNELS.write(folder, kinds.channel_set(channels, past).pack())
     artifacts.FEATURES_REPORT.write(folder, read)
 
 

@@ -6,8 +6,8 @@ Recipe source: a DeepFM in the project's variant: a sparse FM with wider factors
 fields (2), plus an MLP over the dense columns. It is trained twice: without the validation part of the training rows,
 to see how it does, then on all of them. Epochs and settings were chosen on validation, never on test.
 Recipe default: a ranker of lists. A small MLP reads each candidate's similarities to the user's last events, counts and
-recall's own scores; its loss is the softmax over a list. In training its tables of items are fitted on the teachers'
-part of the past; afterwards they are replaced by tables fitted on everything before the holdout.
+recall's own scores; its loss is the softmax over a list. In training its tables of items are fitted on the same part
+of the past as the training channels; afterwards they are replaced by tables fitted on everything before the holdout.
 
 Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet;
         default: offline/raw/dataset.json, offline/{teacher_channels,channels}.npz, offline/{lists,users,items}.parquet
@@ -70,7 +70,7 @@ def read_list_examples(
         inputs=inputs,
         recipe=settings.recipe,
         spec=spec,
-        teachers=artifacts.TEACHER_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
+        training_channels=artifacts.TRAINING_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
         channels=read_channels(folder).channels,
         lists=read_lists(settings, inputs.data, table),
     )

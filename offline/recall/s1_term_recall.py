@@ -34,7 +34,7 @@ def main(settings: Settings) -> None:
     at_least = recipe.data.clicks_for_preference
     preferences = terms.preferences(artifacts.USER_TERMS.read(folder), genres, at_least)
     artifacts.USER_PREFERENCES.write(folder, preferences)
-    artifacts.USER_SEEN.write(folder, terms.seen_items(past, users[Columns.USER], dataset.had_again))
+    artifacts.USER_SEEN.write(folder, terms.seen_items(past, users[Columns.USER], dataset.allows_repeats))
     profile = [one_hot(name, "user", users[name].tolist()) for name in dataset.profile]
     artifacts.USER_STATE.write(folder, user_states(past, users, profile))
     # what users who are not known are served

@@ -256,18 +256,18 @@ class Breaker:
 class LimitedClient(Generic[Query, Found]):
     """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``.
 
-    ``hurried``: the request has less time than others get. That it runs out of it says nothing of the service.
+    ``short_budget``: the request has less time than others get. That it runs out of it says nothing of the service.
     """
 
     client: Client[Query, Found]
     breaker: Breaker
     deadline: Deadline
     strict: bool = False
-    hurried: bool = False
+    short_budget: bool = False
 
     def call(self, query: Query) -> Found:
         """Call through the breaker, by the deadline. Raises ServiceError."""
-        fair = not self.hurried and min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
+        fair = not self.short_budget and min(self.deadline.left(), self.client.timeout_s) >= FAIR_S
         return self.breaker.call(partial(self.client.call, query, self.deadline), fair=fair, always=self.strict)
 
 

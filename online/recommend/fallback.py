@@ -31,7 +31,7 @@ from data_exchange_center.features import Encoded
 from data_exchange_center.files import written_in_place
 from online.clients.base import ServiceError, StoredError
 from online.recommend.recall import recall
-from online.recommend.types import MAX_SIZE, Item, Lacking, NoReleaseError, Outcome, items_of
+from online.recommend.types import MAX_SIZE, Degradation, Item, NoReleaseError, Outcome, items_of
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -39,24 +39,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def lacks(error: ServiceError | NoReleaseError, outcome: Outcome) -> Lacking:
+def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> Degradation:
     """Describe what an answer lacks because of an error. Releases are known by Redis."""
     if isinstance(error, ServiceError):
-        return Lacking.of(outcome, error.service, error.what)
-    return Lacking.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
+        return Degradation.of(outcome, error.service, error.what)
+    return Degradation.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
 
 
 def exact_search(
-    error: ServiceError, opened: Release, user: StoredUser, timestamp: int, lacking: list[Lacking]
+    error: ServiceError, opened: Release, user: StoredUser, timestamp: int, degraded: list[Degradation]
 ) -> Candidates:
     """Candidates without Elasticsearch; where the user's state is at fault, popular ones, without the seen items."""
-    found = [lacks(error, Outcome.EXACT_SEARCH)]
+    found = [degradation_of(error, Outcome.EXACT_SEARCH)]
     try:
         candidates = recall(opened.exact, opened, user, timestamp, found)
     except StoredError as unusable:
-        found = [lacks(unusable, Outcome.NO_RECALL)]
+        found = [degradation_of(unusable, Outcome.NO_RECALL)]
         candidates = popular_unseen(opened.manifest.recipe.recall, opened.popular, user)
-    lacking += found
+    degraded += found
     return candidates
 
 

@@ -83,13 +83,13 @@ class PendingRow:
 
     Attributes:
         deadline: when the row is no longer waited for.
-        hurried: as of `LimitedClient`.
+        short_budget: as of `LimitedClient`.
         began, ended: seconds of `time.perf_counter`; None: not yet.
     """
 
     userid: int
     deadline: Deadline
-    hurried: bool
+    short_budget: bool
     rows: Future[FeatureRows] = field(default_factory=Future)
     began: float = field(default_factory=time.perf_counter)
     ended: float | None = None
@@ -116,13 +116,13 @@ class UserFeatures:
         return sum(map(len, list(self._waiting.values())))
 
     def ask(
-        self, release: str, userid: int, deadline: Deadline, *, strict: bool = False, hurried: bool = False
+        self, release: str, userid: int, deadline: Deadline, *, strict: bool = False, short_budget: bool = False
     ) -> PendingRow:
         """Start fetching a user's row. Returns at once; `result` gives the row.
 
         ``deadline``: when the row is no longer waited for; the service's own timeout counts as well.
         """
-        wanted = PendingRow(userid, min(deadline, Deadline.after(self._store.timeout_s)), hurried)
+        wanted = PendingRow(userid, min(deadline, Deadline.after(self._store.timeout_s)), short_budget)
         if not strict and (refusal := self._breaker.refusal) is not None:  # fail at once, without a place in the queue
             wanted.ended = wanted.began
             wanted.rows.set_exception(refusal)
@@ -152,7 +152,7 @@ class UserFeatures:
         if not batch:
             return
         last = max(batch, key=lambda wanted: wanted.deadline)
-        store = LimitedClient(self._store, self._breaker, last.deadline, strict, last.hurried)
+        store = LimitedClient(self._store, self._breaker, last.deadline, strict, last.short_budget)
         try:
             answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
             rows = [_row(answer, wanted.userid) for wanted in batch]

@@ -19,7 +19,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
 from online.clients.base import Caller, StoredError
-from online.recommend.types import Lacking, Outcome
+from online.recommend.types import Degradation, Outcome
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -29,17 +29,17 @@ log = logging.getLogger(__name__)
 Items = Caller[ItemQuery, tuple[Hits, ...]]
 
 
-def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, lacking: list[Lacking]) -> Candidates:
+def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, degraded: list[Degradation]) -> Candidates:
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
     A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items, and
-    ``lacking`` says so. Items that the release's catalogue lacks are left out: there is nothing to show of them.
+    ``degraded`` says so. Items that the release's catalogue lacks are left out: there is nothing to show of them.
     """
     found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
     if len(found.itemids):
         return found
     why = "finds no unseen item for this user by any channel"
-    lacking.append(Lacking.of(Outcome.NO_RECALL, "elasticsearch", why))
+    degraded.append(Degradation.of(Outcome.NO_RECALL, "elasticsearch", why))
     return popular_unseen(opened.manifest.recipe.recall, opened.popular, user)
 
 

@@ -31,7 +31,7 @@ from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
-from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, exact_search, lacks
+from online.recommend.fallback import KnownUsers, LastRelease, SavedPopular, degradation_of, exact_search
 from online.recommend.rank import PendingRow, UserFeatures, encoded_user, rank
 from online.recommend.readiness import HOT, WARM, Readiness, warm_up_elasticsearch
 from online.recommend.recall import recall
@@ -40,8 +40,8 @@ from online.recommend.types import (
     FUSED,
     MAX_BUDGET_MS,
     Answer,
+    Degradation,
     Item,
-    Lacking,
     NoReleaseError,
     Outcome,
     Ranked,
@@ -64,7 +64,7 @@ LATE = 0.4  # of the budget: a request that has waited longer for a thread is an
 BUSY = "has more to answer than it can in time"
 LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # between two calls of what follows; after one that failed
 _IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
-UNHURRIED_S = 60.0  # for a release that is being opened, where no request waits
+OPEN_WAIT_S = 60.0  # for a release that is being opened, where no request waits
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +77,7 @@ class Slate:
         candidates: None where the popular list answers.
         ranked: with ``order`` where an extra shows the items in another one.
         saved: the popular list from the disk, where ``opened`` is None, and only there.
-        lacking: what the answer lacks, in the order of the stages.
+        degraded: what the answer lacks, in the order of the stages.
         more: fields that extras add to the answer.
     """
 
@@ -86,15 +86,15 @@ class Slate:
     user: StoredUser | None
     candidates: Candidates | None
     ranked: Ranked
-    lacking: list[Lacking]
+    degraded: list[Degradation]
     saved: SavedPopular | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def popular(cls, timed: TimedRequest, opened: Release | None, lacking: list[Lacking]) -> Slate:
+    def popular(cls, timed: TimedRequest, opened: Release | None, degraded: list[Degradation]) -> Slate:
         """A release's popular list."""
         popular = opened.popular if opened else NO_HITS
-        return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), lacking)
+        return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), degraded)
 
     @property
     def items(self) -> list[Item]:
@@ -180,15 +180,15 @@ class Recommender:
         """
         timed = self.timed(request, watch or Stopwatch(), preferred, share)
         slate = self.slate(timed)
-        cold_start = slate.user is None and not slate.lacking
+        cold_start = slate.user is None and not slate.degraded
         return self.answer_model.model_construct(
             userid=request.userid,
             release=slate.opened.release if slate.opened else slate.saved.release if slate.saved else "",
             recommendation=uuid.uuid4().hex,
             cold_start=cold_start,
             item_list=slate.items,
-            degraded=slate.lacking,
-            reason=sentences(slate.lacking, cold_start=cold_start),
+            degraded=slate.degraded,
+            reason=sentences(slate.degraded, cold_start=cold_start),
             recall=slate.recalled() if request.explain else {},
             **slate.more,
             took_ms=timed.watch.took_ms(),
@@ -204,7 +204,7 @@ class Recommender:
             if timed.strict or timed.request.release or not self.releases.something_to_answer_with:
                 raise
             # the popular list of the release that serves, or of the one that was opened last
-            slate = Slate.popular(timed, self.releases.serving, [lacks(error, Outcome.POPULAR)])
+            slate = Slate.popular(timed, self.releases.serving, [degradation_of(error, Outcome.POPULAR)])
             if slate.opened is None and (saved := self.releases.saved) is not None:  # of this answer alone
                 slate.saved = saved.model_copy(update={"item_list": [*saved.item_list]})
         for hook in self.before_answer:
@@ -213,56 +213,58 @@ class Recommender:
 
     def _slate(self, timed: TimedRequest) -> Slate:
         # The user's state, from Redis, and with it which release answers.
-        opened, user, lacking = self._state(timed)
+        opened, user, degraded = self._state(timed)
         userid = timed.request.userid
         if userid and kind_of(userid) != opened.user_ids and opened.release != self.releases.live:
             # An id of this kind fits only a release that may be going live: wait for it.
-            patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), hurried=False)
+            patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), short_budget=False)
             users = self.within(self.users, patient, STATE_SHARE)
             opened = self.releases.open_live(users)
-            user, lacking = users.call(UserQuery.of(userid, opened.manifest)).user, []
+            user, degraded = users.call(UserQuery.of(userid, opened.manifest)).user, []
         check_userid(userid, opened.user_ids)
         try:
-            return self._ranked(timed, opened, user, [*lacking])
+            return self._ranked(timed, opened, user, [*degraded])
         except ServiceError as error:
             # Another release may be live by now, and this one be deleted, from Redis first.
             if (again := self._again(timed, opened, error)) is not None:
-                (opened, user), lacking = again, []
+                (opened, user), degraded = again, []
             elif timed.strict:
                 raise
             check_userid(userid, opened.user_ids)
-            return self._ranked(replace(timed, last_try=True), opened, user, lacking)
+            return self._ranked(replace(timed, last_try=True), opened, user, degraded)
 
-    def _ranked(self, timed: TimedRequest, opened: Release, stored: StoredUser | None, lacking: list[Lacking]) -> Slate:
+    def _ranked(
+        self, timed: TimedRequest, opened: Release, stored: StoredUser | None, degraded: list[Degradation]
+    ) -> Slate:
         """A user's candidates, ranked; the popular list for a user without data.
 
-        The stages add to ``lacking``. Raises ServiceError where no fallback answers: see `TimedRequest.may_fall_back`.
+        The stages add to ``degraded``. Raises ServiceError where no fallback answers: see `TimedRequest.may_fall_back`.
         """
         request = timed.request
         if (given := self.given(request, opened)) is not None:
-            stored, lacking = given, []
+            stored, degraded = given, []
         for of_state in self.before_history:
             stored = of_state(request, opened, stored)
         if stored is None:
-            return Slate.popular(timed, opened, lacking)
+            return Slate.popular(timed, opened, degraded)
         # The user as of the request's time: events since the release are part of history and seen items.
         user = opened.current(stored, request.before)
         for hook in self.before_recall:
             user = hook(request, opened, user)
         if user.is_blank:
-            return Slate.popular(timed, opened, lacking)
+            return Slate.popular(timed, opened, degraded)
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
         pending, by = None, timed.deadline.share(RECALL_SHARE)
         if user.number:  # a stranger has none
             pending = self.user_features.ask(
-                opened.release, user.number, by, strict=timed.strict, hurried=timed.hurried
+                opened.release, user.number, by, strict=timed.strict, short_budget=timed.short_budget
             )
         try:
-            candidates = self._recall(timed, opened, user, lacking)
+            candidates = self._recall(timed, opened, user, degraded)
             for extend in self.before_rank:
                 candidates = extend(request, opened, user, candidates)
-            features = self._features_of(timed, opened, pending, lacking)
+            features = self._features_of(timed, opened, pending, degraded)
         finally:  # its time is known, too, where the request ends here
             if pending is not None:
                 timed.watch.stages["feast"] = pending.stage()
@@ -270,8 +272,8 @@ class Recommender:
             n_ratings = len(opened.current(stored, None).history)
             features = features.having(Columns.N_RATINGS, [n_ratings])
         # The ranking model's scores, by Triton, give the order.
-        ranked = self._rank(timed, opened, features, user, candidates, lacking)
-        return Slate(timed, opened, user, candidates, ranked, lacking)
+        ranked = self._rank(timed, opened, features, user, candidates, degraded)
+        return Slate(timed, opened, user, candidates, ranked, degraded)
 
     # --- its stages
 
@@ -282,21 +284,21 @@ class Recommender:
 
         A strict request waits as long as the services may take; so does one that nothing else can be given to.
         """
-        hurried = 0 < request.budget_ms < self._server.budget_ms
+        short_budget = 0 < request.budget_ms < self._server.budget_ms
         patient = request.strict or not self.releases.something_to_answer_with
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self._server.budget_ms)
         waited = watch.seconds()
         deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not patient and waited > LATE * budget_ms / 1e3
-        return TimedRequest(request, deadline, watch, hurried, late, preferred, self.releases.read_again_lately)
+        return TimedRequest(request, deadline, watch, short_budget, late, preferred, self.releases.read_again_lately)
 
     def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
         """A client as one request may use it; ``share``: of what is left of the request's time."""
         return LimitedClient(
-            client, self.breakers[client.service], timed.deadline.share(share), timed.strict, timed.hurried
+            client, self.breakers[client.service], timed.deadline.share(share), timed.strict, timed.short_budget
         )
 
-    def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, list[Lacking]]:
+    def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, list[Degradation]]:
         """The release, and the user's state: from Redis (None: unknown there), else the one last known, else None.
 
         A request that names its release gets that one or an error. Raises ServiceError, NoReleaseError,
@@ -323,25 +325,27 @@ class Recommender:
             if timed.strict or serving is None:
                 raise
             state = self._known.state(serving.release, userid)
-            return serving, state, [lacks(error, Outcome.LAST_STATE if state else Outcome.POPULAR)]
+            return serving, state, [degradation_of(error, Outcome.LAST_STATE if state else Outcome.POPULAR)]
         if user is not None:
             self._known.keep_state(opened.release, userid, user, forgotten)
         else:
             self._known.forget(userid, opened.release)
         return opened, user, []
 
-    def _recall(self, timed: TimedRequest, opened: Release, user: StoredUser, lacking: list[Lacking]) -> Candidates:
+    def _recall(
+        self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation]
+    ) -> Candidates:
         items, timestamp = self.within(self.items, timed, RECALL_SHARE), timed.request.timestamp
         try:
             with timed.watch.stage("elasticsearch"):
-                return recall(items, opened, user, timestamp, lacking)
+                return recall(items, opened, user, timestamp, degraded)
         except ServiceError as error:
             if not timed.may_fall_back(error):
                 raise
-            return exact_search(error, opened, user, timestamp, lacking)
+            return exact_search(error, opened, user, timestamp, degraded)
 
     def _features_of(
-        self, timed: TimedRequest, opened: Release, pending: PendingRow | None, lacking: list[Lacking]
+        self, timed: TimedRequest, opened: Release, pending: PendingRow | None, degraded: list[Degradation]
     ) -> Encoded | None:
         """The user's features: Feast's, or without it those last read; None: there are none."""
         if pending is None:
@@ -352,17 +356,17 @@ class Recommender:
             if not timed.may_fall_back(error):
                 raise
             known = self._known.features(opened.release, timed.request.userid)
-            lacking.append(lacks(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
+            degraded.append(degradation_of(error, Outcome.NOT_RANKED if known is None else Outcome.LAST_FEATURES))
             return known
         if features is None:
-            lacking.append(Lacking.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
+            degraded.append(Degradation.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
         else:
             self._known.keep_features(opened.release, timed.request.userid, features)
         return features
 
     def _rank(
         self, timed: TimedRequest, opened: Release, features: Encoded | None, user: StoredUser,
-        candidates: Candidates, lacking: list[Lacking],
+        candidates: Candidates, degraded: list[Degradation],
     ) -> Ranked:  # fmt: skip
         """The candidates by the ranking model's scores; in recall's order without those, or without ``features``."""
         as_recalled = Ranked(candidates.itemids, candidates.scores)
@@ -375,10 +379,10 @@ class Recommender:
         except ServiceError as error:
             if not timed.may_fall_back(error):
                 raise
-            lacking.append(lacks(error, Outcome.NOT_RANKED))
+            degraded.append(degradation_of(error, Outcome.NOT_RANKED))
             return as_recalled
         if unknown := len(candidates.itemids) - len(ranked.itemids):
-            lacking.append(Lacking.of(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unknown} of the candidates"))
+            degraded.append(Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unknown} of the candidates"))
         return ranked
 
     # --- where the first release cannot answer
@@ -410,7 +414,7 @@ class Recommender:
 
     def _warm_up(self) -> None:
         try:  # to the end, so that it serves: a worker without requests so far can answer while the next one is opened
-            opened = self.releases.open_live(wait_s=UNHURRIED_S)
+            opened = self.releases.open_live(wait_s=OPEN_WAIT_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
             return

@@ -148,7 +148,7 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
 }
 
 
-class Lacking(BaseModel):
+class Degradation(BaseModel):
     """One thing that an answer lacks."""
 
     model_config = ConfigDict(frozen=True)
@@ -167,7 +167,7 @@ class Lacking(BaseModel):
         return f"{self.service} {self.reason}: {_INSTEAD[self.outcome][1]}."
 
     @classmethod
-    def of(cls, outcome: Outcome, service: str, reason: str) -> Lacking:
+    def of(cls, outcome: Outcome, service: str, reason: str) -> Degradation:
         """One thing, with what the answer has in its place."""
         found = cls(service=service, reason=reason, instead=_INSTEAD[outcome][0])
         found._outcome = outcome
@@ -208,7 +208,7 @@ class Answer(BaseModel):
     release: str = Field(description="which one has answered")
     recommendation: str = Field(description="the answer's name, for events that come of it")
     cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
-    degraded: list[Lacking] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
+    degraded: list[Degradation] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
     reason: str = absent_by_default("", "the same in sentences, and why an answer is not personal")
     item_list: list[Item]
     recall: dict[str, list[OwnId]] = absent_by_default({}, "with explain: what recall found, best first")
@@ -225,7 +225,7 @@ class Answer(BaseModel):
         return [item.itemid for item in self.item_list]
 
 
-def sentences(degraded: Sequence[Lacking], *, cold_start: bool) -> str:
+def sentences(degraded: Sequence[Degradation], *, cold_start: bool) -> str:
     """Explain in sentences what an answer lacks, and why it is not personal."""
     return " ".join([*([_UNKNOWN_USER] if cold_start else []), *(each.sentence for each in degraded)])
 
@@ -301,7 +301,7 @@ class TimedRequest:
     request: Request
     deadline: Deadline
     watch: Stopwatch
-    hurried: bool = False  # the caller has given it less time than the server's own budget
+    short_budget: bool = False  # the caller has given it less time than the server's own budget
     late: bool = False  # it has waited so long for its turn that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
     last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too

@@ -3,7 +3,7 @@
 A request's random numbers depend on how many users and requests come before it. So requests are counted first: the
 driver reads a number for each range of users. Then each task draws its requests again, and recalls their lists.
 
-Run:    python -m past_one_machine.spark.lists <folder of a Teaching>
+Run:    python -m past_one_machine.spark.lists <folder of a RecallSetup>
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ COUNTED: Final = {"part": pa.int32(), "requests": pa.int64()}
 
 
 @dataclass(frozen=True, eq=False)
-class Teaching:
-    """Teachers and settings that lists are recalled by, as files: written by the twin, read by each of Spark's tasks.
+class RecallSetup:
+    """Training channels and settings for recalling lists, as files: written by the twin, read by each of Spark's tasks.
 
     Attributes:
         profile: the profile's vocabularies.
         itemids: (items,) ascending.
-        teachers: in the recipe's order.
+        channels: in the recipe's order.
     """
 
     config: ListsConfig
     profile: tuple[OneHotFeature, ...]
     itemids: Ints
-    teachers: tuple[Channel, ...]
+    channels: tuple[Channel, ...]
 
     def save(self, folder: Path) -> None:
-        (folder / CHANNELS).write_bytes(ChannelSet(self.itemids, self.teachers).pack())
+        (folder / CHANNELS).write_bytes(ChannelSet(self.itemids, self.channels).pack())
         profile = [feature.model_dump(mode="json") for feature in self.profile]
         (folder / ABOUT).write_text(json.dumps({"config": asdict(self.config), "profile": profile}), encoding="utf-8")
 
     @classmethod
     @lru_cache(maxsize=1)
-    def load(cls, folder: Path) -> Teaching:
+    def load(cls, folder: Path) -> RecallSetup:
         """Inverse of `save`; once in a process."""
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         channels = ChannelSet.unpack((folder / CHANNELS).read_bytes())
@@ -74,10 +74,10 @@ class Teaching:
         profile = tuple(OneHotFeature.model_validate(each) for each in about["profile"])
         return cls(config, profile, channels.itemids, channels.channels)
 
-    def teachers_of(self, some: slice) -> tuple[Channel, ...]:
-        """The teachers, with what is stored of some of all users."""
+    def channels_of(self, some: slice) -> tuple[Channel, ...]:
+        """The channels, with what is stored of some of all users."""
         return tuple(
-            replace(each, users=each.users[some]) if isinstance(each, StoredVectors) else each for each in self.teachers
+            replace(each, users=each.users[some]) if isinstance(each, StoredVectors) else each for each in self.channels
         )
 
     def draws(self, before: int) -> np.random.Generator:
@@ -103,26 +103,26 @@ class Lists:
     """Training lists of a range of users, as a task makes them.
 
     Attributes:
-        teaching: where a `Teaching` lies.
+        setup: where a `RecallSetup` lies.
         liked_above: `Dataset.positive_level`.
         batch: rows of ratings, read at once.
         at_once: lists, handed on at once.
     """
 
     exchange_dir: Path
-    teaching: Path
+    setup: Path
     liked_above: int
     batch: int = users.BATCH
     at_once: int = LISTS_AT_ONCE
 
     def requests(self, part: users.Users) -> Iterator[tuple[Sequences, pd.DataFrame, Points]]:
         """Past, rows and requests of the range's users, some users after the other."""
-        teaching = Teaching.load(self.teaching)
-        draws = teaching.draws(part.before)
+        setup = RecallSetup.load(self.setup)
+        draws = setup.draws(part.before)
         for ratings, people in users.some_users(self.exchange_dir, part, COLUMNS, batch=self.batch):
             userids = people[Columns.USER].to_numpy()
-            past = sequences(users.past_of(ratings), teaching.itemids, self.liked_above, userids)
-            yield past, people, teaching.requests(past, draws)
+            past = sequences(users.past_of(ratings), setup.itemids, self.liked_above, userids)
+            yield past, people, setup.requests(past, draws)
 
     def counted(self, part: users.Users) -> int:
         """Number of requests of the range's users."""
@@ -130,14 +130,14 @@ class Lists:
 
     def made(self, part: users.Users, everybody: int, before: int) -> Iterator[pa.Table]:
         """The range's lists. ``before``: how many requests come before its own."""
-        teaching = Teaching.load(self.teaching)
-        config, draws, begin = teaching.config, teaching.draws_late(everybody, before), part.before
+        setup = RecallSetup.load(self.setup)
+        config, draws, begin = setup.config, setup.draws_late(everybody, before), part.before
         for past, people, points in self.requests(part):
-            profiles = profile_codes(teaching.profile, people)
-            teachers = teaching.teachers_of(slice(begin, begin + len(people)))
+            profiles = profile_codes(setup.profile, people)
+            channels = setup.channels_of(slice(begin, begin + len(people)))
             begin += len(people)
             for of_one in _by_user(with_late_returns(past, points, draws)):
-                lists = recall_lists(past, of_one, profiles, teachers, config, only_liked=True).table(past.userids)
+                lists = recall_lists(past, of_one, profiles, channels, config, only_liked=True).table(past.userids)
                 for first in range(0, len(lists), self.at_once):
                     yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)
 

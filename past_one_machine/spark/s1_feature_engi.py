@@ -1,5 +1,5 @@
-"""Step 5 on Spark: offline/rank/s1_feature_engi.py. Teachers are fitted here; Spark recalls their lists and counts the
-features. The rated pairs of recipe source are made in memory, as in the step.
+"""Step 5 on Spark: offline/rank/s1_feature_engi.py. The training channels are fitted here; Spark recalls their lists
+and counts the features. The rated pairs of recipe source are made in memory, as in the step.
 
 Lists of a user are scored apart from others', so a feature's last digits may differ from the step's.
 
@@ -21,7 +21,7 @@ from data_exchange_center.steps import run
 from offline.data.lists import ListsConfig
 from offline.rank import s1_feature_engi as step
 from past_one_machine.spark.environment import run_job
-from past_one_machine.spark.lists import Teaching
+from past_one_machine.spark.lists import RecallSetup
 from past_one_machine.spark.pairs import read_counted_on_spark
 
 
@@ -32,13 +32,13 @@ def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_counted_on_spark(settings)
-    spec, teachers = step.fit_teachers(inputs, recipe)
+    spec, channels = step.fit_training_channels(inputs, recipe)
     past = inputs.data
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".lists.") as teaching:
-        Teaching(ListsConfig.of(recipe), inputs.profile, past.itemids, tuple(teachers)).save(Path(teaching))
-        run_job(settings, "past_one_machine.spark.lists", [teaching], "Spark did not make the training lists")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".lists.") as setup:
+        RecallSetup(ListsConfig.of(recipe), inputs.profile, past.itemids, tuple(channels)).save(Path(setup))
+        run_job(settings, "past_one_machine.spark.lists", [setup], "Spark did not make the training lists")
     run_job(settings, "past_one_machine.spark.features", [], "Spark did not make the features of users and items")
-    step.write_about(settings, past, spec, teachers, read)
+    step.write_about(settings, past, spec, channels, read)
     step.say(spec, *lists_and_liked(folder), candidates=recipe.recall.candidates)
 
 

@@ -44,7 +44,7 @@ def main(settings: Settings) -> None:
 
     def seen(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
-            yield terms.seen_items(users.past_of(ratings), people[Columns.USER], dataset.had_again)
+            yield terms.seen_items(users.past_of(ratings), people[Columns.USER], dataset.allows_repeats)
 
     def states(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):

@@ -221,8 +221,8 @@ def _read(seconds: float, status: int, body: bytes) -> Answered:
     if status != HTTPStatus.OK:
         return Answered(seconds, status, error=body[:200].decode(errors="replace"))
     answer = json.loads(body)
-    lacking = tuple(each["service"] for each in answer.get("degraded", ()))
-    return Answered(seconds, status, answer["release"], answer["took_ms"], lacking)
+    degraded = tuple(each["service"] for each in answer.get("degraded", ()))
+    return Answered(seconds, status, answer["release"], answer["took_ms"], degraded)
 
 
 def generate(url: str, userids: Sequence[OwnId], loading: Loading) -> Run:

@@ -64,7 +64,7 @@ def measure(recommender: Recommender, case: Case, requests: Requests) -> dict[st
 
     def answer(fields: dict[str, Any]) -> Answer:
         found = recommender.recommend(Request(**fields, strict=not case.away))
-        missing = {lacking.service for lacking in found.degraded if lacking.outcome in WITHOUT_A_SERVICE}
+        missing = {each.service for each in found.degraded if each.outcome in WITHOUT_A_SERVICE}
         if others := missing - set(case.away):
             away = ", ".join(sorted(others))
             raise StepError(f"User {found.userid!r} was answered without {away} too; run it again.")

@@ -170,8 +170,8 @@ def test_one_of_two_killed_under_load_costs_no_answer(twice: Twice, busy: Busy, 
     commands.wait_until_ready(twice.settings, Supervisor(twice.settings), service)
     answers = busy.load.between(begin, time.monotonic())
     assert failed(answers) == []
-    lacking = [each for each in answers if service.name in each.lacking]
-    assert few(lacking, answers), f"{len(lacking)} of {len(answers)}: {lacking[:3]}"
+    degraded = [each for each in answers if service.name in each.degraded]
+    assert few(degraded, answers), f"{len(degraded)} of {len(answers)}: {degraded[:3]}"
 
 
 Content = list[tuple[Any, ...]]

@@ -117,8 +117,8 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
     wrong = [each for each in answers if each.status != requests.codes.ok]
     assert len(answers) > 50
     assert wrong == []
-    lacking = [each for each in answers if "elasticsearch" in each.lacking]
-    assert few(lacking, answers), f"{len(lacking)} of {len(answers)} answers lack what Elasticsearch has"
+    degraded = [each for each in answers if "elasticsearch" in each.degraded]
+    assert few(degraded, answers), f"{len(degraded)} of {len(answers)} answers lack what Elasticsearch has"
 
 
 def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, asked: Load) -> None:
@@ -133,7 +133,7 @@ def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, as
 
     def the_replica_answers_for_it() -> bool:
         newest = asked.between(over, float("inf"))[-40:]
-        return len(newest) == 40 and not any("redis" in each.lacking for each in newest)
+        return len(newest) == 40 and not any("redis" in each.degraded for each in newest)
 
     until(the_replica_answers_for_it, 60)
     answers = asked.between(begin, time.monotonic())

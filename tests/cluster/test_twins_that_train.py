@@ -38,13 +38,13 @@ def test_pairs_are_counted_by_a_job_that_leaves_nothing_behind(settings: Setting
 
 
 def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With teachers that are made up."""
+    """With training channels that are made up."""
 
-    def fit_teachers(inputs: Inputs, recipe: object) -> object:
+    def fit_training_channels(inputs: Inputs, recipe: object) -> object:
         return spec, made_up(inputs)
 
     spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, ranker_of_lists(settings.recipe))
-    monkeypatch.setattr(step, "fit_teachers", fit_teachers)
+    monkeypatch.setattr(step, "fit_training_channels", fit_training_channels)
     monkeypatch.setattr(ListsConfig, "of", lambda recipe: ASKED)
     twin.main(settings)
     files = (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES)

@@ -6,7 +6,7 @@ import { Explanation } from "./explanation.js";
 import { animateFrom, places } from "./flip.js";
 import { focusAgain, focusIn } from "./focus.js";
 import { Component, html } from "./html.js";
-import { Lacking, Notice } from "./notice.js";
+import { Degraded, Notice } from "./notice.js";
 import { facts, named, painted, tags } from "./titles.js";
 import { When } from "./when.js";
 
@@ -120,7 +120,7 @@ export const List = ({ t, language, answer, before, explained, unexplained, hist
     <p class="quiet" role="status">
       ${busy ? t("loading") : answer && t("answered", { n: answer.item_list.length, release: answer.release, ms: answer.took_ms.total })}
     </p>
-    ${answer && html`<${Lacking} t=${t} answer=${answer} />`}
+    ${answer && html`<${Degraded} t=${t} answer=${answer} />`}
     ${unexplained && html`
       <p class="notice warn" role="status">${t("unexplained")} <button class="plain" onClick=${explain}>${t("tryAgain")}</button></p>`}
     ${answer && html`

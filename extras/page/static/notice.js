@@ -11,7 +11,7 @@ export const Notice = ({ t, problem, again }) => html`
   </div>`;
 
 // What an answer lacks.
-export const Lacking = ({ t, answer }) => {
+export const Degraded = ({ t, answer }) => {
   if (answer.cold_start) return html`<p class="notice" role="status">${t("coldStart")}</p>`;
   if (!answer.degraded) return null;
   return html`

@@ -1,6 +1,6 @@
 // One request as a waterfall: each service, when it was asked, what it was sent and what came back; and re-ranking.
 import { html } from "./html.js";
-import { Lacking } from "./notice.js";
+import { Degraded } from "./notice.js";
 
 // {tower: 66} -> "tower: 66 numbers"
 const each = (t, word, counts) => Object.entries(counts).map(([name, n]) => t(word, { name, n })).join(t("comma"));
@@ -49,7 +49,7 @@ export const Road = ({ t, answer, busy }) => {
     <section aria-labelledby="road-title">
       <h2 id="road-title">${t("road")}</h2>
       <p>${t("roadIntro")}</p>
-      <${Lacking} t=${t} answer=${answer} />
+      <${Degraded} t=${t} answer=${answer} />
       <ol class="road">${(answer.stages ?? []).map((stage) => html`<${Stage} key=${stage.stage} t=${t} stage=${stage} total=${total} />`)}</ol>
       <p><strong>${t("total")} ${t("ms", { n: total })}</strong> · ${t("answered", { n: answer.item_list.length, release: answer.release, ms: total })}</p>
     </section>`;

@@ -76,7 +76,7 @@ def test_features_are_those_of_the_step(spark: Any, tmp_path: Path, make: Any) -
 def test_lists_are_those_of_users_recalled_one_by_one(spark: Any, tmp_path: Path, make: Any, size: int) -> None:
     """And hardly others than those of users recalled together."""
     settings, asked = make().split(tmp_path), replace(ASKED, size=size)
-    lists.write(spark, saved(settings, tmp_path / "teaching", asked), PARTITIONS)
+    lists.write(spark, saved(settings, tmp_path / "setup", asked), PARTITIONS)
     found, (together, apart) = artifacts.LISTS.read(tmp_path), expected_lists(settings, tmp_path / "expected", asked)
     pd.testing.assert_frame_equal(found, apart)
     assert len(found) > 50
@@ -89,14 +89,14 @@ def test_lists_are_those_of_users_recalled_one_by_one(spark: Any, tmp_path: Path
 def expected_lists(settings: Settings, scratch: Path, asked: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Lists of all users recalled together, and one by one."""
     inputs = read_inputs(settings)
-    past, teachers = inputs.data, made_up(inputs)
+    past, channels = inputs.data, made_up(inputs)
     requests = asked.requests(past)
     one_by_one = [
-        recall_lists(past, requests.take(requests.users == user), inputs.profiles, teachers, asked, only_liked=True)
+        recall_lists(past, requests.take(requests.users == user), inputs.profiles, channels, asked, only_liked=True)
         for user in np.unique(requests.users)
     ]
     tables = []
-    for some in ([asked.recalled(past, inputs.profiles, teachers)], one_by_one):
+    for some in ([asked.recalled(past, inputs.profiles, channels)], one_by_one):
         artifacts.LISTS.write(scratch, pa.concat_tables(RecalledLists.table(each, past.userids) for each in some))
         tables.append(artifacts.LISTS.read(scratch))
     return tables[0], tables[1]
@@ -105,7 +105,7 @@ def expected_lists(settings: Settings, scratch: Path, asked: Any) -> tuple[pd.Da
 def test_lists_in_which_nothing_was_liked_are_refused(spark: Any, tmp_path: Path) -> None:
     made = world()
     nothing = World(made.dataset, made.raw.assign(rating=np.int8(1)), made.users, made.items)
-    asking = saved(nothing.split(tmp_path), tmp_path / "teaching", ASKED)
+    asking = saved(nothing.split(tmp_path), tmp_path / "setup", ASKED)
     with pytest.raises(StepError, match="nothing to train the ranker on"):
         lists.write(spark, asking, PARTITIONS)
     assert not artifacts.LISTS.at(tmp_path).exists()

@@ -23,7 +23,7 @@ from offline.data.lists import ListsConfig
 from offline.data.sequences import Inputs
 from offline.data.split import label_and_split
 from offline.readers import read_inputs
-from past_one_machine.spark.lists import Lists, Teaching
+from past_one_machine.spark.lists import Lists, RecallSetup
 
 NOW: Final = 1_600_000_000
 GENRES: Final = ("Drama", "Action", "Sci-Fi")
@@ -158,5 +158,5 @@ def saved(settings: Settings, folder: Path, config: ListsConfig) -> Lists:
     """The job, in batches that end within users, and in lists that are handed on a few at a time."""
     inputs = read_inputs(settings)
     folder.mkdir()
-    Teaching(config, inputs.profile, inputs.data.itemids, made_up(inputs)).save(folder)
+    RecallSetup(config, inputs.profile, inputs.data.itemids, made_up(inputs)).save(folder)
     return Lists(settings.exchange_dir, folder, inputs.dataset.positive_level, batch=37, at_once=10)

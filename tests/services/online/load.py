@@ -34,13 +34,13 @@ class Answered:
         return self.ended - self.began
 
     @property
-    def lacking(self) -> dict[str, dict[str, str]]:
-        """The answer's lacking parts, by service."""
+    def degraded(self) -> dict[str, dict[str, str]]:
+        """The answer's degradations, by service."""
         return {each["service"]: each for each in self.body.get("degraded", [])}
 
     @property
     def whole(self) -> bool:
-        return self.status == requests.codes.ok and not self.lacking
+        return self.status == requests.codes.ok and not self.degraded
 
 
 @dataclass

@@ -160,7 +160,7 @@ def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path
         assert one == two, file
         compared.add(file)
     assert {part.path for part in artifacts.RELEASE_PARTS} <= compared
-    trained_on = {"pairs": {artifacts.SAMPLES.path}, "lists": {artifacts.LISTS.path, artifacts.TEACHER_CHANNELS.path}}
+    trained_on = {"pairs": {artifacts.SAMPLES.path}, "lists": {artifacts.LISTS.path, artifacts.TRAINING_CHANNELS.path}}
     assert trained_on[settings.recipe.ranker.examples] <= compared
 
 

@@ -56,7 +56,7 @@ def killed(stack: Settings, busy: Load, name: str) -> Iterator[None]:
         ):
             with attempt:
                 kill(stack, name)
-                busy.wait(lambda answer: name in answer.lacking, NOTICED_S, since)
+                busy.wait(lambda answer: name in answer.degraded, NOTICED_S, since)
         yield
     finally:
         commands.wait_until_ready(stack, Supervisor(stack), by_name(name))
@@ -84,7 +84,7 @@ def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: s
         busy.wait(lambda answer, asked=userid: answer.whole and answer.body["userid"] == asked, PATIENCE_S)
     begin = time.monotonic()
     with FAULT_OF[fault](patient, busy, name):
-        busy.wait(lambda answer: name in answer.lacking, PATIENCE_S, begin)
+        busy.wait(lambda answer: name in answer.degraded, PATIENCE_S, begin)
         time.sleep(LASTS_S)
     recovered = time.monotonic()
     busy.wait(lambda answer: answer.whole, PATIENCE_S)
@@ -97,14 +97,14 @@ def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: s
             time.sleep(0.5)
             end = time.monotonic()
             after = busy.between(well, end)
-            assert few([each for each in after if not each.whole], after), [each.lacking for each in after]
+            assert few([each for each in after if not each.whole], after), [each.degraded for each in after]
     answers = busy.between(begin, end)
     check_answers(answers)
-    lacking = [each for each in answers if name in each.lacking]
-    assert {each.lacking[name]["instead"] for each in lacking} == INSTEAD[name]
-    assert all(each.lacking[name]["reason"] for each in lacking)
+    degraded = [each for each in answers if name in each.degraded]
+    assert {each.degraded[name]["instead"] for each in degraded} == INSTEAD[name]
+    assert all(each.degraded[name]["reason"] for each in degraded)
     expected = {name, *ASKS.get(name, ())}
-    others = [each for each in answers if each.lacking.keys() - expected]
-    reasons = {what["reason"] for each in others for service, what in each.lacking.items() if service not in expected}
+    others = [each for each in answers if each.degraded.keys() - expected]
+    reasons = {what["reason"] for each in others for service, what in each.degraded.items() if service not in expected}
     assert all(OUT_OF_TIME in reason or BUSY in reason for reason in reasons), reasons
     assert few(others, answers), others[:5]

@@ -1,4 +1,4 @@
-"""The ranker of a small recipe and its teachers, fitted on people who walk round the items."""
+"""The ranker of a small recipe and its training channels, fitted on people who walk round the items."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from offline.data.lists import Lists, ListsConfig, StoredFeatures, ranker_of_lis
 from offline.data.sequences import Inputs, Sequences
 from offline.data.statistics import list_spec
 from offline.models import list_ranker
-from offline.models.kinds import ListExamples, fit_teachers, ranker_class
+from offline.models.kinds import ListExamples, fit_training_channels, ranker_class
 from offline.models.list_ranker import ListRanker
 from offline.models.training import train_on_lists
 from tests.datasets import STARS
@@ -67,25 +67,25 @@ def inputs() -> Inputs:
 
 
 def taught(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
-    teachers = fit_teachers(past, inputs, recipe)
-    return teachers, ListsConfig.of(recipe).recalled(past, inputs.profiles, teachers)
+    training_channels = fit_training_channels(past, inputs, recipe)
+    return training_channels, ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
 
 
 def part_ways(past: Sequences) -> Sequences:
-    """Other items and ratings after the part that the teachers know."""
+    """Other items and ratings after the part that the training channels know."""
     later = past.positions >= np.repeat(past.earlier(RANKER.past).lengths, past.lengths)
     other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
     ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
     return Sequences(past.userids, past.itemids, past.starts, other, ratings, ratings > 3, past.times)
 
 
-def test_teachers_know_nothing_of_the_targets(inputs: Inputs) -> None:
-    """People who part ways after what the teachers know are taught by the same teachers, on other lists."""
+def test_training_channels_know_nothing_of_the_targets(inputs: Inputs) -> None:
+    """People who part ways after what the training channels know are taught by the same channels, on other lists."""
     past, turned = inputs.data, part_ways(inputs.data)
     cut = past.earlier(RANKER.past).lengths
-    teachers, lists = taught(past, inputs, RECIPE)
+    training_channels, lists = taught(past, inputs, RECIPE)
     again, others = taught(turned, inputs, RECIPE)
-    for one, two in zip(teachers, again, strict=True):
+    for one, two in zip(training_channels, again, strict=True):
         assert np.array_equal(one.items, two.items)
         assert np.array_equal(one.rows, two.rows)
     assert lists.liked.any(axis=1).all()
@@ -104,11 +104,11 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
         return train_on_lists(build, lists, stored, recipe)
 
     monkeypatch.setattr(list_ranker, "train_on_lists", train)
-    teachers, lists = taught(inputs.data, inputs, RECIPE)
+    training_channels, lists = taught(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
         ranker_class(RANKER.kind)
-        .fit(RANKER, ListExamples(past, inputs, RECIPE, spec, teachers, teachers, lists))
+        .fit(RANKER, ListExamples(past, inputs, RECIPE, spec, training_channels, training_channels, lists))
         .network
         for past in (inputs.data, part_ways(inputs.data))
     )

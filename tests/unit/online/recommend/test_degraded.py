@@ -30,7 +30,7 @@ def scores(answer: Answer) -> list[float]:
     return [item.score for item in answer.item_list]
 
 
-def lacked(answer: Answer) -> list[tuple[Outcome, str]]:
+def degraded(answer: Answer) -> list[tuple[Outcome, str]]:
     return [(each.outcome, each.service) for each in answer.degraded]
 
 
@@ -46,8 +46,8 @@ def test_without_triton_the_items_come_in_recalls_order(fakes: Fakes, userid: in
     recalled = fakes.world.recalled(userid)
     assert answer.itemids == answer.recall["fused"][:50] == recalled.ids.tolist()[:50]
     np.testing.assert_allclose(scores(answer), recalled.scores[:50], rtol=1e-5)
-    (lacking,) = answer.degraded
-    assert (lacking.outcome, lacking.service, lacking.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
+    (found,) = answer.degraded
+    assert (found.outcome, found.service, found.instead) == (Outcome.NOT_RANKED, "triton", "recall_order")
 
 
 @pytest.mark.parametrize("userid", USERS)
@@ -66,7 +66,7 @@ def test_without_one_a_known_user_gets_the_same_list(fakes: Fakes, userid: int, 
     assert answer.recall == before.recall
     assert answer.itemids == before.itemids
     np.testing.assert_allclose(scores(answer), scores(before), rtol=1e-5)
-    assert lacked(answer) == [(outcome, away)]
+    assert degraded(answer) == [(outcome, away)]
 
 
 def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> None:
@@ -74,7 +74,7 @@ def test_without_feast_who_was_never_here_gets_recalls_order(fakes: Fakes) -> No
     fakes.down("feast")
     answer = ask(fakes, 1)
     assert answer.itemids == answer.recall["fused"][:50]
-    assert lacked(answer) == [(Outcome.NOT_RANKED, "feast")]
+    assert degraded(answer) == [(Outcome.NOT_RANKED, "feast")]
     assert len(fakes.scorer.calls) == 1
 
 
@@ -98,10 +98,10 @@ def test_nonsense_user_features_are_as_good_as_none(fakes: Fakes, what: str, mon
     for _ in range(2):
         answer = ask(fakes)
         assert answer.item_list == before.item_list
-        assert lacked(answer) == [(Outcome.LAST_FEATURES, "feast")]
+        assert degraded(answer) == [(Outcome.LAST_FEATURES, "feast")]
     stranger = ask(fakes, 8)
     assert stranger.itemids == stranger.recall["fused"][:50]
-    assert lacked(stranger) == [(Outcome.NOT_RANKED, "feast")]
+    assert degraded(stranger) == [(Outcome.NOT_RANKED, "feast")]
     with pytest.raises(ServiceError, match="feast: gives user features"):
         ask(fakes, strict=True)
 
@@ -111,7 +111,7 @@ def test_without_redis_others_get_the_popular_list(fakes: Fakes) -> None:
     fakes.down("redis")
     answer = ask(fakes, 8)
     assert answer.itemids == popular(fakes.world)
-    assert lacked(answer) == [(Outcome.POPULAR, "redis")]
+    assert degraded(answer) == [(Outcome.POPULAR, "redis")]
     assert not answer.cold_start
 
 
@@ -145,8 +145,8 @@ def test_a_small_budget_opens_no_breaker(fakes: Fakes, slow: str, monkeypatch: p
     ask(fakes)
     monkeypatch.setattr(fakes.service(slow), "call", Mock(side_effect=ServiceError(slow, OUT_OF_TIME)))
     for _ in range(FAILURES + 2):
-        hurried = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
-        assert hurried.degraded[0].reason == OUT_OF_TIME
+        answer = fakes.recommender.recommend(Request(userid=1, timestamp=AT, budget_ms=2_000))
+        assert answer.degraded[0].reason == OUT_OF_TIME
     assert fakes.recommender.breakers[slow].state == "closed"
     for _ in range(FAILURES):
         ask(fakes)
@@ -180,7 +180,7 @@ def test_beside_dead_services_the_disk_has_a_popular_list(fakes: Fakes, tmp_path
     assert answer.itemids == popular(fakes.world)
     assert answer.release == fakes.world.release
     assert answer.item_list[0] == fakes.recommender.recommend(Request(userid=UNKNOWN_USER)).item_list[0]
-    assert lacked(answer) == [(Outcome.POPULAR, away[0])]
+    assert degraded(answer) == [(Outcome.POPULAR, away[0])]
 
 
 def test_with_nothing_on_disk_either_the_error_is_told(fakes: Fakes, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_redis_that_has_lost_the_live_release_makes_nobody_a_stranger(fakes: Fak
     assert known.item_list == before.item_list
     assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
     assert not stranger.cold_start
-    assert lacked(stranger) == [(Outcome.POPULAR, "redis")]
+    assert degraded(stranger) == [(Outcome.POPULAR, "redis")]
     with pytest.raises(ServiceError, match=f"redis: holds release {fakes.world.release} no longer"):
         ask(fakes, strict=True)
 
@@ -266,7 +266,7 @@ def test_who_has_waited_too_long_for_a_thread_is_answered_from_memory(fakes: Fak
 
     answer = waited(LATE + 0.1)
     assert answer.itemids == popular(fakes.world)
-    assert lacked(answer) == [(Outcome.POPULAR, "server")]
+    assert degraded(answer) == [(Outcome.POPULAR, "server")]
     assert [len(service.calls) for service in fakes.services] == before  # nobody's time is taken
     assert not waited(LATE - 0.1).degraded
     assert not waited(LATE + 0.1, strict=True).degraded

@@ -144,8 +144,8 @@ def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pyt
 def assert_popular_unseen(fakes: Fakes) -> None:
     """Recall for a user whose seen items are all that is usable of the state; ranked."""
     answer = ask(fakes, 1, MAX_SIZE)
-    (lacking,) = answer.degraded
-    assert (lacking.outcome, lacking.service) == (Outcome.NO_RECALL, "redis")
+    (found,) = answer.degraded
+    assert (found.outcome, found.service) == (Outcome.NO_RECALL, "redis")
     unseen = [itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]]
     assert len(answer.item_list) == MAX_SIZE
     assert set(answer.itemids) <= set(unseen[: fakes.world.recipe.recall.candidates])

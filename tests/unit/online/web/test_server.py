@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from online.recommend import readiness
-from online.recommend.types import Lacking, Outcome, Request
+from online.recommend.types import Degradation, Outcome, Request
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
 from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
@@ -119,9 +119,9 @@ def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fa
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)])
 def test_whatever_an_answer_lacks_is_said_in_a_word_and_in_a_sentence(outcome: Outcome) -> None:
-    lacking = Lacking.of(outcome, "triton", "did not answer in time")
-    assert re.fullmatch(r"[a-z_]+", lacking.instead)
-    assert re.fullmatch(r"triton did not answer in time: [^.]+\.", lacking.sentence)
+    degradation = Degradation.of(outcome, "triton", "did not answer in time")
+    assert re.fullmatch(r"[a-z_]+", degradation.instead)
+    assert re.fullmatch(r"triton did not answer in time: [^.]+\.", degradation.sentence)
 
 
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
