@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import logging
 import os
@@ -77,11 +78,14 @@ def _lost_output() -> str | int | None:
     return None
 
 
-def run(main: Callable[[Settings], None]) -> None:
+def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
     """Run a step's ``main``. A `RecsysError`, or what the system refuses, ends the process with one sentence.
 
-    The sentence goes to stderr; the exit code is the error's own, and 1 where the system refused.
+    The sentence goes to stderr; the exit code is the error's own, and 1 where the system refused. ``about``: what
+    ``--help`` prints of a command that takes no arguments; None: ``main`` or its caller parses them.
     """
+    if about:
+        argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     logging.getLogger("online.clients").setLevel(logging.CRITICAL)  # each failure, which the step's error says

@@ -25,7 +25,8 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
 from data_exchange_center.figures import FIGURES, PIPELINE
-from data_exchange_center.settings import load_settings
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
 from research.figures import costs
 from research.reports import publish
 
@@ -91,8 +92,7 @@ def restart(container: str) -> float:
     return seconds
 
 
-def main() -> None:
-    settings = load_settings()
+def main(settings: Settings) -> None:
     ready = requests.get(f"{settings.server.url}/readyz", timeout=10).json()
     if not ready["release"]:
         sys.exit("No release is live in the containers: make docker-demo loads one.")
@@ -136,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, about=__doc__)

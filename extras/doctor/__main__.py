@@ -171,4 +171,4 @@ def main(settings: Settings) -> None:
 if __name__ == "__main__":
     for name in ("online", "elastic_transport.node_pool"):  # a service that is down gets a line of ours
         logging.getLogger(name).setLevel(logging.ERROR)
-    run(main)
+    run(main, about=__doc__)

@@ -8,6 +8,7 @@ Expect  "Prometheus is at http://127.0.0.1:9090", with its log below, until Ctrl
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 from pathlib import Path
@@ -69,4 +70,5 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m extras.monitoring", description=__doc__.splitlines()[0]).parse_args()
     run(lambda: main(load_settings()), interrupted="interrupted")

@@ -165,4 +165,4 @@ def with_feedback(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[s
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

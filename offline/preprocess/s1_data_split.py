@@ -83,4 +83,4 @@ def say(found: Counted) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

@@ -66,4 +66,4 @@ def _of_second(item_terms: pd.DataFrame) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

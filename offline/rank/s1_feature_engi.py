@@ -137,4 +137,4 @@ def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

@@ -77,4 +77,4 @@ def read_list_examples(
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

@@ -51,4 +51,4 @@ def write_report(settings: Settings, with_preference: float, users: int) -> None
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

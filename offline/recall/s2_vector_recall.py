@@ -51,4 +51,4 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

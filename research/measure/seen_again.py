@@ -90,4 +90,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    steps.run(main)
+    steps.run(main, about=__doc__)

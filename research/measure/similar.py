@@ -122,4 +122,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    steps.run(main)
+    steps.run(main, about=__doc__)

@@ -1,9 +1,11 @@
-"""Parts of the tests, skips, the guard against services; every test can be imported, and every script begins last."""
+"""Parts of the tests, skips, the guard against services; every test can be imported, every script begins last."""
 
 from __future__ import annotations
 
 import ast
 import json
+import logging
+import runpy
 import socket
 import subprocess
 import sys
@@ -58,3 +60,30 @@ def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
             number for number, node in enumerate(body) if isinstance(node, ast.If) and "__main__" in ast.unparse(node)
         ]
         assert runs in ([], [len(body) - 1]), path
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "offline/step_runner.py",
+        "offline/preprocess/s1_data_split.py",
+        "extras/doctor/__main__.py",
+        "extras/monitoring/__main__.py",
+        "research/bench/steps.py",
+        "research/containers.py",
+    ],
+)
+def test_a_command_without_arguments_explains_itself_and_refuses_any(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECSYS_RECIPE", "none")  # so that one that goes on fails at once
+    monkeypatch.setattr(logging.Logger, "setLevel", lambda *_: None)  # the doctor's, which would outlast the test
+    about = ast.get_docstring(ast.parse((ROOT / script).read_bytes())) or ""
+    for argument, code in (("--help", 0), ("--all", 2)):
+        monkeypatch.setattr(sys, "argv", [script, argument])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        assert ended.value.code == code
+    printed = capsys.readouterr()
+    assert about.splitlines()[0] in " ".join(printed.out.split())
+    assert "unrecognized arguments: --all" in printed.err
