@@ -215,11 +215,6 @@ def move_slot(settings: Settings, key: str) -> None:
 
 class TestExperimentsInACluster(ExperimentStoreContract):
     @pytest.fixture
-    def users(self, settings: Settings) -> Iterator[RedisUsers]:
-        with closing(RedisUsers(settings.redis)) as users:
-            yield users
-
-    @pytest.fixture
     def client(self, settings: Settings) -> Iterator[ExperimentStore]:
         with closing(ExperimentStore(settings.redis)) as store:
             store.update(lambda _: ())

@@ -26,7 +26,6 @@ from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Expos
 from extras.keys import hook as keys
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
-from online.clients.redis import RedisUsers
 from online.stack.supervision import Supervisor
 from tests.services.online.gunicorn_server import running
 from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
@@ -102,11 +101,6 @@ def exposure(userid: int | str, number: int, experiment: str = "ranker", answere
 
 
 class TestExperimentStore(ExperimentStoreContract):
-    @pytest.fixture
-    def users(self, settings: Settings) -> Iterator[RedisUsers]:
-        with closing(RedisUsers(settings.redis)) as users:
-            yield users
-
     @pytest.fixture
     def client(self, store: ExperimentStore) -> ExperimentStore:
         return store

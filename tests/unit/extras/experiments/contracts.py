@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 
+from data_exchange_center.settings import Settings
 from extras.experiments.declaration import EXPERIMENTS as ALL
 from extras.experiments.declaration import Declaration, ExperimentError, Experiments, started, stopped
 from extras.experiments.store import ExperimentStore
@@ -20,7 +24,12 @@ def started_one(experiments: Experiments, name: str, share: float = 0.01) -> Exp
 
 
 class ExperimentStoreContract:
-    """A subclass gives ``users``, too, whom requests ask in the same Redis."""
+    """A subclass gives ``client``, and other ``users`` where it has no Redis."""
+
+    @pytest.fixture
+    def users(self, settings: Settings) -> Iterator[RedisUsers]:
+        with closing(RedisUsers(settings.redis)) as users:
+            yield users
 
     def test_requests_hear_of_them_in_their_one_round_trip(self, client: ExperimentStore, users: RedisUsers) -> None:
         assert client.call(None) == ()
