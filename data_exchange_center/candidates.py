@@ -22,6 +22,7 @@ from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.wire import hybrid_scores, vector_of
 
 _POPULAR = "popular"  # fused like a channel where the channels found nothing
+_VECTOR = vector_of("")  # prefix of the fields of a user's hash that hold a channel's vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +84,9 @@ class StoredUser:
         """Inverse of `fields`. Raises KeyError for a field that is absent, ValueError for one that cannot be read."""
         (number,) = wire.unpack_ids(stored[wire.USER_NUMBER]).tolist()
         vectors = {
-            field.removeprefix(vector_of("")): wire.unpack_vector(raw)
+            field.removeprefix(_VECTOR): wire.unpack_vector(raw)
             for field, raw in stored.items()
-            if field.startswith(vector_of(""))
+            if field.startswith(_VECTOR)
         }
         return StoredUser(
             number=number,

@@ -155,9 +155,9 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     own_ids = read_user_ids(exchange_dir)
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
-    profiles = _by_user(artifacts.USER_STATE, exchange_dir, Columns.PROFILE)
     vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)
     states = artifacts.USER_STATE.read(exchange_dir)
+    profiles = dict(zip(states[Columns.USER].tolist(), states[Columns.PROFILE], strict=True))
     columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
     histories = {
         userid: History(*(np.asarray(part, dtype=np.int64) for part in events))

@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, plugins
@@ -49,7 +48,6 @@ from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, impressions
 from offline.evaluation.served import OfflineRanker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class
-from offline.models.training import THREADS
 from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
@@ -224,7 +222,6 @@ class OfflineTruth:
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
-    torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     model = read_model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
     channels = read_channels(exchange_dir)
     index = read_items(exchange_dir)

@@ -27,7 +27,7 @@ from data_exchange_center.recipes import ChannelRecipe, DataRecipe, Recipe, Vect
 from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
-from offline.models.training import PairsData, curves, fit_on_pairs, train_on_lists
+from offline.models.training import THREADS, PairsData, curves, fit_on_pairs, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
 
@@ -213,6 +213,7 @@ def load_ranker(weights: bytes, config: Config) -> ScoringModel:
 
     Raises ValueError or RuntimeError when the two do not belong together.
     """
+    torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     network = ranker_class(config.get("kind")).build(config)
     network.load_state_dict(torch.load(io.BytesIO(weights), weights_only=True))
     return ScoringModel(network).eval()
