@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
+from pathlib import Path
 
 from data_exchange_center import artifacts
 from data_exchange_center.release_parts import read_own_ids
@@ -12,43 +10,29 @@ from tests.e2e.road import Road
 from tests.made_up_data import shop, supermarket
 
 
-@pytest.fixture
-def sold(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """The demo's stack with the shop's data live on it."""
-    with road.with_data(shop(tmp_path_factory.mktemp("own") / "shop")) as sold:
-        yield sold
+def test_fifty_unseen_items_by_the_shops_own_ids(road: Road, tmp_path: Path) -> None:
+    with road.with_data(shop(tmp_path / "shop")) as sold:
+        folder = sold.settings.exchange_dir
+        ids, seen = read_own_ids(folder), artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
+        few = seen[seen.map(len) <= 25]
+        for number in few.index[:20]:
+            answer = sold.recommend(ids.users[number], explain=True).json()
+            assert answer["userid"] == ids.users[number]
+            itemids = [item["itemid"] for item in answer["item_list"]]
+            assert len(set(itemids)) == 50
+            assert set(itemids) <= set(answer["recall"]["fused"]) <= set(ids.items.values())
+            assert not set(itemids) & {ids.items[item] for item in seen[number]}
+            assert all(list(item) == ["itemid", "score", "title"] for item in answer["item_list"])
 
 
-def test_fifty_unseen_items_by_the_shops_own_ids(sold: Road) -> None:
-    folder = sold.settings.exchange_dir
-    ids, seen = read_own_ids(folder), artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
-    few = seen[seen.map(len) <= 25]
-    for number in few.index[:20]:
-        answer = sold.recommend(ids.users[number], explain=True).json()
-        assert answer["userid"] == ids.users[number]
-        itemids = [item["itemid"] for item in answer["item_list"]]
-        assert len(set(itemids)) == 50
-        assert set(itemids) <= set(answer["recall"]["fused"]) <= set(ids.items.values())
-        assert not set(itemids) & {ids.items[item] for item in seen[number]}
-        assert all(list(item) == ["itemid", "score", "title"] for item in answer["item_list"])
-
-
-# A supermarket's log goes live in the demo's stack: what was bought is recommended again
-
-
-@pytest.fixture  # of this test alone: the shop has left the stack before
-def market(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    with road.with_data(supermarket(tmp_path_factory.mktemp("own") / "market")) as market:
-        yield market
-
-
-def test_habits_are_recommended_again(market: Road) -> None:
-    folder = market.settings.exchange_dir
-    ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
-    for number, items in zip(states["userid"][10:20], states["items"][10:20], strict=True):
-        answer = market.recommend(ids.users[number], explain="recall").json()
-        had = {ids.items[item] for item in items.tolist()}
-        assert set(answer["recall"]["own"]) == had
-        shown = [item["itemid"] for item in answer["item_list"]]
-        assert len(had & set(shown[:10])) >= 5
-        assert "subclass" in answer["item_list"][0]
+def test_habits_are_recommended_again(road: Road, tmp_path: Path) -> None:
+    with road.with_data(supermarket(tmp_path / "market")) as market:
+        folder = market.settings.exchange_dir
+        ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
+        for number, items in zip(states["userid"][10:20], states["items"][10:20], strict=True):
+            answer = market.recommend(ids.users[number], explain="recall").json()
+            had = {ids.items[item] for item in items.tolist()}
+            assert set(answer["recall"]["own"]) == had
+            shown = [item["itemid"] for item in answer["item_list"]]
+            assert len(had & set(shown[:10])) >= 5
+            assert "subclass" in answer["item_list"][0]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from offline_to_online.stores.triton import TritonStore
-from online.clients.base import GoneError, ServiceError
+from online.clients.base import Client, GoneError, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures
 from online.clients.redis import RedisUsers
@@ -20,32 +21,31 @@ from tests.unit.online import contracts
 from tests.unit.online.world import World
 
 
-class TestRedisUsers(contracts.RedisUsersContract):
+def client_of(kind: Callable[[Any], Client[Any, Any]], part: str) -> Any:
+    """A fixture: the client of one service, closed at the end."""
+
     @pytest.fixture
-    def client(self, patient: Settings) -> Iterator[RedisUsers]:
-        with closing(RedisUsers(patient.redis)) as client:
+    def client(_: object, patient: Settings) -> Iterator[Client[Any, Any]]:
+        with closing(kind(getattr(patient, part))) as client:
             yield client
+
+    return client
+
+
+class TestRedisUsers(contracts.RedisUsersContract):
+    client = client_of(RedisUsers, "redis")
 
 
 class TestElasticItems(contracts.ElasticItemsContract):
-    @pytest.fixture
-    def client(self, patient: Settings) -> Iterator[ElasticItems]:
-        with closing(ElasticItems(patient.elasticsearch)) as client:
-            yield client
+    client = client_of(ElasticItems, "elasticsearch")
 
 
 class TestFeastFeatures(contracts.FeastFeaturesContract):
-    @pytest.fixture
-    def client(self, patient: Settings) -> Iterator[FeastFeatures]:
-        with closing(FeastFeatures(patient.feast)) as client:
-            yield client
+    client = client_of(FeastFeatures, "feast")
 
 
 class TestTritonScores(contracts.TritonScoresContract):
-    @pytest.fixture
-    def client(self, patient: Settings) -> Iterator[TritonScores]:
-        with closing(TritonScores(patient.triton)) as client:
-            yield client
+    client = client_of(TritonScores, "triton")
 
     def test_a_version_that_was_cleared_away_is_told_from_other_errors(
         self, client: TritonScores, stack: Settings, world: World
