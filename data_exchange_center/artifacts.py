@@ -286,7 +286,7 @@ SAMPLES = Table(
     examples="pairs",
 )
 # ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists
-TRAINING_CHANNELS = Binary("offline/teacher_channels.npz", _S1_FEATURES, examples="lists")
+TRAINING_CHANNELS = Binary("offline/training_channels.npz", _S1_FEATURES, examples="lists")
 # Training examples of the list ranker: lists of the training channels at later moments, with the history before and the
 # likes after, by item code. Features are the bytes of halves, candidate after candidate
 LISTS = Table(

@@ -101,7 +101,7 @@ class Lately(Channel):
 
 
 def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Count by day, and add the days up. As shares: the training channels know less of each day than what is served."""
+    """Count by day, and add the days up. As shares: training channels know less of each day than the served ones."""
     from offline.models.kinds import Fitted
 
     day, first = past.times // DAY_S, int(past.times.min() // DAY_S)  # (events,)

@@ -133,7 +133,7 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
 
 
 def _scorer(recommender: Recommender, timed: TimedRequest) -> Scorer:
-    """The scorer, for more rows than usual: that they take too long is no failure of it."""
+    """The scorer, for more rows than usual: as with a short budget, running out of time is no failure of it."""
     return recommender.within(recommender.scorer, replace(timed, short_budget=True), SCORES_SHARE)
 
 

@@ -70,5 +70,5 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(prog="python -m extras.monitoring", description=__doc__.splitlines()[0]).parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     run(lambda: main(load_settings()), interrupted="interrupted")

@@ -110,7 +110,7 @@ class Sequences:
         return matrix
 
     def left_out(self) -> sp.csr_matrix:
-        """(users, items + 1) 1 where a user is not recommended an item: what was seen, unless it is had again."""
+        """(users, items + 1) 1 where a user is not recommended an item: all that was seen, or nothing with repeats."""
         return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.allows_repeats else self.seen()
 
     def liked_together(self) -> sp.csr_matrix:
@@ -292,7 +292,7 @@ def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, ND
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
     """(row, item code) of everything that each request sees as rated, and so is not recommended: none
-    where items may be had again."""
+    where the data set allows repeats."""
     counts = np.zeros_like(points.positions) if data.allows_repeats else points.positions
     rows = np.repeat(np.arange(len(points)), counts)
     first = np.repeat(data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)

@@ -145,7 +145,7 @@ def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) 
 def seen_items(past: pd.DataFrame, users: pd.Series, allows_repeats: bool = False) -> pd.DataFrame:
     """userid, seen: the items of each of ``users``, once each, oldest first: `artifacts.USER_SEEN`.
 
-    ``past``: ratings without the held-out ones. ``allows_repeats``: nothing is left out (`Dataset`).
+    ``past``: ratings without the held-out ones. ``allows_repeats``: as `Dataset.allows_repeats`.
     """
     first = past[:0] if allows_repeats else past.drop_duplicates([Columns.USER, Columns.ITEM])
     ends = np.searchsorted(first[Columns.USER], users, side="right")

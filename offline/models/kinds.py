@@ -114,7 +114,7 @@ class ListExamples:
     inputs: Inputs
     recipe: Recipe  # of the recommender
     spec: FeatureSpec  # the columns of a row
-    training_channels: Sequence[Channel]  # that made the lists, fitted on the first part of each user's past
+    training_channels: Sequence[Channel]  # they made the lists; fitted on the first part of each user's past
     channels: Sequence[Channel]  # the same, fitted on the whole past
     lists: Lists  # the c candidates of a list are one user's, with the same history in every row
 
@@ -211,7 +211,8 @@ def weights_to_bytes(model: nn.Module) -> bytes:
 def load_ranker(weights: bytes, config: Config) -> ScoringModel:
     """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
 
-    Raises ValueError or RuntimeError when the two do not belong together.
+    From then on PyTorch computes on one thread in this process. Raises ValueError or RuntimeError when the two do not
+    belong together.
     """
     torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     network = ranker_class(config.get("kind")).build(config)

@@ -5,8 +5,8 @@ similarities are inner products of fixed item factors; the weights (by lag, rati
 attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a list (Cao et al. 2007, ListNet).
 
 Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
-recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the training channels'
-part of the past; afterwards they are replaced by tables fitted on all of it. Exported as it is.
+recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the same part of
+the past as the training channels; afterwards they are replaced by tables fitted on all of it. Exported as it is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Reads:  offline/raw/dataset.json, offline/{ratings,users}.parquet;
         source: offline/{item_terms,user_terms,impression_terms}.parquet, offline/genres.json;
         default: offline/items.parquet
 Writes: offline/{feature_spec,features_report}.json, offline/{user_features,item_features}.parquet;
-        source: offline/samples.parquet; default: offline/lists.parquet, offline/teacher_channels.npz
+        source: offline/samples.parquet; default: offline/lists.parquet, offline/training_channels.npz
 Run:    cd offline/rank && python s1_feature_engi.py
 Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; default: about 74,500 lists of 256
         candidates, 136 columns (MovieLens-1M)

@@ -10,7 +10,8 @@ recall's own scores; its loss is the softmax over a list. In training its tables
 of the past as the training channels; afterwards they are replaced by tables fitted on everything before the holdout.
 
 Reads:  offline/feature_spec.json, offline/ratings.parquet; source: offline/samples.parquet;
-        default: offline/raw/dataset.json, offline/{teacher_channels,channels}.npz, offline/{lists,users,items}.parquet
+        default: offline/raw/dataset.json, offline/{training_channels,channels}.npz,
+        offline/{lists,users,items}.parquet
 Writes: offline/ranker.pt, offline/ranker_report.json
 Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822, asserted to be at least 0.8206; default: a loss that falls (MovieLens-1M)

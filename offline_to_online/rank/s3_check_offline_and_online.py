@@ -1,7 +1,7 @@
 """Compare offline and online, column by column and in the score. Only a release that passes may go live.
 
 Training and serving compute the same inputs in two places; where they drift apart, a model silently gets worse.
-The last step of rank/ checks the whole, recall too: candidates of real users are found and scored by the server's own
+Although it lies in rank/, it checks recall too: candidates of real users are found and scored by the server's own
 functions over the services (Redis, Elasticsearch, Feast, Triton) and offline (artifacts, PyTorch), where histories,
 seen items and statistics are counted again from the ratings. For half of the users the request falls into their last
 session, for the others days after it. A disagreement fails the step and names column, user and item, and so does an

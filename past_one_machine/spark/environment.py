@@ -58,7 +58,7 @@ def variables(settings: Settings) -> dict[str, str]:
     }
 
 
-def run(main: Callable[[Settings], None]) -> None:
+def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
     """`steps.run` in this environment: this process becomes its Python, with the same script and settings."""
 
     def in_environment(settings: Settings) -> None:
@@ -68,7 +68,7 @@ def run(main: Callable[[Settings], None]) -> None:
             os.execv(own, [str(own), *sys.argv])  # noqa: S606
         main(settings)
 
-    steps.run(in_environment)
+    steps.run(in_environment, about=about)
 
 
 def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: str) -> None:

@@ -82,4 +82,4 @@ def _copy(table: Table, to: Table, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    environment.run(main)
+    environment.run(main, about=__doc__)

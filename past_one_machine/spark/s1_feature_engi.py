@@ -54,4 +54,4 @@ def lists_and_liked(folder: Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

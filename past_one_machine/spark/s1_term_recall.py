@@ -85,4 +85,4 @@ def _preferring(settings: Settings) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    environment.run(main)
+    environment.run(main, about=__doc__)

@@ -45,4 +45,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    environment.run(main)
+    environment.run(main, about=__doc__)

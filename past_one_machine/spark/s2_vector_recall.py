@@ -16,4 +16,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, about=__doc__)

@@ -192,14 +192,15 @@ def _load(run: Run, state: dict[str, Any]) -> None:
 # --- A step's workers
 
 
-def run(step: str, others: Callable[[Settings, Workers], None]) -> None:
+def run(step: str, others: Callable[[Settings, Workers], None], *, about: str | None) -> None:
     """Run a step by as many workers as the settings say; see `steps.run`.
 
     Args:
         step: path of its script: the first worker runs it, or the twin that RECSYS_ENGINE has of it.
         others: the part of the other workers, a function of the script's module.
+        about: as of `steps.run`.
     """
-    steps.run(partial(_launch, step, others))
+    steps.run(partial(_launch, step, others), about=about)
 
 
 def _launch(step: str, others: Callable[[Settings, Workers], None], settings: Settings) -> None:

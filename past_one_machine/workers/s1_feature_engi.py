@@ -1,4 +1,4 @@
-"""Step 5 by several workers: the first runs the step, the others train with it the channels that are trained together.
+"""Step 5 by several workers: the first runs the step, the others help it fit the training channels.
 
 Reads, writes: as offline/rank/s1_feature_engi.py; checkpoints in offline/checkpoints-s1_feature_engi while it runs
 Run:    cd past_one_machine/workers && RECSYS_TRAINING__WORKERS=2 python s1_feature_engi.py; on several machines
@@ -22,4 +22,4 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 
 
 if __name__ == "__main__":
-    run("offline/rank/s1_feature_engi.py", train_with_the_first)
+    run("offline/rank/s1_feature_engi.py", train_with_the_first, about=__doc__)

@@ -57,4 +57,4 @@ def rows_of(parts: list[Path], own: slice) -> Iterator[pa.Table]:
 
 
 if __name__ == "__main__":
-    run("offline/rank/s2_model_train.py", train_with_the_first)
+    run("offline/rank/s2_model_train.py", train_with_the_first, about=__doc__)

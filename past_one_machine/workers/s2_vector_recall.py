@@ -20,4 +20,4 @@ def train_with_the_first(settings: Settings, workers: Workers) -> None:
 
 
 if __name__ == "__main__":
-    run("offline/recall/s2_vector_recall.py", train_with_the_first)
+    run("offline/recall/s2_vector_recall.py", train_with_the_first, about=__doc__)

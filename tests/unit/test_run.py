@@ -1,9 +1,10 @@
-"""Parts of the tests, skips, the guard against services; every test can be imported, every script begins last."""
+"""Parts of the tests, skips, the guard against services; every script begins last, and explains itself."""
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 import runpy
 import socket
 import subprocess
@@ -59,6 +60,7 @@ def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
             number for number, node in enumerate(body) if isinstance(node, ast.If) and "__main__" in ast.unparse(node)
         ]
         assert runs in ([], [len(body) - 1]), path
+        assert not re.match(r"(off|past_one).*/s\d_", path) or "about=" in ast.unparse(body[-1]), path
 
 
 @pytest.mark.parametrize("script", ["offline/step_runner", "offline/preprocess/s1_data_split", "research/containers"])

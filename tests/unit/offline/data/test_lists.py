@@ -160,7 +160,7 @@ DATA = made_up_ratings(users=30, events=12)
 DATA = replace(DATA, times=DATA.times * 3600)  # each event is a return
 
 
-def test_requests_come_after_what_the_training_channels_know_and_returns_come_later_too() -> None:
+def test_requests_come_after_what_training_channels_know_and_returns_again_years_later() -> None:
     points = ASKED.requests(DATA)
     assert len(points) > 50
     assert (points.positions >= DATA.earlier_lengths(0.4)[points.users]).all()

@@ -66,7 +66,7 @@ def inputs() -> Inputs:
     return inputs_of(np.random.default_rng(0).integers(0, ITEMS, USERS - 1))
 
 
-def taught(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
+def recalled(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[tuple[Channel, ...], Lists]:
     training_channels = fit_training_channels(past, inputs, recipe)
     return training_channels, ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
 
@@ -80,11 +80,11 @@ def part_ways(past: Sequences) -> Sequences:
 
 
 def test_training_channels_know_nothing_of_the_targets(inputs: Inputs) -> None:
-    """People who part ways after what the training channels know are taught by the same channels, on other lists."""
+    """People who part ways after what the training channels know have the same channels, and other lists."""
     past, turned = inputs.data, part_ways(inputs.data)
     cut = past.earlier(RANKER.past).lengths
-    training_channels, lists = taught(past, inputs, RECIPE)
-    again, others = taught(turned, inputs, RECIPE)
+    training_channels, lists = recalled(past, inputs, RECIPE)
+    again, others = recalled(turned, inputs, RECIPE)
     for one, two in zip(training_channels, again, strict=True):
         assert np.array_equal(one.items, two.items)
         assert np.array_equal(one.rows, two.rows)
@@ -104,7 +104,7 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
         return train_on_lists(build, lists, stored, recipe)
 
     monkeypatch.setattr(list_ranker, "train_on_lists", train)
-    training_channels, lists = taught(inputs.data, inputs, RECIPE)
+    training_channels, lists = recalled(inputs.data, inputs, RECIPE)
     spec = list_spec(inputs, RECIPE, RANKER)
     one, two = (
         ranker_class(RANKER.kind)
