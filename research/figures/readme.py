@@ -39,7 +39,7 @@ _CHINESE: Final = (
     (r" \(the best fusion of the baselines\)", "（各基线的最佳融合）"),
     (r" \(EASE\)", "（EASE）"),
     (
-        r" The best fusion: Measured by a study that has ended, its code is in commit (\w+), on ",
+        r" The best fusion was measured by a study that has ended, its code is in commit (\w+), on ",
         r"各基线的最佳融合出自一项已结束的研究，代码在提交 \1，机器：",
     ),
     (r" \(the most liked films\)", "（热门榜）"),

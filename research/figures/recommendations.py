@@ -95,7 +95,8 @@ def quality(figure: Figure) -> str:
     return (
         "Of what a user likes among the held-out last ten ratings, 200 films hold "
         f"{recalls(figure['systems'], fusion['recall@200'])}; for the {users} users who come back after an hour or "
-        f"more {recalls(back, fusion[RETURNING])}. {measured(figure)} The best fusion: {measured(baselines)}"
+        f"more {recalls(back, fusion[RETURNING])}. {measured(figure)} "
+        f"The best fusion was {measured(baselines).replace('Measured', 'measured', 1)}"
     )
 
 
