@@ -186,13 +186,15 @@ def test_feast_knows_it(settings: Settings) -> None:
 def test_a_slot_that_moves_to_another_master_is_found_there(settings: Settings) -> None:
     kept(settings)
     event = Event("moves", 23, 1, "rating", 1_000_000, 5.0)
-    key = event_log_key(FILMS, wire.event_partition(event.userid))
     with closing(EventLog(settings.redis)) as log, closing(RedisUsers(settings.redis)) as users:
         log.call(Recording(FILMS, [event]))
         assert users.call(UserQuery(event.userid, RELEASE, FILMS)).user, "both clients know where the slot is"
-        move_slot(settings, key)
+        move_slot(settings, event_log_key(FILMS, wire.event_partition(event.userid)))
         until(lambda: log.call(Recording(FILMS, [event])) == (False,), despite=(ServiceError,))
-        until(lambda: (found := users.call(UserQuery(event.userid, RELEASE, FILMS)).user) and found.events)
+        until(lambda: users.call(UserQuery(event.userid, RELEASE, FILMS)).user, despite=(ServiceError,))
+        found = users.call(UserQuery(event.userid, RELEASE, FILMS)).user
+    assert found is not None
+    assert event.eventid in {each.event.eventid for each in found.events}
 
 
 def move_slot(settings: Settings, key: str) -> None:

@@ -22,8 +22,7 @@ from tests.unit.online.world import World
 
 
 def client_of(kind: Callable[[Any], Client[Any, Any]], part: str) -> Any:
-    """A fixture: the client of one service, closed at the end."""
-
+    # a fixture, closed at the end
     @pytest.fixture
     def client(_: object, patient: Settings) -> Iterator[Client[Any, Any]]:
         with closing(kind(getattr(patient, part))) as client:
