@@ -78,6 +78,8 @@ def test_a_null_is_an_error_that_names_column_and_row(spec: FeatureSpec, column:
     assert caught.value.rows == (1,) if values[0] is not None else (0,)
     with pytest.raises(MissingFeatureError, match="genre_film_noir"):
         spec.encode_items(items(genre_film_noir=[0, None, 1]))
+    with pytest.raises(MissingFeatureError, match="first_event"):
+        ElapsedFeature(name="first_event", entity="user", scale=1).encode([None])
 
 
 def ranker_spec() -> FeatureSpec:
@@ -106,12 +108,12 @@ def test_a_row_holds_what_each_side_gave() -> None:
     users, items = spec.encode_users({"gender": ["F"], "n_ratings": [0]}), spec.encode_items({"itemid": [20, 7]})
     given = np.array([[1.5, 0, 0.25], [2.5, 0, 0.5]], dtype=np.float32)
     candidates = spec.encode_candidates(("a_score", "other", "fused_log_rank"), given)
-    past = History(np.array([30, 7]), np.array([4, 2]), np.array([90, 50]))
+    past = History(np.array([10, 7]), np.array([4, 2]), np.array([90, 50]))
     history = spec.encode_history(past, 100)
     rows = spec.assemble(users, items, 100, candidates, history)
     assert rows.tolist() == [
-        [2, 1, 0, 1.5, 0.25, 3, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
-        [0, 1, 0, 2.5, 0.5, 3, 0, 0, 4, 0, 0, 10, 0, 0],
+        [2, 1, 0, 1.5, 0.25, 1, 0, 0, 4, 0, 0, 10, 0, 0],  # item 7 is unknown: padding
+        [0, 1, 0, 2.5, 0.5, 1, 0, 0, 4, 0, 0, 10, 0, 0],
     ]
     served = spec.model_inputs(users, items, 100, candidates, history)
     assert {name: values.shape for name, values in served.by_name.items()} == {"ml_input": (2, 5), "ml_history": (1, 9)}
@@ -120,12 +122,14 @@ def test_a_row_holds_what_each_side_gave() -> None:
     assert np.array_equal(served.part(slice(1, 2)).joined(), rows[1:])
 
 
-def test_a_model_without_a_history_has_one_input(spec: FeatureSpec) -> None:
-    user, many = spec.encode_users(users())[:1], spec.encode_items(items())
-    served = spec.model_inputs(user, many, 0)
+def test_a_model_without_a_history_has_one_input() -> None:
+    spec = timed_spec()
+    user = spec.encode_users({"userid": [7], "first_event": [0], "n_ratings": [5]})
+    many = spec.encode_items({"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
+    served = spec.model_inputs(user, many, 9 * DAY)
     assert {name: values.shape[1] for name, values in served.by_name.items()} == {"ml_input": spec.width}
     assert spec.widths == (spec.width, 0)
-    assert np.array_equal(served.joined(), spec.assemble(user, many, 0))
+    assert np.array_equal(served.joined(), spec.assemble(user, many, 9 * DAY))
 
 
 def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: FeatureSpec) -> None:
@@ -205,8 +209,7 @@ def test_one_hot_codes_are_positions_in_the_sorted_vocabulary(vocabulary: set[in
     feature = OneHotFeature(name="x", entity="user", vocabulary=tuple(known))
     expected = [known.index(value) + 1 if value in vocabulary else UNKNOWN for value in values]
     assert feature.encode(values).tolist() == expected
-    assert feature.encode(values).dtype == np.float32
-    assert feature.cardinality == len(known) + 1
+    assert (feature.encode(values).dtype, feature.cardinality) == (np.float32, len(known) + 1)
 
 
 def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
@@ -214,12 +217,9 @@ def test_a_vocabulary_of_digits_stays_text_when_read_back() -> None:
     assert feature == OneHotFeature(name="occupation", entity="user", vocabulary=("10", "9"))
     assert [type(each) for each in one_hot("age", "user", np.array([25, 1])).vocabulary] == [int, int]
     again = OneHotFeature.model_validate(feature.model_dump(mode="json"))
-    assert again == feature
-    assert again.dtype == "string"
-    assert again.encode(["9", "10"]).tolist() == [2, 1]
+    assert (again, again.dtype, again.encode(["9", "10"]).tolist()) == (feature, "string", [2, 1])
 
 
 def test_log_counts() -> None:
-    feature = DenseFeature(name="n", entity="user", scale=2, transform="log1p")
-    assert feature.encode([0, 9]) == pytest.approx([0, np.log(10) / 2])
-    assert feature.encode([0, 9]).dtype == np.float32
+    encoded = DenseFeature(name="n", entity="user", scale=2, transform="log1p").encode([0, 9])
+    assert (encoded.dtype, encoded.tolist()) == (np.float32, pytest.approx([0, np.log(10) / 2]))
