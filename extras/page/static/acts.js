@@ -1,9 +1,9 @@
-// What can be done with an item, and what was done, to be taken back.
+// What a user can do with an item, and what was done, with undo.
 import { focusAgain, focusIn } from "./focus.js";
 import { Component, html } from "./html.js";
 import { named } from "./titles.js";
 
-const STARS = 5; // more levels than that are chosen from a list
+const STARS = 5; // with more levels, a list instead of stars
 
 const can = (live, effect) => Object.values(live?.event_types ?? {}).includes(effect);
 
@@ -46,9 +46,9 @@ export class Done extends Component {
     focusAgain(focused, this.element, "button");
   }
 
-  render({ t, done, told, live, act }) {
+  render({ t, done, latest, live, act }) {
     return html`
-      <p class="visually-hidden" role="status">${told && sentence(t, told)}</p>
+      <p class="visually-hidden" role="status">${latest && sentence(t, latest)}</p>
       ${done.length > 0 && html`
         <section class="done" aria-label=${t("done")}>
           <ul ref=${this.keep}>${done.map(({ item, effect, value }) => html`

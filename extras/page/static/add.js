@@ -1,4 +1,4 @@
-// A title that is not there yet: added by its attributes, shown where it goes, and taken away again.
+// Add a title by its attributes, show where it is placed, and remove it again.
 import { api } from "./api.js";
 import { Explanation } from "./explanation.js";
 import { Component, html } from "./html.js";
@@ -22,9 +22,9 @@ async function patiently(ask) {
 }
 
 export class Add extends Component {
-  state = { title: "", chosen: new Set(), given: {}, added: null, told: null, alike: null, problem: null, again: null };
+  state = { title: "", chosen: new Set(), given: {}, added: null, explanation: null, alike: null, problem: null, again: null };
 
-  // One more value, or one less.
+  // Select or deselect a value.
   toggle = (kind) => {
     const chosen = new Set(this.state.chosen);
     if (!chosen.delete(kind)) chosen.add(kind);
@@ -39,24 +39,24 @@ export class Add extends Component {
     const body = { itemid: stranger(this.props.answer.item_list[0].itemid), title: title.trim(), attributes };
     await this.attempt(this.add, async () => {
       const added = await api.addItem(body);
-      this.setState({ added, told: null, alike: null }, () => this.look());
+      this.setState({ added, explanation: null, alike: null }, () => this.look());
     });
   };
 
-  // Where it is in the list of who asks, and what it is like.
+  // Its place in the current user's list, and similar titles.
   look = async () => {
     const { itemid } = this.state.added;
     await this.attempt(this.look, async () => {
-      const told = await patiently(() => api.whyNot({ userid: this.props.userid, itemid, size: 50 }));
+      const explanation = await patiently(() => api.whyNot({ userid: this.props.userid, itemid, size: 50 }));
       const { item_list: alike } = await patiently(() => api.similar(itemid));
-      this.setState({ told, alike });
+      this.setState({ explanation, alike });
     });
   };
 
   remove = async () => {
     await this.attempt(this.remove, async () => {
       await api.removeItem(this.state.added.itemid);
-      this.setState({ added: null, told: null, alike: null });
+      this.setState({ added: null, explanation: null, alike: null });
     });
   };
 
@@ -73,7 +73,7 @@ export class Add extends Component {
     if (this.state.added && this.props.userid !== before.userid) this.look();
   }
 
-  render({ t, language, kinds, answer }, { title, chosen, given, added, told, alike, problem, again }) {
+  render({ t, language, kinds, answer }, { title, chosen, given, added, explanation, alike, problem, again }) {
     const counts = [...new Set((answer?.item_list ?? []).flatMap(numbers))];
     return html`
       <section aria-labelledby="add-title">
@@ -95,10 +95,10 @@ export class Add extends Component {
         ${added && html`
           <article class="verdict" aria-live="polite">
             <h3>${named(added).title} <span class="quiet">${named(added).year}</span></h3>
-            ${told ? html`<p>${told.sentence[language]}</p>` : html`<p>${t("loading")}</p>`}
+            ${explanation ? html`<p>${explanation.sentence[language]}</p>` : html`<p>${t("loading")}</p>`}
             ${alike && html`<h4>${t("alike")}</h4>
               <ul>${alike.map((each) => html`<li key=${each.itemid}>${named(each).title} <span class="quiet">${named(each).year}</span></li>`)}</ul>`}
-            ${told && Object.keys(told.channels).length > 0 && html`<${Explanation} t=${t} told=${told} />`}
+            ${explanation && Object.keys(explanation.channels).length > 0 && html`<${Explanation} t=${t} explanation=${explanation} />`}
             <p><button class="plain" onClick=${this.remove}>${t("takeAway")}</button></p>
           </article>`}
       </section>`;

@@ -1,4 +1,4 @@
-// The server's API. Whatever goes wrong becomes a Problem, which the page can tell in words.
+// The server's API. Every error becomes a Problem, which the page can put into words.
 import { keep, kept } from "./stored.js";
 
 const OPENING_TRIES = 8; // a release that is being opened takes a second or two
@@ -15,7 +15,7 @@ let key = kept("key") ?? "";
 
 export const currentKey = () => key;
 
-export const NEEDS_KEY = "needs-key"; // the event where the server has refused a request for want of a key
+export const NEEDS_KEY = "needs-key"; // event: the server has refused a request without a key
 
 export function setKey(text) {
   key = text.trim();
@@ -39,7 +39,7 @@ async function once(path, { method = "GET", body, signal } = {}) {
   try {
     answer = await response.json();
   } catch (error) {
-    if (error.name === "AbortError") throw error; // given up while its body was on its way
+    if (error.name === "AbortError") throw error; // aborted while its body was being received
     throw new Problem("no_server", `status ${response.status}`);
   }
   if (response.status === 401) dispatchEvent(new Event(NEEDS_KEY));

@@ -26,7 +26,7 @@ const liveOf = ({ releases }) => releases.find((each) => each.live);
 // The data set's own name for what an event does: rates, hides, retracts. Undefined: it has none.
 const typeOf = (state, effect) => Object.entries(liveOf(state)?.event_types ?? {}).find(([, does]) => does === effect)?.[0];
 
-// Who asked before the page was loaded again, strangers too; undefined where ids are of another kind by now.
+// The user before the page was reloaded, a new one too; undefined if ids are of another kind now.
 const askedBefore = (like) => [kept("userid")].find((userid) => typeof userid === typeof like);
 
 // Terms of items that were shown, each once, by name: what a list can be limited to.
@@ -38,11 +38,11 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte
 class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
-    when: "now", diversity: undefined, where: {}, kinds: [], answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null,
+    when: "now", diversity: undefined, where: {}, kinds: [], answer: null, before: null, explained: new Map(), unexplained: null, done: [], latest: null,
     problem: null, again: null, busy: true, keyed: currentKey() !== "",
   };
 
-  asked = null; // what the list's reasons are asked for with
+  asked = null; // the fields with which the list's reasons are requested
   unsent = new Map(); // itemid -> the event that failed last
 
   componentDidMount() {
@@ -63,17 +63,17 @@ class App extends Component {
     }
   };
 
-  // Another person asks: nothing of the one before is shown any longer.
+  // Switch to another user: nothing of the previous one is shown any longer.
   choose = async (userid) => {
     this.unsent.clear();
     keep("userid", userid);
     this.setState({
-      userid, history: null, answer: null, before: null, explained: new Map(), unexplained: null, done: [], told: null, when: "now",
+      userid, history: null, answer: null, before: null, explained: new Map(), unexplained: null, done: [], latest: null, when: "now",
     });
     await this.ask(userid, "now");
   };
 
-  // History and list as they are now. What is on its way for somebody else is given up.
+  // Load history and list as they are now. Pending requests for another user are aborted.
   ask = async (userid = this.state.userid, when = this.state.when, diversity = this.state.diversity, where = this.state.where) => {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
@@ -86,8 +86,8 @@ class App extends Component {
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       const kinds = kindsOf([...this.state.kinds, ...answer.item_list.flatMap(terms)]);
       this.setState({ history, answer, before, kinds, explained: new Map(), busy: false });
-      // An interleaved list is of two releases; it is the same again as long as nothing happens. Asked for as of a
-      // second, after all that has happened, it counts only once in the experiment.
+      // An interleaved list is of two releases; it is the same again as long as nothing happens. Requested as of a second
+      // after all that has happened, it counts only once in the experiment.
       const interleaved = answer.experiments?.some(({ arms }) => arms.length > 1);
       const again = { ...body, timestamp: body.timestamp ?? afterAll(history.last) };
       this.asked = interleaved ? again : { ...body, release: answer.release };
@@ -98,7 +98,7 @@ class App extends Component {
     await this.explain();
   };
 
-  // Reasons cost more than the list, which does not wait for them, and is as good without.
+  // Reasons cost more than the list, so it does not wait for them.
   explain = async () => {
     this.setState({ unexplained: null });
     try {
@@ -109,7 +109,7 @@ class App extends Component {
     }
   };
 
-  // What somebody does with an item: it is told, and the list is asked for again.
+  // What somebody does with an item: it is sent as an event, and the list is requested again.
   act = async (item, effect, value) => {
     const { userid } = this.state.answer;
     const event = this.event(item, effect, value);
@@ -119,11 +119,11 @@ class App extends Component {
       if (userid === this.state.userid) this.setState({ problem, again: () => this.act(item, effect, value) });
       return;
     }
-    if (userid !== this.state.userid) return; // somebody else asks by now
+    if (userid !== this.state.userid) return; // the user has changed meanwhile
     this.unsent.delete(item.itemid);
     this.setState(({ done }) => {
       const others = done.filter((each) => each.item.itemid !== item.itemid);
-      return { told: { item, effect, value }, done: effect === "retracts" ? others : [{ item, effect, value }, ...others] };
+      return { latest: { item, effect, value }, done: effect === "retracts" ? others : [{ item, effect, value }, ...others] };
     });
     await this.ask(userid, "now");
   };

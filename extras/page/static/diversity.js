@@ -1,4 +1,4 @@
-// How unlike each other the titles of a list have to be. Undefined: as the server does it by itself.
+// How diverse a list has to be. Undefined: the server's default.
 import { html } from "./html.js";
 
 export const Diversity = ({ t, diversity = 0, change }) => html`

@@ -23,22 +23,22 @@ const shares = (t, parts) => [
   ...parts.history.map((event) => [event.title, event.share]), [t("otherEvents"), parts.others],
 ].filter(([, amount]) => amount !== 0);
 
-export const Explanation = ({ t, told }) => html`
+export const Explanation = ({ t, explanation }) => html`
   <div class="explanation">
     <table>
       <thead><tr><th scope="col">${t("where")}</th><th scope="col">${t("rank")}</th><th scope="col">${t("outOf")}</th><th scope="col">${t("score")}</th></tr></thead>
       <tbody>
-        ${Object.entries(told.channels).map(([name, place]) => html`<${Row} name=${name} place=${place} />`)}
-        ${told.fused && html`<${Row} name=${t("fused")} place=${told.fused} />`}
-        ${told.ranked && html`<${Row} name=${t("ranked")} place=${told.ranked} />`}
-        ${told.diversified && html`<${Row} name=${t("diversified")} place=${told.diversified} />`}
+        ${Object.entries(explanation.channels).map(([name, place]) => html`<${Row} name=${name} place=${place} />`)}
+        ${explanation.fused && html`<${Row} name=${t("fused")} place=${explanation.fused} />`}
+        ${explanation.ranked && html`<${Row} name=${t("ranked")} place=${explanation.ranked} />`}
+        ${explanation.diversified && html`<${Row} name=${t("diversified")} place=${explanation.diversified} />`}
       </tbody>
     </table>
-    ${Object.entries(told.channels).filter(([, place]) => place.shares).map(([name, place]) => html`
+    ${Object.entries(explanation.channels).filter(([, place]) => place.shares).map(([name, place]) => html`
       <${Amounts} caption=${t("sharesOf", { name })} amounts=${shares(t, place.shares)} />`)}
-    ${told.effects && html`
+    ${explanation.effects && html`
       <${Amounts} caption=${t("effects")} amounts=${[
-        ...told.effects.columns.map((each) => [each.column, each.effect]),
-        ...told.effects.history.map((each) => [each.title, each.effect]),
+        ...explanation.effects.columns.map((each) => [each.column, each.effect]),
+        ...explanation.effects.history.map((each) => [each.title, each.effect]),
       ]} />`}
   </div>`;

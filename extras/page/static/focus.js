@@ -1,4 +1,4 @@
-// Where the keyboard is, kept when what it was on goes away.
+// Keep the keyboard's focus when the focused element is removed.
 
 // The focused element, and which child of `list` it is in; null: in none.
 export function focusIn(list) {
@@ -7,7 +7,7 @@ export function focusIn(list) {
   return place < 0 ? null : { element, place };
 }
 
-// Back to that element; where it is gone, to `target` in the child that took its place, or in the last one.
+// Focus that element again; if it is gone, `target` in the child that took its place, or in the last one.
 export function focusAgain(focused, list, target) {
   if (!focused || document.activeElement !== document.body) return;
   const children = list?.children ?? [];

@@ -20,17 +20,17 @@ const Moved = ({ t, rank, old }) => {
     : html`<span class="moved down">▼ <span>${t("down", { n: rank - old })}</span></span>`;
 };
 
-const Details = ({ t, item, told }) => html`
+const Details = ({ t, item, explanation }) => html`
   <details>
     <summary>${t("details")}</summary>
     <dl>
       <dt>${t("score")}</dt><dd>${item.score}</dd>
       ${facts(item).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
     </dl>
-    ${told && html`<${Explanation} t=${t} told=${told} />`}
+    ${explanation && html`<${Explanation} t=${t} explanation=${explanation} />`}
   </details>`;
 
-// Titles like one: asked for when somebody looks.
+// Similar titles, requested when the list is opened.
 class Alike extends Component {
   state = { found: null, problem: null };
 
@@ -54,7 +54,7 @@ class Alike extends Component {
   }
 }
 
-// What the list is limited to.
+// The list's filter.
 const Only = ({ t, kinds, where, change }) => html`
   <label class="diversity">${t("only")}
     <select onChange=${({ target }) => change(target.value ? Object.fromEntries([JSON.parse(target.value)].map(([name, value]) => [name, [value]])) : {})}>
@@ -64,7 +64,7 @@ const Only = ({ t, kinds, where, change }) => html`
     </select>
   </label>`;
 
-const Card = ({ t, language, item, rank, old, moving, told, waiting, best, live, act }) => {
+const Card = ({ t, language, item, rank, old, moving, explanation, waiting, best, live, act }) => {
   const { title, year } = named(item);
   return html`
     <li class="card" data-flip=${item.itemid} style=${painted(item)}>
@@ -72,9 +72,9 @@ const Card = ({ t, language, item, rank, old, moving, told, waiting, best, live,
       <div class="what">
         <h3 tabindex="-1">${title} ${year && html`<span class="year">${year}</span>`}</h3>
         <p class="tags">${tags(item).map((tag) => html`<span>${tag}</span>`)}</p>
-        <p class="reason">${told?.reason.sentence[language] ?? (waiting ? "…" : "")}</p>
+        <p class="reason">${explanation?.reason.sentence[language] ?? (waiting ? "…" : "")}</p>
         <${Acts} t=${t} item=${item} live=${live} act=${act} />
-        <${Details} t=${t} item=${item} told=${told} />
+        <${Details} t=${t} item=${item} explanation=${explanation} />
         <${Alike} t=${t} item=${item} />
       </div>
       <div class="side">
@@ -106,7 +106,7 @@ class Cards extends Component {
       <ol class="cards" ref=${this.keep}>
         ${answer.item_list.map((item, n) => html`
           <${Card} key=${item.itemid} t=${t} language=${language} item=${item} rank=${n + 1} old=${old.get(item.itemid)}
-            moving=${before !== null} told=${explained.get(item.itemid)} waiting=${!unexplained && explained.size === 0} best=${best} live=${live} act=${act} />`)}
+            moving=${before !== null} explanation=${explained.get(item.itemid)} waiting=${!unexplained && explained.size === 0} best=${best} live=${live} act=${act} />`)}
       </ol>`;
   }
 }

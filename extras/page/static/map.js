@@ -5,7 +5,7 @@ import { Notice } from "./notice.js";
 import { named, paint, painted, tags } from "./titles.js";
 
 const EDGE = 12; // pixels
-const NEAR = 14; // pixels from a point within which it is meant
+const NEAR = 14; // pixels from a point within which the pointer selects it
 const GENRES = 12; // in the legend: the most frequent
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };

@@ -1,12 +1,12 @@
 // What is wrong, and what to do.
 import { html } from "./html.js";
 
-const TOLD = ["no_server", "no_release", "release_opening", "service_unavailable", "overloaded", "unauthorized", "too_many_requests", "bad_request"];
+const CODES_WITH_WORDS = ["no_server", "no_release", "release_opening", "service_unavailable", "overloaded", "unauthorized", "too_many_requests", "bad_request"];
 
 export const Notice = ({ t, problem, again }) => html`
   <div class="notice bad" role="alert">
     <strong>${t("problem")}</strong>
-    <p>${t(TOLD.includes(problem.code) ? problem.code : "other", problem)}</p>
+    <p>${t(CODES_WITH_WORDS.includes(problem.code) ? problem.code : "other", problem)}</p>
     ${again && html`<button onClick=${again}>${t("tryAgain")}</button>`}
   </div>`;
 

@@ -1,16 +1,16 @@
-// Who asks: chosen by id, by how little is known of them, or nobody that is known; and what they have rated.
+// The user: chosen by id, one with few ratings, or a new one; and what they have rated.
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
 import { Lately } from "./history.js";
 import { Notice } from "./notice.js";
 
-const FEW = 15; // users with the fewest ratings, of which one is taken, not the one who is there
-const PAUSE_MS = 200; // in typing, after which is searched
+const FEW = 15; // users with the fewest ratings, of whom another than the current one is chosen
+const PAUSE_MS = 200; // without typing, then the search begins
 const MAX_ID = 2 ** 31 - 1;
 
 const anybody = (from) => from[Math.floor(Math.random() * from.length)];
 
-// An id that nobody has, of the kind that the others have.
+// An unused id, of the same kind as the others.
 export function stranger(like) {
   const number = MAX_ID - Math.floor(Math.random() * 1e8);
   return typeof like === "number" ? number : `new-${number}`;
@@ -26,13 +26,13 @@ export class Person extends Component {
     else this.setState({ found: null, problem: null });
   };
 
-  // No search is waited for any longer.
+  // Ignore results of pending searches.
   stop() {
     clearTimeout(this.pause);
     this.searching?.abort();
   }
 
-  // Users whose ids begin so. Undefined: it went wrong, or something else is searched by now.
+  // Users whose ids begin with a text. Undefined: an error, or another search has begun.
   search = async (text) => {
     this.stop();
     this.searching = new AbortController();

@@ -5,7 +5,7 @@ import { Degraded } from "./notice.js";
 // {tower: 66} -> "tower: 66 numbers"
 const each = (t, word, counts) => Object.entries(counts).map(([name, n]) => t(word, { name, n })).join(t("comma"));
 
-const TOLD = {
+const DESCRIBE = {
   redis: (t, { received }) => ({
     sent: t("redis_sent"), received: received.users ? t("redis_received", received) : t("redis_unknown"),
   }),
@@ -29,15 +29,15 @@ const TOLD = {
 };
 
 const Stage = ({ t, stage, total }) => {
-  const told = TOLD[stage.stage](t, stage);
+  const described = DESCRIBE[stage.stage](t, stage);
   const percent = (ms) => `${Math.min(100, (100 * ms) / total)}%`;
   return html`
     <li class=${stage.failed ? "stop failed" : "stop"}>
       <h3>${t(stage.stage)} <span class="ms">${t("ms", { n: stage.took_ms })}</span></h3>
       <span class="track" aria-hidden="true"><span style=${{ left: percent(stage.began_ms), width: percent(stage.took_ms) }}></span></span>
       <dl>
-        ${told.sent && html`<dt>→ ${t("sent")}</dt><dd>${told.sent}</dd>`}
-        ${stage.failed ? html`<dt>←</dt><dd class="bad">${t("failed")}</dd>` : told.received && html`<dt>← ${t("received")}</dt><dd>${told.received}</dd>`}
+        ${described.sent && html`<dt>→ ${t("sent")}</dt><dd>${described.sent}</dd>`}
+        ${stage.failed ? html`<dt>←</dt><dd class="bad">${t("failed")}</dd>` : described.received && html`<dt>← ${t("received")}</dt><dd>${described.received}</dd>`}
       </dl>
     </li>`;
 };

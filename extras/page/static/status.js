@@ -17,7 +17,7 @@ const Release = ({ t, release, activate }) => html`
     ${!release.live && html`<button onClick=${() => activate(release.release)}>${t("activate")}</button>`}
   </li>`;
 
-// `mine`: what the current person's list says of the experiment that it is of, if it is of one.
+// `mine`: the experiment that the current user's list is part of, if any.
 const Experiment = ({ t, experiment, user, mine }) => html`
   <li class="release">
     <h3>${experiment.name} <span class="state">${t(`kind_${experiment.kind}`)}</span></h3>

@@ -1,4 +1,4 @@
-// What this browser keeps of the page: until the tab is closed, or for good. One that keeps nothing is served as well.
+// Storage in the browser: until the tab is closed, or for good. The page also works without.
 const FOR_GOOD = "language";
 
 const place = (name) => (name === FOR_GOOD ? localStorage : sessionStorage);
@@ -16,6 +16,6 @@ export function keep(name, value) {
   try {
     place(name).setItem(name, JSON.stringify(value));
   } catch {
-    // as said
+    // it works without
   }
 }

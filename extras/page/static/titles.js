@@ -4,7 +4,7 @@ const YEAR = /^(.*) \((\d{4})\)$/;
 const FROM_THE_RIGHT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/; // Hebrew, Arabic and their like
 const NOT_SHOWN = new Set(["itemid", "score", "title", "value", "liked", "timestamp", "explanation"]);
 
-// A title that is written from right to left takes nothing of the line along.
+// Isolate a right-to-left title, so that it does not reorder the rest of the line.
 const isolated = (title) => (FROM_THE_RIGHT.test(title) ? `\u2068${title}\u2069` : title);
 
 export function named(item) {
@@ -12,7 +12,7 @@ export function named(item) {
   return match ? { title: isolated(match[1]), year: match[2] } : { title: isolated(item.title), year: "" };
 }
 
-// The lists among an item's attributes, one after the other: [name, value], as genres and one of them.
+// All values of an item's list attributes: [name, value], such as genres and one of them.
 export const terms = (item) =>
   Object.entries(item).filter(([name, value]) => !NOT_SHOWN.has(name) && Array.isArray(value))
     .flatMap(([name, values]) => values.map((value) => [name, value]));
@@ -41,7 +41,7 @@ export function paint(item) {
   return { hue: (n * GOLDEN_ANGLE) % 360, shade: SHADES[n % SHADES.length] };
 }
 
-// The same for an element's style.
+// As CSS variables, for an element's style.
 export const painted = (item) => {
   const { hue, shade } = paint(item);
   return { "--hue": hue, "--shade": shade };

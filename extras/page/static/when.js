@@ -1,4 +1,4 @@
-// As of when the list is asked for. A request sees what happened before its second.
+// The moment of which the list is requested. A request sees what happened before its second.
 import { html } from "./html.js";
 
 const AFTER = { sitting: 1, hour: 3600 }; // seconds after the last event
@@ -8,7 +8,7 @@ export const MOMENTS = ["now", "sitting", "hour"];
 // The request's timestamp; undefined: now.
 export const moment = (when, last) => (when === "now" || last === null ? undefined : last + AFTER[when]);
 
-// As of now, as a timestamp: the second after all that has happened, by the server's clock or this one.
+// Now, as a timestamp: the second after all that has happened, by the server's clock or this one.
 export const afterAll = (last) => Math.max(Math.floor(Date.now() / 1000), last ?? 0) + 1;
 
 export const When = ({ t, when, name = "when", change }) => html`

@@ -9,7 +9,7 @@ import { moment } from "./when.js";
 const SIZE = 50;
 
 export class WhyNot extends Component {
-  state = { text: "", found: null, item: null, told: null, problem: null };
+  state = { text: "", found: null, item: null, explanation: null, problem: null };
 
   search = async (text) => {
     this.searching?.abort();
@@ -27,28 +27,28 @@ export class WhyNot extends Component {
     }
   };
 
-  choose = (item) => this.setState({ item, told: null, problem: null }, () => this.ask());
+  choose = (item) => this.setState({ item, explanation: null, problem: null }, () => this.ask());
 
-  // For whoever asks now, as of the moment that the list is of.
+  // For the user on the page, as of the same moment as the list.
   async ask() {
     const { userid, history, when, diversity } = this.props;
     const { item } = this.state;
     const asked = (this.asked = {}); // the last one asked for is shown
     try {
-      const told = await api.whyNot({ userid, itemid: item.itemid, size: SIZE, timestamp: moment(when, history?.last ?? null), diversity });
-      if (asked === this.asked) this.setState({ told, problem: null });
+      const explanation = await api.whyNot({ userid, itemid: item.itemid, size: SIZE, timestamp: moment(when, history?.last ?? null), diversity });
+      if (asked === this.asked) this.setState({ explanation, problem: null });
     } catch (problem) {
-      if (asked === this.asked) this.setState({ told: null, problem });
+      if (asked === this.asked) this.setState({ explanation: null, problem });
     }
   }
 
   componentDidUpdate(before) {
     if (!this.state.item || this.props.answer === before.answer) return;
     if (this.props.answer) this.ask();
-    else this.setState({ told: null }); // it was told of somebody else
+    else this.setState({ explanation: null }); // it was about another user
   }
 
-  render({ t, language }, { text, found, item, told, problem }) {
+  render({ t, language }, { text, found, item, explanation, problem }) {
     return html`
       <section aria-labelledby="why-title">
         <h2 id="why-title">${t("whyNot")}</h2>
@@ -62,11 +62,11 @@ export class WhyNot extends Component {
             ${title} <span class="quiet">${year} ${tags(each).join(t("comma"))}</span></button></li>`;
         })}</ul>`}
         ${problem && html`<${Notice} t=${t} problem=${problem} again=${item && (() => this.ask())} />`}
-        ${told && html`
+        ${explanation && html`
           <article class="verdict" aria-live="polite">
             <h3>${named(item).title} <span class="quiet">${named(item).year}</span></h3>
-            <p>${told.sentence[language]}</p>
-            ${Object.keys(told.channels).length > 0 && html`<${Explanation} t=${t} told=${told} />`}
+            <p>${explanation.sentence[language]}</p>
+            ${Object.keys(explanation.channels).length > 0 && html`<${Explanation} t=${t} explanation=${explanation} />`}
           </article>`}
       </section>`;
   }
