@@ -1,8 +1,7 @@
-"""Files that cross a step: where each lies, what is in it and which step makes it; tables, documents, bytes.
+"""Artifacts: the files that steps exchange, with the path, schema and step of each; Parquet, JSON and binary.
 
 ``write`` checks and renames into place, so a file is either whole or absent; ``read`` checks again, and a missing
-file says which step to run. Tables are parquet, facts are JSON; the same input gives the same bytes. First the kinds
-of files, then the files.
+file says which step to run. The same input gives the same bytes. First the kinds of files, then the files.
 """
 
 from __future__ import annotations
@@ -46,16 +45,16 @@ class _File:
         return path
 
     def wrong(self, exchange_dir: Path, what: str) -> ArtifactError:
-        """The error for a file that is there and not as it should be; ``what``: the middle of the sentence."""
+        """The error for an invalid file. ``what``: what is wrong, to follow the path in the message."""
         return ArtifactError(f"{self.at(exchange_dir)}: {what}. It is made by {self.made_by}: run that step again.")
 
 
 @dataclass(frozen=True)
 class Table(_File):
-    """A parquet file with fixed columns, or a folder of such parts, which an engine for larger data writes.
+    """A Parquet file with fixed columns, or a folder of part files, as an engine for larger data (Spark) writes.
 
-    ``columns`` maps a name to its Arrow type; more columns are allowed only where ``open_ended`` gives their types.
-    ``rows_together``: how many rows a reader of some of them must read at once.
+    ``columns``: name -> Arrow type; other columns are allowed only with a type in ``open_ended``.
+    ``rows_together``: rows of a row group, the least that a reader of some rows must read.
     """
 
     columns: Mapping[str, pa.DataType] = field(default_factory=dict)
@@ -63,7 +62,7 @@ class Table(_File):
     rows_together: int = 1 << 20
 
     def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader) -> Path:
-        """Write ``frame``; a reader may bring more rows than memory holds.
+        """Write ``frame``; a RecordBatchReader may hold more rows than fit into memory.
 
         Raises ArtifactError when the columns are not those declared.
         """
@@ -81,17 +80,17 @@ class Table(_File):
     def read(
         self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
     ) -> pd.DataFrame:
-        """The table as pandas has it, which makes an object of each row of lists. Arguments as of `read_arrow`."""
+        """Read the table into pandas, where a column of lists is one of objects. Arguments as in `read_arrow`."""
         frame: pd.DataFrame = self.read_arrow(exchange_dir, columns, only).to_pandas()
         return frame
 
     def read_arrow(
         self, exchange_dir: Path, columns: list[str] | None = None, only: Sequence[Condition] | None = None
     ) -> pa.Table:
-        """The table, or some of its columns and rows. Raises ArtifactError when it is missing or not as declared.
+        """Read the table, or some columns and rows. Raises ArtifactError when it is missing or not as declared.
 
         Args:
-            only: what holds of every row that is read; where statistics say that none is like that, nothing is read.
+            only: conditions on the rows; row groups whose statistics rule them out are skipped.
         """
         try:
             parts = parts_of(self.require(exchange_dir))
@@ -105,7 +104,7 @@ class Table(_File):
         if not parts:
             raise self.wrong(exchange_dir, "holds no part")
         for part in parts:
-            fields = {field.name: field.type for field in pq.read_schema(part)}  # an engine may say more: no nulls
+            fields = {field.name: field.type for field in pq.read_schema(part)}  # an engine may add: not null
             schema = pa.schema(list(fields.items()))
             if schema != self._schema(fields, exchange_dir):
                 raise self.wrong(exchange_dir, f"its columns are not as expected: {schema.to_string()}")
@@ -127,7 +126,7 @@ class Table(_File):
 
 
 def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
-    """Tables of so many rows each, the last of what is left."""
+    """Regroup a stream of batches into tables of ``rows`` rows; the last has the remainder."""
     waiting = reader.schema.empty_table()
     for batch in reader:
         waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
@@ -199,7 +198,7 @@ _profile, _numbers = (pa.string(), pa.int32()), (pa.float64(),)
 # --- Step 0: the data set in standard form, as step 1 (or its twin on Spark) reads it
 # The Dataset that lies here: name, origin, sha256 of its tables; kinds of ids, levels, attributes, holdout
 DATASET = Document("offline/raw/dataset.json", _S0)
-# Every event of the data set itself, sorted by user and time; of the same time in the order of the source, which may be
+# Every event of the data set itself, sorted by user and time. Ties keep the order of the source, whose times may be
 # finer than the seconds kept here: so the order of the rows counts. Ratings are codes of `Dataset.levels`, 1 where
 # events have no value
 RAW_INTERACTIONS = Table("offline/raw/interactions.parquet", _S0, _event)
@@ -208,8 +207,8 @@ RAW_USERS = Table("offline/raw/users.parquet", _S0, _own_user, _profile)
 # Every item, by number: own id, title, terms and numbers, as in `ITEMS`
 RAW_ITEMS = Table("offline/raw/items.parquet", _S0, _own_item, _numbers)
 RAW = (RAW_INTERACTIONS, RAW_USERS, RAW_ITEMS)
-# Feedback (`events.Event`) that `make events` has brought: own ids as text, place in the log; without an eventid, that
-# a user was forgotten. Empty where it is not trained on
+# Feedback (`events.Event`) fetched by `make events`: own ids as text, position in the log; a row without an eventid
+# says that the user was forgotten. Empty where feedback is not trained on
 EVENTS = Table(
     "offline/events.parquet",
     _S0,
@@ -269,7 +268,7 @@ USER_VECTORS = Table("offline/user_vectors.parquet", _S2_VECTOR_RECALL, _user, (
 # A column `vector_of(channel)` for every channel, its vectors all of the same length; null for an item that the channel
 # was never trained on
 ITEM_VECTORS = Table("offline/item_vectors.parquet", _S2_VECTOR_RECALL, _item, (_vector,), rows_together=1 << 16)
-# ChannelSet: the channels whose user vectors are made of the history when a request is answered; may hold none
+# ChannelSet: the channels that compute a user's vector, or scores, when a request is answered; may hold none
 CHANNELS = Binary("offline/channels.npz", _S2_VECTOR_RECALL)
 # By channel name: configuration, curves, metrics
 RECALL_REPORT = Document("offline/recall_report.json", _S2_VECTOR_RECALL)
@@ -288,7 +287,7 @@ SAMPLES = Table(
 # ChannelSet: the channels, fitted on the first part of each user's past, that made the training lists
 TRAINING_CHANNELS = Binary("offline/training_channels.npz", _S1_FEATURES, examples="lists")
 # Training examples of the list ranker: lists of the training channels at later moments, with the history before and the
-# likes after, by item code. Features are the bytes of halves, candidate after candidate
+# likes after, by item code. ``features``: bytes of float16, candidate after candidate
 LISTS = Table(
     "offline/lists.parquet",
     _S1_FEATURES,

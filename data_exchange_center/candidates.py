@@ -1,6 +1,6 @@
-"""From a user's stored state to candidates and the ranking model's inputs: shared by server, evaluation and parity.
+"""Candidate generation: from a user's stored state to fused candidates and the ranking model's inputs.
 
-Only where a state is read and how the items are searched differ.
+Server, evaluation and parity check share it; they differ only in where the state is read and how items are searched.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _VECTOR = vector_of("")  # prefix of the fields of a user's hash that hold a cha
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredUser:
-    """A user's state for recall and ranking, as the release has it, and what came after.
+    """A user's state for recall and ranking: what the release stores, and feedback received since.
 
-    A stranger, whom the release does not know, has only the latter.
+    A stranger, a user whom the release does not know, has only feedback.
     """
 
-    number: int  # who the user is in the feature store; 0: a stranger
+    number: int  # the user's number in models and feature store; 0: a stranger
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
     seen: NDArray[np.int32]  # itemids left out of this user's lists: rated or hidden
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user
-    events: tuple[Any, ...] = ()  # feedback that a server was sent, in any order, as its extra unpacks it
-    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: to none
+    events: tuple[Any, ...] = ()  # feedback received by servers, in any order, as its plugin unpacks it
+    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: no limit
 
     @classmethod
     def stranger(cls, events: tuple[Any, ...]) -> StoredUser:
@@ -48,17 +48,19 @@ class StoredUser:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing counts that is known of the user: a stranger, all of whose events change nothing."""
+        """Whether nothing is known of the user: a stranger without history and without seen items."""
         return not (self.number or len(self.history) or len(self.seen))
 
     def without(self, itemids: NDArray[np.integer]) -> StoredUser:
-        """The user, to whom these items are not recommended either."""
+        """Exclude ``itemids`` from the user's recommendations too."""
         return replace(self, seen=np.union1d(self.seen, itemids).astype(np.int32))
 
     def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
-        """The user as a request sees it, with the events applied that came before a second; None: all.
+        """Apply the feedback to history and seen items: the state as a request sees it; all else stays as stored.
 
-        That is history and seen items; all else is as it was last stored. ``items``: own id -> number.
+        Args:
+            items: own id -> number.
+            before: second of the request, which sees earlier events only; None: all count.
         """
         if self.events:
             applied = plugins.load(plugins.FEEDBACK, "apply")
@@ -101,7 +103,7 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Unseen items, best first by recall, and what recall says of each."""
+    """Unseen items in recall's order, best first, with recall's features of each."""
 
     itemids: NDArray[np.int64]  # (n,)
     scores: NDArray[np.float32]  # (n,)
@@ -110,12 +112,12 @@ class Candidates:
     by_channel: Mapping[str, Hits]  # what each channel found
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
-        """Some of them, in the same order, with the features they had among all."""
+        """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
         return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
 
 
 def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
-    """The query vector of each searched channel that has one: the stored one, or one computed from the history.
+    """Query vectors, channel -> (dim,), of the searched channels that have one: stored, or made of the history.
 
     Raises LookupError, TypeError or ValueError where a state does not fit the channels.
     """
@@ -126,7 +128,7 @@ def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser,
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemQuery:
-    """Items of a release without the seen ones, or some of them only, as each searched channel finds them.
+    """A search for unseen items of a release, by each searched channel.
 
     A channel searches by its vector, and by genre where its recipe gives genres a weight.
     """
@@ -136,7 +138,7 @@ class ItemQuery:
     vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
     terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
     seen: Sequence[int] | NDArray[np.int32] = ()
-    only: NDArray[np.int64] | None = None  # the items that are searched; None: all
+    only: NDArray[np.int64] | None = None  # itemids that the search is limited to; None: no limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +167,7 @@ class ExactItems:
 
     @classmethod
     def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
-        """``dims``: width of each channel's vectors."""
+        """Build the index. ``dims``: channel -> width of its vectors."""
         ordered = sorted(items, key=lambda item: item.itemid)
         vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
         terms: dict[int, list[int]] = {}
@@ -178,7 +180,7 @@ class ExactItems:
         return cls(np.array([item.itemid for item in ordered], np.int64), vectors, positions)
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        """As `ElasticItems` answers, one list a channel that it searches; ties by itemid."""
+        """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by itemid."""
         allowed, found = self.allowed(query), []
         for channel in query.recall.searched:
             products = np.full(len(self.itemids), np.nan, np.float32)
@@ -196,9 +198,9 @@ class ExactItems:
     def scores(
         self, channel: VectorRecipe, query: ItemQuery, products: NDArray[np.floating], allowed: NDArray[np.bool_]
     ) -> NDArray[np.floating]:
-        """(n,) scores of a channel's search by its inner products (n,), NaN for what it does not find.
+        """(n,) inner products -> (n,) scores of one channel's search, NaN for items that it does not find.
 
-        Items that are not allowed keep theirs; where terms count, they are not among the nearest.
+        Only a hybrid search reads ``allowed``, (n,): its nearest items are chosen among these.
         """
         if not query.terms or channel.term_weight <= 0:
             return products
@@ -211,16 +213,13 @@ class ExactItems:
         return hybrid_scores(nearest, matches, channel)
 
     def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
-        """The ``size`` best of the items that are allowed, of those that have a score."""
+        """The ``size`` best items, best first, of those that are allowed and have a score."""
         best = _best(scores, allowed, size)
         return Hits(self.itemids[best], scores[best])
 
 
 def _best(scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
-    """Positions of the ``size`` highest scores that are allowed, best first; of equal ones those that come first.
-
-    NaN is no score.
-    """
+    """Positions of the ``size`` highest allowed scores, best first, ties by position; NaN is no score."""
     by_code, nothing = np.full((1, len(scores) + 1), NOT_FOUND, scores.dtype), np.empty(0, np.intp)
     np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
     (hits,) = top_k(by_code, size, nothing, nothing)
@@ -243,14 +242,14 @@ def channel_lists(
 
 
 def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int | None = None) -> Candidates:
-    """The channels' lists, in the recipe's order, as one: the first ``size``, or as many as the recipe says."""
+    """Fuse the channels' lists, given in the recipe's order; keep ``size``, or the recipe's number of candidates."""
     weights = [channel.fusion_weight for channel in recipe.channels]
     found = fuse(list(lists.values()), weights, recipe.candidates if size is None else size)
     return Candidates(found.ids, found.scores, candidate_columns(list(lists)), found.features, lists)
 
 
 def popular_unseen(recipe: RecallRecipe, popular: Hits, user: StoredUser) -> Candidates:
-    """The popular unseen items, in the columns of channels that found nothing."""
+    """Fall back to the popular unseen items, with the columns of channels that found nothing."""
     unseen = ~np.isin(popular.ids, user.seen)
     if user.only is not None:
         unseen &= np.isin(popular.ids, user.only)

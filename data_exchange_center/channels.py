@@ -26,15 +26,15 @@ Float32 = NDArray[np.float32]
 Ints = NDArray[np.integer]
 Arrays = Mapping[str, NDArray[Any]]
 
-EVENTS: Final = 100  # newest events that a channel is given, where it says nothing else
+EVENTS: Final = 100  # newest events that a channel reads, unless it overrides `Channel.events`
 BREAK_S: Final = 3600  # a request this long after the user's last event starts a new session
 LONG_AGO_S: Final = 2 * 365 * 86_400  # ... and this long after it all elapsed times are one bucket
-CONTINUES, RETURNS = 0, 1  # regimes
+CONTINUES, RETURNS = 0, 1  # regimes: the session continues; the user returns after a break
 
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """m requests. Item codes are 1..n in the order of the release's items; 0 is padding or an unknown item."""
+    """A batch of m requests. Item codes are 1..items in the order of the release's; 0: padding or an unknown item."""
 
     items: Ints  # (m, n) codes of the user's newest events before the request, newest first, padded on the right
     ratings: Ints  # (m, n) rating codes of these events, 0 where padded
@@ -75,9 +75,9 @@ class Channel(ABC):
 
     @abstractmethod
     def scores(self, requests: Requests) -> Float32:
-        """(m, items + 1) by item code, the higher the better, never NaN; `NOT_FOUND` for what it does not return.
+        """Score all items for m requests: (m, items + 1) by item code, never NaN; `NOT_FOUND`: not returned.
 
-        Training calls it from a thread of its own.
+        Training calls it from a worker thread.
         """
 
     def arrays(self) -> Arrays:
@@ -103,7 +103,7 @@ class Channel(ABC):
 class VectorChannel(Channel):
     """A channel whose score of an item is the inner product of a user's and an item's vector: an index finds the best.
 
-    `wire.vector_of` makes the index's field of its name.
+    `wire.vector_of(name)` is its field in the index.
     """
 
     trained: NDArray[np.bool_]  # (items + 1,) False for padding and items it was not trained on: they are not indexed
@@ -118,7 +118,7 @@ class VectorChannel(Channel):
 
     @cached_property
     def _item_vectors(self) -> Float32:
-        """Made once, however many requests are scored at a time."""
+        """`item_vectors`, cached."""
         return self.item_vectors()
 
     def scores(self, requests: Requests) -> Float32:
@@ -141,7 +141,7 @@ def index_vectors(vectors: Float32, bias: Float32, indexed: NDArray[np.bool_] | 
     meets only the query's 0; it makes an item the nearest to itself (Bachrach et al., "Speeding Up the Xbox Recommender
     System", RecSys 2014, section 3).
 
-    ``indexed``: (n,) the rows whose longest is M; None: all.
+    ``indexed``: (n,) mask of the rows whose longest is M; None: all.
     """
     known = np.hstack([vectors, bias[:, None]]).astype(np.float64)
     square = (known**2).sum(axis=1)
@@ -168,8 +168,8 @@ class HistorySum(VectorChannel):
     items: Float32  # (items + 1, d) item vectors
     bias: Float32  # (items + 1,) popularity: one more item dimension, 1 in the user vector
     trained: NDArray[np.bool_]  # (items + 1,) False for padding and for items without a rating
-    # none, or a layer whose output is added to the sum: of the sums of each field, the first with base and profile in
-    # it, (fields, d, h) and (h,) to hidden units with SiLU, and (h, d) back
+    # empty, or a hidden layer over the fields' sums (the first includes base and profile): weights (fields, d, h) and
+    # bias (h,) of SiLU units, weights (h, d) back; its output is added to the sum
     hidden: tuple[Float32, ...] = ()
 
     @property
@@ -180,7 +180,7 @@ class HistorySum(VectorChannel):
     def user_vectors(self, requests: Requests) -> Float32:
         """(m, d + 2), the last two 1 (popularity) and 0 (length). More than `events` events are cut off.
 
-        Where the sum is zero and popularity has no part, every item would get the same score: NaN.
+        NaN where the sum is zero and there is no popularity: every item would get the same score.
         """
         items = requests.items[:, : self.events]  # (m, n)
         # the first field's sum begins with the base row and the profile's rows
@@ -250,7 +250,7 @@ class ChannelSet:
     def requests(
         self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
     ) -> dict[int, Requests]:
-        """One user's request at ``timestamp`` (seconds), by the number of events that a channel is given.
+        """`Channel.events` -> one user's request at ``timestamp`` (seconds), m = 1, with that many newest events.
 
         ``profile``: (profile fields,) codes.
         """
@@ -290,7 +290,7 @@ class ChannelSet:
         return found
 
     def pack(self) -> bytes:
-        """An .npz, without pickle."""
+        """Serialize as .npz, without pickle."""
         arrays: dict[str, NDArray[np.generic]] = {
             "itemids": self.itemids,
             "names": np.array([channel.name for channel in self.channels], dtype=np.str_),
@@ -304,7 +304,7 @@ class ChannelSet:
 
     @classmethod
     def unpack(cls, raw: bytes) -> ChannelSet:
-        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file, or holds a form that nobody declares."""
+        """Inverse of `pack`. Raises ValueError when ``raw`` is no such file, or a form has no plugin."""
         try:
             with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
                 arrays = dict(stored)

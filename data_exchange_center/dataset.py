@@ -18,11 +18,11 @@ from data_exchange_center.settings import Frozen
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
-MAX_INTEGER: Final = 2**31 - 1  # ids that are all from 1 to this are integers, and the numbers inside; else strings
+MAX_INTEGER: Final = 2**31 - 1  # if all ids are whole numbers from 1 to this, they are used inside too; else strings
 
 
 def own_id(text: str, kind: IdKind) -> OwnId:
-    """An id as tables hold it, always text, as people see it: ``"7"`` -> 7 where ids are integers."""
+    """Convert an id from the text that tables hold: ``"7"`` -> 7 where the data set's ids are integers."""
     return int(text) if kind == "integer" else text
 
 
@@ -31,18 +31,18 @@ def kind_of(own: OwnId) -> IdKind:
 
 
 IdKind = Literal["integer", "string"]
-# Effect of an event on its user's state, besides its entry in the log: the item joins the history (and is seen); it is
-# not recommended any more; earlier events with it no longer count; none.
+# Effect of an event on its user's state, besides its entry in the log. rates: the item joins the history (and is seen);
+# hides: it is no longer recommended; retracts: earlier events with it no longer count; notes: none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
-Repeats = Literal["never", "again"]  # whether what a user has had is recommended again
-WITH_EVENTS, FINAL = "+events", "+final"  # at the end of a data set's name: feedback was merged; nothing is held out
+Repeats = Literal["never", "again"]  # whether items that a user has had are recommended again
+WITH_EVENTS, FINAL = "+events", "+final"  # suffixes of a data set's name: feedback was merged; nothing is held out
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
 
 class HoldoutRule(Frozen):
-    """Number of each user's last events that are held out for evaluation, or a share within bounds; share 0: none.
+    """Holdout of each user's last events for evaluation: a number, a share within bounds (0: none), or a basket.
 
-    Or the last basket, all events of a user's last second, of users who have earlier ones.
+    The basket is all events of a user's last second, of users who have earlier ones.
     """
 
     basket: bool = Field(default=False, exclude_if=lambda basket: not basket)
@@ -63,7 +63,7 @@ class HoldoutRule(Frozen):
 
     @property
     def longest(self) -> int:
-        """The most events that are held out of one user."""
+        """The most events that are held out of one user by a number or a share; baskets may be larger."""
         return self.last if self.last is not None else self.at_most
 
 
@@ -73,9 +73,9 @@ class ItemNumber(Frozen):
     name: str  # as declared
     column: str  # of `artifacts.ITEMS`, where an unknown value is null
     unit: float = 1.0  # a feature store holds whole multiples of it, 0 for an unknown value
-    scale: float = 1.0  # what such a multiple is divided by as a model's input
-    shown: bool = True  # whether an answer says it; not where the title says it already
-    centres: tuple[float, ...] = ()  # where the nearness of two items is measured from; ``width``: how far it reaches
+    scale: float = 1.0  # divisor that makes such a multiple a model's input
+    shown: bool = True  # whether answers include it; False where the title says it already
+    centres: tuple[float, ...] = ()  # of radial basis functions that say how near two items are; ``width``: theirs
     width: float = 1.0
 
     def stored(self, values: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -87,11 +87,11 @@ class ItemNumber(Frozen):
 class Dataset(Frozen):
     """Declaration of a data set: name, ids, columns, levels, holdout."""
 
-    name: str  # as declared, or that of the published set with its counts
+    name: str  # as declared, or of the published data set that has these counts
     origin: str  # one line that says where it is from
     counts: Mapping[str, int]  # of ratings, users, items and terms
-    sha256: Mapping[str, str]  # of the files in ``offline/raw`` that it was read from
-    # user_ids, item_ids: whether people write ids as numbers, which are then used inside too, or as strings
+    sha256: Mapping[str, str]  # of the tables in ``offline/raw``, by file name
+    # user_ids, item_ids: whether its own ids are whole numbers, which are then used inside too, or strings
     user_ids: IdKind = "integer"
     item_ids: IdKind = "integer"
     # the values that ratings have; the rating of code c is ``levels[c - 1]``, code 0 is padding. One level where events
@@ -105,19 +105,19 @@ class Dataset(Frozen):
     numbers: tuple[ItemNumber, ...] = ()  # the items' numeric attributes
     holdout: HoldoutRule  # which events are held out, unless it is ``final``: then all are fitted on
     final: bool = False
-    # the types of events that a running server takes, and what each does; empty: `event_types` knows
+    # event types that a server accepts -> effect; empty: the defaults of `event_types`
     events: Mapping[str, Effect] = {}
     repeats: Repeats = Field(default="never", exclude_if=lambda repeats: repeats == "never")
-    recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)  # stands for `default`
+    recipe: str | None = Field(default=None, exclude_if=lambda recipe: recipe is None)  # that `default` stands for
 
     @property
     def base_name(self) -> str:
-        """The name as declared, under which its events are kept: whether they have joined it, whether it is final."""
+        """The name without `WITH_EVENTS` and `FINAL`; the events of all variants are logged under it."""
         return self.name.partition("+")[0]
 
     @property
     def holdout_now(self) -> HoldoutRule:
-        """Which events are held out: none of a final data set's."""
+        """The holdout rule in force: nothing is held out of a final data set."""
         return HoldoutRule(share=0) if self.final else self.holdout
 
     @property
@@ -138,7 +138,7 @@ class Dataset(Frozen):
         return self.events or usual | {rates: "rates"}
 
     def code(self, value: float | None) -> int | None:
-        """The code of an event's value: 1 where events have none. None: no such value."""
+        """The code of an event's value: 1 where events have none, the nearest where `binned`; None: no such value."""
         if not self.has_values:
             return 1
         if value is None:
@@ -149,12 +149,12 @@ class Dataset(Frozen):
 
     @property
     def rating_codes(self) -> int:
-        """Rows of a table that is read by a rating's code: padding and every level."""
+        """Number of rating codes, that of padding included: rows of a table indexed by them."""
         return len(self.levels) + 1
 
     @property
     def word(self) -> str:
-        """Terms for people: a genre where there is no other attribute."""
+        """The word for a term in messages: "genre" where genres are the only attribute."""
         return "genre" if self.terms == ("genres",) else "term"
 
     def term(self, attribute: str, value: str) -> str:

@@ -2,7 +2,7 @@
 
 `FeatureSpec` is written by ``offline/rank/s1_feature_engi.py`` and travels with the release. It sizes the model, names
 Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server all call the same
-`encode_users`, `encode_items` and `assemble`, or `model_inputs`, which gives the history apart.
+`encode_users`, `encode_items` and `assemble`, or `model_inputs`, which keeps the history apart.
 
 Stores hold raw values ("F", 25, 3 impressions, the moment of a first event); a kind of column says how that becomes
 the model's input, here and nowhere else. `assemble` encodes last what depends on the request's time.
@@ -32,7 +32,7 @@ Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
 Float32 = NDArray[np.float32]
 
-NEVER: Final = -1  # stored in place of a moment that has not come: a user's first event, of a user without events
+NEVER: Final = -1  # stored for a moment that does not exist, as the first event of a user without events
 DAY_S: Final = 86_400
 
 
@@ -107,7 +107,7 @@ class _ScaledFeature(Frozen):
 
 
 class DenseFeature(_ScaledFeature):
-    """A count."""
+    """A count, or another number that is independent of the request's time."""
 
     kind: Literal["number"] = "number"
 
@@ -128,7 +128,7 @@ class ElapsedFeature(_ScaledFeature):
         return _without_nulls(self.name, values).astype(np.float64)
 
     def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> Float32:
-        """Moments, any shape, at requests of times (seconds) that broadcast to it -> model inputs."""
+        """Moments of any shape, request times (seconds) that broadcast to it -> scaled days, the model's inputs."""
         elapsed = np.where(moments == NEVER, 0, np.maximum(np.asarray(timestamps, np.int64) - moments, 0))
         return self._scaled(elapsed / DAY_S)
 
@@ -182,7 +182,7 @@ class Encoded:
 
     @classmethod
     def of(cls, features: tuple[Feature, ...], frame: Frame) -> Encoded:
-        """Raw columns, n values each. Raises MissingFeatureError for nulls."""
+        """Encode raw columns of n values each. Raises MissingFeatureError for nulls."""
         return cls(features, np.stack([feature.encode(frame[feature.name]) for feature in features], axis=1))
 
     @classmethod
@@ -199,7 +199,7 @@ class Encoded:
         return Encoded(self.features, self.values[index])
 
     def having(self, name: str, values: Sequence[Any]) -> Encoded:
-        """The same with other raw values, n, of one feature; without that feature, the same."""
+        """A copy with n other raw values of one feature; unchanged where there is no such feature."""
         place = next((n for n, each in enumerate(self.features) if each.name == name), None)
         if place is None:
             return self
@@ -208,7 +208,7 @@ class Encoded:
         return Encoded(self.features, changed)
 
     def at(self, timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
-        """(..., features) model inputs at requests of times (seconds), one or any that broadcast to the rows."""
+        """(..., features) model inputs at request times (seconds): one, or an array that broadcasts to the rows."""
         timed = [(n, feature) for n, feature in enumerate(self.features) if isinstance(feature, ElapsedFeature)]
         if not timed:
             return self.values
@@ -220,7 +220,7 @@ class Encoded:
 
     @classmethod
     def joined(cls, parts: Sequence[Encoded]) -> Encoded:
-        """One below the other; at least one."""
+        """Concatenate the rows of one or more parts."""
         return cls(parts[0].features, np.concatenate([part.values for part in parts]))
 
 
@@ -236,7 +236,7 @@ class Widths(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ModelInputs:
-    """One list as the served model is given it: a row a candidate, and the user's history once."""
+    """Inputs of the served model for one list: a row for each candidate, and the user's history once."""
 
     rows: Float32  # (n, `Widths.row`)
     history: Float32 = field(default_factory=lambda: _NOTHING)  # (1, `Widths.history`)
@@ -246,7 +246,7 @@ class ModelInputs:
 
     @property
     def by_name(self) -> dict[str, Float32]:
-        """The inputs that the model has, in its order."""
+        """Input name -> array, in the model's order; the history only if the model has one."""
         rows = {wire.MODEL_INPUT: self.rows}
         return rows | {wire.MODEL_HISTORY: self.history} if self.history.shape[1] else rows
 
@@ -261,7 +261,7 @@ class ModelInputs:
 class FeatureSpec(Frozen):
     """Order, cardinalities and scaling of the model's input columns.
 
-    Column order: one-hot, multi-hot, dense, candidate, history. The source's, with 18 genres: 5 + 18 + 36 = 59 columns.
+    Column order: one-hot, multi-hot, dense, candidate, history. Recipe source, 18 genres: 5 + 18 + 36 = 59 columns.
     Feature stores hold the first three kinds. Candidate columns come from fusion (`fusion.candidate_columns`), history
     columns from the user's state; both are known only when a request is answered.
     """
@@ -357,7 +357,7 @@ class FeatureSpec(Frozen):
         candidates: Float32 = _NOTHING,
         history: Float32 = _NOTHING,
     ) -> Float32:
-        """Encoded users (1 or n) and items (n) at requests of times (seconds; 1 or n) -> (n, width) model inputs.
+        """Encoded users (1 or n) and items (n), request times in seconds (1 or n) -> (n, width) model inputs.
 
         ``candidates`` (n, candidate columns) and ``history`` (1 or n, history columns) where the spec has them. Many
         lists at once have one more dimension in front: (m, 1) users and times, (m, n) items.
@@ -383,6 +383,6 @@ class FeatureSpec(Frozen):
         candidates: Float32 = _NOTHING,
         history: Float32 = _NOTHING,
     ) -> ModelInputs:
-        """One user's list of n items, of the values that `assemble` puts into (n, width) rows. Raises as it does."""
+        """Inputs of one user's list of n items: the values of `assemble`, the history once. Raises as it does."""
         rows = self.assemble(user, items, timestamp, candidates, history)
         return ModelInputs(np.ascontiguousarray(rows[:, : self.widths.row]), history)

@@ -1,6 +1,6 @@
-"""Measured figures: their folder and names, and their age: commit, date, machine, digests of the recipe and the code.
+"""Measured figures: their folder and names, and what dates them: commit, date, machine, digests of recipe and code.
 
-A figure is current as long as these two are what they were, comments and docstrings aside (`research.reports.stale`).
+A figure is current while both digests are unchanged, comments and docstrings aside (`research.reports.stale`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def machine() -> dict[str, Any]:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     name = facts.get("model name") or platform.processor() or platform.machine()
-    # Clouds hide the model's name behind its family's; its numbers tell one from the other.
+    # In clouds the name is often that of a whole family; the numbers tell its models apart.
     numbers = ", ".join(
         f"{part} {facts[key]}" for part, key in (("family", "cpu family"), ("model", "model")) if key in facts
     )
@@ -55,12 +55,12 @@ def machine() -> dict[str, Any]:
 
 
 def write_figure(path: Path, content: Mapping[str, Any], code: Iterable[str], *, finished: bool = True) -> None:
-    """Write a measurement with its machine and its age.
+    """Write a measurement with the machine, commit, date and digests.
 
     Args:
-        content: with the name of its recipe, or of the default one.
+        content: with the name of its "recipe", unless that is the default one.
         code: files and folders of the repository that it depends on.
-        finished: False where the command that measures writes what it has so far.
+        finished: False for intermediate results, while the command still measures.
     """
     commit = subprocess.run(
         ("git", "rev-parse", "--short=12", "HEAD"), cwd=ROOT, check=False, capture_output=True, text=True
@@ -77,11 +77,11 @@ def recipe_of(figure: Mapping[str, Any]) -> str | None:
 
 @cache
 def digest(code: tuple[str, ...]) -> str:
-    """Twelve hex digits of the content of some files, and of the Python files in some folders; recipes are apart."""
+    """Digest (12 hex digits) of files, and of Python files in folders, without recipes.py: see `recipe_of`."""
     found = hashlib.sha256()
     for name in code:
         path = ROOT / name
-        # The exchange folder's own folders hold what the steps and the services write, Feast's repository among it
+        # Subfolders of the exchange folder hold what steps and services write, Python files of Feast among it
         files = path.glob("*.py") if name == "data_exchange_center" else path.rglob("*.py")
         for file in sorted(files) if path.is_dir() else [path]:
             if file != ROOT / "data_exchange_center" / "recipes.py":
@@ -92,7 +92,7 @@ def digest(code: tuple[str, ...]) -> str:
 
 @cache
 def _without_words(path: Path) -> bytes:
-    """A Python file's lines without comments and docstrings: words about the code age no figure.
+    """A Python file's lines without comments and docstrings: rewording these makes no figure outdated.
 
     Not `ast.unparse`: what it writes depends on the Python that runs.
     """

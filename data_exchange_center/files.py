@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what identifies their content."""
+"""Atomic writes: a file is whole or absent; and SHA-256 digests of files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 
 @contextmanager
 def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """A temporary path next to ``path`` that replaces it when the block ends well and vanishes otherwise.
+    """Yield a temporary path that replaces ``path`` when the block succeeds, and is removed otherwise.
 
-    ``mode``: the file's permissions from the moment that it is there; until then it is its owner's alone.
+    ``mode``: permissions of the finished file; the temporary one is readable by its owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -27,28 +27,28 @@ def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
         yield temporary
         temporary.chmod(mode)
         if path.is_dir():
-            shutil.rmtree(path)  # parts of an engine
+            shutil.rmtree(path)  # a folder of parts
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """``content`` as readable JSON, whole or not at all."""
+    """Write ``content`` as indented JSON, atomically."""
     with written_in_place(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-PARTS = "part-*"  # the files of a folder that an engine has written in the place of a file
+PARTS = "part-*"  # part files of a folder that an engine (Spark) has written in place of a file
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The parts of what an engine has written, in order; a plain file is its own."""
+    """The part files of a table, in order; a plain file is its only part."""
     return sorted(path.glob(PARTS)) if path.is_dir() else [path]
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file; of a folder that an engine has written, of its parts' digests in order."""
+    """Hex digest of a file; for a folder of parts, of the parts' digests in order."""
     if path.is_dir():
         return hashlib.sha256("".join(map(sha256, parts_of(path))).encode()).hexdigest()
     with path.open("rb") as file:

@@ -37,7 +37,7 @@ NO_HITS: Final = Hits(np.empty(0, np.int64), np.empty(0, np.float64))
 
 UNKNOWN: Final = 0  # code of padding, and of an id that is not known
 NOT_FOUND: Final = np.float32(-np.inf)  # score of an item that is not returned
-_FOUND: Final = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the lowest score of an item that is
+_FOUND: Final = np.nextafter(NOT_FOUND, np.float32(np.inf))  # the lowest score of an item that is returned
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def candidate_columns(channels: Sequence[str]) -> tuple[str, ...]:
 
 
 def candidate_column(channel: str, kind: Kind) -> str:
-    """Name of what fusion says of a candidate on one channel's list."""
+    """Column of one of a channel's features: ``tower_log_rank``."""
     return f"{channel}_{kind}"
 
 

@@ -1,13 +1,14 @@
-"""A user's ratings, which recall and ranking read, and what of them a request of a second sees.
+"""User history and the point-in-time rule: which of a user's events a request at a given second sees.
 
 A request at second t sees the user's events before t, none of t itself: times are whole seconds, people rate several
 films of one page within the same second, and a file's order does not say which came first. Training points, statistics
 of a rating, the holdout and requests that name their time all follow this rule. Two exceptions: a request that names
-no time sees whatever was acknowledged before it, of its own second too, as there the order is known; and statistics
+no time sees all events acknowledged before it, those of its own second too, as their order is known; and statistics
 that are stored for serving (`n_ratings`) are of the whole past.
 
-It is a rule of the user's own events. What is fitted over all users (channels, item statistics) ends at a share of
-each user's events, so it may know later events of others; the evaluation's protocol *one moment* has none of these.
+The rule holds for the user's own events. Models and statistics fitted over all users (channels, item statistics) end
+at a share of each user's events, so they may know later events of others; the evaluation's protocol *one moment*
+excludes these.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
 
 
 def first_of_second(users: Ints, times: Ints) -> NDArray[np.int64]:
-    """(n,) events sorted by user and time -> (n,) the first event of the same user and second.
+    """(n,) events sorted by user and time -> (n,) index of the first event of the same user and second.
 
     A request at the event's time sees the user's events before that one.
     """
@@ -59,7 +60,7 @@ class History:
         return self if seen.all() else History(self.itemids[seen], self.ratings[seen], self.times[seen])
 
     def pack(self) -> bytes:
-        """13 bytes an event."""
+        """Serialize in 13 bytes an event: itemid, rating, time."""
         events = np.empty(len(self), dtype=_EVENT)
         events["itemid"], events["rating"], events["time"] = self.itemids, self.ratings, self.times
         return events.tobytes()

@@ -1,11 +1,11 @@
-"""Find plugins: classes and functions that other rooms and installed packages bring, by entry points.
+"""Find plugins: classes and functions that other folders and installed packages provide as entry points.
 
-Built-in ones are declared in this repository's pyproject.toml, an outsider's in its own package's, in the same groups:
+Built-in ones are declared in this repository's pyproject.toml, others in their own package's, in the same groups:
 
     [project.entry-points."recsys.recipes"]
     mine = "my_package.my_channel:MyRecipe"
 
-The core imports no package that depends on it: it looks a group up. An entry point whose folder is gone is skipped.
+The core never imports code that depends on it: it looks up a group. An entry point whose folder is gone is skipped.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds
 NAMED_RECIPES: Final = "recsys.named_recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
 MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
-# Events that servers were sent: "unpack" and "apply" in a state of a user, "collect" (step 0) and "merge" (step 1) in a
-# data set; `extras.events` brings them
+# Feedback received by servers: "unpack" and "apply" it to a user's state, "collect" (step 0) and "merge" (step 1) it
+# into a data set; `extras.events` provides them
 FEEDBACK: Final = "recsys.feedback"
-RELEASED: Final = "recsys.released"  # called with the settings and the deleted releases when one has gone live
-RECOUNTS: Final = "recsys.recounts"  # column -> its second count, of `offline_to_online.parity.ServedRatings`
+RELEASED: Final = "recsys.released"  # called with settings and deleted releases after one has gone live
+RECOUNTS: Final = "recsys.recounts"  # column -> function that counts it a second time, for the parity check
 
 
 class PluginError(RecsysError, ValueError):

@@ -1,7 +1,7 @@
-"""The offline steps: what each reads, and on what it was run, so that the parts of a release are of one run.
+"""Provenance of the offline steps: what each reads, and the check that the parts of a release are of one run.
 
 The step that writes a file is declared in `artifacts`. Every step's report names the recipe and the files that the step
-read, with their sha256: a step that is run again makes what the later steps were run on outdated.
+read, with their sha256; so when a step is run again with another result, the outputs of later steps are outdated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Step:
     path: str  # of its script, in the repository
     # files that its output depends on, with every recipe; not `DATASET` where it only tells which counts to expect
     reads: tuple[Artifact, ...] = ()
-    # what a ranker is trained on -> files that are read for it besides
+    # `RankerRecipe.examples` -> files that are read in addition
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)
     report: Document | None = None  # the last file that it writes; None: its output is checked by other means
 
@@ -75,7 +75,7 @@ def made_from(exchange_dir: Path, recipe: Recipe, step: Step) -> dict[str, Any]:
 
 
 def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
-    """Raise ArtifactError, naming the step to run again, unless every step read what lies here now, with ``recipe``."""
+    """Raise ArtifactError, naming the step to run again, unless each was run with ``recipe`` on the present files."""
     now: dict[str, str] = {}
     for report in REPORTS:
         content = report.read(exchange_dir)
@@ -101,6 +101,6 @@ def expect_one_run(exchange_dir: Path, recipe: Recipe) -> None:
 
 
 def _stamp(recipe: Recipe) -> dict[str, str]:
-    """The recipe without the index's settings, on which nothing that a step writes depends."""
+    """Name and digest of the recipe, without the index's settings, on which no step's output depends."""
     trained_by = recipe.model_dump_json(exclude={"recall": {"num_candidates", "index"}})
     return {"name": recipe.name, "sha256": hashlib.sha256(trained_by.encode()).hexdigest()}

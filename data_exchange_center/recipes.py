@@ -44,7 +44,7 @@ class ChannelRecipe(Frozen):
 
     kind: str
     name: str
-    fusion_weight: float = 1.0  # of the channel's ranks among the channels'
+    fusion_weight: float = 1.0  # of the channel's reciprocal ranks in the fusion
 
 
 class VectorRecipe(ChannelRecipe):
@@ -78,7 +78,7 @@ class TowerRecipe(VectorRecipe):
     dim: int = 64
     fields: int = 2  # history fields, each with item rows of its own
     hidden: int = 512  # units of a layer that is added to the sums; 0: none
-    start: Literal["random", "followers"] = "followers"  # of the items' rows: followers, factors of what follows what
+    start: Literal["random", "followers"] = "followers"  # initial item rows; followers: factors of what follows what
     dropout: float = 0.3  # of events
     epochs: int = 3
     batch_size: int = 512  # request points
@@ -136,11 +136,11 @@ class ListsRecipe(RankerRecipe):
 
     history: int = 40  # newest events in a row
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
-    stride: int = 5  # events between request points, all of them later than those
+    stride: int = 5  # events between request points, which all come after that share
     horizon: int = 10  # events after a request that say what was liked
     epochs: int = 6
     batch_size: int = 128  # lists
-    sampled: int = 32  # candidates of a list that a batch holds; others each time
+    sampled: int = 32  # candidates of a list in a batch: negative sampling, other ones each time
     learning_rate: float = 5e-3
     weight_decay: float = 0.01
     seed: int = 0
@@ -163,11 +163,11 @@ class ListRankerRecipe(ListsRecipe):
     """Affinities to the history, statistics and recall's own scores, through a small MLP."""
 
     kind: Literal["list"] = "list"
-    kernels: int = 4  # learned weightings of the history, a similarity
+    kernels: int = 4  # learned weightings of the history for each similarity
     transitions_dim: int = 64  # rank of what-follows-what, one of the similarities; 128 gave the same on validation
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
-    # columns of a row, and their weights, added to the trained network's score (in inference only) after a break
+    # (column, weight), added to the trained network's score, in inference only, for a user who returns after a break
     returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_standing", 0.2))
 
 
@@ -177,7 +177,7 @@ Part = TypeVar("Part", ChannelRecipe, RankerRecipe)
 
 
 def recipe_class(kind: object, part: type[Part]) -> type[Part]:
-    """The settings of a kind of channel or ranker. Raises ValueError, with the kinds that there are, for another."""
+    """The settings' class of a kind of channel or ranker. Raises ValueError, listing the known kinds, for another."""
     found: type[Part] = plugins.load(plugins.RECIPES, kind)
     if not issubclass(found, part):
         raise ValueError(f"{kind!r} is no {'channel' if part is ChannelRecipe else 'ranker'}")
@@ -189,7 +189,7 @@ def _channel(value: Any) -> Any:
 
 
 class _NotHere(RankerRecipe):
-    """Settings of a ranker where torch or its package is missing: the server reads no more than the kind."""
+    """Settings of a ranker whose package, or torch, is not installed: the server needs only its kind."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -240,7 +240,7 @@ class RecallRecipe(Frozen):
     @field_validator("channels")
     @classmethod
     def _named_apart(cls, channels: tuple[AnyChannelRecipe, ...]) -> tuple[AnyChannelRecipe, ...]:
-        """A channel's name is part of columns, fields and keys."""
+        """Reject repeated or malformed names: they are part of columns, fields and keys."""
         for name, times in Counter(channel.name for channel in channels).items():
             if times > 1 or name in _TAKEN or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(
@@ -251,7 +251,7 @@ class RecallRecipe(Frozen):
 
 
 class Recipe(Frozen):
-    """Everything a recommender is made of."""
+    """Configuration of a whole recommender."""
 
     name: str
     data: DataRecipe = DataRecipe()

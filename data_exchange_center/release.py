@@ -2,8 +2,8 @@
 
 The id is a hash of the format, the parts' bytes, the recipe and the data set's attributes and kinds of ids, so the same
 artifacts always make the same release, and each sync step, run alone, knows which one it loads. Stores hold releases
-side by side (see `wire` for the names); the server answers from the one that the live pointer in Redis names. How a
-release comes out of the artifacts is in `release_parts`; what is here, the server needs as well.
+side by side (see `wire` for the names); the server answers from the one that the live pointer in Redis names.
+`release_parts` makes a release of the artifacts; this module is the part that the server needs too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Frozen
 
-# Version of the stores' layout and of the model's inputs: a change of either is another number.
+# Version of the stores' layout and of the model's inputs: increase it when either changes.
 # 2: the ranking model is given the user's history once, in a tensor of its own.
 FORMAT: Final = 2
 
@@ -45,7 +45,7 @@ class ParityRecord(Frozen):
 class Manifest(Frozen):
     """Description of a release: its parts, what the server needs to open it, and whether it may go live.
 
-    One that another version of this project made, in another format, is invalid: `why_unreadable` says so.
+    A manifest of another format, made by another version of this project, is invalid: `why_unreadable` says so.
     """
 
     format: int
@@ -71,7 +71,7 @@ class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release goes live: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = wire.MODEL  # `wire.MODEL`, or a name with the widths where that one serves others
+    triton_model: str = wire.MODEL  # `wire.MODEL`, or with the widths in its name where that model has other ones
     triton_version: int  # its version that scores for this release
 
 

@@ -1,4 +1,4 @@
-"""The release that the artifacts in the exchange folder make, and its parts; users and items as recall has them."""
+"""Make a release's manifest of the artifacts in the exchange folder; read its parts, and recall's users and items."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def release_of_artifacts(settings: Settings) -> Manifest:
-    """The manifest of what lies in the exchange folder.
+    """Build the manifest of the artifacts in the exchange folder.
 
     Raises ArtifactError when a part is missing or damaged, or when the parts are not of one run of the steps.
     """
@@ -77,12 +77,12 @@ def release_of_artifacts(settings: Settings) -> Manifest:
 
 
 def read_dataset(exchange_dir: Path) -> Dataset:
-    """The data set in the exchange folder. Raises ArtifactError when it is missing or describes none."""
+    """Read the data set's description. Raises ArtifactError when it is missing or invalid."""
     return _validated(artifacts.DATASET, exchange_dir, Dataset, "describes no data set")
 
 
 def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
-    """The spec in the exchange folder. Raises ArtifactError when it is missing or is no spec."""
+    """Read the ranking model's feature spec. Raises ArtifactError when it is missing or invalid."""
     return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
 
 
@@ -96,7 +96,7 @@ def _validated(document: Document, exchange_dir: Path, model: type[Model], other
 
 
 def read_channels(exchange_dir: Path) -> ChannelSet:
-    """The channels that make user vectors. Raises ArtifactError when they are missing or damaged."""
+    """Read the channels that compute at a request. Raises ArtifactError when they are missing or damaged."""
     return artifacts.CHANNELS.read_as(exchange_dir, ChannelSet.unpack)
 
 
@@ -198,7 +198,7 @@ def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
 
 
 def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
-    """A table of one key and a column of vectors for each channel: key -> channel -> vector, without the nulls."""
+    """Table of a key and a vector column for each channel -> (key -> channel -> (dim,) vector), without nulls."""
     fields = frame.columns.drop(key)
     channels = [field.removeprefix(vector_of("")) for field in fields]
     return {

@@ -72,7 +72,7 @@ class ServiceSettings(Part):
     host: str = "127.0.0.1"
 
     def _places(self, nodes: str, port: int, here: int = 1) -> tuple[Address, ...]:
-        """Addresses of the nodes that are named, or else of ``here`` on this machine, or else host and port."""
+        """Addresses of ``nodes``; else of ``here`` servers of this machine, on successive ports; else host and port."""
         if nodes:
             named = (node.strip().rpartition(":") for node in nodes.split(","))
             return tuple((host, int(port)) for host, _, port in named)
@@ -187,8 +187,8 @@ class TritonSettings(ServiceSettings):
     metrics_port: Port = 8002
     timeout_s: Seconds = 1.0
     nodes: Nodes = ""  # gRPC addresses of all Tritons, each of which must load a model; empty: host's
-    http_nodes: Nodes = ""  # of all that requests go to; empty: host, behind which they stand
-    # File with the secret that loading a model takes, as a model is code; empty: the one that the stack makes
+    http_nodes: Nodes = ""  # where requests are sent; empty: host, a Triton or a load balancer
+    # File with the secret required to load a model, as a model is code; empty: the one that the stack makes
     repository_key_file: AbsolutePath | None = None
 
     @property
@@ -228,24 +228,24 @@ class ServerSettings(ServiceSettings):
     port: Port = 5000
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
-    max_in_flight: Annotated[int, Field(ge=1)] = 64  # of a worker: those it answers and those that wait; beyond: 503
+    max_in_flight: Annotated[int, Field(ge=1)] = 64  # requests in a worker, answered or waiting; beyond: 503
     item_cache_ttl_s: Seconds = 300.0
     arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
-    # names that requests may be sent to, "a.example, .b.example"; empty: any, on loopback its own
+    # host names that requests may name, "a.example, .b.example"; empty: any, or on loopback only its own
     allowed_hosts: str = ""
     strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests to a server open to other machines
     keys_for: Literal["writes", "all"] = "writes"  # what needs a key
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
     rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
-    proxies: Annotated[int, Field(ge=0)] = 0  # before the server, each of which adds to X-Forwarded-For
+    proxies: Annotated[int, Field(ge=0)] = 0  # reverse proxies in front, each adding to X-Forwarded-For
     budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250  # of a request that names no budget of its own
-    seen_again: Literal["off", "discount"] = "off"  # discount: what was shown and not touched is weighed down
+    seen_again: Literal["off", "discount"] = "off"  # discount: lower the score of items shown and ignored
     diversity: Annotated[float, Field(ge=0, le=1)] = 0.0  # of a request that names none; 0: the ranker's order
-    warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, of a cold Elasticsearch before the first request
-    exact_items: Annotated[int, Field(ge=0)] = 20_000  # the most popular, searched when Elasticsearch does not answer
-    known_users: Annotated[int, Field(ge=0)] = 5_000  # whose state and features a worker remembers, some 10 kB each
-    last_state_max_age_s: Seconds = 900.0  # of such a state, when Redis does not answer
+    warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, for a cold Elasticsearch before the first request
+    exact_items: Annotated[int, Field(ge=0)] = 20_000  # most popular, searched when Elasticsearch does not answer
+    known_users: Annotated[int, Field(ge=0)] = 5_000  # users whose state and features a worker caches, 10 kB each
+    last_state_max_age_s: Seconds = 900.0  # of a cached state that is used when Redis does not answer
 
     extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
 
@@ -279,7 +279,7 @@ class TracingSettings(Part):
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 
-IN_MEMORY: Final = "pandas"  # the engine that the core has
+IN_MEMORY: Final = "pandas"  # the built-in engine
 
 
 class PandasSettings(Part):
@@ -290,7 +290,7 @@ class PandasSettings(Part):
 
 
 class SparkSettings(Part):
-    """The engine Spark; its software is brought by `make spark`."""
+    """The engine Spark, which `make spark` installs."""
 
     # local[2], local-cluster[2,1,1024], spark://host:7077
     master: Annotated[str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")] = "local[2]"
@@ -302,7 +302,7 @@ class TrainingSettings(Part):
     """Workers that train the tower and the rankers of lists; see past_one_machine."""
 
     workers: Annotated[int, Field(ge=1)] = 1  # processes on this machine, each with its share of the data
-    restarts: Annotated[int, Field(ge=0)] = 3  # of all of them, when one has died
+    restarts: Annotated[int, Field(ge=0)] = 3  # of all workers, after one has crashed
     device: Literal["cpu", "cuda"] = "cpu"  # cuda: a GPU for each worker
     precision: Literal["single", "mixed"] = "single"  # mixed: products of matrices in bfloat16; needs a GPU
 
@@ -339,7 +339,7 @@ class Settings(BaseSettings):
     )
 
     data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
-    train_on_events: bool = True  # what `make events` has brought of the log joins the data set's events
+    train_on_events: bool = True  # merge the feedback that `make events` has fetched into the data set
     final: bool = False  # fit on all events: nothing is held out, so there is nothing to evaluate on
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other
     services_dir: AbsolutePath = EXCHANGE_DIR.parent / ".services"  # software of the local stack that is not in .venv
@@ -394,21 +394,21 @@ class Settings(BaseSettings):
 
     @property
     def repository_key_file(self) -> Path:
-        """The secret that Triton wants from those who load models, likewise."""
+        """File with the secret that Triton requires to load a model, likewise."""
         return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
 
     @property
     def metrics_dir(self) -> Path:
-        """Metrics of each of the server's workers, to be added up."""
+        """Prometheus metrics of each of the server's workers, summed when scraped."""
         return self.service_dir("server") / f"metrics-{self.server.port}"
 
     @property
     def started_workers_dir(self) -> Path:
-        """A mark of each of the server's workers, named by its pid, once it answers."""
+        """Marker files of the server's workers, each named by its pid and made once the worker is ready."""
         return self.service_dir("server") / f"workers-{self.server.port}"
 
     def environment(self) -> dict[str, str]:
-        """These settings as environment variables, for a process that is to run with the same ones."""
+        """These settings as environment variables, for a child process with the same settings."""
         variables: dict[str, str] = {}
         for name, value in self.model_dump(exclude_none=True).items():
             variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"

@@ -25,7 +25,7 @@ def progress(
 ) -> tqdm[Any]:
     """A tqdm over ``iterable``, or to be updated by hand. ``options``: tqdm's.
 
-    Where ``stream`` (standard error) is no terminal, what is over within ten seconds says nothing.
+    Where ``stream`` (default: standard error) is no terminal, it is a line every ten seconds; shorter work prints none.
     """
     stream = stream or sys.stderr
     if stream.isatty():
@@ -35,7 +35,7 @@ def progress(
 
 
 class _Lines(io.TextIOBase):
-    """Takes what tqdm draws over and over for lines."""
+    """A stream that writes each state of a tqdm bar as a line of its own."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -56,7 +56,7 @@ class CheckError(StepError):
 
 
 def system_problem(error: OSError) -> str:
-    """One sentence for what the operating system refused. Raises the error itself when it is none of the system's."""
+    """Describe an error of the operating system in one sentence. Raises ``error`` itself when it has no errno."""
     if error.errno is None:
         raise error
     where = f" ({error.filename})" if error.filename is not None else ""
@@ -67,28 +67,28 @@ def system_problem(error: OSError) -> str:
 
 
 def _lost_output() -> str | int | None:
-    """Exit code or sentence for a standard output that takes no more: a closed pipe, a full disk; None: it does."""
+    """Exit code or sentence where standard output cannot be written: closed pipe, full disk; None where it can."""
     try:
         if not sys.stdout.isatty():
             print(flush=True)  # noqa: T201 (to find out)
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes once more at exit
         broken = isinstance(error, BrokenPipeError)
         return 128 + signal.SIGPIPE if broken else f"the output cannot be written: {error.strerror}."
     return None
 
 
 def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
-    """Run a step's ``main``. A `RecsysError`, or what the system refuses, ends the process with one sentence.
+    """Run a step's ``main``. A `RecsysError` or an OSError ends the process with one sentence.
 
-    The sentence goes to stderr; the exit code is the error's own, and 1 where the system refused. ``about``: what
-    ``--help`` prints of a command that takes no arguments; None: ``main`` or its caller parses them.
+    The sentence goes to stderr; the exit code is the RecsysError's own, 1 for an OSError, 141 for a closed pipe.
+    ``about``: text of ``--help`` for a command without arguments; None: ``main`` or its caller parses them.
     """
     if about:
         argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
-    logging.getLogger("online.clients").setLevel(logging.CRITICAL)  # each failure, which the step's error says
+    logging.getLogger("online.clients").setLevel(logging.CRITICAL)  # failures, which the step's error reports
     try:
         main(load_settings())
         sys.stdout.flush()

@@ -1,7 +1,7 @@
 """Wire format: names, keys and byte layouts that a writer and a reader on two sides of a store must agree on.
 
-Redis: in a cluster, all that one request reads bears the tag of the user's partition (`event_partition`), so that it
-lies in one slot and one round trip to one server brings it. Keys that belong to no user have a copy in each partition
+Redis: in a cluster, all keys that one request reads bear the tag of the user's partition (`event_partition`): they lie
+in one slot, and one round trip to one server reads them. Keys that belong to no user have a copy in each partition
 (`past_one_machine/redis_cluster.py`).
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
 ACTIVATED_KEY: Final = "ml:history"  # list: ids of activated releases, newest first; no user's history
 KEPT_RELEASES: Final = 2  # of that list, the live one among them
-USER_NUMBER: Final = "number"  # who the user is in Feast and in the models, int32 little endian
+USER_NUMBER: Final = "number"  # the user's number in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
 USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
@@ -44,7 +44,7 @@ def user_key(release: str, userid: OwnId) -> str:
 
 
 def ids_key(release: str) -> str:
-    """Sorted set: the own ids of the release's users, all with score 0, so that they are in the order of their text."""
+    """Sorted set: the own ids of the release's users, all with score 0, hence in lexicographic order."""
     return f"ml:{release}:ids"
 
 
@@ -54,8 +54,8 @@ def event_counts_key(release: str) -> str:
 
 
 # Feedback belongs to the user, not to a release. It lies under keys that name the data set (`Dataset.base_name`,
-# in which there is neither a colon nor a brace), as another one may have a user of the same id. Their tag, {0} to {15},
-# puts a user's events and the log that holds them into one slot of a cluster, so that one function can write both.
+# in which there is neither a colon nor a brace), as two data sets may have a user of the same id. Their tag, {0} to
+# {15}, puts a user's events and the log that holds them into one slot of a cluster: one function can write both.
 EVENT_PARTITIONS: Final = 16
 FORGOTTEN: Final = ""  # field of a user's events: the user was forgotten, and no release's state of them counts
 
@@ -85,7 +85,7 @@ def manifest_key(release: str) -> str:
 
 
 def users_key(release: str) -> str:
-    """String: written once every user was read back, so without it the load is not to be trusted."""
+    """String: mark of a complete load, written once every user was read back."""
     return f"ml:{release}:users"
 
 
@@ -150,7 +150,7 @@ MAX_BATCH: Final = 256  # rows a request
 
 
 def replacement(key: str) -> str:
-    """Temporary key whose value then replaces the key's, in the same slot of a cluster."""
+    """Temporary key, in the same slot of a cluster, that is filled and then renamed to ``key``."""
     return f"{key}:new:{{{key}}}"
 
 
@@ -158,7 +158,7 @@ Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])
 
 
 def score_of_product(products: Products) -> Products:
-    """Inner products -> scores of a search by vector alone, which Elasticsearch's `max_inner_product` makes of them."""
+    """Inner products -> scores of a search by vector alone, as Elasticsearch's `max_inner_product` gives them."""
     return np.where(products >= 0, 1 + products, 1 / (1 - np.minimum(products, 0)))
 
 
@@ -168,7 +168,7 @@ def product_of_score(scores: Products) -> Products:
 
 
 def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: VectorRecipe) -> NDArray[np.float64]:
-    """Inner products, and whether a genre matches -> the scores of a search by both; NaN for what neither finds.
+    """(n,) inner products (NaN: not found), (n,) genre matches -> (n,) scores of a hybrid search; NaN: not found.
 
     A match earns the channel's term weight, a vector its vector weight times the score of the product.
     """

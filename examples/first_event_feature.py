@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:
-    """The second of each user's first event, (m,), once there is one: (m,) users after (m,) so many events."""
+    """Time of each user's first event, (m,) seconds; `NEVER` before it. ``counts``: (m,) events that have happened."""
     moments, begun = np.full(len(users), NEVER), counts > 0
     moments[begun] = events.times[events.starts[users[begun]]]
     return moments
@@ -37,6 +37,6 @@ FIRST_EVENT = UserStatistic(
 
 
 def first_event_again(served: ServedRatings) -> pd.Series:
-    """The second count: in the table of ratings, each user's smallest time."""
+    """Recompute it for the parity check: each user's smallest time in the table of ratings."""
     times = served.ratings.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     return times.reindex(served.ids, fill_value=NEVER)

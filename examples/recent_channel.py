@@ -1,7 +1,7 @@
 """A recall channel of your own: the items liked most in the days before the request.
 
-It has no vector, and its list depends on the time of the request. One file holds its settings, its fit and what is
-served of it; pyproject.toml next to it declares them. To try it:
+It has no vector, and its list depends on the time of the request. One file holds its settings, its fit and its served
+form; pyproject.toml next to it declares them. To try it:
 
     pip install --editable examples
     python -m examples.recent_channel > recent.json
@@ -53,7 +53,7 @@ class LikedRecently(Channel):
 
 
 def fit(recipe: RecentRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Count likes by day. The server imports this file without PyTorch and `offline`, so they are imported here."""
+    """Count likes by day. `offline` is imported inside, as the server imports this file without it."""
     from offline.models.kinds import Fitted
 
     day = past.times // DAY_S  # (events,)

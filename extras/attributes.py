@@ -1,4 +1,4 @@
-"""Errors of requests that name an attribute, or a value of one, that no item has; each says which there are."""
+"""Errors for requests with an unknown attribute or attribute value; each lists those that exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def no_attribute(field: str, name: str, there: Iterable[str]) -> BadRequestError
 
 
 def no_value(field: str, name: str, value: str, there: str | list[str]) -> BadRequestError:
-    """``there``: the values, of which of many those are named that are spelt most alike; or all of them in words."""
+    """``there``: the known values, of which the most similarly spelled ones are listed; or a description of them."""
     value = value[:_SHOWN]
     if not isinstance(there, str) and len(there) > _NAMED:
         near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]

@@ -1,4 +1,4 @@
-"""The client for programs with the calls that extras answer.
+"""Python client of the server, with the endpoints that extras add.
 
 from extras.client import Client
 
@@ -30,7 +30,7 @@ class Similar(BaseModel, extra="allow"):
 
 
 class Recorded(BaseModel):
-    """What became of an event; ``new``: false where one of this id was recorded before."""
+    """Result of recording an event; ``new``: false if its eventid was recorded before."""
 
     eventid: str
     new: bool
@@ -42,7 +42,7 @@ class _Events(BaseModel):
 
 
 class ItemState(BaseModel, extra="allow"):
-    """An item after a change; its title is None when it was taken away."""
+    """An item after a change; its title is None if it was removed."""
 
     itemid: OwnId
     title: str | None
@@ -50,7 +50,7 @@ class ItemState(BaseModel, extra="allow"):
 
 
 class Client(RecommendClient):
-    """Requests to one server, for each call beside `/ml/rec`, too."""
+    """Requests to one server: `/ml/rec`, and the endpoints of the extras."""
 
     def rank(self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any) -> Recommended:
         """Items in the order in which a user would like them (extra questions)."""
@@ -70,9 +70,9 @@ class Client(RecommendClient):
         return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
 
     def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
-        """Give an item another ``title``, other ``attributes``; what is left out stays."""
+        """Change an item's ``title`` or ``attributes``; fields left out stay as they are."""
         return self._send("PATCH", f"/ml/item/{quote(str(itemid), safe='')}", ItemState, fields)
 
     def remove_item(self, itemid: OwnId) -> ItemState:
-        """Recommend an item no more."""
+        """Remove an item: it is recommended no more."""
         return self._send("DELETE", f"/ml/item/{quote(str(itemid), safe='')}", ItemState)

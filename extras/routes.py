@@ -1,6 +1,6 @@
-"""Routes of the extras: a decorator that serves a view under a path, checks what it is sent, and describes it.
+"""Routes of the extras: a decorator that serves a view under a path, validates its input, and describes it in OpenAPI.
 
-Then what the views of several extras use: the kind of an id, and what is made of a release once.
+Also for views of several extras: id checks, and values that are computed once per release.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ def route(
     merge_slashes: bool | None = None,
     **more: Any,
 ) -> Callable[[View], View]:
-    """Decorate a view: serve it under a path, and describe it by its docstring. It returns the answer, or JSON.
+    """Decorate a view: serve it under a path, and describe it by its docstring. The view returns a model, or JSON.
 
     Args:
-        errors: statuses that there may be instead.
+        errors: status codes of its errors.
         name: of the operation, if not the view's.
-        query: read from the address, and the view's first argument.
-        body: read, and its next one; with an ``example``, and ``expected`` and ``shape`` as of `validated`.
+        query: read from the URL, and the view's first argument.
+        body: read from the request, and the next argument; with an ``example``, and ``expected`` and ``shape`` as of
+        `validated`.
         conflict: what a 409 means here.
         merge_slashes: as of Flask's `add_url_rule`.
         more: of the operation: security, parameters.
@@ -104,7 +105,7 @@ def route(
 
 
 def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery:
-    """Parse the query of an address, whose values are all text. Raises BadRequestError, which names the field.
+    """Parse a URL's query string, whose values are all text. Raises BadRequestError, which names the field.
 
     A field that is a list may be given several times, any other one once.
     """
@@ -127,7 +128,7 @@ def parse_query(model: type[AnyQuery], arguments: Mapping[str, str]) -> AnyQuery
 
 
 def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, Any]]:
-    """The fields of a model, as what stands in an address."""
+    """A model's fields as OpenAPI parameters."""
     schema = query.model_json_schema()
     required = schema.get("required", [])
     return [
@@ -144,7 +145,7 @@ def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
 
 
 def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:
-    """Keep what a function makes of a release while that is open: it is made when it is first asked for."""
+    """Cache a function's value per release, as long as the release is open; it is computed on first use."""
     made: WeakKeyDictionary[Release, Made] = WeakKeyDictionary()
 
     @wraps(make)

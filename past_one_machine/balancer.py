@@ -1,8 +1,8 @@
-"""Configure HAProxy before several servers, feature servers or Tritons, from their addresses.
+"""Generate HAProxy's configuration, a load balancer for several servers, feature servers or Tritons.
 
-A server that fails its health check gets no requests; what could not be sent to one is sent to another. A request that
-only reads (a recommendation, features, scores; never an event) is also retried where a server ended before it answered.
-Where no server passes the check all get requests: they may only be too busy to answer it.
+A server that fails its health check gets no requests; a request that could not be sent to one goes to another. A
+request that only reads (a recommendation, features, scores; never an event) is also retried if a server died before it
+answered. If no server passes the check, all get requests: they may only be too busy to answer it.
 
 Run     python -m past_one_machine.balancer server --port 8080 127.0.0.1:5001 127.0.0.1:5002 > haproxy.cfg
         haproxy -W -f haproxy.cfg
@@ -51,9 +51,9 @@ KINDS: Final = {
 
 
 def render(kind: str, port: int, behind: Sequence[str], host: str = LOOPBACK) -> str:
-    """HAProxy's configuration: one port, before servers (host:port) of a kind.
+    """HAProxy's configuration: one port in front of servers (host:port) of a kind.
 
-    Raises StackError for a kind or an address that there is not.
+    Raises StackError for an unknown kind or an invalid address.
     """
     if kind not in KINDS:
         raise StackError(f"no kind is called {kind!r}; there are: {', '.join(KINDS)}")

@@ -1,9 +1,9 @@
 """Run a service as several nodes on this machine, a cluster: each is restarted when it ends, all are stopped together.
 
-Redis Cluster: six servers, three masters and a replica each, on ports one after the other. A master that writes waits
-for nobody; a client that must know that a replica has it waits itself (extras/events/log.py). A master that has
-lost its replica, or sight of the others, goes on for a node's timeout at most before it refuses requests.
-Elasticsearch: three nodes, each of which may be master and holds data.
+Redis Cluster: six servers, three masters and a replica each, on ports one after the other. A master does not wait for
+replication; a client that needs it waits itself (WAIT, extras/events/log.py). A master that has lost its replica, or
+contact with the others, serves for a node's timeout at most before it refuses requests. Elasticsearch: three nodes,
+each of which may be master and holds data.
 
 Run     python -m past_one_machine.clusters redis, as the supervisor does: `make up` with RECSYS_REDIS__CLUSTER=true
 """
@@ -29,7 +29,7 @@ from online.stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)
 
-RESTART_S: Final = 10.0  # until a process that has ended is restarted: the others notice before
+RESTART_S: Final = 10.0  # before an ended process is restarted, so that the others notice
 _POLL_S: Final = 0.2
 _END_S: Final = 15.0
 MASTERS: Final = REDIS_SERVERS // 2
@@ -111,7 +111,7 @@ def redis_servers(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 
 def form(settings: Settings) -> None:
-    """Make one cluster of the six, unless they are one; an interrupted attempt is continued."""
+    """Join the six servers into one cluster, unless they are one; resumes an interrupted attempt."""
     again = Retrying(
         retry=retry_if_exception_type((NotReadyError, redis.RedisError)),
         stop=stop_after_delay(_FORMED_WITHIN_S),

@@ -71,14 +71,14 @@ class ClusterClient:
         )
 
     def server_of(self, key: str) -> str:
-        """Its name."""
+        """Name of the server that holds the key's slot."""
         return str(_node_of(self._connected(), key).name)
 
     @contextmanager
     def at(self, key: str) -> Iterator[redis.Redis]:
         """A client of the server that has the key, for that key's slot.
 
-        An error that says that another server has it by now leads to a new discovery, before the next use.
+        An error of `MOVED` (moved slot, lost connection) leads to a new discovery of the nodes before the next use.
         """
         cluster = self._connected()
         try:
@@ -128,11 +128,11 @@ class ClusterClient:
         return f"{key}:{wire.partition_tag(userid)}"
 
     def copies(self, key: str) -> tuple[str, ...]:
-        """One in each partition."""
+        """The copies of a key, one in each partition."""
         return tuple(f"{key}:{{{partition}}}" for partition in range(wire.EVENT_PARTITIONS))
 
     def set_copies(self, key: str) -> None:
-        """Bring the copies of a string up to date: they are what it is, or absent as it is."""
+        """Set the copies of a string to its value, or delete them if it is absent."""
         cluster: Any = self._connected()
         while True:
             now = cluster.get(key)
@@ -147,7 +147,7 @@ class ClusterClient:
                 return
 
     def move_live(self, release: str) -> None:
-        """Have a release served from now on: the partitions follow within milliseconds; interrupted, do it again."""
+        """Make a release live: the partitions follow within milliseconds. If interrupted, call it again."""
         with self.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
             note_activated(pipe, release)
             pipe.execute()

@@ -14,8 +14,8 @@ User u of copy i has the number i * users + u + 1, item v of copy j j * items + 
 numbers in the source. Memory holds the source and the events of one copy, however large the expansion is.
 
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
-Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: what step 0 writes, in its place.
-        With --figures, expansions in a folder that is removed, and pic/figures/synthesis.json
+Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: the files that step 0 writes. With
+        --figures, expansions in a folder that is removed, and pic/figures/synthesis.json
 Run:    make synthesise factor=16, then make offline RECSYS_DATA=<the folder that it prints>
 Expect: 16,003,344 events of 96,640 users for 15,532 items (MovieLens-1M)
 """
@@ -85,7 +85,7 @@ def figures(settings: Settings) -> None:
 
 
 def at_hand(settings: Settings) -> Path:
-    """Where the data set is. Raises StepError where there is none."""
+    """Path of the data set at hand. Raises StepError if there is none."""
     path = settings.data or settings.offline_dir / "raw"
     if settings.data is None and not path.is_dir():
         raise StepError(
@@ -107,9 +107,9 @@ class Factors:
 
     @classmethod
     def of(cls, users: int, items: int | None = None) -> Factors:
-        """``items``: left out, the root of ``users``: a data set that has grown has more users, and some more items.
+        """``items``: default: the square root of ``users``, as a data set that grows gains more users than items.
 
-        Raises StepError for what is no expansion.
+        Raises StepError for a factor below the minimum.
         """
         if users < 2:
             raise StepError(f"factor={users}: at least 2 is needed, a whole number; factor=1 is the data set itself.")
@@ -191,8 +191,8 @@ def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int 
 def coarse(users: Ints, items: Ints, user_groups: int, item_groups: int) -> Floats:
     """(user_groups, item_groups) the share of each group of users' events that is with each group of items.
 
-    Items are grouped by popularity and users by how far down they choose, both in groups of equal size, the most
-    popular first. A group of users with nobody in it, where there are fewer users than groups, does what all do.
+    Items are grouped by popularity, users by how far down the popularity ranking they choose, both in groups of equal
+    size, the most popular first. An empty group of users (fewer users than groups) gets the shares of all users.
 
     Args:
         users, items: (events,) their places, from 0.
@@ -213,7 +213,7 @@ def coarse(users: Ints, items: Ints, user_groups: int, item_groups: int) -> Floa
 
 
 def copies(shares: Floats, events: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """(events,) which copy of its item each event is with; ``shares``: a row of the small matrix."""
+    """Draw the copy of its item for each event, (events,); ``shares``: a row of the small matrix."""
     drawn = np.searchsorted(np.cumsum(shares), random.random(events), side="right")
     return np.minimum(drawn, len(shares) - 1)  # a sum of shares may end just below one
 
@@ -228,7 +228,7 @@ def _expect_room(source: Source, factors: Factors) -> None:
 
 
 def _copied(table: pd.DataFrame, key: str, times: int) -> pd.DataFrame:
-    """A table so many times, with new ids. A copied item's title says which copy it is: ``Toy Story, copy 2``."""
+    """Repeat a table, with new ids. A copied item's title says which copy it is: ``Toy Story, copy 2``."""
     made = pd.concat([table] * times, ignore_index=True)
     made[key] = np.arange(1, len(made) + 1, dtype=np.int32)
     if Columns.TITLE in table:
@@ -251,7 +251,7 @@ def of_source(source: Source) -> dict[str, Any]:
 
 
 def structure(users: Ints, items: Ints, seconds: Ints, terms: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """The same of (events,) users, items' places from 0 and times; ``terms``: of each item."""
+    """As `of_source`, for (events,) users, items' places from 0 and times; ``terms``: of each item."""
     order = np.lexsort((seconds, users))
     users, seconds = users[order], seconds[order]
     begins = np.append(True, users[1:] != users[:-1])
@@ -281,13 +281,13 @@ def _runs(begins: NDArray[np.bool_]) -> Ints:
 
 
 def _quantiles(numbers: Ints) -> dict[str, int]:
-    """The smallest that so many percent do not exceed."""
+    """`QUANTILES` (inverted CDF) and the maximum."""
     found = np.percentile(numbers, QUANTILES, method="inverted_cdf")
     return {**{f"p{q}": int(n) for q, n in zip(QUANTILES, found, strict=True)}, "most": int(numbers.max())}
 
 
 def _gini(ascending: Ints) -> float:
-    """0: all have the same; 1: one has all."""
+    """Gini coefficient: 0 if all have the same, 1 if one has all."""
     n, total = len(ascending), float(ascending.sum())
     return float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total))
 

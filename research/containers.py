@@ -1,7 +1,7 @@
 """Measure the images' sizes, and the containers' time to healthy and memory.
 
 The stack has to be up, with a release live. Each container is restarted, one after the other. A health check runs
-every few seconds, so a start is known as exactly as that.
+every few seconds, so starts are measured to that precision.
 Reads   the images and the running containers, from Docker
 Writes  pic/figures/containers.json, which RESULTS.md shows
 Run     make docker-figures, or python -m research.containers

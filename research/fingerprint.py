@@ -1,8 +1,8 @@
 """Digests of a recipe's artifacts, to compare two versions of the code: ``make fingerprint``.
 
-Every user is replayed at the time of the first held-out rating, as in `make evaluate-offline`. Of each user's lists
-(each channel's candidates, the fused ones, the ranker's order) a digest is kept, of the ranker's scores the best, the
-mean and the lowest, and the metrics of all users.
+Every user is replayed at the time of the first held-out rating, as in `make evaluate-offline`. Kept are digests of each
+user's lists (each channel's candidates, the fused ones, the ranker's order), the best, mean and lowest of the ranker's
+scores, and the metrics of all users.
 
 Reads:  the artifacts of `make offline`
 Writes: the file named by --output
@@ -102,7 +102,7 @@ def differences(one: Fingerprint, other: Fingerprint, tolerance: float = TOLERAN
 
 
 def _furthest(one: Any, other: Any) -> float:
-    """The largest absolute difference; infinite where only one has a value or there are more of one."""
+    """The largest absolute difference; infinite if only one has a value, or the lengths differ."""
     mine, theirs = (
         np.array(list(each.values()) if isinstance(each, dict) else each, dtype=np.float64) for each in (one, other)
     )  # None: NaN

@@ -1,7 +1,8 @@
-"""Mutation testing: small faults planted by mutmut, one at a time, that the tests nearest to a file have to notice.
+"""Mutation testing: small faults planted by mutmut, one at a time, that a file's nearest tests must detect.
 
-A mutant that no test notices is a survivor: a test is missing, or the change means nothing (`MEANS_NOTHING`). Each file
-is mutated in a clone of the committed state, below build/mutants; what was run there is kept, so an ended run resumes.
+A mutant that no test detects is a survivor: a test is missing, or the mutant is equivalent (`MEANS_NOTHING`). Each file
+is mutated in a clone of the committed state, below build/mutants; results are kept there, so an interrupted run
+resumes.
 
 Reads   the committed state of this checkout
 Writes  research/MUTANTS.md, with what was found so far of every file
@@ -37,7 +38,7 @@ TARGETS: Final = {
     "extras/events/feedback.py": (EVENTS,),
     "online/recommend/release.py": (RELEASE, "tests/unit/extras/experiments/test_hook.py"),
 }
-# What a mutated line looks like -> why no test has to notice it.
+# Pattern of a mutated line -> why the mutant is equivalent, so that no test can detect it.
 MEANS_NOTHING: Final = {
     r"zip\(.*(strict=(None|False)|, )\)": "lengths that the line before made equal",
     r"dtype=None|(asarray|array|empty|zeros|ones)\(.*, \)|(to_numpy|scores\.astype)\(None\)": "the same type of values",
@@ -78,7 +79,7 @@ class Survivor(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What became of a file's mutants."""
+    """Results of a file's mutants."""
 
     file: str
     killed: int
@@ -95,7 +96,7 @@ def clone_of(file: str) -> Path:
 
 
 def mutate(file: str, part: str) -> None:
-    """Run mutmut on one file, with one process; ``part``: those mutants alone whose number ends so.
+    """Run mutmut on one file, with one process; ``part``: only the mutants whose number ends with it.
 
     Exits when the file's tests fail without a mutant.
     """

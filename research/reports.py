@@ -1,4 +1,4 @@
-"""Reports of measurements: whether they are current, resumed, written, and printed as RESULTS.md shows them."""
+"""Reports of measurements: check whether they are current, resume them, write them, print them as in RESULTS.md."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> s
     Args:
         here: the `machine` that it should have been measured on.
     """
-    if "command" not in figure or "ended" in figure:  # of others, or of a study whose code is gone
+    if "command" not in figure or "ended" in figure:  # from elsewhere, or of a study whose code is gone
         return ""
     age = figure.get("measured")
     if age is None:
@@ -51,7 +51,7 @@ def drawn_from(path: Path) -> dict[str, str | None]:
 
 
 def resumed(path: Path, head: Mapping[str, Any], empty: Mapping[str, Any]) -> dict[str, Any]:
-    """``head`` and the parts that an earlier run has measured, if its report is of the same and still current.
+    """``head`` and the parts that an earlier run has measured, if its report has the same head and is still current.
 
     Args:
         empty: name -> value of each part before anything is measured.

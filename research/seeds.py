@@ -1,4 +1,4 @@
-"""The recipe with three seeds: ``make evaluate-seeds``, how much of a figure on the last ten is chance.
+"""Evaluate the recipe with three seeds, to see how much of a figure is chance: ``make evaluate-seeds``.
 
 The recipe's own is read from the artifacts, for the others everything is fitted here.
 
@@ -87,8 +87,8 @@ def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    release_of_artifacts(settings)  # that they are of one run
-    ranker_of_lists(settings.recipe)  # before minutes are spent
+    release_of_artifacts(settings)  # raises unless they are of one run
+    ranker_of_lists(settings.recipe)  # raises before minutes are spent
     found = plain(by_seed(settings))
     path = figure(found, settings, "evaluation_seeds")
     publish(path, found, (*OFFLINE, "research/seeds.py"), recommendations.seeds)

@@ -76,7 +76,7 @@ def here() -> Iterator[tuple[str, str]]:
 
 
 def at(ref: str) -> Iterator[tuple[str, str]]:
-    """The same of a commit."""
+    """Path and source of every Python file of a commit."""
     with tarfile.open(fileobj=io.BytesIO(_git("archive", ref))) as archive:
         for member in archive:
             if member.name.endswith(".py") and (file := archive.extractfile(member)):
@@ -104,7 +104,7 @@ def rooms_table(now: Mapping[str, Size], before: Mapping[str, Size] | None) -> T
 
 
 def loaded_table() -> Table:
-    """What a fresh Python loads of this repository by one import."""
+    """Modules of this repository that a fresh Python loads by one import."""
     table = _table("importing", "files", "lines")
     for module in ENTRY_POINTS:
         command = [sys.executable, "-c", LOADED, module, str(ROOT)]

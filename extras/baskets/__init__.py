@@ -1,1 +1,1 @@
-"""Things that are had again: two recall channels, the recipe with them, Ta Feng."""
+"""Repeat purchases: two recall channels, the recipe with them, the Ta Feng data set."""

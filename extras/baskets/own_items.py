@@ -1,10 +1,10 @@
-"""Two recall channels for things that are had again, and the recipe with them: RECSYS_RECIPE=baskets.
+"""Two recall channels for repeat purchases, and the recipe with them: RECSYS_RECIPE=baskets.
 
-`own`: what somebody has had, by how often and how lately. `lately`: what everybody has had in the last days before the
-request, as a supermarket's offers change by the week. Neither has vectors; both score all items when a request comes.
+`own`: a user's own earlier items, scored by frequency and recency. `lately`: what is popular in the days before the
+request, as a supermarket's offers change by the week. Neither has vectors; both score all items per request.
 
-Events of one second are a basket: where a log has days as times, all that a user has on one day. Lateness among one's
-own items is counted in baskets, which is why a request of today over old data gets the same.
+Events of one second are a basket; in a log with dates for times, that is all a user buys in one day. Recency of a
+user's own items is counted in baskets, so a request of today over old data gets the same scores.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 DAY_S: Final = 86_400
 
 
-# --- One's own items
+# --- A user's own items
 
 
 class OwnItemsRecipe(ChannelRecipe):
-    """Settings of the channel of one's own items."""
+    """Settings of the channel of a user's own items."""
 
     kind: Literal["own_items"] = "own_items"
     name: str = "own"
     decay: float = 0.9  # from one basket to the one before it
-    newest: int = 300  # events that are looked at
+    newest: int = 300  # events of the user that are scored
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class OwnItems(Channel):
 
     def scores(self, requests: Requests) -> Float32:
         items, times = requests.items, requests.times  # (m, n)
-        later = np.zeros(items.shape, np.int64)  # baskets after each event's
+        later = np.zeros(items.shape, np.int64)  # baskets since each event's
         later[:, 1:] = np.cumsum(times[:, 1:] != times[:, :-1], axis=1)
         rows = np.broadcast_to(np.arange(len(items))[:, None], items.shape)
         weights = (self.decay**later) * (items > 0)
@@ -66,14 +66,14 @@ class OwnItems(Channel):
 
 
 def fit_own(recipe: OwnItemsRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Nothing is learned. The server imports this file without PyTorch and `offline`, so they are imported here."""
+    """Build the channel; nothing is learned. The import is inside, as the server has no `offline`."""
     from offline.models.kinds import Fitted
 
     known = np.arange(past.n_items + 1) > 0
     return Fitted(OwnItems(recipe.name, recipe.decay, recipe.newest, known))
 
 
-# --- What everybody has had lately
+# --- What is popular in the last days
 
 
 class LatelyRecipe(ChannelRecipe):
@@ -86,8 +86,8 @@ class LatelyRecipe(ChannelRecipe):
 
 @dataclass(frozen=True, eq=False)
 class Lately(Channel):
-    """An item's score is its share of what was had in the days before the request, each of which weighs less than the
-    next; of a request after the data's end, in its last days."""
+    """An item's score is its share of the liked events in the days before the request, older days weighing less. A
+    request after the data's end gets the data's last days."""
 
     form: ClassVar[str] = "lately"
 
@@ -101,13 +101,13 @@ class Lately(Channel):
 
 
 def fit_lately(recipe: LatelyRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Count by day, and add the days up. As shares: training channels know less of each day than the served ones."""
+    """Sum liked events by day, with decay. Scores are shares, as training channels see fewer events a day."""
     from offline.models.kinds import Fitted
 
     day, first = past.times // DAY_S, int(past.times.min() // DAY_S)  # (events,)
     sums = np.zeros((int(day.max()) - first + 2, past.n_items + 1), dtype=np.float32)
     np.add.at(sums, (day[past.liked] - first + 1, past.items[past.liked]), 1)
-    for today in range(1, len(sums)):  # what was had on a day counts from the next one on
+    for today in range(1, len(sums)):  # events of a day count from the next day on
         sums[today] += recipe.decay * sums[today - 1]
     return Fitted(Lately(recipe.name, first, sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-9)))
 
@@ -119,5 +119,5 @@ BASKETS: Final = Recipe(
     recall=DEFAULT.recall.model_copy(
         update={"channels": (OwnItemsRecipe(fusion_weight=4.0), LatelyRecipe(fusion_weight=2.0), EaseRecipe())}
     ),
-    ranker=ListRankerRecipe(returning=()),  # in days as times everybody comes back
+    ranker=ListRankerRecipe(returning=()),  # with dates as times, every user counts as returning
 )

@@ -1,7 +1,7 @@
-"""Diversity: after ranking, places are traded for difference, where the request or the server's settings want that.
+"""Re-rank for diversity (maximal marginal relevance), where the request or the server's settings ask for it.
 
-An item has to differ from those above it to keep its place. How alike items are is the inner product of two rows, made
-of the vectors of the channels and of their terms.
+An item has to differ from those above it to keep its place. Similarity is the inner product of two rows, made of the
+channels' vectors and the items' terms.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from online.recommend.types import Answer, Ranked, Request, absent_by_default
 from online.web.parts import Parts
 
 STAGE: Final = "diversity"  # among the stages of a request
-# Weight of rarity. Without it lists that differ within are more alike among users: fewer items are on
-# anybody's list, and more popular ones (pic/figures/tune_diversity.json).
+# Weight of rarity. Without it, more diverse lists are more alike between users: coverage falls, and items are more
+# popular (pic/figures/tune_diversity.json).
 RARITY: Final = 0.5
 Diversity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -89,9 +89,9 @@ class SimilarItems:
         return rows, rarities
 
 
-@per_release  # in some ten milliseconds for four thousand items
+@per_release  # takes some ten milliseconds for four thousand items
 def similar_items(opened: Release) -> SimilarItems:
-    """What is alike in a release."""
+    """Compute the similarity rows and rarities of a release's items."""
     items, popular = opened.exact, opened.popular
     shares = np.zeros(len(items.itemids))
     listed = np.isin(popular.ids, items.itemids)
@@ -103,9 +103,9 @@ def similar_items(opened: Release) -> SimilarItems:
 
 
 def diversified(similar: SimilarItems, ranked: Ranked, diversity: float, size: int, pool: int) -> Ranked:
-    """The same, with an order in which the first ``size`` are shown; as it is where nothing says what is alike.
+    """Reorder ranked items so that the first ``size`` are diverse; unchanged without vectors and terms.
 
-    ``pool``: how many of the best they are chosen from.
+    ``pool``: how many of the best-ranked items they are chosen from.
     """
     if not similar.rows.shape[1]:
         return ranked
@@ -122,13 +122,13 @@ def diverse_order(rows: Float32, rarities: Float32, diversity: float, size: int)
 
     Each choice has the highest (1 - diversity) * relevance - diversity * (similarity - `RARITY` * rarity): maximal
     marginal relevance (Carbonell & Goldstein 1998), where the similarity is the mean one to all that are chosen (Smyth
-    & McClave 2001). Relevance is 1 / log2(1 + rank), what the place counts for in the NDCG, so that any ranker's
-    scores, or none, will do. Of equals the better ranked is chosen. A longer list begins with the shorter one.
+    & McClave 2001). Relevance is 1 / log2(1 + rank), the NDCG's discount, so no ranker's scores are needed. Of equals
+    the better ranked is chosen. A longer list begins with the shorter one.
 
     Args:
         rows: (n, d) in the ranker's order; inner products say how alike items are.
         rarities: (n,) from 0 to 1.
-        diversity: 0, the ranker's order, to 1, in which the ranker has only chosen the candidates.
+        diversity: from 0, the ranker's order, to 1, where the ranker has only chosen the candidates.
     """
     n = len(rows)
     alike = rows @ rows.T  # (n, n)
@@ -145,7 +145,7 @@ def diverse_order(rows: Float32, rarities: Float32, diversity: float, size: int)
 
 
 def rarity(shares: NDArray[np.floating]) -> Float32:
-    """(n,) shares of the users who like an item -> its self-information, -log share, by that of the rarest: 0 to 1.
+    """(n,) shares of the users who like an item -> self-information, -log share, over that of the rarest: 0 to 1.
 
     An item that nobody is known to like counts as the rarest.
     """
@@ -160,8 +160,8 @@ def similarity_rows(vectors: Sequence[Float32], flags: Float32) -> Float32:
     """(n, d) rows: the inner product of two is how alike the items are, at most 1.
 
     Half of it is the cosine of their terms, half the mean cosine of their vectors as they are indexed; where there are
-    no vectors, or no terms, the other half is all. What an item has none of counts as 0: neither like nor unlike.
-    Popularity, where it is a dimension of the vectors, makes items alike, too.
+    no vectors, or no terms, the other half is all. A missing vector or term counts as 0. Popularity, where it is a
+    dimension of the vectors, makes items alike, too.
 
     Args:
         vectors: of each channel (n, dim), NaN for an item without one.

@@ -42,7 +42,7 @@ class Finding(NamedTuple):
     what: str  # a step, a service, the server
     state: str  # done, stale, missing; up, down; live, not live
     detail: str = ""
-    command: str = ""  # what makes it well; empty: it is well
+    command: str = ""  # that fixes it; empty: nothing is wrong
 
     @property
     def well(self) -> bool:
@@ -55,7 +55,7 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
     What is made from a stale file is stale, too.
     """
     folder = settings.exchange_dir
-    now = provenance.made_from(folder, settings.recipe, provenance.GET_DATA)  # it reads nothing: the recipe alone
+    now = provenance.made_from(folder, settings.recipe, provenance.GET_DATA)  # no artifacts are read: the recipe alone
     stale: set[str] = set()  # files of steps that are not done
     for step in provenance.STEPS:
         files = [file for file in step.outputs(settings.recipe) if file in _NEEDED]
@@ -73,7 +73,7 @@ def offline_steps(settings: Settings) -> Iterator[Finding]:
 
 
 def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], stale: set[str]) -> str:
-    """Why what a report describes is not what the step would make now; empty when it is."""
+    """Why a step's output is stale, judged by its report; empty when it is current."""
     recorded, made_with = report.get(provenance.INPUTS), report.get(provenance.RECIPE)
     if not isinstance(recorded, dict) or not isinstance(made_with, dict):
         return "it does not say what it was run on"
@@ -132,7 +132,7 @@ def server(url: str, release: str | None) -> Finding:
 
 
 def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Stores) -> list[Finding]:
-    """Everything that can be known, in the order in which it is put right."""
+    """All findings, in the order in which to fix them."""
     found = list(offline_steps(settings))
     release = None
     if all(finding.well for finding in found):
@@ -152,7 +152,7 @@ def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Sto
 
 
 def show(found: Sequence[Finding], console: Console) -> None:
-    """A line each, and the command that puts the first of what is wrong right."""
+    """Print a line per finding, and the command that fixes the first problem."""
     width = max(len(finding.what) for finding in found if finding.detail)
     for finding in found:
         state = f"[{'green' if finding.well else 'yellow'}]{finding.state:<9}[/]"
@@ -169,6 +169,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    for name in ("online", "elastic_transport.node_pool"):  # a service that is down gets a line of ours
+    for name in ("online", "elastic_transport.node_pool"):  # a service that is down has its own line in the report
         logging.getLogger(name).setLevel(logging.ERROR)
     run(main, about=__doc__)

@@ -1,9 +1,9 @@
-"""Read the log of events in Redis, and keep it as Parquet for the next training; nothing is repeated and nothing lost.
+"""Read the log of events in Redis and keep it as Parquet for the next training, each event exactly once.
 
-Each partition of the log is a row of files, named by the place of the last entry that is in them. A file appears whole
-or not at all, so the newest name says how far the partition has been read: there is no other record that could differ
-from it. Killed at any moment, or after files were lost, a consumer resumes where its folder ends; several, each with a
-folder of its own, read the same log.
+Each partition of the log is a series of files, each named by the position of its last entry. A file appears whole or
+not at all, so the newest name is the partition's offset; no other record could contradict it. Killed at any moment, or
+after files were lost, a consumer resumes where its folder ends. Several consumers, each with its own folder, can read
+the same log.
 """
 
 from __future__ import annotations
@@ -53,23 +53,23 @@ class EventParts:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One writer at a time; others wait. The lock of a killed process is free."""
+        """Hold the folder's lock: one writer at a time, others wait. The lock of a killed process is released."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def last(self, partition: int) -> Position:
-        """The place of the last entry that was read of a partition."""
+        """Position of the last entry that was read from a partition."""
         for path in reversed(self.files(partition)):
             _, milliseconds, count = path.stem.split("-")
             return int(milliseconds), int(count)
         return BEGINNING
 
     def append(self, partition: int, entries: Sequence[Entry]) -> None:
-        """Keep the next entries of a partition, in their order, and drop what they say is to be forgotten.
+        """Write the next entries of a partition, and delete earlier events of users whom they forget.
 
-        After a failure in the middle it is right to do the same again: the new file comes last.
+        Retrying after a failure is safe: the new file is written last.
         """
         forgotten = {str(entry.userid): entry.position for entry in entries if entry.event is None}
         for path in self.files(partition) if forgotten else ():
@@ -83,7 +83,7 @@ class EventParts:
         self._write(path, pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA))
 
     def read(self) -> pd.DataFrame:
-        """All of it as `artifacts.EVENTS`, by the time of acknowledgement. Raises ArtifactError for a damaged file."""
+        """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError for a damaged file."""
         tables = [self._read(path) for path in self.files()]
         order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
         table = pa.concat_tables([SCHEMA.empty_table(), *tables]).sort_by(order)
@@ -91,7 +91,7 @@ class EventParts:
         return frame
 
     def files(self, partition: int | None = None) -> list[Path]:
-        """Events of a partition or of all, in the order of the log."""
+        """Files of one partition or of all, in the order of the log."""
         return sorted(self.folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
 
     def _read(self, path: Path) -> pa.Table:
@@ -121,7 +121,7 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    """An entry of a log as it lies in Redis. Raises StepError for one that cannot be read."""
+    """Parse an entry of a log in Redis. Raises StepError for one that cannot be read."""
     position = position_of(raw)
     try:
         if (forgotten := fields.get(LOG_FORGET.encode())) is not None:

@@ -24,9 +24,9 @@ class Event:
     """One event, as it was sent.
 
     Attributes:
-        eventid: the sender's name for it: of one user, an event of the same id is the same event.
+        eventid: chosen by the sender: two events of one user with the same id are the same event.
         type: one of `Dataset.event_types`.
-        value: of an event that rates, where the data set has values.
+        value: the rating, for an event that rates, if the data set has values.
         timestamp: when it happened, in seconds since 1970-01-01 UTC.
         recommendation: the answer in which the item was shown, if it was.
     """
@@ -40,7 +40,7 @@ class Event:
     recommendation: str | None = None
 
     def pack(self) -> str:
-        """JSON, without what is not known."""
+        """Serialize as JSON, without fields that are None."""
         known = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
         return json.dumps(known, separators=(",", ":"))
 
@@ -66,13 +66,13 @@ class Logged(NamedTuple):
 
 
 def position_of(entry: bytes) -> tuple[int, int]:
-    """The place that the id of a stream's entry says, ``1764115200000-0``. Raises ValueError."""
+    """Parse the id of a stream's entry, ``1764115200000-0``. Raises ValueError."""
     milliseconds, _, count = entry.partition(b"-")
     return int(milliseconds), int(count)
 
 
 def likes(event: Event, dataset: Dataset) -> bool:
-    """Whether somebody likes an item by an event."""
+    """Whether an event is positive feedback: a rating above the data set's threshold."""
     code = dataset.code(event.value) if dataset.event_types.get(event.type) == "rates" else None
     return code is not None and code > dataset.positive_level
 
@@ -88,17 +88,17 @@ def updated(
     """A user's history and seen items after ``events``, which may come in any order.
 
     Where events have values, a rating replaces the earlier ones of the same item; where they have none, each is one
-    more. An item that the release does not know (``items``: own id -> number), a type or a value that the data set does
-    not know, counts when a release knows it.
+    more. An event whose item (``items``: own id -> number), type or value is unknown is skipped until a release knows
+    it.
 
     Args:
-        before: as of this second: only events of an earlier one count; None: all do.
+        before: count only events before this second; None: all.
     """
     history, seen = state_as_of(history, seen, before)
     ordered = sorted((each for each in events if before is None or each.time < before), key=lambda each: each[:2])
-    last: dict[int, int] = {}  # item -> the time up to which what the history says of it is replaced
+    last: dict[int, int] = {}  # item -> time up to which its events in the history are replaced
     rated: dict[int, list[tuple[int, int]]] = {}  # item -> its new (time, rating)
-    hidden: dict[int, bool] = {}  # item -> by the last event that hides it or takes that back
+    hidden: dict[int, bool] = {}  # item -> whether the last event that hides or retracts has hidden it
     for time, _, event in ordered:
         effect, item = dataset.event_types.get(event.type), items.get(event.itemid)
         if item is None or effect is None:
@@ -117,7 +117,7 @@ def updated(
     if not rated and not hidden:
         return history, seen
 
-    # what a later event replaces or retracts is out of the history; an item that nothing else speaks of is unseen
+    # drop from the history what a later event replaces or retracts; an item without any event left is unseen again
     kept = ~np.isin(history.itemids, list(last))
     for place in np.flatnonzero(~kept).tolist():
         kept[place] = history.times[place] > last[int(history.itemids[place])]
@@ -132,7 +132,7 @@ def updated(
 def _joined(
     old: History, kept: NDArray[np.bool_], rated: Mapping[int, list[tuple[int, int]]], replaces: bool
 ) -> History:
-    """What is ``kept``, (n,), of a history, and the new (time, rating) of each item that it does not have, in order."""
+    """Merge the ``kept`` (n,) events of a history with the new (time, rating) of each item, newest first."""
     there: dict[int, dict[int, set[int]]] = {item: {} for item in rated}  # item -> time -> ratings
     for place in np.flatnonzero(kept & np.isin(old.itemids, list(rated))).tolist():
         of_item = there[int(old.itemids[place])]
@@ -143,7 +143,7 @@ def _joined(
         for time, code in pairs
         if code not in there[item].get(time, ()) and not (replaces and any(later > time for later in there[item]))
     ]
-    # newest first; of one second, what came last
+    # newest first; within one second, the last to arrive first
     new.sort(key=lambda each: each[2])
     columns = np.array(new[::-1], np.int64).reshape(-1, 3).T
     parts = zip(columns, (old.itemids, old.ratings, old.times), strict=True)

@@ -1,7 +1,7 @@
 """Train on feedback of the server: step 0 takes it from Parquet, step 1 merges it into the data set.
 
 Both steps find these functions in the entry points ``recsys.feedback``. A user's events become what `events.updated`
-makes of them, the function that a server applies them with: rated again, the newer rating counts; retracted, neither.
+makes of them, the function that a server applies them with: rated again, the newer rating counts; retracted, none does.
 So a model is trained on the same histories that requests carry.
 """
 
@@ -21,16 +21,16 @@ from data_exchange_center.settings import Settings
 from extras.events.event_parts import EventParts
 from extras.events.events import Event, Logged, updated
 
-UNKNOWN: Final = "unknown"  # value of a profile that nobody declared
+UNKNOWN: Final = "unknown"  # profile value of a new user
 _IS_NEW = "is_new"
 _RATING = [Columns.ITEM, Columns.RATING, Columns.TIMESTAMP]
 
 
 def collect(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
-    """Write `artifacts.EVENTS`, the feedback on this data set that `make events` has brought.
+    """Write `artifacts.EVENTS`, the feedback on this data set that `make events` has exported.
 
-    Returns the data set under the name and with the counts that it has once step 1 has merged the feedback, and lines
-    that say what becomes of it.
+    Returns the data set with the name and counts that it will have when step 1 has merged the feedback, and lines to
+    print.
     """
     folder = settings.exchange_dir
     events = EventParts(settings.events_dir(dataset.name)).read()
@@ -55,7 +55,7 @@ def collect(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
 
 
 class Merged(NamedTuple):
-    """The data set with the recorded events in it, and what became of them.
+    """The data set with the recorded events in it, and counts of what was merged or left out.
 
     Attributes:
         ratings, users: as `artifacts.RAW_INTERACTIONS` and `artifacts.RAW_USERS`.
@@ -65,7 +65,7 @@ class Merged(NamedTuple):
         other_ids: recorded events and users left out, whose id is of another kind than the data set's.
         strangers: users who were not in the data set.
         forgotten: users who are not in it any more.
-        changed: whether it is another data set by that.
+        changed: whether the merge has changed the data set.
     """
 
     ratings: pd.DataFrame
@@ -85,7 +85,7 @@ def merge(
     """Merge recorded events into a data set.
 
     A forgotten user loses the profile and all events recorded before, those of the data set too; what was recorded
-    later is a stranger's. A stranger's profile is unknown.
+    later is a new user's, whose profile is unknown.
 
     Args:
         ratings, users, items: as `artifacts.RAW_INTERACTIONS`, `RAW_USERS` and `RAW_ITEMS`.
@@ -95,7 +95,7 @@ def merge(
         return Merged(ratings, users, np.zeros(len(ratings), np.bool_))
     numbers = {own_id(text, dataset.item_ids): number for text, number in _numbers(items, Columns.ITEM).items()}
 
-    # who and what the data set can know at all
+    # events with ids of the data set's kind, and of items that it has
     fits = events["userid"].map(lambda text: _fits(text, dataset.user_ids)).astype(bool)
     forgotten = set(events.loc[fits & events["eventid"].isna(), "userid"])
     events_of_users = events[fits & events["eventid"].notna()]
@@ -154,7 +154,7 @@ def _with_strangers(users: pd.DataFrame, rated: set[str], dataset: Dataset) -> p
 def _updated(
     ratings: pd.DataFrame, events: pd.DataFrame, numbers: dict[str, int], items: dict[OwnId, int], dataset: Dataset
 ) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """``ratings`` with the events of everybody in ``events`` applied, and (rows,) which are not its own.
+    """Apply ``events`` to ``ratings``. Returns the ratings, and (rows,) True for those that are new.
 
     Args:
         numbers: own id of a user -> number; ``items``: own id of an item -> number.

@@ -1,7 +1,7 @@
-"""The routes that write: events come in, and users are forgotten.
+"""Routes to record events (feedback), and to delete all data of a user.
 
-Of a batch, where one event is refused, none is recorded; where too many are kept of a user, none of that user's. What
-becomes of events that are late, of the future, or of unknown users and items is in the README's table.
+If one event of a batch is invalid, none is recorded; if too many are kept of a user, none of that user's is. The
+README's table covers late and future events, and those of unknown users and items.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def register(app: Flask, parts: Parts) -> None:
     """`POST /ml/event`, `DELETE /ml/user/<userid>`."""
     recommender = parts.recommender
     log = parts.stores.get("events") or EventLog(parts.settings.redis, partial(unneeded_events, recommender))
-    app.extensions["events"] = log  # for others who record
+    app.extensions["events"] = log  # for other extras that record events
     app.url_map.converters["any_text"] = AnyText
     described = operation(
         "record",
@@ -103,7 +103,7 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def release_for_events(recommender: Recommender) -> Release:
-    """The live release; while that cannot be had, the one that serves, if it is of the same data set.
+    """The live release; while it cannot be opened, the serving one, if it is of the same data set.
 
     Raises NoReleaseError, ServiceError.
     """
@@ -126,10 +126,10 @@ def record(
 
     Args:
         opened: the release whose data set says what an event may be.
-        where: the beginning of a field's name in messages, for the event in a place.
-        names: field -> how their sender calls it, if otherwise.
+        where: prefix of a field's name in messages, with ``{place}`` for the event's index.
+        names: field -> its name in the sender's format, if different.
 
-    Raises BadRequestError, TooManyEventsError; ServiceError, after which it is right to send the same again.
+    Raises BadRequestError, TooManyEventsError; ServiceError, after which a retry is safe.
     """
     dataset = opened.manifest.dataset
     for place, event in enumerate(events):
@@ -149,7 +149,7 @@ def record(
 
 
 def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | None:
-    """The field of an event that the data set cannot have, and what is wrong with it; None: it can have the event."""
+    """Validate an event against the data set: the wrong field and what is wrong with it, or None."""
     for name, own, kind in (("userid", event.userid, dataset.user_ids), ("itemid", event.itemid, dataset.item_ids)):
         if kind_of(own) != kind or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
             return name, f"must be a {'string' if kind == 'string' else 'whole number'} in this data set."
@@ -168,7 +168,7 @@ def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | Non
 
 
 def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Collection[str]:
-    """The eventids of a user's events that no request need read, of the releases that are kept.
+    """Eventids of a user's events that no request needs to read: all kept releases were trained on them.
 
     ``dataset``: `Dataset.base_name`. Raises ServiceError.
     """
@@ -189,15 +189,15 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
 
 
 def unneeded(states: Sequence[tuple[StoredUser, Release]]) -> set[str]:
-    """``states``: a user's, with all events, in each of the kept releases of a data set."""
+    """Eventids that all releases know already. ``states``: the user in each kept release, with all events."""
     known = [trained_on(user, user.events, opened.numbers, opened.manifest.dataset) for user, opened in states]
     return set.intersection(*known) if known else set()
 
 
 def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId, int], dataset: Dataset) -> set[str]:
-    """The eventids of those that change nothing of what a release has of the user: it knows them already.
+    """Eventids of the events that change nothing in a release's state of the user: it was trained on them.
 
-    ``items``: own id -> number. What a release does not know, a later one may.
+    ``items``: own id -> number. Events that a release does not know are left out, as a later one may.
     """
     known: dict[int, list[Logged]] = {}
     unclear: set[int] = set()  # items of an event whose type or value the data set does not have
@@ -252,7 +252,7 @@ class IncomingEvents(RootModel[IncomingEvent | Batch]):
 
 
 def parse(body: bytes) -> list[Event]:
-    """`IncomingEvents` as events. Raises pydantic's ValidationError, whose place begins with an event's in a list."""
+    """Parse `IncomingEvents`. Raises pydantic's ValidationError, whose location starts with an event's index."""
     is_list = body.lstrip().startswith(b"[")
     incoming = _batch.validate_json(body) if is_list else [IncomingEvent.model_validate_json(body)]
     return [Event(**each.model_dump()) for each in incoming]

@@ -1,10 +1,10 @@
-"""The log of events, in Redis: written by functions that run there, so that a user's events change in one step.
+"""The log of events, in Redis: written by Redis functions (Lua), so that a user's events change atomically.
 
 An answer means that the event is on disk: Redis runs with `appendfsync always` (online/stack/redis) and replies after
 its append-only file is synced. Nothing is lost when Redis is killed, or the machine loses power. In a cluster an answer
-means that as many replicas as `RedisSettings.write_replicas` says have received it, too: with one, nothing is lost
-when a master is and its replica takes over. Where they do not say so in time, the answer is an error; sent again, an
-event counts once.
+means that as many replicas as `RedisSettings.write_replicas` says have received it, too: with one, nothing is lost when
+a master fails and its replica takes over. If they do not confirm in time, the answer is an error; a retry counts an
+event once.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class Forgotten(NamedTuple):
 
 
 class EventLog(RedisClient[Recording, tuple[int, ...]]):
-    """Records events, and answers for each whether it is new. To record one again changes nothing.
+    """Record events, and return for each whether it is new. Recording one again changes nothing.
 
-    Where a user would have more than ``most`` that count, those that change nothing any more are put with the noted
-    ones. Raises TooManyEventsError where that does not help; none of that user's is recorded.
+    If a user would have more than ``most`` that count, those that change nothing any more are moved to the noted ones
+    (compaction). Raises TooManyEventsError if that does not help; none of that user's is recorded.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def call(self, query: Recording, deadline: Deadline = NEVER) -> tuple[bool, ...]:
         """Whether each is new. Raises ServiceError, TooManyEventsError.
 
-        To find out what changes nothing any more may take longer than Redis may, so each step has the time of a call.
+        Compaction may take longer than one call to Redis may, so each of its steps has a call's time limit.
         """
         answers = list(super().call(query, deadline))
         full = {event.userid for event, answer in zip(query.events, answers, strict=True) if answer == _FULL}
@@ -121,7 +121,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return tuple(bool(answer) for answer in answers)
 
     def _call(self, query: Recording) -> tuple[int, ...]:
-        """One step a user, one round trip for all: 1, new; 0, there already; or `_FULL`, for all of a user's."""
+        """One atomic call per user, one round trip for all. Returns 1 (new), 0 (known) or `_FULL` (all of a user's)."""
         of_user: dict[OwnId, list[int]] = {}
         for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
@@ -141,8 +141,8 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
 
-        After a ServiceError it is right to do the same again: the states, which name the rows in Feast, go last. Redis
-        drops it from its append-only file soon after, by a rewrite. Raises ServiceError.
+        A retry after a ServiceError is safe: the states, which name the rows in Feast, are deleted last. A rewrite soon
+        drops the data from Redis's append-only file, too. Raises ServiceError.
         """
         with self._limited("forget"):
             exposures = exposures_key(wire.event_partition(userid))
@@ -193,7 +193,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 self._features.hdel(key, *gone)
 
     def _rewrite(self) -> None:
-        """Rewrite the append-only file; another rewrite follows one under way, which may have begun before."""
+        """Rewrite the append-only file; if a rewrite is under way, again after it, as it may have begun before."""
         try:
             self._begin_rewrite()
         except redis.ResponseError:
@@ -219,7 +219,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         self._features.close()
 
 
-# --- keys of all that is kept of users besides their releases' states; the events that requests read are in `wire`
+# --- keys of what is kept of users outside of releases; those of the events that requests read are in `wire`
 LOG_EVENT: Final = "event"  # field of a log's entry: an `events.Event`, packed
 LOG_FORGET: Final = "forget"  # ... or the own id, as JSON, of a user whose events before this entry are gone
 
@@ -240,7 +240,7 @@ def exposures_key(partition: int) -> str:
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:
-    """Whose exposure it is, as JSON."""
+    """Data set and user of an exposure, as JSON."""
     return json.dumps([dataset, userid])
 
 
@@ -270,7 +270,7 @@ class TooFewReplicasError(redis.RedisError):
 
 
 def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: float = 1.0) -> list[Any]:
-    """Results, in one round trip to each server that has any of the keys. Raises what a call raises.
+    """Run calls, in one round trip per server, and return their results. Raises what a call raises.
 
     ``replicas``: how many must have received it within ``timeout_s``, besides the server that wrote it: else
     TooFewReplicasError. The functions are loaded where they are missing.
@@ -297,11 +297,11 @@ def run(client: Connected, calls: Sequence[Call], replicas: int = 0, timeout_s: 
 
 
 def _send(server: redis.Redis, calls: Sequence[Call], replicas: int, timeout_s: float) -> list[Any]:
-    """Answers or errors, and how many replicas have received it where some must have."""
+    """Send calls. Returns answers or errors, then, with ``replicas``, how many replicas have received them."""
     pipeline = server.pipeline(transaction=False)
     for call in calls:
         pipeline.fcall(call.function, len(call.keys), *call.keys, *call.arguments)
-    if replicas:  # of what this connection has written; the answer is awaited a little longer
+    if replicas:  # for this connection's writes; WAIT ends before the client's own timeout
         pipeline.execute_command("WAIT", replicas, max(1, int(timeout_s * 800)))  # type: ignore[no-untyped-call]
     return list(pipeline.execute(raise_on_error=False))
 
@@ -319,7 +319,7 @@ def feast_online_key(number: int) -> bytes:
 
 
 def feast_fields(release: str, features: Iterable[str]) -> set[bytes]:
-    """The fields below that key which are a release's; ``features``: all that it stores of a user."""
+    """Fields under that key that belong to a release; ``features``: all that it stores of a user."""
     view = wire.feast_name(wire.USER_SERVICE, release)
     hashes = (mmh3.hash(f"{view}:{name}", signed=False) for name in features)
     return {f"_ts:{view}".encode(), *(struct.pack("<I", each) for each in hashes)}

@@ -1,9 +1,9 @@
 """Export feedback collected since the last run to Parquet: the next `make offline` trains on it.
 
-In industry a stream of events is read by many consumers, each with a place of its own: one keeps features fresh, one
-fills the warehouse that models are trained from. Here a consumer of the Redis streams is that second one. Killed
-at any moment, it resumes where its files end. Users who were forgotten are forgotten in these files, too. Every data
-set has streams and a folder of its own: only its own events join it.
+In industry a stream of events is read by many consumers, each with its own offset: one keeps features fresh, one fills
+the warehouse that models are trained from. This consumer of the Redis streams is of the second kind. Killed at any
+moment, it resumes where its files end. Users who were forgotten are forgotten in these files, too. Every data set has
+streams and a folder of its own: only its own events join it.
 
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
 Writes: online/events/<data set>/*.parquet in the exchange folder

@@ -1,4 +1,4 @@
-"""Experiments: those that there are, starting one, stopping it, changing its share of the users.
+"""List, start, stop and resize experiments.
 
 Run     make experiments
         make experiment-start name=ranker arms="control=live treatment=<release>"   (and share=, kind=, ...)
@@ -38,7 +38,7 @@ def declared(arguments: argparse.Namespace, live: str | None) -> Declaration:
 
 
 def arms(texts: Sequence[str], live: str | None) -> dict[str, dict[str, Any]]:
-    """``control=live:3`` -> the release that is live, with weight 3; a text may be several. Raises ExperimentError."""
+    """Parse ``control=live:3``: the live release, weight 3; a text may hold several. Raises ExperimentError."""
     found: dict[str, dict[str, Any]] = {}
     for text in " ".join(texts).split():
         name, equals, rest = text.partition("=")

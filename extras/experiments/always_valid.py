@@ -1,7 +1,7 @@
 """Always-valid intervals and a test (confidence sequences): for experiments that are watched while they run.
 
-Looking at ordinary 95 % intervals every day, and stopping when one leaves zero out, finds a difference where there
-is none far more often than in 5 % of the experiments. A confidence sequence misses the truth in at most 5 % of them, at
+Looking at ordinary 95 % intervals every day, and stopping when one excludes zero, finds a difference where there is
+none far more often than in 5 % of the experiments. A confidence sequence misses the truth in at most 5 % of them, at
 any time at all.
 """
 
@@ -17,7 +17,7 @@ from offline.evaluation.metrics import Floats
 
 ALPHA: Final = 0.05
 FIRST: Final = 100  # users of each arm before there is an interval: it is an asymptotic one
-CONCENTRATION: Final = 1_000.0  # of the prior about the arms' shares: it finds differences best after so many users
+CONCENTRATION: Final = 1_000.0  # of the prior about the arms' shares: most sensitive after about this many users
 # (n,) each, after each user: "users", how many there were, "estimate", and "low" and "high" of the interval, which is
 # without end while there are too few users
 Path = dict[str, NDArray[Any]]

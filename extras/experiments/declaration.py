@@ -1,10 +1,10 @@
 """Experiments: their declaration, the users that are in them, and how they are started, stopped and resized.
 
-Users are dealt by hashes alone, so that every worker deals a user alike: into buckets, of which each experiment that
-runs holds some, so that no two have a user in common (one layer of Tang et al. 2010, Overlapping Experiment
-Infrastructure). Within an experiment a hash of its own decides on the arm: who had the treatment of one experiment is
-no likelier to have that of the next one in the same buckets. Arms' weights never change, so that when an experiment's
-share does, users join or leave it, and nobody changes arms.
+Users are assigned by hash alone, so every worker assigns a user alike. Each running experiment holds some of the
+buckets, and no two share a user (one layer of Tang et al. 2010, Overlapping Experiment Infrastructure). Within an
+experiment its own hash decides on the arm: a user with the treatment of one experiment is no likelier to get that of
+the next in the same buckets. Arms' weights never change: when an experiment's share does, users join or leave it, and
+nobody changes arms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from online.recommend.types import RELEASE, BadRequestError
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400
 BUCKETS: Final = 10_000  # of all users; and of an experiment's, for its arms
-KEPT: Final = 200  # experiments, those that run among them; of the others the oldest are dropped
+KEPT: Final = 200  # experiments, running ones included; the oldest stopped ones are dropped
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Kind = Literal["split", "interleaved"]
@@ -69,7 +69,7 @@ class Declaration(BaseModel):
     arms: Annotated[dict[Name, Arm], Field(min_length=2, max_length=MAX_ARMS)]
     metric: Metric = "gain"  # by which it is decided; the others are reported, too
     horizon_s: Annotated[int, Field(ge=60, le=90 * DAY_S)] = DAY_S  # of a user, since the first answer
-    planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000  # the interval is narrowest at so many
+    planned_users: Annotated[int, Field(ge=100, le=100_000_000)] = 1_000  # where the interval is narrowest
 
     @model_validator(mode="after")
     def _two_teams(self) -> Self:
@@ -85,7 +85,7 @@ class Declaration(BaseModel):
 
 
 class Experiment(Declaration):
-    """One that runs, or that did."""
+    """A running or stopped experiment."""
 
     dataset: str  # `Dataset.base_name` of its arms' releases
     buckets: Ranges
@@ -151,7 +151,7 @@ class ExperimentView(BaseModel):
 
 
 def bucket(salt: str, userid: OwnId, purpose: bytes) -> int:
-    """0 to `BUCKETS` - 1, evenly; independent for another salt or purpose."""
+    """Hash a user to 0 to `BUCKETS` - 1, uniformly; independent for another salt or purpose."""
     digest = blake2b(str(userid).encode(), digest_size=8, key=salt.encode(), person=purpose).digest()
     return int.from_bytes(digest) % BUCKETS
 
@@ -171,7 +171,7 @@ def arm_of(experiment: Declaration, userid: OwnId) -> str:
 
 
 def resized(held: Ranges, others: Iterable[Ranges], size: int) -> Ranges | None:
-    """``size`` buckets, as many of those ``held`` as can be; None: the others leave fewer.
+    """Choose ``size`` buckets, as many of those ``held`` as possible; None if too few are free.
 
     So as few users as possible join or leave.
     """
@@ -193,8 +193,7 @@ def _places(held: Iterable[Ranges]) -> set[int]:
 
 
 def kept_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
-    """The live release, and each that can be answered from -> its data set, by `Dataset.base_name`: events that have
-    joined it do not matter. Raises ServiceError."""
+    """The live release; and each kept release -> `Dataset.base_name`. Raises ServiceError."""
     live, activated = users.activated()
     published = [each.manifest for release in activated if (each := users.published(release)) is not None]
     return live, {each.release: each.dataset.base_name for each in published}

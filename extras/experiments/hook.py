@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item", bound=Hashable)
 Places = list[tuple[int, int]]  # (list, place) of items: 0 is the first list
 
-FIRST_LIST = 0.5  # of the budget of an interleaved answer; what it leaves is the other's
+FIRST_LIST = 0.5  # of the time budget of an interleaved answer; the second list gets the rest
 EACH_ITEM: Final = frozenset({"explained"})  # fields of answers, by other extras, with an entry for each item
 _ARMS: Final = {"control": {"release": "4b39adab7df3"}, "treatment": {"release": "9c1f0e2a7b55"}}
 _EXAMPLE: Final = {"name": "ranker", "arms": _ARMS}
@@ -112,7 +112,7 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def takes_part(request: Request) -> bool:
-    """Whether an experiment may decide on the release: not where one is named, of nobody, nor for measurements."""
+    """Whether an experiment may decide on the release: not if one is named, without a user, or if ``strict``."""
     agrees = not isinstance(request, ExperimentRequest) or request.experiments
     return agrees and bool(request.userid) and request.release is None and not request.strict
 
@@ -120,8 +120,7 @@ def takes_part(request: Request) -> bool:
 class Experimenting:
     """A recommender whose users may be in experiments. Shared by threads; where none runs it costs nothing.
 
-    What runs is known from the answers that Redis gives to requests: a change is known to a process with the request
-    after the next.
+    Running experiments come with Redis's answers to requests, so a process follows a change from its second request on.
     """
 
     def __init__(self, recommender: Recommender, expose: Callable[[Exposure], None]) -> None:
@@ -145,7 +144,7 @@ class Experimenting:
         return experiments
 
     def _dealt(self, userid: OwnId) -> Experiment | None:
-        """The experiment that a user of the data set that is served is in; another one's users are others."""
+        """The experiment of a user, among those on the data set that is served."""
         if (opened := self._recommender.releases.serving) is None:
             return None
         served = opened.manifest.dataset.base_name
@@ -164,7 +163,7 @@ class Experimenting:
             release = experiment.arms[arm].release
             answer = self._recommender.recommend(request, watch, release)
             answer, exposure = _with_arm(experiment, request, answer, arm, as_dealt=answer.release == release)
-        # one as of another time counts where the request says so
+        # a request as of another time counts only if it sets ``experiments``
         given = request.model_fields_set
         if "timestamp" not in given or "experiments" in given:
             self._expose(exposure)
@@ -181,10 +180,10 @@ class Experimenting:
         return None
 
     def _interleaved(self, experiment: Experiment, request: Request, watch: Stopwatch) -> tuple[Answer, Exposure]:
-        """The list that both arms draft; where one cannot give its own whole list, or page by page, the first's."""
+        """Interleave both arms' lists; if one is incomplete, or the request has a cursor, the first arm's alone."""
         control, other = (arm.release for arm in experiment.arms.values())
         first = self._recommender.recommend(request, watch, control, FIRST_LIST)
-        if getattr(request, "cursor", False):  # of one list
+        if getattr(request, "cursor", False):  # a cursor continues one list
             return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
         second = first if other == control else self._recommender.recommend(request, Stopwatch(watch.began), other)
         degraded = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
@@ -198,7 +197,7 @@ class Experimenting:
 def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tuple[Answer, str]:
     """Two answers to a request as one, and its items' teams.
 
-    The coins are of the user and the lists: as long as those stay the same, the interleaved list does.
+    The coin is seeded with the user and both lists: as long as these stay the same, so does the interleaved list.
     """
     lists = [first.itemids, second.itemids]
     seed = json.dumps([experiment, first.userid, *lists]).encode()
@@ -223,7 +222,7 @@ def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tu
 def _with_arm(
     experiment: Experiment, request: Request, answer: Answer, arm: str, *, as_dealt: bool, teams: str = ""
 ) -> tuple[Answer, Exposure]:
-    """The answer that says which arm it is of, and what is logged of it."""
+    """Add the experiment to an answer. Returns it, and the exposure to log."""
     part = InExperiment(experiment=experiment.name, arms=[arm] if arm else list(experiment.arms))
     exposure = Exposure(
         experiment=experiment.name,

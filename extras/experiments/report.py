@@ -1,12 +1,12 @@
 """Report what an experiment has found so far: each arm against the control, with an interval that holds at any time.
 
-It may be run as often as one likes, and the experiment stopped as soon as the interval leaves zero out: over all those
+It may be run as often as one likes, and the experiment stopped as soon as the interval excludes zero: over all those
 looks, a difference that is not there is found in at most 5 % of the experiments.
 
-A user counts from the first answer on, for the experiment's horizon: liked items that stood on a list answered by then.
-Once that time is over, the user's values change no more, and not before are they part of the comparison: so each user
-enters once, with one value, as the intervals require. Everybody who was dealt to an arm counts for it, whatever release
-has answered: leaving out whom an arm could not answer would compare other users with each other.
+A user is measured from the first answer on, for the experiment's horizon, by liked items that were on an answered list.
+Only after that does the user enter the comparison, once and with one value that no longer changes, as the intervals
+require. Everybody assigned to an arm counts for it, whatever release answered (intention to treat): leaving out those
+whom an arm could not answer would compare different populations.
 
 Reads   the experiment, its log of exposures and users' events in Redis; the release's declaration of its data set
 Writes  data_exchange_center/online/experiments/<name>.json, and <name>.png: the interval over time
@@ -120,7 +120,7 @@ class Outcomes:
         values: metric -> (users,): "hit" whether anything was found, "hits" how many items, "gain" their discounted
             sum, as in NDCG; "preference" of an interleaved list, -1 all for the first arm to 1 all for the second.
         watched: users whose horizon is not over.
-        in_several: users who are in several arms, which must not be; they are left out.
+        in_several: users who are in several arms, which should not happen; they are left out.
         exposures: how many answers there were; ``not_as_dealt``: in which the arm's release did not answer.
     """
 
@@ -140,7 +140,7 @@ def joined(
     dataset: Dataset,
     now: float,
 ) -> Outcomes:
-    """``events_of``: what users did, events of one second as they came; ``now``: in seconds."""
+    """Join exposures with events. ``events_of``: events of one second in order of arrival; ``now``: in seconds."""
     of_user: dict[OwnId, dict[str, Exposure]] = {}
     until = inf if experiment.stopped is None else (experiment.stopped + HEARD_S) * 1_000
     for each in exposures:  # one that was written twice counts once
@@ -174,10 +174,10 @@ def joined(
 
 
 def credited(answers: Sequence[Exposure], events: Iterable[Event], dataset: Dataset, end: int) -> list[Found]:
-    """Each liked item that an answer had shown before, once, unless a later event takes that back or says otherwise.
+    """Each liked item that an answer had shown before, once, unless a later event retracts it or rates it low.
 
-    It counts for the answer that the event names, else for the last one before it that has the item.
-    ``end``: the second after which nothing counts, taking back neither.
+    It counts for the answer that the event names, else for the last one before it that has the item. ``end``: the last
+    second that counts, for retractions too.
     """
     found: dict[OwnId, Found] = {}
     for event in sorted(events, key=lambda each: each.timestamp):
@@ -253,7 +253,7 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
         metric: {arm: float(np.mean(of_users[outcomes.arms == arm])) for arm in arms if users[arm]}
         for metric, of_users in values.items()
     }
-    # each arm against the control; several share the error that one would have (Bonferroni)
+    # each arm against the control; alpha is divided by their number (Bonferroni)
     differences: dict[str, dict[str, Any]] = {}
     for arm in arms[1:]:
         two = np.isin(outcomes.arms, (experiment.control, arm))
@@ -266,7 +266,7 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
 
 
 def _as_json(path: Path) -> dict[str, Any]:
-    """The interval by now, and how it came to be."""
+    """The current interval, and its path over users."""
     if not (n := len(path["users"])):
         return {"estimate": nan, "low": -inf, "high": inf, "path": {}}
     some = np.unique(np.linspace(0, n - 1, min(_POINTS, n)).astype(int))

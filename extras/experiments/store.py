@@ -1,8 +1,8 @@
 """Experiments in Redis: declarations next to the live pointer, exposures in streams next to the log of events.
 
-Those that run are one value, which servers read in the round trip that every request makes anyway: they know of a
-change with the next request, and where none runs there is nothing to read. An exposure says who was answered from which
-arm, with which items; no answer waits for it to be written.
+The running ones are one value, which servers read in the round trip that every request makes anyway: they learn of a
+change with the next request, and where none runs there is nothing to read. An exposure says which user was answered
+from which arm, with which items; no answer waits for it to be written.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ log = logging.getLogger(__name__)
 KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: as `wire.EXPERIMENTS_KEY`, of those that ran, too
 _AT_A_TIME: Final = 1_000
-ROOM: Final = 10_000  # exposures that wait for being written
+ROOM: Final = 10_000  # exposures that may wait to be written
 EVERY_S: Final = 0.2
 BATCH: Final = 200
 AGAIN_S: Final = 1.0  # after a failure
-END_S: Final = 2.0  # for what waits when the process ends
+END_S: Final = 2.0  # to write what waits when the process ends
 
 FIRST, SECOND = "0", "1"  # lists that drafted an item of an interleaved one
 NEITHER: Final = "-"  # it was added when one list had no more to give
 
 Change = Callable[[Experiments], Experiments]
-Shown = TypeVar("Shown")  # an answer, as whatever wants to know of it sees it
+Shown = TypeVar("Shown")  # what a queue writes of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Exposure:
         dataset: whose user it is: `Dataset.base_name`.
         arm: the user's; of an interleaved experiment "", where the list is of both.
         release: that answered; of an interleaved list, the first arm's.
-        as_dealt: False where something else was answered than the experiment wanted: an arm's release was not open, or
-            gone, or an interleaved list would have lacked something.
-        timestamp: of the request, in seconds: what comes of the answer happens then or later.
+        as_dealt: False if the answer is not what the experiment asked for: an arm's release was not open, or deleted,
+            or an interleaved list would have been incomplete.
+        timestamp: of the request, in seconds: outcomes happen then or later.
         answered: in milliseconds since 1970-01-01 UTC.
         items: best first.
         teams: of an interleaved list, one character an item: `FIRST`, `SECOND` or `NEITHER`.
@@ -81,7 +81,7 @@ EXPOSURE: Final = TypeAdapter(Exposure)  # reads and writes one, as JSON
 
 
 class ExperimentStore(RedisClient[None, Experiments]):
-    """All experiments that there are, oldest first; and what is written of them."""
+    """All experiments, oldest first, and their exposures."""
 
     def _call(self, query: None) -> Experiments:
         return self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))
@@ -120,7 +120,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
             raise StoredError(self.service, "holds experiments that cannot be read") from error
 
     def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
-        """Append them to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
+        """Append exposures to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
         with self._limited("expose"):
             calls = []
             for each in exposures:
@@ -189,9 +189,9 @@ def _set_running(client: redis.Redis, experiments: Experiments) -> None:
 
 
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
-    """Whether a stream, as XINFO STREAM tells of it, is full and begins after this second.
+    """Whether a stream, as XINFO STREAM describes it, is full and begins after this second.
 
-    What an experiment that was removed, or a user who was forgotten, has taken from it does not make it full.
+    Entries deleted with a removed experiment or a forgotten user leave room in it.
     """
     if stream["length"] < kept:
         return False
@@ -203,7 +203,7 @@ class ExposureQueue(Generic[Shown]):
     """Exposures on their way to Redis. Shared by threads; its own thread begins with the first exposure.
 
     While Redis is away they wait; beyond ``room`` they are dropped. One whose acknowledgement was lost is written
-    twice, which readers must bear with.
+    twice, so readers drop duplicates.
     """
 
     def __init__(
@@ -217,12 +217,12 @@ class ExposureQueue(Generic[Shown]):
         self._count = count
         self._room = room
         self._waiting: deque[Shown] = deque()
-        self._lock = threading.Lock()  # of the thread's beginning
+        self._lock = threading.Lock()  # guards the thread's start
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
     def put(self, exposure: Shown) -> None:
-        """Returns at once."""
+        """Queue an exposure. Returns at once."""
         if len(self._waiting) >= self._room:
             self._count("dropped", 1)
             return
@@ -242,7 +242,7 @@ class ExposureQueue(Generic[Shown]):
             time.sleep(EVERY_S)
 
     def _flushed(self) -> bool:
-        """False: Redis took no more."""
+        """Write what waits; False if Redis took no more."""
         while batch := [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]:
             try:
                 self._write(batch)

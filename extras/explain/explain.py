@@ -1,7 +1,7 @@
 """Explain each item of an answer: its place on every list of the request, a reason in words, and what moves its score.
 
-A channel's score is a sum over the user's history where the channel can take it apart (`shares_of`). The ranking
-model's score is explained by occlusion: the score less the score with one thing taken away.
+If a channel's score is a sum over the user's history, it is split into its terms (`shares_of`). The ranking model's
+score is explained by occlusion: the score minus the score with one input removed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _EFFECT_DIGITS = 6  # of a probability that is a float32
 _NAMED = 2  # events in a sentence
 
 
-# --- a channel's score, taken apart: what the user's events, the profile and popularity add to it
+# --- a channel's score, split into what the user's events, the profile and popularity add to it
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ def shares_of(channel: Channel, requests: Requests, items: Ints) -> Shares | Non
 def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
     """The inner product of an item with each term of the user's sum.
 
-    Hidden units are linear but for their gates. With the gates as they are for this request, a term's share is its own
-    and what it brings through the units; their bias is everybody's.
+    Hidden units are linear except for their gates. With the gates fixed as for this request, a term's share is its
+    direct part plus its part through the units; the units' bias belongs to ``base``.
     """
     found = channel.items[items].astype(np.float64)  # (k, d)
     codes = requests.items[0, : channel.events]
@@ -115,7 +115,7 @@ def _(channel: HistorySum, requests: Requests, items: Ints) -> Shares:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """One user's answer on its way.
+    """Intermediate results of one user's answer.
 
     Attributes:
         user: as a request at ``timestamp`` (seconds) sees them.
@@ -130,14 +130,14 @@ class Evidence:
 
     @classmethod
     def of(cls, slate: Slate) -> Evidence | None:
-        """None where the popular list answers."""
+        """Evidence of an answer; None if the popular list answers."""
         if slate.opened is None or slate.user is None or slate.candidates is None:
             return None
         timestamp = slate.timed.request.timestamp
         return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
-        """Channel whose scores are sums -> the terms of (k,) items' scores; of unknown items they mean nothing."""
+        """Channel whose scores are sums -> the terms of (k,) items' scores, which mean nothing for unknown items."""
         channels = self.opened.channels
         requests = channels.requests(channels.channels, self.user.history, self.user.profile, self.timestamp)
         codes = channels.codes(itemids)
@@ -234,9 +234,9 @@ def diversified(ranked: Ranked, itemid: int) -> Place | None:
 def channel_places(
     evidence: Evidence, lists: Mapping[str, Hits], shares: Mapping[str, Shares], itemid: int, k: int
 ) -> dict[str, ChannelPlace]:
-    """An item's place by channel, with its shares, the ``k``-th, where the channel found it.
+    """An item's place on each channel's list, with its shares (row ``k``) if the channel found it.
 
-    The largest of its events' shares have a name.
+    The `EVENTS` largest of its events' shares are listed, the others are summed.
     """
     places = {name: ChannelPlace(**place(found, itemid).model_dump()) for name, found in lists.items()}
     for name, at in places.items():
@@ -265,10 +265,10 @@ def _rounded(score: float) -> float:
 def _reason(
     evidence: Evidence, places: Mapping[str, ChannelPlace], shares: Mapping[str, Shares], itemid: int, k: int
 ) -> Reason:
-    """The reason why recall found an item. ``k``: its place among the candidates, which the shares are of.
+    """The reason why recall found an item. ``k``: its row among the candidates and in the shares.
 
-    It is taken from the channel that counts most in fusion of those that found the item. The channel's shares are
-    compared with those of the mean candidate: a part that all candidates have in common puts none before another.
+    It comes from the channel that counts most in fusion, of those that found the item. The channel's shares are
+    compared with the mean candidate's, as a part common to all candidates ranks none above another.
     """
     channels = {channel.name: channel for channel in evidence.opened.manifest.recipe.recall.channels}
     counts = {name: channels[name].fusion_weight / (RRF_K + at.rank) for name, at in places.items() if at.rank}
@@ -286,7 +286,7 @@ def _reason(
 
 
 def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
-    """The reason that a sum gives: the part of the user that lifts the item most; None where no part does.
+    """The reason from a channel's shares: the user's part that lifts the item most; None if none does.
 
     Popularity is the same for everybody and larger than all else: it is the reason where the user gives none.
     """
@@ -344,7 +344,7 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
 
     A column of the items' side or of recall is replaced by its mean over the items in places ``reference``, a category
     by the unknown one; an event is left out of the history. Columns that are the same for the whole list (the user's)
-    move no item past another and are left out. None where the list is not ranked. Raises ServiceError.
+    move no item past another and are left out. Empty if the list is not ranked. Raises ServiceError.
     """
     query, spec = evidence.ranked.query, evidence.opened.spec
     if query is None or evidence.ranked.rows is None or not len(shown):
@@ -384,7 +384,7 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
 
 
 def _largest(parts: NDArray[np.floating]) -> list[int]:
-    """Places of the largest, of either sign, first."""
+    """Indices by absolute value, the largest first."""
     order: list[int] = np.argsort(-np.abs(parts), kind="stable").tolist()
     return order
 

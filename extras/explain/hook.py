@@ -121,7 +121,7 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
     """
     recommender, model = parts.recommender, parts.request_model
     userid = read_id("userid", query.userid, recommender.releases.open().user_ids)
-    # what is not given: as of now, as the server has it
+    # fields that are not given: the current time, the server's defaults
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})
     timed = recommender.timed(made, watch, parts.preferred(query.userid))
@@ -133,7 +133,7 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
 
 
 def _scorer(recommender: Recommender, timed: TimedRequest) -> Scorer:
-    """The scorer, for more rows than usual: as with a short budget, running out of time is no failure of it."""
+    """The scorer for more rows than usual: as with a short budget, a timeout is not counted as its failure."""
     return recommender.within(recommender.scorer, replace(timed, short_budget=True), SCORES_SHARE)
 
 
@@ -141,12 +141,12 @@ def _stages(slate: Slate) -> list[StageReport]:
     """The stages that were reached, in their order, with what each was sent and what came back."""
     timed, ranked = slate.timed, slate.ranked
     stages = timed.watch.stages
-    # where a list stands in for something that failed, Redis's answer is not known
+    # of a fallback list it is not known what Redis answered
     known = slate.user is not None or not slate.degraded or ("redis" in stages and stages["redis"].failed)
     facts = _facts(slate) if known else {}
     if ranked.order is not None:
         shown = ranked.shown(timed.request.size)
-        brought_up = int((shown >= len(shown)).sum())  # they would not have been shown
+        brought_up = int((shown >= len(shown)).sum())  # not shown without diversity
         facts["diversity"] = {"items": len(ranked.itemids)}, {"shown": len(shown), "brought_up": brought_up}
     return [
         StageReport(

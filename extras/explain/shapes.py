@@ -1,4 +1,4 @@
-"""The shapes of explanations, as the server answers them and as its description shows them."""
+"""Models of explanations, for answers and for their description in OpenAPI."""
 
 from __future__ import annotations
 

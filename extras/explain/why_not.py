@@ -55,7 +55,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     if itemid in evidence.user.seen:
         return answer("seen")
 
-    # Its place by every channel, however far down, and in what fusion makes of all that they found
+    # Its rank by every channel, however far down, and in the fusion of all that they found
     recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
     fused = fused_lists(recall, by_channel, sum(len(found.ids) for found in by_channel.values()))
     at_fusion = place(Hits(fused.itemids, fused.scores), itemid)
@@ -85,7 +85,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
 
 
 def _never_trained(opened: Release, itemid: int) -> bool:
-    """Whether no channel has a vector of it; of an item that is not kept here nobody can tell."""
+    """Whether no channel has a vector of it; False for an item of which the server holds no copy."""
     rows = np.flatnonzero(opened.exact.itemids == itemid)
     return len(rows) > 0 and all(np.isnan(vectors[rows]).any() for vectors in opened.exact.vectors.values())
 

@@ -1,7 +1,7 @@
-"""Gorse's calls in Gorse's shapes, so that its clients work with this server: recommendations, neighbours, the popular
-items, sessions, and feedback.
+"""Gorse-compatible REST API, so that its clients work with this server: recommendations, neighbours, the popular items,
+sessions, and feedback.
 
-Ids are strings there, whatever they are in the data set. `n` and `offset` are a part of one list of at most 200. Keys
+Ids are strings there, whatever they are in the data set. `n` and `offset` select a page of a list of at most 200. Keys
 come in `X-API-Key`, which `extras.keys` reads.
 """
 
@@ -144,7 +144,7 @@ class Page(BaseModel):
 
     @property
     def end(self) -> int:
-        """Raises BadRequestError where it is beyond the longest list."""
+        """Place after the page's last item. Raises BadRequestError if it is beyond the longest list."""
         if self.offset + self.n > MAX_SIZE:
             raise BadRequestError("offset", f"offset and n must be {MAX_SIZE} together, at most.")
         return self.offset + self.n
@@ -202,7 +202,7 @@ class SessionFeedback(BaseModel):
         return _seconds(self.Timestamp)
 
     def event(self, users: IdKind, items: IdKind) -> Event:
-        """The same event; its eventid is made of what was sent, so that it counts once.
+        """Convert to an event. Its eventid is a hash of what was sent, so that a repeat counts once.
 
         Without a time, the same feedback is the same event whenever it is sent.
         """

@@ -1,4 +1,4 @@
-"""This new one: items are added, changed and taken away at once, without a release.
+"""Add, change and remove items at once, without a new release (item cold start).
 
 An item that nobody has rated is placed by its attributes (`projection`); every worker knows it within a second, and
 each later release places it again (`store`).
@@ -33,7 +33,7 @@ from online.web.parts import Parts
 
 PATH: Final = "/ml/item"
 ONE: Final = f"{PATH}/<any_text:itemid>"
-_MOST: Final = 1e12  # a number's size
+_MOST: Final = 1e12  # largest absolute value of a number
 _EXAMPLE: Final = {"itemid": 999_001, "title": "Heat 2", "attributes": {"genres": ["Action", "Crime"]}}
 _EXPECTED: Final = {
     "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
@@ -110,7 +110,7 @@ def register(app: Flask, parts: Parts) -> None:
         return follower.view(release_for_events(recommender))
 
     def liked(opened: Release, events: Sequence[Event]) -> None:
-        """Keep what those had liked before who like a new item."""
+        """For each like of a new item, keep what that user had liked before."""
         dataset, base = opened.manifest.dataset, base_of(opened)
         for event in events:
             record = follower.record(base, event.itemid)
@@ -204,11 +204,11 @@ def register(app: Flask, parts: Parts) -> None:
         return state(own)
 
 
-# --- likes, attributes, what is taken away
+# --- likes, attributes, removed items
 
 
 def may_be_liked(record: Record | None) -> bool:
-    """Whether a like of a new item is still kept."""
+    """Whether another like of a new item is kept: only the first `LIKES` are."""
     return record is not None and record.title is not None and len(record.likes) < LIKES
 
 
@@ -220,21 +220,21 @@ def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, .
 
 
 def with_like(record: Record | None, before: tuple[OwnId, ...]) -> Record | None:
-    """A record with one like more."""
+    """Add a like to a record."""
     if record is None or not may_be_liked(record):
         return record
     return record.model_copy(update={"likes": (*record.likes, before)})
 
 
 def without_hidden(request: Request, opened: Release, user: StoredUser) -> StoredUser:
-    """A user to whom Elasticsearch shows nothing that was taken away."""
+    """The user, with removed items left out of the search in Elasticsearch."""
     if not isinstance(opened, Extended) or user.is_blank or not len(opened.hidden):
         return user
     return user.without(opened.hidden)
 
 
 def with_attributes(opened: Release, record: Record, given: Mapping[str, list[str] | float | None]) -> Record:
-    """A record with other attributes. Raises BadRequestError, naming what there is."""
+    """Set a record's attributes. Raises BadRequestError, naming those that exist."""
     dataset, spec = opened.manifest.dataset, opened.spec
     values: dict[str, list[str]] = {name: [] for name in dataset.terms}
     for attribute, value in map(dataset.attribute_and_value, spec.genres):

@@ -1,9 +1,8 @@
-"""New items in the spaces of a release: a ridge regression from attributes to each channel's vectors.
+"""Place new items in a release's vector spaces: ridge regression from attributes to each channel's vectors.
 
-It is fitted on the release's own items, in milliseconds, when the first new item is there. With its first likes an
-item moves from there toward what those users had liked before. `extended` makes of a release one that has the new items
-too: in the catalogue, in the exact search, in the channels, which read events with them, and for the ranker, which sees
-a new item as the known one that is nearest to it.
+It is fitted on the release's own items, in milliseconds, when the first new item arrives. With its first likes an item
+moves toward what those users had liked before. `extended` adds the new items to a release: to the catalogue, the exact
+search, the channels, which read events with them, and the ranker, which sees a new item as the known one nearest to it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ LIKES: Final = 10  # of a new item that are kept, each as the `BEFORE` newest it
 BEFORE: Final = 10
 K, SPREAD = 3.0, 1.5  # by n likes an item moves n / (n + K) of the way
 _FITTED: Final = 20_000  # items at most, the popular ones
-_LITTLE: Final = 1e-9  # a popularity that is not zero
+_LITTLE: Final = 1e-9  # weight of an item without popularity
 
 Float64 = NDArray[np.float64]
 
@@ -44,7 +43,7 @@ class Described:
     Attributes:
         terms: codes, from 1, ascending.
         numbers: name of a numeric attribute -> value, None where it is unknown; of a changed item it may lack some.
-        likes: of each that is kept, numbers of the items that the user had liked before.
+        likes: for each kept like, numbers of the items that its user had liked before.
     """
 
     number: int
@@ -71,7 +70,7 @@ class Ridge:
 
     @classmethod
     def fit(cls, given: Float64, wanted: NDArray[np.floating], weights: Float64, strength: float = RIDGE) -> Self:
-        """``weights``: (n,) of each item, above zero."""
+        """Fit on n items. ``weights``: (n,), above zero."""
         share = weights / weights.sum()
         means, intercept = share @ given, share @ wanted
         centred = given - means
@@ -85,12 +84,12 @@ class Ridge:
 
 
 def moved(placed: Float32, liked: Float64, likes: NDArray[np.integer], centre: Float64, k: float = K) -> Float32:
-    """Vectors of n items by their attributes, (n, d), moved toward what those had liked who like them.
+    """Move vectors predicted from attributes, (n, d), toward what the users who like each item had liked before.
 
     Args:
-        liked: (n, d) mean vectors of that, over the users; not read where there is none.
-        likes: (n,) of how many users.
-        centre: (d,) of all that is liked; what is said by a mean of several is less than what is meant, by `SPREAD`.
+        liked: (n, d) mean vectors of those items, over the users; not read where ``likes`` is 0.
+        likes: (n,) how many users like each.
+        centre: (d,) mean of all liked items; a mean of several vectors shrinks toward it, which `SPREAD` undoes.
     """
     share = (likes / (likes + k))[:, None]
     meant = np.where(share > 0, centre + SPREAD * (liked - centre), 0)
@@ -136,12 +135,12 @@ class Spaces:
         near = []
         for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
             centres = np.array(number.centres or (0.0,))
-            within = np.clip(values, centres.min(), centres.max())  # beyond the data's own, all are alike
+            within = np.clip(values, centres.min(), centres.max())  # values beyond the data's range count as its ends
             near.append(np.nan_to_num(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)))
         return np.hstack([flags[:, 1:], *near])
 
     def _own_numbers(self, itemids: NDArray[np.int64]) -> Float64:
-        """(n, `Dataset.numbers`) values of the release's items, NaN where unknown: by what the ranker is given."""
+        """(n, `Dataset.numbers`) values of the release's items, from the ranker's features; NaN where unknown."""
         found, rows = self.features.find(itemids)
         values = np.full((len(itemids), len(self.dataset.numbers)), np.nan)
         for place, number in enumerate(self.dataset.numbers):
@@ -155,9 +154,9 @@ class Spaces:
         return values
 
     def place(self, name: str, wanted: NDArray[np.floating], items: Sequence[Described]) -> Float32:
-        """Rows of new items, (m, d), by those of all the release's known ones, (n, d), NaN for what has none.
+        """Predict rows of m new items, (m, d), from their attributes and any likes.
 
-        By their attributes, and by their likes, where there are some.
+        ``wanted``: (n, d) rows of the release's known items, NaN for those without one.
         """
         numbers, given, weights = self.known
         there = ~np.isnan(wanted).any(axis=1)
@@ -179,7 +178,7 @@ class Spaces:
     # --- of new ones
 
     def channels(self, items: Sequence[Described]) -> ChannelSet:
-        """The channels, with rows for new items, by number; as they are, where not all are sums over the history."""
+        """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
         before = self.base.channels
         if not self.sums or not items:
             return before
@@ -208,7 +207,7 @@ class Spaces:
         return ChannelSet(np.insert(before.itemids, at, numbers), tuple(channels))
 
     def vectors(self, items: Sequence[Described], channels: ChannelSet) -> list[dict[str, Float32]]:
-        """What the index holds of each item, by channel. ``channels``: those that know the items."""
+        """Vectors to index for each item, by channel. ``channels``: with rows for the items."""
         found, known = {}, self.known[0]
         sums = {channel.name: channel for channel in channels.channels} if self.sums else {}
         codes = channels.codes(np.array([item.number for item in items], np.int64))
@@ -245,9 +244,9 @@ class Spaces:
         return dict(zip(numbers.tolist(), known[best].tolist(), strict=True))
 
     def rows(self, items: Sequence[Described], nearest: Mapping[int, int]) -> Encoded:
-        """What the ranker is given of items: of changed ones what it knows of them, of a new one as of its nearest.
+        """Ranker features of changed items, and of new ones, which take those of their nearest known item.
 
-        Its own attributes are the item's own. The rest is counted, or learned by the item's id.
+        Attributes are the item's own. The other features are counts, or learned for the item's id.
         """
         features = self.spec.of("item")
         known, before = self.features.find(np.array([nearest.get(item.number, item.number) for item in items]))
@@ -274,13 +273,13 @@ def _place(features: Sequence[Any], name: str) -> int | None:
 
 @dataclass(frozen=True, eq=False)
 class Extended(Release):
-    """A release with new items, with changed ones as they are now, and without those that were taken away.
+    """A release with new items, with changed ones as they are now, and without removed ones.
 
     Attributes:
         spaces: of the release as it was read.
         version: of the records.
         added: the new items as an index would have them.
-        hidden: (n,) numbers of the release's own items that are taken away, ascending.
+        hidden: (n,) numbers of the release's own items that are removed, ascending.
     """
 
     spaces: Spaces
@@ -307,10 +306,12 @@ def extended(
     ttl_s: float,
     background: Executor,
 ) -> Extended:
-    """Args:
-    items: new ones, and the release's own that were changed.
-    hidden: numbers of the release's own.
-    ttl_s, background: as of `ItemCache`.
+    """Extend a release by new and changed items, without the hidden ones.
+
+    Args:
+        items: new ones, and the release's own that were changed.
+        hidden: numbers of the release's own.
+        ttl_s, background: as of `ItemCache`.
     """
     base = spaces.base
     items = sorted(items, key=lambda item: item.number)
@@ -350,7 +351,7 @@ def _joined(before: EncodedItems, numbers: NDArray[np.int32], rows: Encoded) -> 
 
 
 def _exact(before: ExactItems, gone: Sequence[int], added: Sequence[IndexedItem]) -> ExactItems:
-    """The exact search without some items, and with others."""
+    """The exact search without the ``gone`` items, and with the ``added`` ones."""
     more = ExactItems.of(added, {name: vectors.shape[1] for name, vectors in before.vectors.items()})
     kept = ~np.isin(before.itemids, gone)
     itemids = np.concatenate([before.itemids[kept], more.itemids])

@@ -1,8 +1,8 @@
-"""Store of new items, and the thread by which every worker follows it.
+"""Store of new items, and the follower that keeps every worker up to date.
 
-Redis has one hash a data set: own id -> an item as it is now, new or changed, or that it is taken away; and a number
-that grows with every change. A worker reads that number twice a second, and the hash when it is another one: then it
-puts extended releases in the place of those that are open, whose new items it searches itself, beside Elasticsearch.
+Redis holds one hash per data set: own id -> a new, changed or removed item; and a version that grows with every change.
+A worker reads the version twice a second. When it has changed, the worker reads the hash and replaces its open releases
+by extended ones. New items it searches itself, in addition to Elasticsearch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from online.recommend.release import Release
 
 log = logging.getLogger(__name__)
 
-MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and taken away
+MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and removed
 _VERSION: Final = ""  # field of the hash; no own id is empty
 
 
@@ -34,8 +34,8 @@ class Record(BaseModel):
     """An item as it is kept.
 
     Attributes:
-        number: of one that was new; the release's own, where it has the item, is another one with ids that are strings.
-        title: None: the item is taken away.
+        number: of an item that was new; if ids are strings, a release that has the item gives it another number.
+        title: None: the item is removed.
         numbers: name -> value of the numeric attributes that were given.
         likes: of each of the first users who liked it, the newest items liked before, by their own ids.
     """
@@ -54,7 +54,7 @@ Records = Mapping[OwnId, Record]
 
 
 def after(change: Change, before: Record | None, own: OwnId, held: int, version: int) -> Record | None:
-    """A record, numbered, after the ``version``-th change; None: it is taken away. ``held``: how many there are.
+    """Apply the ``version``-th change to a record, and number it; None deletes it. ``held``: how many there are.
 
     Raises Conflict where one more would be too many, and what ``change`` raises.
     """
@@ -70,7 +70,7 @@ def after(change: Change, before: Record | None, own: OwnId, held: int, version:
 
 
 class Query(NamedTuple):
-    """A data set's items, if they are others than those of a version."""
+    """Query for a data set's items, if they have changed since ``version``."""
 
     dataset: str
     kind: IdKind
@@ -78,7 +78,7 @@ class Query(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """``records``: None where the version is the one that was named."""
+    """Answer to a `Query`. ``records``: None if the version is the same."""
 
     version: int
     records: Records | None
@@ -104,7 +104,7 @@ class ItemStore(RedisClient[Query, Kept]):
         return Kept(int(stored.get(_VERSION.encode(), 0)), records)
 
     def change(self, dataset: str, own: OwnId, change: Change) -> None:
-        """Change one record in a transaction; None takes it away. Raises as `after`, and ServiceError."""
+        """Change one record in a transaction; None deletes it. Raises as `after`, and ServiceError."""
         key = _key(dataset)
 
         def changed(pipe: Any) -> None:
@@ -127,7 +127,7 @@ def _key(dataset: str) -> str:
 
 
 class Follower:
-    """Keeps a process's releases as the records are. Shared by threads; a recommender's follows it."""
+    """Keep a process's open releases up to date with the records. Shared by threads."""
 
     def __init__(self, recommender: Recommender, store: ItemStore, ttl_s: float) -> None:
         """``ttl_s``: as of `ItemCache`."""
@@ -137,9 +137,9 @@ class Follower:
         self._kept: dict[tuple[str, IdKind], Kept] = {}
 
     def catch_up(self) -> bool:
-        """Show the items as they are now, as of `Recommender.follow`. Raises ServiceError."""
+        """Read changed records, and extend the open releases; for `Recommender.follow`. Raises ServiceError."""
         with self._lock:
-            opened = self._releases.replace_each(self.view)  # which also says of which data sets they are
+            opened = self._releases.replace_each(self.view)  # `view` also notes their data sets
             for of in list(self._kept):
                 found = self._store.call(Query(*of, self._kept[of].version))
                 if found.records is not None:

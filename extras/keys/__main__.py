@@ -1,4 +1,4 @@
-"""Hand out a key, which is printed once and kept as a hash; take one back; list the names.
+"""Create an API key, which is printed once and kept as a hash; revoke one; list the names.
 
 A running server knows at once: it reads the file again when that has changed.
 

@@ -1,7 +1,7 @@
 """API keys, and rate limits by a client's key or, where it has none, by its address.
 
 Keys are issued one by one, kept as hashes, and read again as soon as their file changes. A key is 32 random bytes: its
-SHA-256 tells nobody anything, and a slow hash as for passwords is not needed.
+SHA-256 reveals nothing, and a slow hash as for passwords is not needed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
 # The first two are for supervision; neither the API's description nor the page is a secret.
 _OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
 _OPEN_FILES: Final = "/page/"  # of extras/page
-_TIMEOUT_S: Final = 0.1  # of a count in Redis: then each worker counts by itself, and retries now and then
+_TIMEOUT_S: Final = 0.1  # of a count in Redis; beyond it each worker counts by itself, and retries now and then
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -61,7 +61,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     limit_rate(app, settings, parts.settings.redis)
 
-    # All requests need a key, or writes once one was handed out. What always needs one `online.web.guard` refuses.
+    # All requests need a key, or only writes, once a key exists. `online.web.guard` guards what always needs one.
     @app.before_request
     def check() -> None:
         if "key" in current_record().facts or is_open(request.path):
@@ -71,7 +71,7 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def is_open(path: str) -> bool:
-    """Whether it is answered without a key, and without counting, whatever the settings."""
+    """Whether a path is answered without a key, and without counting, whatever the settings."""
     return path in _OPEN or path.startswith(_OPEN_FILES)
 
 
@@ -88,7 +88,7 @@ def warn_if_open(settings: ServerSettings) -> None:
 
 
 class KeyProblemError(RecsysError):
-    """A key cannot be made or taken back."""
+    """A key cannot be created or revoked."""
 
 
 def hashed(key: str) -> str:
@@ -109,9 +109,9 @@ def read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, keys: Mapping[str, str]) -> None:
-    """To be read by everybody: a container's server runs as nobody, and hashes tell nothing.
+    """Write the file, readable by everybody: a container's server runs as nobody, and hashes reveal nothing.
 
-    A folder that is made for it, too; one that is there stays as it is.
+    A new folder is readable, too; an existing one keeps its mode.
     """
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
@@ -121,7 +121,7 @@ def _write(path: Path, keys: Mapping[str, str]) -> None:
 
 
 def add(path: Path, name: str) -> str:
-    """A new key, which is kept nowhere. Raises KeyProblemError for a name that is taken or unfit."""
+    """Create a key, of which only the hash is kept. Raises KeyProblemError for a name that is taken or unfit."""
     keys = read(path)
     if not NAME.fullmatch(name):
         raise KeyProblemError(f"{name!r} is no name for a key", "Use 1 to 64 letters, digits and _ . @ -")
@@ -135,7 +135,7 @@ def add(path: Path, name: str) -> str:
 
 
 def revoke(path: Path, name: str) -> None:
-    """Raises KeyProblemError where there is none."""
+    """Revoke a key. Raises KeyProblemError if there is none."""
     keys = read(path)
     if name not in keys:
         raise KeyProblemError(f"No key is called {name} in {path}", f"There are: {', '.join(keys) or 'none'}.")
@@ -146,7 +146,7 @@ def revoke(path: Path, name: str) -> None:
 
 
 class Keys:
-    """The keys of a file, read again when the file is another one."""
+    """The keys of a file, read again when the file has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -155,17 +155,17 @@ class Keys:
         self._keys: dict[str, str] = {}
 
     def owner(self, key: str) -> str | None:
-        """Whose key it is; None: nobody's. Takes as long for any key."""
+        """Name of a key's owner, or None. Compares in constant time."""
         digest = hashed(key)
         found = [name for name, theirs in self._current().items() if hmac.compare_digest(digest, theirs)]
         return found[-1] if found else None
 
     def there_were_any(self) -> bool:
-        """Whether a key was ever handed out: it may have been taken back since."""
+        """Whether a key was ever created; it may have been revoked since."""
         try:
             return self._path.exists()
         except OSError:
-            return True  # nobody knows
+            return True  # unknown: as if there were
 
     def _current(self) -> dict[str, str]:
         try:

@@ -77,7 +77,7 @@ def server(client: Client) -> MCPServer:
 
 
 def said(call: Callable[[], Answer]) -> dict[str, Any]:
-    """What a model needs of an answer. Raises ToolError with the server's own sentence."""
+    """Call the server, and keep what a language model needs. Raises ToolError with the server's own sentence."""
     try:
         answer = call()
     except ServerError as error:

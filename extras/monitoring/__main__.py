@@ -1,7 +1,7 @@
-"""Prometheus over the server and Triton of this machine, without Docker: what the profile `monitoring` is with it.
+"""Run Prometheus over this machine's server and Triton without Docker (with Docker: Compose's profile `monitoring`).
 
 Reads   prometheus.yml and alerts.yml of this folder; the program `prometheus`, where it is installed
-Writes  data_exchange_center/online/prometheus/: its configuration and a week of numbers
+Writes  data_exchange_center/online/prometheus/: its configuration and a week of metrics
 Run     make monitor, or python -m extras.monitoring
 Expect  "Prometheus is at http://127.0.0.1:9090", with its log below, until Ctrl-C
 """
@@ -28,7 +28,7 @@ KEPT: Final = "7d"
 
 
 def write(settings: Settings) -> Path:
-    """Everything Prometheus reads, with the addresses of this machine, into its folder; its configuration's path."""
+    """Write all that Prometheus reads, with this machine's addresses. Returns the configuration's path."""
     config: dict[str, Any] = yaml.safe_load((HERE / CONFIG).read_text(encoding="utf-8"))
     ports = {"recsys": settings.server.port, "triton": settings.triton.metrics_port}
     for job in config["scrape_configs"]:

@@ -91,7 +91,7 @@ class Metrics:
         return Gauge(f"recsys_{name}", what, labels, registry=self._registry, multiprocess_mode=mode)  # type: ignore[arg-type]
 
     def count(self, record: Record) -> None:
-        """A request that has its response."""
+        """Count a request that has its response."""
         self._requests.labels(record.endpoint, record.status, record.outcome).inc()
         self._seconds.labels(record.endpoint).observe(record.seconds)
         for name, stage in record.watch.stages.items():

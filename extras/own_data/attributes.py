@@ -34,8 +34,9 @@ def frequent(values: Iterable[str], most: int) -> list[str]:
 
 
 def categories(texts: Sequence[str | None], most: int = MOST_CATEGORIES, numbers: bool = True) -> pd.Series:
-    """Whole numbers (int32) where ``numbers`` may be and all values are; else strings, `UNKNOWN` for nothing, `OTHER`
-    for the rarest."""
+    """Encode texts: int32 if
+    ``numbers`` allows it and all are whole numbers; else strings, `UNKNOWN` for empty cells and `OTHER` for the rarest
+    values."""
     column = pd.Series(list(texts), dtype=object).where(lambda values: values != "")
     known = column.dropna()
     whole = numbers and len(known) == len(column) and known.str.fullmatch(r"-?(0|[1-9]\d{0,8})").all()
@@ -46,7 +47,7 @@ def categories(texts: Sequence[str | None], most: int = MOST_CATEGORIES, numbers
 
 
 def intervals(numbers: NDArray[np.float64], most: int = INTERVALS) -> pd.Series:
-    """Numbers as the names of up to ``most`` intervals that hold equally many: ``18 to 25``; `UNKNOWN` for NaN."""
+    """Bin numbers into up to ``most`` named quantile intervals: ``18 to 25``; `UNKNOWN` for NaN."""
     known = numbers[~np.isnan(numbers)]
     distinct = np.unique(known)
     if len(distinct) <= most:
@@ -104,13 +105,13 @@ def item_number(name: str, column: str, spec: AttributeSpec, values: NDArray[np.
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """The values of events as codes of a few levels.
+    """Events' values, encoded as a few levels.
 
     Attributes:
         values: the value of code c is ``values[c - 1]``.
         positive: codes above it are liked.
-        binned: whether a code is of an interval of values.
-        codes: (values,) of each value that there is, ascending; from 1.
+        binned: whether a code stands for an interval of values.
+        codes: (values,) code of each distinct value, ascending; from 1.
     """
 
     values: tuple[float, ...]
@@ -125,13 +126,13 @@ ONE_LEVEL: Final = Levels((1.0,), 0, False, np.ones(1, np.int64))  # implicit fe
 def levels(
     distinct: NDArray[np.float64], counts: NDArray[np.int64], positive_above: float, declared: Sequence[float] = ()
 ) -> Levels:
-    """A level for each value, or for each that is declared.
+    """One level per distinct value, or per declared value.
 
-    Where there are more than `MOST_LEVELS`, one for each of as many intervals, cut at quantiles of the values that
-    are liked and of those that are not; its value is the interval's median.
+    More than `MOST_LEVELS` values are binned into as many intervals, cut at quantiles of the liked and of the other
+    values; a level's value is its interval's median.
 
     Args:
-        distinct: (values,) that there are, ascending.
+        distinct: (values,) ascending.
         counts: (values,) how many events have each.
     """
     values = np.unique(declared) if len(declared) else distinct

@@ -1,4 +1,4 @@
-"""``dataset.toml``: the meaning of a data set's files, in the data set's own words.
+"""Schema of ``dataset.toml``, which declares what a data set's files and columns mean.
 
 `parse` reads one; every mistake in it is one sentence that names the file, the key and what was expected.
 """
@@ -17,11 +17,11 @@ from data_exchange_center.steps import StepError
 
 MOST_LEVELS: Final = 10  # a model has a weight for each
 DECLARATION: Final = "dataset.toml"
-INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"  # the tables, and how their files are called
+INTERACTIONS, USERS, ITEMS = "interactions", "users", "items"  # the tables, and names of their files
 TimeUnit = Literal["s", "ms", "us", "iso"]
 Kind = Literal["categorical", "multi-valued", "numeric"]
 TABLES: Final = (INTERACTIONS, USERS, ITEMS, "holdout", "events")
-TAKEN: Final = {"id", "itemid", "userid", "title", "score"}  # what answers and tables have of their own
+TAKEN: Final = {"id", "itemid", "userid", "title", "score"}  # reserved: fields of answers and tables
 
 
 class _Frozen(BaseModel):
@@ -32,11 +32,11 @@ class AttributeSpec(_Frozen):
     """An attribute of users or items; in the file its kind alone is enough.
 
     Attributes:
-        column: in the file; left out where it is called as the attribute is.
-        values: how many values are distinguished: of a categorical or multi-valued one the most frequent, of a user's
-            numeric one the intervals that hold equally many users.
-        shown: of an item's numeric one, whether answers have it.
-        scale, centres, width: of an item's numeric one, as in `ItemNumber`; made of the values where they are left out.
+        column: its name in the file; default: the attribute's name.
+        values: how many values are kept: the most frequent ones if categorical or multi-valued, the quantile intervals
+            of a user's numeric one.
+        shown: of an item's numeric one, whether answers include it.
+        scale, centres, width: of an item's numeric one, as in `ItemNumber`; default: fitted to the values.
     """
 
     kind: Kind
@@ -55,7 +55,7 @@ class AttributeSpec(_Frozen):
 
 
 def _attributes(value: Any) -> Any:
-    """Attributes as in the file, where a kind alone is enough. Raises ValueError for a name that is taken."""
+    """Expand attributes that are given by their kind alone. Raises ValueError for a reserved name."""
     if not isinstance(value, dict):
         return value
     for name in value:
@@ -74,9 +74,9 @@ class _Table(_Frozen):
     """A table of the data set.
 
     Attributes:
-        file: its name; left out where it is called as the table is, with the ending .csv, .csv.gz or .parquet. With a
-            ``*`` in it, all files that match are parts of the table, in the order of their names.
-        delimiter: between the columns of a CSV; left out, it is found.
+        file: its name; default: the table's, with the ending .csv, .csv.gz or .parquet. With a ``*``, all matching
+            files are parts of the table, in the order of their names.
+        delimiter: between the columns of a CSV; default: detected.
     """
 
     file: str | None = None
@@ -88,9 +88,9 @@ class InteractionsTable(_Table):
 
     Attributes:
         time_unit: of numbers since 1970, or "iso" for times written out.
-        time_format: of times written out otherwise, as `strftime` has it: ``%d/%m/%Y``; left out, it is found where
-            the times of the column allow only one reading.
-        levels: all values that there are; left out where the data may say.
+        time_format: `strftime` format of times that are not ISO 8601: ``%d/%m/%Y``; default: detected, if only one fits
+            the column.
+        levels: all possible values; default: those in the data.
     """
 
     user: str
@@ -115,8 +115,8 @@ class _Listed(_Table):
     """A table of ids.
 
     Attributes:
-        keep: of an id that stands in several rows, as in a log that repeats what is known of its users, the row that
-            counts; left out, an id is listed once.
+        keep: the row that counts for an id in several rows, as in a log that repeats its users' attributes; default: an
+            id may be listed only once.
     """
 
     id: str
@@ -128,7 +128,7 @@ class _Listed(_Table):
 class UsersTable(_Listed):
     """The users and what is known of them; ``crossed``: attributes that the ranker crosses with items."""
 
-    crossed: tuple[str, ...] | None = None  # left out: the first two that are not multi-valued
+    crossed: tuple[str, ...] | None = None  # default: the first two that are not multi-valued
 
     @model_validator(mode="after")
     def _crossed_are_attributes(self) -> Self:
@@ -148,9 +148,9 @@ class Declaration(_Frozen):
     """A whole data set.
 
     Attributes:
-        repeats: whether what a user has had is recommended again.
-        recipe: name of the recipe that stands for `default`; left out, that one itself.
-        events: what a running server takes, as `Dataset.events`.
+        repeats: whether items that a user has had are recommended again.
+        recipe: name of the recipe used in place of `default`.
+        events: types of events that a running server accepts, as `Dataset.events`.
     """
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^\w[\w.-]*$")
@@ -171,7 +171,7 @@ class Declaration(_Frozen):
 
 
 def parse(text: str, where: str = DECLARATION) -> Declaration:
-    """``text`` of a ``dataset.toml``. Raises StepError, naming the key, where it is not as it should be."""
+    """Parse the ``text`` of a ``dataset.toml``. Raises StepError, naming the key, where it is invalid."""
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

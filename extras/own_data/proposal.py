@@ -51,7 +51,7 @@ EARLIEST: Final = 100_000_000  # seconds: 1973; smaller numbers are counts, year
 SEPARATORS: Final = ("|", ";", ",")
 FEW_SPLIT: Final = 0.1  # share of cells that hold several values, whose parts come in many combinations
 HALF_SPLIT: Final = 0.5  # the same, where they do not
-FEW_NUMBERS: Final = 20  # so many different numbers may be codes
+FEW_NUMBERS: Final = 20  # up to this many distinct numbers may be codes
 USER_NAMES: Final = r"user|customer|member|client|visitor|account|person|buyer|reader|uid|who"
 ITEM_NAMES: Final = r"item|product|sku|movie|film|article|song|track|book|video|page|offer|good|what"
 TIME_NAMES: Final = r"time|date|timestamp|ts|at|when|day|seen|created"
@@ -94,7 +94,7 @@ def propose(folder: Path) -> str:
             f"Write {DECLARATION} by hand, as the chapter 'Your own data' shows."
         )
     text = "\n".join(_lines(folder, events, [each for each in looked if each is not events.looked])) + "\n"
-    declaration.parse(text)  # it can be read
+    declaration.parse(text)  # check that it can be read
     return text
 
 
@@ -114,7 +114,7 @@ def _look(connection: duckdb.DuckDBPyConnection, name: str, path: Path) -> Looke
 
 
 def _time_unit(table: Table, column: str, cells: pd.Series) -> tuple[TimeUnit | None, tuple[str, ...]]:
-    """The unit that makes times of the cells, None where none does; and the formats that they may be written in."""
+    """The unit in which the cells are times, or None; and the formats between which they are ambiguous."""
     given = cells[cells != ""]
     numbers = pd.to_numeric(given, errors="coerce").dropna()
     if given.empty or len(numbers) >= MOST * len(given):
@@ -187,7 +187,7 @@ def _lines(folder: Path, events: Interactions, others: list[Looked]) -> Iterator
 
 
 def _file(looked: Looked) -> Iterator[str]:
-    """The keys of a file. Raises StepError where its first line seems to be its first row."""
+    """The lines that name a file. Raises StepError if it seems to have no header."""
     for name in looked.columns:
         if re.match(r"\s*[-+]?\d", name):
             raise StepError(
@@ -200,7 +200,7 @@ def _file(looked: Looked) -> Iterator[str]:
 
 
 def _of_listed(table: str, of_events: Column, not_of: Column, others: list[Looked]) -> Iterator[str]:
-    """The table that lists the ids of ``of_events``; not one under the name of ``not_of``, as numbers are anybody's."""
+    """The table that lists the ids of ``of_events``; not by a key named as ``not_of``: numbers match any ids."""
     keyed = ((each, key) for each in others if (key := key_of(each.columns, of_events.cells)) is not None)
     looked, key = next((pair for pair in keyed if pair[1].name != not_of.name), (None, None))
     if looked is None or key is None:
@@ -248,7 +248,7 @@ class Column:
     Attributes:
         cells: strings, "" for nothing.
         lists: whether the file itself holds lists.
-        unit: of time, where the cells are times; ``formats``: between which nothing in them decides.
+        unit: of time, if the cells are times; ``formats``: date formats that all fit them.
     """
 
     name: str
@@ -280,7 +280,7 @@ class Column:
         return len(self.given) > 0 and len(self.numbers) >= MOST * len(self.given)
 
     def called(self, names: str) -> bool:
-        """Tell whether one of the name's words is, or ends with, one of ``names``."""
+        """Whether a word of the name is one of ``names``, plural or followed by ``id``, too."""
         words = re.sub(r"([a-z])([A-Z])", r"\1_\2", self.name).lower()
         return re.search(rf"(^|[^a-z])({names})s?(_?id)?([^a-z]|$)", words) is not None
 
@@ -294,13 +294,13 @@ class Column:
             split = parts.map(len) > 1
             several, values = float(split.mean()), parts.explode().str.strip()
             met_again = values[split[split].index].nunique() < self.given[split].nunique()
-            # in few cells, or with parts that come in no other company, it seems to be part of the values
+            # in few cells, or if its parts occur in no other combination, it seems to be part of the values
             if several >= (FEW_SPLIT if met_again else HALF_SPLIT) and values.nunique() <= 0.5 * len(values):
                 ranked.append((several, -values.nunique(), mark))
         return max(ranked, default=(0, 0, None))[-1]
 
     def kind(self) -> Kind | None:
-        """As an attribute; None for what tells nearly every row apart."""
+        """Its kind as an attribute; None if nearly every row has another value."""
         if self.lists or self.separator():
             return "multi-valued"
         if self.is_numeric and self.distinct > FEW_NUMBERS:
@@ -315,7 +315,7 @@ def first_called(columns: Iterable[Column], names: str) -> Column | None:
 
 
 def liked_above(values: pd.Series) -> tuple[float, str]:
-    """A threshold and why."""
+    """Propose a threshold above which values are liked, with the reason."""
     distinct = np.unique(values)
     low, high = float(distinct[0]), float(distinct[-1])
     if len(distinct) <= 11 and high > low:

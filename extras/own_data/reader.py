@@ -70,7 +70,7 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         items, catalogue, terms, numbers = _items(source, declared.items)
         events = _events(source, declared.interactions, users, items)
 
-        # levels of the values that there are, and the code of each
+        # levels of the distinct values, and the code of each
         found = connection.execute("SELECT number, count(*) FROM timed GROUP BY number ORDER BY number").fetchnumpy()
         distinct, counts = map(np.asarray, found.values())
         levels = attributes.ONE_LEVEL
@@ -92,7 +92,7 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
         things[Columns.TITLE] = [title or own_id for title, own_id in titles]
         things = things.sort_values(Columns.ITEM, ignore_index=True)
 
-        # written, events sorted on disk
+        # write the tables; events are sorted on disk
         made = connection.sql(
             "SELECT u.number AS userid, i.number AS itemid, CAST(code AS TINYINT) AS rating, "
             "CAST(micros // 1000000 AS BIGINT) AS timestamp "
@@ -146,7 +146,7 @@ class _Source:
             columns: names in DuckDB -> in the files, ``userid`` or ``itemid`` among them.
             lists: columns that may hold lists.
 
-        Raises StepError as `Table.load`; and for a file that is not there or not the only one, no row, no proper id.
+        Raises StepError as `Table.load`; and for a missing or ambiguous file, no row, an invalid id.
         """
         wanted = [declared.file] if declared.file else [f"{name}{ending}" for ending in ENDINGS]
         many = "*" in wanted[0]
@@ -348,11 +348,11 @@ def _events(source: _Source, declared: InteractionsTable, users: Table | None, i
 
 
 def _numbered(events: Table, listed: Table | None, key: str, column: str) -> tuple[IdKind, pd.DataFrame]:
-    """Give every own id a number, in a table ``<key>_numbers``; and numbers and ids as a frame.
+    """Give every own id a number, in a table ``<key>_numbers``. Returns the kind, and numbers and ids as a frame.
 
-    "integer" where every own id is a whole number from 1 to `MAX_INTEGER` and stands for itself; else "string", and the
-    ids are numbered from 1 in their order: as numbers where all are whole, else as text. The frame is in the order of
-    the table that lists the ids, else by number.
+    "integer" if every own id is a whole number from 1 to `MAX_INTEGER`, which is its number; else "string", and ids are
+    numbered from 1 in order: as numbers if all are whole, else as text. The frame is in the order of the table that
+    lists the ids, else by number.
     """
     connection, source = events.connection, (listed or events).name
     ids = f"(SELECT DISTINCT {key} AS id FROM {source})"

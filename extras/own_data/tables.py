@@ -2,7 +2,7 @@
 
 DuckDB reads CSV (dialect sniffed, gzipped or not) and Parquet, a file at a time, into a database in a temporary folder:
 so a table may be larger than memory. Every cell becomes text as people write it (``7``, not ``7.0``); numbers and times
-are made of that text in one place. Each row keeps its file and its place in it, from which a message finds the line.
+are parsed from that text in one place. Each row keeps its file and position, from which a message finds the line.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class File:
         return not self.name.endswith(".parquet")
 
     def where(self, row: int) -> str:
-        """The name by which a person finds a row, counted from 0: ``interactions.csv, line 7``.
+        """Location of a row (from 0) for messages: ``interactions.csv, line 7``.
 
-        Counted again from the top of a CSV: a value in quotes may run over several lines.
+        Lines are counted again from the top of a CSV: a value in quotes may run over several lines.
         """
         if not self.is_csv:
             return f"{self.name}, row {row + 1}"
@@ -82,13 +82,13 @@ class File:
                 begin = reader.line_num + 1
 
     def text(self) -> BinaryIO:
-        """The bytes of a CSV, unpacked."""
+        """Open a CSV as bytes, decompressed."""
         return gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb")  # type: ignore[return-value]
 
     def scan(self, strict: bool = True) -> str:
-        """The SQL that reads the file, whose path is its parameter. Columns of a CSV are called by their place.
+        """The SQL that reads the file, with the path as its parameter. Columns of a CSV are named by position.
 
-        ``strict``: refuse what is no proper CSV; lines that end in several ways are none.
+        ``strict``: refuse malformed CSV, such as mixed line endings.
         """
         if not self.is_csv:
             return "read_parquet(?)"
@@ -192,7 +192,7 @@ class Table:
                     self.connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
                 try:
                     self.connection.execute(f"{select} {file.scan()}{some}", [str(file.path)])
-                except duckdb.InvalidInputException as error:  # lines that end in several ways
+                except duckdb.InvalidInputException as error:  # mixed line endings
                     if "invalid state" not in str(error):
                         raise
                     self.connection.execute(f"{select} {file.scan(strict=False)}{some}", [str(file.path)])
@@ -211,7 +211,7 @@ class Table:
         raise StepError(f"{file.name} has no column {column!r}; it has {', '.join(map(repr, file.columns))}{hint}")
 
     def _text(self, file: File, name: str, as_list: bool) -> str:
-        """The expression that makes text of a column."""
+        """The SQL expression that casts a column to text."""
         kind = self._type(file, name)
         column = f"c{file.columns.index(self.columns[name])}" if file.is_csv else identifier(self.columns[name])
         if kind.endswith("[]") and as_list:
@@ -288,10 +288,10 @@ class Table:
 
 
 def quoted(text: str) -> str:
-    """A literal of SQL."""
+    """Quote a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """A name of SQL."""
+    """Quote a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,7 +1,7 @@
-"""Times of events: numbers in a unit since 1970, ISO 8601, or a date format that the whole column settles.
+"""Parse times of events: numbers in a unit since 1970, ISO 8601, or a date format that fits the whole column.
 
-``11/1/2000`` alone may be January or November. Read over a column it is mostly settled: where some day is above twelve,
-one order of day and month fails. Where both can be meant, time_format in dataset.toml decides.
+``11/1/2000`` alone may be in January or November. The column mostly decides: a day above twelve rules out one order of
+day and month. If both orders fit, time_format in dataset.toml decides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EXPECTED: Final = {
     "us": "microseconds since 1970",
     "iso": "an ISO 8601 time like 2024-05-31T17:45:00Z",
 }
-_SAMPLE: Final = 1_000  # different times of the column that a format is looked for with
+_SAMPLE: Final = 1_000  # distinct times of the column, from which a format is detected
 _DATES: Final = (
     *("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%Y", "%d.%m.%y", "%Y.%m.%d"),
     *("%Y%m%d", "%Y-%m", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%a, %d %b %Y", "%a %b %d %Y"),
@@ -47,7 +47,7 @@ class AmbiguousTimesError(StepError):
 
 
 def microseconds(events: Table, declared: InteractionsTable) -> str:
-    """Return the expression that makes microseconds since 1970 (UTC) of the column ``time``.
+    """Return the SQL expression that converts the column ``time`` to microseconds since 1970 (UTC).
 
     Raises StepError for the first cell that is no time, or not from 1970 to now.
     """
@@ -70,7 +70,7 @@ def microseconds(events: Table, declared: InteractionsTable) -> str:
 
 
 def latest_microsecond() -> int:
-    """Later than this is in the future, whatever the clock that wrote it."""
+    """The latest plausible time: now, and `TOLERANCE` for clocks that are ahead."""
     return (int(time.time()) + TOLERANCE) * 1_000_000
 
 
@@ -81,7 +81,7 @@ def _refuse(events: Table, place: tuple[int, int], unit: TimeUnit) -> None:
 
 
 def _written_out(events: Table) -> str:
-    """ISO 8601 where every time is, else the one format that fits them all."""
+    """SQL expression for times in ISO 8601 if all are, else in the one format that fits them all."""
     iso = "epoch_us(TRY_CAST(CASE WHEN regexp_matches(time, '^\\s*[0-9+-]') THEN time END AS TIMESTAMPTZ))"
     wrong = events.first(f"{iso} IS NULL")
     if wrong is None:
@@ -124,8 +124,7 @@ def likely_unit(events: Table, text: str) -> TimeUnit | None:
 
 
 def expect_recent(events: Table, newest: int, declared: InteractionsTable) -> None:
-    """Raise StepError where even the newest time, in seconds, is implausibly old: a unit that is too fine makes 1970
-    of every time."""
+    """Raise StepError if even the newest time, in seconds, is implausibly old, as if read in too fine a unit."""
     unit = declared.time_unit
     if newest >= PLAUSIBLE:
         return

@@ -1,6 +1,6 @@
-"""The page for people; the look-ups that it needs: users, their histories, items by title, releases; and going back.
+"""The web page, and its endpoints: users, their histories, items by title, releases, and rollback to an earlier one.
 
-The page's files are as they are: they need no build and no other server.
+The page's files are static: they need no build and no other server.
 """
 
 from __future__ import annotations
@@ -218,9 +218,9 @@ class Activated(BaseModel):
 
 
 class Browse:
-    """Over the releases that the server answers from. Shared by threads.
+    """Look-ups in the releases that the server holds. Shared by threads.
 
-    A method raises ServiceError; where a release or user is named NoReleaseError, UnknownReleaseError, WrongIdError.
+    Methods raise ServiceError; for a named release or user also NoReleaseError, UnknownReleaseError, WrongIdError.
     """
 
     def __init__(self, recommender: Recommender, listed: UserList) -> None:
@@ -333,16 +333,16 @@ def _shown(item: CatalogueItem) -> dict[str, Any]:
 
 
 def _ranks(opened: Release) -> dict[int, int]:
-    """Item's number -> place from 0, the most popular first; then what nobody clicked."""
+    """Item's number -> rank from 0: the popular list, then all other items."""
     ordered = dict.fromkeys([*opened.popular.ids.tolist(), *opened.catalogue])
     return {itemid: rank for rank, itemid in enumerate(ordered)}
 
 
 def projected(vectors: NDArray[np.float32], ranks: NDArray[np.integer]) -> NDArray[np.float64]:
-    """(n, dim) vectors -> (n, 2) places within -1 to 1, by the principal components of what popularity leaves of them.
+    """Project (n, dim) vectors to (n, 2) places within -1 to 1: PCA of what popularity does not explain.
 
-    ``ranks``: (n,) places on the popular list, from 0. Vectors of the inner product carry popularity as their widest
-    direction; without it, what is near is alike. Lengths do not matter.
+    ``ranks``: (n,) places on the popular list, from 0. Inner-product vectors carry popularity as their widest
+    direction; without it, items that are near are alike. Lengths are normalized.
     """
     if not len(vectors):
         return np.empty((0, 2))

@@ -8,7 +8,7 @@ from data_exchange_center import wire
 from online.clients.base import StoredError
 from online.clients.redis import USERS_STEP, RedisClient
 
-COMPARED: Final = 2_000  # users, by how many events they have, of those whose ids begin alike
+COMPARED: Final = 2_000  # users with a prefix, at most, that are sorted by their number of events
 
 
 class Listing(NamedTuple):

@@ -1,8 +1,8 @@
-"""The next page: a list goes on where a page ended, whatever is rated and whichever release goes live in between.
+"""Pagination by cursor: a list continues where a page ended, whatever is rated or goes live in between.
 
-An answer's cursor holds the second of the first page, the newest of the user's events that counted, and what was shown.
-With it the same list is made again, and what was shown is dropped. Where that leaves less than a page, or another
-release answers, what was shown is left out of the search instead. The server keeps nothing.
+An answer's cursor holds the time of the first page, the newest of the user's events that counted, and the items shown.
+With it the same list is made again, and the items shown are dropped. If that leaves less than a page, or another
+release answers, they are left out of the search instead. The server keeps nothing.
 
 A cursor can do nothing that a request with ``exclude`` and ``timestamp`` could not, so it is checked, but not secret.
 """
@@ -29,9 +29,9 @@ from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Reque
 
 MAX_SHOWN: Final = 10_000  # items of all pages
 EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}
-_MAX_LENGTH: Final = 200_000  # characters, and bytes of what they stand for, times `_RATIO`
+_MAX_LENGTH: Final = 200_000  # characters; uncompressed at most `_RATIO` times as many bytes
 _RATIO: Final = 10
-_BEFORE_ALL: Final = (-1, 0)  # a place in the log
+_BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 _NONE: Final = np.empty(0, np.int64)
 # Fields that may change from page to page
 _FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"})
@@ -77,7 +77,7 @@ class CursorRequest(Request):
 
     @property
     def digest(self) -> str:
-        """Stands for all that decides which list it is."""
+        """Hash of all fields that decide which list it is."""
         what = self.model_dump(mode="json", include=self.model_fields_set - _FREE, exclude_unset=True)
         return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=12).hexdigest()
 
@@ -96,7 +96,7 @@ class CursorRequest(Request):
                 free = ", ".join(sorted(_FREE - {"cursor"}))
                 raise BadRequestError("cursor", f"cursor is of another list: from page to page only {free} may change.")
             self._newest = found.newest
-            object.__setattr__(self, "timestamp", found.timestamp)  # and not among those that were given
+            object.__setattr__(self, "timestamp", found.timestamp)  # without marking it as a given field
         return self
 
 
@@ -112,9 +112,9 @@ def pages(request: Request) -> bool:
 
 
 def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArray[np.int64]:
-    """Numbers of the items of the pages before, of those that the release knows.
+    """Numbers of the items of earlier pages that the release knows.
 
-    ``searched``: of those alone that are left out of the search.
+    ``searched``: only those that are left out of the search.
     """
     if not isinstance(request, CursorRequest) or request._goes_on is None:
         return _NONE
@@ -133,14 +133,14 @@ def before_history(request: Request, opened: Release, stored: StoredUser | None)
 
 
 def before_recall(request: Request, opened: Release, user: StoredUser) -> StoredUser:
-    """The user, with shown items among the seen ones as far as they are left out of the search."""
+    """The user, with those of the shown items that are left out of the search among the seen ones."""
     if not len(left_out := shown(request, opened, searched=True)) or user.is_blank:
         return user
     return user.without(left_out)
 
 
 def drop_shown(slate: Slate) -> None:
-    """Take what was shown off a list that is ranked, or popular."""
+    """Remove items of earlier pages from a ranked or popular list."""
     request, opened = slate.timed.request, slate.opened
     if opened is not None and len(numbers := shown(request, opened)):
         slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.itemids, numbers))
@@ -151,7 +151,7 @@ def drop_shown(slate: Slate) -> None:
 
 
 def before_answer(slate: Slate) -> None:
-    """Say where the list goes on. The last of the hooks that decide what is shown."""
+    """Add the cursor of the next page. Runs last of the hooks that decide what is shown."""
     request, opened, ranked = slate.timed.request, slate.opened, slate.ranked
     if not isinstance(request, CursorRequest) or not request.cursor:
         return

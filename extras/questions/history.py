@@ -1,6 +1,6 @@
-"""For somebody who is not stored: a request brings the events, and nothing is written.
+"""Recommend to anonymous users (sessions): a request brings the events, and nothing is written.
 
-The answer is that of a stranger to whom the same events were sent before: the channels make a user's vectors of a
+The answer is that of a new user whose same events were recorded before: the channels compute a user's vectors from the
 history alone.
 """
 
@@ -64,7 +64,7 @@ class HistoryAnswer(Answer):
 
 
 def given(request: Request, opened: Release) -> StoredUser | None:
-    """The state of somebody with the events of a request; None: it brings none. Raises BadRequestError."""
+    """User state from the events of a request; None if it has no history. Raises BadRequestError."""
     if not isinstance(request, HistoryRequest) or "history" not in request.model_fields_set:
         return None
     dataset, now = opened.manifest.dataset, time.time()

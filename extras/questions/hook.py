@@ -1,4 +1,4 @@
-"""More questions to the same stack: only these; the next page; for somebody not stored; in this order; like this."""
+"""More queries to the same stack: filters, pagination, anonymous users, ranking of given candidates, similar items."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender.before_history.append(cursor.before_history)
     recommender.before_recall += [where.before_recall, cursor.before_recall, held.before_recall]
     recommender.before_rank += [where.before_rank, rank.before_rank, held.before_rank]
-    # A list is limited before others choose from it; the cursor says what has come of it.
+    # A list is filtered before other extras re-rank it; the cursor records the result.
     first = [where.before_answer, rank.before_answer, held.before_answer, rank.name_unknown, cursor.drop_shown]
     last = [cursor.before_answer]
     if parts.settings.server.seen_again == "discount":

@@ -1,6 +1,7 @@
-"""In this order: the ranking model's scores of items that a client brings, as it would give them in a list of its own.
+"""Rank a client's own candidates by the ranking model: `POST /ml/rank`.
 
-What recall finds keeps what recall says of it, so its score is that of `/ml/rec`. The other items are placed behind.
+Items that recall finds keep their recall features, so their scores are those of `/ml/rec`. The others are placed
+behind.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class RankAnswer(Answer):
 
 
 def before_rank(request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
-    """The items that a request brings, with all that recall says of them, in recall's order. Raises WrongIdError."""
+    """The request's own candidates, with their recall features, in recall's order. Raises WrongIdError."""
     if not isinstance(request, RankRequest):
         return found
     wanted = np.unique(numbers_of(request.candidates, "candidates", opened))
@@ -81,7 +82,7 @@ def name_unknown(slate: Slate) -> None:
     if opened is None:
         placed = {item.itemid for item in slate.saved.item_list} if slate.saved else set()
     else:
-        numbers_of(request.candidates, "candidates", opened)  # of the kind that the release has
+        numbers_of(request.candidates, "candidates", opened)  # raises for ids of another kind
         placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.itemids.tolist()}
     slate.more["unknown"] = [own for own in dict.fromkeys(request.candidates) if own not in placed]
 
@@ -115,11 +116,11 @@ def kept(ranked: Ranked, places: NDArray[np.bool_ | np.intp]) -> Ranked:
 
 
 def behind(opened: Release, user: StoredUser, timestamp: int, found: Candidates, more: NDArray[np.int64]) -> Candidates:
-    """``found``, as it is, and behind it ``more`` items, (m,), that no channel's list has.
+    """Append ``more`` items, (m,), that no channel found, behind the candidates ``found``.
 
-    Each channel's list goes on with those of them that it can score, by the server's own copy of the vectors: with
-    their scores and the ranks after the list's end. What a channel cannot score has the last's score and the rank after
-    that, as in `fuse`. Seen items may be among them.
+    Each channel scores those that it can by the server's own copy of the vectors, and ranks them after its list's end.
+    An item that it cannot score gets the last score and the rank after that, as in `fuse`. Seen items may be among
+    them.
     """
     if not len(more):
         return found

@@ -1,11 +1,11 @@
-"""Stock and business rules: items that no answer shows, and items that stand higher.
+"""Stock and business rules: hide items from every answer, boost others.
 
-A file names them, and Redis keeps them, by data set. Each worker looks for another list twice a second, on a thread of
-its own: a change needs no release, and without rules a request does nothing. While Redis is away the last ones hold,
-and a server that starts meanwhile takes them from its disk.
+A file names them, and Redis keeps them, by data set. Each worker polls for changes twice a second, on a thread of its
+own: a change needs no release, and without rules requests do no extra work. While Redis is away the last rules hold,
+and a server that starts meanwhile reads them from its disk.
 
-A boosted item stands at half its place, rounded down: the 40th becomes the 20th. One that recall does not find stays
-away.
+A boosted item moves to half its rank, rounded down: the 40th becomes the 20th. One that recall does not find is not
+added.
 
     hidden = [1, 2]        # the data set's own ids
     boosted = [50]
@@ -54,7 +54,7 @@ Ids = NDArray[np.int64]
 
 
 class RuleList(BaseModel):
-    """Items by what becomes of them, by their own ids."""
+    """Own ids of hidden and of boosted items."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -94,10 +94,10 @@ class Rules:
             except (OSError, ValidationError) as error:
                 log.warning("%s cannot be read, so no rule holds until Redis answers: %s", self._disk, error)
 
-    # --- what holds
+    # --- the current rules
 
     def look(self) -> bool:
-        """Take other rules from Redis, where there are any; whether it has answered."""
+        """Read changed rules from Redis; False if it does not answer, or holds invalid ones."""
         if (serving := self._releases.serving) is None:
             return True
         dataset = serving.manifest.dataset.base_name
@@ -130,7 +130,7 @@ class Rules:
             found = self._numbers[opened] = now, opened.known(rules.hidden), opened.known(rules.boosted)
         return found[1:]
 
-    # --- what they do
+    # --- applying them
 
     def before_recall(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
@@ -156,7 +156,7 @@ class Rules:
             items[:] = [items[place] for place in in_order(*masks).tolist()]
 
     def order(self, opened: Release, itemids: NDArray[np.integer]) -> NDArray[np.intp]:
-        """Places of a list's items as the rules want them: `Parts.in_order`."""
+        """Places of a list's items in the order of the rules: `Parts.in_order`."""
         hidden, boosted = self.of(opened)
         return in_order(np.isin(itemids, hidden), np.isin(itemids, boosted))
 
@@ -178,7 +178,7 @@ class RuleProblemError(RecsysError):
 
 
 def read(path: Path, known: Container[OwnId]) -> RuleList:
-    """Read a file of rules; ``known``: the items that there are. Raises RuleProblemError."""
+    """Read a file of rules; ``known``: ids of existing items. Raises RuleProblemError."""
     expected = "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
     try:
         rules = RuleList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

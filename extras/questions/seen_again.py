@@ -1,10 +1,10 @@
-"""Seen again: items that a user was shown and has not touched are weighed down, where the settings say so.
+"""Demote items that a user was shown before without reacting (impression discounting), if the settings say so.
 
-RECSYS_SERVER__SEEN_AGAIN=discount. The items of each answer are written to Redis once it is made, by user, and the next
-request reads them, in a round trip of its own. An item stands at `FACTOR` times its place for each answer that has
-shown it; one that is rated or hidden leaves the lists anyway. Only plain requests are counted and weighed: not those
-that name a time or a release, are strict, want an explanation or bring a history. Without Redis nothing is weighed.
-What it does to the lists of a replay: `make evaluate-seen-again`.
+RECSYS_SERVER__SEEN_AGAIN=discount. The items of each answer are written to Redis, by user, and the next request reads
+them in an extra round trip. An item's rank is multiplied by `FACTOR` for each answer that showed it; one that is rated
+or hidden leaves the lists anyway. Only plain requests count: not those that name a time or a release, are strict, want
+an explanation or bring a history. Without Redis nothing is demoted. Its effect on lists in a replay:
+`make evaluate-seen-again`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
         return [itemid for answer in raw for itemid in json.loads(answer)]
 
     def write(self, answers: Sequence[Shown]) -> None:
-        """Add answers, but of users who were forgotten since. Raises ServiceError."""
+        """Add answers, except those of users who were forgotten since. Raises ServiceError."""
         with self._limited("shown"):
             for each in answers:
                 key = shown_key(each.dataset, each.userid)
@@ -70,26 +70,26 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
 
 
 def counts(request: Request) -> bool:
-    """Whether a request is what somebody looks at, now."""
+    """Whether a request counts: a plain one, whose answer somebody sees now."""
     given = request.model_fields_set
     plain = not (request.strict or request.explain or request.release)
     return plain and bool(request.userid) and given.isdisjoint(("timestamp", "history", "candidates"))
 
 
 def in_order(times: NDArray[np.integer], factor: float = FACTOR) -> NDArray[np.intp]:
-    """Places of a list's n items, best first, each weighed down by how many times it was shown, (n,)."""
+    """Places of a list's n items, best first, each demoted by how many times it was shown, (n,)."""
     return np.argsort(np.arange(1, len(times) + 1) * factor**times, kind="stable")
 
 
 class SeenAgain:
-    """Weighs down and notes what is shown. Shared by threads."""
+    """Demotes items shown before, and records those shown now. Shared by threads."""
 
     def __init__(self, recommender: Recommender, store: ShownItems) -> None:
         self._recommender, self._store = recommender, store
         self._queue: ExposureQueue[Shown] = ExposureQueue(store.write)
 
     def before_answer(self, slate: Slate) -> None:
-        """Weigh down what the user was shown."""
+        """Demote items that the user was shown before."""
         request, opened = slate.timed.request, slate.opened
         if opened is None or not counts(request):
             return
@@ -103,7 +103,7 @@ class SeenAgain:
             slate.ranked = kept(slate.ranked, in_order(np.array(shown, np.int64)))
 
     def note(self, slate: Slate) -> None:
-        """Note what is shown. The last of the hooks that decide on it."""
+        """Record what is shown. Runs last of the hooks that decide on it."""
         request, opened = slate.timed.request, slate.opened
         if opened is not None and counts(request):
             items = tuple(item.itemid for item in slate.items)

@@ -1,9 +1,8 @@
-"""Like this: the items that are most like one, or like several, and why.
+"""Similar items: those most like one item, or several, and why.
 
-Each channel brings a list, and ranks are fused as in recall. A channel that adds up item-item weights, as EASE
-does, lists what the weights of the given items say; any other one what is nearest by its item vectors. Items that
-nobody has rated have no vectors: theirs is the list by attributes. All of it is in the server's memory; no service is
-called.
+Each channel makes a list, and ranks are fused as in recall. A channel of item-item weights, such as EASE, lists the
+items with the largest weights; any other the nearest by its item vectors. Items that nobody has rated have no vectors:
+their list is by attributes. All of it is in the server's memory; no service is called.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class Table:
 
     Attributes:
         itemids: (n,) ascending.
-        rows, columns: (n, d); NaN for an item of which the channel knows nothing.
+        rows, columns: (n, d); NaN for an item that the channel does not know.
     """
 
     kind: Literal["together", "near"]
@@ -100,7 +99,7 @@ class Table:
 def tables(
     channels: ChannelSet, recall: RecallRecipe, itemids: NDArray[np.int64], indexed: Mapping[str, Float32]
 ) -> dict[str, Table]:
-    """A table for each channel that has vectors; ``indexed``: channel -> (n, d) those of items, of a search index."""
+    """A table for each channel that has vectors; ``indexed``: channel -> (n, d) vectors in the search index."""
     fitted = {channel.name: channel for channel in channels.channels}
     found = {}
     for recipe in recall.searched:
@@ -120,7 +119,7 @@ def tables(
 
 @per_release
 def tables_of(opened: Release) -> dict[str, Table]:
-    """How alike the release's items are, by channel."""
+    """Similarity tables of the release's items, by channel."""
     exact = opened.exact
     return tables(opened.channels, opened.manifest.recipe.recall, exact.itemids, exact.vectors)
 
@@ -135,7 +134,7 @@ def values_of(opened: Release) -> dict[int, frozenset[str]]:
 
 
 def by_attributes(opened: Release, itemids: Sequence[int], wanted: frozenset[str]) -> Hits:
-    """The items that have most of the ``wanted`` values in common, without ``itemids``; of equals the popular ones."""
+    """Items by Jaccard similarity of their values to the ``wanted`` ones, without ``itemids``; ties by popularity."""
     popular = dict(zip(opened.popular.ids.tolist(), opened.popular.scores.tolist(), strict=True))
     scores = {
         itemid: len(wanted & values) / len(wanted | values)
@@ -157,7 +156,7 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
             raise BadRequestError("itemid", f"This release has no item {own!r}.")
     given, values = [opened.numbers[own] for own in own_ids], values_of(opened)
     wanted = frozenset().union(*(values[itemid] for itemid in given))
-    # by channel; where no channel knows any of them by their attributes
+    # by channel; if no channel knows any of them, by their attributes
     lists = {name: table.best(given) for name, table in tables_of(opened).items()}
     if not any(len(hits.ids) for hits in lists.values()):
         lists = {BY_ATTRIBUTES: by_attributes(opened, given, wanted)}

@@ -1,7 +1,7 @@
-"""Only these: a list is limited to items by their attributes and ids, inside the search and on the popular list.
+"""Filter lists by attributes and ids of items, inside the search and on the popular list.
 
-The server holds the attributes of all items that answers show. A request's conditions are looked up there, and recall
-gets the items that are left: its channels search among those, so that they find fifty where there are fifty.
+The server holds the attributes of all items, and evaluates a request's conditions on them. Recall's channels search
+only among the items that pass (pre-filtering), so that they find fifty where there are fifty.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Attributes:
 
     @classmethod
     def of(cls, items: Mapping[int, Mapping[str, Any]]) -> Self:
-        """``items``: number -> attributes, as `CatalogueItem` has them."""
+        """Index items by attribute. ``items``: number -> attributes, as in `CatalogueItem`."""
         terms: dict[str, dict[str, list[int]]] = {}
         numbers: dict[str, NDArray[np.float64]] = {}
         for place, itemid in enumerate(sorted(items)):
@@ -187,7 +187,7 @@ def before_answer(slate: Slate) -> None:
         allowed = _allowed(request, opened)
         if request.filters:
             slate.more["matching"] = int(allowed.sum())
-        if slate.candidates is None:  # the popular list: of other items nobody knows how popular they are
+        if slate.candidates is None:  # the popular list; items that are not on it follow by number
             itemids = attributes_of(opened).itemids[allowed]
             slate.ranked = among_popular(slate.ranked, popular_first(opened, itemids))
     elif slate.saved is not None and request.filters:

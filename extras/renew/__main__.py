@@ -1,4 +1,4 @@
-"""Renew what is served, if that makes it no worse: ``make renew``.
+"""Retrain on new events, and go live if the candidate is no worse: ``make renew``.
 
 1. events    feedback is exported (`make events`); the newest fifth of what the live release does not know is held back
 2. offline   the seven steps run, into a folder of the candidate's own
@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 HELD_BACK: Final = 0.2  # of the events that the live release was not fitted on
 LEAST_KEPT: Final = 0.9  # of the live release's ratings, users and items
 LEAST_USERS: Final = 100  # with something to be found
-MOST_USERS: Final = 10_000  # who are judged by, drawn with a fixed seed
+MOST_USERS: Final = 10_000  # in the comparison, drawn with a fixed seed
 MARGIN: Final = 0.03
 K: Final = 50
 TRIES: Final = 3  # of a sync
@@ -101,7 +101,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
-    """Run or resume a renewal; its report. Raises RefusedError, and RecsysError where the same call resumes."""
+    """Run or resume a renewal. Returns its report. Raises RefusedError, and RecsysError where the same call resumes."""
     folder = settings.service_dir("renewal")
     candidate = settings.model_copy(update={"exchange_dir": folder / "candidate"})
     previous, path = folder / "previous", folder / "report.json"
@@ -111,7 +111,7 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     if live is None:
         raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    # A step that fails would fail again, until its data is another; one that was killed is run again
+    # Resume what was killed; after a failed step start over, as it would fail again on the same data
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
     begun = trained and "verdict" not in report
     recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
@@ -135,7 +135,7 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
 
 
 def _stages(settings: Settings, candidate: Settings, previous: Path, report: dict[str, Any], margin: float) -> None:
-    """Go through what is left of a renewal, and note in ``report`` how far it is."""
+    """Run the remaining stages of a renewal, and record progress in ``report``."""
     path = settings.service_dir("renewal") / "report.json"
     if "candidate" not in report:
         live = live_settings(settings, report["live"])
@@ -146,7 +146,7 @@ def _stages(settings: Settings, candidate: Settings, previous: Path, report: dic
         done = {step.what for step in offline_steps(candidate) if step.well}  # before it was killed
         for step in run_steps(settings, candidate.exchange_dir, done):
             log.info("%s: %.1f s", step["step"], step["seconds"])
-            expect_size(read_dataset(candidate.exchange_dir), read_dataset(live.exchange_dir))  # after the first one
+            expect_size(read_dataset(candidate.exchange_dir), read_dataset(live.exchange_dir))  # from the first step on
         report["candidate"] = release_of_artifacts(candidate).release
         write_json(path, report)
     if report["candidate"] == report["live"]:
@@ -204,7 +204,7 @@ def live_settings(settings: Settings, release: str) -> Settings:
 
 
 def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[str, Any]:
-    """Write the exported events where the candidate's steps find them, without the newest ones; counts of both.
+    """Write the exported events for the candidate's steps, without the newest. Returns how many are new and held back.
 
     Newest: the last `HELD_BACK` of those that the live release was not fitted on, in the order in which the server
     acknowledged them. Users who were forgotten are forgotten in the candidate, too.
@@ -276,12 +276,12 @@ def expect_no_worse(gate: dict[str, Any]) -> None:
 
 
 def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> pd.DataFrame:
-    """Everything known of the users who are judged by, with own ids, by user and time; `TARGET`: what is to be found.
+    """All events of the users in the comparison, with own ids, by user and time; `TARGET` marks those to predict.
 
-    A user's targets are the last events, no more than the data set holds out, of those that come after everything of
-    that user which either release was fitted on; after everything of all users, if enough have such. What the live
-    release's data set has counts as it is there, and of the candidate's only what is newer: damaged data does not judge
-    itself. Nothing but targets follows a first target.
+    A user's targets are the last events, no more than the data set holds out, of those that are later than every event
+    of that user that either release was fitted on; later than those of all users, if enough have such. Events of the
+    live release's data set are taken from there, and from the candidate's only newer ones: damaged data does not judge
+    itself. After a first target only targets follow.
     """
     dataset = read_dataset(live.exchange_dir)
     ratings, users, items = (table.read(live.exchange_dir) for table in artifacts.RAW)
@@ -295,7 +295,7 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
         fitted.append(known[known[Columns.SPLIT].isin(PAST)].groupby(Columns.USER)[Columns.TIMESTAMP].max())
     both_users, both_items = ({*one.values()} & {*other.values()} for one, other in zip(*ids, strict=True))
 
-    # what is known of everybody, then what the candidate's data set (`known`) has later; of it what follows the fits
+    # all known events, then later ones of the candidate's data set (`known`); of these the ones after both fits
     newest = rows.groupby(Columns.USER)[Columns.TIMESTAMP].max()
     later = known[known[Columns.TIMESTAMP] > known[Columns.USER].map(newest)]
     rows = pd.concat([rows, later.drop(columns=Columns.SPLIT)], ignore_index=True)
@@ -307,7 +307,7 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
         new = latest
     new = new[new.groupby(Columns.USER).cumcount(ascending=False) < dataset.holdout.longest]
 
-    # of some users, where there are very many
+    # sample users, where there are very many
     begins = new.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     begins = begins.sample(min(len(begins), MOST_USERS), random_state=0)
     rows = rows.assign(**{TARGET: rows.index.isin(new.index)})

@@ -1,7 +1,7 @@
-"""Traces for OpenTelemetry, where the settings name a collector: a span for the request, and one for each of the calls.
+"""OpenTelemetry tracing, if the settings name a collector: a span for the request, and one for each call to a service.
 
-They are made of the request's record when it has its answer, so a request that is not traced costs nothing, and calls
-that run in another thread have their place all the same. A caller's `traceparent` is taken up.
+Spans are made from the request's record once it is answered, so a request that is not traced costs nothing, and calls
+in other threads are included. A caller's `traceparent` is continued.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def processor(settings: TracingSettings) -> SpanProcessor:
-    """Sends spans to the collector in the background; drops them when it does not take them."""
+    """Send spans to the collector in the background; drop them when it does not take them."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -40,7 +40,7 @@ def processor(settings: TracingSettings) -> SpanProcessor:
 
 
 def provider(settings: TracingSettings) -> TracerProvider:
-    """Ends the process with one sentence where OpenTelemetry is not installed."""
+    """Build the tracer provider. Exits with one sentence if OpenTelemetry is not installed."""
     try:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider

@@ -52,9 +52,9 @@ def ranker_of_lists(recipe: Recipe) -> ListsRecipe:
 
 @dataclass(frozen=True)
 class ListsConfig:
-    """Settings of the ranker's training lists: which requests, and what of their lists."""
+    """Settings of the ranker's training lists: request points, fusion, history, labels."""
 
-    seed: int  # of what is random about them
+    seed: int  # of the request points
     past: float  # share of each user's events that the training channels know; requests come later
     stride: int  # events between requests
     weights: tuple[float, ...]  # of each channel in the fusion
@@ -64,7 +64,7 @@ class ListsConfig:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        """Raises StepError when the recipe's ranker is not trained on lists."""
+        """Read them from a recipe. Raises StepError when its ranker is not trained on lists."""
         ranker = ranker_of_lists(recipe)
         weights = tuple(channel.fusion_weight for channel in recipe.recall.channels)
         asked = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon")}
@@ -76,11 +76,11 @@ class ListsConfig:
         return with_late_returns(past, self.after_past(past, request_points(past, self.stride, rng)), rng)
 
     def after_past(self, past: Sequences, points: Points) -> Points:
-        """The points that come after what the training channels know."""
+        """Keep the points after the part of each user's past that the training channels know."""
         return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
 
     def recalled(self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]) -> Lists:
-        """Lists of all requests. Raises StepError when none holds anything that was liked next."""
+        """Recall the lists that hold something liked next. Raises StepError when no request's list does."""
         lists = recall_lists(past, self.requests(past), profiles, channels, self, only_liked=True)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
@@ -134,7 +134,7 @@ class Lists:
         return cls(users=(codes - 1).astype(np.int32), features=features.reshape(shape), **columns)
 
 
-# fields that a column is made of; users are stored as userids, features as bytes of float16
+# fields stored as they are; users are stored as userids, features as bytes of float16
 _PLAIN_COLUMNS: Final = tuple(field.name for field in fields(Lists) if field.name not in ("users", "features"))
 
 
@@ -146,7 +146,7 @@ def recall_lists(
     config: ListsConfig,
     only_liked: bool = False,
 ) -> Lists:
-    """The fused list of every point.
+    """Search the channels, fuse and label: the list of every request point.
 
     Args:
         profiles: (users, fields) codes.
@@ -195,12 +195,12 @@ def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns
         candidates=candidates,
         features=features,
         liked=is_liked,
-        disliked=is_bad & ~is_liked,  # the same item again is no dislike
+        disliked=is_bad & ~is_liked,  # a liked item that comes again is no dislike
     )
 
 
 def _chunks(points: Points) -> list[Points]:
-    """At most `CHUNK` points each which, unless it is a single one, have seen at most `SEEN` events."""
+    """Split into chunks of at most `CHUNK` points and `SEEN` past events; a single point may have more of these."""
     begins, seen = [0], 0
     for n, events in enumerate(points.positions.tolist()):
         if n > begins[-1] and (n - begins[-1] == CHUNK or seen + events > SEEN):
@@ -224,11 +224,11 @@ def sampled(
 ) -> tuple[Lists, Float32]:
     """Negative sampling: ``size`` candidates of each list, those that were liked and random others, in fused order.
 
-    Returns, with them, the (m, size) logarithm of how many candidates of the whole list each stands for. Disliked
-    candidates and padding are taken last. A random one stands for those of its list that were not taken too, so that a
-    softmax over the sample, with the logarithms added to the scores, is one over the list (Jean et al. 2015).
+    Also returns (m, size) log weights: the logarithm of how many candidates of the whole list each stands for. Disliked
+    candidates and padding are taken last. A random candidate also stands for those not taken, so that a softmax over
+    the sample, log weights added to the scores, estimates that over the list (Jean et al. 2015).
 
-    ``of``: which m of all lists these are, when other workers draw for the rest; no list's sample depends on it.
+    ``of``: mask of these m among all lists, when other workers draw for the rest; no list's sample depends on it.
     """
     m, c = lists.candidates.shape
     everyone = np.ones(m, dtype=np.bool_) if of is None else of
@@ -254,7 +254,7 @@ def sampled(
 class StoredFeatures:
     """Contents of a feature store at the end of a past, and the spec that encodes them.
 
-    Users' statistics are not among it: the lists have them, as they stood at each request.
+    Users' statistics are not included: `Lists.statistics` has them, as they stood at each request.
     """
 
     spec: FeatureSpec
@@ -292,7 +292,7 @@ def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
 
 
 def prefetch(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Prefetch: another thread makes the next item while the current one is used. An item that is None ends them.
+    """Prefetch: make the next item in another thread while the current one is used. None as an item ends the iteration.
 
     An exception is raised where its item would be used. A caller that stops early waits for the item being made.
     """

@@ -1,8 +1,8 @@
 """Every user's ratings in order, as flat arrays, and request points: moments when a request could have come.
 
-Models of sequences or of item pairs and evaluation read them. Items are *codes*: 1..n in the order of a vocabulary of
+Sequence models, item-item models and evaluation read them. Items are *codes*: 1..n in the order of a vocabulary of
 itemids; 0 is padding and stands for "no item". The input of a model is what a request sees, the past as of its second
-(`data_exchange_center.history`); the events from that second on say what was wanted.
+(`data_exchange_center.history`); the events from that second on give the targets.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sequences:
     ratings: Ints  # (events,) codes of `Dataset.levels`, from 1
     liked: NDArray[np.bool_]  # (events,) whether the rating is a click
     times: Ints  # (events,) seconds
-    # (events,) feedback of a server, which trains whatever its place; None: there is none
+    # (events,) whether it is feedback from a server, which trains whatever its place; None: there is none
     recorded: NDArray[np.bool_] | None = None
     allows_repeats: bool = False  # as `Dataset.allows_repeats`
 
@@ -85,7 +85,7 @@ class Sequences:
         return replace(self, starts=np.concatenate([[0], np.cumsum(lengths)]), recorded=recorded, **kept)
 
     def earlier_lengths(self, share: float) -> Ints:
-        """(users,) how many events the first ``share`` of each user's are."""
+        """(users,) number of events in the first ``share`` of each user's, rounded down."""
         lengths: Ints = np.floor(share * self.lengths).astype(np.int64)
         return lengths
 
@@ -98,7 +98,7 @@ class Sequences:
         return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))
 
     def last(self, n: int | Ints) -> Sequences:
-        """What `before_last` leaves out."""
+        """Each user's last ``n`` events, which `before_last` leaves out."""
         return self.select(self.positions >= np.repeat(self.lengths - n, self.lengths))
 
     def seen(self) -> sp.csr_matrix:
@@ -110,11 +110,11 @@ class Sequences:
         return matrix
 
     def left_out(self) -> sp.csr_matrix:
-        """(users, items + 1) 1 where a user is not recommended an item: all that was seen, or nothing with repeats."""
+        """(users, items + 1) 1 where an item is never recommended to a user: the seen ones, none with repeats."""
         return self.select(np.zeros(len(self.items), np.bool_)).seen() if self.allows_repeats else self.seen()
 
     def liked_together(self) -> sp.csr_matrix:
-        """(items + 1, items + 1) by how many users both items were liked; on the diagonal, by how many one was."""
+        """(items + 1, items + 1) co-occurrence: how many users liked both items; on the diagonal, the one item."""
         liked = self.select(self.liked).seen().astype(np.int32)  # (users, items + 1)
         counts = sp.csr_matrix(liked.T @ liked)
         counts.sort_indices()
@@ -135,8 +135,7 @@ class Sequences:
 
     @cached_property
     def targets(self) -> NDArray[np.bool_]:
-        """(events,) whether an event can be a target: its user's first with the item where what was seen is not
-        recommended, else each."""
+        """(events,) whether an event can be a target: its user's first with the item, or any if repeats are allowed."""
         if self.allows_repeats:
             return np.ones(len(self.items), dtype=np.bool_)
         pairs = self.users * (self.n_items + 1) + self.items
@@ -168,9 +167,10 @@ def sequences(
     userids: NDArray[np.integer] | list[int] | None = None,
     allows_repeats: bool = False,
 ) -> Sequences:
-    """Sequences of a ratings table that is sorted by user and time.
+    """Build `Sequences` from a ratings table that is sorted by user and time.
 
     Args:
+        itemids: all items, with ratings or without.
         positive_level: ratings above it are liked.
         userids: all users, with ratings or without; None: those with ratings.
         allows_repeats: as `Dataset.allows_repeats`.
@@ -223,9 +223,9 @@ class Points:
 
 
 def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Points:
-    """The second of every ``stride``-th event of each user from a random phase, and of every return after a break.
+    """Draw requests: at every ``stride``-th event of each user, from a random phase, and at every return after a break.
 
-    A second has one request at most, a user's first second none.
+    A user has at most one request in a second, and none in the first.
     """
     users, positions = data.users, data.positions
     phase = rng.integers(0, stride, data.n_users)[users]
@@ -238,8 +238,8 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
 def with_late_returns(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
     """Add, right behind every return after a break, a copy that comes years later, up to thirty, and sees the same.
 
-    They train a ranker for requests long after the end of the data, whose elapsed time carries no information. It is
-    log-uniform from 2 to 30 years; a number is drawn for every point, so that draws do not depend on which are returns.
+    They train a ranker for requests long after the end of the data, whose elapsed time carries no information. Delays
+    are log-uniform from 2 to 30 years, and drawn for every point, so that draws do not depend on which are returns.
     """
     soonest, latest = np.log(LATER_S)
     passed = np.exp(rng.uniform(soonest, latest, len(points))).astype(np.int64)
@@ -282,8 +282,8 @@ def requests_at(
 
 
 def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, NDArray[np.bool_]]:
-    """The first ``horizon`` events from each request on: codes (m, horizon), 0 after the user's last; whether liked,
-    and a target."""
+    """The first ``horizon`` events from each request on, (m, horizon) each: codes, 0 after the user's last; whether
+    liked and a target."""
     event = (data.starts[points.users] + points.positions)[:, None] + np.arange(horizon)
     there = event < data.starts[points.users + 1][:, None]
     event = np.where(there, event, 0)
@@ -291,8 +291,7 @@ def next_events(data: Sequences, points: Points, horizon: int) -> tuple[Ints, ND
 
 
 def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
-    """(row, item code) of everything that each request sees as rated, and so is not recommended: none
-    where the data set allows repeats."""
+    """(row, item code) pairs of the items rated before each request, to leave out; none where repeats are allowed."""
     counts = np.zeros_like(points.positions) if data.allows_repeats else points.positions
     rows = np.repeat(np.arange(len(points)), counts)
     first = np.repeat(data.starts[points.users] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
@@ -304,7 +303,7 @@ def seen_before(data: Sequences, points: Points) -> tuple[Ints, Ints]:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Arrays by user (in the order of ``data``) or by item code; row 0 of item arrays is padding."""
+    """Training inputs: arrays by user (in the order of ``data``) or by item code, with padding in row 0."""
 
     dataset: Dataset  # names of the profile's columns and of the numbers, levels of the ratings
     data: Sequences  # ratings; every user and item has a place, with ratings or without

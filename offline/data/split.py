@@ -1,4 +1,4 @@
-"""Labels, and who may see which row; and the refusal of data that would make nonsense, before anything is trained."""
+"""Labels and the split in time; and checks that reject data on which training would be meaningless."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ CONTAINER_LIMITS: Final = (  # of control groups of version 2 and of version 1
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-EVENT_BYTES: Final = 250  # of memory that a step holds at once, by `make bench-scale`: the largest slope over events
+EVENT_BYTES: Final = 250  # peak memory of a step per event, the largest of all steps, by `make bench-scale`
 
 
 def holdout_sizes(rule: HoldoutRule, lengths: NDArray[np.integer], newest: NDArray[np.integer]) -> NDArray[np.int64]:
-    """(users,) events of each user -> how many of them are held out: all of them, where there are no more.
+    """(users,) numbers of events -> (users,) how many of them are held out, at most all.
 
-    ``newest``: (users,) those of each user's last second.
+    ``newest``: (users,) number of events in each user's last second.
     """
     if rule.basket:
         wanted = np.where(newest < lengths, newest, 0)
@@ -98,7 +98,7 @@ def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.arange(len(ids)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)
 
 
-# --- Refusal of data that would make nonsense
+# --- Checks of the data
 
 
 def expect_room(events: int, memory_gb: float) -> None:
@@ -114,7 +114,7 @@ def expect_room(events: int, memory_gb: float) -> None:
 
 
 def free_memory_gb() -> float:
-    """GB (1e9 bytes) that can be had without swapping, and no more than a container may take as a whole."""
+    """Available memory in GB (1e9 bytes), without swapping and within the container's limit."""
     limits = [path.read_text().strip() for path in CONTAINER_LIMITS if path.is_file()]
     allowed = [int(each) for each in limits if each.isdecimal()]  # "max": no limit
     return float(min([psutil.virtual_memory().available, *allowed]) / 1e9)

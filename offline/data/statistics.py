@@ -43,25 +43,25 @@ class UserStatistic:
     """A whole number about each user, known at every moment of the user's past."""
 
     column: NumberFeature  # of the user
-    # events, users (m,) and counts (m,) -> (m,): what stores hold after the first so many events of each user. It must
-    # not look at later ones
+    # events, users (m,), counts (m,) -> (m,) what stores hold after the first ``counts`` events of each user; it must
+    # not read later ones
     after: Callable[[Sequences, Ints, Ints], Ints]
 
 
 @dataclass(frozen=True)
 class ItemStatistic:
-    """A whole number about each item at the end of a past, counted of some users after the other."""
+    """A whole number about each item at the end of a past; users may be counted chunk by chunk."""
 
     column: NumberFeature  # of the item
-    # events of some users, or of all; what is known of all -> (items + 1,) or (items + 1, k) whole numbers. Row 0
-    # (padding) is not read
+    # events of some users, or of all; facts about all events -> (items + 1,) or (items + 1, k) whole numbers, whose row
+    # 0 (padding) is not read
     counted: Callable[[Sequences, Overall], Ints]
-    joined: Literal["sum", "max", "min"] = "sum"  # what those of some users and of others give together
+    joined: Literal["sum", "max", "min"] = "sum"  # how counts of different users are combined
     # (items + 1, k) of all users -> (items + 1,) the statistic
     finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: counts[:, 0]
 
 
-PRIOR = 10  # ratings of an average item that every item starts with
+PRIOR = 10  # average ratings added to every item's own: shrinks the mean rating
 COUNT_SCALE = 5.0  # brings the logarithm of a count to about one
 HUNDREDS = 100.0
 
@@ -110,7 +110,7 @@ def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
 
 
 def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpec:
-    """Item code and crossed fields; statistics and numbers; fusion's columns; history."""
+    """Columns of a ranker of lists: item code and crossed fields; statistics and numbers; fusion's columns; history."""
     numbers = (
         DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
         for number in inputs.dataset.numbers
@@ -139,7 +139,7 @@ def user_columns() -> list[str]:
 
 
 def user_statistics_after(events: Sequences, users: Ints, counts: Ints) -> Ints:
-    """(m,) users and counts -> (m, user statistics) as they stand after each user's first so many events."""
+    """(m,) users and counts -> (m, user statistics) as they stand after each user's first ``counts`` events."""
     columns = [each.after(events, users, counts) for each in statistics() if isinstance(each, UserStatistic)]
     return np.stack(columns, axis=1).astype(np.int64)
 
@@ -169,7 +169,7 @@ def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
 def item_table(
     itemids: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Table of `items_counted` of everybody and of the (items, `Dataset.numbers`) values, NaN where unknown."""
+    """Make the table of ``counted``, `items_counted` of all users, and ``numbers``, (items, k), NaN where unknown."""
     table = {
         each.column.name: each.finished(counts, overall)[1:].astype("int64")
         for each, counts in zip(of_items(), counted, strict=True)

@@ -1,9 +1,9 @@
-"""Terms: genres of items, what a user's past says of them point in time, recall by them, and rows of rated pairs.
+"""Terms: genres of items, users' genre statistics joined point in time, recall by genre, and rows of rated pairs.
 
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
 with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
 
-A user's statistics follow from the user's own rows: they may be counted for some users after the other.
+A user's statistics follow from the user's own rows alone: users may be counted chunk by chunk.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LONGEST_SLUG: Final = 48
 
 
 def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
-    """``Film-Noir`` -> ``film_noir``: a name of letters, digits and underscores, as every store accepts, for each.
+    """Slugs, one for each name: ``Film-Noir`` -> ``film_noir``, letters, digits and _, which every store accepts.
 
-    None is empty, longer than `LONGEST_SLUG`, there twice or ``taken``.
-    Where a plain slug is taken, eight digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these.
-    The first of several names with the same slug, in alphabetical order, has the plain one.
+    They are cut to `LONGEST_SLUG`, not empty, distinct, and none is ``taken``. Where a plain slug is taken, _ and eight
+    digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these. The first of several names with the same
+    slug, in alphabetical order, has the plain one.
     """
     used, made = set(taken), {}
     for name in sorted(set(names)):
@@ -47,12 +47,12 @@ def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
 
 
 def impressions(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's impressions of each of all genres within the window."""
+    """Columns of a user's impressions of every genre within the window."""
     return [f"imp_{each}" for each in slugs(genres)]
 
 
 def clicks(genres: Sequence[str]) -> list[str]:
-    """Likewise of a user's clicks."""
+    """Columns of a user's clicks, likewise."""
     return [f"click_{each}" for each in slugs(genres)]
 
 
@@ -72,7 +72,7 @@ def genre_names(items: pd.DataFrame) -> list[str]:
 
 
 def genre_codes(items: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """itemid, genres (sorted codes, 1..n)."""
+    """Table of itemid and genres (sorted codes, 1..n)."""
     code = {genre: number for number, genre in enumerate(genres, start=1)}
     codes = [sorted(code[name] for name in set(names)) for names in items[Columns.GENRES]]
     return pd.DataFrame({Columns.ITEM: items[Columns.ITEM].to_numpy(), Columns.GENRES: codes})
@@ -92,7 +92,7 @@ def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Seque
     Args:
         past: ratings without the held-out ones.
         item_terms: `genre_codes`, itemids ascending.
-        window: how many interactions count, the newest.
+        window: number of newest interactions that count.
     """
     users, times = past[Columns.USER].to_numpy(), past[Columns.TIMESTAMP].to_numpy()
     first_of_user, end = first_of_second(users, np.zeros_like(times)), first_of_second(users, times)
@@ -105,7 +105,7 @@ def user_terms(
 ) -> pd.DataFrame:
     """userid and the newest statistics of each of ``users``, which are served: `artifacts.USER_TERMS`.
 
-    They are of the user's last interactions, and zeros without any. Args as of `impression_terms`.
+    They count the user's last ``window`` interactions; zeros without any. Args as in `impression_terms`.
     """
     first_of_user, end = (np.searchsorted(past[Columns.USER], users, side=side) for side in ("left", "right"))
     last = np.maximum(first_of_user, end - window), end
@@ -221,7 +221,7 @@ def rated_pairs(
 
 
 def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:
-    """Features of users with their numbers, but for userid, as int64: so Feast keeps them."""
+    """Cast the users' numeric features, all but userid, to int64, as Feast stores them."""
     return users.astype(dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64"))
 
 

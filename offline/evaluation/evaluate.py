@@ -62,7 +62,7 @@ def evaluate(
     """Report on the answers of the artifacts or, with ``answerer``, of the server that serves them.
 
     Args:
-        command: that a reader can repeat.
+        command: repeats the evaluation; for the report.
         answerer: the running server, to be compared with exact search over the same artifacts.
         source: settings of the source's artifacts on the same data, as a baseline.
 
@@ -153,29 +153,29 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
-    """Head of every report: command, data set, recipe; of ``users``, how many have something to be found."""
+    """Head of every report: command, data set, recipe; with ``users``, how many of them have a target."""
     counted = {} if users is None else {"users": int(np.count_nonzero(np.diff(users.relevance.indptr)))}
     dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
     return {"command": command, "dataset": dataset, "recipe": recipe.name, **counted}
 
 
 def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
-    """File of a report: named by its recipe where that is not the default, by its data set where not ML-1M; with the
-    artifacts where the data set is not published."""
+    """Path of a report: its name carries the recipe unless it is the default, and the data set unless it is ML-1M; in
+    `FIGURES`, or with the artifacts where the data set is not published."""
     name, dataset = named(kind, found["recipe"]), found["dataset"]
     folder = FIGURES if dataset in movielens.SETS else settings.offline_dir / "evaluation"
     return folder / (f"{name}.json" if dataset == movielens.ML_1M else f"{name}_{dataset}.json")
 
 
 def write(found: Mapping[str, Any], settings: Settings, kind: str, code: Iterable[str]) -> None:
-    """Write a report to its `figure`, and say where. ``code``: that it depends on, as in `write_figure`."""
+    """Write a report to the path `figure`, and log that. ``code``: as in `write_figure`."""
     path = figure(found, settings, kind)
     write_figure(path, found, code)
     log.info("written: %s", path)
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
-    """The headlines as a table; users without a past have one of their own."""
+    """Print the headline metrics as tables: all users, users without a past, each protocol."""
     console.print(_shown(f"{found['users']:,} users of {found['dataset']}", found["table"]))
     cold = found.get("without a past", {})
     if cold.get("users"):
@@ -205,10 +205,10 @@ FOLDER = "source_recipe"  # in the exchange folder's offline/
 
 
 def source_artifacts(settings: Settings) -> Settings:
-    """Settings of an exchange folder where the steps have run with the source's recipe.
+    """Settings of an exchange folder with the artifacts of the source's recipe on the same data.
 
-    They are run, for some minutes, when they have not been, or on other data or with another recipe of that name;
-    after a change of their code remove the folder.
+    Runs the steps, for some minutes, unless artifacts of this recipe and data are there already; after a change of the
+    steps' code remove the folder.
     """
     source = settings.model_copy(update={"recipe_name": SOURCE.name, "data": None})
     kept = source.model_copy(update={"exchange_dir": settings.offline_dir / FOLDER})
@@ -230,7 +230,7 @@ def source_artifacts(settings: Settings) -> Settings:
 
 IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
 TIMEOUT_S = 30.0
-OPENING = "release_opening"  # the code of such a 503
+OPENING = "release_opening"  # error code of a 503 while a worker opens a release
 OPENING_S = 30.0  # until every worker serves a release that has gone live
 
 
@@ -248,7 +248,9 @@ def server_answers(
     """Request the recommendations of every user from the server at ``url``.
 
     Args:
-        release: the one it has to serve; ``channels``: names of its recall channels; ``size``: candidates.
+        release: id of the release that it must serve.
+        channels: names of the release's recall channels.
+        size: number of candidates.
         own_ids: own ids of the users and items, which the server uses.
 
     Raises StepError when there is no server, when it serves another release, or when an answer is malformed.
@@ -271,7 +273,7 @@ def server_answers(
 
 
 def expect_release(url: str, release: str) -> None:
-    """Raises StepError unless the server at ``url`` is ready with ``release``."""
+    """Raise StepError unless the server at ``url`` is ready with ``release``."""
     try:
         with local_session() as session:
             ready = session.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
@@ -288,9 +290,9 @@ def expect_release(url: str, release: str) -> None:
 
 
 def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds) -> list[Body]:
-    """Every user's answer, in the order of the users.
+    """Request an answer for every user, in the order of the users.
 
-    Requests are strict: an answer that lacks a service says nothing of the recommendations. A worker that is still
+    Requests are strict, as a degraded answer says nothing of the recommendations. A worker that is still
     opening a release which has just gone live answers from the previous one, or with 503: its requests are repeated
     for a while.
     """

@@ -1,9 +1,9 @@
-"""The metrics.
+"""Metrics of recommended lists: recall, hit rate, NDCG, AUC, coverage, Gini, novelty, diversity; confidence intervals.
 
 Lists are (users, k) item codes, best first, 0 where a list is shorter. Relevance is (users, items + 1), sparse, 1 where
 a user liked an item in the held-out part. Per-user metrics return (users,) with NaN for users who liked nothing there:
-they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`recall`, `ndcg_cut`, `success`), which
-the tests hold; AUC with scikit-learn's.
+they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`recall`, `ndcg_cut`, `success`) and, for
+AUC, with scikit-learn, as the tests check.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def auc(scores: Floats, labels: Floats) -> float:
 def user_auc(scores: Floats, labels: Floats) -> Floats:
     """(users, k) scores, labels 1, 0 or NaN (not labelled) -> (users,) AUC of each user's labelled rows.
 
-    The share of (1, 0) pairs that stand the right way round, from the ranks' sum (Mann & Whitney 1947). NaN where a
-    class is absent.
+    The share of (1, 0) pairs in the right order, from the sum of ranks (Mann & Whitney 1947). NaN where a class is
+    absent.
     """
-    from scipy import stats  # a second to import, for those who evaluate alone
+    from scipy import stats  # takes a second to import, and only evaluation needs it
 
     labelled = ~np.isnan(labels)
     ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (~labelled).sum(axis=1, keepdims=True)
@@ -106,7 +106,7 @@ def gini(lists: Lists, n_items: int) -> float:
 def novelty(lists: Lists, popularity: Floats) -> Floats:
     """(users,) mean self-information -log2 p of the list's items (Zhou et al. 2010).
 
-    ``popularity``: (items + 1,) share of users who rated an item; 0 counts as one user's share of the rarest.
+    ``popularity``: (items + 1,) share of users who rated an item; 0 counts as the smallest share above 0.
     """
     information = -np.log2(np.maximum(popularity, popularity[popularity > 0].min()))
     counts = np.count_nonzero(lists, axis=1)
@@ -133,9 +133,9 @@ def diversity(lists: Lists, features: Floats) -> Floats:
 
 
 def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
-    """Mean over the ``users`` who have the metric, ``low`` and ``high``: percentile bootstrap over users (Efron 1979).
+    """Mean over the ``users`` who have the metric; percentile bootstrap interval, ``low`` to ``high`` (Efron 1979).
 
-    NaN where nobody has it.
+    NaN where nobody has the metric.
     """
     there = values[~np.isnan(values)]
     if len(there) == 0:
@@ -164,7 +164,7 @@ def compare(first: Floats, second: Floats, **bootstrap: Any) -> dict[str, float]
     return {"difference": found["mean"], **interval, "p_value": p_value, "users": len(there)}
 
 
-@lru_cache(maxsize=8)  # the metrics of one report are of few numbers of users
+@lru_cache(maxsize=8)  # few numbers of users occur in one report
 def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     """(resamples, n) how often each of n users is drawn."""
     rng = np.random.default_rng(seed)

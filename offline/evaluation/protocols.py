@@ -1,13 +1,13 @@
 """Evaluation protocols: which requests are evaluated, and what models may be fitted on.
 
-In session    as many of each user's last events as the data set holds out; most requests continue a session. The
-              artifacts are fitted on what precedes them, and answer, or the server.
+In session    as many of each user's last events as the data set holds out; most requests continue a session. Models
+              are the artifacts, fitted on what precedes these events, searched exactly or by the server.
 Next session  each user's last session, begun by the first event after a break of an hour.
-One moment    the first events of each user from one time on, which nothing that is known comes after.
+One moment    each user's first events from one moment on; models know nothing from then on, of any user.
 
-The last two are fitted here, in memory, on what precedes their requests. Requests come at their own times, and as of
-now, years later; as of now those alone count who came back, since by then a session is over. Each protocol compares the
-served order with recall's, by the length of the gap before the request and by activity.
+Models of the last two are fitted here, in memory, on what precedes their requests. Requests come at their own times,
+and as of now, years later; as of now only users who came back count, since by then a session is over. Each protocol
+compares the served order with recall's, by the length of the gap before the request and by activity.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 
 def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
-    """Hold out each user's last session; not of a user who has fewer than ``least`` events before it."""
+    """Hold out each user's last session, unless fewer than ``least`` events come before it."""
     begins = data.begins_session
     last = np.zeros(data.n_users, dtype=np.int64)  # position of the event that begins each user's last session
     np.maximum.at(last, data.users[begins], data.positions[begins])
@@ -71,7 +71,7 @@ def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
 
 
 def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
-    """Everything before ``time``, and the next ``horizon`` events of those who had rated something by then."""
+    """Hold out, from ``time`` (seconds) on, the next ``horizon`` events of users who had rated something by then."""
     before = happened(data.times, time)
     known = data.select(before).lengths
     first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
@@ -79,7 +79,7 @@ def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     return replay.holdout_of(data.select(before), data.select(following))
 
 
-# --- Fitted in memory, in one go; a numbered step writes files between
+# --- Fitted in memory, without the files that the numbered steps write in between
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Stages:
 
 
 def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
-    """Everything fitted on ``past``, as the steps do it. The recipe's ranker is trained on lists."""
+    """Fit channels and ranker on ``past``, as the steps do. Raises StepError for a ranker not trained on lists."""
     ranker = ranker_of_lists(recipe)
     training_channels = fit_training_channels(past, inputs, recipe)
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
@@ -134,7 +134,7 @@ def slices(holdout: Holdout, counts: NDArray[np.bool_]) -> Iterator[tuple[str, N
 
 
 def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]]) -> dict[str, Any]:
-    """When -> slice -> number of users, means of recall's order and of the served one, and their paired difference.
+    """Compare recall's order with the served one: when -> slice -> number of users, means, paired difference.
 
     Args:
         holdout: with requests at their own times.
@@ -164,7 +164,7 @@ def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]])
 
 
 def fitted(settings: Settings, release: str) -> dict[str, Any]:
-    """The protocols whose models are fitted here; none for a ranker that is not trained on lists.
+    """Results of the protocols whose models are fitted here; none for a ranker that is not trained on lists.
 
     They take minutes, and are kept with the artifacts, for the next evaluation of the same ``release``; after a change
     of the evaluation's own code remove the file.

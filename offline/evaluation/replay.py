@@ -33,9 +33,9 @@ class Holdout:
 
     past: Sequences  # all events before the held-out part: what models are fitted on
     known: Sequences  # those of them that the user's request sees
-    # (users, items + 1) 1 where a user liked an item of the held-out part that is new to the user, or had again
+    # (users, items + 1) targets: 1 where a user liked a held-out item, a new one unless repeats are allowed
     relevance: sp.csr_matrix
-    disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated one there without ever liking it
+    disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated such an item and never liked it
     # (users, items + 1) targets of users without a past; kept apart from `relevance`, so that no mean counts them
     cold: sp.csr_matrix
     popularity: Floats  # (items + 1,) share of users who rated an item before
@@ -77,13 +77,13 @@ def gaps(past: Sequences, times: Ints) -> Ints:
 
 
 def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
-    """Cut each user's last events off, as many as ``rule`` says."""
+    """Hold out each user's last events, as many as ``rule`` says."""
     sizes = holdout_sizes(rule, data.lengths, data.newest)
     return holdout_of(data.before_last(sizes), data.last(sizes))
 
 
 def holdout_of(past: Sequences, future: Sequences) -> Holdout:
-    """The same users' events before and from the request on. Users without a past are in no slice by time."""
+    """Make a `Holdout` of events before and from the request on. Users without a past are in no slice by time."""
     times, requested = np.zeros(past.n_users, dtype=np.int64), future.lengths > 0
     times[requested] = future.times[future.starts[:-1][requested]]
     known, gap = as_of(past, times), gaps(past, times)
@@ -123,7 +123,7 @@ class Answers:
 
 
 def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDArray[Number]:
-    """(users, k) what is kept of each row, moved together at its beginning."""
+    """(users, k) the kept entries, moved to the beginning of each row."""
     order = np.argsort(~kept, axis=1, kind="stable")
     moved: NDArray[Number] = np.take_along_axis(np.where(kept, rows, padding), order, axis=1).astype(rows.dtype)
     return moved

@@ -110,8 +110,8 @@ def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
 def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
     """AUC and GAUC over the ranked list: the liked against the rated but not liked, and against all the others.
 
-    Recall's order has no scores that two users share, so only its GAUC means something. The same holds for a ranker
-    that was trained on lists: nothing ties the scores of one to those of another.
+    Recall's ranks cannot be compared between users, so only their GAUC means something. The same holds for scores of a
+    ranker that was trained on lists: nothing ties those of one list to those of another.
     """
     liked = metrics.hits(answers.ranked, holdout.relevance)
     disliked = metrics.hits(answers.ranked, holdout.disliked)
@@ -131,7 +131,7 @@ def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
 
 
 def comparisons(holdout: Holdout, first: Lists, second: Lists) -> dict[str, Any]:
-    """Every metric: paired difference of ``first`` to ``second``, interval and p."""
+    """Compare every metric: paired difference ``first`` - ``second``, its interval and p-value."""
     one, other = per_user(holdout.relevance, first), per_user(holdout.relevance, second)
     return {name: metrics.compare(one[name], other[name]) for name in one if name in other}
 
@@ -144,7 +144,7 @@ def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
 
 
 def plain(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Four significant digits a number; null for NaN, which JSON lacks."""
+    """Round to four significant digits; NaN and infinities, which JSON lacks, become null."""
 
     def of(value: Any) -> Any:
         if isinstance(value, dict):
@@ -202,7 +202,7 @@ def _ranks_of(lists: Lists, order: Lists) -> Floats:
 
 # --- thresholds ---
 
-# data set -> list, metric -> what it is at least and at most: what is better than ever saw what it should not have seen
+# data set -> list, metric -> lowest and highest acceptable value: one that is too good points to leakage of the holdout
 BOUNDS: Final[dict[str, dict[tuple[str, str], tuple[float, float]]]] = {
     "ml-1m": {
         ("ranked", "recall@200"): (0.735, 0.775),
@@ -219,7 +219,7 @@ BOUNDS: Final[dict[str, dict[tuple[str, str], tuple[float, float]]]] = {
         ("ranked", "ndcg@50"): (0.299, 0.34),
     },
 }
-BEATEN: Final = ("recall@200", "recall@50", "ndcg@50")  # must be above the baselines', on both
+BEATEN: Final = ("recall@200", "recall@50", "ndcg@50")  # must be above both baselines', on both data sets
 BETTER_RANKED: Final = ("recall@50", "ndcg@50")
 P_VALUE: Final = 0.01
 # protocol, time of the request -> NDCG@50 of the served order, at least
@@ -233,7 +233,7 @@ ENOUGH: Final = 30  # users, for the interval of a slice to mean anything
 
 
 def check(found: Mapping[str, Any]) -> None:
-    """Raises StepError, naming each threshold that is missed. Other recipes and data sets have none."""
+    """Raise StepError, naming each threshold that is missed. Other recipes and data sets have none."""
     if found["recipe"] != DEFAULT.name or found["dataset"] not in BOUNDS:
         return
     if missed := list(_missed(found)):
@@ -253,7 +253,7 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} of the {kind} list is {value:.4f} and should be at least {floor:.3f}"
         if value > ceiling:
             yield f"{name} of the {kind} list is {value:.4f}, above {ceiling:.3f}: was the holdout trained on?"
-    if found["dataset"] == "ml-1m":  # of the smaller one it cannot be distinguished from chance
+    if found["dataset"] == "ml-1m":  # on ml-100k the gain cannot be told from chance
         for name in BETTER_RANKED:
             change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
             if not (change > 0 and p_value < P_VALUE):

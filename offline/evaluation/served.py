@@ -1,7 +1,7 @@
 """Recommend from a recipe's artifacts with exact search, the reference for the running server; and plain baselines.
 
 Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs. The
-baselines are popularity, item-kNN and EASE, over the same films and the same past, nothing of them tuned.
+baselines are popularity, item-kNN and EASE, over the same films and the same past, untuned.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CHUNK = 16  # users at once
 def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True) -> Answers:
     """Every user's lists for a request at the holdout's times. Raises ArtifactError when a file is absent.
 
-    ``stored_events``: as of `users_at`.
+    ``stored_events``: as in `users_at`.
     """
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
@@ -81,7 +81,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
 def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[UserRow]:
     """Each user's stored state as the holdout's request sees it.
 
-    ``stored_events``: the history is what is stored; False: all that the holdout knows, stored or not.
+    ``stored_events``: True: the history is the stored one; False: all events that the holdout knows, stored or not.
     """
     past, known, left_out = holdout.past, holdout.known, holdout.known.left_out()
     stored = {user.number: user for user in read_users(folder)}
@@ -97,7 +97,7 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Use
 
 
 def searched(index: ExactItems, queries: Sequence[ItemQuery]) -> list[tuple[Hits, ...]]:
-    """Each user's hits, one list a searched channel; all in single precision, the products of all users at once."""
+    """Exact search of many queries at once, in single precision: for each, the hits of every searched channel."""
     by_channel = []
     allowed = [index.allowed(query) for query in queries]
     for channel in queries[0].recall.searched:
@@ -114,7 +114,7 @@ def searched(index: ExactItems, queries: Sequence[ItemQuery]) -> list[tuple[Hits
 
 @dataclass(frozen=True, eq=False)
 class OfflineRanker:
-    """The ranking model, and the stored features of the users and items whom it scores."""
+    """The ranking model, and the stored features of the users and items that it scores."""
 
     spec: FeatureSpec
     model: ScoringModel
@@ -123,7 +123,7 @@ class OfflineRanker:
 
     @classmethod
     def read(cls, folder: Path) -> OfflineRanker:
-        """Raises ArtifactError when a file is absent."""
+        """Read model, spec and features. Raises ArtifactError when a file is absent."""
         model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
         return cls(read_feature_spec(folder), model, *read_features(folder))
 
@@ -165,7 +165,7 @@ POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
 
 
 def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
-    """Name -> (users, size) codes, best first; fitted on the past, nothing tuned.
+    """Fit the baselines on the past, untuned: name -> (users, size) codes, best first.
 
     Items of the whole past are excluded, also those of the request's own second, which `Holdout.judged` would take off
     anyway; so no list gets shorter.

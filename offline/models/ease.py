@@ -4,8 +4,8 @@ Recipe: `EaseRecipe`. Reads which users liked which items, (users, items + 1) 0/
 items + 1), in closed form, and factors it: rows and columns (items + 1, dim), whose products are its best approximation
 of that rank. A user's vector is the weighted sum of the rows of the history, an item's is its column.
 
-Served: `HistorySum`. Its factors are also similarities of the list ranker. `transition_factors` are of the same form,
-of what follows what: the tower starts from them, and the list ranker reads them.
+Served: `HistorySum`. Its factors are also similarities of the list ranker. `transition_factors` are such factors of
+what is liked after what: the tower starts from them, and the list ranker reads them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from offline.models.kinds import Fitted
 
 Float32 = NDArray[np.float32]
 
-SMOOTHING = 0.75  # of how often an item is liked, as in word2vec: the rare do not seem to follow everything
+SMOOTHING = 0.75  # exponent of item frequencies, as in word2vec: rare items do not seem to follow everything
 
 
 def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
@@ -67,18 +67,18 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
 
 
 def ease(together: sp.csr_matrix, l2: float = 1000.0) -> Float32:
-    """EASE (Steck 2019): `Sequences.liked_together`, or the like -> (items + 1, items + 1) weights, diagonal 0."""
+    """EASE (Steck 2019): co-occurrence (`Sequences.liked_together`) -> (items + 1, items + 1) weights, diagonal 0."""
     gram = together.toarray().astype(np.float64)  # (items + 1, items + 1)
     gram[np.diag_indices_from(gram)] += l2
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
-    inverse /= -np.diag(inverse)  # in place: a catalogue's square in double precision is the most that a step holds
+    inverse /= -np.diag(inverse)  # in place: this matrix, items x items doubles, is the step's peak memory
     weights = inverse.astype(np.float32)
     np.fill_diagonal(weights, 0)
     return weights
 
 
 def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple[Float32, Float32]:
-    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim) with rows @ columns.T the best of that rank.
+    """Truncated SVD: (n, n) -> rows (n, dim), columns (n, dim); rows @ columns.T is the best of that rank.
 
     ``dim`` is at most n - 1.
     """

@@ -68,7 +68,7 @@ class FM(nn.Module):
         return logits
 
     def vectors(self) -> tuple[Float32, Float32]:
-        """(n_users - 1, dim + 2) and (n_items - 1, dim + 2) of the known: their product is the FM's order of items."""
+        """(n_users - 1, dim + 2), (n_items - 1, dim + 2) of known users and items: products rank as the FM does."""
         factors, weights = (table.weight.detach().numpy() for table in (self.factors.table, self.linear.table))
         items = slice(self.n_users + 1, None)
         return query_vectors(factors[1 : self.n_users]), index_vectors(factors[items], weights[items, 0])
@@ -78,7 +78,7 @@ class FM(nn.Module):
 
 
 def fm_data(past: Sequences, recipe: DataRecipe) -> tuple[PairsData, Vocabulary, Vocabulary]:
-    """(rows, 2) codes of user and item, 0 for an id never trained, and the trained users and items.
+    """Data of (rows, 2) user and item codes, 0 for an id without training rows; vocabularies of users and items.
 
     ``past``: everything before the held-out rows.
     """
@@ -94,7 +94,7 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> tuple[PairsData, Vocabulary,
 
 
 def fit(recipe: FMRecipe, past: Sequences, _: Inputs, data: DataRecipe) -> Fitted:
-    """Fit the channel; NaN, or not trained, where the training rows have none of a user or item."""
+    """Fit the channel. Users without training rows get NaN vectors, items without them are not ``trained``."""
     rows, users, items = fm_data(past, data)
     model, report = fit_on_pairs(lambda: FM(len(users) + 1, len(items) + 1, recipe.dim), rows, recipe.train, "FM")
     user_rows, item_rows = model.vectors()

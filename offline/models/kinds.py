@@ -1,7 +1,7 @@
 """Models as the steps see them: found by kind, fitted, stored, rebuilt, scored.
 
-Entry points ``recsys.models`` say what trains a kind: of a channel, a function `fit(recipe, past, inputs, data)` that
-returns `Fitted`; of a ranker, a subclass of `Ranker`. A kind's settings are in `data_exchange_center.recipes`.
+Entry points ``recsys.models`` map a kind to what trains it: for a channel, a function `fit(recipe, past, inputs, data)`
+that returns `Fitted`; for a ranker, a subclass of `Ranker`. A kind's settings are in `data_exchange_center.recipes`.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
 
 
 def fit_training_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
-    """The recipe's channels fitted on the first part of each user's past, so none of the ranker's targets was in the
-    data that its inputs were fitted on."""
+    """Fit the recipe's channels on the first part of each user's past, so that the ranker's targets do not leak into
+    its inputs."""
     known = past.earlier(ranker_of_lists(recipe).past)
     return tuple(fitted.channel for fitted in fit_channels(known, inputs, recipe))
 
@@ -108,7 +108,7 @@ class PairExamples:
 
 @dataclass(frozen=True, eq=False)
 class ListExamples:
-    """Lists that recall made at moments of the past, and all else that may be known."""
+    """Training data of a ranker of lists: lists recalled at past moments, and all else that may be known."""
 
     past: Sequences  # every event that may be known
     inputs: Inputs
@@ -176,9 +176,9 @@ def ranker_class(kind: object) -> type[Ranker]:
 class ScoringModel(nn.Module):
     """A ranking model as it is served: one user's n candidates -> (n, 1) probabilities of a click.
 
-    Given (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`), which the network gets
-    joined to each row, as in training. A softmax over lists knows no probability; the sigmoid keeps its order and the
-    range that the wire promises.
+    Inputs are (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`), which is joined to
+    each row, as in training. Scores trained by a softmax over lists are no probabilities; the sigmoid keeps their order
+    and gives the range that `wire.MODEL_OUTPUT` promises.
     """
 
     def __init__(self, ranker: nn.Module) -> None:
@@ -193,7 +193,7 @@ class ScoringModel(nn.Module):
 
 
 def score(model: nn.Module, inputs: ModelInputs) -> Float32:
-    """(n,) probabilities that a `ScoringModel` gives one list's candidates, if there are any."""
+    """Score one list's candidates with a `ScoringModel`: (n,) probabilities."""
     if not len(inputs):
         return np.empty(0, np.float32)
     with torch.inference_mode():
@@ -209,10 +209,9 @@ def weights_to_bytes(model: nn.Module) -> bytes:
 
 
 def load_ranker(weights: bytes, config: Config) -> ScoringModel:
-    """The served model in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
+    """Load the served model, in evaluation mode, from `artifacts.RANK_WEIGHTS` and "model" of `artifacts.RANK_REPORT`.
 
-    From then on PyTorch computes on one thread in this process. Raises ValueError or RuntimeError when the two do not
-    belong together.
+    Sets PyTorch to one thread in this process. Raises ValueError or RuntimeError when the two do not belong together.
     """
     torch.set_num_threads(THREADS)  # a list's products are small: a second thread waits for more than it multiplies
     network = ranker_class(config.get("kind")).build(config)

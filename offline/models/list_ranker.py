@@ -1,4 +1,4 @@
-"""Ranker `list`, of the list that recall returned: each candidate's affinities to the last events, and a small MLP.
+"""Ranker `list`: rerank recall's list by each candidate's affinities to the last events, through a small MLP.
 
 An affinity is a sum over the history of (weight of the event) x (item-item similarity of event and candidate). The
 similarities are inner products of fixed item factors; the weights (by lag, rating and age) are learned: target
@@ -6,7 +6,7 @@ attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a 
 
 Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
 recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the same part of
-the past as the training channels; afterwards they are replaced by tables fitted on all of it. Exported as it is.
+the past as the training channels; afterwards they are replaced by tables fitted on all of it. Exported unchanged.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ListRankerConfig(Frozen):
     positive_level: int  # codes above this are likes
     item_column: int
     crossed_columns: tuple[int, ...]
-    feature_columns: tuple[int, int]  # included, excluded: what goes in as it is
+    feature_columns: tuple[int, int]  # included, excluded: columns that are used unchanged
     returning: tuple[tuple[int, float], ...] = ()  # (column, weight) added in inference for users who return
     history_column: int  # the first of codes, ratings, ages
 
@@ -71,7 +71,7 @@ class ListRanker(Ranker):
     edges: Tensor
 
     def __init__(self, config: ListRankerConfig) -> None:
-        """All random, the frozen tables too, until weights are loaded, or tables are set and the rest is trained."""
+        """Initialise; the frozen tables are random until weights are loaded or `set_tables` is called."""
         super().__init__()
         self.config = config
         n, k, rows = len(config.factors), config.kernels, config.items + 1
@@ -103,7 +103,7 @@ class ListRanker(Ranker):
         self.load_state_dict(self.state_dict() | {name: torch.from_numpy(np.array(tables[name])) for name in tables})
 
     def affinities(self, events: Tensor, ratings: Tensor, ages: Tensor, candidates: Tensor) -> Tensor:
-        """(m, lags) each, (m, c) -> (m, c, similarities * kernels)."""
+        """(m, lags) events, ratings, ages; (m, c) candidates -> (m, c, similarities * kernels)."""
         by_rating = nn.functional.embedding(ratings, self.rating_weight.flatten(0, 1).T)
         by_age = nn.functional.embedding(self.buckets(ages), self.age.flatten(0, 1).T)
         weights = (self.lag.flatten(0, 1).T * by_rating * by_age).transpose(1, 2)  # (m, similarities * kernels, lags)
@@ -252,8 +252,8 @@ def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, 
 
 
 def nearness(values: NDArray[np.float64], number: ItemNumber) -> Float32:
-    """(items + 1,) values, NaN unknown -> (items + 1, centres) rows whose inner product is 1 for the same value and
-    falls with the distance; 0 for an unknown one."""
+    """Radial basis functions: (items + 1,) values, NaN unknown -> (items + 1, centres) rows whose inner product is 1
+    for the same value and falls with the distance; 0 for an unknown one."""
     known = ~np.isnan(values)[:, None]
     distance = (np.where(known, values[:, None], 0) - np.array(number.centres)) / number.width
     return _unit(np.exp(-(distance**2)) * known)

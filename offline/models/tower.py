@@ -32,12 +32,12 @@ from offline.models.kinds import Fitted
 from offline.models.training import THREADS, Run, current_trainer, curves, first_rating_weights
 
 Float32 = NDArray[np.float32]
-Pairs = tuple[Tensor, Tensor]  # rows, and what is meant of each: (n,) each
+Pairs = tuple[Tensor, Tensor]  # (n,) rows; (n,) an item, position or logit in each
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
 START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
 EXCLUDED = -1e4  # logit of an item that is left out of the softmax
-SMOOTHING = 0.75  # of how often an item is liked, for its chance to be sampled
+SMOOTHING = 0.75  # exponent of an item's number of likes, for its chance to be sampled
 
 
 # --- Network
@@ -59,7 +59,7 @@ class Tower(nn.Module):
         self.item = nn.Embedding(rows, d, padding_idx=0)
         self.item_genre = nn.Parameter(torch.randn(n_genres, d) * 0.05)
         self.bias = nn.Parameter(torch.from_numpy(np.log1p(popularity).astype(np.float32)))
-        # each history field has item rows of its own: the first starts fast, the last slow
+        # each history field has item rows of its own; initially the first decays fast, the last slowly
         self._history = [nn.Embedding(rows, d, padding_idx=0) for _ in range(fields)]
         self.history = nn.ModuleList(self._history)
         self.history_genre = nn.Parameter(torch.randn(fields, n_genres, d) * 0.05)
@@ -83,9 +83,9 @@ class Tower(nn.Module):
             nn.init.zeros_(self.down.weight)  # it begins as the sum
 
     def start_from(self, events: Float32, candidates: Float32) -> None:
-        """Rows of the first history field and of the items to begin with, (items + 1, <= dim) each.
+        """Initialise the rows of the first history field and of the items, (items + 1, <= dim) each.
 
-        Where a row is zero, or has no further columns, what was random stays.
+        Zero rows, and columns that are not given, keep their random values.
         """
         with torch.no_grad():
             for table, rows in ((self._history[0], events), (self.item, candidates)):
@@ -128,7 +128,7 @@ class Tower(nn.Module):
         return user
 
     def channel(self, name: str, trained: NDArray[np.bool_]) -> HistorySum:
-        """The trained tower as tables: they make the same user vectors with numpy. ``trained``: (items + 1,)."""
+        """Export the trained tower as tables that give the same user vectors with numpy. ``trained``: (items + 1,)."""
         with torch.no_grad():
             rating_weight = self.rating_weight.numpy().copy()
             rating_weight[:, :, 0] = 0
@@ -159,9 +159,9 @@ def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) 
 
 
 def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: int) -> tuple[Tower, list[float]]:
-    """A tower fitted on all of ``past``, which looks back at ``history`` events, and each epoch's loss.
+    """Train a tower, which reads the newest ``history`` events, on ``past``. Returns it and each epoch's loss.
 
-    Raises StepError when no user has two events: there is no request point.
+    Raises StepError when there is no request point, as no user has two events.
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
@@ -186,7 +186,7 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
 
     def batches_of(epoch: int) -> Iterator[_Batch]:
-        """Requests at other moments each time, in random order; of each batch, those that are this process's."""
+        """Batches of request points drawn for this epoch, in random order; of each, this process's part."""
         points = request_points(data, recipe.stride, rng)
         own = trainer.numbered(len(points))
         for_samples = np.random.default_rng([recipe.seed, epoch])  # all processes draw the same
@@ -269,7 +269,7 @@ def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe, samp
 
 
 def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
-    """(m,) events of each request's user, (m,) targets of each request -> (m,) what each of these targets weighs."""
+    """(m,) numbers of events of the requests' users, (m,) of the requests' targets -> (m,) weight of a target."""
     of_user = events**-recipe.user_balance
     return (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
 
@@ -290,10 +290,10 @@ def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
 # Over all items, with the gradient in closed form: the logits are one array that is worked on in place.
 #
 # Over a sample, for catalogues whose logits, a row for each request, do not fit into memory. A batch's requests share
-# one sample. Each item is in it with a chance of its own, independently of the others, and then counts 1 / chance
-# times: its logit less the logarithm of the chance, the logQ correction (Bengio & Senecal 2008; Yi et al. 2019). So a
-# denominator's expectation is the sum over all items (Horvitz & Thompson 1952). A request's own targets are always in
-# its denominator, and count once. Where every chance is 1 both losses are equal.
+# one sample. Each item is in it with a chance of its own, independently of the others (Poisson sampling), and then
+# counts 1 / chance times: its logit less the logarithm of the chance, the logQ correction (Bengio & Senecal 2008; Yi et
+# al. 2019). So a denominator's expectation is the sum over all items (Horvitz & Thompson 1952). A request's own targets
+# are always in its denominator, and count once. Where every chance is 1 both losses are equal.
 
 
 def next_item_loss(users: Tensor, items: Tensor, bias: Tensor, seen: Pairs, targets: Pairs, weights: Tensor) -> Tensor:
@@ -329,7 +329,7 @@ class _NextItemLoss(torch.autograd.Function):
         logits[:, 0] = EXCLUDED
         at = target_rows * width + target_items
         of_target = weights[target_rows]
-        chosen = (of_target * flat[at]).sum()  # no product of vectors: where autocast is on, it is one of bfloat16
+        chosen = (of_target * flat[at]).sum()  # not `of_target @ flat[at]`: in bfloat16 under autocast
         counts = torch.bincount(target_rows, minlength=len(users)) * weights
         top = logits.amax(dim=1)
         total = logits.sub_(top[:, None]).exp_().sum(dim=1)
@@ -350,8 +350,8 @@ class _NextItemLoss(torch.autograd.Function):
 def chances(liked: NDArray[np.floating], size: int) -> NDArray[np.float64]:
     """(items + 1,) how often each is liked, row 0 padding -> (items + 1,) the chance of each to be in a batch's sample.
 
-    Their sum is ``size``, or the number of items where that is less; none is 0. Item 0, which no denominator counts, is
-    always drawn: a sample is never empty.
+    Without item 0 their sum is ``size``, or the number of items where that is less; none is 0. Item 0, which no
+    denominator counts, is always drawn: a sample is never empty.
     """
     weights = (liked[1:] + 1.0) ** SMOOTHING
     falling = np.sort(weights)[::-1]
@@ -364,7 +364,7 @@ def chances(liked: NDArray[np.floating], size: int) -> NDArray[np.float64]:
 
 
 def drawn(chance: NDArray[np.float64], rng: np.random.Generator) -> Ints:
-    """Codes of one batch's sample, ascending."""
+    """Draw the sample of one batch: item codes, ascending."""
     return np.flatnonzero(rng.random(len(chance)) < chance)
 
 

@@ -5,7 +5,7 @@ at a fixed number of threads.
 
 Tower and list ranker train by the `current_trainer`: a single process, or one of the several of
 ``past_one_machine/workers`` that train one model, on GPUs too. Each takes its share of the data from the trainer, draws
-batches of all examples, and computes the share's part.
+the same batches of all examples as the others, and computes its own part of each batch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Share:
-    """The part of ``total`` numbered things that is this process's: from ``begin``, included, to ``end``, excluded."""
+    """This process's part of ``total`` numbered examples: from ``begin``, included, to ``end``, excluded."""
 
     begin: int
     end: int
@@ -60,7 +60,7 @@ class Share:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training run: what changes from epoch to epoch, and so what a checkpoint holds. ``losses``: of past epochs."""
+    """State of a training run: what changes by epoch, and so is in a checkpoint. ``losses``: of past epochs."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -86,7 +86,7 @@ class Trainer:
         return lists
 
     def numbered(self, own: int) -> Share:
-        """The share of a process that has ``own`` things, those of all processes being numbered one after another."""
+        """The share of a process with ``own`` examples, when those of all processes are numbered in sequence."""
         return Share(0, own, own)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -94,19 +94,19 @@ class Trainer:
         return values
 
     def placed(self, loss: nn.Module) -> nn.Module:
-        """The loss's module where it is computed; call it before the optimizer gets the parameters."""
+        """Move the loss's module to its device; call this before the optimizer gets the parameters."""
         return loss
 
     def losses(self, loss_of: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """A batch's loss, summed over its targets; and what is minimised, the mean over those of all processes."""
+        """A batch's loss, summed over its targets; and the objective, the mean over the targets of all processes."""
         loss = loss_of(batch)
         return loss, loss / (batch.weight or 1)
 
     def begin(self, seed: int, epoch: int) -> None:
-        """Seed what each of several processes draws for itself in an epoch: dropout. A single one goes on as it was."""
+        """Seed each of several processes for an epoch's dropout. A single process keeps its random state."""
 
     def resume(self, run: Run, recipe: Frozen, data: Sequence[NDArray[Any]]) -> Callable[[], None]:
-        """Set ``run`` to its last checkpoint, if any. Returns the function that writes one.
+        """Restore ``run`` from its last checkpoint, if any. Returns the function that writes one.
 
         ``recipe`` and ``data``, the arrays that this process reads, tell one run's checkpoints from another's.
         """
@@ -159,7 +159,7 @@ current_trainer = _trainer.get  # this process's, or one of several that train t
 
 @contextmanager
 def trained_by(trainer: Trainer) -> Iterator[None]:
-    """Train, inside the block, by another trainer."""
+    """Use ``trainer`` as the current one inside the block."""
     token = _trainer.set(trainer)
     try:
         yield
@@ -168,7 +168,7 @@ def trained_by(trainer: Trainer) -> Iterator[None]:
 
 
 def curves(losses: Sequence[float]) -> dict[str, Any]:
-    """What the report of a model without AUC has: each epoch's loss, if it has epochs."""
+    """Report of a model without AUC: the loss of each epoch, if any."""
     return {"auc": {}, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
 
 
@@ -244,7 +244,7 @@ def fit_on_pairs(
 def train_on_pairs(
     build: Callable[[], Model], rows: Rows, recipe: TrainRecipe, title: str, watched: Rows | None = None
 ) -> tuple[Model, list[dict[str, Any]]]:
-    """A model trained on ``rows`` with Adam, and of each epoch the loss and the AUC on the rows that are watched.
+    """Train a model on ``rows`` with Adam. Returns it, and each epoch's loss and its AUC on the ``watched`` rows.
 
     ``build`` makes the model, and is called with the random state seeded; ``title``: of the progress bar.
     """
@@ -319,7 +319,7 @@ class ListBatch(NamedTuple):
     """A sample of m lists, n candidates each."""
 
     rows: Tensor  # (m, n, width)
-    offsets: Tensor  # (m, n) of the scores, in the softmax
+    offsets: Tensor  # (m, n) added to the scores in the softmax
     liked: Tensor  # (m, n)
 
     @property
@@ -345,7 +345,7 @@ class _ListLoss(nn.Module):
 def train_on_lists(
     build: Callable[[], Model], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
 ) -> tuple[Model, list[float]]:
-    """A network fitted with AdamW on lists that all hold something liked, and each epoch's loss.
+    """Train a network with AdamW on lists that all hold something liked. Returns it and each epoch's loss.
 
     ``build`` makes it, (m, c, width) rows -> (m, c, 1) scores, and is called with the random state seeded.
     """
@@ -363,7 +363,7 @@ def train_on_lists(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * batches)
 
     def batches_of(_: int) -> Iterator[ListBatch]:
-        """All lists in random order, other candidates of them each time; of each batch, this process's part."""
+        """All lists in random order, candidates sampled for each epoch; of each batch, this process's part."""
         for index in np.array_split(rng.permutation(own.total), batches):
             sample, log_weights = sampled(lists.take(own.of(index)), recipe.sampled, rng, own.mask(index))
             excluded = sample.disliked | (sample.candidates == 0)

@@ -42,8 +42,8 @@ from data_exchange_center.steps import StepError, run
 from offline import movielens
 from offline.movielens import Files
 
-GROUP = "recsys.datasets"  # entry points: modules with a `read` as MovieLens's
-FETCHED = "recsys.fetched"  # entry points: name of a data set -> as `movielens.download`
+GROUP = "recsys.datasets"  # entry points: modules with a `read` like MovieLens's
+FETCHED = "recsys.fetched"  # entry points: data set's name -> a function like `movielens.download`
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name

@@ -44,7 +44,7 @@ def main(settings: Settings) -> None:
         merged = plugins.load(plugins.FEEDBACK, "merge")(dataset, ratings, users, items, events)
         ratings, users, recorded = merged.ratings, merged.users, merged.recorded
 
-    # labels, and who may see which row
+    # labels and split
     split = label_and_split(ratings, dataset, settings.recipe.data.train_share, recorded)
     found = counted(split)
     check(found, dataset, settings.recipe)
@@ -57,7 +57,7 @@ def main(settings: Settings) -> None:
 
 
 def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
-    """The data set, as step 0 left it. ``read``: `provenance.made_from`. Raises StepError for other tables."""
+    """Read step 0's `Dataset`. ``read``: `provenance.made_from`. Raises StepError when a table has changed since."""
     dataset = read_dataset(folder)
     for table in artifacts.RAW:
         if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
@@ -66,7 +66,7 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
 
 
 def check(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
-    """Raise StepError for counts that a known data set does not have, or that would make nonsense."""
+    """Raise StepError for counts that a known data set does not have, or that make training meaningless."""
     movielens.expect(dataset.name, "labels", found.labels, movielens.ML_1M_LABELS)
     movielens.expect(dataset.name, "split", found.own_parts, movielens.ML_1M_SPLIT)
     expect_sense(found, dataset, recipe)

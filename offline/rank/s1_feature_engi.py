@@ -51,7 +51,7 @@ def main(settings: Settings) -> None:
 
 
 def named_apart(spec: FeatureSpec) -> FeatureSpec:
-    """Raises StepError when two columns have one name."""
+    """Return ``spec``. Raises StepError when two columns have one name."""
     ((name, times),) = Counter(spec.columns).most_common(1)
     if times > 1:
         raise StepError(f"{times} columns of the ranker are called {name!r}: give the data's attribute another name.")
@@ -59,7 +59,7 @@ def named_apart(spec: FeatureSpec) -> FeatureSpec:
 
 
 def write_pairs(settings: Settings) -> None:
-    """One row for each rating that is not held out, with the user's statistics as they stood before it."""
+    """Write one row for each rating that is not held out, with the user's statistics as they stood before it."""
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.FEATURES)
     keys = [Columns.USER, Columns.ITEM]
@@ -94,7 +94,7 @@ def write_pairs(settings: Settings) -> None:
 
 
 def write_lists(settings: Settings) -> None:
-    """Lists that recall would have made, and the counts that Feast is to hold."""
+    """Write the training lists that recall would have made, and the statistics that Feast is to hold."""
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.FEATURES)
     inputs = read_inputs(settings)
@@ -120,7 +120,7 @@ def fit_training_channels(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, 
 def write_about(
     settings: Settings, past: Sequences, spec: FeatureSpec, channels: Sequence[Channel], read: Mapping[str, Any]
 ) -> None:
-    """Write how the lists were made. ``read``: `provenance.made_from`."""
+    """Write the feature spec, the training channels and the report. ``read``: `provenance.made_from`."""
     folder = settings.exchange_dir
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.TRAINING_CHANNELS.write(folder, kinds.channel_set(channels, past).pack())

@@ -47,7 +47,7 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
 
 
 def rated_pairs(settings: Settings) -> PairExamples:
-    """Read what the step before made for a ranker of pairs."""
+    """Read step 5's training rows for a ranker of pairs."""
     inputs, ratings, spec = read_samples(settings)
     data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
     return PairExamples(spec, read_dataset(settings.exchange_dir), data)
@@ -56,9 +56,9 @@ def rated_pairs(settings: Settings) -> PairExamples:
 def read_list_examples(
     settings: Settings, read_inputs: InputsReader = read_inputs, table: pa.Table | None = None
 ) -> ListExamples:
-    """Read what the step before made for a ranker of lists; ``table``: some of `artifacts.LISTS`, None: all.
+    """Read step 5's training lists for a ranker of lists; ``table``: some of `artifacts.LISTS`, None: all.
 
-    Raises StepError when the step's statistics are others by now.
+    Raises StepError when the statistics have changed since.
     """
     folder, inputs, spec = settings.exchange_dir, read_inputs(settings), read_feature_spec(settings.exchange_dir)
     if spec != list_spec(inputs, settings.recipe, ranker_of_lists(settings.recipe)):

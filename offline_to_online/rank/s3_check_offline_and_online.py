@@ -30,9 +30,9 @@ from offline_to_online.parity import (
 from offline_to_online.releases import Stores, open_release, record_parity, require_loaded
 from offline_to_online.rows import request_time, sampled_users
 
-# The twenty with the longest seen filters, and others at random. A fault of the index as a whole, such as another
-# metric, shows with the first of them; one that spoils the list of every twentieth user alone is missed in one run of
-# ten thousand (0.95 ** 180).
+# The twenty with the longest seen filters, and others at random. A fault of the whole index, such as a wrong metric,
+# shows with the first user; one that affects only every twentieth user is missed in one run of ten thousand
+# (0.95 ** 180).
 USERS = 200
 
 

@@ -24,9 +24,9 @@ START_SERVICES: Final = "Start the services with `make up`, see `make status` an
 class ReleaseStore(ABC):
     """A service that holds releases side by side, each under names of its own.
 
-    Each store has a ``load`` and a ``check`` for its step. A release is marked as checked once everything that was
-    loaded has been read back and compared with its source, a model once it answers; loading it again, which is safe
-    while the release is served, takes the mark away first. Without the mark a release does not go live.
+    Each store has a ``load`` and a ``check`` for its step; Triton's ``load`` does both. A release is marked as checked
+    once everything that was loaded has been read back and compared with its source, a model once it answers. Loading
+    it again, which is safe while the release is served, removes the mark first. Without it a release does not go live.
 
     Every method raises StepError, naming the service and its address, when a request to the service fails.
     """
@@ -67,20 +67,20 @@ class ReleaseStore(ABC):
     def delete(self, releases: Collection[str]) -> None:
         """Delete all that these releases have here, and what interrupted loads have left behind."""
 
-    # What only some have to do.
+    # Only some stores override the following.
 
     def wait_until_served(self, release: str) -> None:  # noqa: B027
-        """Return once the service answers for a checked release. Raises CheckError when it does not come to that."""
+        """Wait until the service answers for a checked release. Raises StepError when it does not in time."""
 
     def activate(self, release: str) -> None:  # noqa: B027
-        """Have the plain names, which carry no release, mean this one from now on."""
+        """Point the names that carry no release (pointer, alias, plain service names) to this one."""
 
     def settle(self) -> None:  # noqa: B027
-        """Make what `activate` and `delete` have changed known to the service, where that takes a command."""
+        """Apply the changes of `activate` and `delete` to the service, where that takes a command."""
 
 
 def patient(settings: Settings, timeout_s: float = TIMEOUT_S) -> Settings:
-    """Settings by which the server's own clients wait as long as a load may take."""
+    """Return settings with timeouts long enough for a load, for the server's own clients."""
     services = ("redis", "elasticsearch", "feast", "triton")
     longer = {name: getattr(settings, name).model_copy(update={"timeout_s": timeout_s}) for name in services}
     return settings.model_copy(update=longer)
@@ -92,7 +92,7 @@ def redis_client(settings: Settings) -> Connected:
 
 
 def elastic_client(settings: Settings, timeout_s: float = TIMEOUT_S) -> elasticsearch.Elasticsearch:
-    """Return a client that retries nothing, but for another node of a cluster where one cannot be reached."""
+    """Return a client without retries, except on another node of a cluster when one cannot be reached."""
     place = settings.elasticsearch
     return elasticsearch.Elasticsearch(
         list(place.urls),

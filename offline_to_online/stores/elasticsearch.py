@@ -1,9 +1,9 @@
-"""Items' genres and vectors in Elasticsearch: an index a release, checked by searching it as the server does.
+"""Items' genres and vectors in Elasticsearch: one index per release, checked by searching it as the server does.
 
-An index holds an inverted index of genre codes, and a vector index a recall channel. It carries the mark ``checked`` in
-its mapping once everything is in it: false, and true once all of it was compared with its source. One without the mark
-is the leftover of an interrupted first load and is deleted; one with the mark may be live and is never emptied: its
-documents are written over in place, under the same ids, and only when they are not what they should be.
+An index holds an inverted index of genre codes, and one vector index per recall channel. Once all documents are in it,
+its mapping has the mark ``checked``: false until they have been compared with their source, then true. An index without
+the mark is left over from an interrupted first load and is deleted. One with the mark may be live and is never emptied:
+its documents are overwritten in place, under the same ids, and only when they differ from their source.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from offline_to_online.stores.base import ReleaseStore, elastic_client, patient
 from online.clients.elastic import ElasticItems
 
 log = logging.getLogger(__name__)
-CHUNK: Final = 250  # documents a request
-AT_ONCE: Final = 8  # searches
-COPIES_WITHIN: Final = "25s"  # less than a step's client waits
+CHUNK: Final = 250  # documents per request
+AT_ONCE: Final = 8  # concurrent searches
+COPIES_WITHIN: Final = "25s"  # shorter than the client's timeout
 CHECKED: Final = "checked"
 SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find itself: far less than users get
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
-_RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # times as many are scored again, by their floats
+_RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # three times as many candidates are rescored by floats
 INDEX_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
     "flat": {"type": "flat"},
     "hnsw": {"type": "hnsw", **_GRAPH},
@@ -91,7 +91,7 @@ class ElasticsearchStore(ReleaseStore):
     def check(self, manifest: Manifest, items: Sequence[ItemRow]) -> tuple[dict[int, int], dict[str, int]]:
         """Check every document, every genre and each item's own vectors, and mark the release as checked.
 
-        Returns genre code -> items; channel name -> items that tie with the one that is found by their own vector.
+        Returns genre code -> number of items; channel name -> number of items whose own vector finds an equal first.
         Raises CheckError naming the row.
         """
         release = manifest.release
@@ -128,7 +128,7 @@ class ElasticsearchStore(ReleaseStore):
 
 
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
-    """Write the items over what there is of them."""
+    """Index the items in bulk, overwriting documents with the same ids."""
     documents = (
         {"_index": wire.item_index(release), "_id": str(row.itemid), "_source": row.document()}
         for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
@@ -148,7 +148,12 @@ def write_items(
 ) -> None:
     """Load every item into the release's index, searchable on every copy when this returns, and mark it as unchecked.
 
-    ``put``: what writes the documents. Raises CheckError where not all copies come to be.
+    Raises CheckError if not all copies (replicas) can be allocated.
+
+    Args:
+        dims: width of each channel's vectors.
+        kind: how vectors are searched, a key of `INDEX_OPTIONS`.
+        put: writes the documents.
     """
     index = wire.item_index(release)
     if mark_of(client, release) is None:
@@ -160,12 +165,12 @@ def write_items(
         )
     put(client, release, rows)
     client.indices.refresh(index=index)
-    if client.count(index=index)["count"] != len(rows):  # only a hand could have put others there
+    if client.count(index=index)["count"] != len(rows):  # documents that somebody added by hand
         wanted = {str(row.itemid) for row in rows}
         surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
         bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
         client.indices.refresh(index=index)
-    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph a channel and shard: all are reached
+    client.indices.forcemerge(index=index, max_num_segments=1)  # one graph per channel and shard: all are reached
     client.indices.put_settings(index=index, settings={"refresh_interval": "1s", "number_of_replicas": replicas})
     client.indices.refresh(index=index)
     patient = client.options(ignore_status=408)
@@ -200,7 +205,7 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
 
 
 def mark_of(client: Elasticsearch, release: str) -> bool | None:
-    """Whether the release's index was checked; None where there is none, or not everything was ever in it."""
+    """Whether the release's index was checked; None: there is no index, or its first load was interrupted."""
     index = wire.item_index(release)
     found = client.options(ignore_status=404).indices.get_mapping(index=index)
     meta: dict[str, bool] = found[index]["mappings"].get("_meta", {}) if index in found else {}
@@ -212,7 +217,7 @@ def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
 
 
 def _point_alias(client: Elasticsearch, release: str) -> None:
-    """Move the alias in one step, so that no search finds nothing."""
+    """Move the alias atomically: there is no moment without one."""
     actions: list[dict[str, Any]] = [
         {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
         {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
@@ -266,9 +271,10 @@ def check_genres(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -
 
 
 def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[ItemRow]) -> dict[str, int]:
-    """Search with each item's own vectors: every channel finds that item first, or its equal. Returns how many tie.
+    """Search with each item's own vectors: every channel has to find that item first, or one with an equal score.
 
-    All item vectors of a channel have one length, so none has a larger product with an item than the item itself.
+    All item vectors of a channel have the same norm, so none has a larger inner product with an item than the item
+    itself. Returns channel name -> number of ties.
     """
     recall = manifest.recipe.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
     names = [channel.name for channel in recall.searched]

@@ -1,9 +1,9 @@
 """User and item features in Feast: a release's feature views, registered, filled and read back through its server.
 
-The files of each release in Feast's repository are written here, and Feast's own commands are run on them, in a process
-of their own: one for several commands, because starting Feast takes longer than what it is started for. They work on a
-copy of the registry, which then replaces the one that the feature server reads: Feast writes the file piecemeal, and
-while a view is being materialised its registry entry makes the server refuse it.
+Each release's files are written into Feast's repository, and Feast's own commands run on them in a subprocess: one for
+several commands, because starting Feast takes longer than a command. They change a copy of the registry, which then
+replaces the one that the feature server reads: Feast writes the file piecemeal, and the server refuses a view while it
+is being materialised.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from online.stack.feast.service import feast_environment, feature_repo, prepare_
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
 Frames = Mapping[Entity, pd.DataFrame]
-CHUNK: Final = 500  # entities a request
+CHUNK: Final = 500  # entities per request
 _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
@@ -68,14 +68,14 @@ class FeastEngine(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> FeastEngine:
-        """The one that the settings name. Raises PluginError where there is none of that name."""
+        """Return the engine that the settings name. Raises PluginError for an unknown name."""
         if settings.engine == IN_MEMORY:
             return cls(lambda _: Path(sys.executable), _JOB, lambda _: {})
         return cast(FeastEngine, plugins.load("recsys.feast", settings.engine))
 
 
 class FeastStore(ReleaseStore):
-    """A pair of feature views and services a release."""
+    """One feature view and feature service per release and entity (user, item)."""
 
     title: ClassVar[str] = "Feast"
     step: ClassVar[str] = "offline_to_online/rank/s1_feature_to_feast.py"
@@ -85,14 +85,14 @@ class FeastStore(ReleaseStore):
         return ", ".join(self.settings.feast.urls)
 
     def each_server(self) -> Iterator[FeastStore]:
-        """The store by each feature server alone: a request may go to any of them, and an error names that one."""
+        """Yield one store per feature server, as a request may go to any; an error then names that server."""
         for node in self.settings.feast.nodes.split(","):
             feast = self.settings.feast.model_copy(update={"nodes": node})
             yield FeastStore(self.settings.model_copy(update={"feast": feast}))
 
     @contextmanager
     def client(self) -> Iterator[FeastFeatures]:
-        """The server's own client of a feature server that is alive."""
+        """Open the server's own client. Raises StepError unless the feature server answers."""
         with self.reaching(), closing(FeastFeatures(patient(self.settings).feast)) as features:
             features.ping()
             yield features
@@ -107,8 +107,8 @@ class FeastStore(ReleaseStore):
         """Register and load a release.
 
         Args:
-            frames: raw features: the key first, then the stored features in the spec's order.
-            at: when they were true, UTC.
+            frames: raw features by entity: the key first, then the stored features in the spec's order.
+            at: event timestamp of all rows, UTC.
         """
         settings, release = self.settings, manifest.release
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
@@ -119,7 +119,7 @@ class FeastStore(ReleaseStore):
     def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
         """Read all of it back and mark the release as checked. Raises CheckError naming the row.
 
-        It is loaded once more where the online store has lost rows that the registry has as loaded.
+        If the online store has lost rows that the registry counts as loaded, all are loaded once more.
         """
         settings, release = self.settings, manifest.release
         try:
@@ -144,8 +144,8 @@ class FeastStore(ReleaseStore):
         wait_until_known(self.settings, release)
 
     def activate(self, release: str) -> None:
-        """Put the release behind the services ``ml_user`` and ``ml_item``; `settle` makes it known."""
-        alone = self.releases() == {release}  # then it is behind them already
+        """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `settle` applies it."""
+        alone = self.releases() == {release}  # then they stand for it already
         if (live_release(self.settings) or (release if alone else None)) != release:
             self._unapplied.touch()
         with written_in_place(feature_repo(self.settings) / _LIVE) as temporary:
@@ -161,7 +161,7 @@ class FeastStore(ReleaseStore):
 
     @property
     def _unapplied(self) -> Path:
-        """A file that says that `settle` has something to do; made before the change, lest a kill comes between."""
+        """Marker file: `settle` has work to do. Created before the change, so that a kill in between is noticed."""
         return feature_repo(self.settings) / ".unapplied"
 
     def settle(self) -> None:
@@ -207,7 +207,7 @@ def live_release(settings: Settings) -> str | None:
 
 
 def materialize(settings: Settings, release: str) -> None:
-    """Register what lies in the repository and load what is new of this release into the online store."""
+    """Register the repository's files (`feast apply`) and load the release's new rows into the online store."""
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None).isoformat()  # Feast reads it as UTC
     run_feast(settings, ["apply"], ["materialize-incremental", now, *_views(release)])
 
@@ -218,7 +218,7 @@ def _views(release: str) -> list[str]:
 
 
 def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
-    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last words.
+    """Run ``feast <command>`` for each command, in the feature repository. Raises StepError with Feast's last line.
 
     The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change the
     registry wait: of two copies of it, the later one would undo the earlier.
@@ -271,7 +271,7 @@ def check_features(settings: Settings, release: str, frames: Frames, own_ids: Ma
 
 
 def compare(entity: Entity, source: pd.DataFrame, found: FeatureRows, own_ids: Mapping[int, OwnId]) -> None:
-    """A feature server's answer against its source rows, which are numbered. Raises CheckError."""
+    """Compare a feature server's answer with its source rows. ``own_ids``: by number, for the CheckError."""
     for number, names in found.missing.items():
         raise CheckError(f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)")
     for name in source.columns:

@@ -1,7 +1,7 @@
-"""Recall state in Redis, under the release's keys: one hash a user, the popular list, the channels.
+"""Recall state in Redis, under the release's keys: one hash per user, the popular list, the channels.
 
-The key `wire.users_key` is the mark: it is written once everything was read back, so an interrupted load, or one that
-failed its check, is distinguished from a whole one. The pointer `wire.LIVE_KEY` lies here too: moving it is going live.
+The key `wire.users_key` marks a checked release: it is written once everything was read back, so it is absent after an
+interrupted load or a failed check. The live pointer `wire.LIVE_KEY` is here, too: moving it puts a release live.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from offline_to_online.stores.base import ReleaseStore, patient, redis_client
 from online.clients.redis import Connected, RedisUsers
 
 Row = TypeVar("Row")
-CHUNK: Final = 1_000  # users a round trip
+CHUNK: Final = 1_000  # users per round trip
 _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
     wire.USER_NUMBER: wire.unpack_ids,
     wire.USER_TERM: wire.unpack_ids,
@@ -56,14 +56,14 @@ class RedisStore(ReleaseStore):
 
     @contextmanager
     def users(self) -> Iterator[RedisUsers]:
-        """The server's own client, which knows what is live."""
+        """Open the server's own client, which reads and moves the live pointer."""
         with self.reaching(), closing(RedisUsers(patient(self.settings).redis)) as users:
             yield users
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
-        """A user's hash is replaced in one transaction, so a reader sees the old or the new one, never a half.
+        """Replace each user's hash in one transaction, so that a reader sees the old or the new one, never a mixture.
 
-        Each list of the users is made under another name, which then takes the old one's place.
+        The sorted sets of users are built under temporary keys, which are then renamed.
         """
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
@@ -75,7 +75,7 @@ class RedisStore(ReleaseStore):
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
-                for _, rows in groupby(sorted(chunk, key=slot), slot):  # those that one transaction takes
+                for _, rows in groupby(sorted(chunk, key=slot), slot):  # keys of one slot fit in a transaction
                     hashes = {client.user_key(release, row.own_id): dict(row.fields()) for row in rows}
                     with client.at(next(iter(hashes))) as server, server.pipeline(transaction=True) as pipe:
                         for key, fields in hashes.items():
@@ -93,7 +93,7 @@ class RedisStore(ReleaseStore):
             client.set(wire.channels_key(release), content.channels)
 
     def remembered(self, users: Sequence[OwnId], dataset: str) -> set[OwnId]:
-        """Users of a data set, by own id, who were not forgotten."""
+        """Return those of a data set's ``users`` (own ids) who were not forgotten."""
         kept: set[OwnId] = set()
         with self.client() as client:
             for chunk in _chunks(users, "who was forgotten"):
@@ -147,7 +147,7 @@ class RedisStore(ReleaseStore):
             users.activate(release)
 
     def delete(self, releases: Collection[str]) -> None:
-        """The marks go first, so that what is left of an interrupted deletion never looks whole."""
+        """Delete all keys, marks first: an interrupted deletion then never looks like a complete release."""
         with self.client() as client:
             for release in releases:
                 manifest = wire.manifest_key(release)
@@ -157,19 +157,19 @@ class RedisStore(ReleaseStore):
                     client.unlink(*some)
 
     def activated(self) -> tuple[str | None, list[str]]:
-        """The live release (None: none was ever live); and it and the one before it, newest activation first."""
+        """Return the live release (None: none was ever live), and the kept releases, newest activation first."""
         with self.users() as users:
             return users.activated()
 
     def publish(self, published: Published) -> None:
-        """Write what a server needs to open a release; before the pointer is moved to it."""
+        """Write the manifest by which a server opens a release; to be called before the pointer is moved to it."""
         with self.client() as client:
             key = wire.manifest_key(published.manifest.release)
             client.set(key, published.model_dump_json())
             client.set_copies(key)
 
     def published(self, release: str) -> Published:
-        """Manifest and model version as of going live. Raises StepError when the release never did or is gone."""
+        """Manifest and model version with which a release went live. Raises StepError if it never did or is deleted."""
         with self.users() as users:
             found = users.published(release)
         if found is None:
@@ -191,7 +191,7 @@ def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
 
 
 def _shown(field: str, raw: bytes | None) -> object:
-    """A field as a person reads it; bytes of another length than its layout's as they are."""
+    """Decode a field for a message; bytes that do not fit its layout are returned as they are."""
     if raw is None:
         return None
     try:

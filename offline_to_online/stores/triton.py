@@ -1,8 +1,8 @@
-"""The ranking model in Triton: a version a release, in one model repository with Docker and without.
+"""The ranking model in Triton: one version per release, in one model repository with Docker and without.
 
 One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
-Releases of other widths, which is another data set's genres or another kind of ranker, have a name of their
-own. A version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
+A release with other widths (another data set's genres, another kind of ranker) gets a model name of its own. A
+version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
 version is never overwritten, since it may be served. The file ``.checked-<version>`` holds the sha256 of the
 model.onnx that Triton loaded; what it scores is compared with PyTorch by the check of offline against online.
 """
@@ -45,7 +45,7 @@ instance_group [ {{ kind: KIND_CPU count: 2 }} ]
 class Place(NamedTuple):
     """Name and version of a release's model in Triton."""
 
-    model: str  # `wire.MODEL`, or that and a width
+    model: str  # `wire.MODEL`, or that and its widths
     version: int
 
     def __str__(self) -> str:
@@ -53,14 +53,14 @@ class Place(NamedTuple):
 
 
 class ModelFile(NamedTuple):
-    """What an exported model says of itself."""
+    """Release and input widths that an exported model's file declares."""
 
     release: str | None  # None: it names none
     widths: Widths
 
     @classmethod
     def read(cls, path: Path) -> ModelFile:
-        """Raises CheckError when it is not an exported model."""
+        """Read a model.onnx. Raises CheckError when it is not an exported ranking model."""
         try:
             proto = onnx.load(path, load_external_data=False)
             columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
@@ -73,7 +73,7 @@ class ModelFile(NamedTuple):
 
 
 class TritonStore(ReleaseStore):
-    """A version of the ranking model a release."""
+    """One version of the ranking model per release."""
 
     title: ClassVar[str] = "Triton"
     step: ClassVar[str] = "offline_to_online/rank/s2_model_to_triton.py"
@@ -95,10 +95,10 @@ class TritonStore(ReleaseStore):
             return self.publish(manifest.release, manifest.feature_spec.widths, onnx)
 
     def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
-        """Write the release's version, mark it and return where it stands, once Triton answers with it.
+        """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
-        Triton itself compares names, types and shapes with the configuration. A version that this call added and that
-        does not come up is taken back. Raises CheckError, or what the client raises when Triton does not answer.
+        Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
+        again if it does not come up. Raises CheckError, or InferenceServerException when Triton does not answer.
         """
         before = self.versions()
         if (known := self.find(release)) is not None:
@@ -107,7 +107,7 @@ class TritonStore(ReleaseStore):
         try:
             self.command("load", place.model)
             self.wait_until_ready(place)
-        except BaseException:  # an interrupt as well: it would make every later load fail
+        except BaseException:  # an interrupt, too: the broken version would make every later load fail
             if place not in before:
                 shutil.rmtree(self.folder_of(place))
             raise
@@ -121,7 +121,7 @@ class TritonStore(ReleaseStore):
     def write_version(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Put a model into the repository, whole or not at all.
 
-        Returns the release's own place when these very bytes are there already, and a new version otherwise.
+        Returns the place of the release's version if its bytes are the same already, else of a new version.
         """
         known = self.find(release)
         if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
@@ -151,7 +151,7 @@ class TritonStore(ReleaseStore):
     def command(self, what: Literal["load", "unload"], model: str) -> None:
         """Have Triton read a model's folder again, or unload it. Versions that stay keep answering. Raises CheckError.
 
-        By gRPC: by HTTP, every connection on the same of Triton's few threads waits until it is done.
+        By gRPC: over HTTP, all connections that share its thread (Triton has few) would wait until it is done.
         """
         key, headers = self.settings.repository_key_file, {}
         if key.is_file():
@@ -179,7 +179,7 @@ class TritonStore(ReleaseStore):
                         raise InferenceServerException(f"{address} says that it is not live")
 
     def is_checked(self, release: str) -> bool:
-        """Whether this very model came up in Triton."""
+        """Whether Triton has loaded exactly this model.onnx, by its sha256."""
         place = self.find(release)
         if place is None or not (mark := self._mark_of(place)).is_file():
             return False
@@ -219,7 +219,7 @@ class TritonStore(ReleaseStore):
     def releases(self) -> set[str]:
         return {model.release for model in self.versions().values() if model.release}
 
-    # Go live, which is nothing to do here, as a request names its version; and delete.
+    # Going live needs no change here, as a request names its version. Deletion.
 
     def wait_until_served(self, release: str) -> None:
         if not self.settings.triton.nodes:  # of several, one may be starting again
@@ -249,11 +249,11 @@ class TritonStore(ReleaseStore):
 def config_pbtxt(model: str, widths: Widths) -> str:
     """A model's configuration.
 
-    Every version in the folder is served: a release goes when its folder does, never because a newer one came. Where a
-    request is one list, whose rows share a history, they are no batch.
+    Every version in the folder is served until its folder is deleted, however new the others are. A model with a
+    history input takes one list per request, whose rows share the history, so Triton does not batch it.
     """
     max_batch = 0 if widths.history else wire.MAX_BATCH
-    rows = () if max_batch else (-1,)  # a batch's first dimension goes without saying
+    rows = () if max_batch else (-1,)  # Triton itself adds a batch's first dimension
     inputs = [_tensor(wire.MODEL_INPUT, *rows, widths.row)]
     if widths.history:
         inputs.append(_tensor(wire.MODEL_HISTORY, 1, widths.history))

@@ -1,8 +1,8 @@
 """The one shape of the four clients, and what they share: the deadline, the circuit breaker, HTTP.
 
 A query gets an answer or one `ServiceError`, by its deadline. A service that fails again and again is left alone for a
-moment. HTTP is by libcurl: it takes a third of Python's processor time, most of it without the GIL, and keeps a
-deadline as a whole: looking a name up, connecting, sending, and an answer that comes a byte now and then.
+moment. HTTP is by libcurl: it takes a third of Python's processor time, most of it without the GIL, and keeps one
+deadline for the whole call: DNS lookup, connecting, sending, and an answer that trickles in.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ServiceError(RecsysError):
 
     Attributes:
         service: its name as the user of the API sees it, for example ``elasticsearch``.
-        what: one sentence.
+        what: a sentence without its subject, the service, for example ``did not answer in time``.
     """
 
     def __init__(self, service: str, what: str) -> None:
@@ -66,10 +66,10 @@ class GoneError(StoredError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Deadline:
-    """A moment of the monotonic clock, in seconds; without one, never. The earlier one is the smaller one.
+    """A time on the monotonic clock, in seconds; by default never. An earlier one compares as smaller.
 
-    A socket's timeout counts each read: a service that sends a byte every 50 ms never runs into it. Within `until`, no
-    operation of this thread goes beyond the deadline.
+    A socket's timeout applies to each read alone: a service that sends a byte every 50 ms never exceeds it. Within
+    `until`, no operation of this thread goes beyond the deadline.
     """
 
     at: float = math.inf
@@ -112,7 +112,7 @@ class Client(ABC, Generic[Query, Found]):
     """A pooled connection to one service, made once and shared by threads, but not across a fork.
 
     Subclasses write `_call`, `_ping` and `close`, and name the exceptions of their library in ``library_errors``.
-    Their sockets keep `current`.
+    Their sockets keep the `current` deadline.
 
     Attributes:
         timeout_s: of a whole call, connecting included, however slowly its answer comes.
@@ -125,7 +125,7 @@ class Client(ABC, Generic[Query, Found]):
     def call(self, query: Query, deadline: Deadline = NEVER) -> Found:
         """Return the answer. Raises ServiceError within the service's timeout, and by the deadline.
 
-        All calls only read, so one is repeated when the service had closed the connection and most of the time is left.
+        Calls only read, so one is retried when the service had closed the connection and half of the time is left.
         """
         with self._limited("call", deadline) as limit:
             at_first = limit.left()
@@ -153,7 +153,7 @@ class Client(ABC, Generic[Query, Found]):
 
     @contextmanager
     def _limited(self, what: str, deadline: Deadline = NEVER) -> Iterator[Deadline]:
-        """Limit one call; log an error with the time that it took, and turn the library's into ServiceError."""
+        """Limit one call; log an error with the call's time, and turn the library's errors into ServiceError."""
         started = time.monotonic()
         limit = Deadline(min(started + self.timeout_s, deadline.at, current().at))
         try:
@@ -193,8 +193,8 @@ def _explain(error: Exception) -> str:
 class Breaker:
     """The circuit breaker of one service, shared by the threads of a process: closed, open, or half_open (probing).
 
-    The library keeps the count and the clock. Here is added that one request at a time probes: with a silent service,
-    every other one would wait, too.
+    The library keeps the count and the clock. Added here: only one request at a time probes, as all others would wait
+    for a silent service, too.
     """
 
     def __init__(self, service: str) -> None:
@@ -209,7 +209,7 @@ class Breaker:
         return "open" if self._dead else str(self._circuit.state)
 
     def declare_dead(self, why: str | None) -> None:
-        """Leave the service alone whatever it does; None: no longer. For measurements of what is answered without."""
+        """Refuse all calls, with this reason; None: no longer. For measurements of answers without the service."""
         self._dead = why
 
     @property
@@ -254,9 +254,9 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class LimitedClient(Generic[Query, Found]):
-    """A client as one request may use it: by a deadline, and not while the service is left alone, unless ``strict``.
+    """A client limited by one request's deadline and, unless ``strict``, by the circuit breaker.
 
-    ``short_budget``: the request has less time than others get. That it runs out of it says nothing of the service.
+    ``short_budget``: the request has less time than others, so its timeouts do not count as failures of the service.
     """
 
     client: Client[Query, Found]
@@ -273,13 +273,13 @@ class LimitedClient(Generic[Query, Found]):
 
 # --- HTTP, to one server or to whichever of several answers
 
-DOWN_S: Final = 2.0  # for which a server that did not answer is called only where no other does
-_BUFFER: Final = 128 * 1024  # bytes that are handed over at once
+DOWN_S: Final = 2.0  # how long a server that did not answer is tried last
+_BUFFER: Final = 128 * 1024  # bytes, libcurl's receive buffer
 _MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
 
 
 class UnreadableError(OSError):
-    """The answer is not HTTP or too long, or the connection could not be made as it was to be."""
+    """The answer is not HTTP or too long, or the connection could not be set up (TLS, for example)."""
 
 
 _LOST: Final = (pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR, pycurl.E_PARTIAL_FILE, pycurl.E_HTTP2)
@@ -324,18 +324,19 @@ class Http:
     def __init__(
         self, *urls: str, timeout_s: float, login: tuple[str, str] | None = None, ca_certs: Path | None = None
     ) -> None:
-        """Connect to nobody yet.
+        """Prepare; the first call connects.
 
         Args:
+            urls: scheme, host and port of each server.
             timeout_s: of a call without a deadline.
             login: user and password.
-            ca_certs: a PEM file with the authorities that are believed, instead of the public ones.
+            ca_certs: PEM file of the trusted certificate authorities, instead of the public ones.
         """
         self._nodes, self._turn = [_Node(url) for url in urls], itertools.count()
         self._timeout_s, self._login, self._ca_certs = timeout_s, login, ca_certs
 
     def get(self, path: str) -> HttpAnswer:
-        """Raises as `post`."""
+        """GET a path. Returns and raises as `post`."""
         return self._call(path, None, ())
 
     def post(self, path: str, body: bytes, *headers: str) -> HttpAnswer:
@@ -421,7 +422,7 @@ class Http:
 class HttpClient(Client[Query, Found]):
     """A client of a service that answers in JSON."""
 
-    gone: ClassVar[str]  # what the service has no more of, where it answers 404
+    gone: ClassVar[str]  # what a 404 means, as `ServiceError.what`
 
     def __init__(self, http: Http, timeout_s: float) -> None:
         self._http, self.timeout_s = http, timeout_s

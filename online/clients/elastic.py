@@ -1,6 +1,6 @@
 """Elasticsearch: the candidates for a user, and the catalogue.
 
-First how a channel is searched, as Elasticsearch is sent it, and what is read from its answer; then the client.
+First the query of a channel's search, and how scores are read from the answer; then the client.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from online.clients.base import Caller, GoneError, Http, HttpClient
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
 # which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED: Final = np.float32(2**20)
-_BY_FLOATS: Final = ("flat", "hnsw")  # indices; the others clip a query to the range of their items' components
-# Ties by itemid. Where a search by vector ends among ties, Lucene keeps the documents that were loaded first: those of
-# the smaller itemids, too, as an index is loaded in their order and merged to one segment.
+_BY_FLOATS: Final = ("flat", "hnsw")  # indices; quantized ones clip a query to the range of their items' components
+# Ties by itemid. Where a search by vector is cut off among ties, Lucene keeps the documents that were loaded first:
+# those with the smaller itemids, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
 _KEYS_ONLY: Final = {
     "sort": [{"_score": "desc"}, {wire.ITEM_ID: "asc"}],
@@ -54,11 +54,11 @@ def _any_of(itemids: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]
 
 
 def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, Any]) -> dict[str, Any] | None:
-    """One search's ``query``, among the items ``allowed``. None: the channel has neither vector nor genres for it.
+    """Build the query of a channel's search among the ``allowed`` items. None: the user has no vector and no genres.
 
     The vector part is a `knn` query, not the search's own `knn` section: the section makes Elasticsearch run one more
-    phase a search, and the scores are the same. The filter stands inside it, so that its neighbours are
-    neighbours among those; and outside where genres bring in items of their own.
+    phase per search, and the scores are the same. The filter is part of it, so that its neighbours are allowed items,
+    and is repeated outside where genres add further items.
     """
     alone = not query.terms or channel.term_weight <= 0
     near: dict[str, Any] | None = None
@@ -90,7 +90,7 @@ def inner_products(scores: NDArray[np.float64], channel: VectorRecipe, recall: R
 
 
 def best_of(hits: Hits, others: Hits, size: int) -> Hits:
-    """Two searches' hits as one's; ties by itemid."""
+    """Merge the hits of two searches into the best ``size``; ties by itemid."""
     ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
     best = np.lexsort((ids, -scores))[:size]
     return Hits(ids[best], scores[best])
@@ -114,7 +114,7 @@ class CatalogueItem:
 
 
 class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
-    """One search a channel that has vectors, all of them in one round trip; by libcurl, as Elasticsearch's own client
+    """One search per channel with vectors, all of them in one round trip; by libcurl, as Elasticsearch's own client
     costs more time than the search.
 
     The answer has one `Hits` for each channel of `RecallRecipe.searched`, in its order; a channel without vector and
@@ -129,7 +129,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         login = (settings.user, password.get_secret_value()) if password else None
         super().__init__(Http(*settings.urls, timeout_s=timeout_s, login=login, ca_certs=settings.ca_certs), timeout_s)
         self._copies = settings.cluster
-        self.more: Mapping[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> what is searched with its index
+        self.more: Mapping[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> items searched with its index
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
@@ -139,8 +139,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         if not bodies:
             return (NO_HITS,) * len(searches)
         answers = self._msearch(query.release, bodies)
-        # A search by vector has several phases, and a shard is called in all of them where it was called in the first:
-        # a node that ends in between leaves an answer without its shards, though other nodes of a cluster have copies.
+        # A search by vector has several phases, and all of them call the copy of a shard that the first one called: a
+        # node that ends in between leaves an answer without its shards, though other nodes have copies. So try again.
         if self._copies and any(map(_lacks_a_shard, answers)):
             answers = self._msearch(query.release, bodies)
         rest = iter(answers)

@@ -52,7 +52,7 @@ class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
         return feature_rows(key, query.ids, self._read(self._http.post("/get-online-features", body, _JSON)))
 
     def _ping(self) -> str:
-        """The version of the package where it is here, too: the server does not say its own, and both are pinned."""
+        """Version of the package installed here, if any: the server does not report its own, and both are pinned."""
         if (status := self._http.get("/health").status) != HTTPStatus.OK:
             raise self._wrong(f"answered its health check with status {status}")
         try:
@@ -62,7 +62,10 @@ class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
 
 
 def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> FeatureRows:
-    """Feast's answer, column-wise and per entity (n values each), as complete rows and missing features."""
+    """Parse Feast's column-wise answer (one value per id) into complete rows and missing features.
+
+    Raises ValueError when its rows are not those of ``ids``.
+    """
     names = answer["metadata"]["feature_names"]
     columns: dict[str, list[Any]] = {
         name: result["values"] for name, result in zip(names, answer["results"], strict=True)

@@ -39,7 +39,7 @@ MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, red
 class _TimelySocket(socket.socket):
     """A socket whose operations end by the deadline of their thread, or by its own timeout where that is shorter.
 
-    A timeout counts each read alone: redis-py would follow forever a server that sends a byte now and then.
+    A socket's timeout applies to each read alone: redis-py would wait forever for a server that trickles bytes.
     """
 
     def _within(self, operation: Callable[..., Any], *arguments: Any) -> Any:
@@ -66,7 +66,7 @@ class _TimelySocket(socket.socket):
 
 
 class TimelyConnection(redis.Connection):
-    """A connection of redis-py's pool that keeps the deadline of the thread that uses it, while it is made, too."""
+    """A connection of redis-py's pool that keeps the deadline of the thread that uses it, also while connecting."""
 
     def _connect(self) -> socket.socket:  # what each kind of redis-py's connections defines
         configured, left = self.socket_connect_timeout, current().left()
@@ -81,7 +81,7 @@ class TimelyConnection(redis.Connection):
 
 
 class Connected(redis.Redis):
-    """redis-py's client of one server, and where it keeps what. A cluster's client has the same methods."""
+    """redis-py's client of one server, which also says where keys lie. A cluster's client has the same methods."""
 
     @contextmanager
     def at(self, key: str) -> Iterator[redis.Redis]:
@@ -101,7 +101,7 @@ class Connected(redis.Redis):
         return wire.user_key(release, userid)
 
     def copy_for(self, key: str, userid: OwnId) -> str:
-        """The copy, of a key that belongs to no user, that lies with what is read for this user."""
+        """Name of a shared key's copy that lies in this user's slot, so that one round trip reads both."""
         return key
 
     def copies(self, key: str) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class Connected(redis.Redis):
         """Bring the copies of a string up to date."""
 
     def move_live(self, release: str) -> None:
-        """Have a release served from now on; it is the newest of those that were activated. One step."""
+        """Put a release live and first in the list of activated ones, in one transaction."""
         with self.pipeline(transaction=True) as pipe:
             pipe.set(wire.LIVE_KEY, release)
             note_activated(pipe, release)
@@ -127,7 +127,7 @@ def note_activated(pipe: redis.client.Pipeline, release: str) -> None:
 
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
-    """Return a client that retries nothing. ``timeout_s``: of an answer; ``db``: of one server, a cluster has one."""
+    """Return a client without retries. ``timeout_s``: of an answer; ``db``: database number, unused in a cluster."""
     if settings.cluster:
         return plugins.load("recsys.redis", "cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
     pool = redis.ConnectionPool(
@@ -173,7 +173,7 @@ class UserQuery:
 
     userid: OwnId
     release: str | None
-    dataset: str | None  # `Dataset.base_name` of the release: of that one the user is
+    dataset: str | None  # `Dataset.base_name` of the release: whose user it is
 
     @classmethod
     def of(cls, userid: OwnId, manifest: Manifest) -> UserQuery:
@@ -252,7 +252,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         return self._stored("a manifest", release, wire.manifest_key(release), Published.model_validate_json)
 
     def channels(self, release: str) -> ChannelSet:
-        """Read the channels by which a release makes users' vectors of histories. Raises ServiceError."""
+        """Read a release's recall channels, which compute user vectors from histories. Raises ServiceError."""
         channels = self._stored("recall channels", release, wire.channels_key(release), ChannelSet.unpack)
         if channels is None:
             raise StoredError(self.service, f"holds no recall channels of release {release}")
@@ -276,7 +276,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             raise StoredError(self.service, f"holds {what} of release {release} that cannot be read{why}") from error
 
     def activated(self) -> tuple[str | None, list[str]]:
-        """The live release, and those that can be gone back to, newest activation first. Raises ServiceError."""
+        """Read the live release and the kept ones, itself included, newest activation first. Raises ServiceError."""
         with self._limited("activated"):
             live: Any = self._redis.get(wire.LIVE_KEY)  # typed for the asynchronous client too
             before: Any = self._redis.lrange(wire.ACTIVATED_KEY, 0, -1)
@@ -288,7 +288,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             self._redis.move_live(release)
 
     def some_users(self, release: str, at_most: int) -> list[str]:
-        """Own ids of users of a release, as text and in its order. Raises ServiceError; StoredError: it has no list."""
+        """First own ids of a release's users, as sorted text. Raises ServiceError, StoredError if there is no list."""
         with self._limited("some_users"):
             ids: Any = self._redis.zrange(wire.ids_key(release), 0, at_most - 1)
         if not ids:

@@ -21,7 +21,7 @@ from online.clients.base import GoneError, Http, HttpClient
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
 _WANTED: Final = [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
-# Where JSON ends and numbers begin. Answers say it, too: theirs are as many bytes as there are rows.
+# Length of the JSON part, after which the numbers begin. Answers have it, too, but the number of rows says as much.
 _HEAD_LENGTH: Final = "Inference-Header-Content-Length"
 _GONE: Final = (b"unknown model", b"not at ready state")  # the second one of a version that was there once
 

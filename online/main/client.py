@@ -6,8 +6,8 @@
         for item in client.recommend(1, size=10, where={"genres": ["Comedy"]}).item_list:
             print(item.title, item.score)
 
-An error, or no answer, raises `ServerError`. Requests are sent again where the connection fails, and after 429 and
-503, which is safe: they read, or count once however often they come. `extras.client.Client` has the extras' calls, too.
+An error, or no answer, raises `ServerError`. Requests are retried when the connection fails, and after 429 and 503,
+which is safe: they only read, or are idempotent. `extras.client.Client` has the extras' calls, too.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Recommended(Answer, extra="allow"):
 
 
 class ServerError(RecsysError):
-    """No answer, or one that is an error; the message is the server's own, in a sentence.
+    """No answer, or an error; the message is a sentence, the server's own where it has answered.
 
     Attributes:
-        status: of the answer; 0: there is none.
-        field: of the request, where one is wrong.
+        status: HTTP status; 0: no answer.
+        field: the field of the request that is wrong, if any.
     """
 
     def __init__(self, message: str, status: int = 0, field: str | None = None) -> None:
@@ -54,7 +54,7 @@ class Client:
     def __init__(
         self, url: str = "http://127.0.0.1:5000", key: str | None = None, *, timeout_s: float = 10.0, retries: int = 2
     ) -> None:
-        """``key``: where the server needs one; ``timeout_s``: of each try."""
+        """``key``: API key, if the server needs one; ``timeout_s``: of each attempt; ``retries``: after the first."""
         self.url, self.timeout_s = url.rstrip("/"), timeout_s
         again = Retry(retries, allowed_methods=None, status_forcelist=(429, 503), raise_on_status=False)
         again.backoff_factor, again.retry_after_max = 0.1, 2
@@ -71,7 +71,7 @@ class Client:
     def _send(
         self, method: str, path: str, shape: type[Found], body: Any = None, params: Mapping[str, Any] | None = None
     ) -> Found:
-        """Send what is given, without fields that are None. Raises ServerError."""
+        """Send a request, without fields that are None, and parse the answer as ``shape``. Raises ServerError."""
         if isinstance(body, dict):
             body = {name: value for name, value in body.items() if value is not None}
         try:

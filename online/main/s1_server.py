@@ -58,7 +58,7 @@ def create_app(
     if recommender is None:
         guard.log_as_json()
         recommender = Recommender.from_settings(settings)
-        with suppress(FutureTimeoutError):  # no request comes in before; services that are away hold nobody up
+        with suppress(FutureTimeoutError):  # requests are accepted after this; it ends early if services are down
             recommender.warm_up().result(OPENING_WAIT_S + settings.server.warm_up_s)
     app = Flask(__name__)
     if settings.server.proxies:
@@ -69,8 +69,8 @@ def create_app(
     guard.register_records(app, observers)
     guard.register_guard(app, settings.server)
     guard.register_errors(app)
-    # The extras add routes, and fields to requests and answers; what the API is described with comes after them.
-    recommender.unhook()  # what another application has hung on it
+    # The extras add routes, and fields to requests and answers; the API's description is made after them.
+    recommender.unhook()  # remove the hooks of an earlier application
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     guard.expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
@@ -103,6 +103,6 @@ def create_app(
 
 
 def create_asgi() -> Edge:
-    """The same application behind the edge that gunicorn's `asgi` worker serves; see online/gunicorn_conf.py."""
+    """Create the application behind `Edge`, which gunicorn's `asgi` worker serves; see online/gunicorn_conf.py."""
     settings = load_settings()
     return Edge(create_app(settings=settings), settings.server)

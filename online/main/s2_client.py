@@ -81,7 +81,7 @@ def as_curl(url: str, userid: OwnId) -> str:
 
 
 def render(answer: dict[str, Any]) -> Group:
-    """A table; below it why the answer is not personal, if it is not, the release and the times.
+    """Render an answer as a table; below it the reason if it is not personal, the release and the times.
 
     Also shows the items' other fields; with `explain`, each item's place in recall's lists, and why it is there.
     """

@@ -1,6 +1,6 @@
-"""Fallbacks: the parts of an answer while a service is away.
+"""Fallbacks: what an answer is made of while a service is down.
 
-| away | instead |
+| down | instead |
 |---|---|
 | Redis | the user's state as it was last read here; else the popular list of the release that serves |
 | Elasticsearch | an exact search over the server's own copy of the vectors |
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> Degradation:
-    """Describe what an answer lacks because of an error. Releases are known by Redis."""
+    """Describe what an answer lacks because of an error. A missing release is reported as Redis's."""
     if isinstance(error, ServiceError):
         return Degradation.of(outcome, error.service, error.what)
     return Degradation.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
@@ -49,7 +49,7 @@ def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> De
 def exact_search(
     error: ServiceError, opened: Release, user: StoredUser, timestamp: int, degraded: list[Degradation]
 ) -> Candidates:
-    """Candidates without Elasticsearch; where the user's state is at fault, popular ones, without the seen items."""
+    """Search the server's copy of the vectors; if the user's state is unusable, return popular unseen items."""
     found = [degradation_of(error, Outcome.EXACT_SEARCH)]
     try:
         candidates = recall(opened.exact, opened, user, timestamp, found)
@@ -68,26 +68,26 @@ class _Known:
 
 
 class KnownUsers:
-    """State and features of the users who were here lately, as the services said last. Shared by threads.
+    """Cache of recent users' state and features, as last read from the services. Shared by threads.
 
-    At most ``size`` users of a release each; who was here longest ago is forgotten first.
+    At most ``size`` pairs of release and user; the one whose state was read longest ago is dropped first.
     """
 
     def __init__(self, size: int, state_max_age_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._max_age_s, self._clock = size, state_max_age_s, clock
         self._lock = threading.Lock()
-        self.forgotten = 0  # how often somebody was, as of the last `follow`
+        self.forgotten = 0  # how many users were forgotten (`wire.FORGOTTEN_COUNT_KEY`), as of the last `follow`
         self._users: OrderedDict[tuple[str, OwnId], _Known] = OrderedDict()  # by release and userid
 
     def follow(self, forgotten: int) -> None:
-        """Drop all known states where a user was forgotten since, by any process."""
+        """Drop everything if a user was forgotten since, by any process; ``forgotten``: the current count."""
         if forgotten > self.forgotten:
             with self._lock:
                 self.forgotten = max(forgotten, self.forgotten)
                 self._users.clear()
 
     def keep_state(self, release: str, userid: OwnId, state: StoredUser, forgotten: int = 0) -> None:
-        """Remember a state that was just read; ``forgotten``: before it was. Not where somebody was forgotten since."""
+        """Cache a state that was just read, unless a user was forgotten since; ``forgotten``: the count before."""
         with self._lock:
             if forgotten < self.forgotten:
                 return
@@ -98,12 +98,12 @@ class KnownUsers:
                 self._users.popitem(last=False)
 
     def keep_features(self, release: str, userid: OwnId, features: Encoded) -> None:
-        """Remember the features of a user whose state is remembered."""
+        """Cache the features of a user whose state is cached."""
         if (known := self._users.get((release, userid))) is not None:
             known.features = features
 
     def forget(self, userid: OwnId, release: str | None = None) -> None:
-        """Nothing is known of a user any more, under a release or (None) any."""
+        """Drop a user, under one release or (None) all."""
         with self._lock:
             gone = [(release, userid)] if release else [key for key in self._users if key[1] == userid]
             for key in gone:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_USERS = 32  # a call
+MAX_USERS = 32  # per call
 
 
 def rank(
@@ -42,9 +42,9 @@ def rank(
     candidates: Candidates,
     timestamp: int,
 ) -> Ranked:
-    """Candidates scored by the model for a request at ``timestamp`` (seconds). Raises ServiceError.
+    """Score candidates by the ranking model and sort them, for a request at ``timestamp`` (seconds).
 
-    Candidates without features cannot be scored and are left out.
+    Candidates without features cannot be scored and are left out. Raises ServiceError.
     """
     # The candidates' features, of those that have any
     known, items = opened.items.current().find(candidates.itemids)  # (n,) of bool; rows of those that are known
@@ -101,7 +101,7 @@ class PendingRow:
 
 
 class UserFeatures:
-    """One call at a time, and one for strict requests; those that arrive meanwhile share the next one."""
+    """Batched fetches of user features: one call at a time (and one of strict requests); later users share the next."""
 
     def __init__(self, store: Client[FeatureQuery, FeatureRows], breaker: Breaker) -> None:
         self._store = store
@@ -133,7 +133,7 @@ class UserFeatures:
         return wanted
 
     def result(self, pending: PendingRow) -> FeatureRows:
-        """The user's row, or no row. Raises ServiceError, at the deadline at the latest."""
+        """Wait for the user's row; none for an unknown user. Raises ServiceError, at the deadline at the latest."""
         try:
             return pending.rows.result(pending.deadline.left())
         except (FutureTimeoutError, CancelledError) as error:
@@ -141,14 +141,14 @@ class UserFeatures:
             raise ServiceError(self._store.service, OUT_OF_TIME) from error
 
     def _call_next(self, release: str, strict: bool) -> None:
-        """Fetch the rows of the requests that wait for a release's, unless an earlier call has done so already."""
+        """Fetch the rows that requests wait for under a release, unless an earlier call has done so already."""
         with self._lock:
             alike = self._waiting.pop((release, strict), [])
             if alike[MAX_USERS:]:
                 self._waiting[release, strict] = alike[MAX_USERS:]
         batch = [
             wanted for wanted in alike[:MAX_USERS] if wanted.rows.set_running_or_notify_cancel()
-        ]  # has not given up
+        ]  # those still waited for
         if not batch:
             return
         last = max(batch, key=lambda wanted: wanted.deadline)

@@ -21,7 +21,7 @@ from online.recommend.types import NoReleaseError, read_id
 
 log = logging.getLogger(__name__)
 
-FRESH_S = 0.5  # how long a result is reused, so that a flood of probes is none for the services
+FRESH_S = 0.5  # how long a result is reused, so that frequent probes do not load the services
 
 
 class ServiceState(BaseModel):
@@ -46,7 +46,7 @@ class Ready(BaseModel):
 
 
 class Readiness:
-    """Readiness of the services and the live release, probed once for all callers at the same time, or soon after."""
+    """Readiness of the services and the live release; callers within `FRESH_S` share one probe."""
 
     def __init__(
         self, releases: Releases, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
@@ -94,8 +94,8 @@ class Readiness:
 
 WARM = 2_000  # searches that an index has answered since Elasticsearch started: most of the slow ones are behind it
 HOT = 15_000  # ... and after so many Java compiles little more: a search costs a third of what it does at first
-_USERS = 200  # whose requests are made, in turns
-_AT_A_TIME = 20  # requests between two looks at the count, which other processes raise, too
+_USERS = 200  # whose requests are simulated, in turn
+_AT_A_TIME = 20  # requests between two reads of the search count, which other processes raise, too
 
 
 def warm_up_elasticsearch(
@@ -104,11 +104,11 @@ def warm_up_elasticsearch(
 ) -> None:  # fmt: skip
     """Search as requests of the release's users would, until the index has answered ``enough`` searches.
 
-    Those of `make sync` and of requests count. It ends where a service does not answer, too.
+    Searches of `make sync` and of requests count, too. Ends early if a service does not answer.
 
     Args:
-        more: is called with the seconds of each search, and says whether there is another.
-        patient: go on after a search that took longer than a request waits for it, as those of a cold service do.
+        more: called with the seconds of each search; returns whether to go on.
+        patient: go on after a search that timed out, as those of a cold service may.
     """
     try:
         for count, userid in enumerate(cycle(users.some_users(opened.release, _USERS))):

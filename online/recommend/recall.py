@@ -69,7 +69,7 @@ def channel_candidates(
 def search_channels(
     items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int
 ) -> dict[str, Hits]:
-    """The best ``size`` unseen items by each channel, in the recipe's order. Raises as `channel_candidates`."""
+    """Channel name -> its best ``size`` unseen items, in the recipe's order. Raises as `channel_candidates`."""
     recipe = manifest.recipe.recall
     if size != recipe.candidates:
         recipe = recipe.model_copy(update={"candidates": size})
@@ -80,7 +80,7 @@ def search_channels(
 
 
 def checked_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
-    """The query vector of each searched channel that has one.
+    """Channel name -> query vector (dim,), of the searched channels that have one.
 
     Raises StoredError for a vector that is not as wide as the index's, and where none can be computed.
     """
@@ -95,7 +95,7 @@ def checked_vectors(manifest: Manifest, channels: ChannelSet, user: StoredUser, 
 
 @contextmanager
 def _usable(user: StoredUser) -> Iterator[None]:
-    """Raises StoredError where the channels cannot compute with a user's state: a profile code that no table has."""
+    """Raise StoredError where the channels cannot compute with a user's state, as with an unknown profile code."""
     try:
         yield
     except (LookupError, TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """One request, top to bottom: the user's state, recall, rank, answer.
 
-Redis -> Elasticsearch, and Feast meanwhile -> Triton. The fallbacks for a service that is away are in `fallback`, the
+Redis -> Elasticsearch and Feast in parallel -> Triton. The fallbacks for a service that is down are in `fallback`, the
 choice of the release that answers is in `release`.
 """
 
@@ -62,9 +62,9 @@ RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 LATE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
 BUSY = "has more to answer than it can in time"
-LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # between two calls of what follows; after one that failed
-_IDLE = 10  # pauses of the quiet warm-up, in durations of the search before
-OPEN_WAIT_S = 60.0  # for a release that is being opened, where no request waits
+LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # poll interval of `Recommender.follow`; after a failure
+_IDLE = 10  # pause after each search of the background warm-up, in durations of that search
+OPEN_WAIT_S = 60.0  # for the release that a worker opens at its start, before any request
 
 
 @dataclass(slots=True, eq=False)
@@ -73,10 +73,10 @@ class Slate:
 
     Attributes:
         opened: the release; None where there is only the popular list that was kept on disk.
-        user: as the request sees them; None: nothing is known of them, and the popular list answers.
+        user: the state as the request sees it; None: nothing is known of the user, and the popular list answers.
         candidates: None where the popular list answers.
-        ranked: with ``order`` where an extra shows the items in another one.
-        saved: the popular list from the disk, where ``opened`` is None, and only there.
+        ranked: the candidates, best first; an extra that reorders them sets ``order``.
+        saved: the popular list from disk; only where ``opened`` is None.
         degraded: what the answer lacks, in the order of the stages.
         more: fields that extras add to the answer.
     """
@@ -105,7 +105,7 @@ class Slate:
         return items_of(self.opened.catalogue, self.ranked.itemids[places], self.ranked.scores[places])
 
     def recalled(self) -> dict[str, list[OwnId]]:
-        """Lists of each channel, and of all of them together, by the items' own ids."""
+        """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
         if self.opened is None or self.candidates is None:
             return {FUSED: []}
         lists = {
@@ -120,12 +120,12 @@ class Recommender:
     """Two stages composed over four clients. Made once per process, shared by its threads.
 
     Attributes:
-        opening: what an extra makes of a release that was read, before anything is answered from it.
-        given: the state of a user that a request brings with it, in the place of the stored one; or None.
-        before_history: what extras do to a user's state before its events are applied; it may be None.
-        before_recall: what they do to it before it is used: (request, release, user) -> user.
-        before_rank: what they do to the candidates: (request, release, user, candidates) -> candidates.
-        before_answer: what they do to a slate before the answer leaves, in this order.
+        opening: hook of an extra, release -> release: applied to one that was just read, before it answers.
+        given: hook, (request, release) -> user: a state that the request itself brings, or None for the stored one.
+        before_history: hooks, (request, release, user or None) -> the same, before the user's events are applied.
+        before_recall: hooks, (request, release, user) -> user, after the events.
+        before_rank: hooks, (request, release, user, candidates) -> candidates.
+        before_answer: hooks that change a slate before the answer leaves, in this order.
         answer_model: `Answer`, with the fields that extras have added.
     """
 
@@ -133,7 +133,7 @@ class Recommender:
         self, users: RedisUsers, items: ElasticItems, features: Client[FeatureQuery, FeatureRows],
         scorer: Client[ScoreQuery, NDArray[np.float32]], server: ServerSettings, last: LastRelease | None = None,
     ) -> None:  # fmt: skip
-        """``last``: where the popular list is kept for the time when nothing answers."""
+        """``last``: the popular list on disk, for when no service answers."""
         self.users, self.items, self.features, self.scorer = users, items, features, scorer
         self.clients: tuple[Client[Any, Any], ...] = (users, items, features, scorer)  # as a request calls them
         self.breakers = {client.service: Breaker(client.service) for client in self.clients}
@@ -157,7 +157,7 @@ class Recommender:
         return cls(users, items, features, scorer, settings.server, last)
 
     def unhook(self) -> None:
-        """Leave the extras out."""
+        """Remove all hooks of extras."""
         self.opening: Callable[[Release], Release] = lambda opened: opened
         self.given: Callable[[Request, Release], StoredUser | None] = lambda request, opened: None
         self.before_history: list[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = []
@@ -171,12 +171,16 @@ class Recommender:
     def recommend(
         self, request: Request, watch: Stopwatch | None = None, preferred: str | None = None, share: float = 1.0
     ) -> Answer:
-        """The best unseen items, within a ``share`` of the request's budget, which runs since ``watch`` began.
+        """Recommend the best unseen items.
 
-        Services that do not answer are done without, and the answer says so; a strict request gets their ServiceError.
-        ``preferred``: the release that answers instead of the live one, where it can.
+        A fallback replaces a service that does not answer, and the answer says so; a strict request raises its
+        ServiceError. Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where nothing can
+        answer.
 
-        Raises WrongIdError, UnknownReleaseError, and NoReleaseError or ServiceError where nothing at all can answer.
+        Args:
+            watch: since when the request's budget runs; None: from now on.
+            preferred: the release that answers instead of the live one, where it can.
+            share: how much of the budget may be used, 0 to 1.
         """
         timed = self.timed(request, watch or Stopwatch(), preferred, share)
         slate = self.slate(timed)
@@ -197,7 +201,7 @@ class Recommender:
     def slate(self, timed: TimedRequest) -> Slate:
         """Make all parts of the answer to a request, after extras have seen it. Raises as `recommend`."""
         try:
-            if timed.late:  # or it would take the time of those that can still be answered well
+            if timed.late:  # more work on it would make later requests late, too
                 raise ServiceError("server", BUSY)
             slate = self._slate(timed)
         except (ServiceError, NoReleaseError) as error:
@@ -205,7 +209,7 @@ class Recommender:
                 raise
             # the popular list of the release that serves, or of the one that was opened last
             slate = Slate.popular(timed, self.releases.serving, [degradation_of(error, Outcome.POPULAR)])
-            if slate.opened is None and (saved := self.releases.saved) is not None:  # of this answer alone
+            if slate.opened is None and (saved := self.releases.saved) is not None:  # a copy, as hooks may change it
                 slate.saved = saved.model_copy(update={"item_list": [*saved.item_list]})
         for hook in self.before_answer:
             hook(slate)
@@ -225,7 +229,7 @@ class Recommender:
         try:
             return self._ranked(timed, opened, user, [*degraded])
         except ServiceError as error:
-            # Another release may be live by now, and this one be deleted, from Redis first.
+            # Another release may be live by now, and this one deleted (from Redis first): try once more.
             if (again := self._again(timed, opened, error)) is not None:
                 (opened, user), degraded = again, []
             elif timed.strict:
@@ -265,7 +269,7 @@ class Recommender:
             for extend in self.before_rank:
                 candidates = extend(request, opened, user, candidates)
             features = self._features_of(timed, opened, pending, degraded)
-        finally:  # its time is known, too, where the request ends here
+        finally:  # record Feast's time even if the request fails here
             if pending is not None:
                 timed.watch.stages["feast"] = pending.stage()
         if features is not None and stored.events:
@@ -280,9 +284,9 @@ class Recommender:
     def timed(
         self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0
     ) -> TimedRequest:
-        """A request with its deadline.
+        """Give a request its deadline. ``watch``, ``preferred``, ``share``: as in `recommend`.
 
-        A strict request waits as long as the services may take; so does one that nothing else can be given to.
+        A strict request waits as long as the services may take; so does any while there is nothing to fall back on.
         """
         short_budget = 0 < request.budget_ms < self._server.budget_ms
         patient = request.strict or not self.releases.something_to_answer_with
@@ -293,13 +297,13 @@ class Recommender:
         return TimedRequest(request, deadline, watch, short_budget, late, preferred, self.releases.read_again_lately)
 
     def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
-        """A client as one request may use it; ``share``: of what is left of the request's time."""
+        """A client limited by a request's deadline and the breaker; ``share``: of the time that is left, 0 to 1."""
         return LimitedClient(
             client, self.breakers[client.service], timed.deadline.share(share), timed.strict, timed.short_budget
         )
 
     def _state(self, timed: TimedRequest) -> tuple[Release, StoredUser | None, list[Degradation]]:
-        """The release, and the user's state: from Redis (None: unknown there), else the one last known, else None.
+        """The release, the user's state (from Redis, else the one last known; None: unknown), and what is degraded.
 
         A request that names its release gets that one or an error. Raises ServiceError, NoReleaseError,
         UnknownReleaseError, WrongIdError.
@@ -368,7 +372,7 @@ class Recommender:
         self, timed: TimedRequest, opened: Release, features: Encoded | None, user: StoredUser,
         candidates: Candidates, degraded: list[Degradation],
     ) -> Ranked:  # fmt: skip
-        """The candidates by the ranking model's scores; in recall's order without those, or without ``features``."""
+        """Rank the candidates by the model's scores; without scores or ``features``, leave them in recall's order."""
         as_recalled = Ranked(candidates.itemids, candidates.scores)
         if features is None:
             return as_recalled
@@ -390,7 +394,7 @@ class Recommender:
     def _again(
         self, timed: TimedRequest, failed: Release, error: ServiceError
     ) -> tuple[Release, StoredUser | None] | None:
-        """The release that is live by now, after a service has failed on ``failed``; None: no other one can answer."""
+        """Read the live pointer again after release ``failed`` has failed; None: no other release can answer."""
         if timed.request.release is not None:
             return None
         users = self.within(self.users, timed, STATE_SHARE)
@@ -413,7 +417,7 @@ class Recommender:
         return self._background.submit(self._warm_up)
 
     def _warm_up(self) -> None:
-        try:  # to the end, so that it serves: a worker without requests so far can answer while the next one is opened
+        try:  # wait until it serves, so that a worker without requests so far can answer while the next one opens
             opened = self.releases.open_live(wait_s=OPEN_WAIT_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
@@ -422,14 +426,14 @@ class Recommender:
             search = partial(warm_up_elasticsearch, self.users, self.items, opened)
             with until(over := Deadline.after(self._server.warm_up_s)):
                 search(WARM, lambda took_s: over.left() > 0, patient=True)
-            # then now and then, while requests are answered
+            # then slowly in the background, while requests are answered
             quietly = HOT, lambda took_s: not self.closed.wait(_IDLE * took_s)
             threading.Thread(target=search, args=quietly, name="warm-up", daemon=True).start()
 
     def follow(self, look: Callable[[], bool]) -> None:
-        """Call a method of an extra now and again, on a thread that ends with its object or the server.
+        """Poll a method of an extra every `LOOK_S` seconds, on a thread that ends with its object or the server.
 
-        ``look``: looks for what other processes have changed; False, or an exception, is a failure.
+        ``look``: checks for changes by other processes; False, or an exception, means failure (`LOOK_AGAIN_S`).
         """
         weak, closed, name = weakref.WeakMethod(look), self.closed, look.__qualname__
 
@@ -448,7 +452,7 @@ class Recommender:
         threading.Thread(target=run, name=name, daemon=True).start()
 
     def forget(self, userid: OwnId) -> None:
-        """Let this process know nothing of a user any more; what the services hold is not touched."""
+        """Drop a user's cached state and features from this process; the services' data is not touched."""
         self._known.forget(userid)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Releases: what a process holds of one in memory, and which one answers a request.
 
-The live one answers, or the one before it while the live one is being opened. Item features are encoded once as far as
-the request's time is not needed: Feast needs 33 ms for those of 200 items, more than all the rest of a request.
+The live one answers, or the one before it while the live one is being opened. Item features are cached, encoded but for
+what depends on a request's time: Feast needs 33 ms for those of 200 items, more than all the rest of a request.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from online.recommend.types import NoReleaseError, UnknownReleaseError
 
 log = logging.getLogger(__name__)
 
-REOPEN_S = 5.0  # after an opening that failed, while another release serves; between two of what is served already
-OPENING_WAIT_S = 3.0  # of a request with nothing else to answer from; to open a release takes about one second
+REOPEN_S = 5.0  # pause after a failed opening while another release serves, and between rereads of the one that serves
+OPENING_WAIT_S = 3.0  # how long a request with nothing else to answer from waits; opening takes about one second
 Users = Caller[UserQuery, UserAnswer]
 
 NOTHING_LIVE = (
@@ -133,7 +133,7 @@ class EncodedItems:
     """The features of all items that have every feature."""
 
     itemids: NDArray[np.int32]  # (n,) ascending
-    rows: Encoded  # n
+    rows: Encoded  # (n,)
 
     def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
         """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
@@ -143,7 +143,7 @@ class EncodedItems:
 
 
 def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, itemids: Sequence[int]) -> EncodedItems:
-    """All items' features from the store, `CHUNK` items and `VALUES` values a call at most. Raises ServiceError."""
+    """Fetch and encode items' features, at most `CHUNK` items and `VALUES` values per call. Raises ServiceError."""
     found: list[int] = []
     parts = [Encoded.none(spec.of("item"))]
     ordered = sorted(itemids)
@@ -183,7 +183,7 @@ class ItemCache:
         try:
             fresh, held = self._fetch(), self._items
             lost = int((~np.isin(held.itemids, fresh.itemids)).sum())
-            if lost:  # of a release nothing is taken away, so the store is at fault
+            if lost:  # a release never loses items, so the store is at fault
                 log.warning("%d of %d items have lost their features, which are kept", lost, len(held.itemids))
             else:
                 self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
@@ -243,7 +243,7 @@ class Releases:
     def release_and_user(
         self, userid: OwnId, users: Users, wait_s: float | None = None, preferred: str | None = None
     ) -> tuple[Release, StoredUser | None]:
-        """A user's state (None: unknown), and the release: one round trip, unless the live release has changed.
+        """The release that answers, and the user's state (None: unknown): one round trip, unless another is live now.
 
         ``wait_s``: for a release that is being opened, if nothing else can answer; None: `OPENING_WAIT_S`.
         ``preferred``: a release that answers instead of the live one, once it is open and while it is kept.
@@ -264,8 +264,8 @@ class Releases:
             if live != serving.release and _is_open(opening := self.begin_opening(live)):
                 self.serve(opening.result())
             return (chosen, answer.user) if answer.kept else self.release_and_user(userid, users, wait_s)
-        # 2. Another one is live since. Until it is open, and where it cannot be opened, the old one answers; but once
-        #    Redis has deleted that, there is nothing else to answer from, and the request waits, and may fail.
+        # 2. Another one has gone live. Until it is open, or if it cannot be opened, the old one answers. Once Redis has
+        #    deleted the old one, the request has to wait for the new one, and may fail.
         opening = self.begin_opening(live)
         if kept and not opening.done():
             return serving, answer.user
@@ -283,20 +283,20 @@ class Releases:
         return self.serve(self._wait_for(live, wait_s))
 
     def open_or_serving(self, release: str | None) -> Release | None:
-        """The release that is to answer, if it is open; else the one that serves, while the other is being opened."""
+        """The named release if it is open; else the one that serves, while the named one opens in the background."""
         if self.serving is None or release is None or release == self.serving.release:
             return self.serving
         opening = self.begin_opening(release)
         return opening.result() if _is_open(opening) else self.serving
 
     def open(self, release: str | None = None) -> Release:
-        """A release that is named, as `open_kept`; else the one that serves, or the live one where none does yet."""
+        """Open the named release, as `open_kept`; None: the one that serves, or the live one where none does yet."""
         if release is not None:
             return self.open_kept(release)
         return self.serving or self.open_live()
 
     def open_kept(self, release: str, wait_s: float | None = None) -> Release:
-        """A release that need not be live, opened; the same one serves. ``wait_s``: as of `release_and_user`.
+        """Open a release, live or not, without serving it to others. ``wait_s``: as in `release_and_user`.
 
         Raises UnknownReleaseError, OpeningError, NoReleaseError, ServiceError.
         """
@@ -322,8 +322,8 @@ class Releases:
         return opened
 
     def replace_each(self, view: Callable[[Release], Release]) -> list[Release]:
-        """Put a view of each open release in its place. Returns those that are open now."""
-        view = cache(view)  # of a release that several hold
+        """Replace each open release by ``view`` of it. Returns those that are open now."""
+        view = cache(view)  # one call for a release that is held twice
         with self._lock:
             for name, opening in self._openings.items():
                 if _is_open(opening) and (shown := view(opening.result())) is not opening.result():
@@ -337,7 +337,7 @@ class Releases:
     # --- from closed to open
 
     def begin_opening(self, release: str) -> Future[Release]:
-        """The release once it is open, or why it cannot be: ServiceError, NoReleaseError. Returns at once.
+        """Start to open a release. Returns its future at once, which may raise ServiceError, NoReleaseError.
 
         One that could not be read is tried again after `REOPEN_S`, or at once while no release serves.
         """
@@ -349,7 +349,7 @@ class Releases:
             return opening
 
     def read_again(self, release: str) -> None:
-        """Read a release again, in the background and at most every `REOPEN_S`: its model may be another one."""
+        """Read a release again, in the background and at most every `REOPEN_S`: its model version may have changed."""
         with self._lock:
             if not self.read_again_lately:
                 self._read_again_at = time.monotonic()
@@ -369,7 +369,7 @@ class Releases:
             raise OpeningError(release) from error
 
     def _read(self, release: str) -> Release:
-        """Raises ServiceError, NoReleaseError; anything else is damage, which must not end the release before."""
+        """Read a release and keep it open. Raises ServiceError, NoReleaseError (any other error: it is damaged)."""
         try:
             opened = self._read_release(release)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""A request on its way, in this order: Request -> StoredUser -> Candidates -> Ranked -> Answer.
+"""Types of a request's stages, in this order: Request -> StoredUser -> Candidates -> Ranked -> Answer.
 
 `StoredUser` and `Candidates` are in `data_exchange_center.candidates`.
 
@@ -87,14 +87,14 @@ class WrongIdError(BadRequestError):
 
 
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:
-    """An id of an address, as the release has them. Raises WrongIdError."""
+    """Parse an id from a URL, as a number or string like the release's ids. Raises WrongIdError."""
     if kind == "integer" and not (re.fullmatch(r"[1-9]\d{0,9}", text, re.ASCII) and int(text) <= MAX_INTEGER):
         raise WrongIdError(field, f"{field} must be a whole number from 1 to {MAX_INTEGER} in this release.")
     return own_id(text, kind)
 
 
 def check_userid(userid: OwnId, kind: IdKind) -> None:
-    """Raises WrongIdError. Without it, 7 and "7" would be the same user. Nobody (0) is of either kind."""
+    """Raise WrongIdError unless an id is of the release's kind: 7 and "7" would be the same user. 0, nobody, passes."""
     if not userid or kind_of(userid) == kind:
         return
     if kind == "string":
@@ -103,7 +103,7 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
 
 
 class UnknownReleaseError(RecsysError):
-    """No release of that name can be answered from."""
+    """The requested release was never live, or is no longer kept."""
 
     def __init__(self, release: str) -> None:
         super().__init__(
@@ -130,7 +130,7 @@ class Outcome(StrEnum):
     POPULAR = "popular"
 
 
-# Those of an answer that lacks a service. The others are of full quality: there is nothing on a user or an item.
+# Outcomes without a service. The others are of full quality: the data has no more on the user or the item.
 WITHOUT_A_SERVICE: Final = frozenset(
     {Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR}
 )
@@ -168,7 +168,7 @@ class Degradation(BaseModel):
 
     @classmethod
     def of(cls, outcome: Outcome, service: str, reason: str) -> Degradation:
-        """One thing, with what the answer has in its place."""
+        """Make one from its outcome, which says what the answer has instead."""
         found = cls(service=service, reason=reason, instead=_INSTEAD[outcome][0])
         found._outcome = outcome
         return found
@@ -188,7 +188,7 @@ _ITEMS: Final = TypeAdapter(list[Item])
 def items_of(
     catalogue: Mapping[int, CatalogueItem], itemids: NDArray[np.integer], scores: NDArray[np.floating]
 ) -> list[Item]:
-    """Items as an answer shows them; made all at once, which takes a third of the time of one after the other."""
+    """Build the items of an answer, validated in one batch: a third of the time of one after the other."""
     shown = ((catalogue[itemid], score) for itemid, score in zip(itemids.tolist(), scores.tolist(), strict=True))
     return _ITEMS.validate_python(
         [{**item.attributes, "itemid": item.own_id, "score": float(f"{score:.6g}"), "title": item.title}
@@ -197,7 +197,7 @@ def items_of(
 
 
 def absent_by_default(default: Any, description: str) -> Any:
-    """A field that is left out where it is its default."""
+    """A field that is left out of the JSON where it has its default."""
     return Field(default=default, description=description, exclude_if=lambda found: found == default)
 
 
@@ -216,7 +216,7 @@ class Answer(BaseModel):
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """What is not as it should be; empty for a personal answer of full quality."""
+        """Outcomes other than `PERSONAL`; empty for a personal answer of full quality."""
         return (*((Outcome.COLD_START,) if self.cold_start else ()), *(each.outcome for each in self.degraded))
 
     @property
@@ -237,11 +237,11 @@ class Ranked:
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
     query: ScoreQuery | None = None  # to the ranking model; None where it did not rank
-    rows: NDArray[np.intp] | None = None  # (n,) the items' rows of it
+    rows: NDArray[np.intp] | None = None  # (n,) row of each item in ``query``
     order: NDArray[np.intp] | None = None  # (n,) indices into itemids in display order; None: as ranked
 
     def shown(self, size: int) -> NDArray[np.intp]:
-        """Places of the first ``size``."""
+        """(size,) indices into itemids of the first ``size`` items in display order."""
         return np.arange(len(self.itemids))[:size] if self.order is None else self.order[:size]
 
 
@@ -250,7 +250,7 @@ STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a ser
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: a service, called once or again, or the server's own work."""
+    """Timing of one stage: the calls of a service, or work of the server itself."""
 
     began: float  # seconds of `time.perf_counter`
     seconds: float
@@ -296,7 +296,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class TimedRequest:
-    """One request, and by when it is to be answered."""
+    """A request with its deadline."""
 
     request: Request
     deadline: Deadline
@@ -316,5 +316,5 @@ class TimedRequest:
 
     @property
     def max_open_wait_s(self) -> float | None:
-        """Seconds that it waits for a release that is being opened; None: as long as that may take."""
+        """Seconds to wait for a release that is being opened; None: as long as `Releases` does by default."""
         return None if self.strict else self.deadline.share(0.5).left()

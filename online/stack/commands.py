@@ -47,7 +47,7 @@ PROGRAMS: Final = (*SERVICES, SERVER)  # what runs under the supervisor; the ser
 
 
 def by_name(name: str) -> Service:
-    """Raises StackError for a name that no service has."""
+    """Find a service. Raises StackError for an unknown name."""
     for service in PROGRAMS:
         if service.name == name:
             return service
@@ -58,10 +58,10 @@ def by_name(name: str) -> Service:
 
 
 def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) -> None:
-    """Start what does not run, and wait until all of it is ready. Raises StackError.
+    """Start the services that do not run, and wait until all of them are ready. Raises StackError.
 
-    What runs with other settings than these is started again with these, whether it is among ``services`` or not.
-    ``renew``: a server among them that runs has its workers replaced by new ones.
+    Programs that run with other settings than these are restarted, whether they are among ``services`` or not.
+    ``renew``: replace the workers of a server that runs already.
     """
     supervisor = Supervisor(settings)
     _refuse_orphans(settings, supervisor)
@@ -100,11 +100,11 @@ def _running(supervisor: Supervisor) -> set[str]:
     return {name for name, info in supervisor.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
 
 
-STARTS: Final = 3  # of a service while it is waited for; one more, and it is not going to stay
+STARTS: Final = 3  # of a service while it is waited for; with one more it is given up
 
 
 def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
-    """The version a service says once it answers. StackError: the end of the log of one that ends or stays mute."""
+    """Wait for a service. Returns its version; raises StackError with the end of its log if it ends or stays silent."""
 
     starts: set[int] = set()
 
@@ -141,7 +141,7 @@ def _last_words(settings: Settings, service: Service) -> str:
 
 
 def serve(settings: Settings) -> None:
-    """Start the server. Where one runs, with these settings, new workers take over and nobody is turned away."""
+    """Start the server. If it runs with these settings already, new workers take over and no request is lost."""
     up(settings, [SERVER], renew=True)
 
 
@@ -210,7 +210,7 @@ def _memory_mb(pid: int) -> float:
 
 
 def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bool) -> None:
-    """The last lines of each log; with ``follow``, whatever is added to them until interrupted."""
+    """Print the last ``lines`` of each log; with ``follow``, what is added to them until interrupted."""
     paths = [str(path) for service in services if (path := service.log(settings)).is_file()]
     if not paths:
         raise StackError(f"there are no logs in {settings.service_dir('logs')} yet: run `make up`.")

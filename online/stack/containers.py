@@ -23,9 +23,9 @@ ROOT_UID: Final = 0
 
 
 def hand_over(folder: Path, uid: int) -> None:
-    """Give what is root's below a folder, and the folder, to ``uid``. Raises StackError for somebody else's files.
+    """Change the owner of a folder, and of what is below it, from root to ``uid``. Raises StackError for other owners.
 
-    Root's are those that Docker made for a missing folder, or a local stack that was run by root.
+    Root owns what Docker made for a missing folder, or a local stack that root has run.
     """
     inside = (Path(parent) / name for parent, folders, files in os.walk(folder) for name in (*folders, *files))
     for path in (folder, *inside):
@@ -43,7 +43,7 @@ def hand_over(folder: Path, uid: int) -> None:
 
 
 def main(settings: Settings, user: str) -> None:
-    """Safe to repeat; what lies in the folders stays. Raises StackError, also for a user who is none, or root."""
+    """Make the folders; safe to repeat. Raises StackError, also if ``user`` is not the number of a user, or is root."""
     if not user.isdecimal() or int(user) == ROOT_UID:
         raise StackError(
             f"{USER_VARIABLE} is {user!r}, and the containers run as a user with a number, who is not root: "

@@ -1,4 +1,4 @@
-"""Checks before anything starts; each failure is one sentence that says what mends it."""
+"""Checks before anything starts; each failure is one sentence that says how to fix it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
 
 def check(settings: Settings, services: Iterable[Service]) -> None:
-    """Raises StackError with the first thing that keeps these services from being started."""
+    """Check that these services can start. Raises StackError with the first obstacle."""
     services = tuple(services)
     names = {service.name for service in services}
     check_python()

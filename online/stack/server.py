@@ -1,7 +1,7 @@
 """The server, as the stack runs it: gunicorn over the app factory.
 
-`make serve` where it runs already adds new workers, then takes the old ones away. gunicorn's own signals do it: TTIN
-adds a worker, which imports the code as it is now, TTOU takes the oldest away once it has answered what it had in hand.
+If it runs already, `make serve` adds new workers, then stops the old ones (a rolling restart). gunicorn's own signals
+do it: TTIN adds a worker, which imports the code as it is now; TTOU stops the oldest once it has answered its requests.
 All of them accept from one socket, so no request is lost.
 """
 
@@ -44,7 +44,7 @@ class Server(Service):
         return Program(command=(str(BIN / "gunicorn"), *COMMAND), environment=settings.environment())
 
     def version(self, settings: Settings) -> str:
-        """Ready are its services and a release, or NotReadyError says what the server says is missing."""
+        """The version, once services and release are ready. Raises NotReadyError with what the server lacks."""
         self.ask(settings, "/healthz")
         statuses = (requests.codes.ok, requests.codes.service_unavailable)
         try:
@@ -65,7 +65,7 @@ SERVER: Final = Server()
 
 
 def renew(settings: Settings, supervisor: Supervisor) -> None:
-    """Have new workers take over in a server that runs, with the code as it is now. Returns when they have.
+    """Replace a running server's workers by new ones, with the code as it is now, and wait until they answer.
 
     Raises StackError; if the code does not start, before the server that runs is touched.
     """

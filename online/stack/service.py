@@ -1,4 +1,4 @@
-"""Description of a service of the local stack: one class a service, which the commands start and probe.
+"""Description of a service of the local stack: one class per service, which the commands start and probe.
 
 In containers the same services are described by docker-compose.yml and .env; a test holds the two against each other.
 """
@@ -44,14 +44,14 @@ class Port:
 
     setting: tuple[str, str]  # path through `Settings`
     container: int  # the port inside the container, which is also the default on this machine
-    in_a_row: int = 1  # how many from this one on the service takes where the settings say that it is a cluster
+    in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
 
     def number(self, settings: Settings) -> int:
         group, name = self.setting
         return int(getattr(getattr(settings, group), name))
 
     def numbers(self, settings: Settings) -> range:
-        """All that the service takes."""
+        """All ports that the service takes."""
         cluster = getattr(getattr(settings, self.setting[0]), "cluster", False)
         return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
 
@@ -96,7 +96,7 @@ class Service(ABC):
         """Say what software is missing, if any is."""
 
     def install(self, settings: Settings) -> None:  # noqa: B027 (most come with requirements.txt)
-        """Bring software that no wheel of requirements.txt carries; does only what is missing. Raises StackError."""
+        """Install the software that is not in requirements.txt, if it is missing. Raises StackError."""
 
     @abstractmethod
     def program(self, settings: Settings) -> Program:
@@ -125,7 +125,7 @@ class Service(ABC):
 
 
 def until(holds: Callable[[], bool], within_s: float, every_s: float = 0.1) -> bool:
-    """Wait for a condition. Returns whether it has come to hold."""
+    """Poll a condition until it holds, for at most ``within_s`` seconds. Returns whether it does."""
     retrying = Retrying(
         retry=retry_if_not_result(bool),
         stop=stop_after_delay(within_s),
@@ -136,7 +136,7 @@ def until(holds: Callable[[], bool], within_s: float, every_s: float = 0.1) -> b
 
 
 def run(command: Callable[[], None], *, interrupted: str) -> None:
-    """Run a command of the stack; what it cannot do, or the system refuses, ends the process with one sentence."""
+    """Run a command of the stack; StackError and OSError end the process with one sentence, without a stack trace."""
     try:
         command()
     except StackError as problem:

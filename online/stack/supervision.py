@@ -1,7 +1,7 @@
 """Run the stack's programs under supervisord: supervisord.conf is static, and supervisord is driven by its XML-RPC.
 
-What a program runs is in a file of its own, which `launch.py` reads at each start. A program whose file would change
-with the settings is stopped before it is written.
+Each program's command is in a file of its own, which `launch.py` reads at each start. Where changed settings change the
+file, the program is stopped before its file is rewritten.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Supervisor:
 
     @property
     def _rpc(self) -> Any:
-        # A connection each: the transport does not get over one that failed while supervisord was not there.
+        # A new connection per call: the transport does not recover from one that failed while supervisord was down.
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         return ServerProxy("http://localhost", transport=transport).supervisor
 
@@ -126,7 +126,7 @@ class Supervisor:
         if self.running:
             self._rpc.stopAllProcesses()  # all at once, and waits for each
             self._rpc.shutdown()
-        until(lambda: not self.running, PATIENCE_S)  # one that stays bears the mark, too, and is ended below
+        until(lambda: not self.running, PATIENCE_S)  # one that stays has the mark, too, and is ended below
         left = members(self._settings)
         for process in left:
             process.terminate()

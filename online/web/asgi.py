@@ -3,7 +3,7 @@
 The event loop reads a request's head and body, so that a slow client costs a socket and no thread. A request that is
 whole goes to a thread, or waits for one, or is refused at once where too many have come already. Flask runs under any
 WSGI server, without the queue. asgiref reads a body without a limit in size or time, a2wsgi reads it within the thread,
-and neither can say no before a thread is taken: hence ASGI and WSGI in one page.
+and neither can refuse a request before it takes a thread: hence this small adapter from ASGI to WSGI.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ NO_LENGTH: Final = Refusal(411, "length_required", "The body's length is not sai
 
 
 class Pool:
-    """Threads, and the requests that they answer or that wait for one of them: at most ``most``."""
+    """Thread pool with a bounded queue: at most ``most`` requests are being answered or wait."""
 
     def __init__(self, threads: int, most: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
@@ -100,7 +100,7 @@ class Pool:
         return self._in_hand >= self._most
 
     async def run(self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]) -> Reply:
-        """The reply of a thread. A client that hangs up meanwhile does not give its place away before."""
+        """Reply on a thread of the pool. Its place is freed when the thread is done, even if the client hangs up."""
         self._in_hand += 1
         future = asyncio.get_running_loop().run_in_executor(self._threads, reply, environ)
         future.add_done_callback(self._left)
@@ -111,7 +111,7 @@ class Pool:
 
 
 class Edge:
-    """An ASGI application over a Flask one. One a process; used by one event loop."""
+    """An ASGI application around a Flask one. One per process; used by one event loop."""
 
     def __init__(self, app: Flask, settings: ServerSettings) -> None:
         self._app = app
@@ -169,7 +169,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _environ(scope: Scope, body: bytes) -> dict[str, Any]:
-    """A request as PEP 3333 has it."""
+    """The WSGI environment (PEP 3333) of a request."""
     host, port = scope["server"] or ("", 0)
     environ = {
         "REQUEST_METHOD": scope["method"],

@@ -1,9 +1,9 @@
-"""A request at the edge: its record, who may send it, what may stand in it, what is wrong with it, its line in the log.
+"""A request at the edge: its record, who may send it, what it may contain, its errors, its line in the log.
 
 Extras observe records, too. The log is JSON, one object a line, one line a request.
 
-A web page that is open on this machine may send requests to 127.0.0.1 under a name of its owner's (DNS rebinding): the
-browser then takes the answer for the page's own. The name gives it away.
+A web page that is open on this machine may send requests to 127.0.0.1 under a host name of its owner's (DNS rebinding),
+and the browser lets the page read the answers. The name in ``Host`` gives it away.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 HEADER: Final = "X-Request-ID"
 _GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
-UNMATCHED: Final = "unmatched"  # the endpoint of a path that there is not
+UNMATCHED: Final = "unmatched"  # endpoint of a path without a route
 _PATH = 100  # characters of a path that are logged
 
 
@@ -127,7 +127,7 @@ _OURS: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
 
 
 def register_guard(app: Flask, server: ServerSettings) -> None:
-    """Refuse other hosts' requests (400, by Flask), and other machines' where the settings open the server to none."""
+    """Refuse requests to other host names (400, by Flask), and from other machines unless the settings allow (403)."""
     closed = is_loopback(server.host) and not server.proxies
     if allowed := [host.strip() for host in server.allowed_hosts.split(",") if host.strip()]:
         app.config["TRUSTED_HOSTS"] = allowed
@@ -167,7 +167,7 @@ def only_reads(view: View) -> View:
 
 
 def open_at_first(view: View) -> View:
-    """Mark a view that writes, but needs a key only once a first one was handed out, from then on."""
+    """Mark a view that writes, but needs no key until a first one has been issued."""
     view.open_at_first = True  # type: ignore[attr-defined]
     return view
 
@@ -183,15 +183,15 @@ def view() -> Callable[..., Any] | None:
 
 
 def needs_a_key() -> Unauthorized:
-    """The error of a request without a good key where one is needed."""
+    """The error 401 of a request without a valid key where one is needed."""
     message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
     return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 
 
 def expect_may_be_strict(server: ServerSettings, facts: Mapping[str, Any]) -> None:
-    """Raise Forbidden for a strict request to an open server, from a client without a key: it has no budget.
+    """Raise Forbidden for a strict request, which has no time budget, to an open server from a client without a key.
 
-    ``facts``: of the request's record; "key" is among them where it came with one that is known.
+    ``facts``: of the request's record; it has "key" if the request came with a known one.
     """
     if server.strict_for == "keys" and not is_loopback(server.host) and "key" not in facts:
         raise Forbidden("A strict request needs a key here, or RECSYS_SERVER__STRICT_FOR=all.")
@@ -210,7 +210,7 @@ class UnguardedError(RecsysError):
 
 
 def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
-    """Raise UnguardedError where the settings want what `extras.keys` does, and it is not among ``extras``."""
+    """Raise UnguardedError where the settings want keys or rates, and `extras.keys` is not among ``extras``."""
     wanted = settings.server.keys_for == "all" or settings.server.rate or settings.keys_file.exists()
     if wanted and "keys" not in extras:
         raise UnguardedError(
@@ -220,7 +220,7 @@ def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None
         )
 
 
-# --- what may stand in it
+# --- what it may contain
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
@@ -291,7 +291,7 @@ def error_response(status: int, code: str, message: str, **more: Any) -> Respons
 
 
 def register_errors(app: Flask) -> None:
-    """Translate what the recommender and Flask raise. Nothing else reaches the user of the API."""
+    """Turn exceptions of the recommender and Flask into JSON errors; any other is a 500 without details."""
 
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
@@ -330,7 +330,7 @@ def register_errors(app: Flask) -> None:
 
 
 def log_request(record: Record) -> None:
-    """One line, with the facts as fields of their own. Without the query string: a key may have been put there."""
+    """Log a request as one line, its facts as fields. Without the query string: a key may have been put there."""
     facts = {
         "method": request.method,
         "path": request.path[:_PATH],
@@ -362,7 +362,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Everything the process logs, from now on."""
+    """Log everything in this process as JSON lines from now on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

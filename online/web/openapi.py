@@ -1,7 +1,7 @@
 """The API's description: `/openapi.json`, made of the models that check requests and are returned, and `/docs`.
 
-Not by flask-openapi3, apiflask or spectree: they read a view's models when it is decorated, and extras add fields to a
-request and its answer later; and a body by its Content-Type, of which any is read here.
+flask-openapi3, apiflask and spectree do not fit: they read a view's models when it is decorated, while extras add
+fields to a request and its answer later, and they need a body's Content-Type, which is ignored here.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def register_description(app: Flask, content: Mapping[str, Any]) -> None:
 def description(
     request: type[Request], answer: type[Answer], paths: Mapping[str, Any], models: Sequence[type[BaseModel]]
 ) -> dict[str, Any]:
-    """The document, in OpenAPI 3.1.
+    """Build the OpenAPI 3.1 document.
 
-    ``request``, ``answer``: with the fields of extras; ``paths``, ``models``: theirs alone.
+    ``request``, ``answer``: models with the fields of extras; ``paths``, ``models``: those that extras add.
     """
     every: list[type[BaseModel]] = [request, answer, ErrorAnswer, Alive, Ready, *models]
     _, schemas = models_json_schema([(model, "validation") for model in every], ref_template=REF)
@@ -111,7 +111,7 @@ def responses(answer: type[BaseModel], *statuses: int) -> dict[str, Any]:
 
 
 def text(what: str, mimetype: str) -> dict[str, Any]:
-    """The responses of what is no JSON of ours."""
+    """The responses of an endpoint whose answer has no model."""
     schema = {"type": "object"} if mimetype == "application/json" else {"type": "string"}
     return {"200": {"description": what, "content": {mimetype: {"schema": schema}}}, **_errors(401, 429, 500)}
 

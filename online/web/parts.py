@@ -44,8 +44,8 @@ class Parts:
         registry: of metrics, which extras/monitoring shows.
         recommend: answers a request; an extra may put a function around it.
         preferred: a user's id, as text -> the release that is to answer instead of the live one, or None.
-        in_order: places of a list's items (a release, their numbers), best first, without those that nobody is shown.
-        request_model: what checks a request.
+        in_order: (release, item numbers) -> indices into them, best first, without items that nobody is shown.
+        request_model: validates a request.
         expected: its fields -> what each must be, in words.
         paths: of the OpenAPI document, in addition to the server's own.
         models: whose schemas the document has, likewise.
@@ -65,12 +65,12 @@ class Parts:
     models: list[type[BaseModel]] = field(default_factory=list)
 
     def extend_request(self, fields: type[Request], **expected: str) -> None:
-        """Let requests have the fields of a subclass, each with what it must be, in words."""
+        """Add a subclass's fields to requests. ``expected``: field -> what it must be, in words."""
         self.request_model = _extended(self.request_model, fields)
         self.expected |= expected
 
     def extend_answer(self, fields: type[Answer]) -> None:
-        """Let answers have the fields of a subclass: `Slate.more` fills them."""
+        """Add a subclass's fields to answers; `Slate.more` fills them."""
         self.recommender.answer_model = _extended(self.recommender.answer_model, fields)
 
     def describe(self, paths: Mapping[str, Any], models: Sequence[type[BaseModel]]) -> None:

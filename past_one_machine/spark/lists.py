@@ -75,26 +75,26 @@ class RecallSetup:
         return cls(config, profile, channels.itemids, channels.channels)
 
     def channels_of(self, some: slice) -> tuple[Channel, ...]:
-        """The channels, with what is stored of some of all users."""
+        """The channels, with the stored vectors of ``some`` of all users."""
         return tuple(
             replace(each, users=each.users[some]) if isinstance(each, StoredVectors) else each for each in self.channels
         )
 
     def draws(self, before: int) -> np.random.Generator:
-        """As it is when it has drawn for the users who come before."""
+        """Random generator in its state after drawing for the ``before`` earlier users."""
         rng = np.random.default_rng(self.config.seed)
         for begin in range(0, before, DRAWN_AT_ONCE):
             rng.integers(0, self.config.stride, min(DRAWN_AT_ONCE, before - begin))
         return rng
 
     def draws_late(self, everybody: int, begin: int) -> np.random.Generator:
-        """Draws of how much later returns come: as they are for request ``begin`` of all."""
+        """Random generator for the delays of returns, in its state before request ``begin`` of all."""
         rng = self.draws(everybody)
         cast(np.random.PCG64, rng.bit_generator).advance(begin)  # one number for each request
         return rng
 
     def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
-        """Request points of users, at their own moments; the draws go on to the users after these."""
+        """Request points of users, at their own moments; advances ``draws`` to the users after these."""
         return self.config.after_past(past, request_points(past, self.config.stride, draws))
 
 
@@ -143,9 +143,9 @@ class Lists:
 
 
 def _by_user(points: Points) -> Iterator[Points]:
-    """The points of each user alone.
+    """Split points by user.
 
-    The last digits of a product of matrices depend on its shape, and so on who else is scored: thus they do not.
+    The last digits of a matrix product depend on its shape; scored one by one, users do not affect each other.
     """
     ends: NDArray[np.int64] = np.flatnonzero(np.diff(points.users, append=-1)) + 1
     for begin, end in zip([0, *ends[:-1]], ends, strict=True) if len(points) else ():
@@ -153,7 +153,7 @@ def _by_user(points: Points) -> Iterator[Points]:
 
 
 def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
-    """`artifacts.LISTS`. Raises StepError when there would be none."""
+    """Write `artifacts.LISTS`. Raises StepError when there would be none."""
     folder = lists.exchange_dir
     parts = users.ranges(folder, partitions)
     number = {part: place for place, part in enumerate(parts)}

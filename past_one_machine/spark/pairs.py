@@ -1,7 +1,7 @@
-"""Counts of pairs of items on Spark, for the steps that fit models: each task adds up its users', then its items'.
+"""Count pairs of items on Spark, for the steps that fit models: each task sums over its users, then over its items.
 
 Memory of a task, and the result, grow with the items, not with the users. The twins of the steps that train run in the
-project's environment, where the models are; the counts come from a process of its own in Spark's.
+project's environment, where the models are; counting runs in a separate process in Spark's.
 
 Run:    python -m past_one_machine.spark.pairs <folder> <share> [<window>]
 """
@@ -122,7 +122,7 @@ def count(
 
 
 def counts_of(rows: pa.Table, size: int) -> sp.csr_matrix:
-    """Rows as in `ROW`, of an item several times, too -> (size, size)."""
+    """Rows as in `ROW`, possibly several of an item -> (size, size) counts."""
     others, times = (rows[name].combine_chunks() for name in ("others", "times"))
     lengths = np.diff(others.offsets.to_numpy())
     places = np.repeat(rows["item"].to_numpy(), lengths), others.flatten().to_numpy()

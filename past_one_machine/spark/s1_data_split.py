@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
 
 
 def _some_users(ratings: Path) -> Iterator[pd.DataFrame]:
-    """The ratings of some users after the other."""
+    """Ratings in batches of whole users."""
     for path in parts_of(ratings):
         with pq.ParquetFile(path) as file:
             for rows in users.whole_users(file.iter_batches(users.BATCH)):
@@ -64,7 +64,7 @@ def _some_users(ratings: Path) -> Iterator[pd.DataFrame]:
 
 
 def added_up(counts: Iterable[Counted]) -> Counted:
-    """Counts of some users and of others -> of all."""
+    """Sum the counts of several groups of users."""
     total: Counter[str] = Counter()
     parts: Counter[str] = Counter()
     longest = 0

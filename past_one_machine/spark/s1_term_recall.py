@@ -26,7 +26,7 @@ from past_one_machine.spark import environment, users
 from past_one_machine.spark.environment import session
 
 READ: Final = [*terms.COUNTED_FROM, Columns.RATING]
-EVERYBODY: Final = 0  # no item's number: how many users there are
+EVERYBODY: Final = 0  # no item's number: key of the number of users
 CLICKS: Final = {Columns.ITEM: pa.int32(), "users": pa.int64()}
 
 

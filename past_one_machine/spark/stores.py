@@ -1,9 +1,9 @@
-"""Elasticsearch and Feast loaded by Spark: what RECSYS_ENGINE=spark puts in the place of the stores' own loading.
+"""Load Elasticsearch and Feast by Spark: RECSYS_ENGINE=spark replaces the stores' own loading by it.
 
 Executors read the release's files themselves, send documents to Elasticsearch in bulk, and write rows to Redis as
-Feast's Spark store and compute engine do. A document lies under its item's number, so that a task that is tried again
-writes over what it has sent. The driver reads the items' numbers, four bytes each, and of each task how many documents
-it has sent. All executors must see the exchange folder under the same path, and reach the services.
+Feast's Spark store and compute engine do. A document's id is its item's number, so a retried task overwrites what it
+has sent. The driver reads the items' numbers, four bytes each, and how many documents each task has sent. All executors
+must see the exchange folder under the same path, and reach the services.
 
 Run:    python -m past_one_machine.spark.stores index <release>, or as `online.stack.feast.feature_repo.cli`, in Spark's
         environment
@@ -37,13 +37,13 @@ SENT: Final = pa.schema([("documents", pa.int64())])
 
 
 def put_documents(settings: Settings, _: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
-    """Send a release's documents; the job makes its rows of the same files."""
+    """Send a release's documents; the job reads the rows from the same files."""
     failed = f"Spark did not load the {len(rows)} items into Elasticsearch"
     environment.run_job(settings, "past_one_machine.spark.stores", ["index", release], failed)
 
 
 def send(spark: SparkSession, settings: Settings, release: str) -> None:
-    """Send every item's document into the release's index, which is there, in a task for each range of items."""
+    """Send every item's document into the release's existing index, in a task for each range of items."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     itemids = artifacts.ITEMS.read(settings.exchange_dir, [Columns.ITEM])[Columns.ITEM].to_numpy()

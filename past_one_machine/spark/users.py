@@ -1,7 +1,7 @@
-"""Jobs over users: each task has a range of them, and calls a step's own functions with some users after the other.
+"""Jobs over users: each task has a range of them, and calls a step's own functions on batches of whole users.
 
-Tables are sorted by user, so no rows are shuffled. At once a task holds a batch of ratings, the ratings of its last
-user, and a row for each of its users. The driver reads the users' numbers, four bytes each.
+Tables are sorted by user, so no rows are shuffled. A task holds a batch of ratings, the ratings of its last user, and a
+row for each of its users. The driver reads the users' numbers, four bytes each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BATCH: Final = 1 << 16  # rows of ratings, read at once
-ENDS_WITHIN_S: Final = 60.0  # a task of a job that has failed
+ENDS_WITHIN_S: Final = 60.0  # time for the tasks of a failed job to end
 AT_ONCE: Final = 1 << 16  # rows handed to Spark
 
 
@@ -71,9 +71,9 @@ def some_users(
     listed: Table = artifacts.USERS,
     batch: int = BATCH,
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Read the range's ratings, some users after the other, with these users' rows of ``listed``.
+    """Read the range's ratings in batches of whole users, with these users' rows of ``listed``.
 
-    Users without ratings are among them, so that all of the range's users come once, in order.
+    Users without ratings are included, so each of the range's users comes once, in order.
 
     Args:
         columns: of the ratings.
@@ -148,7 +148,7 @@ def run(
         make: yields data frames or Arrow tables.
         columns: of these.
     """
-    from pyspark.sql.pandas.types import from_arrow_schema  # there where a twin runs, not where it is started
+    from pyspark.sql.pandas.types import from_arrow_schema  # installed in Spark's environment only
 
     schema = pa.schema(list(columns.items()))
 
@@ -199,9 +199,9 @@ def in_parts(table: Table, exchange_dir: Path) -> Iterator[Path]:
 
 
 def write(table: Table, exchange_dir: Path, rows: DataFrame) -> int:
-    """Write an artifact in parts, whole or not at all. How many rows it has.
+    """Write an artifact in parts, whole or not at all. Returns the number of rows.
 
-    Spark keeps what a task has written apart until the task has ended well, so a part is there once.
+    Spark publishes what a task has written only when the task has succeeded, so each part is there once.
     """
     with in_parts(table, exchange_dir) as folder:
         write_parts(rows, folder)
@@ -209,7 +209,7 @@ def write(table: Table, exchange_dir: Path, rows: DataFrame) -> int:
 
 
 def write_parts(rows: DataFrame, folder: Path) -> None:
-    """Write rows into ``folder``. A job that fails is over when its last task is: none writes there later on."""
+    """Write rows into ``folder``. After a failure, wait for the job's last task, so that none writes there later."""
     tracker = rows.sparkSession.sparkContext.statusTracker()
 
     def running() -> bool:
@@ -232,5 +232,5 @@ def write_parts(rows: DataFrame, folder: Path) -> None:
 
 
 def rows_in(path: Path) -> int:
-    """Count the rows of a table, by what its parts say of themselves."""
+    """Count the rows of a table, from its Parquet metadata."""
     return sum(pq.read_metadata(part).num_rows for part in parts_of(path))

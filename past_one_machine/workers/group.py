@@ -1,13 +1,13 @@
 """Processes that train one model together (Li et al. 2020, "PyTorch Distributed"), and each one's share of the data.
 
-Each worker has the events of its own users. All of them draw the same order of all examples, and compute, of each
-batch, what is theirs; gradients are those of the mean over the whole batch. So any number of workers takes the steps
-that one would take, but for rounding, and for dropout, which each draws for itself.
+Each worker has the events of its own users. All draw the same order of all examples, and each computes its own part of
+every batch; gradients are those of the mean over the whole batch. So any number of workers takes the steps that one
+would take, except for rounding, and for dropout, which each draws for itself.
 
 A twin of a step starts as many workers as the settings say, as ``torchrun --standalone`` does; all are restarted when
 one dies. For several machines start it with torchrun itself on each of them: it finds that it was launched. torchrun's
 agent keeps the workers' addresses in a store that outlives them. So that restarted workers do not look for each other
-where they died (github.com/pytorch/pytorch/issues/135712), each start has a store of its own here.
+at their old addresses (github.com/pytorch/pytorch/issues/135712), each start has its own store here.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from offline.models.training import Run, Share, Trainer
 from offline.readers import read_inputs
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
-JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for them to be there; who waited longer is restarted
+JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for the others to join; after that a worker is restarted
 # Of torchrun, with its rendezvous c10d: a store of addresses for each start of the workers.
 OWN_STORE: Final = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
@@ -60,7 +60,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, eq=False)
 class Workers(Trainer):
-    """All workers, seen by one of them.
+    """The group of workers, as seen by one of them.
 
     Attributes:
         rank: its number; worker 0 writes and reports.
@@ -85,12 +85,12 @@ class Workers(Trainer):
         return Share(total * self.rank // self.world, total * (self.rank + 1) // self.world, total)
 
     def reads(self, users: int) -> slice:
-        """Slice of ``users`` whose events the worker reads: its own; the first, who also works alone, all."""
+        """Slice of ``users`` whose events the worker reads: its own; all for the first, which also works alone."""
         own = self.share(users)
         return slice(None) if self.first else slice(own.begin, own.end)
 
     def reads_lists(self, total: int) -> slice:
-        """Slice of ``total`` training lists that a worker reads; the first, who runs the step itself, reads all."""
+        """Slice of ``total`` training lists that a worker reads; the first, which runs the step itself, reads all."""
         own = self.share(total)
         return slice(own.begin, own.end)
 
@@ -143,10 +143,10 @@ class Workers(Trainer):
         return batch.to(self.device) if isinstance(batch, Tensor) else tuple(map(self._on_device, batch))
 
     def resume(self, run: Run, recipe: Frozen, data: Sequence[NDArray[Any]]) -> Callable[[], None]:
-        """After each epoch the first worker writes a checkpoint, whole or not at all, to resume after a crash.
+        """Resume from the last checkpoint, if any. Returns a function that saves one, to call after each epoch.
 
-        Its name is a digest of what is trained, and on what: another recipe, other data or more workers begin from the
-        beginning.
+        Only the first worker writes it, whole or not at all. Its name is a digest of model, recipe and data: with
+        another recipe, other data or another number of workers training starts from scratch.
         """
         if self.folder is None:
             return lambda: None
@@ -238,7 +238,7 @@ def by_workers(settings: TrainingSettings, work: Callable[..., Result], *argumen
 
 
 def _work(step: str, others: Callable[[Settings, Workers], None]) -> int:
-    """A worker's life: exit code. What a step refuses, it would refuse again: no reason to restart it."""
+    """Run the step in a worker. Returns its exit code; what a step refuses is no crash, so nothing is restarted."""
     try:
         steps.run(partial(_join, step, others))
     except SystemExit as end:
@@ -263,10 +263,10 @@ def _join(step: str, others: Callable[[Settings, Workers], None], settings: Sett
 def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[Workers]:
     """Train, inside the block, in the group of the workers that were started with this one; by default alone.
 
-    ``folder``: for checkpoints; it goes when the block ends well.
+    ``folder``: for checkpoints; removed when the block ends well.
 
     Raises StepError where there is no GPU for the worker and the settings want one, or where restarted workers would
-    look for each other where they died.
+    look for each other at their old addresses.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ.get("TORCHELASTIC_MAX_RESTARTS") != "0":
         raise StepError(f"torchrun --max-restarts needs --rdzv-backend c10d and {OWN_STORE}=1, on every machine.")
@@ -302,7 +302,7 @@ def _device(settings: TrainingSettings) -> torch.device:
 
 
 def read_own_inputs(settings: Settings, workers: Workers) -> Inputs:
-    """`readers.read_inputs`, with the events of those users alone that a worker reads."""
+    """`readers.read_inputs`, with only the events of the users that a worker reads."""
     users = artifacts.USERS.read(settings.exchange_dir, [Columns.USER])[Columns.USER].sort_values()
     own = users.iloc[workers.reads(len(users))]
     if len(own) == len(users):

@@ -14,7 +14,7 @@ from past_one_machine.workers.group import Workers, fit_together, read_own_input
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
-    """The part of a worker that is not the first."""
+    """Train the channels that the first worker fits together with the others; the part of every other worker."""
     if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.FEATURES)  # refuses as the first does
         inputs = read_own_inputs(settings, workers)

@@ -23,7 +23,7 @@ from past_one_machine.workers.group import Workers, run
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
-    """The part of a worker that is not the first."""
+    """Train the ranker together with the first worker; the part of every other worker."""
     if settings.recipe.ranker.examples == "lists":
         provenance.made_from(settings.exchange_dir, settings.recipe, provenance.RANKER)  # refuses as the first does
         own = s2_model_train.read_list_examples(settings, table=read_own_lists(settings.exchange_dir, workers))

@@ -13,7 +13,7 @@ from past_one_machine.workers.group import Workers, fit_together, read_own_input
 
 
 def train_with_the_first(settings: Settings, workers: Workers) -> None:
-    """The part of a worker that is not the first."""
+    """Train the shared channels together with the first worker; the part of every other worker."""
     provenance.made_from(settings.exchange_dir, settings.recipe, provenance.VECTOR_RECALL)  # refuses as the first does
     inputs = read_own_inputs(settings, workers)
     fit_together(inputs.data, inputs, settings.recipe)

@@ -1,1 +1,1 @@
-"""Measuring the running server: a load from a process of its own, what each process of the stack uses, and tables."""
+"""Benchmarks of the running server: load from a process of its own, and what each process of the stack uses."""

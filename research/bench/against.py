@@ -1,12 +1,12 @@
 """Compare this checkout's server with that of another commit, in one run on one machine.
 
-The other commit gets a worktree and an environment of its own. Its server uses the same services, for the same release,
-where it differs from this checkout in nothing that these are made of; otherwise it has services and a release of its
-own. What only the other one needs is held (SIGSTOP). The turns alternate, over several rounds, so background load hits
-both.
-Closed loop at several numbers of requests in flight, and a fixed rate (`research.bench.load`), of plain requests:
-what is answered, degraded and refused is counted. A commit that cannot use this one's artifacts is trained with its
-own code first, unless --exchange names a folder where that has been done.
+The other commit gets a worktree and an environment of its own. Its server uses the same services and release if the
+code that makes these is the same; otherwise it has services and a release of its own. Processes that only the other
+server needs are paused (SIGSTOP). The turns alternate, over several rounds, so background load hits both.
+
+Closed loop at several numbers of requests in flight, and a fixed rate (`research.bench.load`), of plain requests;
+answered, degraded and refused ones are counted. A commit that cannot use this one's artifacts is trained with its own
+code first, unless --exchange names a folder where that has been done.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; both servers, over HTTP; /proc
 Writes  pic/figures/serving_against.json
@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
-_LEAST = 0.02  # of a turn's requests are answered: that a commit refuses most of them is a result
+_LEAST = 0.02  # of a turn's requests must be answered: that a commit refuses most is a result, too
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
 
 
@@ -72,7 +72,7 @@ class Side(NamedTuple):
 def take_turns(
     ask: Ask, sides: Mapping[str, Side], loadings: Sequence[Loading], drawn: Drawn, requests: int, rounds: int
 ) -> list[dict[str, list[Run]]]:
-    """Level -> side -> its turns, a turn a round. Meanwhile processes that only the other side needs are held."""
+    """Level -> side -> its turns, one per round. Meanwhile processes that only the other side needs are paused."""
     taken: list[dict[str, list[Run]]] = [{name: [] for name in sides} for _ in loadings]
     for number in range(rounds):
         for loading, turns in zip(loadings, taken, strict=True):
@@ -161,7 +161,7 @@ def _share_degraded(side: Mapping[str, Any]) -> float:
 
 
 def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, float, float]:
-    """The stage that grew most. Where no stage is known to both, the sum speaks for all."""
+    """The stage that grew most; the sum, if both sides share no stage."""
     known = [stage for stage in after if stage in before and stage not in _SUMS] or [s for s in _SUMS if s in after]
     stage = max(known, key=lambda name: after[name] - before.get(name, 0.0))
     return stage, before.get(stage, 0.0), after[stage]
@@ -171,7 +171,7 @@ def _most_grown(before: Mapping[str, float], after: Mapping[str, float]) -> tupl
 
 
 _READY_WITHIN_S: Final = 60.0  # beyond what its own command waits
-# What the services run, and what they hold. The server's own code is not among it.
+# Code that the services run, or that writes what they hold; not the server's own.
 _OF_THE_SERVICES: Final = (
     "data_exchange_center",
     "offline_to_online/onnx_export.py",
@@ -182,7 +182,7 @@ _OF_THE_SERVICES: Final = (
     "requirements.txt",
     ":(exclude)*.md",
 )
-# What a make above this one would pass on to those below, and where Python would look for the code before the checkout.
+# Variables that an outer make passes on, or that let Python find other code before the checkout's.
 _NOT_PASSED_ON: Final = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHONPATH", "VIRTUAL_ENV")
 
 
@@ -195,7 +195,7 @@ def commit_of(ref: str) -> str:
 
 
 def before_this_branch() -> str:
-    """The commit at which this branch left ``origin/main``; on that itself, or without it, the one before."""
+    """The commit at which this branch left ``origin/main``; on that branch, or without it, the previous commit."""
     left = _git("merge-base", "origin/main", "HEAD").stdout.strip()
     return left if left and left != commit_of("HEAD") else commit_of("HEAD~1")
 
@@ -231,7 +231,7 @@ class OtherCheckout:
 
     @contextmanager
     def running(self, *, keep: bool) -> Iterator[None]:
-        """Its server and its services, until the end. ``keep``: its files stay for the next time. Raises StepError."""
+        """Run its server and services inside the block. ``keep``: its files stay for next time. Raises StepError."""
         if not self._checkout.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             done = _git("worktree", "add", "--detach", str(self._checkout), self._commit)
@@ -252,14 +252,14 @@ class OtherCheckout:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
     def _serve_alone(self) -> bool:
-        """Start its server without what ``make`` would bring for it: the services' software."""
+        """Start its server without installing the services' software, as ``make`` would."""
         self._make(".venv/.ready")
         return self._stack("serve")
 
     def _serve_all(self) -> bool:
-        """Bring its environment, start its services, load its release, start its server.
+        """Set up its environment, start its services, load its release, start its server.
 
-        It is trained with its own code where this checkout's artifacts are not for it.
+        It is trained with its own code if it cannot use this checkout's artifacts.
         """
         offline = self.settings.offline_dir
         if self._artifacts is not None and not offline.exists():
@@ -297,7 +297,7 @@ class OtherCheckout:
             raise StepError(f"`make {' '.join(targets)}` failed in {self._checkout}: see above")
 
     def _run(self, *command: str) -> bool:
-        """Run one of its commands; whether that went well."""
+        """Run a command in its checkout. Returns whether it succeeded."""
         inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
         environment = {**inherited, **self.settings.environment()}
         return subprocess.run(command, cwd=self._checkout, env=environment, check=False).returncode == 0
@@ -333,7 +333,7 @@ def _arguments() -> argparse.Namespace:
 
 def main(settings: Settings) -> None:
     given = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what is held goes on, what was started stops
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # what is paused resumes, what was started stops
     commit = commit_of(given.commit)
     loadings = [*(Loading(in_flight=level) for level in given.levels), *(Loading(per_s=rate) for rate in given.rates)]
     drawn = Drawn(known_userids(settings), given.seed)

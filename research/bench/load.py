@@ -1,9 +1,9 @@
-"""Requests to the server, from a process that does nothing else: closed loop, or at a fixed rate.
+"""Load generator in a process of its own: closed loop, or requests at a fixed rate.
 
-Closed loop: so many requests are in flight, and each answer, also a refusal, is followed by the next one at once.
+Closed loop: a fixed number of requests is in flight, and each answer, also a refusal, is followed by the next request.
 Fixed rate: a request is sent when it is due, whether the ones before it are answered or not, and its latency counts
-from that moment: a server that stalls is charged for all who would have come meanwhile (no coordinated omission).
-Requests are plain ones, as anybody sends them. Answers are read as JSON when the last one is in.
+from that moment: a stall counts for all requests that were due meanwhile (no coordinated omission). Requests are plain
+ones, as users send them. Answers are parsed after the last one has arrived.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ LOST: Final = 0  # the status of a request whose connection ended before its ans
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton", "total")
 _PACKAGES: Final = ("flask", "gunicorn", "redis", "elasticsearch", "pycurl")
 _TIMEOUT_S: Final = 30.0
-_MOST_CONNECTIONS: Final = 512  # those beyond wait, and their latency runs
-_LOST_S: Final = 1.0  # after which a client whose connection was lost goes on
+_MOST_CONNECTIONS: Final = 512  # further requests wait, and their latency counts
+_LOST_S: Final = 1.0  # pause of a client whose connection was lost
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Loading:
-    """A level of load: so many requests in flight, or so many a second."""
+    """A level of load: a number of requests in flight, or of requests per second."""
 
     in_flight: int = 0
     per_s: float = 0.0
@@ -133,7 +133,7 @@ Came = tuple[float, int, bytes]  # seconds, status, body
 class _Connections:
     """Kept-alive connections to one server, one request at a time on each.
 
-    The one that has rested longest is taken first: so all of the server's workers get their part.
+    The one idle longest is taken first, so that all of the server's workers get requests.
     """
 
     def __init__(self, url: str) -> None:
@@ -281,7 +281,7 @@ def take_turn(
 
 
 def in_turns(names: Sequence[str], number: int) -> list[str]:
-    """The order of round ``number``: every other round the opposite one, so that background load hits all."""
+    """The order of round ``number``: every other round is reversed, so that background load hits all."""
     return list(names if number % 2 == 0 else reversed(names))
 
 
@@ -291,7 +291,7 @@ def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
 
 
 def summary(turns: Sequence[Run]) -> dict[str, Any]:
-    """Latencies over the answers of all turns together; processor time for each that was answered."""
+    """Summarise turns: latencies over all answers together, processor time per answered request."""
     good = [answer for turn in turns for answer in turn.good]
     requests = sum(len(turn.answers) for turn in turns)
     refused = sum(turn.refused for turn in turns)
@@ -349,7 +349,7 @@ def ready(url: str) -> dict[str, Any]:
 
 
 def becomes_ready(url: str, within_s: float) -> bool:
-    """Whether the server says, within that time, that it and all services are ready. A busy machine takes its time."""
+    """Wait until the server reports that it and all services are ready; False if not within ``within_s``."""
 
     def says_so() -> bool:
         try:

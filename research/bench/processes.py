@@ -1,4 +1,4 @@
-"""The processes of a stack, found by the ports they listen on: what they use, and how to hold them; free ports."""
+"""The processes of a stack, found by the ports they listen on: resource usage, pausing, free ports."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from data_exchange_center.steps import StepError
 from online.stack.commands import PROGRAMS
 from online.stack.service import LOOPBACK
 
-# gunicorn ends a worker that it has not heard of for 30 s. Feast's says that it lives every 15 s, when it looks at its
-# clock: once a second.
+# gunicorn kills a worker without a heartbeat for 30 s. Feast's sends one every 15 s, and checks its clock once a
+# second.
 _UNNOTICED_S: Final = 10.0
 _SIGN_OF_LIFE_S: Final = 2.0
 
@@ -68,9 +68,9 @@ def used_s(parts: Parts) -> dict[str, float]:
 
 @contextlib.contextmanager
 def held(parts: Parts) -> Iterator[None]:
-    """Stop the processes, as Ctrl-Z does, and let them go on at the end: meanwhile they use no processor.
+    """Pause processes, as Ctrl-Z does, and resume them at the end: meanwhile they use no processor time.
 
-    Workers go on first: a master that finds one silent for too long would end it.
+    Workers resume first: a master that finds one silent for too long would kill it.
     """
     processes = [process for part in parts.values() for process in part]
     masters = {process.ppid() for process in processes}

@@ -1,9 +1,9 @@
 """Measure what the offline steps cost as the data grows, in both engines: ``make bench-scale``.
 
-The data set at hand is expanded by each factor (`past_one_machine.synthesis`), and every step runs on it as a user
-runs it, in a process of its own, with pandas and with Spark. Measured are seconds, processor seconds, the peak memory
-of all its processes together and, of Spark, the bytes shuffled. Written when an engine is through with a size: an
-interrupted run resumes from there.
+The data set at hand is expanded by each factor (`past_one_machine.synthesis`), and every step runs on it as a user runs
+it, in a process of its own, with pandas and with Spark. Measured are seconds, processor seconds, the peak memory of all
+its processes together and, of Spark, the bytes shuffled. Results are written after each engine and size, from where an
+interrupted run resumes.
 
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
 Writes: pic/figures/scale.json, pic/scale.png
@@ -55,7 +55,7 @@ ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
 TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # measured with pandas
 MEASURES: Final = ("seconds", "cpu_seconds", "peak_mb")
-SPARK_CONF: Final = ROOT / "past_one_machine/spark/conf"  # a step's Spark is configured by it otherwise
+SPARK_CONF: Final = ROOT / "past_one_machine/spark/conf"  # default configuration of a step's Spark
 DASHES: Final = {"pandas": "-", "spark": "--"}
 PANELS: Final = {"seconds": "seconds", "peak_mb": "peak memory, MB"}
 Row = dict[str, Any]
@@ -135,7 +135,7 @@ def cost_of(step: str, environment: Mapping[str, str]) -> dict[str, float]:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Events, users and items of the artifacts, from the Parquet files' own heads."""
+    """Events, users and items of the artifacts, from the Parquet files' metadata."""
     tables = {"events": artifacts.RATINGS, "users": artifacts.USERS, "items": artifacts.ITEMS}
     parts = {name: parts_of(table.require(folder)) for name, table in tables.items()}
     return {name: sum(pq.read_metadata(part).num_rows for part in each) for name, each in parts.items()}
@@ -159,7 +159,7 @@ def spark_log(folder: Path) -> dict[str, str]:
 
 
 def shuffled(folder: Path) -> dict[str, int]:
-    """Bytes written for other tasks to read, and bytes that did not fit into memory, by the log that was kept here.
+    """Bytes written for other tasks to read, and bytes spilled from memory to disk, by Spark's event log.
 
     Failed tasks, whose work was done again, are counted too.
     """
@@ -183,9 +183,9 @@ def _tasks(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def line(events: Sequence[int], costs: Sequence[float]) -> dict[str, float]:
-    """cost = ``fixed`` + ``each`` * events, with neither below zero, and how far ``off`` at most, relatively, it is.
+    """cost = ``fixed`` + ``each`` * events, neither below zero; ``off`` is the largest relative error.
 
-    It has the least squares of *relative* distances: a small size counts as much as a large one.
+    Least squares of *relative* distances: a small size counts as much as a large one.
 
     Args:
         events, costs: one measurement each, above zero.
@@ -209,7 +209,7 @@ def lines(rows: Sequence[Row]) -> list[Row]:
 
 
 def picture(found: Mapping[str, Any]) -> Figure:
-    """``found``: the report. The steps that were measured at several sizes, with every engine."""
+    """Draw the steps that were measured at several sizes, with every engine. ``found``: the report."""
     figure = Figure(figsize=(14, 5.2), layout="constrained")
     panels = list(figure.subplots(1, len(PANELS)))
     for axes, (measure, title) in zip(panels, PANELS.items(), strict=True):

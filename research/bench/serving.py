@@ -1,11 +1,11 @@
 """Benchmark the server: requests per second, p50, p99 and the median of each stage, at several concurrencies.
 
 The load comes from a process of its own, over kept-alive connections, for real users drawn at random, a different one
-for each request (the server caches no answer). They are as anybody sends them, at once after each answer: what is
-answered, degraded and refused is counted. The server and the four services have to be up.
+for each request (the server caches no answer). Requests are plain ones, each sent at once after an answer; answered,
+degraded and refused ones are counted. The server and the four services have to be up.
 
 With --recipes the newest release of each recipe that stands in the stores (`make releases` lists them) is put live,
-measured, and exchanged for the other's, several times over; so background load affects both equally. Whatever was live
+measured, and switched with the other's, several times, so that background load affects both equally. Whatever was live
 before is live again at the end.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet (who the users are); the server, over HTTP
@@ -57,7 +57,7 @@ Levels = dict[int, Run]  # requests in flight -> a turn
 def measure(
     url: str, drawn: Drawn, levels: Sequence[int], requests: int, warm_up: int = 100, release: str | None = None
 ) -> Levels:
-    """A turn at each level, from a process that does nothing else.
+    """Measure a turn at each level, with the load from a process of its own.
 
     Raises StepError where more than one in a hundred is not answered, or one from another release.
     """
@@ -137,7 +137,7 @@ def measure_recipes(
     rounds: int,
     measured: Callable[[str], Levels],
 ) -> dict[str, Any]:
-    """Both recipes, in turns; ``measured``: of a release, once it is live. Raises StepError."""
+    """Measure both recipes in turns; ``measured`` measures a live release. Raises StepError."""
     loaded, live = loaded_releases(settings)
     releases = newest_releases(loaded, artifacts.DATASET.read(settings.exchange_dir)["name"])
     taken: dict[str, list[Levels]] = {recipe: [] for recipe in releases}

@@ -1,9 +1,9 @@
 """Overload benchmark: open loop, from half of the server's best rate to ten times of it.
 
-The best rate is the most whole answers a second that a closed loop gets. Then requests come at a fixed rate, whatever
-becomes of those before them. Goodput is whole answers a second; what lacks a service is counted apart. An accepted
-request's latency counts from the moment at which it was due. All requests are as anybody sends them: with the server's
-own budget, not strict.
+The best rate is the most whole answers a second that a closed loop gets. Then requests come at a fixed rate, whether
+earlier ones are answered or not. Goodput is whole answers a second; degraded ones are counted apart. An accepted
+request's latency counts from the moment at which it was due. All requests are plain ones: with the server's own budget,
+not strict.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; the server, over HTTP
 Writes  pic/figures/shed.json
@@ -107,7 +107,7 @@ def main(settings: Settings) -> None:
             run = ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s))
             points.append(point(run, factor, best))
             log.info("%g times the best rate: the generator used %.2f cores", factor, points[-1]["generator_cores"])
-            ask(given.url, drawn.next(_WARM_UP), Loading(1))  # what waited is through
+            ask(given.url, drawn.next(_WARM_UP), Loading(1))  # drains the queue
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
     publish(given.output, report(settings, server, about, measured), CODE, costs.shed)

@@ -1,9 +1,9 @@
-"""Hours in minutes: requests at a fixed rate, releases that take turns, and whether any process grows.
+"""Soak test: requests at a fixed rate, releases that take turns, and whether any process's memory grows (leaks).
 
 Two releases of the same models take turns; where the stores hold only one, its twin is made first. The release that was
-live is live again at the end. Every process of the stack is looked at every few seconds; one whose memory is, at the
-end, more than 5 % above what it was after the warm-up (two switches at least, so that each release has been opened
-once) fails the run.
+live is live again at the end. Every process of the stack is sampled every few seconds; one whose memory is, at the end,
+more than 5 % above what it was after the warm-up (two switches at least, so that each release has been opened once)
+fails the run.
 
 Reads   the live release; the server, over HTTP; /proc
 Writes  pic/figures/soak.json
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
 
 
 class Soak:
-    """The run: what came of the requests, and what the processes used."""
+    """A run: the results of its requests, and samples of the processes."""
 
     def __init__(self, settings: Settings, releases: tuple[str, str], plan: Plan) -> None:
         self._settings, self._releases, self._plan = settings, releases, plan
@@ -133,7 +133,7 @@ def problems(figures: Mapping[str, Any]) -> list[str]:
 
 
 AT_MOST: Final = 1.05  # times what it was after the warm-up
-_WINDOW: Final = 0.2  # of the samples after the warm-up: the first ones are held against the last ones
+_WINDOW: Final = 0.2  # of the samples after the warm-up: the first ones are compared with the last ones
 
 
 def sample(parts: Parts, at_s: float) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def growth(samples: Sequence[Mapping[str, Any]], warm_up_s: float) -> list[dict[
 
 @contextmanager
 def one_user_changed(settings: Settings) -> Iterator[Settings]:
-    """Settings with an exchange folder whose artifacts are these, but for one user's preferred genres.
+    """Settings with an exchange folder whose artifacts are these, except for one user's preferred genres.
 
     It is a temporary folder of links: what is written for the services lands where they read it, and of the artifacts
     only the table that differs is new.

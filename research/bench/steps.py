@@ -2,8 +2,8 @@
 
 Each step runs in its own process, on a fresh exchange folder that is removed afterwards; steps that can run at the same
 time do. Measured are wall-clock seconds, processor seconds, the share of the machine's cores that this is, each step's
-peak resident memory, and the peak of what all processes held together, pages that they share counted once. Beside them
-stand the seconds of the project that this one is faithful to, measured on another machine with two cores.
+peak resident memory, and the peak of what all processes held together, pages that they share counted once. For
+comparison: the seconds of the source project, measured on another machine with two cores.
 
 Writes: pic/figures/offline_bench.json; of another recipe than the default offline_bench_<recipe>.json
 """
@@ -35,7 +35,7 @@ SOURCE_SECONDS = {  # of the source's steps that were measured
     "offline/rank/s2_model_train.py": 866,
 }
 TRAINING = tuple(step.path for step in (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER))
-EVERY_S: Final = 0.2  # memory is looked at
+EVERY_S: Final = 0.2  # between two looks at the memory
 
 
 def report(settings: Settings) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def report(settings: Settings) -> dict[str, Any]:
 
 
 class Watch:
-    """Looks at a process and its descendants from when it is entered until it is left.
+    """Samples a process and its descendants inside a with block.
 
     Attributes:
         peak_mb: of the memory that they held together. It is proportional set size: a page that several share counts
@@ -123,7 +123,7 @@ def cost(steps: Sequence[Mapping[str, Any]], cores: int) -> dict[str, Any]:
 
 
 def _span(rows: Sequence[Mapping[str, Any]]) -> float:
-    """From the beginning of the first to the end of the last."""
+    """Seconds from the beginning of the first to the end of the last."""
     begin, end = min(row["began"] for row in rows), max(row["began"] + row["seconds"] for row in rows)
     return round(float(end - begin), 1)
 

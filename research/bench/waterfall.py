@@ -1,10 +1,10 @@
 """Break a request's time down by stage: duration, waiting, and processor time.
 
-Of each number of requests in flight: the wall time of each stage as the server tells it; what of that is waiting, which
-is what it takes more than when it is alone; the processor time of each process of the stack, for an answered request.
-The server's own processor time is divided by running its recommender in this process, one request at a time:
-so much for the client of each service, so much for the rest of it, and what remains is HTTP's. The median of a single
-request stands beside that of the slowest chain of bare calls, measured in turns.
+For each number of requests in flight: the wall time of each stage, as the server reports it; its waiting, which is its
+time beyond that of a single request; the processor time of each process of the stack per answered request. The server's
+own processor time is split by running its recommender in this process, one request at a time, into the client of each
+service and the rest; what remains is HTTP's. The median of a single request is compared with that of the slowest chain
+of bare calls, measured in turns.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; the server, the services; /proc
 Writes  pic/figures/waterfall.json
@@ -57,13 +57,13 @@ _OPENS_WITHIN_S: Final = 60.0
 
 
 def own_wall_ms(answer: Answered) -> float:
-    """Time of an answer besides its slowest chain of calls: our own code, and waiting for a processor in it."""
+    """Time of an answer outside its slowest chain of calls: our own code, and its waiting for a processor."""
     took = dict.fromkeys(STAGES, 0.0) | dict(answer.took_ms or {})
     return took["total"] - took["redis"] - max(took["elasticsearch"], took["feast"]) - took["triton"]
 
 
 def level_of(in_flight: int, turns: Sequence[Run]) -> dict[str, Any]:
-    """One level's part of the waterfall, but for what of it is waiting."""
+    """One level of the waterfall, without the waiting times."""
     found = summary(turns)
     own = statistics.median(own_wall_ms(answer) for turn in turns for answer in turn.good)
     wall_ms = {**found["stage_p50_ms"], "own": round(own, 2)}
@@ -78,7 +78,7 @@ def level_of(in_flight: int, turns: Sequence[Run]) -> dict[str, Any]:
 
 
 def with_waiting(levels: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each level, with what each stage takes more than in the first, where requests are alone."""
+    """Add waiting times: what each stage takes beyond the first level, where requests are alone."""
     alone = levels[0]["wall_ms"]
     return [
         {**level, "waiting_ms": {stage: round(ms - alone[stage], 2) for stage, ms in level["wall_ms"].items()}}
@@ -127,7 +127,7 @@ class Bare:
         Retrying(stop=stop_after_delay(_OPENS_WITHIN_S), retry=opening, reraise=True)(self.recommend, [userid])
 
     def recommend(self, userids: Sequence[OwnId]) -> list[Calls]:
-        """Raises ServiceError for the first request that a service does not answer."""
+        """Recommend, and return each request's calls. Raises ServiceError if a service does not answer."""
         found = []
         for userid in userids:
             self._recommender.recommend(Request.model_validate({"userid": userid, "strict": True}))
@@ -135,7 +135,7 @@ class Bare:
         return found
 
     def chain_ms(self, calls: Calls) -> dict[str, float]:
-        """A request's queries sent again, each by itself: milliseconds of each, and of the slowest chain."""
+        """Send a request's queries again, each by itself: milliseconds of each, and of the slowest chain."""
         took = {}
         for stage, call in calls.items():
             began = time.perf_counter()

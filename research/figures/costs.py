@@ -1,4 +1,4 @@
-"""Tables of what it takes: the demo, the steps, a request, an event, a container, more data."""
+"""Tables of time and memory: the demo, the steps, a request, an event, a container, more data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def demo(figure: Figure) -> str:
 
 @block("demo_time", "demo.json")
 def demo_time(figure: Figure) -> str:
-    """The same in a sentence."""
+    """Seconds of `make demo` in a sentence."""
     first, again = figure["first"]["all"], figure["again"]["all"]
     parts = ", ".join(f"{part} {seconds}" for part, seconds in figure["first"].items() if part != "all")
     return f"{first} seconds on an empty machine ({parts}), {again} when it runs again. {measured(figure)}"

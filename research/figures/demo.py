@@ -46,7 +46,7 @@ PARTS = ("offline", "sync", "server")
 
 
 def demo(checkout: Path) -> tuple[dict[str, int], str]:
-    """Run `make demo`; seconds of each part and step and in all, and what it printed. Exits with that when it fails."""
+    """Run `make demo`. Returns seconds of each part, each step and all, and the output. Exits with that if it fails."""
     started = time.perf_counter()
     env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "UV_NO_CACHE": "1"}  # as on a machine that has nothing yet
     env.pop("RECSYS_SERVICES_DIR", None)
@@ -73,7 +73,7 @@ def parts(took: dict[str, int]) -> dict[str, int]:
 
 
 def shown(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer with two items, without what MovieLens says of them: the data set may not be passed on."""
+    """An answer with two items, without MovieLens's content: the data set may not be redistributed."""
     hidden = {"title": "…", "genres": ["…"], "year": "…"}
     return answer | {"item_list": [item | hidden for item in answer["item_list"][:2]]}
 

@@ -1,7 +1,7 @@
 """Keep an explained answer and a `why-not` of the running server, and time what explaining costs.
 
 Requests of the first users in turns: plain, with what recall found, explained. Titles and ratings are left out: the
-data set may not be passed on.
+data set may not be redistributed.
 
 Reads   the server that runs (`make serve`), users.parquet for the users
 Writes  pic/figures/explain.json
@@ -45,7 +45,7 @@ def timed(client: Client, userids: list[OwnId]) -> dict[str, float]:
 
 
 def anonymous(event: dict[str, Any]) -> dict[str, Any]:
-    """An event of the history without what the data set says."""
+    """An event of the history without the data set's content."""
     return {"itemid": "…", "title": "…", **{name: value for name, value in event.items() if name not in HIDDEN}}
 
 
@@ -67,7 +67,7 @@ def shown(explanation: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(settings: Settings) -> None:
-    """Raises StopIteration where the first user is given no item for what they liked."""
+    """Raises StopIteration if no item of the first user is explained by liked ones."""
     url, folder = settings.server.url, settings.exchange_dir
     userids = list(islice(read_user_ids(folder).values(), USERS))
     with local_session() as session, Client(url, timeout_s=30, retries=0) as client:

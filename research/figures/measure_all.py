@@ -1,10 +1,10 @@
-"""Measure every figure anew on this machine, what the first page shows first: ``make figures``.
+"""Measure every figure again on this machine, what the first page shows first: ``make figures``.
 
-A file that is current (`research.reports.stale`: its code, this machine) is skipped, so an interrupted run
-resumes; a study that writes as it goes resumes where it was. What some commands need to be there (a live release, both
-recipes' releases, containers) is made once before the first of them. One that fails does not stop the others.
+A file that is current (`research.reports.stale`: its code, this machine) is skipped, so an interrupted run resumes; a
+study that saves partial results resumes where it was. What some commands need (a live release, both recipes' releases,
+containers) is made once before the first of them. One that fails does not stop the others.
 
-Reads   RECSYS_DATA, like every step: MovieLens-1M; for the figure of MovieLens-100K that in ml_100k=<file>
+Reads   RECSYS_DATA, like every step: MovieLens-1M; for MovieLens-100K's figure the file ml_100k=<file>
 Writes  pic/figures/*.json; then the pictures and the READMEs
 Run     make figures [only="serving.json shed.json"], with the default ports free
 Expect  hours; index_growth.json, the longest, comes last
@@ -37,7 +37,7 @@ NEEDS: Final = {
 
 
 class Measurement(NamedTuple):
-    """A file of ``pic/figures``, the command that writes it, and what has to be there."""
+    """A file of ``pic/figures``, the command that writes it, and what it needs."""
 
     file: str
     command: str
@@ -109,7 +109,7 @@ def main(only: list[str], ml_100k: str) -> None:
 
 
 def run(command: str) -> bool:
-    """Run a line of the shell in the repository's root; whether that went well."""
+    """Run a shell command in the repository's root. Returns whether it succeeded."""
     return subprocess.run(("bash", "-c", command), cwd=ROOT, check=False).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what commands have measured. Each names in its metadata the digest of the file it is drawn from.
+"""Draw pictures of the measurements. Each names in its metadata the digest of the file it is drawn from.
 
 Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments}.png
         make serving-pictures     pic/{waterfall,shed}.png
@@ -125,7 +125,7 @@ def live_events(found: Found) -> Figure:
 
 
 def diversity(found: Found) -> Figure:
-    """NDCG, and what is had for it, by the value of a request's ``diversity``; dashed: 1 % less, dotted: chosen."""
+    """NDCG, diversity and coverage by the value of a request's ``diversity``; dashed: 1 % less, dotted: chosen."""
     rows = found["diversity"]
     values = [float(value) for value in rows]
     figure = Figure(figsize=(14, 4.5), layout="constrained")
@@ -241,7 +241,7 @@ def waterfall(figure: Found) -> Figure:
 
 
 def shed(figure: Found) -> Figure:
-    """Goodput and what is turned away, and how long the accepted take, by load."""
+    """Goodput, share refused, and latency of accepted requests, by load."""
     points: list[dict[str, Any]] = figure["points"]
     loads = [point["factor"] for point in points]
     picture = Figure(figsize=(11, 3.8), layout="constrained")
@@ -255,7 +255,7 @@ def shed(figure: Found) -> Figure:
     left.legend(frameon=False)
     right.plot(loads, [point["p99_ms"] for point in points], "o-", color=STAGE_COLOURS["own"], label="p99")
     right.plot(loads, [point["p50_ms"] for point in points], "o-", color=STAGE_COLOURS["triton"], label="p50")
-    if "p99_ms_at_most" in figure:  # not in what was measured before it was judged
+    if "p99_ms_at_most" in figure:  # absent from older reports
         right.axhline(
             figure["p99_ms_at_most"], color=STAGE_COLOURS["http"], linestyle=":", label="the budget and a fifth"
         )
@@ -316,7 +316,7 @@ def _auc_by_epoch(axes: Axes, judged: Reports, reports: Reports) -> None:
 
 
 def calibration(reports: Reports) -> Figure:
-    """Twenty equal groups of test rows by predicted probability: what was predicted and what came of it."""
+    """Twenty equal groups of test rows by predicted probability: predicted against observed."""
     figure = Figure(figsize=(6.4, 6), layout="constrained")
     axes: Axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#888888", linewidth=1, label="perfectly calibrated")
@@ -366,7 +366,7 @@ SOURCES: dict[str, str] = {  # picture -> file that it is drawn from
 
 
 def outdated() -> list[str]:
-    """Pictures that are drawn from another file than the one that is there."""
+    """Pictures whose figure file has changed since they were drawn."""
     return [
         name
         for name, file in SOURCES.items()

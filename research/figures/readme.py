@@ -95,7 +95,7 @@ def main() -> None:
 def ages() -> dict[str, list[str]]:
     """Why -> figures that have to be measured again, then those that cannot be, as their study has ended.
 
-    All have to be of one machine: the one that most are of.
+    All have to be of one machine, the most common one.
     """
     figures = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
     machines = [json.dumps(figure["machine"]) for figure in figures.values() if "measured" in figure]

@@ -1,4 +1,4 @@
-"""Tables of how good the recommendations are: systems, slices, protocols, diversity, experiments."""
+"""Tables of recommendation quality: systems, slices, protocols, diversity, experiments."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def protocols(figure: Figure) -> str:
 
 @block("baskets", "baskets_ta-feng.json")
 def next_baskets(figure: Figure) -> str:
-    """The next basket, beside TIFU-KNN."""
+    """The next basket, compared with TIFU-KNN."""
     names = list(figure["table"]["ranked"])
     rows = [
         (NAMES.get(name, name), *(f"{found[each]:.3f}" for each in names)) for name, found in figure["table"].items()
@@ -305,7 +305,7 @@ def experiments(figure: Figure) -> str:
 
 
 def _decided(path: Figure) -> str:
-    """After how many users the interval left zero out, to a half per cent of them; empty: it never did."""
+    """Number of users after which the interval excluded zero, to half a per cent of them; empty: never."""
     for users, low, high in zip(path["users"], path["low"], path["high"], strict=True):
         if low is not None and high is not None and (low > 0 or high < 0):
             return f"{users:,}"
@@ -356,7 +356,7 @@ def similar(figure: Figure) -> str:
 
 @block("seen_again", "seen_again.json")
 def seen_again(figure: Figure) -> str:
-    """What a discount of what was shown before costs in a replay."""
+    """Cost, in a replay, of demoting items that were shown before."""
     rows = []
     for factor, row in figure["factors"].items():
         change = row["change"]

@@ -63,7 +63,7 @@ def span(found: Figure) -> str | None:
 
 
 def mean_of(value: Any) -> float:
-    """A mean over users; what is of all together is its own."""
+    """A metric's mean over users, or the metric itself if it is one number for all."""
     return float(value["mean"] if isinstance(value, dict) else value)
 
 

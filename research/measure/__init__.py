@@ -1,1 +1,1 @@
-"""Benchmarks that need both sides: the vector index against the exact search, one recipe against the other."""
+"""Evaluations beyond `make evaluate`: degraded answers, diversity, events, experiments, the vector index, baskets."""

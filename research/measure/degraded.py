@@ -1,11 +1,11 @@
-"""Evaluate degraded answers: the server's own code over the running services, but for some of them.
+"""Evaluate degraded answers: the server's own code over the running services, without some of them.
 
 A recommender is made as the server makes it, and called for every user, or some, at the moment of the first held-out
-rating; its services are declared dead in turns. What it remembers of users is of a first round with all services.
+rating; its services are declared dead in turns. Its cache of users' states is from a first round with all services.
 
 Reads   the live release in the services; data_exchange_center/offline (the held-out ratings)
 Writes  pic/figures/degraded.json (another recipe's or data set's: with its name)
-Run     make evaluate-degraded, after make up sync; users=1000: of so many users, drawn at random with a fixed seed
+Run     make evaluate-degraded, after make up sync; users=1000: of 1,000 users, drawn at random with a fixed seed
 """
 
 from __future__ import annotations

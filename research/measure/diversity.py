@@ -1,13 +1,13 @@
 """Evaluate diversity: the server's own code over the running services, at every strength.
 
 Requests for every user, or some, are at the moment of the first held-out rating, without diversity and at eleven
-strengths. Next to the lists' metrics is the time of re-ranking, with one request at a time. Which strength
-costs less than 1 % of the NDCG was found on other ratings, by a study that has ended; here is what it costs.
+strengths. Next to the lists' metrics is the time of re-ranking, with one request at a time. Which strength costs less
+than 1 % of the NDCG was found on other ratings, by a study that has ended; this measures its cost.
 
 Reads   the live release in the services; data_exchange_center/offline (the held-out ratings);
         pic/figures/tune_diversity.json
 Writes  pic/figures/diversity.json (another recipe's or data set's: with its name)
-Run     make evaluate-diversity, after make up sync; users=1000: of so many users, drawn at random with a fixed seed
+Run     make evaluate-diversity, after make up sync; users=1000: of 1,000 users, drawn at random with a fixed seed
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from research.reports import publish
 K: Final = 50
 NDCG: Final = f"ndcg@{K}"
 COST: Final = 0.01  # share of the NDCG that diversity may cost
-ASKED: Final = 75  # items: more than the fifty that are judged, as what is neither known nor a target is taken off
+ASKED: Final = 75  # items: more than the fifty that are judged, as `Holdout.judged` removes some
 STRENGTHS: Final = tuple(n / 10 for n in range(11))
 
 
@@ -101,8 +101,8 @@ def genres_by_code(items: ExactItems, n_genres: int) -> Float32:
 def measures(holdout: Holdout, lists: Lists, alike: Float32, genres: Float32) -> dict[str, Floats]:
     """(users,) each, of lists of `K` or more: NDCG and recall of what is `Holdout.judged`, the others of what is shown.
 
-    How different items are is by the rows that the server compares, of one kind alone. A calibration error of 0 has the
-    genres of the list in the shares of the user's history.
+    Diversity is by the rows that the server compares, of vectors or of genres alone. With a calibration error of 0,
+    genres have the same shares in the list as in the user's history.
 
     ``alike``: (items + 1, d) `similarity_rows` by vectors; ``genres``: (items + 1, genres) 0/1.
     """
@@ -139,7 +139,7 @@ def calibration_error(lists: Lists, history: sp.csr_matrix, flags: Floats, smoot
 
 
 def normalised(rows: Floats) -> Floats:
-    """Shares; NaN where there is nothing."""
+    """Scale rows to sum to one; NaN for rows of zeros."""
     total = rows.sum(axis=1, keepdims=True)
     shares: Floats = np.divide(rows, total, out=np.full_like(rows, np.nan, dtype=np.float64), where=total > 0)
     return shares

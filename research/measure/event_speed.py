@@ -1,8 +1,8 @@
 """Benchmark events: from an event's acknowledgement to the first answer that knows it, and events per second.
 
-Users rate the first item of their list, under other requests at a fixed rate; timed is from the acknowledgement to an
-answer without that item. Then events of strangers are sent in batches, as fast as they are taken. All events are taken
-back; `make events` waits so long.
+Users rate the first item of their list, under other requests at a fixed rate; the time is from the acknowledgement to
+an answer without that item. Then events of new users are sent in batches, as fast as the server accepts them. All
+events are removed afterwards; `make events` waits until then.
 
 Reads   the running server; data_exchange_center/offline (who the users are)
 Writes  pic/figures/events.json
@@ -34,7 +34,7 @@ from research.measure.live_events import ServerLoop
 from research.reports import publish
 
 REQUESTS_PER_S: Final = 50.0  # in addition to the events
-CHANGES: Final = 300  # events whose answers are waited for
+CHANGES: Final = 300  # events whose effect on an answer is timed
 BATCH, BATCHES, SENDERS = 100, 200, 4
 PREFIX: Final = "bench-events:"  # of eventids
 WITHIN_S: Final = 10.0  # an answer that does not know the event by then is wrong
@@ -72,7 +72,7 @@ def measure_changes(settings: Settings, loop: ServerLoop, rated: Rated) -> dict[
 def measure_batches(
     loop: ServerLoop, strangers: Sequence[OwnId], items: Sequence[OwnId], rated: Rated
 ) -> dict[str, Any]:
-    """``strangers``: one a batch."""
+    """Measure events per second. ``strangers``: new users, one per batch."""
 
     def batch(number: int) -> list[Event]:
         return [
@@ -90,7 +90,7 @@ def measure_batches(
 
 @contextmanager
 def _taken_back(loop: ServerLoop, userids: Sequence[OwnId]) -> Iterator[None]:
-    """Nothing of an earlier run is there, and nothing stays."""
+    """Remove the benchmark's events of an earlier run before the block, and its own after it."""
     try:
         for userid in userids:
             loop.take_back(userid, PREFIX)

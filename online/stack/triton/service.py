@@ -24,7 +24,7 @@ REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-# A model is code, and the other calls here write to files or to the memory of processes: they take the secret.
+# Loading a model runs its code, and the other calls here write to files or processes' memory: they need the secret.
 RESTRICTED: Final = "model-repository,shared-memory,trace,logging"
 KEY_HEADER: Final = "recsys-repository-key"
 FLAGS: Final = (
@@ -37,7 +37,7 @@ FLAGS: Final = (
 
 
 def restricted(key: str) -> tuple[str, str]:
-    """Options that keep those who do not know the key from loading models, by HTTP and by gRPC."""
+    """Options that require the key for the `RESTRICTED` calls, such as loading models, by HTTP and by gRPC."""
     return (
         f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
         f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
@@ -97,7 +97,7 @@ def check_python() -> None:
 
 
 def check_libpython() -> None:
-    """Raises StackError when Triton's stub could not start for want of libpython."""
+    """Raise StackError when Triton's stub could not find libpython."""
     if libpython_dir() is None and not _loader_finds_libpython():
         raise StackError(
             f"Triton's Python stub needs libpython{PYTHON}.so.1.0, and {sys.executable} has none: install it "
@@ -125,7 +125,7 @@ def own_libpython(settings: Settings) -> Path:
 
 
 def repository_key(settings: Settings) -> str:
-    """The secret that loading models takes; made at the first start, in a file that its owner alone may read."""
+    """Read the secret that loading models requires; made at the first start, in a file that only its owner may read."""
     path = settings.repository_key_file
     if settings.triton.repository_key_file is None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def run_quietly(*command: str) -> None:
 
 
 def lay_out_backends(settings: Settings) -> None:
-    """Triton wants a backend's files in one folder, none of them a link: the backend, and the stub for this Python."""
+    """Copy the Python backend and the stub for this Python into one folder; Triton accepts no links in it."""
     wheel, folder = site_packages(settings) / "pytriton" / "tritonserver", backends_dir(settings) / "python"
     stub = wheel / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
     for file in (*(wheel / "backends" / "python").iterdir(), stub):
@@ -166,7 +166,7 @@ class Triton(Service):
     )
 
     def prepare(self, settings: Settings) -> None:
-        """The model repository, which may be empty, and our backend, which may have changed since the installation."""
+        """Make the model repository, and copy our backend, which may have changed since the installation."""
         check_libpython()
         own_libpython(settings)
         with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
@@ -181,7 +181,7 @@ class Triton(Service):
         return None
 
     def install(self, settings: Settings) -> None:
-        """Make the environment, unless it is whole."""
+        """Make Triton's virtual environment, unless it is complete."""
         check_python()
         check_libpython()
         if self.missing(settings) is None:
@@ -218,7 +218,7 @@ class Triton(Service):
             ),
             environment={
                 "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
-                # With the caller's PATH it would be another program in every shell, and be stopped for that.
+                # Not the caller's PATH, which differs between shells: a changed environment restarts the program.
                 "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
                 "PYTHONPATH": str(site),
             },

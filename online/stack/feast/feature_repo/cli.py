@@ -25,7 +25,7 @@ from feast.cli.cli import cli  # noqa: E402
 
 SERVED = {"/get-online-features", "/health", "/openapi.json", "/docs"}
 HOSTS = os.environ.get("FEAST_HOSTS", "127.0.0.1,localhost").split(",")
-# What feature_store.yaml reads where the environment says nothing else; the server needs the registry alone
+# Defaults of the variables that feature_store.yaml reads; the server needs only the registry
 DEFAULTS = {"FEAST_REGISTRY": "data/registry.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
 os.environ.update(DEFAULTS | os.environ)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -44,7 +44,7 @@ def serve_reads_only() -> None:
         app: FastAPI = whole(*arguments, **options)  # type: ignore[arg-type]
         app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") in SERVED]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
-        # The collector passes by what stays (Feast's imports), and a request's few objects; gunicorn forks after this
+        # Exempt Feast's imports from garbage collection, and collect less often; gunicorn forks after this
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)

@@ -4,8 +4,8 @@ releases/<release>/fields.json  {"user": [[name, dtype], ...], "item": [...]}; d
 releases/<release>/users.parquet, items.parquet  the fields, the entity's id and event_timestamp (UTC)
 live.json  {"live": "<release>"}  the release behind the plain names ml_user and ml_item; else the newest one
 
-FEAST_OFFLINE_STORE, a variable of the environment, says what reads these files: file, Feast's own store of one process
-(left out: this), or spark.
+The environment variable FEAST_OFFLINE_STORE says what reads these files: file (Feast's own store of one process, the
+default), or spark.
 
 A release's view and service are called ml_user_<release> and ml_item_<release>. Needs nothing but Feast.
 """

@@ -1,6 +1,6 @@
 """A Triton backend that runs ``<model>/<version>/model.onnx`` with onnxruntime.
 
-It bears the name of the container's own backend, so that one config.pbtxt and one model repository serve both.
+It has the name of the container's own backend, so that one config.pbtxt and one model repository serve both.
 Runs inside Triton's Python stub; needs numpy and onnxruntime.
 """
 
@@ -32,7 +32,7 @@ class TritonPythonModel:
         self._outputs = [tensor["name"] for tensor in config["output"]]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """One answer a request, in their order."""
+        """Return one response per request, in their order."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
@@ -49,9 +49,9 @@ class TritonPythonModel:
 
 
 def _quiet(unraisable: Any) -> None:
-    """Numpy frees a DLPack capsule that was taken in silence only by the standard's name for it. This stub gives it a
-    name of its own, and every answer would leave an error in the log. (Renaming it needs ctypes, which a distribution's
-    Python may not load here: the stub brings a libpython of its own.)"""
+    """Suppress numpy's error on freeing a DLPack capsule without the standard's name: this stub gives its own name, and
+    every answer would leave an error in the log. (Renaming it needs ctypes, which a distribution's Python may not load
+    here: the stub brings a libpython of its own.)"""
     if "PyCapsule_GetPointer called with incorrect name" not in str(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
