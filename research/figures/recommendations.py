@@ -298,8 +298,9 @@ def experiments(figure: Figure) -> str:
     redealt = figure["redealt"]
     note = (
         "Split: the gain of a user's liked items. Interleaved: the preference for the second arm. In brackets the 95 % "
-        f"interval, which holds at any time. {figure['users']:,} users, one request each in every experiment. Assigned "
-        f"again, {redealt['ever excluding 0']} of {redealt['experiments']} A/A experiments ever left zero out."
+        f"interval, which holds at any time. {figure['users']:,} users, one request each in every experiment. With "
+        f"arms assigned again, the interval of {redealt['ever excluding 0']} of {redealt['experiments']} A/A "
+        "experiments ever excluded zero."
     )
     return shown(figure, head, rows, note)
 
