@@ -127,7 +127,7 @@ def test_the_bootstrap_draws_users() -> None:
     rng = np.random.default_rng(0)
     drawn = [values[rng.integers(0, 20, 20)].mean() for _ in range(1000)]
     expected = [np.nanmean(values), *np.quantile(drawn, [0.025, 0.975]), 20]
-    assert list(metrics.mean(values).values()) == pytest.approx(expected)
+    assert metrics.mean(values) == pytest.approx(dict(zip(("mean", "low", "high", "users"), expected, strict=True)))
     rng = np.random.default_rng(7)
     drawn = [values[rng.integers(0, 20, 20)].mean() for _ in range(30)]
     chosen = {"resamples": 30, "confidence": 0.5, "seed": 7}
