@@ -73,5 +73,6 @@ def test_a_command_without_arguments_explains_itself_and_refuses_any(
         with pytest.raises(SystemExit, match=rf"^{code}$"):
             runpy.run_path(str(ROOT / f"{script}.py"), run_name="__main__")
     printed = capsys.readouterr()
-    assert (ROOT / f"{script}.py").read_text()[3:].splitlines()[0] in " ".join(printed.out.split())
+    about = ast.get_docstring(ast.parse((ROOT / f"{script}.py").read_bytes())) or ""
+    assert about.splitlines()[0] in " ".join(printed.out.split())
     assert "unrecognized arguments: --all" in printed.err

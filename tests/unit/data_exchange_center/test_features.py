@@ -122,14 +122,12 @@ def test_a_row_holds_what_each_side_gave() -> None:
     assert np.array_equal(served.part(slice(1, 2)).joined(), rows[1:])
 
 
-def test_a_model_without_a_history_has_one_input() -> None:
-    spec = timed_spec()
-    user = spec.encode_users({"userid": [7], "first_event": [0], "n_ratings": [5]})
-    many = spec.encode_items({"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
-    served = spec.model_inputs(user, many, 9 * DAY)
+def test_a_model_without_a_history_has_one_input(spec: FeatureSpec) -> None:
+    user, many = spec.encode_users(users())[:1], spec.encode_items(items())
+    served = spec.model_inputs(user, many, 0)
     assert {name: values.shape[1] for name, values in served.by_name.items()} == {"ml_input": spec.width}
     assert spec.widths == (spec.width, 0)
-    assert np.array_equal(served.joined(), spec.assemble(user, many, 9 * DAY))
+    assert np.array_equal(served.joined(), spec.assemble(user, many, 0))
 
 
 def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: FeatureSpec) -> None:
@@ -169,6 +167,7 @@ def test_a_moment_becomes_the_days_to_each_request() -> None:
     known = spec.encode_users({"userid": [7, 8], "first_event": [0, 3 * DAY], "n_ratings": [5, 0]})
     found = spec.encode_items({"itemid": [10, 20], "item_first_event": [DAY, NEVER]})
     rows = spec.assemble(known, found, np.array([10 * DAY, DAY]))
+    assert spec.model_inputs(known[:1], found[:1], 10 * DAY).joined().tolist() == rows[:1].tolist()
     by_name = dict(zip(spec.columns, rows.T, strict=True))
     assert by_name["first_event"] == pytest.approx([1.0, 0.0])  # a moment after the request: 0 days
     assert by_name["n_ratings"] == pytest.approx([1, 0])
