@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -37,6 +38,7 @@ COMPLETE_SINCE: Final = "recsys.complete_since"
 WATCHES: Final = ("/healthz", "/metrics")  # answered by threads of their own, also while all others are busy
 WATCHERS: Final = 8  # of them at once
 RETRY_AFTER_S: Final = 1
+MOVES: Final = 1 / 128  # probability, for each other request in hand, that an answer ends its connection
 
 refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 
@@ -93,21 +95,21 @@ class Pool:
     def __init__(self, threads: int, most: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
         self._most = most
-        self._in_hand = 0  # read and written by the event loop alone
+        self.in_hand = 0  # requests that are being answered or wait; read and written by the event loop alone
 
     @property
     def full(self) -> bool:
-        return self._in_hand >= self._most
+        return self.in_hand >= self._most
 
     async def run(self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]) -> Reply:
         """Reply on a thread of the pool. Its place is freed when the thread is done, even if the client hangs up."""
-        self._in_hand += 1
+        self.in_hand += 1
         future = asyncio.get_running_loop().run_in_executor(self._threads, reply, environ)
         future.add_done_callback(self._left)
         return await asyncio.shield(future)
 
     def _left(self, _: object) -> None:
-        self._in_hand -= 1
+        self.in_hand -= 1
 
 
 class Edge:
@@ -148,7 +150,12 @@ class Edge:
         pool = self._watched if scope["path"] in WATCHES else self._pool
         if pool.full:
             return OVERLOADED.reply()
-        return await pool.run(self._in_a_thread, _environ(scope, body))
+        status, reply_headers, content = await pool.run(self._in_a_thread, _environ(scope, body))
+        # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a busy
+        # worker asks some of them to connect again: whichever worker is free accepts them.
+        if random.random() < MOVES * pool.in_hand:  # noqa: S311
+            reply_headers.append((b"connection", b"close"))
+        return status, reply_headers, content
 
     def _in_a_thread(self, environ: dict[str, Any]) -> Reply:
         response = Response.from_app(self._app, environ, buffered=True)

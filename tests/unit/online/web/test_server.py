@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from data_exchange_center.settings import ServerSettings
 from online.recommend import readiness
 from online.recommend.types import Degradation, Outcome, Request
-from online.web.asgi import COMPLETE_SINCE, MAX_BODY
+from online.web.asgi import COMPLETE_SINCE, MAX_BODY, MOVES, Edge
 from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
@@ -189,3 +192,23 @@ def test_the_unexpected_is_500_without_its_insides(
 def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool) -> None:
     response = http.get("/healthz", headers={"X-Request-Id": given_id})
     assert (response.headers["X-Request-Id"] == given_id) is kept
+
+
+@pytest.mark.parametrize(("others", "closes"), [(0, None), (round(1 / MOVES), b"close")])
+def test_a_busy_worker_asks_clients_to_connect_again(others: int, closes: bytes | None) -> None:
+    edge, sent = Edge(Flask("app"), ServerSettings(max_in_flight=200)), []
+    edge._pool.in_hand = others
+    scope: dict[str, Any] = {
+        "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "http_version": "1.1",
+        "scheme": "http", "server": None, "client": None,
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(edge(scope, receive, send))
+    assert sent[0]["status"] == 404
+    assert dict(sent[0]["headers"]).get(b"connection") == closes
