@@ -52,7 +52,7 @@ BOTH: Final = ""  # the arm of a user whose lists are interleaved
 HEARD_S: Final = 60  # after an experiment is stopped, until every worker with requests knows
 SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
-OFTEN: Final = 0.01  # share of the answers that were not as dealt
+OFTEN: Final = 0.01  # share of the answers that are not what the experiment asked for
 _POINTS: Final = 200  # of a path that is kept
 _AT_A_TIME: Final = 500  # users whose events are read in one round trip
 SHADES: Final = ("#1f4e8c", "#d1622b", "#3a8f5c", "#7a4fa3", "#9aa3ad", "#b8860b", "#444444")
@@ -227,8 +227,8 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
     }
     if outcomes.not_as_dealt > OFTEN * outcomes.exposures:
         warnings.append(
-            f"{outcomes.not_as_dealt:,} of {outcomes.exposures:,} answers were not as dealt: an arm's release could "
-            "not answer. They count for the arm all the same, so that the difference seems smaller than it is"
+            f"{outcomes.not_as_dealt:,} of {outcomes.exposures:,} answers are not what the experiment asked for: an "
+            "arm's release could not answer. They still count for the arm, so the difference looks smaller than it is"
         )
     if outcomes.in_several:
         warnings.append(f"{outcomes.in_several:,} users were in several arms, and are left out")
@@ -246,7 +246,7 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
     if p_value < SUSPICIOUS:
         warnings.append(
             f"the arms have {', '.join(f'{n:,}' for n in everybody)} users, which does not fit their weights "
-            f"(p = {p_value:.2g}): something loses users of an arm, and no difference below is to be trusted"
+            f"(p = {p_value:.2g}): users of an arm are being lost, so do not trust the differences below"
         )
     values = {metric: outcomes.values[metric] for metric in SPLIT_METRICS}
     means = {

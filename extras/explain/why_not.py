@@ -29,7 +29,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     size, itemid = slate.timed.request.size, opened.numbers.get(own_id)
 
     def answer(code: WhyNotCode, **found: Any) -> WhyNot:
-        told = WhyNot(
+        result = WhyNot(
             userid=slate.timed.request.userid,
             itemid=own_id,
             title="" if itemid is None else opened.catalogue[itemid].title,
@@ -39,8 +39,8 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
             sentence=Sentence(en="", zh=""),
             **found,
         )
-        told.sentence = _sentence(told, opened)
-        return told
+        result.sentence = _sentence(result, opened)
+        return result
 
     if itemid is None:
         return answer("unknown_item")

@@ -43,7 +43,7 @@ _EXPECTED: Final = {
     ),
 }
 _CHANGED: Final = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
-_FULL: Final = f"{MAX_ITEMS:,} items are new, changed or taken away: no more are kept."
+_FULL: Final = f"{MAX_ITEMS:,} items are new, changed or removed: no more are kept."
 
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-_MOST, le=_MOST)]
@@ -75,7 +75,7 @@ class ItemState(BaseModel):
 
     itemid: OwnId
     release: str = Field(description="the live one")
-    title: str | None = Field(description="null: the item is taken away")
+    title: str | None = Field(description="null: the item is removed")
     attributes: dict[str, Any] = Field(description="as answers show them")
     indexed: bool = Field(description="searches have the change, whether Elasticsearch answers or not")
 
@@ -187,7 +187,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     @write("DELETE", ONE, 404, conflict=_FULL)
     def remove_item(itemid: str) -> ItemState:
-        """Take an item away from every way of answering, new or not.
+        """Remove an item from all answers, new or not.
 
         One of the release's own comes back when it is added again.
         """

@@ -63,7 +63,7 @@ def after(change: Change, before: Record | None, own: OwnId, held: int, version:
         return None
     if before is None and held >= MAX_ITEMS:
         raise Conflict(
-            f"{MAX_ITEMS:,} items are new, changed or taken away, and no more are kept: put them into the data set."
+            f"{MAX_ITEMS:,} items are new, changed or removed, and no more are kept: put them into the data set."
         )
     number = before.number if before else own if isinstance(own, int) else MAX_INTEGER - version
     return record.model_copy(update={"number": number})

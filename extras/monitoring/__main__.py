@@ -8,7 +8,6 @@ Expect  "Prometheus is at http://127.0.0.1:9090", with its log below, until Ctrl
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any, Final
 import yaml
 
 from data_exchange_center.files import written_in_place
-from data_exchange_center.settings import Settings, load_settings
-from online.stack.service import LOOPBACK, StackError, run
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import run
+from online.stack.service import LOOPBACK, StackError
 
 HERE: Final = Path(__file__).parent
 CONFIG: Final = "prometheus.yml"
@@ -70,5 +70,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    run(lambda: main(load_settings()), interrupted="interrupted")
+    run(main, about=__doc__)

@@ -82,7 +82,7 @@ class Metrics:
         self._release = self._gauge("release_workers", "Processes that answer from a release", "release", "recipe")
         self._open_releases = self._gauge("open_releases", "Releases a process holds in memory", mode="livemax")
         self._items_fetched = self._gauge(
-            "items_fetched_timestamp_seconds", "When the oldest copy of the films' features was fetched", mode="livemin"
+            "items_fetched_timestamp_seconds", "When the oldest copy of the items' features was fetched", mode="livemin"
         )
         self._breaker = self._gauge("breaker_state", "0 closed, 1 half open, 2 open", "service", mode="livemax")
 

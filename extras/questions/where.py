@@ -91,14 +91,16 @@ class Attributes:
         itemids: (n,) ascending.
         terms: attribute -> value -> places of the items that have it.
         numbers: attribute -> (n,) values, NaN where there is none.
+        whole: False for a part of the release's items: what none of these has, others may have, and it is not refused.
     """
 
     itemids: NDArray[np.int64]
     terms: Mapping[str, Mapping[str, NDArray[np.intp]]]
     numbers: Mapping[str, NDArray[np.float64]]
+    whole: bool = True
 
     @classmethod
-    def of(cls, items: Mapping[int, Mapping[str, Any]]) -> Self:
+    def of(cls, items: Mapping[int, Mapping[str, Any]], *, whole: bool = True) -> Self:
         """Index items by attribute. ``items``: number -> attributes, as in `CatalogueItem`."""
         terms: dict[str, dict[str, list[int]]] = {}
         numbers: dict[str, NDArray[np.float64]] = {}
@@ -110,13 +112,13 @@ class Attributes:
                 elif value is not None:
                     numbers.setdefault(name, np.full(len(items), np.nan))[place] = value
         places = {name: {value: np.array(at) for value, at in found.items()} for name, found in terms.items()}
-        return cls(np.array(sorted(items), np.int64), places, numbers)
+        return cls(np.array(sorted(items), np.int64), places, numbers, whole)
 
     def select(self, where: Mapping[str, Sequence[str | float] | Condition]) -> Mask:
         """(n,) the items that meet all conditions. Raises BadRequestError for what no item has."""
         chosen = np.ones(len(self.itemids), np.bool_)
         for name, wanted in where.items():
-            if name not in self.terms and name not in self.numbers:
+            if self.whole and name not in self.terms and name not in self.numbers:
                 raise no_attribute("where", name, {*self.terms, *self.numbers})
             given = wanted if isinstance(wanted, Condition) else Condition.model_construct(any=wanted)
             if given.any:
@@ -128,7 +130,7 @@ class Attributes:
             if given.compares:
                 if name in self.terms:
                     raise BadRequestError("where", f"{name} has names for values, not numbers: use any, all or none.")
-                values = self.numbers[name]
+                values = self.numbers.get(name, np.full(len(self.itemids), np.nan))
                 chosen &= (values >= given.gte) & (values > given.gt) & (values <= given.lte) & (values < given.lt)
         return chosen
 
@@ -139,7 +141,7 @@ class Attributes:
             having[self.terms.get(name, {}).get(value, [])] = True
         elif name in self.numbers:
             having = self.numbers[name] == value
-        if not having.any():
+        if self.whole and not having.any():
             numbers = self.numbers.get(name)
             there = sorted(self.terms[name]) if numbers is None else f"{np.nanmin(numbers):g} to {np.nanmax(numbers):g}"
             raise no_value("where", name, value if isinstance(value, str) else f"{value:g}", there)
@@ -192,7 +194,8 @@ def before_answer(slate: Slate) -> None:
             slate.ranked = among_popular(slate.ranked, popular_first(opened, itemids))
     elif slate.saved is not None and request.filters:
         items = slate.saved.item_list
-        passing = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}).select(request.where)
+        saved = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}, whole=False)
+        passing = saved.select(request.where)
         only = request.only if "only" in request.model_fields_set else [item.itemid for item in items]
         wanted = set(only) - set(request.exclude)
         items[:] = [item for item, passes in zip(items, passing, strict=True) if passes and item.itemid in wanted]

@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
-_LEAST = 0.02  # of a turn's requests must be answered: that a commit refuses most is a result, too
+_MIN_ANSWERED = 0.02  # share of a turn's requests; low, since a commit that refuses most is a result, too
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
 
 
@@ -80,7 +80,7 @@ def take_turns(
                 url, parts = sides[name]
                 others = {part: of for side in sides.values() for part, of in side.parts.items() if of != parts[part]}
                 with held(others):
-                    turns[name].append(take_turn(ask, url, parts, loading, drawn, requests, at_least=_LEAST))
+                    turns[name].append(take_turn(ask, url, parts, loading, drawn, requests, at_least=_MIN_ANSWERED))
     return taken
 
 

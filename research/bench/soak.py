@@ -123,9 +123,9 @@ def problems(figures: Mapping[str, Any]) -> list[str]:
         if each["times"] > figures["grows_at_most"]
     ]
     if figures["errors"]:
-        found.append(f"of {figures['requests']} requests, so many by status were not answered: {figures['errors']}")
+        found.append(f"some of {figures['requests']} requests failed; number by status: {figures['errors']}")
     if figures["of_neither_release"]:
-        found.append(f"{figures['of_neither_release']} answers are of neither release")
+        found.append(f"{figures['of_neither_release']} answers come from neither release")
     return found
 
 

@@ -214,7 +214,7 @@ def test_those_who_are_still_watched_count_in_the_arms_sizes() -> None:
 
 def test_what_went_wrong_is_told() -> None:
     found = found_by(experiment(), outcomes(0.0, not_as_dealt=USERS // 10, in_several=3))
-    assert "were not as dealt" in found["warnings"][0]
+    assert "are not what the experiment asked for" in found["warnings"][0]
     assert "3 users were in several arms" in found["warnings"][1]
 
 
