@@ -49,18 +49,10 @@ def test_a_request_is_a_line_with_its_facts(http: FlaskClient, fakes: Fakes, cap
     assert "triton_ms" in failed
 
 
-def test_whatever_is_said_in_a_request_bears_its_id(http: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
-    said: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            said.append(JsonLines().format(record))
-
-    listener = Listener()
-    logging.getLogger().addHandler(listener)
-    try:
-        with caplog.at_level(logging.INFO):
-            http.get("/healthz", headers={"X-Request-ID": "abc"})
-    finally:
-        logging.getLogger().removeHandler(listener)
-    assert [json.loads(line)["id"] for line in said] == ["abc"]
+def test_whatever_is_said_in_a_request_bears_its_id(
+    http: FlaskClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caplog.handler, "formatter", JsonLines())
+    with caplog.at_level(logging.INFO):
+        http.get("/healthz", headers={"X-Request-ID": "abc"})
+    assert [json.loads(line)["id"] for line in caplog.text.splitlines()] == ["abc"]

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from flask import Flask
@@ -196,19 +196,12 @@ def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool)
 
 @pytest.mark.parametrize(("others", "closes"), [(0, None), (round(1 / MOVES), b"close")])
 def test_a_busy_worker_asks_clients_to_connect_again(others: int, closes: bytes | None) -> None:
-    edge, sent = Edge(Flask("app"), ServerSettings(max_in_flight=200)), []
+    edge, send = Edge(Flask("app"), ServerSettings(max_in_flight=200)), AsyncMock()
     edge._pool.in_hand = others
-    scope: dict[str, Any] = {
+    scope = {
         "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "http_version": "1.1",
         "scheme": "http", "server": None, "client": None,
     }  # fmt: skip
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(edge(scope, receive, send))
-    assert sent[0]["status"] == 404
-    assert dict(sent[0]["headers"]).get(b"connection") == closes
+    asyncio.run(edge(scope, AsyncMock(return_value={"type": "http.request"}), send))
+    start = send.await_args_list[0].args[0]
+    assert (start["status"], dict(start["headers"]).get(b"connection")) == (404, closes)
