@@ -136,7 +136,7 @@ def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
 def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes, 1)
     monkeypatch.setattr(DefaultWorld, "profile", lambda _, userid: np.array([1000, 1000, 1000], np.int32))
-    with pytest.raises(ServiceError, match="redis: holds a user"):
+    with pytest.raises(ServiceError, match="redis: holds data of this user"):
         ask(fakes, 1, strict=True)
     assert_popular_unseen(fakes)
 
