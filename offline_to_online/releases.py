@@ -192,7 +192,11 @@ def main(settings: Settings, release: str | None) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m offline_to_online.releases", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m offline_to_online.releases",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the releases in the stores")
     activate = commands.add_parser("activate", help="serve an earlier release again")

@@ -89,7 +89,9 @@ def main(settings: Settings) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m extras.experiments", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.experiments", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="those that run, and those that did")
     start = commands.add_parser("start", help="deal users to releases from now on")

@@ -352,7 +352,11 @@ def over_time(axes: Axes, found: Mapping[str, Any]) -> None:
 
 def main(settings: Settings) -> None:
     """Raises ExperimentError, ServiceError, StepError."""
-    parser = argparse.ArgumentParser(prog="python -m extras.experiments.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.experiments.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--name", required=True, help="of the experiment, as `make experiments` lists it")
     name = parser.parse_args().name
     with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as store, closing(RedisUsers(settings.redis)) as users:

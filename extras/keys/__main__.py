@@ -16,7 +16,9 @@ from extras.keys import hook as keys
 
 def main(settings: Settings) -> None:
     """Raises KeyProblemError."""
-    parser = argparse.ArgumentParser(prog="python -m extras.keys", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.keys", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--name", default="", help="whose key it will be")
     parser.add_argument("--revoke", default="", help="whose key is good no longer")
     arguments = parser.parse_args()

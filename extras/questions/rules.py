@@ -209,7 +209,9 @@ def added(settings: Settings, dataset: Dataset) -> dict[OwnId, str]:
 
 def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     """Raises RuleProblemError, NoReleaseError, ServiceError."""
-    parser = argparse.ArgumentParser(prog="make rules", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="make rules", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--file", type=Path, help="TOML with hidden and boosted")
     chosen.add_argument("--clear", action="store_true", help="no rule holds from now on")

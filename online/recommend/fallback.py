@@ -142,7 +142,9 @@ class LastRelease:
         except FileNotFoundError:
             pass
         except (OSError, ValidationError) as error:
-            log.warning("%s cannot be read, so that it is no help when services are away: %s", path, error)
+            log.warning(
+                "%s cannot be read, so there is no popular list if services are down at the start: %s", path, error
+            )
 
     def keep(self, opened: Release) -> None:
         """Write the release's popular list, unless it is what the file holds. A disk that is full is only logged."""

@@ -99,6 +99,6 @@ def _usable(user: StoredUser) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError) as error:
-        what = f"holds a user that the release's channels cannot be used for ({type(error).__name__})"
+        what = f"holds data of this user that the recall channels cannot use ({type(error).__name__})"
         log.warning("user number %d: %r", user.number, error)
         raise StoredError("redis", what) from error

@@ -61,7 +61,7 @@ STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 LATE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
-BUSY = "has more to answer than it can in time"
+BUSY = "is overloaded and had no time for this request"
 LOOK_S, LOOK_AGAIN_S = 0.5, 1.0  # poll interval of `Recommender.follow`; after a failure
 _IDLE = 10  # pause after each search of the background warm-up, in durations of that search
 OPEN_WAIT_S = 60.0  # for the release that a worker opens at its start, before any request
@@ -220,10 +220,11 @@ class Recommender:
         opened, user, degraded = self._state(timed)
         userid = timed.request.userid
         if userid and kind_of(userid) != opened.user_ids and opened.release != self.releases.live:
-            # An id of this kind fits only a release that may be going live: wait for it.
-            patient = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), short_budget=False)
-            users = self.within(self.users, patient, STATE_SHARE)
-            opened = self.releases.open_live(users)
+            # An id of this kind fits only a release that may be going live: wait for it, within its own budget.
+            if not timed.request.budget_ms:
+                timed = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), patient=True)
+            users = self.within(self.users, timed, STATE_SHARE)
+            opened = self.releases.open_live(users, timed.max_open_wait_s)
             user, degraded = users.call(UserQuery.of(userid, opened.manifest)).user, []
         check_userid(userid, opened.user_ids)
         try:
@@ -294,7 +295,8 @@ class Recommender:
         waited = watch.seconds()
         deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not patient and waited > LATE * budget_ms / 1e3
-        return TimedRequest(request, deadline, watch, short_budget, late, preferred, self.releases.read_again_lately)
+        again = self.releases.read_again_lately
+        return TimedRequest(request, deadline, watch, short_budget, patient, late, preferred, again)
 
     def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
         """A client limited by a request's deadline and the breaker; ``share``: of the time that is left, 0 to 1."""
@@ -317,8 +319,7 @@ class Recommender:
                 if answer.user is None and not answer.kept:
                     raise UnknownReleaseError(opened.release)
             return opened, answer.user, []
-        patient = timed.strict or not self.releases.something_to_answer_with
-        wait_s = None if patient else 0.0 if self.releases.serving else timed.max_open_wait_s
+        wait_s = 0.0 if self.releases.serving and not timed.strict else timed.max_open_wait_s
         forgotten = self._known.forgotten
         try:
             with timed.watch.stage("redis"):

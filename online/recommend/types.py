@@ -302,6 +302,7 @@ class TimedRequest:
     deadline: Deadline
     watch: Stopwatch
     short_budget: bool = False  # the caller has given it less time than the server's own budget
+    patient: bool = False  # it is strict, or there is nothing to fall back on
     late: bool = False  # it has waited so long for its turn that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
     last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
@@ -316,5 +317,8 @@ class TimedRequest:
 
     @property
     def max_open_wait_s(self) -> float | None:
-        """Seconds to wait for a release that is being opened; None: as long as `Releases` does by default."""
-        return None if self.strict else self.deadline.share(0.5).left()
+        """Seconds to wait for a release that is being opened; None: as long as `Releases` does by default.
+
+        Its own budget always limits it; the server's does not limit a patient one.
+        """
+        return None if self.patient and not self.request.budget_ms else self.deadline.share(0.5).left()

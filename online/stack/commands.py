@@ -220,7 +220,9 @@ def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bo
 
 def main(arguments: Sequence[str], settings: Settings) -> None:
     """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
-    parser = argparse.ArgumentParser(prog="python -m online.stack", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m online.stack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["install", "up", "down", "restart", "status", "logs", "serve"])
     names = [service.name for service in PROGRAMS]
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")

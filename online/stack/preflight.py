@@ -23,10 +23,10 @@ def check(settings: Settings, services: Iterable[Service]) -> None:
     """Check that these services can start. Raises StackError with the first obstacle."""
     services = tuple(services)
     names = {service.name for service in services}
-    check_python()
-    check_software(settings, services)
     if "triton" in names:
+        check_python()
         check_libpython()
+    check_software(settings, services)
     check_hosts(settings, services)
     check_disk(settings)
     if "redis" in names:

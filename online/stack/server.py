@@ -50,7 +50,8 @@ class Server(Service):
         try:
             answer = self.ask(settings, "/readyz", timeout_s=10, statuses=statuses).json()
         except ValueError as error:
-            raise NotReadyError(f"what answers on port {settings.server.port} is not this server") from error
+            port = settings.server.port
+            raise NotReadyError(f"another program answers on port {port}: change RECSYS_SERVER__PORT") from error
         if answer["ready"]:
             return VERSION
         absent = [service["message"] for service in answer["services"].values() if not service["ready"]]
@@ -89,14 +90,14 @@ def workers(settings: Settings) -> set[int]:
 def _expect(settings: Settings, count: Callable[[], int], at_least: int) -> None:
     if not until(lambda: count() >= at_least, SERVER.ready_within_s):
         raise StackError(
-            f"the server's workers were not replaced within {SERVER.ready_within_s:g} s, so old ones go on with new "
-            f"ones: see {SERVER.log(settings)}"
+            f"not all workers of the server were replaced within {SERVER.ready_within_s:g} s, and old ones still "
+            f"answer requests: see {SERVER.log(settings)}"
         )
 
 
 def _try_to_start(settings: Settings) -> None:
     """Start the application in a process of its own: a worker that does not start ends gunicorn, and all others."""
-    again = "The server that runs goes on. Mend the code, then run `make serve` again."
+    again = "The running server is unchanged. Fix the code, then run `make serve` again."
     environment = {**os.environ, **SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
     command, within_s = [sys.executable, "-c", _TRIAL], SERVER.ready_within_s
     try:
@@ -107,4 +108,4 @@ def _try_to_start(settings: Settings) -> None:
         raise StackError(f"the server's code did not start within {error.timeout:g} s. {again}") from error
     if tried.returncode:
         end = "\n".join(tried.stderr.strip().splitlines()[-20:])
-        raise StackError(f"the server's code does not start. {again} The end of what it said:\n{end}")
+        raise StackError(f"the server's code does not start. {again} The end of its output:\n{end}")

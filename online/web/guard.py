@@ -138,7 +138,7 @@ def register_guard(app: Flask, server: ServerSettings) -> None:
     def only_this_machine() -> None:
         """Flask's own server listens where its command line says, whatever the settings say."""
         if closed and request.remote_addr and not is_loopback(request.remote_addr):
-            raise Forbidden("This server answers its own machine alone; RECSYS_SERVER__HOST=0.0.0.0 opens it.")
+            raise Forbidden("This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others.")
 
 
 def guard_writes(app: Flask) -> None:
@@ -184,7 +184,7 @@ def view() -> Callable[..., Any] | None:
 
 def needs_a_key() -> Unauthorized:
     """The error 401 of a request without a valid key where one is needed."""
-    message = "This needs a key that is known here: send the header Authorization: Bearer <key>."
+    message = "This request needs a valid key: send the header Authorization: Bearer <key>."
     return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
 
 
@@ -215,8 +215,8 @@ def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None
     if wanted and "keys" not in extras:
         raise UnguardedError(
             "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
-            f"({settings.keys_file}) needs the extra keys, and it is not among those that the server takes: name it "
-            "in RECSYS_SERVER__EXTRAS, or take the settings and the file away."
+            f"({settings.keys_file}) needs the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS, or "
+            "remove these settings and the file."
         )
 
 
@@ -312,7 +312,7 @@ def register_errors(app: Flask) -> None:
             case RequestEntityTooLarge():
                 return error_response(400, "bad_request", BODY_TOO_LARGE, field=_BODY)
             case SecurityError():
-                said = "This server is not the host that the request names; RECSYS_SERVER__ALLOWED_HOSTS names its own."
+                said = "The request's Host is not a name of this server; RECSYS_SERVER__ALLOWED_HOSTS lists its names."
                 return error_response(400, "unknown_host", said)
             case ClientDisconnected() | HTTPException(code=400):
                 return error_response(400, "bad_request", "The body could not be read to its end.", field=_BODY)

@@ -29,16 +29,16 @@ _POLICY: Final = (
 )
 _ERRORS: Final = {
     400: "Bad input, `field` says which; or the request is for another host.",
-    401: "A key is needed, and none that is known was sent.",
+    401: "A valid key is needed.",
     403: "Without a key: another web site's page that writes, or a strict request where others reach the server.",
     404: "There is no such path, or no such release.",
-    405: "There is no such method here.",
+    405: "The path does not have this method.",
     408: "The body did not arrive in time.",
-    409: "Of this user so many events are kept that no more are taken which change what is recommended.",
-    411: "The body's length is not said.",
+    409: "The user has the maximum of events that change what is recommended: no more of them are recorded.",
+    411: "The header `Content-Length` is missing.",
     429: "This client asks too often; `Retry-After` says when to ask again.",
-    500: "A fault of the server, which its log has.",
-    503: "A service is missing, no release is live, or the server has too much to do.",
+    500: "An error in the server: see its log.",
+    503: "A service is missing, no release is live, or the server is overloaded.",
 }
 
 

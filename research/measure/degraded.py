@@ -85,7 +85,11 @@ def measure(recommender: Recommender, case: Case, requests: Requests) -> dict[st
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.measure.degraded", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.measure.degraded",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     size = parse_users(parser)
     requests, release = Requests.of(settings, size), release_of_artifacts(settings)
     with ExitStack() as ends:

@@ -47,7 +47,11 @@ STRENGTHS: Final = tuple(n / 10 for n in range(11))
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.measure.diversity", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.measure.diversity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     size = parse_users(parser)
     release = release_of_artifacts(settings)
     opening = head(f"make evaluate-diversity{f' users={size}' if size else ''}", settings, settings.recipe)

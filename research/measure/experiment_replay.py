@@ -216,7 +216,11 @@ def _until_open(loop: ServerLoop, user: int, data: Replay, release: str) -> None
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.measure.experiment_replay", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.measure.experiment_replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", type=Path, help="a file for the figures, instead of the one in pic/figures")
     size = parse_users(parser)
     output = parser.parse_args().output

@@ -297,7 +297,11 @@ class ServerLoop(Client):
 
 
 def main(settings: Settings) -> None:
-    parser = argparse.ArgumentParser(prog="python -m research.measure.live_events", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m research.measure.live_events",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     size = parse_users(parser, USERS)
     release = release_of_artifacts(settings)
     expect_release(settings.server.url, release.release)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
 from online.clients.feast import FeatureQuery
-from online.recommend import release as releases
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
@@ -16,8 +16,8 @@ from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, So
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
 
 
-def ask(fakes: Fakes, userid: OwnId) -> Answer:
-    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain=True))
+def ask(fakes: Fakes, userid: OwnId, **fields: Any) -> Answer:
+    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain=True, **fields))
 
 
 @SHOP
@@ -85,21 +85,19 @@ def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restar
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
-def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes) -> None:
     shop = ShopWorld(model="ml_rec_28")
     fakes.add(shop)
     ask(fakes, 1)
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
     gate = fakes.items.gate = threading.Event()
     try:
         fakes.users.live_release = shop.release
         with pytest.raises(NoReleaseError, match="ask again"):
-            fakes.recommender.recommend(Request(userid="u-8f3a", timestamp=AT, strict=True))
-        answer = ask(fakes, "u-8f3a")
+            ask(fakes, "u-8f3a", strict=True, budget_ms=500)  # else for longer than the gate is closed
+        answer = ask(fakes, "u-8f3a", budget_ms=500)
         assert (answer.release, answer.outcomes) == (fakes.world.release, (Outcome.POPULAR,))
     finally:
         gate.set()
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)
     assert ask(fakes, "u-8f3a").release == shop.release
 
 

@@ -136,7 +136,7 @@ def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
 def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes, 1)
     monkeypatch.setattr(DefaultWorld, "profile", lambda _, userid: np.array([1000, 1000, 1000], np.int32))
-    with pytest.raises(ServiceError, match="redis: holds a user"):
+    with pytest.raises(ServiceError, match="redis: holds data of this user"):
         ask(fakes, 1, strict=True)
     assert_popular_unseen(fakes)
 
@@ -362,15 +362,16 @@ def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, m
     assert until_from(fakes, second.release).release == second.release
 
 
-def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 0.05)
+@pytest.mark.parametrize("named", [False, True])
+def test_nobody_waits_long_for_a_release_that_opens(fakes: Fakes, monkeypatch: pytest.MonkeyPatch, named: bool) -> None:
     gate = fakes.items.gate = threading.Event()
     try:
-        for _ in range(3):
+        for limits in ({"budget_ms": 500}, {"budget_ms": 500, "strict": True}, {}, {"strict": True}):
+            monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0 if "budget_ms" in limits else 0.05)
             started = time.perf_counter()
             with pytest.raises(OpeningError, match=fakes.world.release):
-                ask(fakes, 1)
-            assert time.perf_counter() - started < 20  # the gate opens by itself after 25
+                ask(fakes, 1, release=fakes.world.release if named else None, **limits)
+            assert time.perf_counter() - started < 4  # half of the longest budget is 5
         readiness = fakes.recommender.readiness()
         assert not readiness.ready
         assert "being opened" in readiness.message
@@ -378,7 +379,7 @@ def test_nobody_waits_long_for_a_release_that_is_being_opened(fakes: Fakes, monk
         gate.set()
     monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0)
     assert len(ask(fakes, 1).item_list) == 50
-    assert fakes.users.opened.count(fakes.world.release) == 1
+    assert fakes.users.opened.count(fakes.world.release) == 1 + named  # one that is named is looked up first
 
 
 def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:

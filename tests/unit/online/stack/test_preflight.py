@@ -62,11 +62,12 @@ def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
         preflight.check_disk(settings)
 
 
-@pytest.mark.parametrize("version", [(3, 7), (3, 14)])
-def test_a_python_that_triton_has_no_stub_for(version: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "version_info", (*version, 0))
+@pytest.mark.parametrize("minor", [7, 14])
+def test_a_python_that_only_triton_cannot_use(settings: Settings, minor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, minor, 0))
     with refused("Python 3.8 to 3.13"):
-        triton.check_python()
+        preflight.check(settings, SERVICES)
+    preflight.check(settings, [by_name("server")])
 
 
 def test_no_libpython_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

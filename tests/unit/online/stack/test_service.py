@@ -38,7 +38,7 @@ def test_no_proxy_stands_before_a_service(port: int) -> None:
 
 def test_another_program_on_the_servers_port_is_not_ready(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json, "dumps", lambda _: "<html>")
-    with pytest.raises(NotReadyError, match=f"what answers on port {port} is not this server"):
+    with pytest.raises(NotReadyError, match=f"another program answers on port {port}"):
         SERVER.version(Settings(server=ServerSettings(port=port)))
 
 
