@@ -83,10 +83,10 @@ class Refusal(NamedTuple):
         )
 
 
-OVERLOADED: Final = Refusal(503, "overloaded", "This server has more to answer than it can in time: try again later.")
+OVERLOADED: Final = Refusal(503, "overloaded", "This server is overloaded: try again later.")
 TOO_LARGE: Final = Refusal(400, "bad_request", BODY_TOO_LARGE, "body")
 TOO_LATE: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
-NO_LENGTH: Final = Refusal(411, "length_required", "The body's length is not said: send Content-Length.")
+NO_LENGTH: Final = Refusal(411, "length_required", "The header Content-Length is missing.")
 
 
 class Pool:
