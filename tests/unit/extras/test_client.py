@@ -123,7 +123,7 @@ def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> 
         assert client.change_item(new, title="Another name").title == "Another name"
         assert client.remove_item(new).title is None
     with serving(with_a_key.application) as address, Client(address) as client:
-        with pytest.raises(ServerError, match="401: This needs a key") as refused:
+        with pytest.raises(ServerError, match="401: This request needs a valid key") as refused:
             client.remove_item(new)
         assert refused.value.status == 401
 
