@@ -38,7 +38,7 @@ COMPLETE_SINCE: Final = "recsys.complete_since"
 WATCHES: Final = ("/healthz", "/metrics")  # answered by threads of their own, also while all others are busy
 WATCHERS: Final = 8  # of them at once
 RETRY_AFTER_S: Final = 1
-MOVES: Final = 1 / 128  # probability, for each other request in hand, that an answer ends its connection
+RECONNECTS: Final = 1 / 16  # share of a busy worker's answers that ask the client to connect again
 
 refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 
@@ -94,22 +94,26 @@ class Pool:
 
     def __init__(self, threads: int, most: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(threads, name)
-        self._most = most
-        self.in_hand = 0  # requests that are being answered or wait; read and written by the event loop alone
+        self._number, self._most = threads, most
+        self._in_hand = 0  # read and written by the event loop alone
+
+    @property
+    def busy(self) -> bool:
+        return self._in_hand >= self._number
 
     @property
     def full(self) -> bool:
-        return self.in_hand >= self._most
+        return self._in_hand >= self._most
 
     async def run(self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]) -> Reply:
         """Reply on a thread of the pool. Its place is freed when the thread is done, even if the client hangs up."""
-        self.in_hand += 1
+        self._in_hand += 1
         future = asyncio.get_running_loop().run_in_executor(self._threads, reply, environ)
         future.add_done_callback(self._left)
         return await asyncio.shield(future)
 
     def _left(self, _: object) -> None:
-        self.in_hand -= 1
+        self._in_hand -= 1
 
 
 class Edge:
@@ -151,9 +155,9 @@ class Edge:
         if pool.full:
             return OVERLOADED.reply()
         status, reply_headers, content = await pool.run(self._in_a_thread, _environ(scope, body))
-        # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a busy
-        # worker asks some of them to connect again: whichever worker is free accepts them.
-        if random.random() < MOVES * pool.in_hand:  # noqa: S311
+        # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a worker
+        # whose threads are all busy asks some of them to connect again: whichever worker is free accepts them.
+        if pool.busy and random.random() < RECONNECTS:  # noqa: S311
             reply_headers.append((b"connection", b"close"))
         return status, reply_headers, content
 

@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from data_exchange_center.settings import ServerSettings
 from online.recommend import readiness
 from online.recommend.types import Degradation, Outcome, Request
-from online.web.asgi import COMPLETE_SINCE, MAX_BODY, MOVES, Edge
+from online.web import asgi
+from online.web.asgi import COMPLETE_SINCE, MAX_BODY
 from online.web.guard import EXPECTED, parse
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
@@ -194,10 +195,13 @@ def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool)
     assert (response.headers["X-Request-Id"] == given_id) is kept
 
 
-@pytest.mark.parametrize(("others", "closes"), [(0, None), (round(1 / MOVES), b"close")])
-def test_a_busy_worker_asks_clients_to_connect_again(others: int, closes: bytes | None) -> None:
-    edge, send = Edge(Flask("app"), ServerSettings(max_in_flight=200)), AsyncMock()
-    edge._pool.in_hand = others
+@pytest.mark.parametrize(("others", "closes"), [(2, None), (3, b"close")])
+def test_a_busy_worker_asks_clients_to_connect_again(
+    others: int, closes: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "RECONNECTS", 1.0)
+    edge, send = asgi.Edge(Flask("app"), ServerSettings(threads=3)), AsyncMock()
+    edge._pool._in_hand = others
     scope = {
         "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "http_version": "1.1",
         "scheme": "http", "server": None, "client": None,
