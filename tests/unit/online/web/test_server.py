@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, patch
 
 import pytest
 from flask import Flask
@@ -196,10 +196,8 @@ def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool)
 
 
 @pytest.mark.parametrize(("others", "closes"), [(2, None), (3, b"close")])
-def test_a_busy_worker_asks_clients_to_connect_again(
-    others: int, closes: bytes | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asgi, "RECONNECTS", 1.0)
+@patch.object(asgi, "RECONNECTS", 1.0)
+def test_a_busy_worker_asks_clients_to_connect_again(others: int, closes: bytes | None) -> None:
     edge, send = asgi.Edge(Flask("app"), ServerSettings(threads=3)), AsyncMock()
     edge._pool._in_hand = others
     scope = {
