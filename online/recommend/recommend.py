@@ -221,10 +221,11 @@ class Recommender:
         userid = timed.request.userid
         if userid and kind_of(userid) != opened.user_ids and opened.release != self.releases.live:
             # An id of this kind fits only a release that may be going live: wait for it, within its own budget.
+            waits = timed
             if not timed.request.budget_ms:
-                timed = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), patient=True)
-            users = self.within(self.users, timed, STATE_SHARE)
-            opened = self.releases.open_live(users, timed.max_open_wait_s)
+                waits = replace(timed, deadline=Deadline.after(MAX_BUDGET_MS / 1e3), patient=True)
+            users = self.within(self.users, waits, STATE_SHARE)
+            opened = self.releases.open_live(users, waits.max_open_wait_s)
             user, degraded = users.call(UserQuery.of(userid, opened.manifest)).user, []
         check_userid(userid, opened.user_ids)
         try:

@@ -38,7 +38,7 @@ COMPLETE_SINCE: Final = "recsys.complete_since"
 WATCHES: Final = ("/healthz", "/metrics")  # answered by threads of their own, also while all others are busy
 WATCHERS: Final = 8  # of them at once
 RETRY_AFTER_S: Final = 1
-RECONNECTS: Final = 1 / 16  # share of a busy worker's answers that ask the client to connect again
+RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
 
 refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 
@@ -124,6 +124,7 @@ class Edge:
         self._arrives_within_s = settings.arrival_timeout_s
         self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
         self._watched = Pool(1, WATCHERS, "watched")
+        self._reconnects = RECONNECTS if settings.workers > 1 else 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply = await self._reply(scope, receive)
@@ -156,8 +157,9 @@ class Edge:
             return OVERLOADED.reply()
         status, reply_headers, content = await pool.run(self._in_a_thread, _environ(scope, body))
         # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a worker
-        # whose threads are all busy asks some of them to connect again: whichever worker is free accepts them.
-        if pool.busy and random.random() < RECONNECTS:  # noqa: S311
+        # whose threads are all busy asks some of them to connect again: whichever worker is free accepts them. It is a
+        # hint: gunicorn serves the connection for as long as the client keeps it.
+        if self._pool.busy and random.random() < self._reconnects:  # noqa: S311
             reply_headers.append((b"connection", b"close"))
         return status, reply_headers, content
 

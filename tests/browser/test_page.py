@@ -351,7 +351,7 @@ def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Sit
     view(page, "Status")
     expect(page.get_by_label("API key")).to_have_count(0)
     page.get_by_role("button", name="Serve this one").click()
-    expect(page.get_by_role("alert")).to_contain_text("This request needs a valid key")
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
     assert fakes.users.live_release == fakes.world.release
     page.get_by_label("API key").fill(site.key)
     page.get_by_role("button", name="Serve this one").click()
@@ -367,7 +367,7 @@ def test_a_title_is_added_and_shows_where_it_goes(page: Page, fakes: Fakes, site
     page.get_by_label("Title", exact=True).fill("A film of mine (2026)")
     page.get_by_label("Comedy").check()
     page.get_by_role("button", name="Add it").click()
-    expect(page.get_by_role("alert")).to_contain_text("This request needs a valid key")
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
     page.get_by_label("API key").fill(site.key)
     page.get_by_role("button", name="Try again").click()
     verdict = page.get_by_role("article")

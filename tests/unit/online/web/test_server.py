@@ -195,10 +195,13 @@ def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool)
     assert (response.headers["X-Request-Id"] == given_id) is kept
 
 
-@pytest.mark.parametrize(("others", "closes"), [(2, None), (3, b"close")])
-@patch.object(asgi, "RECONNECTS", 1.0)
-def test_a_busy_worker_asks_clients_to_connect_again(others: int, closes: bytes | None) -> None:
-    edge, send = asgi.Edge(Flask("app"), ServerSettings(threads=3)), AsyncMock()
+@pytest.mark.parametrize(
+    ("others", "share", "workers", "closes"),
+    [(2, 1.0, 2, None), (3, 1.0, 2, b"close"), (3, 0.0, 2, None), (3, 1.0, 1, None)],
+)
+def test_a_busy_worker_asks_clients_to_reconnect(others: int, share: float, workers: int, closes: object) -> None:
+    with patch.object(asgi, "RECONNECTS", share):
+        edge, send = asgi.Edge(Flask("app"), ServerSettings(threads=3, workers=workers)), AsyncMock()
     edge._pool._in_hand = others
     scope = {
         "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "http_version": "1.1",
