@@ -16,6 +16,10 @@ from online.recommend.types import Request
 from online.web.guard import EXPECTED, BadRequestError, parse
 
 
+def schemas(http: FlaskClient) -> dict[str, Any]:
+    return dict(http.get("/openapi.json").json["components"]["schemas"])
+
+
 def test_it_is_a_valid_document(http: FlaskClient) -> None:
     openapi_spec_validator.validate(http.get("/openapi.json").json)
 
@@ -72,7 +76,7 @@ def test_the_page_needs_no_network_and_shows_every_field(http: FlaskClient) -> N
     assert {address for address in page.addresses if not address.startswith("#")} == {"openapi.json"}
     assert {address[1:] for address in page.addresses if address.startswith("#")} <= page.ids
     assert not re.search(r"https?://|//\w+\.\w+|@import|url\(", response.text)
-    for name, schema in http.get("/openapi.json").json["components"]["schemas"].items():
+    for name, schema in schemas(http).items():
         assert name in page.ids
         for field in schema.get("properties", ()):
             assert f"<code>{field}</code>" in response.text
