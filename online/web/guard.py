@@ -189,7 +189,7 @@ def needs_a_key() -> Unauthorized:
 
 
 def expect_may_be_strict(server: ServerSettings, facts: Mapping[str, Any]) -> None:
-    """Raise Forbidden for a strict request, which has no time budget, to an open server from a client without a key.
+    """Raise Forbidden for a strict request, which may take long, to an open server from a client without a key.
 
     ``facts``: of the request's record; it has "key" if the request came with a known one.
     """

@@ -114,6 +114,7 @@ FILMS = Attributes.of({
         ({"year": Condition(gte=1980)}, [10, 30, 40]),
         ({"year": Condition(gt=1980)}, [30, 40]),
         ({"year": Condition(lt=1990)}, [10]),
+        ({"year": Condition(gte=1981, lte=1989)}, []),
         ({"year": Condition(none=[1990])}, [10, 20]),
         ({"genres": ["Comedy"], "year": Condition(lte=1990, gte=1985)}, [30]),
     ],

@@ -65,6 +65,7 @@ def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("minor", [7, 14])
 def test_a_python_that_only_triton_cannot_use(settings: Settings, minor: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, minor, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9e9))
     with refused("Python 3.8 to 3.13"):
         preflight.check(settings, SERVICES)
     preflight.check(settings, [by_name("server")])
