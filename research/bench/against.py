@@ -46,6 +46,7 @@ from research.bench.load import (
     known_userids,
     ready,
     report,
+    searches,
     summary,
     take_turn,
 )
@@ -87,22 +88,24 @@ def take_turns(
 # --- Both sides' costs of a request, and their ratios
 
 
-def ratios(this: Sequence[Run], other: Sequence[Run]) -> dict[str, float]:
+_COMPARED: Final[Mapping[str, Callable[[Run], float]]] = {
+    "requests_per_s": lambda turn: turn.requests_per_s,
+    "p50_ms": lambda turn: turn.percentile_ms(50),
+    "processor_ms": lambda turn: turn.processor_ms,
+    "p99_ms": lambda turn: turn.percentile_ms(99),
+}
+
+
+def ratios(this: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
     """Ratio to the other side: the median over pairs of neighbouring turns, which background load hits alike.
 
-    The 99th percentiles are those of all turns together.
+    The 99th percentiles are those of all turns together. ``turns`` has the ratio of each pair.
     """
     pairs = list(zip(this, other, strict=True))
-
-    def median(of: Callable[[Run], float]) -> float:
-        return round(statistics.median(of(mine) / of(theirs) for mine, theirs in pairs), 3)
-
-    return {
-        "requests_per_s": median(lambda turn: turn.requests_per_s),
-        "p50_ms": median(lambda turn: turn.percentile_ms(50)),
-        "processor_ms": median(lambda turn: turn.processor_ms),
-        "p99_ms": round(summary(this)["p99_ms"] / summary(other)["p99_ms"], 3),
-    }
+    turns = {name: [round(of(mine) / of(theirs), 3) for mine, theirs in pairs] for name, of in _COMPARED.items()}
+    medians = {name: round(statistics.median(each), 3) for name, each in turns.items()}
+    together = round(summary(this)["p99_ms"] / summary(other)["p99_ms"], 3)
+    return {**medians, "p99_ms": together, "turns": turns}
 
 
 def comparison(loadings: Sequence[Loading], taken: Sequence[Mapping[str, Sequence[Run]]]) -> list[dict[str, Any]]:
@@ -346,9 +349,11 @@ def main(settings: Settings) -> None:
         sides = {name: Side(of.server.url, parts_of(of)) for name, of in ((THIS, settings), (OTHER, other.settings))}
         server = ready(settings.server.url)
         taken = take_turns(ask, sides, loadings, drawn, given.requests, given.rounds)
+        warm = searches(other.settings)
     levels = comparison(loadings, taken)
     about = {"command": f"make bench against={given.commit}", "against": commit, "recipe": server["recipe"]}
-    measured = {"same_services": shared, "rounds": given.rounds, "requests": given.requests, "levels": levels}
+    turns = {"rounds": given.rounds, "requests": given.requests, "levels": levels}
+    measured = {"same_services": shared, "other_searches": warm, **turns}
     found = report(settings, server, about, measured)
     show(found, costs.against)
     if none := unanswered(levels, THIS):

@@ -37,6 +37,7 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline_to_online.stores.base import elastic_client
 from research.bench.processes import Parts, used_s
 
 CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on
@@ -291,7 +292,7 @@ def percentile_ms(answers: Sequence[Answered], percent: float) -> float:
 
 
 def summary(turns: Sequence[Run]) -> dict[str, Any]:
-    """Summarise turns: latencies over all answers together, processor time per answered request."""
+    """Summarise turns: latencies over all answers together, processor time per answered request, the turns' spread."""
     good = [answer for turn in turns for answer in turn.good]
     requests = sum(len(turn.answers) for turn in turns)
     refused = sum(turn.refused for turn in turns)
@@ -307,6 +308,10 @@ def summary(turns: Sequence[Run]) -> dict[str, Any]:
         "requests_per_s": round(statistics.median(turn.requests_per_s for turn in turns), 1),
         "p50_ms": percentile_ms(good, 50),
         "p99_ms": percentile_ms(good, 99),
+        "turns": {
+            "requests_per_s": [round(turn.requests_per_s, 1) for turn in turns],
+            **{f"p{percent}_ms": [turn.percentile_ms(percent) for turn in turns] for percent in (50, 99)},
+        },
         "stage_p50_ms": {  # of the server's stages, which overlap
             stage: round(statistics.median(took[stage] for took in timed if stage in took), 2)
             for stage in STAGES
@@ -365,10 +370,17 @@ def becomes_ready(url: str, within_s: float) -> bool:
     )(says_so)
 
 
+def searches(settings: Settings) -> int:
+    """Searches that Elasticsearch has answered since its start: its JVM compiles what has run often."""
+    with elastic_client(settings, _TIMEOUT_S) as client:
+        nodes = client.nodes.stats(metric="indices", index_metric="search")["nodes"].values()
+    return sum(node["indices"]["search"]["query_total"] for node in nodes)
+
+
 def report(
     settings: Settings, server: Mapping[str, Any], about: Mapping[str, Any], measured: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Report on the running server, with data set and versions.
+    """Report on the running server, with data set, versions, and how warm Elasticsearch is by the end.
 
     Args:
         server: its status, by `ready`.
@@ -380,5 +392,6 @@ def report(
         "server": {"workers": settings.server.workers, "threads": settings.server.threads},
         "services": {name: service.get("version") for name, service in server["services"].items()},
         "packages": {name: version(name) for name in _PACKAGES},
+        "searches": searches(settings),
         **measured,
     }

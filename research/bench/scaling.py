@@ -2,13 +2,14 @@
 
 The data set at hand is expanded by each factor (`past_one_machine.synthesis`), and every step runs on it as a user runs
 it, in a process of its own, with pandas and with Spark. Measured are seconds, processor seconds, the peak memory of all
-its processes together and, of Spark, the bytes shuffled. Results are written after each engine and size, from where an
-interrupted run resumes.
+its processes together and, of Spark, the bytes shuffled. Training runs with pandas, on the data set itself and with as
+many events on `ITEMS` times the items. Results are written after each engine and size, from where an interrupted run
+resumes.
 
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
 Writes: pic/figures/scale.json, pic/scale.png
 Run:    make bench-scale [factors=1,4,16] [training_to=1]
-Expect: a quarter of an hour on MovieLens-1M, without training; with it, five minutes more for each million ratings
+Expect: half an hour on MovieLens-1M, a third of it for the larger catalogue; training_to=4 takes 15 minutes more
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +53,7 @@ log = logging.getLogger(__name__)
 CODE: Final = (*OFFLINE, "past_one_machine", "research/bench/scaling.py")
 OUTPUT: Final = FIGURES / "scale.json"
 FACTORS: Final = (1, 4, 16)
+ITEMS: Final = 16  # times the catalogue on which training is measured once more: beyond both channels' way in full
 ENGINES: Final = ("pandas", "spark")
 PREPARING: Final = (provenance.GET_DATA, provenance.SPLIT, provenance.TERMS, provenance.TERM_RECALL)
 TRAINING: Final = (provenance.VECTOR_RECALL, provenance.FEATURES, provenance.RANKER)  # measured with pandas
@@ -64,9 +67,11 @@ Row = dict[str, Any]
 def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
     dataset = Source.of(at_hand(settings)).dataset.base_name
     head = {"command": "make bench-scale", "dataset": dataset, "recipe": settings.recipe.name}
-    found = resumed(OUTPUT, head, {"rows": [], "lines": []})
+    found = resumed(OUTPUT, head, {"rows": [], "lines": [], "catalogue": []})
     for factor in factors:
         measure(settings, found, factor, factor <= training_to)
+    if training_to and 1 in factors and not found["catalogue"]:
+        measure_catalogue(settings, found)
     publish(OUTPUT, found, CODE, costs.scale)
     if len({row["events"] for row in found["rows"]}) > 1:
         with mpl.rc_context(STYLE):
@@ -80,23 +85,47 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
     left = [engine for engine in ENGINES if not {(engine, step.path) for step in steps[engine]} <= known]
     if not left:
         return
-    folder = settings.offline_dir / "scaling"  # next to the artifacts: /tmp may be memory
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        data = at_hand(settings)
-        if factor > 1:
-            source, data = Source.of(data), Path(scratch) / "data"
-            expand(source, Factors.of(factor), data, f"{found['dataset']}-x{factor}")
+    with expanded(settings, Factors(factor, round(factor**0.5))) as data:
         for engine in left:
-            folder = Path(scratch) / engine
-            rows = []
-            for step in steps[engine]:
-                rows.append(row := {"factor": factor, **measured(settings, data, engine, step.path, folder)})
-                log.info("x %d, %s, %s: %.1f s, %.0f MB", factor, engine, step.path, row["seconds"], row["peak_mb"])
+            rows = measured_in_turn(settings, data, engine, steps[engine])
             others = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]
-            found["rows"] = [*others, *({**row, **sizes(folder)} for row in rows)]
+            found["rows"] = [*others, *({"factor": factor, **row} for row in rows)]
             found["lines"] = lines(found["rows"])
             write_figure(OUTPUT, found, CODE, finished=False)
+
+
+def measure_catalogue(settings: Settings, found: dict[str, Any]) -> None:
+    """Add the training steps on `ITEMS` times the catalogue, and a line of processor seconds over the items."""
+    trained = {row["step"]: row for row in found["rows"] if row["engine"] == "pandas" and row["factor"] == 1}
+    with expanded(settings, Factors(1, ITEMS)) as data:
+        for row in measured_in_turn(settings, data, "pandas", (*PREPARING, *TRAINING)):
+            if row["step"] in {step.path for step in TRAINING}:
+                pair = (trained[row["step"]], row)
+                of_items = line([each["items"] for each in pair], [each["cpu_seconds"] for each in pair])
+                found["catalogue"].append({**row, "cpu_seconds_of_items": of_items})
+
+
+@contextmanager
+def expanded(settings: Settings, factors: Factors) -> Iterator[Path]:
+    """The data set at hand, expanded, until the context ends."""
+    folder = settings.offline_dir / "scaling"  # next to the artifacts: /tmp may be memory
+    folder.mkdir(parents=True, exist_ok=True)
+    data = at_hand(settings)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        if factors != Factors(1, 1):
+            source, data = Source.of(data), Path(scratch) / "data"
+            expand(source, factors, data, f"{source.dataset.base_name}-x{factors.users}")
+        yield data
+
+
+def measured_in_turn(settings: Settings, data: Path, engine: str, steps: Sequence[provenance.Step]) -> list[Row]:
+    """Run steps one after the other. Returns a row for each, with the sizes of the data."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=settings.offline_dir / "scaling") as exchange:
+        for step in steps:
+            rows.append(row := measured(settings, data, engine, step.path, Path(exchange)))
+            log.info("%s, %s, %s: %.1f s, %.0f MB", data, engine, step.path, row["seconds"], row["peak_mb"])
+        return [{**row, **sizes(Path(exchange))} for row in rows]
 
 
 def measured(settings: Settings, data: Path, engine: str, step: str, folder: Path) -> Row:

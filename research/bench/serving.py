@@ -164,7 +164,7 @@ def main(settings: Settings) -> None:
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 4, 16, 64], help="requests in flight")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipes", action="store_true", help="both recipes' releases, in turns")
-    parser.add_argument("--rounds", type=int, default=3, help="of both recipes; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each level; default: %(default)s")
     parser.add_argument("--output", type=Path, help="default: pic/figures/serving.json, or serving_recipes.json")
     given = parser.parse_args()
     url, userids = given.url.rstrip("/"), known_userids(settings)
@@ -178,7 +178,7 @@ def main(settings: Settings) -> None:
         found = measure_recipes(settings, url, userids, given.rounds, measured)
     else:
         about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
-        found = {"levels": levels_of([measured()])}
+        found = {"levels": levels_of([measured() for _ in range(given.rounds)])}
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
     draw = recommendations.recipes_speed if given.recipes else costs.serving
     publish(output, report(settings, server, about, found), CODE, draw)

@@ -1,9 +1,9 @@
-"""Overload benchmark: open loop, from half of the server's best rate to ten times of it.
+"""Overload benchmark: open loop, from half of the server's best rate to ten times of it, in several rounds.
 
-The best rate is the most whole answers a second that a closed loop gets. Then requests come at a fixed rate, whether
-earlier ones are answered or not. Goodput is whole answers a second; degraded ones are counted apart. An accepted
-request's latency counts from the moment at which it was due. All requests are plain ones: with the server's own budget,
-not strict.
+The best rate is the most whole answers a second that a closed loop gets, by the median of its rounds. Then requests
+come at a fixed rate, whether earlier ones are answered or not. Goodput is whole answers a second; degraded ones are
+counted apart. An accepted request's latency counts from the moment at which it was due. All requests are plain ones:
+with the server's own budget, not strict.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; the server, over HTTP
 Writes  pic/figures/shed.json
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,7 @@ from research.bench.load import (
     expect_answers,
     generator,
     known_userids,
+    percentile_ms,
     ready,
     report,
 )
@@ -48,15 +50,20 @@ SLOWS: Final = 1.2  # times a request's budget, at most: p99 of what is answered
 _WARM_UP: Final = 50
 
 
-def best_rate(ask: Ask, url: str, drawn: Drawn, seconds: float) -> dict[str, float]:
+def best_rate(ask: Ask, url: str, drawn: Drawn, seconds: float, rounds: int) -> dict[str, Any]:
     """The closed loop with the most whole answers a second. Raises StepError where too few are answered."""
+    runs: dict[int, list[Run]] = {in_flight: [] for in_flight in CLOSED}
+    for _ in range(rounds):
+        for in_flight, taken in runs.items():
+            warm = expect_answers(url, ask(url, drawn.next(_WARM_UP), Loading(in_flight)))
+            count = int(seconds * len(warm.answers) / warm.seconds) + in_flight
+            taken.append(expect_answers(url, ask(url, drawn.next(count), Loading(in_flight))))
     found = []
-    for in_flight in CLOSED:
-        warm = expect_answers(url, ask(url, drawn.next(_WARM_UP), Loading(in_flight)))
-        count = int(seconds * len(warm.answers) / warm.seconds) + in_flight
-        run = expect_answers(url, ask(url, drawn.next(count), Loading(in_flight)))
-        rate = round(len(_whole(run)) / run.seconds, 1)
-        found.append({"in_flight": in_flight, "requests_per_s": rate, "p99_ms": run.percentile_ms(99)})
+    for in_flight, taken in runs.items():
+        rates = [round(len(_whole(run)) / run.seconds, 1) for run in taken]
+        p99_ms = percentile_ms([answer for run in taken for answer in run.good], 99)
+        rate = statistics.median(rates)
+        found.append({"in_flight": in_flight, "requests_per_s": rate, "turns": rates, "p99_ms": p99_ms})
     return max(found, key=lambda level: level["requests_per_s"])
 
 
@@ -64,20 +71,25 @@ def _whole(run: Run) -> list[Answered]:
     return [answer for answer in run.good if not answer.degraded]
 
 
-def point(run: Run, factor: float, best: dict[str, float]) -> dict[str, Any]:
-    """Results at ``factor`` times the best rate."""
-    whole = _whole(run)
-    count = len(run.answers)
+def point(turns: Sequence[Run], factor: float, best: dict[str, Any]) -> dict[str, Any]:
+    """Results at ``factor`` times the best rate: the median turn's goodput, all else over all turns together."""
+    good = [answer for run in turns for answer in run.good]
+    goodput = [round(len(_whole(run)) / run.seconds / best["requests_per_s"], 3) for run in turns]
+    count, refused = sum(len(run.answers) for run in turns), sum(run.refused for run in turns)
     return {
         "factor": factor,
         "requests": count,
-        "goodput": round(len(whole) / run.seconds / best["requests_per_s"], 3),
-        "p50_ms": run.percentile_ms(50) if run.good else None,
-        "p99_ms": run.percentile_ms(99) if run.good else None,
-        "shed": round(run.refused / count, 3),
-        "degraded": round(run.degraded / count, 3),
-        "failed": count - len(run.good) - run.refused,
-        "generator_cores": round(run.generator_s / run.seconds, 2),
+        "goodput": statistics.median(goodput),
+        "turns": {
+            "goodput": goodput,
+            "p99_ms": [run.percentile_ms(99) for run in turns if run.good],
+        },
+        "p50_ms": percentile_ms(good, 50) if good else None,
+        "p99_ms": percentile_ms(good, 99) if good else None,
+        "shed": round(refused / count, 3),
+        "degraded": round(sum(run.degraded for run in turns) / count, 3),
+        "failed": count - len(good) - refused,
+        "generator_cores": round(sum(run.generator_s for run in turns) / sum(run.seconds for run in turns), 2),
     }
 
 
@@ -94,20 +106,23 @@ def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m research.bench.shed", description="More than the server can do.")
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=8.0, help="at each rate; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each rate; default: %(default)s")
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS, help="of the best rate, ascending")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     given = parser.parse_args()
     drawn, server = Drawn(known_userids(settings), given.seed), ready(given.url)
-    points = []
+    turns: dict[float, list[Run]] = {factor: [] for factor in given.factors}
     with generator() as ask:
-        best = best_rate(ask, given.url, drawn, given.seconds)
-        for factor in given.factors:
-            per_s = factor * best["requests_per_s"]
-            run = ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s))
-            points.append(point(run, factor, best))
-            log.info("%g times the best rate: the generator used %.2f cores", factor, points[-1]["generator_cores"])
-            ask(given.url, drawn.next(_WARM_UP), Loading(1))  # drains the queue
+        best = best_rate(ask, given.url, drawn, given.seconds, given.rounds)
+        for _ in range(given.rounds):
+            for factor, taken in turns.items():
+                per_s = factor * best["requests_per_s"]
+                taken.append(ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s)))
+                ask(given.url, drawn.next(_WARM_UP), Loading(1))  # drains the queue
+    points = [point(taken, factor, best) for factor, taken in turns.items()]
+    for each in points:
+        log.info("%g times the best rate: the generator used %.2f cores", each["factor"], each["generator_cores"])
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
     publish(given.output, report(settings, server, about, measured), CODE, costs.shed)

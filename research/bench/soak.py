@@ -72,6 +72,7 @@ class Soak:
     def __init__(self, settings: Settings, releases: tuple[str, str], plan: Plan) -> None:
         self._settings, self._releases, self._plan = settings, releases, plan
         self.answers: list[Answered] = []
+        self.p99s_ms: list[float] = []  # of the requests between two switches
         self.samples: list[dict[str, Any]] = []
         self.switches = 0
 
@@ -89,6 +90,8 @@ class Soak:
                     self.samples += sample(parts, time.monotonic() - began)
                     time.sleep(_LOOKS_EVERY_S)
                 self.answers += requests.result().answers
+                if requests.result().good:
+                    self.p99s_ms.append(requests.result().percentile_ms(99))
                 if until == switch_due:  # the other release goes live while requests go on coming
                     self.switches += 1
                     requests = asking.submit(ask, url, drawn.next(int(3 * per_s)), Loading(per_s=per_s))
@@ -109,6 +112,7 @@ class Soak:
             "of_neither_release": sum(answer.release not in self._releases for answer in good),
             "p50_ms": percentile_ms(good, 50),
             "p99_ms": percentile_ms(good, 99),
+            "turns": {"p99_ms": self.p99s_ms},
             "warm_up_s": self._plan.warm_up_s,
             "processes": growth(self.samples, self._plan.warm_up_s),
             "grows_at_most": grows_at_most,

@@ -70,7 +70,10 @@ def level_of(in_flight: int, turns: Sequence[Run]) -> dict[str, Any]:
     wall_ms["http"] = round(found["p50_ms"] - wall_ms["total"], 2)
     return {
         "in_flight": in_flight,
-        **{name: found[name] for name in ("requests_per_s", "p50_ms", "p99_ms", "processor_ms", "generator_ms")},
+        **{
+            name: found[name]
+            for name in ("requests_per_s", "p50_ms", "p99_ms", "turns", "processor_ms", "generator_ms")
+        },
         "wall_ms": wall_ms,
         "own_share_of_processor": round(found["processor_ms"]["server"] / found["processor_ms"]["all"], 3),
         "own_share_of_wall": round(own / wall_ms["total"], 3),
@@ -177,14 +180,15 @@ def main(settings: Settings) -> None:
     levels = with_waiting([level_of(in_flight, taken) for in_flight, taken in turns.items()])
     # The server's processor time for a request that is alone: what the recommender does not take is HTTP's
     costs["http"] = round(levels[0]["processor_ms"]["server"] - sum(costs.values()), 2)
-    pairs = zip(turns[1], chains, strict=True)
-    ratio = statistics.median(
-        turn.percentile_ms(50) / statistics.median(each["chain"] for each in chain) for turn, chain in pairs
-    )
+    ratios = [
+        round(turn.percentile_ms(50) / statistics.median(each["chain"] for each in chain), 2)
+        for turn, chain in zip(turns[1], chains, strict=True)
+    ]
     every = [each for chain in chains for each in chain]
     bare_ms = {name: round(statistics.median(each[name] for each in every), 2) for name in every[0]}
     about = {"command": "make bench-waterfall", "recipe": server["recipe"]}
-    measured = {"levels": levels, "server_ms": costs, "bare_ms": bare_ms, "p50_over_chain": round(ratio, 2)}
+    over_chain = {"p50_over_chain": statistics.median(ratios), "p50_over_chain_turns": ratios}
+    measured = {"levels": levels, "server_ms": costs, "bare_ms": bare_ms, **over_chain}
     publish(given.output, report(settings, server, about, measured), CODE, blocks.waterfall)
 
 
