@@ -5,8 +5,9 @@ code that makes these is the same; otherwise it has services and a release of it
 server needs are paused (SIGSTOP). The turns alternate, over several rounds, so background load hits both.
 
 Closed loop at several numbers of requests in flight, and a fixed rate (`research.bench.load`), of plain requests;
-answered, degraded and refused ones are counted. A commit that cannot use this one's artifacts is trained with its own
-code first, unless --exchange names a folder where that has been done.
+answered, degraded and refused ones are counted. Before the first turn both get requests until their Elasticsearch is
+warm. A commit that cannot use this one's artifacts is trained with its own code first, unless --exchange names a folder
+where that has been done.
 
 Reads   data_exchange_center/offline/user_seen.parquet, users.parquet; both servers, over HTTP; /proc
 Writes  pic/figures/serving_against.json
@@ -60,6 +61,7 @@ OUTPUT: Final = FIGURES / "serving_against.json"
 THIS, OTHER = "this", "other"
 _LEVELS, _RATES = [1, 4, 16, 64], [50.0]
 _MIN_ANSWERED = 0.02  # share of a turn's requests; low, since a commit that refuses most is a result, too
+_WARM: Final = 20_000  # searches after which Elasticsearch's JVM has compiled what a request runs
 _GATED = [1, 4]  # where more is in flight, a request's time is mostly waiting
 
 
@@ -83,6 +85,17 @@ def take_turns(
                 with held(others):
                     turns[name].append(take_turn(ask, url, parts, loading, drawn, requests, at_least=_MIN_ANSWERED))
     return taken
+
+
+def warm_up(ask: Ask, url: str, settings: Settings, drawn: Drawn) -> None:
+    """Send requests until Elasticsearch has answered `_WARM` searches: just started it is several times slower.
+
+    Raises StepError where requests make it search nothing.
+    """
+    while (before := searches(settings)) < _WARM:
+        ask(url, drawn.next(400), Loading(_GATED[-1]))
+        if searches(settings) == before:
+            raise StepError(f"{url} answers without a search of Elasticsearch: is it ready?")
 
 
 # --- Both sides' costs of a request, and their ratios
@@ -348,6 +361,8 @@ def main(settings: Settings) -> None:
     with other.running(keep=given.keep), generator() as ask:
         sides = {name: Side(of.server.url, parts_of(of)) for name, of in ((THIS, settings), (OTHER, other.settings))}
         server = ready(settings.server.url)
+        for of in (settings, other.settings):
+            warm_up(ask, of.server.url, of, drawn)
         taken = take_turns(ask, sides, loadings, drawn, given.requests, given.rounds)
         warm = searches(other.settings)
     levels = comparison(loadings, taken)
