@@ -29,6 +29,7 @@ from tests.datasets import STARS
 
 GENRES: Final = ("Action", "Adventure", "Children's", "Film-Noir")
 GENDERS, AGES, OCCUPATIONS = ("F", "M"), (18, 25, 45), ("artist", "writer")
+ITEMS: Final = 320
 HOLDOUT_LAST: Final = 10  # of every user, as MovieLens's rule says
 DIM: Final = 6  # of vectors
 DILIGENT: Final = 2  # the user who has rated more than a history holds
@@ -42,18 +43,15 @@ class World:
     random: np.random.Generator
     userids: NDArray[np.int64]
     itemids: NDArray[np.int64]  # ascending
-    genres: tuple[str, ...]
     codes: Mapping[int, list[int]]  # itemid -> genre codes
     people: pd.DataFrame  # as artifacts.USERS
     ratings: pd.DataFrame  # as artifacts.RATINGS
 
     @classmethod
-    def made_up(
-        cls, random: np.random.Generator, users: int, items: int, genres: tuple[str, ...], holdout_last: int
-    ) -> World:
+    def made_up(cls, random: np.random.Generator, users: int) -> World:
         userids = np.arange(1, users + 1)
-        itemids = np.sort(random.choice(np.arange(1, items * 2), items, replace=False))
-        codes = {item: sorted(random.choice(len(genres), random.integers(1, 3), replace=False) + 1) for item in itemids}
+        itemids = np.sort(random.choice(np.arange(1, ITEMS * 2), ITEMS, replace=False))
+        codes = {item: sorted(random.choice(len(GENRES), random.integers(1, 3), replace=False) + 1) for item in itemids}
         people = pd.DataFrame(
             {
                 Columns.USER: userids,
@@ -63,11 +61,8 @@ class World:
             }
         )
         counts = np.where(userids == DILIGENT, MANY, random.integers(20, 40, users))
-        parts = [
-            _ratings(random, user, itemids, int(n), holdout_last)
-            for user, n in zip(userids.tolist(), counts, strict=True)
-        ]
-        return cls(random, userids, itemids, genres, codes, people, pd.concat(parts, ignore_index=True))
+        parts = [_ratings(random, user, itemids, int(n)) for user, n in zip(userids.tolist(), counts, strict=True)]
+        return cls(random, userids, itemids, codes, people, pd.concat(parts, ignore_index=True))
 
     @property
     def served(self) -> pd.DataFrame:
@@ -92,13 +87,11 @@ class World:
 
     def user_terms(self, window: int) -> pd.DataFrame:
         """As artifacts.USER_TERMS: impressions, then clicks, over each user's newest ratings."""
-        return terms.user_terms(self.served, self.people[Columns.USER], self.item_terms, self.genres, window)
+        return terms.user_terms(self.served, self.people[Columns.USER], self.item_terms, GENRES, window)
 
 
-def _ratings(
-    random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int, holdout_last: int
-) -> pd.DataFrame:
-    kept, stars = n - holdout_last, random.integers(1, 6, n)
+def _ratings(random: np.random.Generator, user: int, itemids: NDArray[np.int64], n: int) -> pd.DataFrame:
+    kept, stars = n - HOLDOUT_LAST, random.integers(1, 6, n)
     return pd.DataFrame(
         {
             Columns.USER: user,
@@ -202,13 +195,13 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
         users=world.userids.tolist()[:-1],  # the last user is unknown to the model
         items=world.itemids[world.trained].tolist(),
         profile={Columns.GENDER: GENDERS, Columns.AGE: AGES, Columns.OCCUPATION: OCCUPATIONS},
-        genres=world.genres,
+        genres=GENRES,
         window=recipe.data.window,
     )
     users = world.people.merge(world.user_terms(recipe.data.window).astype("int64"), on=Columns.USER)
-    flags = terms.genre_flags(world.item_terms[Columns.GENRES], len(world.genres)).astype("int64")
-    items = pd.DataFrame(flags, columns=terms.genre_columns(world.genres)).assign(**{Columns.ITEM: world.itemids})
-    return spec, users, items[[Columns.ITEM, *terms.genre_columns(world.genres)]]
+    flags = terms.genre_flags(world.item_terms[Columns.GENRES], len(GENRES)).astype("int64")
+    items = pd.DataFrame(flags, columns=terms.genre_columns(GENRES)).assign(**{Columns.ITEM: world.itemids})
+    return spec, users, items[[Columns.ITEM, *terms.genre_columns(GENRES)]]
 
 
 def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:
@@ -228,22 +221,14 @@ def _lively(model: nn.Module) -> nn.Module:
 # A whole set of artifacts, small and made up, that any release can be built from
 
 
-def write_artifacts(
-    folder: Path,
-    *,
-    recipe: str = "default",
-    seed: int = 0,
-    users: int = 60,
-    items: int = 320,
-    genres: tuple[str, ...] = GENRES,
-) -> None:
+def write_artifacts(folder: Path, *, recipe: str = "default", seed: int = 0, users: int = 60) -> None:
     """Write every part of a release of a recipe, consistent with one another. Same arguments, same bytes.
 
     Sizes are the recipe's where the server reads them there (history lengths), and small elsewhere. User 2 has rated
     more than a history holds; the last user is nobody the ranker knows by id; the last item was never trained on.
     """
     data = RECIPES[recipe].data
-    world = World.made_up(np.random.default_rng(seed), users, items, genres, HOLDOUT_LAST)
+    world = World.made_up(np.random.default_rng(seed), users)
     about = {"name": "synthetic", "origin": f"seed {seed}", "counts": {"users": users}}
     dataset = STARS.model_copy(update=about)
     artifacts.DATASET.write(folder, dataset.model_dump(mode="json"))
@@ -261,11 +246,11 @@ def write_artifacts(
 
 
 def _write_items(folder: Path, world: World) -> None:
-    names = [[world.genres[code - 1] for code in world.codes[item]] for item in world.itemids]
+    names = [[GENRES[code - 1] for code in world.codes[item]] for item in world.itemids]
     items = pd.DataFrame({Columns.ITEM: world.itemids, Columns.TITLE: world.titles, Columns.GENRES: names})
     items[movielens.YEAR] = items[Columns.TITLE].map(movielens.release_year)
     artifacts.ITEMS.write(folder, _with_own_ids(items, Columns.ITEM))
-    artifacts.GENRES.write(folder, {"genres": list(world.genres)})
+    artifacts.GENRES.write(folder, {"genres": list(GENRES)})
     artifacts.ITEM_TERMS.write(folder, world.item_terms)
 
 
@@ -274,7 +259,7 @@ def _with_own_ids(table: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _write_recall_state(folder: Path, world: World, window: int, clicks_for_preference: int) -> None:
-    preferences = terms.preferences(world.user_terms(window), world.genres, clicks_for_preference)
+    preferences = terms.preferences(world.user_terms(window), GENRES, clicks_for_preference)
     artifacts.USER_PREFERENCES.write(folder, preferences)
     artifacts.USER_SEEN.write(folder, terms.seen_items(world.served, world.people[Columns.USER]))
     artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(world.served)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from past_one_machine.synthesis import rows_of
-from research.figures.tables import Figure, block, measured, read, shown, table
+from research.figures.tables import IN_BRACKETS, Figure, block, measured, read, shown, table, with_range
 
 
 @block("demo", "demo.json")
@@ -143,12 +144,13 @@ def serving(figure: Figure) -> str:
     source = {level["concurrency"]: level for level in read(SOURCE)["serving"]}
     rows = [
         (
-            *(level.get(key) for key in ("concurrency", *COUNTS, "requests_per_s", "p50_ms", "p99_ms")),
+            *(level.get(key) for key in ("concurrency", *COUNTS)),
+            *(with_range(level[key], level["turns"][key]) for key in ("requests_per_s", "p50_ms", "p99_ms")),
             *(source.get(level["concurrency"], {}).get(key) for key in ("requests_per_s", "p50_ms")),
         )
         for level in figure["levels"]
     ]
-    return shown(figure, head, rows)
+    return shown(figure, head, rows, IN_BRACKETS)
 
 
 @block("against", "serving_against.json")
@@ -161,11 +163,16 @@ def against(figure: Figure) -> str:
     for level in figure["levels"]:
         of, before = level["this"], level["other"]
         found = (*(of.get(key) for key in COUNTS), before.get("refused"), *(of[key] for key in keys))
-        rows.append((level["level"], *found, *(level["ratio"][key] for key in (*keys, "processor_ms"))))
+        ratio = level["ratio"]
+        ratios = (with_range(ratio[key], ratio["turns"][key]) for key in (*keys, "processor_ms"))
+        rows.append((level["level"], *found, *ratios))
     by_level = table(head, rows)
     same = figure.get("same_services")
-    said = "Both servers used the same services." if same else "Each server had services of its own."
-    return f"{by_level}\n\n{_before_and_now(figure)}\n\n{said} {measured(figure)}"
+    own = (
+        f"Each server had services of its own, the other's Elasticsearch warm by {figure['other_searches']:,} searches."
+    )
+    said = "Both servers used the same services." if same else own
+    return f"{by_level}\n\n{_before_and_now(figure)}\n\n{IN_BRACKETS} {said} {measured(figure)}"
 
 
 def _before_and_now(figure: Figure) -> str:
@@ -198,8 +205,9 @@ def waterfall(figure: Figure) -> str:
         for stage in ("redis", "elasticsearch", "feast", "triton", "own", "http")
     ]
     shares = ", ".join(f"{lv['own_share_of_processor']:.0%} with {lv['in_flight']} in flight" for lv in levels)
+    over_chain = with_range(figure["p50_over_chain"], figure["p50_over_chain_turns"])
     note = (
-        f"A single request takes {figure['p50_over_chain']} times its slowest chain of bare calls "
+        f"A single request takes {over_chain} times its slowest chain of bare calls "
         f"({figure['bare_ms']['chain']} ms). Our own server's share of the processor time: {shares}."
     )
     return f"![{WATERFALL_PICTURE}](pic/waterfall.png)\n\n{shown(figure, head, rows, note)}"
@@ -210,11 +218,21 @@ def shed(figure: Figure) -> str:
     """Results of requests beyond the best rate."""
     head = ("load", "goodput", "refused", "degraded", "p50 ms", "p99 ms")
     rows = [
-        (f"{p['factor']:g}", *(f"{p[key]:.0%}" for key in ("goodput", "shed", "degraded")), p["p50_ms"], p["p99_ms"])
+        (
+            f"{p['factor']:g}",
+            with_range(f"{p['goodput']:.2f}", p["turns"]["goodput"]),
+            *(f"{p[key]:.0%}" for key in ("shed", "degraded")),
+            *(p["p50_ms"], with_range(p["p99_ms"], p["turns"]["p99_ms"])),
+        )
         for p in figure["points"]
     ]
-    best = figure["best"]["requests_per_s"]
-    note = f"Best rate: {best} requests/s; loads are times that, goodput a share of it."
+    best = with_range(figure["best"]["requests_per_s"], figure["best"]["turns"])
+    at_least, at_most = figure["goodput_at_least"], figure["p99_ms_at_most"]
+    note = (
+        f"Best rate: {best} requests/s; loads are times that, goodput a share of it. {IN_BRACKETS} "
+        f"The aim, a goodput of {at_least:g} and a p99 of {at_most:g} ms up to load {figure['judged']:g}, is "
+        f"{'reached' if figure['holds'] else 'missed'}."
+    )
     return f"![{SHED_PICTURE}](pic/shed.png)\n\n{shown(figure, head, rows, note)}"
 
 
@@ -244,14 +262,25 @@ def scale(figure: Figure) -> str:
         "line, off by at most the share behind it."
     )
     more = ("s / million more", "MB / million more", "shuffled MB / million")
-    return shown(figure, [*head, *more], rows, note)
+    steps = shown(figure, [*head, *more], rows, note)
+    if not figure["catalogue"]:
+        return steps
+    trained = {row["step"]: row for row in figure["rows"] if row["factor"] == 1}
+    pairs = [(trained[row["step"]], row) for row in figure["catalogue"]]
+    columns = [f"{row['items']:,} items" for row in pairs[0]]
+    by_items = [(f"`{one['step']}`", *(_cost(row) for row in (one, many))) for one, many in pairs]
+    return f"{steps}\n\nTraining with as many events on a larger catalogue:\n\n{table(('step', *columns), by_items)}"
+
+
+def _cost(row: Figure) -> str:
+    return f"{row['seconds']:.1f} / {row['peak_mb']:.0f}"
 
 
 def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[object]:
     rows = {
         row["factor"]: row for row in figure["rows"] if (row["engine"], row["step"]) == (line["engine"], line["step"])
     }
-    cells = (f"{rows[each]['seconds']:.1f} / {rows[each]['peak_mb']:.0f}" if each in rows else None for each in factors)
+    cells = (_cost(rows[each]) if each in rows else None for each in factors)
     several = len(rows) > 1
     seconds, memory = (
         f"{line[name]['each'] * 1000000.0:.2f} (±{line[name]['off']:.0%})" if several else None
@@ -271,34 +300,48 @@ def index_growth(figure: Figure) -> str:
         (f"{row['items']:,}", *(row[key] for key in keys), row["loaded_s"], row["bytes_an_item"])
         for row in figure["rows"]
     ]
-    return f"{table(_QUICKEST, _quickest(figure['rows']))}\n\n{shown(figure, (*head, *more), rows)}"
+    both = zip(quickest(figure["rows"]), quickest(figure["rows"], "flat"), strict=True)
+    by_size = [
+        (
+            f"{best.items:,}",
+            f"{flat.ms:.1f}",
+            best.kind,
+            best.num_candidates,
+            f"{best.ms:.1f}",
+            f"{best.ms / flat.ms:.2f}",
+        )
+        for best, flat in both
+    ]
+    return f"{table(_QUICKEST, by_size)}\n\n{shown(figure, (*head, *more), rows)}"
 
 
-FOUND = 0.98  # of the exact candidates, in each channel
-_QUICKEST = (
-    "items",
-    "flat: ms of all channels",
-    f"quickest that finds {FOUND}: index",
-    "num_candidates",
-    "ms",
-    "of flat",
+FOUND: Final = 0.98  # of the exact candidates, in each channel
+_QUICKEST: Final = (
+    *("items", "flat: ms of all channels"),
+    *(f"quickest that finds {FOUND}: index", "num_candidates", "ms", "of flat"),
 )
 
 
-def _quickest(rows: Sequence[Figure]) -> list[Sequence[object]]:
-    """For each size the index, one for all channels, that finds enough in each with the quickest median searches."""
+class Search(NamedTuple):
+    """An index, one for all channels, and what searching a catalogue of so many items takes."""
+
+    ms: float  # the sum of the channels' medians
+    kind: str
+    num_candidates: int
+    items: int
+    bytes_an_item: float
+
+
+def quickest(rows: Sequence[Figure], only: str = "") -> list[Search]:
+    """The quickest index for each size that finds enough in each channel. ``only``: consider this index alone."""
     channels = {row["channel"] for row in rows}
     by_index: dict[tuple[int, str, int], list[Figure]] = {}
     for row in rows:
-        by_index.setdefault((row["items"], row["index"], row["num_candidates"]), []).append(row)
-    costs = {
-        which: sum(row["p50_ms"] for row in found)
-        for which, found in by_index.items()
-        if {row["channel"] for row in found if row["found"] >= FOUND} == channels
-    }
-    found: list[Sequence[object]] = []
-    for items in dict.fromkeys(size for size, *_ in costs):
-        flat = min(ms for (size, index, _), ms in costs.items() if (size, index) == (items, "flat"))
-        ms, index, breadth = min((ms, index, breadth) for (size, index, breadth), ms in costs.items() if size == items)
-        found.append((f"{items:,}", f"{flat:.1f}", index, breadth, f"{ms:.1f}", f"{ms / flat:.2f}"))
-    return found
+        if row["found"] >= FOUND and only in ("", row["index"]):
+            by_index.setdefault((row["items"], row["index"], row["num_candidates"]), []).append(row)
+    found: dict[int, Search] = {}
+    for (items, index, breadth), each in by_index.items():
+        if {row["channel"] for row in each} == channels:
+            search = Search(sum(row["p50_ms"] for row in each), index, breadth, items, each[0]["bytes_an_item"])
+            found[items] = min(search, found.get(items, search))
+    return [found[items] for items in sorted(found)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from offline.evaluation.report import ENOUGH
-from research.figures.tables import Figure, block, mean_of, measured, read, shown, span, table
+from research.figures.tables import IN_BRACKETS, Figure, block, mean_of, measured, read, shown, span, table, with_range
 
 NAMES = {
     "source: recall": "the source's recall",
@@ -158,10 +158,13 @@ def recipes_speed(figure: Figure) -> str:
     """Latency of both recipes."""
     levels = {name: figure["recipes"][name]["levels"] for name in ("source", "default")}
     rows = [
-        (f"p50 ms, {both[0]['concurrency']} in flight", *(level["p50_ms"] for level in both))
+        (
+            f"p50 ms, {both[0]['concurrency']} in flight",
+            *(with_range(level["p50_ms"], level["turns"]["p50_ms"]) for level in both),
+        )
         for both in zip(*levels.values(), strict=True)
     ]
-    return shown(figure, ("", *levels), rows)
+    return shown(figure, ("", *levels), rows, IN_BRACKETS)
 
 
 @block("exact", "evaluation.json")

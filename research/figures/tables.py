@@ -14,6 +14,7 @@ from data_exchange_center.figures import FIGURES
 Figure = dict[str, Any]
 Draw = Callable[[Figure], str]
 
+IN_BRACKETS: Final = "In brackets the lowest and the highest turn of this run."
 BLOCKS: Final[dict[str, tuple[str, Draw]]] = {}
 
 
@@ -62,6 +63,11 @@ def span(found: Figure) -> str | None:
     return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
+def with_range(value: object, turns: Sequence[float]) -> str:
+    """A value, and the lowest and the highest of one run's turns."""
+    return f"{value} ({min(turns):g}–{max(turns):g})" if turns else str(value)
+
+
 def mean_of(value: Any) -> float:
     """A metric's mean over users, or the metric itself if it is one number for all."""
     return float(value["mean"] if isinstance(value, dict) else value)
@@ -74,8 +80,9 @@ def measured(figure: Figure) -> str:
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
+    warm = f"; Elasticsearch warm by {figure['searches']:,} searches" if "searches" in figure else ""
     ended = f"a study that has ended, its code is in commit {figure['ended']}," if "ended" in figure else ""
     how = "Measured by " + (ended or f"`{figure['command']}`")
     age = figure.get("measured")
     when = f"; commit {age['commit']}, {age['date']}" if age else ""
-    return f"{how} on {where}{data}{services}{when}."
+    return f"{how} on {where}{data}{services}{warm}{when}."

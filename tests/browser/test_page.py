@@ -520,8 +520,8 @@ def test_a_rating_that_failed_is_sent_again_and_counts_once(page: Page, site: Si
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("region", name="What you did")).to_contain_text("rated 5 ★")
     expect(page.get_by_role("heading", name=first, exact=True)).to_have_count(0)
-    assert set(sent) == {logged.event.eventid for logged in fakes.log.of_user(fakes.world.dataset, 1)}
-    assert len(fakes.log.of_user(fakes.world.dataset, 1)) == 1
+    assert set(sent) == {logged.event.eventid for logged in fakes.users.events_of(fakes.world.dataset, 1)}
+    assert len(fakes.users.events_of(fakes.world.dataset, 1)) == 1
 
 
 def test_looking_for_a_user_says_what_is_wrong(page: Page, fakes: Fakes, said: Said) -> None:

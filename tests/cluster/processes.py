@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from online.stack.preflight import is_taken
@@ -38,15 +37,13 @@ class ServiceProcess:
             self._process = subprocess.Popen(
                 program.command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
-        for attempt in Retrying(
-            stop=stop_after_delay(PATIENCE_S),
-            wait=wait_fixed(0.1),
-            retry=retry_if_exception_type(NotReadyError),
-            reraise=True,
-        ):
-            with attempt:
-                assert self._process.poll() is None, self._log.read_text()
-                self._service.version(self.settings)
+        process = self._process
+
+        def version() -> str:
+            assert process.poll() is None, self._log.read_text()
+            return self._service.version(self.settings)
+
+        until(version, PATIENCE_S, 0.1, despite=(NotReadyError,))
 
     def kill(self) -> None:
         """With its children, and no chance to say so."""

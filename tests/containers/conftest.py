@@ -71,10 +71,6 @@ class Containers:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def steps(self, *command: str) -> str:
-        """A command in the container of the steps; its output."""
-        return self.succeeds("online/stack/docker.sh", "run", *command, seconds=DEMO_SECONDS)
-
     def compose(self, *arguments: str) -> str:
         files = ("docker-compose.yml", "docker-compose.build.yml")
         return self.succeeds("docker", "compose", *(part for file in files for part in ("--file", file)), *arguments)

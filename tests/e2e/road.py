@@ -68,13 +68,6 @@ class Road:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def release(self) -> str:
-        """`make offline` and `make sync`: the id of the release that is live afterwards."""
-        for target in ("offline", "sync"):
-            done = self.run("make", target, seconds=DEMO_SECONDS)
-            assert done.returncode == 0, done.stdout
-        return done.stdout.rpartition("is live")[0].split()[-1]
-
     @contextmanager
     def artifacts_kept(self) -> Iterator[None]:
         """Afterwards the offline artifacts are what they were before."""
@@ -94,7 +87,9 @@ class Road:
         assert checked.returncode == 0, checked.stdout
         with self.artifacts_kept():
             other = dataclasses.replace(self, env={**self.env, "RECSYS_DATA": str(data)})
-            other.release()
+            for target in ("offline", "sync"):
+                done = other.run("make", target, seconds=DEMO_SECONDS)
+                assert done.returncode == 0, done.stdout
             yield other
         self.go_back(before)
 

@@ -16,6 +16,8 @@ from typing import Final
 
 import pytest
 
+from tests.e2e.road import ml_100k as written
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 CORE: Final = ("data_exchange_center", "offline", "offline_to_online", "online")
 ROOMS: Final = ("extras", "past_one_machine", "research")
@@ -95,6 +97,12 @@ def without(rooms: Collection[str], folder: Path) -> Copy:
     (folder / "sitecustomize.py").write_text(ABSENT.format(gone=modules), encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "MAKE", "MFLAGS"))}
     return Copy(folder, {**kept, "PYTHONPATH": str(folder), "RECSYS_EXCHANGE_DIR": str(folder / "exchange")})
+
+
+@pytest.fixture(scope="module")
+def ml_100k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MovieLens-100K in a folder."""
+    return written(tmp_path_factory.mktemp("ml-100k") / "data")
 
 
 @pytest.mark.parametrize("room", ROOMS)

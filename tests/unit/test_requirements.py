@@ -8,29 +8,26 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+from tests.unit.online.stack.test_compose import pins
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.txt", "requirements-mcp.txt", "requirements-research.txt", "requirements-dev.txt")
 
 
-def pins(name: str) -> dict[str, str]:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
-
-
 def test_the_demo_installs_no_tool_of_tests_and_measurements() -> None:
     tools = {"kubernetes-validate", "matplotlib", "mypy", "playwright", "pytest", "ruff", "schemathesis", "triton"}
-    assert not tools & pins("requirements.txt").keys()
+    assert not tools & pins(ROOT / "requirements.txt").keys()
 
 
 def test_a_package_has_one_version_in_all_lock_files() -> None:
     """So that what is added to an environment leaves what is there as it is."""
-    whole = pins("requirements-dev.txt")
+    whole = pins(ROOT / "requirements-dev.txt")
     for name in LOCKS:
-        assert {package: whole[package] for package in pins(name)} == pins(name)
+        assert {package: whole[package] for package in pins(ROOT / name)} == pins(ROOT / name)
 
 
 def test_sparks_environment_has_what_the_stores_import() -> None:
-    lacking = pins("requirements-dev.txt").keys() - pins("past_one_machine/spark/requirements.txt").keys()
+    lacking = pins(ROOT / "requirements-dev.txt").keys() - pins(ROOT / "past_one_machine/spark/requirements.txt").keys()
     modules = [name for name, packages in packages_distributions().items() if lacking >= {*map(_normal, packages)}]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({modules}))"
     assert {"torch", "tritonclient"} <= {*modules}

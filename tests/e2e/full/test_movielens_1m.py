@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from data_exchange_center import artifacts
-from tests.e2e.road import DEMO_SECONDS, ROOT, Road, demo
+from data_exchange_center.settings import Settings
+from tests.e2e.road import DEMO_SECONDS, Road, demo
 from tests.needs import not_tested
 
 COUNTS = {"positive": 575_281, "negative": 424_928, "train": 754_233, "test": 185_576, "holdout": 60_400}
@@ -40,9 +40,6 @@ def test_the_counts_are_the_sources_and_nobody_is_given_a_film_again(million: Ro
 def test_the_sources_recipe_reaches_the_sources_auc(tmp_path: Path) -> None:
     """Its steps assert the source's counts and AUC themselves."""
     env = os.environ | {"RECSYS_DATA": DATA, "RECSYS_EXCHANGE_DIR": str(tmp_path), "RECSYS_RECIPE": "source"}
-    done = subprocess.run(
-        ["make", "offline"], cwd=ROOT, env=env, text=True, timeout=DEMO_SECONDS, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-    )  # fmt: skip
+    done = Road(env, Settings(), "").run("make", "offline", seconds=DEMO_SECONDS)
     assert done.returncode == 0, done.stdout
     assert artifacts.RANK_REPORT.read(tmp_path)["auc"]["test"] >= 0.8206

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
-
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
+from data_exchange_center.release_parts import release_of_artifacts
 from tests.e2e.road import Road, itemids
 from tests.services.online.load import load
 
 PROFILE = (Columns.GENDER, Columns.AGE, Columns.OCCUPATION)
-
-
-def answer_of_another_release(road: Road, former: str) -> dict[str, Any]:
-    """Each worker answers from the former release until it has opened the new one, which a request starts."""
-    retrying = Retrying(
-        stop=stop_after_delay(120), wait=wait_fixed(0.1), retry=retry_if_result(lambda a: a["release"] == former)
-    )
-    answer: dict[str, Any] = retrying(lambda: road.recommend(1).json())
-    return answer
 
 
 def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_whole(road: Road) -> None:
@@ -33,7 +21,8 @@ def test_a_new_release_goes_live_without_a_failed_request_and_the_old_one_stays_
         with load(road.settings.server.url, bodies, clients=1) as asked:
             done = road.run("make", "sync", seconds=900)
             assert done.returncode == 0, done.stdout
-            second = answer_of_another_release(road, first["release"])
+            second = road.wait_for_release(release_of_artifacts(road.settings).release)
+            assert second["release"] != first["release"]
             asked.wait(lambda answer: answer.body.get("release") == second["release"], 120)
         assert {answer.status for answer in asked.answers} == {200}
         assert {answer.body["release"] for answer in asked.answers} == {first["release"], second["release"]}

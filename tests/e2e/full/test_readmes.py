@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from data_exchange_center.settings import Settings
 from tests import readmes
-from tests.e2e.road import ROOT, Road
+from tests.e2e.road import Road
 
 
 def run(road: Road, command: str) -> subprocess.CompletedProcess[str]:
@@ -18,11 +19,8 @@ def run(road: Road, command: str) -> subprocess.CompletedProcess[str]:
         theirs, ours = getattr(default, service).port, getattr(road.settings, service).port
         command = command.replace(f"127.0.0.1:{theirs}/", f"127.0.0.1:{ours}/")
         command = command.replace(f"localhost:{theirs}/", f"localhost:{ours}/")
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command.replace("curl ", "curl -sS --fail ")],
-        cwd=ROOT, env=road.activated(), text=True, timeout=300, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    activated = replace(road, env=road.activated())
+    return activated.run("bash", "-euo", "pipefail", "-c", command.replace("curl ", "curl -sS --fail "), seconds=300)
 
 
 @pytest.mark.parametrize("command", readmes.to_run(), ids=lambda command: f"{command.readme}: {command.text}"[:90])

@@ -29,13 +29,6 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
         self.users = users
         self.full = False  # no more events are taken that count
 
-    @property
-    def events(self) -> dict[tuple[str, OwnId, str], Logged]:
-        return self.users.events
-
-    def of_user(self, dataset: str | None, userid: OwnId) -> tuple[Logged, ...]:
-        return self.users.events_of(dataset, userid)
-
     def _call(self, query: Recording) -> tuple[bool, ...]:
         self._seen(query)
         if self.full and any(event.type not in query.noted for event in query.events):
@@ -43,15 +36,15 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
         new = []
         for event in query.events:
             key = (query.dataset, event.userid, event.eventid)
-            new.append(key not in self.events)
-            self.events.setdefault(key, Logged(event.timestamp, (len(self.events), 0), event))
+            new.append(key not in self.users.events)
+            self.users.events.setdefault(key, Logged(event.timestamp, (len(self.users.events), 0), event))
         return tuple(new)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
         with self._asked("forget", userid):
-            keys = [key for key in self.events if key[:2] == (dataset, userid)]
+            keys = [key for key in self.users.events if key[:2] == (dataset, userid)]
             for key in keys:
-                del self.events[key]
+                del self.users.events[key]
             self.users.forgotten.add((dataset, userid))
             self.users.forgets += 1
             return Forgotten(len(keys), sum(userid in world.numbers for world in self.users.worlds.values()))

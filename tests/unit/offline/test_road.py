@@ -85,11 +85,6 @@ def source(roads: Mapping[str, Settings]) -> Settings:
     return roads["source"]
 
 
-@pytest.fixture
-def default(roads: Mapping[str, Settings]) -> Settings:
-    return roads["default"]
-
-
 def offline_rows(settings: Settings) -> pd.DataFrame:
     ratings = artifacts.RATINGS.read(settings.exchange_dir)
     return ratings[ratings[Columns.SPLIT] != Split.HOLDOUT].reset_index(drop=True)
@@ -240,8 +235,9 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
 
 
-def test_what_is_served_is_what_the_ranker_was_taught(default: Settings) -> None:
+def test_what_is_served_is_what_the_ranker_was_taught(roads: Mapping[str, Settings]) -> None:
     """Lists and scores of the artifacts, as a server reads them, and by the functions that made the training lists."""
+    default = roads["default"]
     folder, spec = default.exchange_dir, read_feature_spec(default.exchange_dir)
     everything, past = read_with_holdout(default), read_inputs(default).data
     holdout = replay.hold_out(everything.data, everything.dataset.holdout)

@@ -66,13 +66,9 @@ class World:
     def no_features_item(self) -> int:
         return self.itemids[-1]
 
-    @property
-    def no_vector_item(self) -> int:
-        return NO_VECTOR_ITEM
-
     @cached_property
     def trained(self) -> list[int]:
-        return [itemid for itemid in self.itemids if itemid != self.no_vector_item]
+        return [itemid for itemid in self.itemids if itemid != NO_VECTOR_ITEM]
 
     @cached_property
     def userids(self) -> list[int]:

@@ -13,6 +13,7 @@ from data_exchange_center.steps import StepError
 from extras.events.event_parts import Entry, EventParts, bring
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording, event_log_key
+from tests.services.offline_to_online.killed_at import Killed
 
 FILMS = "films"  # a data set
 
@@ -28,10 +29,6 @@ def rating(userid: int, number: int) -> Event:
 
 def eventids(parts: EventParts) -> list[str]:
     return sorted(parts.read()["eventid"].dropna())
-
-
-class Killed(BaseException):
-    """As if the process had ended here."""
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

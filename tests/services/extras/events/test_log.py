@@ -140,9 +140,7 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
 def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     """A user of the same id, in the same Redis: neither its events nor that it was forgotten count."""
     shop = "shop", "ffffffffffff"
-    manifest = DefaultWorld(release=shop[1]).published
-    named = manifest.manifest.dataset.model_copy(update={"name": "shop+events"})
-    published = manifest.model_copy(update={"manifest": manifest.manifest.model_copy(update={"dataset": named})})
+    published = DefaultWorld(release=shop[1], name="shop+events").published
     client.set(wire.manifest_key(shop[1]), published.model_dump_json())
     client.lpush(wire.ACTIVATED_KEY, RELEASE, shop[1])
     for release in (RELEASE, shop[1]):
@@ -268,12 +266,9 @@ def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
     """Feast keeps both in one row. What is known to be of a kept release of the other stays, and no more."""
-    films, shop = DefaultWorld(release="fffffffffff1"), DefaultWorld(release="fffffffffff2")
-    manifest = shop.published.manifest
-    of_shop = manifest.model_copy(update={"dataset": manifest.dataset.model_copy(update={"name": "shop"})})
-    shop_published = shop.published.model_copy(update={"manifest": of_shop})
+    films, shop = DefaultWorld(release="fffffffffff1"), DefaultWorld(release="fffffffffff2", name="shop")
     client.set(wire.manifest_key(films.release), films.published.model_dump_json())
-    client.set(wire.manifest_key(shop.release), shop_published.model_dump_json())
+    client.set(wire.manifest_key(shop.release), shop.published.model_dump_json())
     client.delete(wire.ACTIVATED_KEY)
     client.rpush(wire.ACTIVATED_KEY, films.release, shop.release)
     dataset = films.published.manifest.dataset.base_name

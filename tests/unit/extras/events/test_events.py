@@ -14,6 +14,7 @@ from data_exchange_center.history import History
 from extras.events.events import Event, Logged, updated
 from extras.events.hook import trained_on, unneeded
 from tests.datasets import STARS
+from tests.unit.data_exchange_center.test_history import history as history_of
 
 CLICKS = STARS.model_copy(update={"levels": (1.0,), "positive_level": 0})
 ITEMS = {n: n for n in range(1, 100)}
@@ -39,10 +40,6 @@ def after(
         assert items.dtype == np.int32, "as it is stored"
     assert all(result == results[0] for result in results)
     return results[0]
-
-
-def history_of(rows: Sequence[tuple[int, int, int]]) -> History:
-    return History(*np.array(rows, np.int64).reshape(-1, 3).T)
 
 
 def seen(history: History) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -
     assert best not in ids(after)
     assert ids(after) != [item for item in ids(before) if item != best], "the vectors are of the new history"
     assert after["recommendation"] != before["recommendation"]
-    (logged,) = fakes.log.of_user(fakes.world.dataset, 1)
+    (logged,) = fakes.users.events_of(fakes.world.dataset, 1)
     assert logged.event.recommendation == before["recommendation"]
 
 
@@ -105,7 +105,7 @@ def test_an_item_that_the_release_does_not_know_is_recorded(http: FlaskClient, f
     before = ids(ask(http))
     answer = send(http, {**EVENT, "itemid": 999_999})
     assert answer["events"] == [{"eventid": "a1", "new": True, "known_item": False}]
-    assert len(fakes.log.of_user(fakes.world.dataset, 1)) == 1
+    assert len(fakes.users.events_of(fakes.world.dataset, 1)) == 1
     assert ids(ask(http)) == before
 
 
@@ -131,7 +131,7 @@ def test_what_is_refused_is_said_and_not_recorded(http: FlaskClient, fakes: Fake
     error = send(http, body, 400)["error"]
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 400
-    assert fakes.log.events == {}
+    assert fakes.users.events == {}
 
 
 def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(http: FlaskClient, fakes: Fakes) -> None:
@@ -140,12 +140,12 @@ def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(htt
     fakes.add(replace(fakes.world, release="bbbbbbbbbbbb", name="others"))
     fakes.users.live_release = "bbbbbbbbbbbb"
     send(http, EVENT)
-    assert [key[0] for key in fakes.log.events] == ["others"]
+    assert [key[0] for key in fakes.users.events] == ["others"]
     fakes.add(replace(fakes.world, release="cccccccccccc", name="others+events"))
     fakes.items.gate = threading.Event()  # it is not opened
     fakes.users.live_release = "cccccccccccc"
     send(http, EVENT | {"eventid": "another"})
-    assert [key[0] for key in fakes.log.events] == ["others"] * 2
+    assert [key[0] for key in fakes.users.events] == ["others"] * 2
     fakes.items.gate.set()
 
 
@@ -194,7 +194,7 @@ def test_no_page_of_another_site_writes_without_a_key(
     gorse = [{"FeedbackType": "view", "UserId": "1", "ItemId": "4"}]
     response = http.post(path, json=gorse if path == "/api/feedback" else EVENT, headers=headers)
     assert response.status_code == status
-    assert len(fakes.log.events) == (status == 200)
+    assert len(fakes.users.events) == (status == 200)
     assert http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200, "reading is no harm"
 
 

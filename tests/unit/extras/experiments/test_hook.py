@@ -9,7 +9,6 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from extras.experiments.declaration import Experiment, arm_of
@@ -17,6 +16,7 @@ from extras.experiments.hook import team_draft
 from extras.experiments.store import FIRST, NEITHER, SECOND, Exposure
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
+from tests.unit.extras.events.test_routes import ask
 from tests.unit.extras.questions.asking import ids
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld, World
 from tests.waiting import until
@@ -37,12 +37,6 @@ def both(fakes: Fakes, http: FlaskClient) -> Fakes:
     ask(http, strict=True)  # which waits until it is open, on a busy machine too
     ask(http, strict=True, release=OTHER)
     return fakes
-
-
-def ask(http: FlaskClient, userid: int = 1, **more: Any) -> Any:
-    response = http.post("/ml/rec", json={"userid": userid, **more})
-    assert response.status_code == 200, response.text
-    return response.json
 
 
 def start(http: FlaskClient, fakes: Fakes, control: str | None = None, **given: Any) -> Experiment:
@@ -148,10 +142,7 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
     """No request looks for the live release then, and yet the process must not be left with the old one."""
     experiment = start(http, both, control=OTHER)
     both.users.live_release = OTHER
-    for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.02), reraise=True):
-        with attempt:
-            ask(http, user_in(experiment, "control"))
-            assert both.recommender.releases.serving.release == OTHER
+    until(lambda: ask(http, user_in(experiment, "control")) and both.recommender.releases.serving.release == OTHER)
 
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])

@@ -11,7 +11,7 @@ from online.recommend.types import Request, Stopwatch
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.conftest import SERVICES
-from tests.unit.online.world import AT, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, SourceWorld
+from tests.unit.online.world import AT, NO_VECTOR_ITEM, SOURCE, UNKNOWN_USER, DefaultWorld, Recipe, SourceWorld
 
 USER = 8
 
@@ -85,7 +85,7 @@ def test_what_no_channel_has_among_its_first(fakes: Fakes) -> None:
 
 
 def test_what_was_never_trained(fakes: Fakes) -> None:
-    item = fakes.world.no_vector_item
+    item = NO_VECTOR_ITEM
     source = fakes.world.recipe.name == "source"
     if source:  # preferred genres bring it in
         fakes.world.genres[item] = ()
@@ -127,7 +127,7 @@ def test_it_is_strict(fakes: Fakes, service: str) -> None:
 
 def test_over_http_it_is_as_described(http: FlaskClient, fakes: Fakes) -> None:
     there = listed(fakes)
-    for itemid in (there[0], there[-1], fakes.world.no_vector_item, fakes.world.seen[USER][0], 123_456):
+    for itemid in (there[0], there[-1], NO_VECTOR_ITEM, fakes.world.seen[USER][0], 123_456):
         response = http.get("/ml/why-not", query_string={"userid": USER, "itemid": itemid, "timestamp": AT})
         assert response.status_code == 200
         conforms(response.json, "WhyNot")

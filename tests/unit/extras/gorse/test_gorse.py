@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from flask.testing import FlaskClient
 from gorse import Gorse, GorseException
 
 from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.events import test_routes
 from tests.unit.extras.questions.asking import ask
 from tests.unit.online.conftest import SERVICES
 from tests.unit.online.world import AT, UNKNOWN_USER, DefaultWorld
@@ -21,10 +23,7 @@ def client(url: str) -> Gorse:
     return Gorse(url, "")
 
 
-def send(http: FlaskClient, body: Any, status: int = 200) -> Any:
-    response = http.post("/api/feedback", json=body)
-    assert response.status_code == status, response.text
-    return response.json
+send = partial(test_routes.send, path="/api/feedback")
 
 
 def listed(http: FlaskClient, **body: Any) -> list[tuple[str, float]]:
@@ -60,7 +59,7 @@ def test_a_session_is_a_history_and_leaves_no_trace(client: Gorse, http: FlaskCl
     wanted = listed(http, userid=None, history=history, size=7)
     found = client.session_recommend([feedback], n=7)
     assert [each["Id"] for each in found] == [name for name, _ in wanted]
-    assert fakes.log.events == {}
+    assert fakes.users.events == {}
 
 
 @pytest.mark.parametrize(
@@ -92,10 +91,10 @@ def test_feedback_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
     assert send(http, sent[2:]) == {"RowAffected": 0}, "without a time it counts once, too"
     zero = [{**sent[2], "Timestamp": "0001-01-01T00:00:00Z"}]
     assert send(http, zero) == {"RowAffected": 0}, "Go's zero time is none"
-    first, second = (logged.event for logged in fakes.log.of_user(fakes.world.dataset, 1))
+    first, second = (logged.event for logged in fakes.users.events_of(fakes.world.dataset, 1))
     assert (first.userid, first.itemid, first.type, first.value, first.timestamp) == (1, 4, "rating", 5, 1645660800)
     assert second.timestamp == 1645693200
-    assert fakes.log.of_user(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
+    assert fakes.users.events_of(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.parametrize(
@@ -106,4 +105,4 @@ def test_feedback_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
 def test_feedback_is_checked_as_ours(http: FlaskClient, fakes: Fakes, wrong: dict[str, Any], field: str) -> None:
     sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": 5, "Timestamp": "2022-02-24", **wrong}
     assert send(http, [sent], 400)["error"]["field"] == field
-    assert fakes.log.events == {}
+    assert fakes.users.events == {}

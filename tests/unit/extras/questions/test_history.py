@@ -42,7 +42,7 @@ def test_the_answer_is_that_of_a_stored_user_with_these_events(fakes: Fakes, htt
         ask(http)
         fakes.service(down).down = True
     given = answer(history=events, userid=None)
-    assert not fakes.log.events
+    assert not fakes.users.events
     assert given == answer(history=events, userid=1), "what is stored of a user does not count"
     for n, event in enumerate(events):
         stored = http.post("/ml/event", json={"eventid": f"{n}", "userid": STRANGER, **event})

@@ -12,19 +12,6 @@ from offline.data.lists import Lists
 from offline.data.sequences import Sequences
 
 
-def made_up_ratings(
-    users: int = 24, items: int = 20, events: int = 10, of_one_second: int = 1, seed: int = 0
-) -> Sequences:
-    """Every user rates ``events`` different items, ``of_one_second`` of them at a time, by taste for odd or even."""
-    rng = np.random.default_rng(seed)
-    codes = np.concatenate([rng.permutation(items)[:events] + 1 for _ in range(users)])
-    taste = np.repeat(rng.choice([-1.2, 1.2], users), events) * np.where(codes % 2, 1, -1)
-    ratings = np.clip(np.rint(3.5 + taste + rng.normal(0, 0.5, len(codes))), 1, 5).astype(np.int64)
-    times = np.tile(np.arange(events) // of_one_second, users)
-    starts = np.arange(users + 1) * events
-    return Sequences(np.arange(users), np.arange(1, items + 1), starts, codes, ratings, ratings > 3, times)
-
-
 def events_of(
     items: list[list[int]], ratings: list[list[int]], times: list[list[int]] | None = None, n_items: int = 3
 ) -> Sequences:

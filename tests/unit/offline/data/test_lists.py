@@ -24,7 +24,7 @@ from offline.data.lists import Lists, ListsConfig, StoredFeatures, prefetch, rec
 from offline.data.sequences import Points
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
 from offline.models.training import ranked
-from tests.unit.offline.data.ratings import events_of, made_up_lists, made_up_ratings
+from tests.unit.offline.data.ratings import events_of, made_up_lists
 from tests.unit.offline.models.test_stages import inputs_of
 
 
@@ -156,16 +156,15 @@ def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path
 
 RANKER = ListRankerRecipe(seed=7, stride=3, past=0.4)
 ASKED = ListsConfig.of(DEFAULT.model_copy(update={"ranker": RANKER}))
-DATA = made_up_ratings(users=30, events=12)
-DATA = replace(DATA, times=DATA.times * 3600)  # each event is a return
 
 
 def test_requests_come_after_what_training_channels_know_and_returns_again_years_later() -> None:
-    points = ASKED.requests(DATA)
+    data = replace(WALKERS.data, times=WALKERS.data.times * 6)  # each event is a return
+    points = ASKED.requests(data)
     assert len(points) > 50
-    assert (points.positions >= DATA.earlier_lengths(0.4)[points.users]).all()
-    assert (points.times > DATA.times.max()).mean() == 0.5
-    again = ASKED.requests(DATA)
+    assert (points.positions >= data.earlier_lengths(0.4)[points.users]).all()
+    assert (points.times > data.times.max()).mean() == 0.5
+    again = ASKED.requests(data)
     assert points.times.tolist() == again.times.tolist()
 
 

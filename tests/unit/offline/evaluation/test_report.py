@@ -14,7 +14,7 @@ from offline.evaluation import replay
 from offline.evaluation.replay import Answers, Holdout
 from offline.evaluation.report import HEADLINES, _ranks_of, check, funnel, labelled, plain, report, summary
 from offline.evaluation.served import POPULARITY, baselines, best_unseen
-from tests.unit.offline.evaluation.made_up import LAST_FOUR, N_ITEMS, made_up
+from tests.unit.offline.evaluation.test_replay import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10
 

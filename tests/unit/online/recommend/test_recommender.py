@@ -29,6 +29,7 @@ from tests.unit.online.world import (
     LONG_HISTORY_USER,
     NO_FEATURES_USER,
     NO_TERMS_USER,
+    NO_VECTOR_ITEM,
     NO_VECTOR_USER,
     UNKNOWN_USER,
     DefaultWorld,
@@ -110,7 +111,7 @@ def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fak
 def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(fakes: Fakes) -> None:
     world = fakes.world
     ask(fakes, 1)
-    left = [world.no_vector_item, *world.itemids[-3:-1]]
+    left = [NO_VECTOR_ITEM, *world.itemids[-3:-1]]
     world.seen[NO_TERMS_USER] = [itemid for itemid in world.itemids if itemid not in left]
     for name in world.item_vectors:
         world.item_vectors[name].clear()
