@@ -72,7 +72,7 @@ class Soak:
     def __init__(self, settings: Settings, releases: tuple[str, str], plan: Plan) -> None:
         self._settings, self._releases, self._plan = settings, releases, plan
         self.answers: list[Answered] = []
-        self.p99s_ms: list[float] = []  # of the requests between two switches
+        self.p99s_ms: list[float] = []  # of the requests between two switches, without those during one
         self.samples: list[dict[str, Any]] = []
         self.switches = 0
 

@@ -168,10 +168,10 @@ def against(figure: Figure) -> str:
         rows.append((level["level"], *found, *ratios))
     by_level = table(head, rows)
     same = figure.get("same_services")
-    own = (
-        f"Each server had services of its own, the other's Elasticsearch warm by {figure['other_searches']:,} searches."
-    )
-    said = "Both servers used the same services." if same else own
+    said = "Both servers used the same services."
+    if not same:
+        warm = f"the other's Elasticsearch had answered {figure['other_searches']:,} searches by the end"
+        said = f"Each server had services of its own; {warm}."
     return f"{by_level}\n\n{_before_and_now(figure)}\n\n{IN_BRACKETS} {said} {measured(figure)}"
 
 
@@ -220,7 +220,7 @@ def shed(figure: Figure) -> str:
     rows = [
         (
             f"{p['factor']:g}",
-            with_range(f"{p['goodput']:.2f}", p["turns"]["goodput"]),
+            with_range(p["goodput"], p["turns"]["goodput"]),
             *(f"{p[key]:.0%}" for key in ("shed", "degraded")),
             *(p["p50_ms"], with_range(p["p99_ms"], p["turns"]["p99_ms"])),
         )
@@ -230,8 +230,8 @@ def shed(figure: Figure) -> str:
     at_least, at_most = figure["goodput_at_least"], figure["p99_ms_at_most"]
     note = (
         f"Best rate: {best} requests/s; loads are times that, goodput a share of it. {IN_BRACKETS} "
-        f"The aim, a goodput of {at_least:g} and a p99 of {at_most:g} ms up to load {figure['judged']:g}, is "
-        f"{'reached' if figure['holds'] else 'missed'}."
+        f"The aim, a goodput of {at_least:g} times the load (beyond load 1: {at_least:g}) and a p99 of {at_most:g} ms "
+        f"up to load {figure['judged']:g}, is {'reached' if figure['holds'] else 'missed'}."
     )
     return f"![{SHED_PICTURE}](pic/shed.png)\n\n{shown(figure, head, rows, note)}"
 
@@ -268,8 +268,12 @@ def scale(figure: Figure) -> str:
     trained = {row["step"]: row for row in figure["rows"] if row["factor"] == 1}
     pairs = [(trained[row["step"]], row) for row in figure["catalogue"]]
     columns = [f"{row['items']:,} items" for row in pairs[0]]
-    by_items = [(f"`{one['step']}`", *(_cost(row) for row in (one, many))) for one, many in pairs]
-    return f"{steps}\n\nTraining with as many events on a larger catalogue:\n\n{table(('step', *columns), by_items)}"
+    by_items = [
+        (f"`{one['step']}`", *(f"{row['cpu_seconds']:.1f} / {row['peak_mb']:.0f}" for row in (one, many)))
+        for one, many in pairs
+    ]
+    same = "In the same run, processor seconds / peak MB with the same events on a larger catalogue:"
+    return f"{steps}\n\n{same}\n\n{table(('step', *columns), by_items)}"
 
 
 def _cost(row: Figure) -> str:
@@ -286,7 +290,7 @@ def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[obje
         f"{line[name]['each'] * 1000000.0:.2f} (±{line[name]['off']:.0%})" if several else None
         for name in ("seconds", "peak_mb")
     )
-    shuffled = f"{line['written']['each'] * 1000000.0 / 2**20:.1f}" if several and "written" in line else None
+    shuffled = f"{line['written']['each'] * 1000000.0 / 2**20:.2f}" if several and "written" in line else None
     return (f"`{line['step']}`", line["engine"], *cells, seconds, memory, shuffled)
 
 

@@ -1,7 +1,7 @@
 """Estimate machines and cost for data that nobody here has, each number with its formula.
 
 Read off lines through what was measured (scale.json, index_growth.json, waterfall.json), far beyond the largest
-measurement: an order of magnitude, no promise. The constants that are assumptions say so.
+measurement: an order of magnitude, no promise. The constants below are assumptions.
 """
 
 from __future__ import annotations
@@ -10,22 +10,23 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from data_exchange_center.figures import FIGURES
 from data_exchange_center.wire import KEPT_RELEASES
 from research.figures.costs import quickest
-from research.figures.tables import Figure, block, measured, read, table
+from research.figures.tables import Figure, block, measured, not_measured, read, table
 
 TARGETS: Final = ((10_000_000, 1_000_000), (100_000_000, 10_000_000))  # users, items
 CORES: Final = 16  # of a machine
 MACHINE_GB: Final = 64
-PER_HOUR: Final = 0.80  # US dollars a machine: assumed, what clouds ask on demand
-NIGHT_HOURS: Final = 1.0  # in which a night's steps have to be over: assumed
+PER_HOUR: Final = 0.80  # US dollars a machine, what clouds ask on demand
+NIGHT_HOURS: Final = 1.0  # in which a night's steps have to be over
 HISTORY_BYTES, SEEN_BYTES = 13, 4  # of an event in Redis: in the user's history, and among the items seen
 USER_BYTES: Final = 500  # of a user in Redis around these: key, hash and fields, two entries of sorted sets
 COPIES: Final = 2  # of what the stores hold: one that answers, and a replica
-REQUESTS_A_DAY: Final = 5  # of a user: assumed
-PEAK: Final = 3  # the busiest second, in times of the mean: assumed
+REQUESTS_A_DAY: Final = 5  # of a user
+PEAK: Final = 3  # the busiest second's requests, times the mean
 BUSY: Final = 0.5  # share of the cores that a peak may take: the rest is for a machine that fails
-STATELESS: Final = ("server", "redis", "feast", "triton")  # their work for a request does not grow with the data
+PER_REQUEST: Final = ("server", "redis", "feast", "triton")  # whose work for a request does not grow with the data
 Figures = tuple[Figure, Figure, Figure]  # scale.json, waterfall.json, index_growth.json
 
 
@@ -41,7 +42,10 @@ class Row(NamedTuple):
 @block("estimate", "scale.json")
 def estimate(scale: Figure) -> str:
     """Machines and dollars of the nightly steps and of serving, for each of `TARGETS`."""
-    figures = (scale, read("waterfall.json"), read("index_growth.json"))
+    others = ("waterfall.json", "index_growth.json")
+    if missing := [not_measured(file) for file in others if not (FIGURES / file).is_file()]:
+        return "\n\n".join(missing)
+    figures = (scale, read(others[0]), read(others[1]))
     night, serving = (
         _by_target([list(rows(figures, *target)) for target in TARGETS]) for rows in (steps_rows, serving_rows)
     )
@@ -51,29 +55,30 @@ def estimate(scale: Figure) -> str:
 
 def _by_target(columns: Sequence[Sequence[Row]]) -> str:
     head = ("", "formula", *(f"{users:,} users x {items:,} items" for users, items in TARGETS))
-    rows = [
-        (of[0].name, of[0].formula, *(f"{_rounded(each.value)} {each.unit}".strip() for each in of))
-        for of in zip(*columns, strict=True)
-    ]
+    rows = [(of[0].name, of[0].formula, *(_with_unit(each) for each in of)) for of in zip(*columns, strict=True)]
     return table(head, rows)
 
 
-def _rounded(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+def _with_unit(row: Row) -> str:
+    rounded = f"{row.value:,.0f}" if row.value >= 10 else f"{row.value:.2g}"
+    return f"${rounded}" if row.unit == "$" else f"{rounded} {row.unit}".strip()
 
 
 def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     """Preparing with Spark, by lines over the events; training, which was measured with two sizes of the catalogue."""
     scale = figures[0]
     of_spark = {each["step"]: each for each in scale["lines"] if each["engine"] == "spark"}
-    of_pandas = [each for each in scale["lines"] if each["engine"] == "pandas" and each["step"] in of_spark]
+    of_pandas = [each for each in scale["lines"] if each["engine"] == "pandas"]
     at_hand = next(row for row in scale["rows"] if row["factor"] == 1)
     events = users * events_of_a_user(scale)
     yield Row("events", "users x events of a user, as now", events)
-    peak_mb = max(_at(each["peak_mb"], events) for each in of_pandas)
-    yield Row("memory of one machine, with pandas", "the largest line of peak memory", peak_mb / 1024, "GB")
+    for name, trains in (("prepare", False), ("train", True)):
+        peak_mb = max(_at(each["peak_mb"], events) for each in of_pandas if (each["step"] not in of_spark) == trains)
+        yield Row(
+            f"memory to {name} with pandas, on one machine", "the largest line of peak memory", peak_mb / 1024, "GB"
+        )
     shuffled = sum(_at(each["written"], events) for each in of_spark.values())
-    yield Row("bytes shuffled", "the sum of the lines of bytes shuffled", shuffled / 2**30, "GB")
+    yield Row("bytes shuffled to prepare, with Spark", "the sum of the lines of bytes shuffled", shuffled / 2**30, "GB")
     preparing = sum(_at(each["cpu_seconds"], events) for each in of_spark.values()) / 3600
     yield Row("processor hours to prepare, with Spark", "the sum of the lines of processor seconds", preparing, "h")
     of_items = sum(_at(each["cpu_seconds_of_items"], items) for each in scale["catalogue"])
@@ -81,9 +86,9 @@ def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     by_items = f"the sum of the lines over the items x events / {at_hand['events']:,}"
     yield Row("processor hours to train", by_items, training, "h")
     machines = math.ceil((preparing + training) / (CORES * NIGHT_HOURS))
-    in_time = f"processor hours / {CORES} cores / {NIGHT_HOURS:g} h (assumed), rounded up"
+    in_time = f"processor hours / {CORES} cores / {NIGHT_HOURS:g} h, rounded up"
     yield Row(f"machines of {CORES} cores and {MACHINE_GB} GB", in_time, machines)
-    cost = f"machines x {NIGHT_HOURS:g} h x ${PER_HOUR:.2f} (assumed)"
+    cost = f"machines x {NIGHT_HOURS:g} h x ${PER_HOUR:.2f}"
     yield Row("a night's cost", cost, machines * NIGHT_HOURS * PER_HOUR, "$")
 
 
@@ -98,20 +103,22 @@ def serving_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     yield Row("Redis: memory", in_memory, redis_gb, "GB")
     yield Row("Feast: rows", f"(users + items) x {KEPT_RELEASES} releases", (users + items) * KEPT_RELEASES)
     rate = users * REQUESTS_A_DAY * PEAK / 86_400
-    at_peak = f"users x {REQUESTS_A_DAY} a day x {PEAK} (assumed) / 86,400 s"
+    at_peak = f"users x {REQUESTS_A_DAY} a day x {PEAK} / 86,400 s"
     yield Row("requests a second, at the peak", at_peak, rate)
     busiest = max(waterfall["levels"], key=lambda level: level["in_flight"])["processor_ms"]
-    for name in STATELESS:
+    for name in PER_REQUEST:
         formula = "1000 ms / processor ms of a request"
         yield Row(f"{name}: requests a second of one core", formula, 1000 / busiest[name])
-    cores = rate * sum(busiest[name] for name in STATELESS) / 1000
+    cores = rate * sum(busiest[name] for name in PER_REQUEST) / 1000
     yield Row("cores of these, at the peak", "requests a second x processor ms / 1000", cores)
 
     best = quickest(growth["rows"])[-1]  # of the largest catalogue
     index_gb = items * best.bytes_an_item * COPIES / 2**30
     yield Row("Elasticsearch: index", f"items x bytes an item x {COPIES} copies", index_gb, "GB")
     parts = math.ceil(items / best.items)
-    yield Row("Elasticsearch: parts of the index", f"items / {best.items:,} items, the most measured", parts)
+    yield Row(
+        "Elasticsearch: parts of the index", f"items / {best.items:,} items, the most measured, rounded up", parts
+    )
     searched = f"1000 ms / (parts x {best.ms:.1f} ms, the quickest index, {best.kind}, for all channels)"
     yield Row("Elasticsearch: requests a second of one core", searched, 1000 / (parts * best.ms))
     searching = rate * parts * best.ms / 1000
@@ -119,7 +126,7 @@ def serving_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     machines = math.ceil(max((cores + searching) / (CORES * BUSY), (redis_gb + index_gb) / MACHINE_GB))
     larger = f"the larger of cores / ({CORES} x {BUSY:g}) and memory / {MACHINE_GB} GB, rounded up"
     yield Row(f"machines of {CORES} cores and {MACHINE_GB} GB", larger, machines)
-    yield Row("a month's cost", f"machines x 730 h x ${PER_HOUR:.2f} (assumed)", machines * 730 * PER_HOUR, "$")
+    yield Row("a month's cost", f"machines x 730 h x ${PER_HOUR:.2f}", machines * 730 * PER_HOUR, "$")
 
 
 def events_of_a_user(scale: Figure) -> float:

@@ -63,9 +63,9 @@ def span(found: Figure) -> str | None:
     return f"{found['mean']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
-def with_range(value: object, turns: Sequence[float]) -> str:
-    """A value, and the lowest and the highest of one run's turns."""
-    return f"{value} ({min(turns):g}–{max(turns):g})" if turns else str(value)
+def with_range(value: object, turns: Sequence[float]) -> object:
+    """A value, and the lowest and the highest of one run's turns, where there are some."""
+    return f"{value} ({min(turns):g}–{max(turns):g})" if turns else value
 
 
 def mean_of(value: Any) -> float:
@@ -80,7 +80,7 @@ def measured(figure: Figure) -> str:
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
-    warm = f"; Elasticsearch warm by {figure['searches']:,} searches" if "searches" in figure else ""
+    warm = f"; by its end Elasticsearch had answered {figure['searches']:,} searches" if "searches" in figure else ""
     ended = f"a study that has ended, its code is in commit {figure['ended']}," if "ended" in figure else ""
     how = "Measured by " + (ended or f"`{figure['command']}`")
     age = figure.get("measured")

@@ -142,7 +142,8 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
     """No request looks for the live release then, and yet the process must not be left with the old one."""
     experiment = start(http, both, control=OTHER)
     both.users.live_release = OTHER
-    until(lambda: ask(http, user_in(experiment, "control")) and both.recommender.releases.serving.release == OTHER)
+    releases, userid = both.recommender.releases, user_in(experiment, "control")
+    until(lambda: ask(http, userid) and releases.serving.release == OTHER, despite=(AssertionError,))
 
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])

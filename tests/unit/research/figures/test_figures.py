@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from data_exchange_center.figures import FIGURES
 from research.bench import scaling
 from research.figures import pictures
+from research.figures.tables import with_range
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,11 @@ def test_a_picture_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figur
     axes = draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))).axes
     assert axes
     assert all(each.has_data() or each.texts for each in axes)
+
+
+def test_the_spread_of_a_run_stands_next_to_its_value() -> None:
+    assert with_range(7.14, [7.5, 6.9, 7.14]) == "7.14 (6.9–7.5)"
+    assert with_range(None, []) is None, "nothing was answered"
 
 
 def test_a_picture_of_other_figures_is_outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
