@@ -245,7 +245,8 @@ def soak(figure: Figure) -> str:
     note = (
         f"{figure['minutes']:g} minutes at {figure['requests_per_s']:g} requests/s, {figure['switches']} release "
         f"switches: {figure['requests']:,} requests, {sum(figure['errors'].values())} errors, {figure['degraded']} "
-        f"degraded, p99 {figure['p99_ms']} ms."
+        f"degraded, p99 {with_range(figure['p99_ms'], figure['turns']['p99_ms'])} ms, in brackets that of the requests "
+        "between two switches."
     )
     return shown(figure, head, rows, note)
 
