@@ -277,15 +277,11 @@ def scale(figure: Figure) -> str:
     return f"{steps}\n\n{same}\n\n{table(('step', *columns), by_items)}"
 
 
-def _cost(row: Figure) -> str:
-    return f"{row['seconds']:.1f} / {row['peak_mb']:.0f}"
-
-
 def _step(figure: Figure, line: Figure, factors: Sequence[int]) -> Sequence[object]:
     rows = {
         row["factor"]: row for row in figure["rows"] if (row["engine"], row["step"]) == (line["engine"], line["step"])
     }
-    cells = (_cost(rows[each]) if each in rows else None for each in factors)
+    cells = (f"{rows[each]['seconds']:.1f} / {rows[each]['peak_mb']:.0f}" if each in rows else None for each in factors)
     several = len(rows) > 1
     seconds, memory = (
         f"{line[name]['each'] * 1000000.0:.2f} (±{line[name]['off']:.0%})" if several else None

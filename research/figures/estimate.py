@@ -69,8 +69,8 @@ def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     scale = figures[0]
     of_spark = {each["step"]: each for each in scale["lines"] if each["engine"] == "spark"}
     of_pandas = [each for each in scale["lines"] if each["engine"] == "pandas"]
-    at_hand = next(row for row in scale["rows"] if row["factor"] == 1)
-    events = users * events_of_a_user(scale)
+    at_hand = _at_hand(scale)
+    events = users * at_hand["events"] / at_hand["users"]
     yield Row("events", "users x events of a user, as now", events)
     for name, trains in (("prepare", False), ("train", True)):
         peak_mb = max(_at(each["peak_mb"], events) for each in of_pandas if (each["step"] not in of_spark) == trains)
@@ -95,7 +95,8 @@ def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
 def serving_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     """Memory of the stores; cores by the processor time of a request, and by the time of an exact enough search."""
     scale, waterfall, growth = figures
-    user_bytes = USER_BYTES + events_of_a_user(scale) * (HISTORY_BYTES + SEEN_BYTES)
+    at_hand = _at_hand(scale)
+    user_bytes = USER_BYTES + at_hand["events"] / at_hand["users"] * (HISTORY_BYTES + SEEN_BYTES)
     state = f"{USER_BYTES} + events of a user x ({HISTORY_BYTES} + {SEEN_BYTES}) bytes"
     yield Row("Redis: a user's state", state, user_bytes, "B")
     redis_gb = users * KEPT_RELEASES * user_bytes * COPIES / 2**30
@@ -107,8 +108,7 @@ def serving_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     yield Row("requests a second, at the peak", at_peak, rate)
     busiest = max(waterfall["levels"], key=lambda level: level["in_flight"])["processor_ms"]
     for name in PER_REQUEST:
-        formula = "1000 ms / processor ms of a request"
-        yield Row(f"{name}: requests a second of one core", formula, 1000 / busiest[name])
+        yield Row(f"{name}: requests a second of one core", "1000 ms / processor ms of a request", 1000 / busiest[name])
     cores = rate * sum(busiest[name] for name in PER_REQUEST) / 1000
     yield Row("cores of these, at the peak", "requests a second x processor ms / 1000", cores)
 
@@ -129,9 +129,9 @@ def serving_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     yield Row("a month's cost", f"machines x 730 h x ${PER_HOUR:.2f}", machines * 730 * PER_HOUR, "$")
 
 
-def events_of_a_user(scale: Figure) -> float:
-    at_hand = next(row for row in scale["rows"] if row["factor"] == 1)
-    return float(at_hand["events"] / at_hand["users"])
+def _at_hand(scale: Figure) -> Figure:
+    """Sizes of the data set that was measured as it is."""
+    return next(row for row in scale["rows"] if row["factor"] == 1)
 
 
 def _at(line: Figure, size: float) -> float:
