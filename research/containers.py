@@ -131,7 +131,7 @@ def main(settings: Settings) -> None:
         "engine": docker("version", "--format", "{{.Server.Version}}"),
         "containers": rows,
     }
-    code = (*PIPELINE, "docker-compose.yml", "docker-compose.build.yml", "online/stack/images/Dockerfile")
+    code = (*PIPELINE, "docker-compose.yml", "docker-compose.build.yml", "stack/images/Dockerfile")
     publish(FIGURES / "containers.json", figures, code, costs.containers)
 
 

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from data_exchange_center.settings import Settings
-from online.stack.commands import PROGRAMS
-from online.stack.preflight import is_taken
-from online.stack.service import LOOPBACK
+from stack.commands import PROGRAMS
+from stack.preflight import is_taken
+from stack.service import LOOPBACK
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from online.clients.base import Http
-from online.stack.commands import PROGRAMS
+from stack.commands import PROGRAMS
 
 # Where services listen by default, and where this environment says that they do.
 PORTS: Final = {

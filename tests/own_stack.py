@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from data_exchange_center.settings import Settings, load_settings
-from online.stack import commands
-from online.stack.commands import SERVICES
-from online.stack.service import Service
+from stack import commands
+from stack.commands import SERVICES
+from stack.service import Service
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The log of events, in Redis: written by Redis functions (Lua), so that a user's events change atomically.
 
-An answer means that the event is on disk: Redis runs with `appendfsync always` (online/stack/redis) and replies after
+An answer means that the event is on disk: Redis runs with `appendfsync always` (stack/redis) and replies after
 its append-only file is synced. Nothing is lost when Redis is killed, or the machine loses power. In a cluster an answer
 means that as many replicas as `RedisSettings.write_replicas` says have received it, too: with one, nothing is lost when
 a master fails and its replica takes over. If they do not confirm in time, the answer is an error; a retry counts an

@@ -18,7 +18,7 @@ import yaml
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from online.stack.service import LOOPBACK, StackError
+from stack.service import LOOPBACK, StackError
 
 HERE: Final = Path(__file__).parent
 CONFIG: Final = "prometheus.yml"

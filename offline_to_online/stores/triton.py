@@ -25,8 +25,8 @@ from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore
-from online.stack.service import until
-from online.stack.triton.service import KEY_HEADER
+from stack.service import until
+from stack.triton.service import KEY_HEADER
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata

@@ -194,7 +194,7 @@ _OF_THE_SERVICES: Final = (
     "offline_to_online/rows.py",
     "offline_to_online/stores",
     "offline_to_online/releases.py",
-    "online/stack",
+    "stack",
     "requirements.txt",
     ":(exclude)*.md",
 )
@@ -306,7 +306,7 @@ class OtherCheckout:
         return self._run("make", "serve") or becomes_ready(self.settings.server.url, _READY_WITHIN_S)
 
     def _stack(self, command: str) -> bool:
-        return self._run(".venv/bin/python", "-m", "online.stack", command)
+        return self._run(".venv/bin/python", "-m", "stack", command)
 
     def _make(self, *targets: str) -> None:
         if not self._run("make", *targets):

@@ -12,8 +12,8 @@ import psutil
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from online.stack.commands import PROGRAMS
-from online.stack.service import LOOPBACK
+from stack.commands import PROGRAMS
+from stack.service import LOOPBACK
 
 # gunicorn kills a worker without a heartbeat for 30 s. Feast's sends one every 15 s, and checks its clock once a
 # second.

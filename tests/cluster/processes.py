@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 
 from data_exchange_center.settings import Settings
-from online.stack.preflight import is_taken
-from online.stack.service import LOOPBACK, ROOT, NotReadyError, Service
 from past_one_machine.balancer import render
+from stack.preflight import is_taken
+from stack.service import LOOPBACK, ROOT, NotReadyError, Service
 from tests.free_ports import free_ports
 from tests.needs import program
 from tests.waiting import until

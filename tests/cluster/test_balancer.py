@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from online.stack.service import LOOPBACK
+from stack.service import LOOPBACK
 from tests.cluster.processes import balanced
 from tests.http_server import serving
 from tests.waiting import until

@@ -24,7 +24,7 @@ from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
-from online.stack.feast.service import feast_environment
+from stack.feast.service import feast_environment
 from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, password_of, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 from tests.waiting import until

@@ -19,12 +19,12 @@ from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from offline_to_online.release import s1_go_live
 from online.clients.base import DOWN_S
-from online.stack import commands
-from online.stack.feast.service import FEAST
-from online.stack.server import SERVER
-from online.stack.service import LOOPBACK, Service
-from online.stack.supervision import Supervisor
-from online.stack.triton.service import TRITON
+from stack import commands
+from stack.feast.service import FEAST
+from stack.server import SERVER
+from stack.service import LOOPBACK, Service
+from stack.supervision import Supervisor
+from stack.triton.service import TRITON
 from tests.cluster.processes import PATIENCE_S, ServiceProcess, balanced
 from tests.free_ports import free_ports
 from tests.metrics_page import value

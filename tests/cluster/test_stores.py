@@ -21,7 +21,7 @@ from offline_to_online.releases import Stores, go_back
 from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
-from online.stack.supervision import members
+from stack.supervision import members
 from tests.cluster.redis_cluster import has_taken_over, masters, server_process
 from tests.services.offline_to_online.releases import REQUESTS, SYNC, answer, live, same, written
 from tests.services.online.gunicorn_server import running
@@ -94,7 +94,7 @@ def asked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def node_process(settings: Settings, number: int) -> psutil.Process:
     for process in members(settings):
         command = process.cmdline()
-        if "online.stack.elasticsearch.node" in command and f"node.name=node-{number}" in command:
+        if "stack.elasticsearch.node" in command and f"node.name=node-{number}" in command:
             return process
     raise AssertionError(f"no node {number}")
 

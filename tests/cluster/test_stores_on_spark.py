@@ -22,9 +22,9 @@ from offline_to_online.stores import feast
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore, Frames
-from online.stack.elasticsearch.service import ELASTICSEARCH
-from online.stack.feast.service import FEAST
-from online.stack.redis.service import REDIS
+from stack.elasticsearch.service import ELASTICSEARCH
+from stack.feast.service import FEAST
+from stack.redis.service import REDIS
 from tests.cluster.needs_spark import needs_spark
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_stack

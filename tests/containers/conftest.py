@@ -18,7 +18,7 @@ import requests
 from tenacity import Retrying, retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from online.stack.commands import PROGRAMS
+from stack.commands import PROGRAMS
 from tests.e2e.road import ml_100k
 from tests.free_ports import shifted_ports
 from tests.needs import not_tested

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from data_exchange_center import artifacts
-from online.stack.commands import PROGRAMS, by_name
-from online.stack.service import LOOPBACK, Service
+from stack.commands import PROGRAMS, by_name
+from stack.service import LOOPBACK, Service
 from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers, while_docker_keeps_its_proxies
 from tests.services.online.load import load
 from tests.waiting import until

@@ -63,8 +63,8 @@ class Road:
         return self.run(str(ROOT / ".venv/bin/python"), name, *arguments, folder=folder)
 
     def stack(self, *arguments: str) -> str:
-        """``python -m online.stack``; its output. Fails the test when the command fails."""
-        done = self.run(str(ROOT / ".venv/bin/python"), "-m", "online.stack", *arguments)
+        """``python -m stack``; its output. Fails the test when the command fails."""
+        done = self.run(str(ROOT / ".venv/bin/python"), "-m", "stack", *arguments)
         assert done.returncode == 0, done.stdout
         return done.stdout
 

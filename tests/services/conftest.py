@@ -14,8 +14,8 @@ from data_exchange_center.settings import Settings
 from extras.events.log import EventLog
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.triton import TritonStore
-from online.stack.commands import by_name
-from online.stack.redis.service import REDIS
+from stack.commands import by_name
+from stack.redis.service import REDIS
 from tests.free_ports import settings_on_free_ports
 from tests.own_stack import own_or_running_stack, own_stack
 

@@ -1,9 +1,10 @@
-"""For every unit test: no service is reached."""
+"""Fixtures of every unit test: no service is reached."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ import pytest
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 import prometheus_client  # noqa: F401
 
+from data_exchange_center.settings import Settings
+from tests.free_ports import settings_on_free_ports
 from tests.no_services import services_refused
 
 
@@ -21,3 +24,9 @@ def _no_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     if reached:
         pytest.fail(reached[0])
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a stack that does not run."""
+    return settings_on_free_ports(tmp_path / "exchange")

@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from tests.unit.online.stack.test_compose import pins
+from tests.unit.stack.test_compose import pins
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.txt", "requirements-mcp.txt", "requirements-research.txt", "requirements-dev.txt")

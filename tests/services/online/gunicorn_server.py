@@ -12,8 +12,8 @@ import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
-from online.stack.server import SERVER
-from online.stack.service import ROOT
+from stack.server import SERVER
+from stack.service import ROOT
 from tests.free_ports import settings_on_free_ports
 
 

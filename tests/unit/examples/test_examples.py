@@ -42,7 +42,7 @@ from offline_to_online.onnx_export import check_onnx, export_onnx
 from offline_to_online.parity import RECOUNTS, ServedRatings
 from offline_to_online.rows import feature_frames, item_rows
 from offline_to_online.stores.elasticsearch import item_mapping
-from online.stack.images import entry_points
+from stack.images import entry_points
 from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens, walk
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker

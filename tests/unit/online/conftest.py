@@ -15,7 +15,6 @@ from online.main.s1_server import create_app
 from online.recommend import release as releases
 from online.recommend.fallback import LastRelease
 from online.recommend.recommend import Recommender
-from tests.free_ports import settings_on_free_ports
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
 
@@ -78,12 +77,6 @@ def opened(fakes: Fakes) -> Fakes:
     """With the live release open: the time that takes is of the first request's budget, on a busy machine all of it."""
     fakes.recommender.warm_up().result()
     return fakes
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Settings of a stack that does not run."""
-    return settings_on_free_ports(tmp_path / "exchange")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from online.stack.service import StackError
 from past_one_machine.balancer import KINDS, render
+from stack.service import StackError
 from tests.needs import program
 from tests.waiting import until
 

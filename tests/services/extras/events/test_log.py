@@ -25,7 +25,7 @@ from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import NEVER, ServiceError, current
 from online.clients.redis import RedisUsers, UserQuery
-from online.stack.supervision import Supervisor
+from stack.supervision import Supervisor
 from tests.unit.offline_to_online.online_side import row_of
 from tests.unit.online.world import DefaultWorld
 

@@ -26,7 +26,7 @@ from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Expos
 from extras.keys import hook as keys
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
-from online.stack.supervision import Supervisor
+from stack.supervision import Supervisor
 from tests.services.online.gunicorn_server import running
 from tests.unit.extras.experiments.contracts import LIVE, ExperimentStoreContract, started_one
 from tests.unit.online.world import DefaultWorld, SourceWorld, World

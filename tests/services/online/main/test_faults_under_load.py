@@ -13,9 +13,9 @@ from data_exchange_center.settings import Settings
 from offline_to_online.stores import base
 from online.clients.base import OUT_OF_TIME
 from online.recommend.recommend import BUSY
-from online.stack import commands
-from online.stack.commands import by_name
-from online.stack.supervision import Supervisor
+from stack import commands
+from stack.commands import by_name
+from stack.supervision import Supervisor
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import INSTEAD, PORTS, RECOVERY_S, Answered, Load, few, kill, load, paused
 from tests.unit.online.world import AT, DefaultWorld, World

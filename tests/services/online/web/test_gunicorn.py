@@ -16,8 +16,8 @@ from pydantic import SecretStr
 
 from data_exchange_center.settings import ServerSettings, Settings
 from extras.keys import hook as keys
-from online.stack import server as stack_server
 from online.web.asgi import RETRY_AFTER_S
+from stack import server as stack_server
 from tests.free_ports import settings_on_free_ports
 from tests.metrics_page import requests_of, value
 from tests.services.online.gunicorn_server import running

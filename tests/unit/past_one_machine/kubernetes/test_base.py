@@ -17,12 +17,12 @@ import yaml
 
 from data_exchange_center import VERSION
 from data_exchange_center.settings import load_settings
-from online.stack.feast.service import FLAGS as FEAST_FLAGS
-from online.stack.redis.service import FLAGS as REDIS_FLAGS
-from online.stack.service import ROOT
-from online.stack.triton.service import FLAGS as TRITON_FLAGS
-from online.stack.triton.service import restricted
 from past_one_machine.clusters import NODE_TIMEOUT_MS
+from stack.feast.service import FLAGS as FEAST_FLAGS
+from stack.redis.service import FLAGS as REDIS_FLAGS
+from stack.service import ROOT
+from stack.triton.service import FLAGS as TRITON_FLAGS
+from stack.triton.service import restricted
 from tests.needs import program
 
 BASE: Final = ROOT / "past_one_machine/kubernetes/base"

@@ -1,0 +1,10 @@
+"""``python -m stack install|up|down|restart|status|logs|serve [service ...]``: see `stack.commands`."""
+
+import sys
+
+from data_exchange_center.settings import load_settings
+from stack.commands import main
+from stack.service import run
+
+again = "interrupted; run it again and it goes on from there; `make down` stops what was started"
+run(lambda: main(sys.argv[1:], load_settings()), interrupted=again)

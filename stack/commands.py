@@ -1,0 +1,249 @@
+"""The four services on this machine, without Docker: install, up, down, restart, status, logs; and the server: serve.
+
+Run:    python -m stack install|up|down|restart|status|logs|serve [service ...]
+Expect: `up` returns once every service answers; `status` exits with 0 when all of them are ready, else with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import psutil
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+from tenacity import (
+    RetryError,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+    stop_after_delay,
+    wait_fixed,
+)
+
+from data_exchange_center.settings import Settings
+from stack import preflight, server
+from stack.elasticsearch.service import ELASTICSEARCH
+from stack.feast.service import FEAST
+from stack.redis.service import REDIS
+from stack.server import SERVER
+from stack.service import NeedsActionError, NotReadyError, Service, StackError
+from stack.supervision import Supervisor, members
+from stack.triton.service import TRITON
+
+_console = Console(stderr=True)
+
+# --- the services, in the order in which they are started
+
+SERVICES: Final = (REDIS, ELASTICSEARCH, FEAST, TRITON)
+PROGRAMS: Final = (*SERVICES, SERVER)  # what runs under the supervisor; the server is started by `serve`
+
+
+def by_name(name: str) -> Service:
+    """Find a service. Raises StackError for an unknown name."""
+    for service in PROGRAMS:
+        if service.name == name:
+            return service
+    raise StackError(f"no service is called {name!r}; there are: {', '.join(s.name for s in PROGRAMS)}")
+
+
+# --- the commands
+
+
+def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) -> None:
+    """Start the services that do not run, and wait until all of them are ready. Raises StackError.
+
+    Programs that run with other settings than these are restarted, whether they are among ``services`` or not.
+    ``renew``: replace the workers of a server that runs already.
+    """
+    supervisor = Supervisor(settings)
+    _refuse_orphans(settings, supervisor)
+    before = _running(supervisor)
+    preflight.check(settings, [service for service in services if service.name not in before])
+    for service in services:
+        service.prepare(settings)
+    supervisor.start(PROGRAMS)
+    running = _running(supervisor)
+    stopped = [s for s in PROGRAMS if s.name in before - running]  # a changed setting has stopped them
+    for service in stopped:
+        service.prepare(settings)
+    for service in PROGRAMS:
+        if service in stopped or (service in services and service.name not in running):
+            supervisor.run(service)
+        elif renew and service is SERVER and service in services:
+            server.renew(settings, supervisor)
+    # A server that was only restarted may have no release to serve yet: the command does not wait for it.
+    awaited = [s for s in PROGRAMS if s in services or (s in stopped and s is not SERVER)]
+    with _console.status("") as line:
+        for service in awaited:
+            line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
+            version = wait_until_ready(settings, supervisor, service)
+            _console.print(f"{service.title} {version} is ready on port {service.ports[0].number(settings)}")
+            if service is SERVER:
+                _console.print(f"  a page to try it on: {settings.server.url}/")
+
+
+def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:
+    if not supervisor.running and (left := members(settings)):
+        pids = ", ".join(str(process.pid) for process in left)
+        raise StackError(f"processes of an earlier stack have lost their supervisor (pid {pids}): run `make down`.")
+
+
+def _running(supervisor: Supervisor) -> set[str]:
+    return {name for name, info in supervisor.processes().items() if info["statename"] in ("RUNNING", "STARTING")}
+
+
+STARTS: Final = 3  # of a service while it is waited for; with one more it is given up
+
+
+def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
+    """Wait for a service. Returns its version; raises StackError with the end of its log if it ends or stays silent."""
+
+    starts: set[int] = set()
+
+    def answer() -> str:
+        info = supervisor.processes()[service.name]
+        starts.add(info["start"])
+        # The supervisor takes a process that ends within its tick for a running one, and starts it again for ever.
+        if info["statename"] in ("FATAL", "EXITED", "STOPPED") or len(starts) > STARTS:
+            raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
+        return service.version(settings)
+
+    waiting = Retrying(
+        retry=retry_if_exception_type(NotReadyError) & retry_if_not_exception_type(NeedsActionError),
+        stop=stop_after_delay(service.ready_within_s),
+        wait=wait_fixed(0.2),
+    )
+    try:
+        return waiting(answer)
+    except NeedsActionError as error:
+        raise StackError(f"{service.title} runs, but is not ready: {error}") from error
+    except RetryError as error:
+        raise StackError(
+            f"{service.title} was not ready within {service.ready_within_s:g} s ({error.last_attempt.exception()}). "
+            f"{_last_words(settings, service)}"
+        ) from error
+
+
+def _last_words(settings: Settings, service: Service) -> str:
+    path = service.log(settings)
+    if not path.is_file():
+        return f"({path} does not exist)"
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return f"The end of {path}:\n{''.join(deque(file, 20)).rstrip()}"
+
+
+def serve(settings: Settings) -> None:
+    """Start the server. If it runs with these settings already, new workers take over and no request is lost."""
+    up(settings, [SERVER], renew=True)
+
+
+def down(settings: Settings, services: Sequence[Service] | None) -> None:
+    """Stop some services, or all of it, supervisor included. Data stays."""
+    supervisor = Supervisor(settings)
+    if services is not None:
+        _refuse_orphans(settings, supervisor)
+        for service in services:
+            supervisor.stop(service)
+            _console.print(f"{service.title} is stopped")
+        return
+    with _console.status("stopping everything"):
+        supervisor.shutdown()
+    _console.print("everything is stopped; the data stays")
+
+
+def restart(settings: Settings, services: Sequence[Service]) -> None:
+    supervisor = Supervisor(settings)
+    if supervisor.running:
+        for service in reversed(services):
+            supervisor.stop(service)
+    up(settings, services)
+
+
+def status(settings: Settings) -> bool:
+    """Print the table; True when each of the four services is ready, and the server if it was started."""
+    processes, waiting = Supervisor(settings).processes(), []
+    headings = ("service", "ready", "version", "ports", "pid", "since", "memory")
+    table = Table(*(Column(heading, no_wrap=True) for heading in headings), box=SIMPLE_HEAD, pad_edge=False)
+    table.padding = (0, 1, 0, 0)
+    for service in PROGRAMS:
+        info = processes.get(service.name, {})
+        ports = " ".join(str(port.number(settings)) for port in service.ports)
+        state, pid = info.get("statename", "STOPPED"), info.get("pid", 0)
+        ready, version, since, memory = "no", "-", "-", "-"
+        reason = None
+        if pid:
+            since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M")
+            memory = f"{_memory_mb(pid):.0f} MB"
+            try:
+                ready, version = "yes", service.version(settings)
+            except NotReadyError as error:
+                ready, reason = "no", str(error)
+        elif state == "STOPPED":
+            ready = reason = "stopped"
+        else:
+            reason = f"ended ({state.lower()}), see {service.log(settings)}"
+        table.add_row(service.name, ready, version, ports, str(pid or "-"), since, memory)
+        if reason and not (service is SERVER and reason == "stopped"):
+            waiting.append(f"{service.title}: {reason}")
+    table.caption = "\n".join([str(settings.exchange_dir), *waiting])
+    table.caption_justify = "left"
+    Console().print(table)
+    return not waiting
+
+
+def _memory_mb(pid: int) -> float:
+    """Memory of a process and its descendants in MB; pages they share are counted once."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return sum(member.memory_full_info().pss for member in family) / 1e6
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0.0
+
+
+def logs(settings: Settings, services: Sequence[Service], lines: int, follow: bool) -> None:
+    """Print the last ``lines`` of each log; with ``follow``, what is added to them until interrupted."""
+    paths = [str(path) for service in services if (path := service.log(settings)).is_file()]
+    if not paths:
+        raise StackError(f"there are no logs in {settings.service_dir('logs')} yet: run `make up`.")
+    sys.stdout.flush()
+    os.execvp("tail", ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *paths])  # noqa: S606
+
+
+def main(arguments: Sequence[str], settings: Settings) -> None:
+    """Carry one command out. Raises StackError; ends with exit code 1 when `status` finds something not ready."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stack", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["install", "up", "down", "restart", "status", "logs", "serve"])
+    names = [service.name for service in PROGRAMS]
+    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(names)}; default: all")
+    parser.add_argument("--lines", type=int, default=40, help="logs: how many lines of each")
+    parser.add_argument("--follow", action="store_true", help="logs: go on printing")
+    options = parser.parse_args(arguments)
+    chosen = [by_name(name) for name in options.services]
+    match options.command:
+        case "install":
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
+            for service in reversed(chosen or SERVICES):  # Triton first: it does not run with every Python
+                service.install(settings)
+        case "up":
+            up(settings, chosen or SERVICES)
+        case "serve":
+            serve(settings)
+        case "down":
+            down(settings, chosen or None)
+        case "restart":
+            restart(settings, chosen or SERVICES)
+        case "logs":
+            logs(settings, chosen or PROGRAMS, options.lines, options.follow)
+        case "status":
+            sys.exit(0 if status(settings) else 1)

@@ -1,0 +1,116 @@
+"""Checks before anything starts; each failure is one sentence that says how to fix it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+import psutil
+
+from data_exchange_center.settings import Settings
+from stack.redis.service import LOCK
+from stack.service import LOOPBACK, Service, StackError
+from stack.triton.service import check_libpython, check_python
+
+NEEDED_BYTES: Final = 2 * 10**9
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 (compared, not bound)
+
+
+def check(settings: Settings, services: Iterable[Service]) -> None:
+    """Check that these services can start. Raises StackError with the first obstacle."""
+    services = tuple(services)
+    names = {service.name for service in services}
+    if "triton" in names:
+        check_python()
+        check_libpython()
+    check_software(settings, services)
+    check_hosts(settings, services)
+    check_disk(settings)
+    if "redis" in names:
+        check_containers(settings)
+    check_ports(settings, services)
+
+
+def check_software(settings: Settings, services: Iterable[Service]) -> None:
+    for service in services:
+        if what := service.missing(settings):
+            raise StackError(f"{what}: run `make services`.")
+
+
+def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
+    """Refuse a host other than loopback for the four services: the server alone has keys."""
+    for service in services:
+        host, variable = getattr(settings, service.name).host, f"RECSYS_{service.name.upper()}__HOST"
+        if host not in (LOOPBACK, "localhost", "::1") and not (service.name == "server" and host == _EVERYWHERE):
+            raise StackError(
+                f"{variable} is {host!r}, but the local {service.title} runs on this machine and listens on "
+                f"{LOOPBACK} alone: unset it, or use Docker for services elsewhere; to open the server to others, set "
+                f"RECSYS_SERVER__HOST to {_EVERYWHERE}."
+            )
+        if service.name == "elasticsearch" and settings.elasticsearch.scheme != "http":
+            raise StackError(
+                "RECSYS_ELASTICSEARCH__SCHEME is 'https', but the local Elasticsearch speaks http: unset it."
+            )
+
+
+def check_disk(settings: Settings) -> None:
+    folder = settings.exchange_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(folder).free) < NEEDED_BYTES:
+        raise StackError(
+            f"the disk of {folder} has {free / 1e9:.1f} GB free and {NEEDED_BYTES / 1e9:.0f} GB are needed: "
+            "make room, or choose another folder with RECSYS_EXCHANGE_DIR."
+        )
+
+
+def check_containers(settings: Settings) -> None:
+    """Raises StackError while Redis in a container, on whatever port, has its data in this folder."""
+    try:
+        with (settings.service_dir("redis") / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StackError(
+            f"containers run on {settings.exchange_dir}: end them first (make docker-down), "
+            "or choose another folder with RECSYS_EXCHANGE_DIR."
+        ) from None
+    except OSError:  # no container was ever here, or its files are another user's
+        return
+
+
+def check_ports(settings: Settings, services: Iterable[Service]) -> None:
+    claimed: dict[int, str] = {}
+    taking = ((each, port, number) for each in services for port in each.ports for number in port.numbers(settings))
+    for service, port, number in taking:
+        if number in claimed:
+            raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
+        claimed[number] = port.variable
+        if is_taken(number):
+            raise StackError(
+                f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
+                f"stop that, or choose another port with {port.variable}."
+            )
+
+
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just closed is free
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return True
+    return False
+
+
+def holder(port: int) -> str:
+    """The process that listens on a port, as far as this user may know."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid is not None:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        pass
+    return "another program"

@@ -1,0 +1,147 @@
+"""Description of a service of the local stack: one class per service, which the commands start and probe.
+
+In containers the same services are described by docker-compose.yml and .env; a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Final
+
+import requests
+from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
+
+from data_exchange_center import plugins
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.http import local_session
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import system_problem
+
+LOOPBACK: Final = "127.0.0.1"
+ROOT: Final = Path(__file__).resolve().parents[1]
+BIN: Final = Path(sys.executable).parent
+
+
+class StackError(RecsysError):
+    """A command of the stack failed. The message says what is wrong, where, and what to do."""
+
+
+class NotReadyError(Exception):
+    """A service runs but does not answer yet. The message says what it said, or that it said nothing."""
+
+
+class NeedsActionError(NotReadyError):
+    """A service runs well, and waiting will not make it ready: somebody has to do what the message says."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """One port of a service and the setting that moves it."""
+
+    setting: tuple[str, str]  # path through `Settings`
+    container: int  # the port inside the container, which is also the default on this machine
+    in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
+
+    def number(self, settings: Settings) -> int:
+        group, name = self.setting
+        return int(getattr(getattr(settings, group), name))
+
+    def numbers(self, settings: Settings) -> range:
+        """All ports that the service takes."""
+        cluster = getattr(getattr(settings, self.setting[0]), "cluster", False)
+        return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that changes the port on this machine."""
+        return "RECSYS_" + "__".join(self.setting).upper()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process that runs on this machine under the supervisor."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def cluster_program(settings: Settings, service: str) -> Program:
+    """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises StackError without it."""
+    plugin = plugins.find("recsys.clusters").get(service)
+    if plugin is None:
+        raise StackError(
+            f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin in the group recsys.clusters starts several "
+            f"nodes of {service}: unset it, or install one."
+        )
+    return Program((sys.executable, "-m", plugin.module, service), environment=settings.environment())
+
+
+class Service(ABC):
+    """A program of the stack."""
+
+    name: ClassVar[str]  # of its program, its folder, its group in `Settings` and its container
+    title: ClassVar[str]  # how it is called in a sentence
+    ports: ClassVar[tuple[Port, ...]]
+    ready_within_s: ClassVar[float] = 120.0
+
+    def prepare(self, settings: Settings) -> None:  # noqa: B027 (the server has nothing to prepare)
+        """Lay out folders and static files before it starts. Safe to repeat."""
+
+    @abstractmethod
+    def missing(self, settings: Settings) -> str | None:
+        """Say what software is missing, if any is."""
+
+    def install(self, settings: Settings) -> None:  # noqa: B027 (most come with requirements.txt)
+        """Install the software that is not in requirements.txt, if it is missing. Raises StackError."""
+
+    @abstractmethod
+    def program(self, settings: Settings) -> Program:
+        """Command and variables of its process on this machine."""
+
+    @abstractmethod
+    def version(self, settings: Settings) -> str:
+        """Version of the service that runs. Raises NotReadyError while it does not answer."""
+
+    def log(self, settings: Settings) -> Path:
+        return settings.service_dir("logs") / f"{self.name}.log"
+
+    def ask(
+        self, settings: Settings, path: str, timeout_s: float = 2.0, statuses: Collection[int] = (requests.codes.ok,)
+    ) -> requests.Response:
+        """GET from its first port. Raises NotReadyError unless it answers with one of ``statuses``."""
+        port = self.ports[0].number(settings)
+        try:
+            with local_session() as session:
+                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
+        except requests.RequestException as error:
+            raise NotReadyError(f"{self.title} does not answer on port {port} yet") from error
+        if response.status_code not in statuses:
+            raise NotReadyError(f"{self.title} answers {response.status_code} to {path}")
+        return response
+
+
+def until(holds: Callable[[], bool], within_s: float, every_s: float = 0.1) -> bool:
+    """Poll a condition until it holds, for at most ``within_s`` seconds. Returns whether it does."""
+    retrying = Retrying(
+        retry=retry_if_not_result(bool),
+        stop=stop_after_delay(within_s),
+        wait=wait_fixed(every_s),
+        retry_error_callback=lambda _: False,
+    )
+    return bool(retrying(holds))
+
+
+def run(command: Callable[[], None], *, interrupted: str) -> None:
+    """Run a command of the stack; StackError and OSError end the process with one sentence, without a stack trace."""
+    try:
+        command()
+    except StackError as problem:
+        sys.exit(str(problem))
+    except OSError as error:
+        sys.exit(system_problem(error))
+    except KeyboardInterrupt:
+        sys.exit(interrupted)

@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.services.online.conftest import patient, world, worlds  # noqa: F401 (fixtures)

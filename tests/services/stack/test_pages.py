@@ -1,0 +1,165 @@
+"""Attacks of a web page that is open on this machine: it sends requests, and some answers it may not read.
+
+A page of another origin sends "simple" requests without asking: GET and POST, with a body of text or of a form. By DNS
+rebinding a page's own name turns into 127.0.0.1, and it sends whatever it likes, with its own name as Host.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import requests
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from data_exchange_center import wire
+from data_exchange_center.http import local_session
+from data_exchange_center.settings import Settings
+from offline_to_online.stores.base import elastic_client, redis_client
+
+EVIL: Final = "evil.example"
+SIMPLE: Final = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", None)
+INDEX: Final = f"{wire.ITEM_ALIAS}-0123456789ab"
+TENSOR: Final = {"name": "x", "data_type": "TYPE_FP32", "dims": [1]}
+CONFIG: Final = {"backend": "python", "max_batch_size": 0, "input": [TENSOR], "output": [{**TENSOR, "name": "y"}]}
+SOURCE: Final = "class TritonPythonModel:\n    def execute(self, requests):\n        return []\n"
+
+
+def sent(url: str, body: object, content_type: str | None, **headers: str) -> requests.Response:
+    """The service's answer to a POST of a page."""
+    data = body if isinstance(body, str) else json.dumps(body)
+    kind = {} if content_type is None else {"Content-Type": content_type}
+    with local_session() as session:
+        return session.post(url, data=data, headers={"Origin": f"http://{EVIL}", **kind, **headers}, timeout=30)
+
+
+def as_its_own_name(url: str, body: object) -> requests.Response:
+    """The same by DNS rebinding: Host and Origin are one, and the content type is free."""
+    return sent(url, body, "application/json", Host=EVIL)
+
+
+class TestTriton:
+    """A model is code: who loads one runs it."""
+
+    @pytest.fixture
+    def code(self, tmp_path: Path) -> dict[str, Any]:
+        """A model that leaves a file when it is run, as the repository's API takes one."""
+        source = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n{SOURCE}"
+        encoded = base64.b64encode(source.encode()).decode()
+        return {"parameters": {"config": json.dumps(CONFIG), "file:1/model.py": encoded}}
+
+    @pytest.mark.parametrize("content_type", SIMPLE)
+    def test_a_page_loads_no_model(
+        self, stack: Settings, code: dict[str, Any], tmp_path: Path, content_type: str | None
+    ) -> None:
+        load = f"{stack.triton.http_url}/v2/repository/models/probe/load"
+        for answer in (sent(load, code, content_type), as_its_own_name(load, code)):
+            assert answer.status_code == requests.codes.forbidden, answer.text
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("repository/index", {}),
+            ("repository/models/ml_rec/unload", {}),
+            ("systemsharedmemory/region/x/register", {"key": "/x", "offset": 0, "byte_size": 1}),
+            ("trace/setting", {"trace_level": ["TIMESTAMPS"]}),
+            ("logging", {"log_verbose_level": 1}),
+        ],
+    )
+    def test_nor_unloads_one_nor_reaches_memory_or_files(
+        self, stack: Settings, path: str, body: dict[str, Any]
+    ) -> None:
+        for answer in (
+            sent(f"{stack.triton.http_url}/v2/{path}", body, "text/plain"),
+            as_its_own_name(f"{stack.triton.http_url}/v2/{path}", body),
+        ):
+            assert answer.status_code == requests.codes.forbidden, answer.text
+
+    def test_nor_does_another_program_by_grpc(self, stack: Settings) -> None:
+        with InferenceServerClient(stack.triton.grpc_addresses[0]) as client:
+            for headers in (None, {"triton-grpc-protocol-recsys-repository-key": "guessed"}):
+                with pytest.raises(InferenceServerException, match="restricted"):
+                    client.load_model("probe", headers=headers)
+
+    def test_the_secret_is_its_owners_alone(self, stack: Settings) -> None:
+        path = stack.repository_key_file
+        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+class TestElasticsearch:
+    """It has no password here. Of DNS rebinding: stack/README.md."""
+
+    @pytest.fixture
+    def index(self, stack: Settings) -> Iterator[str]:
+        with elastic_client(stack) as client:
+            client.indices.create(index=INDEX)
+            client.index(index=INDEX, id="1", document={"title": "kept"}, refresh=True)
+            try:
+                yield f"{stack.elasticsearch.url}/{INDEX}"
+            finally:
+                client.options(ignore_status=404).indices.delete(index=INDEX)
+
+    @pytest.mark.parametrize("content_type", SIMPLE)
+    def test_a_page_changes_nothing(self, stack: Settings, index: str, content_type: str | None) -> None:
+        doc = {"title": "changed"}
+        for path, body in {
+            "_doc/1": doc, "_doc": doc, "_close": "", "_delete_by_query?q=*": "", "_bulk": '{"delete":{"_id":"1"}}\n',
+            "_forcemerge": "", "_refresh": "",
+        }.items():  # fmt: skip
+            answer = sent(f"{index}/{path}", body, content_type)
+            assert answer.status_code == requests.codes.forbidden, (path, answer.text)
+            assert "Access-Control-Allow-Origin" not in answer.headers
+        with elastic_client(stack) as client:
+            assert client.get(index=INDEX, id="1")["_source"] == {"title": "kept"}
+            assert client.count(index=INDEX)["count"] == 1
+
+    def test_a_page_is_not_allowed_to_ask_for_more(self, stack: Settings, index: str) -> None:
+        with local_session() as session:
+            asked = {"Origin": f"http://{EVIL}", "Access-Control-Request-Method": "DELETE"}
+            answer = session.options(index, headers=asked, timeout=30)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert "Access-Control-Allow-Methods" not in answer.headers
+
+
+class TestFeast:
+    """It reads alone, and for its own names."""
+
+    @pytest.mark.parametrize(
+        "path", ["push", "write-to-online-store", "materialize", "materialize-incremental", "chat"]
+    )
+    def test_nothing_writes_over_http(self, stack: Settings, path: str) -> None:
+        answer = sent(f"{stack.feast.url}/{path}", {}, "application/json")
+        assert answer.status_code in (requests.codes.not_found, requests.codes.method_not_allowed)
+
+    @pytest.mark.parametrize("content_type", SIMPLE)
+    def test_a_page_is_answered_nothing(self, stack: Settings, content_type: str | None) -> None:
+        question = {"feature_service": wire.USER_SERVICE, "entities": {"userid": [1]}}
+        url = f"{stack.feast.url}/get-online-features"
+        assert sent(url, question, content_type).status_code == requests.codes.unprocessable_entity
+        assert as_its_own_name(url, question).status_code == requests.codes.bad_request
+
+    def test_another_name_is_refused_for_whatever_it_asks(self, stack: Settings) -> None:
+        with local_session() as session:
+            for path in ("health", "openapi.json", "docs"):
+                answer = session.get(f"{stack.feast.url}/{path}", headers={"Host": EVIL}, timeout=30)
+                assert answer.status_code == requests.codes.bad_request
+
+
+class TestRedis:
+    """It takes a page's request for an attack, and hangs up."""
+
+    @pytest.mark.parametrize("start", ["POST / HTTP/1.1", "GET /x HTTP/1.1\r\nHost: 127.0.0.1"])
+    def test_commands_in_a_body_are_not_carried_out(self, stack: Settings, start: str) -> None:
+        with socket.create_connection((stack.redis.host, stack.redis.port), timeout=30) as connection:
+            connection.sendall(f"{start}\r\nHost: {EVIL}\r\n\r\nSET probe 1\r\n".encode())
+            while connection.recv(4096):  # until it hangs up
+                pass
+        with redis_client(stack) as client:
+            assert not client.exists("probe")

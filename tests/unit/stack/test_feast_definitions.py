@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import os
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feast import FeatureService, FeatureView, FileSource
+from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+from feast.repo_config import load_repo_config
+
+from data_exchange_center.settings import RedisSettings, Settings
+from stack.feast.service import feast_environment, prepare_feast_repo
+
+FIELDS = {"user": [["gender", "String"], ["age", "Int64"]], "item": [["genre_drama", "Int64"]]}
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    return prepare_feast_repo(Settings(exchange_dir=tmp_path))
+
+
+def add_release(repo: Path, name: str, age_s: int) -> None:
+    fields = repo / "releases" / name / "fields.json"
+    fields.parent.mkdir(parents=True)
+    fields.write_text(json.dumps(FIELDS))
+    os.utime(fields, (1_700_000_000 - age_s,) * 2)
+
+
+def defined(repo: Path, kind: type) -> dict[str, Any]:
+    """What the repository defines of a kind, by name."""
+    values = runpy.run_path(str(repo / "definitions.py")).values()
+    return {value.name: value for value in values if isinstance(value, kind)}
+
+
+@pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
+def test_what_reads_the_files_is_what_the_environment_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_release(repo, "aaa", 60)
+    view = defined(repo, FeatureView)["ml_user_aaa"]
+    assert isinstance(view.batch_source, FileSource)
+    assert view.batch_source.path == "releases/aaa/users.parquet"
+    monkeypatch.setenv("FEAST_OFFLINE_STORE", "spark")
+    view = defined(repo, FeatureView)["ml_user_aaa"]
+    assert isinstance(view.batch_source, SparkSource)
+    assert view.batch_source.path == (repo / "releases" / "aaa" / "users.parquet").as_uri()
+
+
+@pytest.mark.parametrize(("pointer", "behind"), [(None, "bbb"), ("aaa", "aaa"), ("gone", "bbb"), (..., "bbb")])
+def test_the_plain_names_are_the_live_release_or_the_newest(repo: Path, pointer: object, behind: str) -> None:
+    add_release(repo, "aaa", 60)
+    add_release(repo, "bbb", 10)
+    if pointer is not ...:
+        (repo / "live.json").write_text(json.dumps({"live": pointer}))
+    service = defined(repo, FeatureService)["ml_item"]
+    assert [projection.name for projection in service.feature_view_projections] == [f"ml_item_{behind}"]
+
+
+@pytest.mark.parametrize("password", ["hush", "p@ss w0rd #1 $x'"])
+def test_feast_reads_what_the_settings_and_its_commands_say(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    """It puts the environment's values into the text, and then reads it as YAML."""
+    settings = Settings(redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password))
+    told = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+    for name, value in (feast_environment(settings) | told).items():
+        monkeypatch.setenv(name, value)
+    config = load_repo_config(repo, repo / "feature_store.yaml")
+    assert config.online_store.connection_string == f"redis:6400,db=3,password={password}"
+    assert config.online_store.skip_dedup
+    assert config.registry.path == "data/next.db"
+    assert (config.offline_store.type, config.batch_engine.type) == ("file", "local")
+    assert config.entity_key_serialization_version == 3
+
+
+def test_what_lies_in_the_repository_stays(repo: Path, tmp_path: Path) -> None:
+    (repo / "data" / "registry.db").write_bytes(b"registry")
+    prepare_feast_repo(Settings(exchange_dir=tmp_path))
+    assert (repo / "data" / "registry.db").read_bytes() == b"registry"

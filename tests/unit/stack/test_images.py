@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distributions, packages_distributions
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center import VERSION
+from stack.images.entry_points import main
+from stack.service import ROOT
+from tests.unit.online.trickling import talking
+
+PING, AUTH = b"*1\r\n$4\r\nPING\r\n", b"*2\r\n$4\r\nAUTH\r\n$6\r\ns3cret\r\n"
+
+
+@pytest.mark.parametrize(
+    ("password", "answers", "expected", "said"),
+    [
+        (None, [b"+PONG\r\n"], [PING], ""),
+        ("s3cret", [b"+OK\r\n", b"+PONG\r\n"], [AUTH, PING], ""),
+        ("s3cret\n", [b"+OK\r\n", b"+PONG\r\n"], [AUTH, PING], ""),  # the newline that editors add
+        (None, [b"-NOAUTH Authentication required.\r\n"], [PING], "-NOAUTH Authentication required."),
+    ],
+)
+def test_redis_is_healthy_where_it_answers_a_ping(
+    tmp_path: Path, password: str | None, answers: list[bytes], expected: list[bytes], said: str
+) -> None:
+    if password is not None:
+        (tmp_path / "password").write_text(password)
+    asked: list[bytes] = []
+
+    def talk(client: socket.socket) -> None:
+        for answer in answers:
+            asked.append(client.recv(1000))
+            client.sendall(answer)
+
+    healthy = runpy.run_path(str(ROOT / "stack/images/healthy"))
+    with talking(talk) as port:
+        assert healthy["ask_redis"](port, tmp_path / "password") == said
+    assert asked == expected
+
+
+RUN_IN_IT = ("stack.containers", "online.main.s1_server", "online.gunicorn_conf", "gunicorn.workers.gasgi")
+WITHOUT = """
+import importlib, json, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+absent = set(json.loads(sys.argv[2]))
+sys.meta_path.insert(0, Absent())
+importlib.import_module(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("module", RUN_IN_IT)
+def test_it_starts_with_what_the_image_installs(module: str) -> None:
+    lock = (ROOT / "stack/images/server.txt").read_text(encoding="utf-8")
+    installed = {*re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE), "recsys-pipeline"}
+    absent = [
+        package
+        for package, distributions in packages_distributions().items()
+        if not {name.lower().replace("_", "-").replace(".", "-") for name in distributions} & installed
+    ]
+    assert {"torch", "pandas", "psutil"} <= set(absent)
+    command = [sys.executable, "-c", WITHOUT, module, json.dumps(absent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_finds_in_an_image_what_pyproject_declares(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    main(tmp_path)
+    (found,) = distributions(path=[str(tmp_path)])
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (found.name, found.version) == (declared["name"], declared["version"])
+    assert declared["version"] == VERSION
+    points = {(point.group, point.name, point.value) for point in found.entry_points}
+    assert points == {
+        (group, name, value) for group, named in declared["entry-points"].items() for name, value in named.items()
+    }
