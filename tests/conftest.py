@@ -25,6 +25,13 @@ ALLOWED = Path(__file__).with_name("allowed_skips.toml")
 NOT_TESTED = "NOT TESTED: "
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the folder it is in."""
+    for item in items:
+        folder, *_ = item.path.relative_to(Path(__file__).parent).parts
+        item.add_marker({"past_one_machine": "spark"}.get(folder, folder))
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or Google's Chrome; without a window."""
