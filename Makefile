@@ -24,9 +24,11 @@ $(foreach name,RECSYS_DATA RECSYS_EXCHANGE_DIR RECSYS_SERVICES_DIR,$(eval $(call
 
 export images
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
+space := $(subst ,, )
+SERVICES_READY := $(subst $(space),\ ,$(SERVICES))/.ready # a target: make reads a space as the end of a name
 
 # $(call step,folder,script): a numbered step as a person runs it, from its own folder
-step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(CURDIR)/$(BIN)/python $(2)); echo "--- $(1)/$(2): $$((SECONDS - start)) s"
+step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(call quoted,CURDIR)/$(BIN)/python $(2)); echo "--- $(1)/$(2): $$((SECONDS - start)) s"
 # $(call timed,name,command): the command, and how long it took
 timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
@@ -40,13 +42,15 @@ help: ## list the targets (room=research: a room's own)
 	@$(if $(room),,echo "Rooms bring more: $(foreach room,$(ROOMS),make help room=$(room);)")
 
 .PHONY: setup setup-dev setup-research
-setup: .venv/.ready $(SERVICES)/.ready ## make the environment (.venv), download the services' software (.services)
+setup: .venv/.ready $(SERVICES_READY) ## make the environment (.venv), download the services' software (.services)
 setup-dev: setup .venv/.dev # what tests and lint need, too
 setup-research: setup .venv/.research # what measurements and pictures need, too
 
-# Whether $(PYTHON) will do: one sentence names the package where it does not.
+# Whether $(PYTHON) and this folder will do: one sentence says what to change where they do not.
 define python_fits
-import importlib.util, sys
+import importlib.util, os, sys
+if not os.getcwd().isascii():
+    sys.exit(f"Elasticsearch, Feast and Triton cannot work in {os.getcwd()}, whose path has letters other than ASCII's: move this folder to a path without them")
 version, package = sys.version.split()[0], "python%d.%d" % sys.version_info[:2]
 if "%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split():
     sys.exit(f"Python $(lastword $(PYTHONS)) to $(firstword $(PYTHONS)) is needed, {sys.executable} is {version}: install one, or name it with make PYTHON=/path/to/python3.12")
@@ -54,10 +58,14 @@ if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurep
     sys.exit(f"{sys.executable} cannot make environments: install {package}-venv (Debian and Ubuntu), or name another Python with make PYTHON=/path/to/python")
 endef
 export python_fits
+define require_python
+@$(PYTHON) -c '' 2>/dev/null || { echo "$(PYTHON) is no Python that runs: name one with make PYTHON=/path/to/python3.12" >&2; exit 1; }
+@$(PYTHON) -c "$$python_fits"
+endef
 
 # An environment of another Python is replaced when the requirements change.
 .venv/.ready: requirements.txt pyproject.toml
-	@$(PYTHON) -c "$$python_fits"
+	$(require_python)
 	@[[ ! -e .venv || "$$($(BIN)/python -V 2>&1)" == "$$($(PYTHON) -V)" ]] || rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-uv.txt
@@ -76,9 +84,9 @@ install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requi
 services: .venv/.ready ## download missing software of the services: Elasticsearch, Triton
 	$(BIN)/python -m stack install
 
-$(SERVICES)/.ready: .venv/.ready stack/elasticsearch/jars.lock stack/triton/requirements.txt
+$(SERVICES_READY): .venv/.ready stack/elasticsearch/jars.lock stack/triton/requirements.txt
 	@$(MAKE) --no-print-directory services
-	@touch $@
+	@touch "$@"
 
 compile = $(BIN)/uv pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links
 compile_all = $(compile) pyproject.toml --universal --generate-hashes --no-annotate

@@ -233,6 +233,7 @@ def main(arguments: Sequence[str], settings: Settings) -> None:
     match options.command:
         case "install":
             logging.basicConfig(level=logging.INFO, format="%(message)s")
+            preflight.check_paths(settings)
             for service in reversed(chosen or SERVICES):  # Triton first: it does not run with every Python
                 service.install(settings)
         case "up":

@@ -12,7 +12,7 @@ import psutil
 
 from data_exchange_center.settings import Settings
 from stack.redis.service import LOCK
-from stack.service import LOOPBACK, Service, StackError
+from stack.service import LOOPBACK, ROOT, Service, StackError
 from stack.triton.service import check_libpython, check_python
 
 NEEDED_BYTES: Final = 2 * 10**9
@@ -26,12 +26,24 @@ def check(settings: Settings, services: Iterable[Service]) -> None:
     if "triton" in names:
         check_python()
         check_libpython()
+    check_paths(settings)
     check_software(settings, services)
     check_hosts(settings, services)
     check_disk(settings)
     if "redis" in names:
         check_containers(settings)
     check_ports(settings, services)
+
+
+def check_paths(settings: Settings) -> None:
+    """Refuse paths that the services' own libraries cannot open: pycurl, Triton's stub and Java's JNA read ASCII."""
+    folders = {"this folder": ROOT, "RECSYS_SERVICES_DIR": settings.services_dir}
+    for name, folder in (folders | {"RECSYS_EXCHANGE_DIR": settings.exchange_dir}).items():
+        if not str(folder.absolute()).isascii():
+            raise StackError(
+                f"{name} is {folder.absolute()}, and Elasticsearch, Feast and Triton cannot work in a path with "
+                "letters other than ASCII's: choose another one."
+            )
 
 
 def check_software(settings: Settings, services: Iterable[Service]) -> None:

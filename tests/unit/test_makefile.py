@@ -25,11 +25,13 @@ include Makefile
 which:
 \t@echo "$(PYTHON)"
 fits:
-\t@$(PYTHON) -c "$$python_fits"
+\t$(require_python)
 """
 
 
-def make(*arguments: str, text: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def make(
+    *arguments: str, text: str | None = None, cwd: Path = ROOT, **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -39,7 +41,7 @@ def make(*arguments: str, text: str | None = None, **variables: str) -> subproce
         ["make", "--no-print-directory", *arguments],
         input=text,
         env={**environment, **variables},
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
@@ -110,3 +112,50 @@ def test_an_unfit_python_is_one_sentence(change: str, sentence: str, tmp_path: P
     assert (done.returncode != 0) == bool(sentence), done.stderr
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_python_that_does_not_run_is_one_sentence() -> None:
+    done = make("--file=-", "fits", "PYTHON=/nope", text=PYTHON_PROBE)
+    assert done.returncode != 0
+    (sentence, *_) = done.stderr.splitlines()
+    assert "PYTHON=" in sentence
+    assert "/nope" in sentence
+    assert "bash:" not in done.stderr
+
+
+def test_a_checkout_path_with_other_letters_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "épices"
+    folder.mkdir()
+    text = PYTHON_PROBE.replace("include Makefile", f"include {ROOT}/Makefile")
+    done = make("--file=-", "fits", f"PYTHON={sys.executable}", text=text, cwd=folder)
+    assert done.returncode != 0
+    assert "ASCII" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+STEP_PROBE = """
+include Makefile
+.PHONY: probe
+probe:
+\t$(call step,steps,script.py)
+"""
+
+
+def test_a_step_runs_in_a_path_with_a_space_and_a_quote(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a checkout"
+    (folder / "steps").mkdir(parents=True)
+    (folder / ".venv/bin").mkdir(parents=True)
+    (folder / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    program(folder / ".venv/bin/python", 'echo "$1 in $PWD"')
+    done = make("--file=-", "probe", text=STEP_PROBE, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"script.py in {folder}/steps" in done.stdout
+
+
+def test_a_services_folder_with_a_space_is_one_target(tmp_path: Path) -> None:
+    ready = tmp_path / "my services/.ready"
+    ready.parent.mkdir()
+    ready.touch()  # newer than what it is made from
+    probe = "include Makefile\nprobe: $(SERVICES_READY)\n\t@echo '$<'\n"
+    done = make("--file=-", "probe", "--assume-old=.venv/.ready", text=probe, RECSYS_SERVICES_DIR=str(ready.parent))
+    assert done.stdout.strip() == str(ready), done.stderr

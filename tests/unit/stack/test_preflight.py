@@ -56,6 +56,13 @@ def test_redis_of_a_container_on_the_same_folder(settings: Settings) -> None:
     preflight.check_containers(settings)
 
 
+@pytest.mark.parametrize("name", ["exchange_dir", "services_dir"])
+def test_a_path_with_other_letters_than_ascii(settings: Settings, tmp_path: Path, name: str) -> None:
+    preflight.check_paths(settings)
+    with refused(f"RECSYS_{name.upper()}", "épices", "ASCII"):
+        preflight.check_paths(settings.model_copy(update={name: tmp_path / "épices"}))
+
+
 def test_a_full_disk(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1.2e9))
     with refused(str(settings.exchange_dir), "1.2 GB free", "2 GB are needed", "RECSYS_EXCHANGE_DIR"):
