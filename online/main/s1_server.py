@@ -1,7 +1,7 @@
 """The server: recalls, ranks and returns the top N for a user, through Redis, Elasticsearch, Feast and Triton.
 
 POST /ml/rec  {"userid": 1} -> fifty items, best first. Optional: "size" (1 to 200), "timestamp" (seconds: as of then,
-              not now), "explain" (true: what the channels found), "budget_ms" (20 to 10000: how long the answer may
+              not now), "explain" ("recall": what the channels found), "budget_ms" (20 to 10000: how long the answer may
               take), "strict" (true: an error rather than an answer that lacks a service), "release" (a kept one
               instead of the live one)
 GET  /healthz alive; GET /readyz each service, its version, and the release that is served

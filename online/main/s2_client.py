@@ -86,8 +86,8 @@ def render(answer: dict[str, Any]) -> Group:
     Also shows the items' other fields; with `explain`, each item's place in recall's lists, and why it is there.
     """
     attributes = dict.fromkeys(name for item in answer["item_list"] for name in item if name not in _ALWAYS)
-    recall = answer.get("recall", {})
-    lists = {name: {itemid: str(n) for n, itemid in enumerate(ids, start=1)} for name, ids in recall.items()}
+    explained = {each["itemid"]: each for each in answer.get("explained", [])}
+    lists = ["fused", *next(iter(explained.values()))["channels"]] if explained else []
     table = Table(title=Text(f"For user {answer['userid']}"), title_justify="left")
     table.add_column("#", justify="right", style="dim")
     table.add_column("title", overflow="fold")
@@ -96,13 +96,19 @@ def render(answer: dict[str, Any]) -> Group:
     table.add_column("score", justify="right")
     for name in lists:
         table.add_column(f"# {name}", justify="right", style="dim")
-    reasons = [each["reason"]["sentence"]["en"] for each in answer.get("explained", [])]
     for place, item in enumerate(answer["item_list"], start=1):
         # Text, not markup: a title may hold square brackets
-        title = Text("\n").join([Text(item["title"]), *(Text(why, "green") for why in reasons[place - 1 : place])])
+        title, found = Text(item["title"]), explained.get(item["itemid"])
+        if found:
+            title.append("\n" + found["reason"]["sentence"]["en"], "green")
         shown = (title, *(_value(item[name]) for name in attributes))
-        found = (places.get(item["itemid"], "-") for places in lists.values())
-        table.add_row(str(place), *shown, f"{item['score']:.4f}", *found)
+        places = {"fused": found["fused"], **found["channels"]} if found else {}
+        table.add_row(
+            str(place),
+            *shown,
+            f"{item['score']:.4f}",
+            *(str(places.get(name, {}).get("rank") or "-") for name in lists),
+        )
     stages = " | ".join(f"{stage} {ms:.1f} ms" for stage, ms in answer["took_ms"].items())
     diversity = f" | diversity {answer['diversity']:g}" if "diversity" in answer else ""
     notes = [Text(f"release {answer['release']}{diversity} | {stages}", style="dim")]

@@ -193,7 +193,7 @@ class Recommender:
             item_list=slate.items,
             degraded=slate.degraded,
             reason=sentences(slate.degraded, cold_start=cold_start),
-            recall=slate.recalled() if request.explain else {},
+            recall=slate.recalled() if request.explain == "recall" else {},
             **slate.more,
             took_ms=timed.watch.took_ms(),
         )

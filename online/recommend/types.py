@@ -56,7 +56,9 @@ class Request(BaseModel):
     userid: UserId
     size: Size = 50
     timestamp: Timestamp
-    explain: bool | Literal["recall"] = False  # what recall found; true: why each item is there, too (extras/explain)
+    explain: bool | Literal["recall"] = (
+        False  # "recall": what recall found; true: why each item is there (extras/explain)
+    )
     budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
     release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
@@ -211,7 +213,9 @@ class Answer(BaseModel):
     degraded: list[Degradation] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
     reason: str = absent_by_default("", "the same in sentences, and why an answer is not personal")
     item_list: list[Item]
-    recall: dict[str, list[OwnId]] = absent_by_default({}, "with explain: what recall found, best first")
+    recall: dict[str, list[OwnId]] = absent_by_default(
+        {}, 'with explain: "recall": what each channel found, best first'
+    )
     took_ms: dict[str, float] = Field(description="milliseconds with each service, on diversity, and in total")
 
     @property

@@ -16,7 +16,7 @@ def test_fifty_unseen_items_by_the_shops_own_ids(road: Road, tmp_path: Path) -> 
         ids, seen = read_own_ids(folder), artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
         few = seen[seen.map(len) <= 25]
         for number in few.index[:20]:
-            answer = sold.recommend(ids.users[number], explain=True).json()
+            answer = sold.recommend(ids.users[number], explain="recall").json()
             assert answer["userid"] == ids.users[number]
             itemids = [item["itemid"] for item in answer["item_list"]]
             assert len(set(itemids)) == 50

@@ -30,7 +30,6 @@ def test_an_explained_answer_shows_the_places_in_recalls_lists_and_the_reason(ur
     answer = ask(url, {"userid": 8, "size": 5, "timestamp": AT, "explain": True})
     text = shown(answer)
     fused = fakes.world.recalled(8).ids.tolist()
-    assert answer["recall"]["fused"] == fused
     assert "# fused" in text
     for channel in fakes.world.recipe.recall.channels:
         assert f"# {channel.name}" in text

@@ -170,7 +170,7 @@ def test_a_named_release_is_not_replaced_by_another_when_a_service_fails(http: F
 @pytest.mark.parametrize("kind", [SourceWorld, DefaultWorld, ShopWorld], indirect=True)
 def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes) -> None:
     world, userid = fakes.world, fakes.world.own_user(1)
-    answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "stages": True, "explain": True}).json
+    answer = http.post("/ml/rec", json={"userid": userid, "timestamp": AT, "stages": True, "explain": "recall"}).json
     conforms(answer, "Answer")
     stages = {stage["stage"]: stage for stage in answer["stages"]}
     assert list(stages) == ["redis", "elasticsearch", "feast", "triton"]

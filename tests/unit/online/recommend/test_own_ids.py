@@ -19,7 +19,7 @@ SHOP = pytest.mark.parametrize("kind", [ShopWorld])
 
 
 def ask(fakes: Fakes, userid: OwnId, **fields: Any) -> Answer:
-    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain=True, **fields))
+    return fakes.recommender.recommend(Request(userid=userid, timestamp=AT, explain="recall", **fields))
 
 
 @SHOP

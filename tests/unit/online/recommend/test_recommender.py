@@ -82,7 +82,7 @@ def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: in
 
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
     world = fakes.world
-    told = ask(fakes, 1, 5, explain=True).recall
+    told = ask(fakes, 1, 5, explain="recall").recall
     assert list(told) == ["fused", *(channel.name for channel in world.recipe.recall.channels)]
     assert told["fused"] == world.recalled(1).ids.tolist()
     for channel in world.recipe.recall.channels:
@@ -90,7 +90,7 @@ def test_recall_is_explained_on_request(fakes: Fakes) -> None:
         expected = world.search(channel, vector, world.user_terms[1], world.seen[1], world.recipe.recall.candidates)
         assert told[channel.name] == expected.ids.tolist()
     assert ask(fakes, 1, 5).recall == {}
-    assert ask(fakes, UNKNOWN_USER, 5, explain=True).recall == {"fused": []}
+    assert ask(fakes, UNKNOWN_USER, 5, explain="recall").recall == {"fused": []}
 
 
 def test_ties_go_by_itemid(fakes: Fakes) -> None:
@@ -186,7 +186,7 @@ def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
 
     monkeypatch.setattr(fakes.items, "call", first)
     fakes.scorer.down = triton_is_down
-    answer = ask(fakes, 1, MAX_SIZE, explain=True)
+    answer = ask(fakes, 1, MAX_SIZE, explain="recall")
     assert answer.outcomes == ((Outcome.NOT_RANKED,) if triton_is_down else ())
     assert all(strange not in itemids for itemids in answer.recall.values())
     assert len(answer.item_list) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
