@@ -48,6 +48,32 @@ def test_redis_is_healthy_where_it_answers_a_ping(
     assert asked == expected
 
 
+DOCKERFILE = (ROOT / "stack/images/Dockerfile").read_text(encoding="utf-8")
+
+
+def of_this_project() -> list[str]:
+    """The packages at the root of the repository."""
+    return [path.parent.name for path in ROOT.glob("*/__init__.py")]
+
+
+def copied(stage: str) -> list[str]:
+    """The folders of the repository that a stage of the Dockerfile copies out of the stage `source`."""
+    (text,) = re.findall(rf" AS {stage}\n(.*?)(?=\nFROM |\Z)", DOCKERFILE, re.DOTALL)
+    return re.findall(r"^COPY --from=source /app/(\w+) ", text, re.MULTILINE)
+
+
+def test_the_build_context_has_every_package_of_the_project() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    kept = {line[1:] for line in lines if line.startswith("!")}
+    assert set(of_this_project()) - {"tests", "examples"} <= kept
+
+
+def test_no_image_sends_telemetry() -> None:
+    """onnxruntime writes a device id and a spool of events, unless this is in its environment."""
+    (base,) = re.findall(r"^ENV (.*)$", DOCKERFILE.partition(" AS source")[0], re.MULTILINE)
+    assert "ORT_DISABLE_TELEMETRY=1" in base.split()
+
+
 RUN_IN_IT = ("stack.containers", "online.main.s1_server", "online.gunicorn_conf", "gunicorn.workers.gasgi")
 WITHOUT = """
 import importlib, json, sys
@@ -73,6 +99,7 @@ def test_it_starts_with_what_the_image_installs(module: str) -> None:
         if not {name.lower().replace("_", "-").replace(".", "-") for name in distributions} & installed
     ]
     assert {"torch", "pandas", "psutil"} <= set(absent)
+    absent += sorted(set(of_this_project()) - set(copied("server")))
     command = [sys.executable, "-c", WITHOUT, module, json.dumps(absent)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
