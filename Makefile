@@ -22,7 +22,7 @@ endif
 endef
 $(foreach name,RECSYS_DATA RECSYS_EXCHANGE_DIR RECSYS_SERVICES_DIR,$(eval $(call absolute,$(name))))
 
-export images
+export images ports
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 space := $(subst ,, )
 SERVICES_READY := $(subst $(space),\ ,$(SERVICES))/.ready # a target: make reads a space as the end of a name
@@ -184,13 +184,13 @@ logs: setup ## print the end of every log
 serve: setup ## start the Flask server under gunicorn, or restart it
 	@$(BIN)/python -m stack serve
 
-# --- the same in containers: images=built (default) or images=official; no Python is needed on this machine ----------
+# --- the same in containers; no Python is needed on this machine ------------------------------------------------------
 
 .PHONY: docker-demo docker-up docker-down docker-status docker-logs
-docker-demo: ## run the demo in containers: build the images, start them, train, sync, fifty films
+docker-demo: ## run the demo in containers: build the images, start them, train, sync, fifty films (images=official: pull the services' own, untested)
 	@stack/docker.sh demo
 
-docker-up: ## start the four services and the server in containers
+docker-up: ## start the four services and the server in containers (ports=all: publish the services' ports, not the server's alone)
 	@stack/docker.sh up
 
 docker-down: ## stop the containers; the data stays

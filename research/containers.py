@@ -30,7 +30,7 @@ from data_exchange_center.steps import run
 from research.figures import costs
 from research.reports import publish
 
-COMPOSE_FILES: Final = {"built": "docker-compose.yml:docker-compose.build.yml", "official": "docker-compose.yml"}
+COMPOSE_FILES: Final = {"built": "docker-compose.yml", "official": "docker-compose.yml:docker-compose.official.yml"}
 HEALTHY_WITHIN_S: Final = 180.0
 UNITS: Final = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -131,7 +131,7 @@ def main(settings: Settings) -> None:
         "engine": docker("version", "--format", "{{.Server.Version}}"),
         "containers": rows,
     }
-    code = (*PIPELINE, "docker-compose.yml", "docker-compose.build.yml", "stack/images/Dockerfile")
+    code = (*PIPELINE, "docker-compose.yml", "docker-compose.official.yml", "stack/images/Dockerfile")
     publish(FIGURES / "containers.json", figures, code, costs.containers)
 
 

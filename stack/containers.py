@@ -50,7 +50,7 @@ def main(settings: Settings, user: str) -> None:
             f"`export {USER_VARIABLE}=$(id -u)`, or 1000 where you are root."
         )
     written = settings.offline_dir, settings.release_dir, settings.exchange_dir / "online"
-    mounted = (settings.service_dir(name) for name in ("redis", "elasticsearch/data", "triton"))
+    mounted = (settings.service_dir(name) for name in ("redis", "elasticsearch/data", "triton", "prometheus/data"))
     for folder in (*written, *mounted, settings.keys_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)

@@ -6,18 +6,25 @@
 #   docker.sh status | logs [service]
 #   docker.sh run COMMAND     a command in the container of the steps, for example make evaluate
 #
-# images=built (default): the services' images are built here, from the local stack's packages; images=official: pulled.
+# images=built (default): the services' images are built here, from the local stack's packages; images=official: the
+# services' own are pulled, which was never tried. ports=all: the services' ports are published, too, not the server's alone.
 set -euo pipefail
 called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }
 
-choose_images() {
+choose_files() {
+    export COMPOSE_FILE=docker-compose.yml
     case ${images:-built} in
-        built) export COMPOSE_FILE=docker-compose.yml:docker-compose.build.yml ;;
-        official) export COMPOSE_FILE=docker-compose.yml ;;
+        built) ;;
+        official) COMPOSE_FILE+=:docker-compose.official.yml ;;
         *) fail "images is '$images': it can be built or official." ;;
+    esac
+    case ${ports:-server} in
+        server) ;;
+        all) COMPOSE_FILE+=:docker-compose.ports.yml ;;
+        *) fail "ports is '$ports': it can be server or all." ;;
     esac
 }
 
@@ -98,12 +105,12 @@ check_docker() {
         fail "Docker's engine is $said, and 20.10 is needed: update it."
 }
 
-# The setting of a port on this machine, by what docker-compose.yml publishes.
+# The setting of a port on this machine, by what the Compose files publish.
 variable_of_port() {
     local variable default
     while read -r variable default; do
         [[ ${!variable:-$default} != "$1" ]] || { printf '%s' "$variable"; return; }
-    done < <(sed -nE 's/.*"127\.0\.0\.1:\$\{([A-Z_]+):-([0-9]+)\}.*/\1 \2/p' docker-compose.yml)
+    done < <(sed -nE 's/.*"127\.0\.0\.1:\$\{([A-Z_]+):-([0-9]+)\}.*/\1 \2/p' docker-compose.yml docker-compose.ports.yml)
 }
 
 # What `docker compose up` said, in one sentence where it is a mistake that people make.
@@ -136,7 +143,7 @@ check_local_stack() {
 
 # images=official: what is not built here.
 pull_images() {
-    [[ $COMPOSE_FILE == *build* ]] || docker compose pull redis elasticsearch feast triton
+    [[ $COMPOSE_FILE != *official* ]] || docker compose pull redis elasticsearch feast triton
 }
 
 # The steps' image is large, and only the demo needs it.
@@ -218,7 +225,7 @@ show_status() {
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-choose_images
+choose_files
 choose_user
 choose_notes
 choose_build_secrets

@@ -28,6 +28,7 @@ from stack.service import LOOPBACK
 
 _PLUGIN: Final = "modules/transport-netty4"
 _SECURITY: Final = "xpack.security.enabled"
+_OF_OTHER_MODULES: Final = ("xpack.", "ingest.geoip.")  # settings for the official image, unknown to this node
 _DESCRIPTOR: Final = f"""\
 description=HTTP and transport
 version={VERSION}
@@ -77,7 +78,7 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
-        **{name: value for name, value in given.items() if not name.startswith("xpack.")},
+        **{name: value for name, value in given.items() if not name.startswith(_OF_OTHER_MODULES)},
     }
 
 

@@ -72,8 +72,7 @@ class Containers:
         return done.stdout
 
     def compose(self, *arguments: str) -> str:
-        files = ("docker-compose.yml", "docker-compose.build.yml")
-        return self.succeeds("docker", "compose", *(part for file in files for part in ("--file", file)), *arguments)
+        return self.succeeds("docker", "compose", *arguments)
 
     def container(self, service: str) -> str:
         return f"{self.project}-{service}-1"

@@ -135,25 +135,38 @@ class TestFaults:
 
     def test_a_port_that_is_taken(self, containers: Containers) -> None:
         with socket.socket() as taken:
-            taken.bind((LOOPBACK, containers.settings.triton.http_port))
+            taken.bind((LOOPBACK, containers.settings.server.port))
             taken.listen()
             done = containers.run("make", "docker-up")
         assert done.returncode != 0
-        assert f"port {containers.settings.triton.http_port} is taken" in done.stdout
-        assert "RECSYS_TRITON__HTTP_PORT" in done.stdout
+        assert f"port {containers.settings.server.port} is taken" in done.stdout
+        assert "RECSYS_SERVER__PORT" in done.stdout
+        containers.succeeds("make", "docker-down")
+
+    def test_compose_alone_starts_it(self, containers: Containers) -> None:
+        """The first command of the compose file's head, without our script; only the server is published."""
+        containers.compose("up", "--detach")
+        containers.until_ready()
+        for service in PROGRAMS:
+            published = containers.inspect(service.name)["NetworkSettings"]["Ports"]
+            bound = {port for port, hosts in published.items() if hosts}
+            assert bound == ({"5000/tcp"} if service.name == "server" else set()), service.name
+        containers.succeeds("make", "docker-down")
+
+    def test_services_are_published_for_somebody_who_looks_inside(self, containers: Containers) -> None:
+        containers.succeeds("make", "docker-up", ports="all")
+        health = requests.get(f"{containers.settings.elasticsearch.urls[0]}/_cluster/health", timeout=30)
+        assert health.json()["cluster_name"] == "recsys"
         containers.succeeds("make", "docker-down")
 
     def test_steps_alone_start_what_they_need(self, containers: Containers) -> None:
-        """Compose without our script: the first command of the compose file's head."""
+        """Compose without our script: the second command of the compose file's head."""
         containers.compose("--profile", "steps", "run", "--rm", "--no-TTY", "steps", "make", "releases")
         containers.until_ready()
 
     def test_two_redis_on_one_folder_are_refused(self, containers: Containers) -> None:
         """The stack runs, by the test before; on other ports both would write to the same files."""
-        files = ("--file", "docker-compose.yml", "--file", "docker-compose.build.yml")
-        second = containers.run(
-            "docker", "compose", *files, "run", "--rm", "--no-deps", "--no-TTY", "redis", seconds=60
-        )
+        second = containers.run("docker", "compose", "run", "--rm", "--no-deps", "--no-TTY", "redis", seconds=60)
         assert second.returncode == 1, second.stdout
         assert "another Redis has its data in this folder: end that first." in second.stdout
         local = containers.run("make", "up")

@@ -28,21 +28,31 @@ ids = {"ids": lambda service: service.name}
 
 
 class ComposeLoader(yaml.SafeLoader):
-    """YAML with Compose's tag for a list that replaces the one of the file below."""
+    """YAML with Compose's tags, for a list that replaces the one of the file below and for a key that removes it."""
 
 
 ComposeLoader.add_constructor("!override", ComposeLoader.construct_sequence)
+ComposeLoader.add_constructor("!reset", lambda loader, node: RESET)
+RESET = {"context": "removed"}  # a valid `build`, for the schema
 
 
 def loaded(name: str) -> dict[str, Any]:
     return yaml.load((ROOT / name).read_text(encoding="utf-8"), ComposeLoader)
 
 
-COMPOSE, BUILD = loaded("docker-compose.yml"), loaded("docker-compose.build.yml")
+FILES = {name: loaded(f"docker-compose{name}.yml") for name in ("", ".official", ".ports")}
+COMPOSE, OFFICIAL, PORTS = FILES.values()
 SERVICES = COMPOSE["services"]
 
 
-@pytest.mark.parametrize("content", [COMPOSE, BUILD], ids=["docker-compose.yml", "docker-compose.build.yml"])
+def env_file() -> dict[str, str]:
+    """The variables of .env; Renovate adds digests to tags."""
+    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}
+
+
+@pytest.mark.parametrize("content", FILES.values(), ids=FILES)
 def test_it_is_valid_by_the_compose_specification(content: dict[str, Any]) -> None:
     schema = json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
     jsonschema.validate(content, schema)
@@ -72,20 +82,50 @@ def test_every_container_gives_up_what_it_does_not_need() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
     assert {name for name, service in SERVICES.items() if "cap_add" in service} == {"prepare"}
-    assert {name for name, service in SERVICES.items() if service.get("read_only")} == {
-        "prepare", "server", "steps", "prometheus", "grafana",
-    }  # fmt: skip
+    assert all(service["read_only"] for service in SERVICES.values())
     assert SERVICES["prepare"]["network_mode"] == "none"
 
 
 @pytest.mark.parametrize("service", PROGRAMS, **ids)
 def test_ports_are_on_loopback_and_moved_by_the_settings(service: Service) -> None:
     ports = [f"127.0.0.1:${{{port.variable}:-{port.container}}}:{port.container}" for port in service.ports]
-    assert SERVICES[service.name]["ports"] == ports
+    content = COMPOSE if service.name == "server" else PORTS
+    assert content["services"][service.name]["ports"] == ports
+
+
+def test_only_the_server_is_published_by_default() -> None:
+    always = {name for name, service in SERVICES.items() if "profiles" not in service and "ports" in service}
+    assert always == {"server"}
+
+
+def test_by_default_every_image_is_built_here() -> None:
+    pulled = {name for name, service in SERVICES.items() if "build" not in service}
+    assert pulled == {"prometheus", "grafana"}
+    for name in ("redis", "elasticsearch", "feast", "triton"):
+        assert SERVICES[name]["build"]["target"] == name
+
+
+class TestOfficialImages:
+    def test_they_replace_the_four_services_that_are_built(self) -> None:
+        assert set(OFFICIAL["services"]) == {"redis", "elasticsearch", "feast", "triton"}
+        for name, service in OFFICIAL["services"].items():
+            assert service["build"] is RESET
+            assert service["image"] == f"${{{name.upper()}_IMAGE}}:${{{name.upper()}_TAG}}"
+
+    def test_feast_is_where_its_own_dockerfile_takes_it_from(self) -> None:
+        """Feast has published to Docker Hub until 0.46 alone."""
+        dockerfile = (files("feast") / "mcp/docker/Dockerfile").read_text()
+        (image,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
+        assert env_file()["FEAST_IMAGE"] == image
+
+    def test_elasticsearch_stores_no_task_that_the_built_image_cannot_read(self, tmp_path: Path) -> None:
+        own = OFFICIAL["services"]["elasticsearch"]["environment"]
+        assert own["ingest.geoip.downloader.enabled"] == "false"
+        assert not set(own) & set(node_settings(tmp_path, own)), "settings of modules that our node does not have"
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
-    for content in (COMPOSE, BUILD):
+    for content in FILES.values():
         for name, service in content["services"].items():
             assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
             assert "network_mode" not in service or service["network_mode"] == "none"
@@ -122,9 +162,8 @@ def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -
 
 def test_every_build_is_told_of_the_proxies_by_arguments_that_no_layer_keeps() -> None:
     """By Docker's own names for them: others would be in `docker history`. A name alone is the environment's value."""
-    services = [*SERVICES.values(), *BUILD["services"].values()]
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
-    for each in (service["build"] for service in services if "build" in service):
+    for each in (service["build"] for service in SERVICES.values() if "build" in service):
         assert each["args"] == {"PYTHON": "${PYTHON_IMAGE}:${PYTHON_TAG}", **dict.fromkeys(proxies)}
     assert not re.search(r"^(ARG|ENV) .*proxy", (IMAGES / "Dockerfile").read_text(), re.IGNORECASE | re.MULTILINE)
 
@@ -138,10 +177,22 @@ def test_what_containers_read_as_somebody_else_is_copied_by_way_of_the_stage_tha
         assert not plain or name in ("source", "jars"), name
 
 
+def test_the_comment_of_the_tags_names_the_chapter_with_their_table() -> None:
+    named = re.findall(r"\S+/README\.md", (ROOT / ".env").read_text(encoding="utf-8"))
+    assert named == ["stack/README.md"]
+    assert "valkey/valkey" in (ROOT / named[0]).read_text(encoding="utf-8")
+
+
+def test_prometheus_can_read_a_key_that_only_its_owner_may() -> None:
+    prometheus = SERVICES["prometheus"]
+    assert prometheus["user"] == SERVICES["server"]["user"]
+    assert all(
+        ":/prometheus" not in volume or volume.startswith("${RECSYS_EXCHANGE") for volume in prometheus["volumes"]
+    )
+
+
 def test_the_software_on_this_machine_is_of_the_version_that_the_image_has() -> None:
-    lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    tags = {name: re.sub(r"@sha256:[0-9a-f]{64}$", "", value) for name, value in pairs}  # Renovate adds digests
+    tags = env_file()
     jars = {jar.coordinate.split(":")[2] for jar in locked_jars() if jar.coordinate.startswith("org.elasticsearch")}
     assert jars == {tags["ELASTICSEARCH_TAG"]}
     assert pins(ROOT / "requirements.txt")["feast"] == version("feast") == tags["FEAST_TAG"]

@@ -76,6 +76,7 @@ WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
     ),
     "an old engine": ("up", {"version --format": "19.03.1"}, {}, "^Docker's engine is 19.03.1, and 20.10"),
     "other images": ("up", {}, {"images": "mine"}, "^images is 'mine': it can be built or official.$"),
+    "other ports": ("up", {}, {"ports": "some"}, "^ports is 'some': it can be server or all.$"),
     **{
         f"a taken port, as of {version}": (
             "up", {"compose up": said}, {"RECSYS_REDIS__PORT": "16379"},
