@@ -1,0 +1,68 @@
+"""Compare the programs inside wheels (tritonserver, Java, Valkey) with the advisories on them that are known here.
+
+An audit of Python packages knows the wheels, not what is in them. No database is queried: the list is kept by hand.
+Reads   stack/images/advisories.toml, the lock files that it names
+Run     make audit-runtimes, or python -m stack.images.runtimes
+Expect  a line a program, a line an advisory that applies to it; exit code 1 for one that nobody has accepted
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from stack.service import ROOT, StackError, run
+
+ADVISORIES: Final = Path(__file__).with_name("advisories.toml")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def applies(advisory: dict[str, Any], runtime: dict[str, Any]) -> bool:
+    """Whether a runtime's version has the fault; where nobody knows since when it is fixed, it has."""
+    if advisory["runtime"] != runtime["name"]:
+        return False
+    return "fixed_in" not in advisory or numbers(runtime["version"]) < numbers(advisory["fixed_in"])
+
+
+def report(known: dict[str, Any], root: Path) -> tuple[list[str], list[str]]:
+    """Lines to print, and the ids that apply and are not accepted.
+
+    Raises StackError when a lock file has another version of a wheel than the one that the list describes.
+    """
+    lines, open_ids = [], []
+    for runtime in known["runtime"]:
+        lock = (root / runtime["lock"]).read_text(encoding="utf-8")
+        (locked,) = re.findall(rf"^{re.escape(runtime['wheel'])}==(\S+)", lock, re.MULTILINE)
+        if locked != runtime["wheel_version"]:
+            raise StackError(
+                f"{runtime['lock']} has {runtime['wheel']} {locked}, {ADVISORIES.name} describes "
+                f"{runtime['wheel_version']}: read {runtime['source']} and update {ADVISORIES.name}."
+            )
+        found = [each for each in known["advisory"] if applies(each, runtime)]
+        lines.append(f"{runtime['name']} {runtime['version']} ({runtime['wheel']} {locked}): {len(found)} apply")
+        for each in found:
+            fixed = f"fixed in {each['fixed_in']}" if "fixed_in" in each else "unknown where it is fixed"
+            lines.append(f"    {', '.join(each['ids'])}: {each['about']}; {fixed}. {each.get('accepted', 'OPEN')}")
+            open_ids += [] if "accepted" in each else each["ids"]
+    lines.append(
+        f"Compared with {ADVISORIES.name} of {known['read']}, which is kept by hand: what was published later, or is "
+        "missing from it, is not known here."
+    )
+    return lines, open_ids
+
+
+def main() -> None:
+    """Raises StackError for advisories that apply and are not accepted."""
+    lines, open_ids = report(tomllib.loads(ADVISORIES.read_text(encoding="utf-8")), ROOT)
+    print("\n".join(lines))  # noqa: T201
+    if open_ids:
+        raise StackError(f"{', '.join(open_ids)}: update the wheel, or say in {ADVISORIES.name} why it is accepted.")
+
+
+if __name__ == "__main__":
+    run(main, interrupted="interrupted")
