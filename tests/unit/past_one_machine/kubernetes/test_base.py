@@ -174,6 +174,40 @@ def test_secrets_are_named_and_none_is_here() -> None:
                 assert not re.search("password|secret|key$", each["name"], re.IGNORECASE) or "value" not in each
 
 
+# Which entries of the Secret each kind of pod gets, and no other.
+SECRETS: Final = {
+    "redis": {"redis_password"}, "redis-cluster": {"redis_password"}, "feast": {"redis_password"},
+    "triton": {"triton_repository_key"}, "server": {"redis_password", "api_keys"}, "steps": {"redis_password"},
+    "elasticsearch": set(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pod", PODS)
+def test_a_pod_mounts_only_its_own_secrets(pod: Object) -> None:
+    secrets = [volume["secret"] for volume in pod["spec"].get("volumes", ()) if "secret" in volume]
+    assert {item["key"] for each in secrets for item in each["items"]} == SECRETS[pod["metadata"]["labels"]["app"]]
+
+
+def test_only_the_steps_write_the_exchange_volume() -> None:
+    writers = set()
+    for pod in filter(None, map(pod_of, MAKERS)):
+        mounts = [mount for each in containers(pod) for mount in each.get("volumeMounts", ())]
+        if any(mount["name"] == "exchange" and not mount.get("readOnly") for mount in mounts):
+            writers.add(pod["metadata"]["labels"]["app"])
+    assert writers == {"steps"}
+
+
+def test_every_request_through_the_ingress_needs_a_key() -> None:
+    assert of_kind("Ingress")
+    assert dict(environment(pod_of(LASTING["server"])))["RECSYS_SERVER__KEYS_FOR"] == "all"
+
+
+def test_the_chapter_creates_every_entry_of_the_secret() -> None:
+    chapter = (ROOT / "past_one_machine/README.md").read_text(encoding="utf-8")
+    created = set(re.findall(r"--from-(?:literal|file)=(\w+)=", chapter))
+    assert created == set().union(*SECRETS.values())
+
+
 def reaches(asking: str, asked: str, port: int) -> bool:
     """Whether both ends allow it: what leaves one pod, and what enters the other."""
     leaves = enters = False
@@ -194,7 +228,7 @@ def test_who_reaches_whom() -> None:
         *((asking, *service, True) for asking in ("server", "steps") for service in services),
         ("steps", "triton", 8001, True), ("feast", "redis", 6379, True), ("redis", "redis", 16379, True),
         ("elasticsearch", "elasticsearch", 9300, True), ("redis-cluster", "redis", 6379, True),
-        ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),
+        ("server", "triton", 8001, False), ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),
         ("triton", "redis", 6379, False), ("steps", "elasticsearch", 9300, False),
     ):  # fmt: skip
         assert reaches(asking, name, port) == expected, f"{asking} and {name}:{port}"
