@@ -228,7 +228,8 @@ def test_who_reaches_whom() -> None:
         *((asking, *service, True) for asking in ("server", "steps") for service in services),
         ("steps", "triton", 8001, True), ("feast", "redis", 6379, True), ("redis", "redis", 16379, True),
         ("elasticsearch", "elasticsearch", 9300, True), ("redis-cluster", "redis", 6379, True),
-        ("server", "triton", 8001, False), ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),
+        ("server", "triton", 8001, False),
+        ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),
         ("triton", "redis", 6379, False), ("steps", "elasticsearch", 9300, False),
     ):  # fmt: skip
         assert reaches(asking, name, port) == expected, f"{asking} and {name}:{port}"
