@@ -34,7 +34,8 @@ def report(known: dict[str, Any], root: Path) -> tuple[list[str], list[str]]:
 
     Raises StackError when a lock file has another version of a wheel than the one that the list describes.
     """
-    lines, open_ids = [], []
+    lines: list[str] = []
+    open_ids: list[str] = []
     for runtime in known["runtime"]:
         lock = (root / runtime["lock"]).read_text(encoding="utf-8")
         (locked,) = re.findall(rf"^{re.escape(runtime['wheel'])}==(\S+)", lock, re.MULTILINE)
