@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
@@ -216,6 +217,14 @@ class TritonSettings(ServiceSettings):
 EXCHANGE_DIR = Path(__file__).resolve().parent
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address, or ``localhost``, is of this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _rates(text: str) -> str:
     if re.fullmatch(r"([1-9]\d*/(second|minute|hour|day)(; ?(?!$)|$))*", text):
         return text
@@ -233,8 +242,12 @@ class ServerSettings(ServiceSettings):
     arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
     # host names that requests may name, "a.example, .b.example"; empty: any, or on loopback only its own
     allowed_hosts: str = ""
-    strict_for: Literal["keys", "all"] = "keys"  # who may send strict requests to a server open to other machines
-    keys_for: Literal["writes", "all"] = "writes"  # what needs a key
+    # address that the port of a container is published on, where it is not ``host``
+    published_on: str = ""
+    # who may send requests to an open server that may take longer than budget_ms: strict ones, or with a larger budget
+    strict_for: Literal["keys", "all"] = "keys"
+    # what needs a key; None: all on an open server, else writes. "writes" on an open server: anybody may read
+    keys_for: Literal["writes", "all"] | None = None
     keys_file: AbsolutePath | None = None  # hashes of the keys; `make api-key` writes it
     key: SecretStr | None = None  # what the project's own client sends
     rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
@@ -257,6 +270,15 @@ class ServerSettings(ServiceSettings):
         named = dict.fromkeys(name.strip() for name in self.extras.split(",") if name.strip() != "none")
         known = [name for name in there if "all" in named or name in named]
         return (*known, *(name for name in named if name not in there and name != "all"))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines can reach the server: its address is not loopback, or proxies are in front of it."""
+        return self.proxies > 0 or not is_loopback(self.published_on or self.host)
+
+    @property
+    def reads_need_key(self) -> bool:
+        return self.keys_for == "all" or (self.keys_for is None and self.is_open)
 
     @property
     def url(self) -> str:

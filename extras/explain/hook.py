@@ -28,7 +28,7 @@ from online.recommend.types import (
     absent_by_default,
     read_id,
 )
-from online.web.guard import current_record
+from online.web.guard import current_record, expect_within_budget
 from online.web.parts import Parts
 
 Facts = Mapping[str, int | dict[str, int]]  # counts, by what is counted
@@ -86,14 +86,16 @@ def register(app: Flask, parts: Parts) -> None:
     recommender.before_answer.append(lambda slate: explain(recommender, slate))
 
     @route(
-        app, parts, "GET", "/ml/why-not", WhyNot, (400, 401, 408, 429, 500, 503), name="why_not", query=WhyNotRequest
-    )
+        app, parts, "GET", "/ml/why-not", WhyNot, (400, 401, 403, 408, 429, 500, 503),
+        name="why_not", query=WhyNotRequest,
+    )  # fmt: skip
     def look_up(query: WhyNotRequest) -> WhyNot:
         """Why an item is not in a user's list.
 
         The list is made as for /ml/rec, strictly: without a service there is no answer.
         """
         record = current_record()
+        expect_within_budget(parts.settings.server, strict=True)
         record.facts |= {"user": query.userid, "item": query.itemid}
         found = absent(parts, query, record.watch)
         record.facts |= {"release": found.release}

@@ -6,13 +6,17 @@ SHA-256 reveals nothing, and a slow hash as for passwords is not needed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +32,15 @@ from data_exchange_center.settings import RedisSettings, ServerSettings
 from online.clients.base import Deadline, until
 from online.clients.redis import TimelyConnection
 from online.web.asgi import WATCHES
-from online.web.guard import current_record, error_response, is_loopback, needs_a_key, writes
+from online.web.guard import (
+    SCOPES,
+    current_record,
+    error_response,
+    may,
+    missing_scope,
+    required_scope,
+    writes,
+)
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 from online.web.parts import Parts
 
@@ -38,18 +50,19 @@ KEY_PREFIX: Final = "recsys_"  # by which a key that was committed somewhere can
 NAME: Final = re.compile(r"[\w.@-]{1,64}", re.ASCII)
 GORSE_HEADER: Final = "X-API-Key"  # what Gorse's clients send a key in
 RATE_PREFIX: Final = "recsys:rate"  # of the counts in Redis
-_LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})")
+_LINE: Final = re.compile(r"(\S+) ([0-9a-f]{64})(?: ([a-z,]+))?")
+ADMIN: Final = frozenset({"admin"})
 # The first two are for supervision; neither the API's description nor the page is a secret.
-_OPEN: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
-_OPEN_FILES: Final = "/page/"  # of extras/page
+_PUBLIC: Final = frozenset({"/healthz", "/readyz", "/", DESCRIPTION_PATH, PAGE_PATH})
+_PUBLIC_FILES: Final = "/page/"  # of extras/page
 _TIMEOUT_S: Final = 0.1  # of a count in Redis; beyond it each worker counts by itself, and retries now and then
 
 
 def register(app: Flask, parts: Parts) -> None:
     """Note each request's key, count the request, then refuse it where it needs a key: wrong keys are counted, too."""
     settings = parts.settings.server
-    warn_if_open(settings)
     keys = Keys(parts.settings.keys_file)
+    warn_if_open(settings, keys)
 
     @app.before_request
     def note() -> None:
@@ -57,31 +70,38 @@ def register(app: Flask, parts: Parts) -> None:
         bearer = given.token if given and given.type == "bearer" else None
         key = bearer or request.headers.get(GORSE_HEADER)
         if key and (owner := keys.owner(key)) is not None:
-            current_record().facts["key"] = owner
+            record = current_record()
+            record.facts["key"], record.scopes = owner.name, owner.scopes
 
     limit_rate(app, settings, parts.settings.redis)
 
-    # All requests need a key, or only writes, once a key exists. `online.web.guard` guards what always needs one.
+    # Reads need a key where the settings say so; events, once a key exists. `online.web.guard` guards what always
+    # needs one.
     @app.before_request
     def check() -> None:
-        if "key" in current_record().facts or is_open(request.path):
+        scope = required_scope()
+        if is_public(request.path) or may(scope):
             return
-        if settings.keys_for == "all" or (writes() and keys.there_were_any()):
-            raise needs_a_key()
+        if settings.reads_need_key or (writes() and keys.there_were_any()):
+            raise missing_scope(scope)
 
 
-def is_open(path: str) -> bool:
+def is_public(path: str) -> bool:
     """Whether a path is answered without a key, and without counting, whatever the settings."""
-    return path in _OPEN or path.startswith(_OPEN_FILES)
+    return path in _PUBLIC or path.startswith(_PUBLIC_FILES)
 
 
-def warn_if_open(settings: ServerSettings) -> None:
-    """Warn where other machines can reach the server, and no key is required."""
-    if settings.keys_for != "all" and not is_loopback(settings.host):
+def warn_if_open(settings: ServerSettings, keys: Keys) -> None:
+    """Warn where other machines can reach the server and anybody may read, or nobody has a key."""
+    if not settings.is_open:
+        return
+    if not settings.reads_need_key:
         log.warning(
-            "the server listens on %s and answers anyone who reaches it; RECSYS_SERVER__KEYS_FOR=all requires a key",
-            settings.host,
+            "other machines can reach the server, and RECSYS_SERVER__KEYS_FOR=writes shows everybody's history without "
+            "a key"
         )
+    if not keys.there_were_any():
+        log.warning("other machines can reach the server, and no key exists: make api-key name=<name> creates one")
 
 
 # ----------------------------------------------------------------------------------------------------- the file of keys
@@ -91,55 +111,84 @@ class KeyProblemError(RecsysError):
     """A key cannot be created or revoked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key in the file: its name, the hash of the key, and what it may be used for."""
+
+    name: str
+    digest: str
+    scopes: frozenset[str] = ADMIN
+
+    @property
+    def line(self) -> str:
+        return f"{self.name} {self.digest} {','.join(sorted(self.scopes))}\n"
+
+
 def hashed(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def read(path: Path) -> dict[str, str]:
-    """Name -> hash. No file means no keys. Raises OSError."""
+def read(path: Path) -> dict[str, Key]:
+    """Name -> key. No file means no keys; a key without scopes, as of earlier files, has all. Raises OSError."""
     if not path.exists():
         return {}
     keys = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if (match := _LINE.fullmatch(line.strip())) is not None:
-            keys[match[1]] = match[2]
+        match = _LINE.fullmatch(line.strip())
+        scopes = frozenset(match[3].split(",")) if match and match[3] else ADMIN
+        if match is not None and scopes <= SCOPES.keys():
+            keys[match[1]] = Key(match[1], match[2], scopes)
         elif line.strip() and not line.startswith("#"):
-            log.warning("%s, line %d is no name and hash: left out", path, number)
+            log.warning("%s, line %d is ignored: expected a name, a hash and scopes", path, number)
     return keys
 
 
-def _write(path: Path, keys: Mapping[str, str]) -> None:
-    """Write the file, readable by everybody: a container's server runs as nobody, and hashes reveal nothing.
+@contextmanager
+def _changed(path: Path) -> Iterator[dict[str, Key]]:
+    """Yield the keys, and write them back; one process at a time, or a key that was just revoked could come back.
 
-    A new folder is readable, too; an existing one keeps its mode.
+    The file is readable by everybody: a container's server runs as another user, and hashes reveal nothing. A new
+    folder is readable, too; an existing one keeps its mode.
     """
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         path.parent.chmod(0o755)
-    with written_in_place(path) as temporary:
-        temporary.write_text("".join(f"{name} {digest}\n" for name, digest in keys.items()), encoding="utf-8")
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # until it is closed
+        keys = read(path)
+        yield keys
+        with written_in_place(path) as temporary:
+            temporary.write_text("".join(key.line for key in keys.values()), encoding="utf-8")
+    finally:
+        os.close(folder)
 
 
-def add(path: Path, name: str) -> str:
-    """Create a key, of which only the hash is kept. Raises KeyProblemError for a name that is taken or unfit."""
-    keys = read(path)
+def add(path: Path, name: str, scopes: Collection[str] = ADMIN) -> str:
+    """Create a key, of which only the hash is kept. Raises KeyProblemError for a name that is taken or invalid."""
     if not NAME.fullmatch(name):
-        raise KeyProblemError(f"{name!r} is no name for a key", "Use 1 to 64 letters, digits and _ . @ -")
-    if name in keys:
+        raise KeyProblemError(f"{name!r} is not a valid name of a key", "Use 1 to 64 letters, digits and _ . @ -")
+    if not scopes or not SCOPES.keys() >= set(scopes):
         raise KeyProblemError(
-            f"There is a key called {name} in {path}", "Choose another name, or take that one back first."
+            f"{','.join(scopes)!r} are not valid scopes", f"Use one or more of {', '.join(SCOPES)}, joined by commas."
         )
     key = KEY_PREFIX + secrets.token_urlsafe(32)
-    _write(path, {**keys, name: hashed(key)})
+    with _changed(path) as keys:
+        if name in keys:
+            raise KeyProblemError(
+                f"A key named {name} exists in {path}", f"Choose another name, or first: make api-key revoke={name}"
+            )
+        keys[name] = Key(name, hashed(key), frozenset(scopes))
     return key
 
 
-def revoke(path: Path, name: str) -> None:
-    """Revoke a key. Raises KeyProblemError if there is none."""
-    keys = read(path)
-    if name not in keys:
-        raise KeyProblemError(f"No key is called {name} in {path}", f"There are: {', '.join(keys) or 'none'}.")
-    _write(path, {other: digest for other, digest in keys.items() if other != name})
+def revoke(path: Path, name: str) -> int:
+    """Revoke a key; how many are left. Raises KeyProblemError if there is none."""
+    if name not in (keys := read(path)):
+        raise KeyProblemError(f"No key in {path} is named {name}", f"There are: {', '.join(keys) or 'none'}.")
+    with _changed(path) as keys:
+        keys.pop(name, None)
+        return len(keys)
 
 
 # -------------------------------------------------------------------------------------------------- keys in requests
@@ -152,12 +201,12 @@ class Keys:
         self._path = path
         self._lock = threading.Lock()
         self._seen: tuple[int, ...] | None = None
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, Key] = {}
 
-    def owner(self, key: str) -> str | None:
-        """Name of a key's owner, or None. Compares in constant time."""
+    def owner(self, key: str) -> Key | None:
+        """The entry of a key, or None. Compares in constant time."""
         digest = hashed(key)
-        found = [name for name, theirs in self._current().items() if hmac.compare_digest(digest, theirs)]
+        found = [each for each in self._current().values() if hmac.compare_digest(digest, each.digest)]
         return found[-1] if found else None
 
     def there_were_any(self) -> bool:
@@ -167,7 +216,7 @@ class Keys:
         except OSError:
             return True  # unknown: as if there were
 
-    def _current(self) -> dict[str, str]:
+    def _current(self) -> dict[str, Key]:
         try:
             status = self._path.stat()
             now: tuple[int, ...] = (status.st_ino, status.st_mtime_ns, status.st_size)
@@ -178,7 +227,7 @@ class Keys:
                 try:
                     self._keys = read(self._path) if now else {}
                 except (OSError, UnicodeDecodeError) as error:
-                    log.error("the file of keys cannot be read, so nobody's key is good: %s", type(error).__name__)
+                    log.error("the file of keys cannot be read, so no key is valid: %s", type(error).__name__)
                     self._keys = {}
                 self._seen = now
             return self._keys
@@ -204,7 +253,7 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
 
     @app.errorhandler(RateLimitExceeded)
     def too_many(error: RateLimitExceeded) -> Response:
-        message = f"This client asks too often: {error.description} is the limit."
+        message = f"Rate limit exceeded: {error.description}; see the header Retry-After."
         return error_response(429, "too_many_requests", message)
 
     if not server.rate:
@@ -245,4 +294,4 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
     except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
         log.warning("this worker counts requests by itself until it is restarted: %s", error)
         limiter = counting_in("memory://")
-    limiter.request_filter(lambda: is_open(request.path) or request.path in WATCHES)
+    limiter.request_filter(lambda: is_public(request.path) or request.path in WATCHES)

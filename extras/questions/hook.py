@@ -7,7 +7,7 @@ from flask import Flask
 from extras.questions import cursor, history, rank, rules, similar, where
 from extras.routes import route
 from online.recommend.types import Answer
-from online.web.guard import current_record, expect_may_be_strict, only_reads
+from online.web.guard import current_record, expect_within_budget, only_reads
 from online.web.parts import Parts
 
 
@@ -53,8 +53,7 @@ def register(app: Flask, parts: Parts) -> None:
         An item that /ml/rec would show has the score that it has there. Seen ones are ranked, too.
         """
         record = current_record()
-        if wanted.strict:
-            expect_may_be_strict(parts.settings.server, record.facts)
+        expect_within_budget(parts.settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms)
         record.facts |= {"user": wanted.userid, "candidates": len(wanted.candidates)}
         preferred = parts.preferred(f"{wanted.userid}") if wanted.userid else None
         answer = recommender.recommend(wanted, record.watch, preferred)

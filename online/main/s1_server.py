@@ -74,7 +74,7 @@ def create_app(
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     guard.expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
-    guard.guard_writes(app)
+    guard.guard_writes(app, settings.server)
     register_description(app, description(parts.request_model, recommender.answer_model, parts.paths, parts.models))
 
     @app.post("/ml/rec")
@@ -82,8 +82,7 @@ def create_app(
     def recommend() -> Response:
         record = guard.current_record()
         wanted = guard.parse(request.get_data(cache=False), parts.request_model, parts.expected)
-        if wanted.strict:
-            guard.expect_may_be_strict(settings.server, record.facts)
+        guard.expect_within_budget(settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms)
         record.facts |= {"user": wanted.userid, "size": wanted.size}
         answer = parts.recommend(wanted, record.watch)
         record.recommended(answer)

@@ -84,7 +84,7 @@ class Refusal(NamedTuple):
 
 
 OVERLOADED: Final = Refusal(503, "overloaded", "This server is overloaded: try again later.")
-TOO_LARGE: Final = Refusal(400, "bad_request", BODY_TOO_LARGE, "body")
+TOO_LARGE: Final = Refusal(413, "body_too_large", BODY_TOO_LARGE, "body")
 TOO_LATE: Final = Refusal(408, "request_timeout", "The request did not arrive in time.")
 NO_LENGTH: Final = Refusal(411, "length_required", "The header Content-Length is missing.")
 

@@ -16,8 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import ip_address
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, has_request_context, request
@@ -34,7 +33,7 @@ from werkzeug.exceptions import (
 
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.settings import ServerSettings, Settings
+from data_exchange_center.settings import ServerSettings, Settings, is_loopback
 from online.clients.base import ServiceError
 from online.recommend.release import OpeningError
 from online.recommend.types import (
@@ -78,6 +77,8 @@ class Record:
     outcome: str = ""  # "personal", "cold_start" or "degraded" for an answer, the error's code for an error
     degradations: tuple[str, ...] = ()  # what an answer lacks
     facts: dict[str, Any] = field(default_factory=dict)  # whatever else its line in the log should say; no secrets
+    scopes: frozenset[str] = frozenset()  # of its API key; none: it came without a valid one
+    trusted: bool = True  # False: it comes from another site's page, or without a key to an open server
 
     def recommended(self, answer: Answer) -> None:
         """Record how a recommendation ended."""
@@ -123,41 +124,70 @@ def register_records(app: Flask, observers: Sequence[Observer]) -> None:
 # --- who may send it
 
 _READS: Final = frozenset({"GET", "HEAD"})
-_OURS: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
+_LOCAL_NAMES: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
+
+Scope = Literal["read", "events", "admin"]
+SCOPES: Final[dict[Scope, str]] = {
+    "read": "recommendations, histories and metrics",
+    "events": "recording events",
+    "admin": "everything, also forgetting users, items, experiments and switching releases",
+}
 
 
 def register_guard(app: Flask, server: ServerSettings) -> None:
     """Refuse requests to other host names (400, by Flask), and from other machines unless the settings allow (403)."""
-    closed = is_loopback(server.host) and not server.proxies
+    local = is_loopback(server.host) and not server.proxies
     if allowed := [host.strip() for host in server.allowed_hosts.split(",") if host.strip()]:
         app.config["TRUSTED_HOSTS"] = allowed
-    elif closed:
-        app.config["TRUSTED_HOSTS"] = [*_OURS, server.host]
+    elif local:
+        app.config["TRUSTED_HOSTS"] = [*_LOCAL_NAMES, server.host]
+    loopback = lru_cache(maxsize=1024)(is_loopback)
 
     @app.before_request
     def only_this_machine() -> None:
         """Flask's own server listens where its command line says, whatever the settings say."""
-        if closed and request.remote_addr and not is_loopback(request.remote_addr):
+        if local and request.remote_addr and not loopback(request.remote_addr):
             raise Forbidden("This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others.")
 
 
-def guard_writes(app: Flask) -> None:
-    """Refuse writes without a key where they always need one, and those that another web site sends.
+def guard_writes(app: Flask, server: ServerSettings) -> None:
+    """Refuse writes without a key where they need one, and those that a page of another web site sends.
 
-    Register it after the extras: `extras.keys` notes a request's key first, and may require keys everywhere.
+    Events need one on an open server, anything else that writes needs one everywhere. Register it after the extras:
+    `extras.keys` notes the scopes of a request's key first, and may require keys for more.
     """
 
     @app.before_request
     def check() -> None:
-        if "key" in current_record().facts or not writes():
+        record, scope = current_record(), required_scope()
+        cross_site = is_cross_site()
+        record.trusted = bool(record.scopes) or not (server.is_open or cross_site)
+        if scope == "read" or may(scope):
             return
-        if not getattr(view(), "open_at_first", False):
-            raise needs_a_key()
-        # what a browser says of the page that sends the request
-        site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin).netloc != request.host
-        if foreign if site is None else site == "cross-site":
-            raise Forbidden("Another web site may not write here without a key.")
+        if scope == "admin" or server.is_open or record.scopes:
+            raise missing_scope(scope)
+        if cross_site:
+            raise Forbidden("Cross-site writes require an API key.")
+
+
+def is_cross_site() -> bool:
+    """Whether a browser says that a page of another origin sent the request.
+
+    ``Sec-Fetch-Site`` is "same-site" for another port or subdomain of the same host, which may be anybody's.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and urlsplit(origin).netloc != request.host
+
+
+def may_record_exposures() -> bool:
+    """Whether the items that the request shows may be recorded as shown to its user.
+
+    Not for a page of another site, nor for a client without a key on an open server: either could change what the user
+    sees next by reading. True outside of HTTP requests.
+    """
+    return not has_request_context() or current_record().trusted
 
 
 def only_reads(view: View) -> View:
@@ -167,7 +197,10 @@ def only_reads(view: View) -> View:
 
 
 def open_at_first(view: View) -> View:
-    """Mark a view that writes, but needs no key until a first one has been issued."""
+    """Mark a view that records events: the scope events suffices, and on this machine no key until a first one exists.
+
+    Any other view that writes needs a key with the scope admin.
+    """
     view.open_at_first = True  # type: ignore[attr-defined]
     return view
 
@@ -177,47 +210,64 @@ def writes() -> bool:
     return request.method not in _READS and (found := view()) is not None and not getattr(found, "only_reads", False)
 
 
+def required_scope() -> Scope:
+    """The scope that a key needs for the request."""
+    if not writes():
+        return "read"
+    return "events" if getattr(view(), "open_at_first", False) else "admin"
+
+
+def may(scope: Scope) -> bool:
+    """Whether the request's key has a scope."""
+    return not current_record().scopes.isdisjoint((scope, "admin"))
+
+
 def view() -> Callable[..., Any] | None:
     """The view that answers the request."""
     return current_app.view_functions.get(request.endpoint or "")
 
 
-def needs_a_key() -> Unauthorized:
-    """The error 401 of a request without a valid key where one is needed."""
-    message = "This request needs a valid key: send the header Authorization: Bearer <key>."
-    return Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+def missing_scope(scope: Scope) -> HTTPException:
+    """The error of a request that needs a key: 401 without a valid one, 403 with one that lacks the scope."""
+    record, create = current_record(), f"make api-key name=<name> scope={scope} creates one."
+    if record.scopes:
+        return Forbidden(f"The key {record.facts['key']!r} lacks the scope {scope}; {create}")
+    return Unauthorized(
+        f"This request needs an API key with the scope {scope}: send the header Authorization: Bearer <key>; {create}",
+        www_authenticate=WWWAuthenticate("bearer"),
+    )
 
 
-def expect_may_be_strict(server: ServerSettings, facts: Mapping[str, Any]) -> None:
-    """Raise Forbidden for a strict request, which may take long, to an open server from a client without a key.
+def expect_within_budget(server: ServerSettings, *, strict: bool, budget_ms: int = 0) -> None:
+    """Raise Forbidden for a request that may take longer than the server's budget, from a client without a key.
 
-    ``facts``: of the request's record; it has "key" if the request came with a known one.
+    Only on an open server. Strict requests wait for the timeouts of the services.
     """
-    if server.strict_for == "keys" and not is_loopback(server.host) and "key" not in facts:
-        raise Forbidden("A strict request needs a key here, or RECSYS_SERVER__STRICT_FOR=all.")
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    if server.strict_for == "all" or not server.is_open or may("read"):
+        return
+    if strict:
+        raise Forbidden("A strict request needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all.")
+    if budget_ms > server.budget_ms:
+        raise Forbidden(
+            f"budget_ms above {server.budget_ms} needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all."
+        )
 
 
 class UnguardedError(RecsysError):
-    """The settings require keys or rates, and the extra that checks them is left out."""
+    """The settings require keys or rates, and the extra that checks them is not enabled."""
 
 
 def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
-    """Raise UnguardedError where the settings want keys or rates, and `extras.keys` is not among ``extras``."""
-    wanted = settings.server.keys_for == "all" or settings.server.rate or settings.keys_file.exists()
-    if wanted and "keys" not in extras:
-        raise UnguardedError(
-            "RECSYS_SERVER__KEYS_FOR=all, RECSYS_SERVER__RATE or the file of keys "
-            f"({settings.keys_file}) needs the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS, or "
-            "remove these settings and the file."
-        )
+    """Raise UnguardedError where the settings require keys or rates, and `extras.keys` is not among ``extras``."""
+    server, problem = settings.server, ""
+    if server.keys_for == "all" or server.rate:
+        problem = "RECSYS_SERVER__KEYS_FOR=all and RECSYS_SERVER__RATE need"
+    elif settings.keys_file.exists():
+        problem = f"The file of keys, {settings.keys_file}, needs"
+    elif server.reads_need_key:
+        problem = "A server open to other machines, where RECSYS_SERVER__KEYS_FOR=writes does not open reading, needs"
+    if problem and "keys" not in extras:
+        raise UnguardedError(f"{problem} the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS.")
 
 
 # --- what it may contain
@@ -310,7 +360,7 @@ def register_errors(app: Flask) -> None:
             case NoReleaseError():
                 return error_response(503, "no_release", str(error))
             case RequestEntityTooLarge():
-                return error_response(400, "bad_request", BODY_TOO_LARGE, field=_BODY)
+                return error_response(413, "body_too_large", BODY_TOO_LARGE, field=_BODY)
             case SecurityError():
                 said = "The request's Host is not a name of this server; RECSYS_SERVER__ALLOWED_HOSTS lists its names."
                 return error_response(400, "unknown_host", said)
@@ -323,7 +373,7 @@ def register_errors(app: Flask) -> None:
                 response.headers.extend((name, value) for name, value in headers if name.lower() in _KEPT)
                 return response
         log.error("unexpected error in request %s", current_record().id, exc_info=error)
-        return error_response(500, "internal_error", "Something went wrong; the log has it under this request id.")
+        return error_response(500, "internal_error", "Internal error; see the log for this request id.")
 
 
 # --- the log

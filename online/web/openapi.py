@@ -29,17 +29,23 @@ _POLICY: Final = (
 )
 _ERRORS: Final = {
     400: "Bad input, `field` says which; or the request is for another host.",
-    401: "A valid key is needed.",
-    403: "Without a key: another web site's page that writes, or a strict request where others reach the server.",
+    401: "An API key is needed.",
+    403: (
+        "The key lacks the scope; or, without a key, a page of another web site writes, or a request to an open server "
+        "is strict or has a larger budget than the server's own."
+    ),
     404: "There is no such path, or no such release.",
     405: "The path does not have this method.",
     408: "The body did not arrive in time.",
     409: "The user has the maximum of events that change what is recommended: no more of them are recorded.",
     411: "The header `Content-Length` is missing.",
-    429: "This client asks too often; `Retry-After` says when to ask again.",
+    413: "The body is too large.",
+    429: "Rate limit exceeded; retry after `Retry-After` seconds.",
     500: "An error in the server: see its log.",
     503: "A service is missing, no release is live, or the server is overloaded.",
 }
+
+_IMPLIES: Final = {401: 403, 411: 413}  # a key may lack the scope; a body may be too large
 
 
 class Alive(BaseModel):
@@ -77,7 +83,7 @@ def description(
     recommend = operation(
         "recommend",
         "The best items that a user has not seen",
-        responses(answer, 400, 401, 403, 404, 408, 411, 429, 500, 503),
+        responses(answer, 400, 401, 404, 408, 411, 429, 500, 503),
         description="The Content-Type is ignored; the body is read as JSON.",
         security=KEY,
         requestBody={"required": True, "content": json_of(request, example={"userid": 1, "size": 5})},
@@ -117,7 +123,8 @@ def text(what: str, mimetype: str) -> dict[str, Any]:
 
 
 def _errors(*statuses: int) -> dict[str, Any]:
-    return {str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)} for status in statuses}
+    every = sorted({*statuses, *(_IMPLIES[status] for status in statuses if status in _IMPLIES)})
+    return {str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)} for status in every}
 
 
 def json_of(model: type[BaseModel], **more: Any) -> dict[str, Any]:

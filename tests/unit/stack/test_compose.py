@@ -134,7 +134,7 @@ def test_nothing_is_published_beyond_this_machine() -> None:
 def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
     environment = SERVICES["server"]["environment"]
     # which it has of its own, as it listens everywhere within and is published on 127.0.0.1 alone, or does not read
-    of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "strict_for"}
+    of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "published_on"}
     for group in ("server", "tracing"):
         for name, value in getattr(Settings(), group).model_dump().items():
             variable = f"RECSYS_{group.upper()}__{name.upper()}"

@@ -111,7 +111,7 @@ def test_a_body_that_does_not_arrive_is_408(settings: Settings, name: str) -> No
 
 BY_THE_EDGE: dict[str, tuple[bytes, int, str]] = {
     "a body of unsaid length": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", 411, "length_required"),
-    "too large a body": (HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), 400, "bad_request"),
+    "too large a body": (HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1), 413, "body_too_large"),
 }
 BY_GUNICORN: dict[str, tuple[bytes, int]] = {
     "no HTTP": (b"hello there\r\n\r\n", 400),

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def test_all_that_writes_needs_a_key_but_for_events_until_a_first_one_is_handed_
     assert http.post("/nowhere").status_code == 404
 
 
-@pytest.mark.parametrize("content", ["shop\n", "shop nohash\n", "\x00\n", "shop " + "A" * 64 + "\n", "\n\n"])
+@pytest.mark.parametrize(
+    "content", ["shop\n", "shop nohash\n", "\x00\n", "shop " + "A" * 64 + "\n", "\n\n", "shop " + "a" * 64 + " root\n"]
+)
 def test_a_damaged_line_lets_nobody_in_and_keeps_nobody_out(guarded: FlaskClient, path: Path, content: str) -> None:
     key = keys.add(path, "good")
     path.write_text(content + path.read_text())
@@ -142,23 +145,130 @@ def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
-    made = command(tmp_path, "--name", "shop")
+    made = command(tmp_path, "--name", "shop", "--scope", "read,events")
     key = made.stdout.splitlines()[0]
     assert re.fullmatch(r"recsys_[\w-]{43}", key)
     listed = command(tmp_path)
-    assert listed.stdout == "shop\n"
     again = command(tmp_path, "--name", "shop")
     assert again.returncode == 1
     assert "Traceback" not in again.stderr
-    assert keys.Keys(tmp_path / "online/keys/api_keys").owner(key) == "shop"
-    command(tmp_path, "--revoke", "shop")
-    assert "was revoked, and what writes still needs one" in command(tmp_path).stdout
+    assert listed.stdout == "shop events,read\n"
+    assert again.returncode == 1
+    found = keys.Keys(tmp_path / "online/keys/api_keys").owner(key)
+    assert found is not None
+    assert (found.name, found.scopes) == ("shop", {"events", "read"})
+    wrong = command(tmp_path, "--name", "other", "--scope", "write")
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
+    # the way back to a server without keys
+    assert "api_keys was revoked" in command(tmp_path, "--revoke", "shop").stdout
+    assert "make api-key name=" in command(tmp_path).stdout
 
 
 @pytest.mark.parametrize(
-    ("host", "said"), [("127.0.0.1", 0), ("localhost", 0), ("::1", 0), ("0.0.0.0", 1), ("10.0.0.1", 1)]
-)
-@pytest.mark.parametrize("keys_for", ["writes", "all"])
-def test_a_server_open_to_others_says_so(caplog: pytest.LogCaptureFixture, host: str, said: int, keys_for: str) -> None:
-    keys.warn_if_open(ServerSettings(host=host, keys_for=keys_for))
-    assert len(caplog.records) == (said if keys_for == "writes" else 0)
+    ("server", "warnings"),
+    [({}, 0), ({"host": "localhost"}, 0), ({"host": "::1"}, 0), ({"keys_for": "writes"}, 0),
+     ({"host": "0.0.0.0"}, 1), ({"host": "10.0.0.1", "keys_for": "all"}, 1), ({"proxies": 1}, 1),
+     ({"host": "0.0.0.0", "keys_for": "writes"}, 2), ({"host": "0.0.0.0", "published_on": "127.0.0.1"}, 0)],
+    ids=str,
+)  # fmt: skip
+def test_an_open_server_warns(
+    caplog: pytest.LogCaptureFixture, path: Path, server: dict[str, Any], warnings: int
+) -> None:
+    keys.warn_if_open(ServerSettings(**server), keys.Keys(path))
+    assert len(caplog.records) == warnings
+
+
+# --- servers that other machines reach, and scopes
+
+EVENT = {"eventid": "e1", "userid": 1, "itemid": 1, "type": "rating", "value": 5, "timestamp": 1}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("server", [{"host": "0.0.0.0"}, {"proxies": 1}], ids=str)
+def test_an_open_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
+    http = app(fakes, path, **server).test_client()
+    assert http.post("/ml/event", json=EVENT).status_code == 401
+    assert asked(http).status_code == 401
+    for read in ("/ml/history?userid=1", "/ml/users", "/metrics", "/ml/why-not?userid=1&itemid=1"):
+        assert http.get(read).status_code == 401
+    assert http.get("/healthz").status_code == 200
+    assert asked(http, f"Bearer {keys.add(path, 'reader', ['read'])}").status_code == 200
+
+
+def test_an_open_server_may_let_anybody_read_but_not_write(fakes: Fakes, path: Path) -> None:
+    http = app(fakes, path, host="0.0.0.0", keys_for="writes").test_client()
+    assert asked(http).status_code == 200
+    assert http.get("/ml/history?userid=1").status_code == 200
+    assert http.post("/ml/event", json=EVENT).status_code == 401
+    assert http.get("/ml/why-not?userid=1&itemid=1").status_code == 403  # a strict request
+    key = keys.add(path, "shop", ["read"])
+    assert http.get("/ml/why-not?userid=1&itemid=1", headers=bearer(key)).status_code == 200
+
+
+def test_each_scope_opens_its_own_paths_only(fakes: Fakes, path: Path) -> None:
+    http = app(fakes, path, keys_for="all").test_client()
+    reads, admin = {("/ml/rec", "POST"), ("/ml/rank", "POST"), ("/api/session/recommend", "POST")}, set()
+    events = {("/ml/event", "POST"), ("/api/feedback", "POST"), ("/api/feedback", "PUT")}
+    for rule in http.application.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            address = re.sub("<[^>]+>", "1", rule.rule)
+            if method == "GET" and not keys.is_public(address):
+                reads.add((address, method))
+            elif method != "GET" and (address, method) not in reads | events:
+                admin.add((address, method))
+    assert ("/ml/user/1", "DELETE") in admin
+    allowed = {"read": reads, "events": events, "read,events": reads | events, "admin": reads | events | admin}
+    for scopes, expected in allowed.items():
+        headers = bearer(keys.add(path, scopes.replace(",", "-"), scopes.split(",")))
+        found = {
+            each for each in reads | events | admin
+            if http.open(each[0], method=each[1], headers=headers).status_code not in (401, 403)
+        }  # fmt: skip
+        assert found == expected, scopes
+
+
+def test_an_error_names_the_scope_and_the_command(fakes: Fakes, path: Path) -> None:
+    http = app(fakes, path).test_client()
+    without = http.delete("/ml/user/1")
+    assert without.status_code == 401
+    assert "make api-key name=<name> scope=admin" in without.json["error"]["message"]
+    lacks = http.delete("/ml/user/1", headers=bearer(keys.add(path, "shop", ["events"])))
+    assert (lacks.status_code, lacks.json["error"]["code"]) == (403, "forbidden")
+    assert "scope=admin" in lacks.json["error"]["message"]
+
+
+def test_a_key_of_an_earlier_file_has_every_scope(fakes: Fakes, path: Path) -> None:
+    http, key = app(fakes, path).test_client(), keys.add(path, "old")
+    path.write_text(f"old {keys.hashed(key)}\n")
+    assert http.delete("/ml/user/1", headers=bearer(key)).status_code == 200
+
+
+def test_events_need_no_key_again_once_the_file_is_deleted(fakes: Fakes, path: Path) -> None:
+    http = app(fakes, path).test_client()
+    assert http.post("/ml/event", json=EVENT).status_code == 200
+    keys.add(path, "only")
+    assert http.post("/ml/event", json=EVENT).status_code == 401
+    assert keys.revoke(path, "only") == 0
+    assert http.post("/ml/event", json=EVENT).status_code == 401
+    path.unlink()
+    assert http.post("/ml/event", json=EVENT).status_code == 200
+
+
+def test_two_processes_do_not_undo_each_others_changes(path: Path) -> None:
+    keys.add(path, "first")
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: keys.add(path, f"n{n}"), range(16)))
+        list(threads.map(lambda n: keys.revoke(path, f"n{n}"), range(16)))
+    assert list(keys.read(path)) == ["first"]
+
+
+def test_a_cross_site_write_needs_a_key(fakes: Fakes, path: Path) -> None:
+    http = app(fakes, path).test_client()
+    site = {"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8080"}
+    assert http.post("/ml/event", json=EVENT, headers=site).status_code == 403
+    key = keys.add(path, "shop", ["events"])
+    assert http.post("/ml/event", json=EVENT, headers={**site, **bearer(key)}).status_code == 200

@@ -7,6 +7,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
+from online.web.guard import UnguardedError, may_record_exposures
 from tests.unit.online.conftest import Fakes
 
 OPEN = "0.0.0.0"
@@ -22,7 +23,10 @@ def code(http: FlaskClient, host: str = "localhost", address: str = "127.0.0.1",
     return 200 if response.status_code == 200 else (response.status_code, response.json["error"]["code"])
 
 
-NAMES = {"host": OPEN, "allowed_hosts": "shop.example, .b.example"}
+READABLE = {"host": OPEN, "keys_for": "writes"}  # by anybody: without it the server needs the extra keys
+NAMES = {**READABLE, "allowed_hosts": "shop.example, .b.example"}
+PROXIED = {"proxies": 1, "keys_for": "writes"}
+FORBIDDEN = (403, "forbidden")
 
 
 @pytest.mark.parametrize(
@@ -30,25 +34,70 @@ NAMES = {"host": OPEN, "allowed_hosts": "shop.example, .b.example"}
     [
         # names of the server
         ({}, {"host": "localhost:5000"}, 200),
-        ({"host": OPEN}, {"host": "shop.example"}, 200),
-        ({"proxies": 1}, {"host": "shop.example"}, 200),
+        (READABLE, {"host": "shop.example"}, 200),
+        (PROXIED, {"host": "shop.example"}, 200),
         (NAMES, {"host": "shop.example:80"}, 200),
         (NAMES, {"host": "a.b.example"}, 200),
         (NAMES, {"host": "127.0.0.1"}, (400, "unknown_host")),
         # clients elsewhere: Flask's own server listens where its command line says (`flask run --host=0.0.0.0`)
         ({}, {"address": "127.0.0.2"}, 200),
-        ({}, {"address": "10.0.0.7"}, (403, "forbidden")),
-        ({"proxies": 1}, {"address": "10.0.0.7"}, 200),
-        ({"host": OPEN}, {"address": "10.0.0.7"}, 200),
-        # strict requests: without a key where others reach the server
+        ({}, {"address": "10.0.0.7"}, FORBIDDEN),
+        (PROXIED, {"address": "10.0.0.7"}, 200),
+        (READABLE, {"address": "10.0.0.7"}, 200),
+        # requests that may take longer than the server's budget: not without a key where others reach the server
         ({}, {"strict": True}, 200),
-        ({"host": OPEN}, {"strict": True}, (403, "forbidden")),
-        ({"host": OPEN}, {}, 200),
-        ({"host": OPEN, "strict_for": "all"}, {"strict": True}, 200),
+        ({}, {"budget_ms": 10_000}, 200),
+        (READABLE, {"strict": True}, FORBIDDEN),
+        (READABLE, {"budget_ms": 251}, FORBIDDEN),
+        (READABLE, {"budget_ms": 250}, 200),
+        (READABLE, {}, 200),
+        ({**READABLE, "strict_for": "all"}, {"strict": True}, 200),
+        ({**READABLE, "strict_for": "all"}, {"budget_ms": 251}, 200),
+        (PROXIED, {"strict": True}, FORBIDDEN),
+        ({**PROXIED, "host": "127.0.0.1"}, {"budget_ms": 251}, FORBIDDEN),
+        ({"host": OPEN, "published_on": "127.0.0.1"}, {"strict": True}, 200),
+        ({**PROXIED, "host": OPEN, "published_on": "127.0.0.1"}, {"strict": True}, FORBIDDEN),
     ],
 )
-def test_who_is_answered(fakes: Fakes, server: dict[str, Any], sent: dict[str, Any], expected: object) -> None:
+def test_which_requests_are_answered(fakes: Fakes, server: dict[str, Any], sent: dict[str, Any], expected: Any) -> None:
     assert code(client(fakes, **server), **sent) == expected
+
+
+@pytest.mark.parametrize("server", [{"host": OPEN}, {"proxies": 1}], ids=str)
+def test_an_open_server_does_not_start_without_keys(fakes: Fakes, server: dict[str, Any]) -> None:
+    with pytest.raises(UnguardedError):
+        client(fakes, **server)
+
+
+SITES = [
+    ({}, False),
+    ({"Sec-Fetch-Site": "same-origin"}, False),
+    ({"Sec-Fetch-Site": "none"}, False),
+    ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, False),
+    ({"Origin": "http://localhost"}, False),
+    ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost:8080"}, True),
+    ({"Sec-Fetch-Site": "same-site"}, True),
+    ({"Sec-Fetch-Site": "cross-site"}, True),
+    ({"Sec-Fetch-Site": "nonsense"}, True),
+    ({"Origin": "http://localhost:8080"}, True),
+    ({"Origin": "null"}, True),
+]
+
+
+@pytest.mark.parametrize(("headers", "cross_site"), SITES, ids=str)
+def test_cross_site_reads_record_no_exposures(fakes: Fakes, headers: dict[str, str], cross_site: bool) -> None:
+    http, found = client(fakes), []
+    fakes.recommender.before_answer.append(lambda slate: found.append(may_record_exposures()))
+    assert http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200
+    assert found == [not cross_site]
+
+
+def test_keyless_reads_of_an_open_server_record_no_exposures(fakes: Fakes) -> None:
+    http, found = client(fakes, **READABLE), []
+    fakes.recommender.before_answer.append(lambda slate: found.append(may_record_exposures()))
+    assert http.post("/ml/rec", json={"userid": 1}).status_code == 200
+    assert found == [False]
+    assert may_record_exposures()  # outside of a request
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:5000", "10.0.0.1"])
