@@ -62,9 +62,9 @@ class HoldoutRule(Frozen):
         return self
 
     @property
-    def longest(self) -> int:
-        """The most events that are held out of one user by a number or a share; baskets may be larger."""
-        return self.last if self.last is not None else self.at_most
+    def longest(self) -> int | None:
+        """The most events that are held out of one user; None: a basket has no limit."""
+        return None if self.basket else self.last if self.last is not None else self.at_most
 
 
 class ItemNumber(Frozen):

@@ -41,7 +41,7 @@ import pyarrow.parquet as pq
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import Dataset
+from data_exchange_center.dataset import Dataset, HoldoutRule
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.release_parts import OwnIds, read_dataset, read_own_ids, release_of_artifacts
@@ -305,7 +305,7 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     latest = new[new[Columns.TIMESTAMP] > max(each.max() for each in fitted)]
     if latest.loc[latest[Columns.RATING] > dataset.positive_level, Columns.USER].nunique() >= LEAST_USERS:
         new = latest
-    new = new[new.groupby(Columns.USER).cumcount(ascending=False) < dataset.holdout.longest]
+    new = held_out(new, dataset.holdout)
 
     # sample users, where there are very many
     begins = new.groupby(Columns.USER)[Columns.TIMESTAMP].min()
@@ -313,6 +313,14 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     rows = rows.assign(**{TARGET: rows.index.isin(new.index)})
     first = rows[Columns.USER].map(begins)
     return rows[rows[TARGET] & first.notna() | (rows[Columns.TIMESTAMP] <= first)].reset_index(drop=True)
+
+
+def held_out(new: pd.DataFrame, rule: HoldoutRule) -> pd.DataFrame:
+    """The events, ordered by user and time, that a holdout by ``rule`` may have of each user: the last ones."""
+    users = new.groupby(Columns.USER)
+    if rule.longest is None:
+        return new[new[Columns.TIMESTAMP] == users[Columns.TIMESTAMP].transform("max")]
+    return new[users.cumcount(ascending=False) < rule.longest]
 
 
 def _by_own_ids(ratings: pd.DataFrame, users: OwnIds, items: OwnIds) -> pd.DataFrame:

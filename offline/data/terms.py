@@ -31,18 +31,19 @@ LONGEST_SLUG: Final = 48
 def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     """Slugs, one for each name: ``Film-Noir`` -> ``film_noir``, letters, digits and _, which every store accepts.
 
-    They are cut to `LONGEST_SLUG`, not empty, distinct, and none is ``taken``. Where a plain slug is taken, _ and eight
-    digits of the name's hash follow: ``C++`` after ``C`` is ``c_`` and these. The first of several names with the same
-    slug, in alphabetical order, has the plain one.
+    They have at most `LONGEST_SLUG` characters, are not empty, distinct, and none is ``taken``. Where a plain slug is
+    taken, _ and eight digits of a hash of the name follow: ``C++`` after ``C`` is ``c_`` and these. The first of
+    several names with the same slug, in alphabetical order, has the plain one.
     """
     used, made = set(taken), {}
     for name in sorted(set(names)):
-        plain = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")[:LONGEST_SLUG]
-        if not plain or plain in used:
-            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-            plain = f"{plain or 'x'}_{digest}"
-        used.add(plain)
-        made[name] = plain
+        plain = re.sub(r"[^a-z0-9]+", "_", name.lower().replace("'", "")).strip("_")
+        slug, digest = plain[:LONGEST_SLUG], name.encode()
+        while not slug or slug in used:
+            digest = hashlib.sha256(digest).hexdigest().encode()
+            slug = f"{plain[: LONGEST_SLUG - 9] or 'x'}_{digest[:8].decode()}"
+        used.add(slug)
+        made[name] = slug
     return [made[name] for name in names]
 
 

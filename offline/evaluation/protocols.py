@@ -55,6 +55,7 @@ GAPS: Final = (  # from, and to less than, so many seconds
 )
 LEAST = 5  # events before a session that is evaluated
 BEFORE = 0.9  # share of all events that come before the one moment
+MOST_EVENTS: Final = 10  # of a user that are held out where the rule, a basket, has no limit
 MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 
@@ -180,7 +181,7 @@ def fitted(settings: Settings, release: str) -> dict[str, Any]:
     moment = int(np.quantile(inputs.data.times, BEFORE))
     for name, holdout in (
         (NEXT_SESSION, last_sessions(inputs.data)),
-        (ONE_MOMENT, holdout_at(inputs.data, moment, inputs.dataset.holdout.longest)),
+        (ONE_MOMENT, holdout_at(inputs.data, moment, inputs.dataset.holdout.longest or MOST_EVENTS)),
     ):
         if not holdout.relevance.nnz:
             log.warning("%s: nobody liked anything then", name)

@@ -16,6 +16,11 @@ from tests.datasets import STARS
 LENGTHS = st.lists(st.integers(0, 400), max_size=20)
 
 
+def test_a_basket_has_no_longest_holdout() -> None:
+    rules = (HoldoutRule(basket=True), HoldoutRule(last=3), HoldoutRule(share=0.1, at_most=7))
+    assert [rule.longest for rule in rules] == [None, 3, 7]
+
+
 @given(LENGTHS, st.floats(0.01, 0.99), st.integers(0, 3), st.integers(3, 12))
 def test_a_share_is_held_out_within_its_bounds(lengths: list[int], share: float, least: int, most: int) -> None:
     sizes = holdout_sizes(

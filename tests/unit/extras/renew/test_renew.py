@@ -18,6 +18,7 @@ import pytest
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -135,6 +136,12 @@ def shuffled(rows: list[list[str]]) -> list[list[str]]:
 def served(stack: Stack, release: str) -> bool:
     """Whether the release is live, and its artifacts lie where they were."""
     return stack.live == release == release_of_artifacts(stack.settings).release
+
+
+def test_a_whole_basket_is_held_out() -> None:
+    events = pd.DataFrame({"userid": [1] * 14 + [2] * 3, "timestamp": [*[5] * 2, *[9] * 12, 1, 2, 3]})
+    assert renew.held_out(events, HoldoutRule(basket=True)).index.tolist() == [*range(2, 14), 16]
+    assert renew.held_out(events, HoldoutRule(last=2)).index.tolist() == [12, 13, 15, 16]
 
 
 def test_nothing_new_is_no_new_release(stack: Stack) -> None:

@@ -116,7 +116,13 @@ def test_slugs_are_different_and_fit_every_store(names: list[str]) -> None:
     assert not set(made) & Columns.TAKEN
     for each in made:
         assert re.fullmatch(r"[a-z0-9_]+", each)
-        assert len(each) <= terms.LONGEST_SLUG + 9
+        assert len(each) <= terms.LONGEST_SLUG
+
+
+def test_a_slug_with_a_hash_differs_from_a_plain_one() -> None:
+    first = terms.slugs(["c", "C++"], {"c"})
+    both = terms.slugs(["C", "C++", *first])
+    assert len(set(both)) == 4
 
 
 @pytest.mark.parametrize("name", sorted(Columns.TAKEN))
