@@ -6,7 +6,7 @@ Server, evaluation and parity check share it; they differ only in where the stat
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,11 @@ from data_exchange_center import plugins, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
-from data_exchange_center.fusion import NOT_FOUND, Hits, candidate_columns, fuse, top_k
+from data_exchange_center.fusion import NO_HITS, NOT_FOUND, Hits, candidate_columns, fuse, fuse_behind, top_k
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.wire import hybrid_scores, vector_of
 
-_POPULAR = "popular"  # fused like a channel where the channels found nothing
 _VECTOR = vector_of("")  # prefix of the fields of a user's hash that hold a channel's vector
 
 
@@ -110,6 +109,7 @@ class Candidates:
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, Hits]  # what each channel found
+    filled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # itemids by `fill_up`
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
@@ -248,16 +248,42 @@ def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int | Non
     return Candidates(found.ids, found.scores, candidate_columns(list(lists)), found.features, lists)
 
 
-def popular_unseen(recipe: RecallRecipe, popular: Hits, user: StoredUser) -> Candidates:
-    """Fall back to the popular unseen items, with the columns of channels that found nothing."""
-    unseen = ~np.isin(popular.ids, user.seen)
+def behind(
+    recipe: RecallRecipe, found: Candidates, more: NDArray[np.int64], tails: Mapping[str, Hits] | None = None
+) -> Candidates:
+    """Append items, (m,) ``more``, that no channel has on its list: see `fuse_behind`.
+
+    ``tails``: how each channel's list goes on with them; None: no channel scores them.
+    """
+    if not len(more):
+        return found
+    names = [channel.name for channel in recipe.channels]
+    weights = [channel.fusion_weight for channel in recipe.channels]
+    lists = [found.by_channel[name] for name in names]
+    after = fuse_behind(lists, [tails[name] if tails else NO_HITS for name in names], weights, more, len(found.itemids))
+    last = found.scores.min(initial=np.inf)
+    return replace(
+        found,
+        itemids=np.concatenate([found.itemids, after.ids]),
+        scores=np.concatenate([found.scores, np.minimum(after.scores, last)]),
+        features=np.concatenate([found.features, after.features]),
+    )
+
+
+def fill_up(
+    recipe: RecallRecipe, found: Candidates | None, popular: NDArray[np.integer], user: StoredUser
+) -> Candidates:
+    """Complete candidates that are too few by items that the user has not seen, in the order of ``popular``.
+
+    They stand behind what the channels found, as many as the recipe has candidates. ``found``: None: nothing was.
+    """
+    if found is None:
+        found = fused_lists(recipe, {channel.name: NO_HITS for channel in recipe.channels})
+    left = popular[~np.isin(popular, np.concatenate([user.seen, found.itemids]))]
     if user.only is not None:
-        unseen &= np.isin(popular.ids, user.only)
-    best = Hits(popular.ids[unseen][: recipe.candidates], popular.scores[unseen][: recipe.candidates])
-    nothing = {channel.name: Hits(best.ids[:0], best.scores[:0]) for channel in recipe.channels}
-    found = fuse([*nothing.values(), best], [*(0.0 for _ in nothing), 1.0], recipe.candidates)
-    # the scores are in the fused order, as it is the only list
-    return Candidates(found.ids, best.scores, candidate_columns([*nothing, _POPULAR]), found.features, nothing)
+        left = left[np.isin(left, user.only)]
+    more = left[: max(recipe.candidates - len(found.itemids), 0)].astype(np.int64)
+    return replace(behind(recipe, found, more), filled=more)
 
 
 def model_inputs(

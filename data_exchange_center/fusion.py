@@ -126,7 +126,7 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
             at, scores = ids.searchsorted(found), channels[n].scores
-            standings, (log_ranks, earned) = _standings(scores), _by_rank(len(found))
+            standings, (log_ranks, earned) = _standings(scores, scores), _by_rank(len(found))
             ends = scores[-1], standings[-1], log_ranks[-1]
             own = columns[_KINDS * n : _KINDS * (n + 1)]
             for column, values, end in zip(own, (scores, standings, log_ranks[:-1]), ends, strict=True):
@@ -139,6 +139,32 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     return Fused(ids[order], total[order].astype(np.float32), features)
 
 
+def fuse_behind(
+    channels: Sequence[Hits], tails: Sequence[Hits], weights: Sequence[float], ids: NDArray[np.int64], size: int
+) -> Fused:
+    """Fuse (m,) ``ids``, which are on none of the channels' lists, as if the lists went on with ``tails``.
+
+    Features and ties as of `fuse`, but an item on no tail follows in the given order, and a z-score is by the scores of
+    the list alone. ``size``: length of the fused list that they stand behind.
+    """
+    places = {each: place for place, each in enumerate(ids.tolist())}
+    total = np.zeros(len(ids))
+    columns = np.zeros((_KINDS * len(channels) + 1, len(ids)))
+    for n, (head, tail, weight) in enumerate(zip(channels, tails, weights, strict=True)):
+        at = [places[each] for each in tail.ids.tolist()]
+        ranks = np.full(len(ids), len(head.ids) + len(tail.ids))
+        ranks[at] = len(head.ids) + np.arange(len(tail.ids))
+        total[at] += weight / (RRF_K + 1 + ranks[at])
+        if len(head.ids):
+            scores = np.full(len(ids), min(*head.scores[-1:], *tail.scores[-1:], np.inf))
+            scores[at] = tail.scores
+            columns[_KINDS * n : _KINDS * (n + 1)] = scores, _standings(scores, head.scores), np.log1p(ranks)
+    order = np.argsort(-total, kind="stable")
+    features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
+    features[:, -1] = np.log1p(size + np.arange(len(order)))
+    return Fused(ids[order], total[order].astype(np.float32), features)
+
+
 def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Unique ids, as `np.unique`, which takes several times as long for a few hundred; sorts ``ids`` in place."""
     ids.sort()
@@ -147,12 +173,13 @@ def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return ids[first]
 
 
-def _standings(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def _standings(values: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Z-scores of ``values``, by mean and deviation of a list's ``scores``."""
     n = len(scores)  # a sum over n is what .mean() gives, which takes twice as long for a few hundred
     mean = scores.sum() / n
     deviations = scores - mean
     spread = max(float(np.sqrt((deviations * deviations).sum() / n)), 1e-6)
-    standings: NDArray[np.float64] = (scores.astype(np.float64) - mean) / spread
+    standings: NDArray[np.float64] = (values.astype(np.float64) - mean) / spread
     return standings
 
 

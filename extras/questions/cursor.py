@@ -32,6 +32,7 @@ EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the an
 _MAX_LENGTH: Final = 200_000  # characters; uncompressed at most `_RATIO` times as many bytes
 _RATIO: Final = 10
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
+END: Final = ("end_of_list", "The list ends here.")
 _NONE: Final = np.empty(0, np.int64)
 # Fields that may change from page to page
 _FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"})
@@ -81,6 +82,11 @@ class CursorRequest(Request):
         what = self.model_dump(mode="json", include=self.model_fields_set - _FREE, exclude_unset=True)
         return blake2b(json.dumps(what, sort_keys=True).encode(), digest_size=12).hexdigest()
 
+    @property
+    def fewest(self) -> int:
+        """With the items that are dropped after ranking."""
+        return self.size + (len(self._goes_on.page) if self._goes_on else 0)
+
     def shown(self, release: str) -> tuple[list[OwnId], list[OwnId]]:
         """Items of the pages before: those that are left out of the search, and those that are dropped after it."""
         if (found := self._goes_on) is None:
@@ -104,11 +110,6 @@ class CursorAnswer(Answer):
     """With the place where the list goes on."""
 
     cursor: str | None = absent_by_default(None, "with cursor: for the next page; absent where the list has ended")
-
-
-def pages(request: Request) -> bool:
-    """Whether a request is for a page of a list."""
-    return isinstance(request, CursorRequest) and bool(request.cursor)
 
 
 def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArray[np.int64]:
@@ -158,6 +159,8 @@ def before_answer(slate: Slate) -> None:
     release = opened.release if opened else ""
     left_out, page = request.shown(release)
     now = [item.itemid for item in slate.items]
+    if request._goes_on is not None:
+        slate.end = END
     if len(now) < request.size or len(left_out) + len(page) + len(now) > MAX_SHOWN:
         return
     slate.more["cursor"] = Cursor(

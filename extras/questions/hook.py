@@ -26,7 +26,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender.given = history.given
     recommender.before_history.append(cursor.before_history)
     recommender.before_recall += [where.before_recall, cursor.before_recall, held.before_recall]
-    recommender.before_rank += [where.before_rank, rank.before_rank, held.before_rank]
+    recommender.before_rank += [rank.before_rank, held.before_rank]
     # A list is filtered before other extras re-rank it; the cursor records the result.
     first = [where.before_answer, rank.before_answer, held.before_answer, rank.name_unknown, cursor.drop_shown]
     last = [cursor.before_answer]

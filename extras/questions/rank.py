@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from data_exchange_center.candidates import Candidates, StoredUser, fused_lists
+from data_exchange_center.candidates import Candidates, StoredUser, behind, fused_lists
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.fusion import RRF_K, candidate_column
 from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
@@ -41,6 +40,10 @@ class RankRequest(HistoryRequest):
     candidates: Annotated[list[UserId], Field(min_length=1, max_length=MAX_CANDIDATES)]
     size: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = MAX_CANDIDATES
 
+    @property
+    def fewest(self) -> int:
+        return 0  # the candidates are the client's
+
 
 class RankAnswer(Answer):
     """With the candidates that have no place."""
@@ -57,8 +60,13 @@ def before_rank(request: Request, opened: Release, user: StoredUser, found: Cand
     wanted = np.unique(numbers_of(request.candidates, "candidates", opened))
     if size := sum(len(hits.ids) for hits in found.by_channel.values()):  # also what fusion has cut off
         found = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
-    every = behind(opened, user, request.timestamp, found, np.setdiff1d(wanted, found.itemids))
-    return every.only(np.isin(every.itemids, wanted))
+    # Those that no channel has on its list: each channel scores and ranks them by the server's own copy of the vectors,
+    # as if its list went on. Seen items may be among them.
+    if len(more := np.setdiff1d(wanted, found.itemids)):
+        alone = replace(user, seen=user.seen[:0], only=more)
+        tails = search_channels(opened.exact, opened.manifest, opened.channels, alone, request.timestamp, len(more))
+        found = behind(opened.manifest.recipe.recall, found, more, tails)
+    return found.only(np.isin(found.itemids, wanted))
 
 
 def before_answer(slate: Slate) -> None:
@@ -70,8 +78,8 @@ def before_answer(slate: Slate) -> None:
         wanted = set(request.candidates)
         slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid in wanted]
     elif opened is not None and slate.candidates is None:
-        numbers = np.unique(numbers_of(request.candidates, "candidates", opened))
-        slate.ranked = among_popular(slate.ranked, popular_first(opened, numbers))
+        numbers = numbers_of(request.candidates, "candidates", opened)
+        slate.ranked = kept(slate.ranked, np.isin(slate.ranked.itemids, numbers))
 
 
 def name_unknown(slate: Slate) -> None:
@@ -95,61 +103,7 @@ def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> NDArray[np.
     return opened.known(own_ids)
 
 
-def popular_first(opened: Release, itemids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Items, (m,), in the order of the popular list; those that are not on it follow, by number."""
-    listed = opened.popular.ids[np.isin(opened.popular.ids, itemids)]
-    return np.concatenate([listed, np.setdiff1d(itemids, listed)]).astype(np.int64)
-
-
-def among_popular(popular: Ranked, itemids: NDArray[np.int64]) -> Ranked:
-    """Some items of a popular list, as `popular_first` has them; the score of what is not on it is 0."""
-    scores = np.zeros(len(itemids), np.float32)
-    listed = np.isin(popular.itemids, itemids)
-    scores[: listed.sum()] = popular.scores[listed]
-    return Ranked(itemids, scores)
-
-
 def kept(ranked: Ranked, places: NDArray[np.bool_ | np.intp]) -> Ranked:
     """Some items of a ranked list, by a mask or in the order of their places."""
     rows = None if ranked.rows is None else ranked.rows[places]
     return replace(ranked, itemids=ranked.itemids[places], scores=ranked.scores[places], rows=rows)
-
-
-def behind(opened: Release, user: StoredUser, timestamp: int, found: Candidates, more: NDArray[np.int64]) -> Candidates:
-    """Append ``more`` items, (m,), that no channel found, behind the candidates ``found``.
-
-    Each channel scores those that it can by the server's own copy of the vectors, and ranks them after its list's end.
-    An item that it cannot score gets the last score and the rank after that, as in `fuse`. Seen items may be among
-    them.
-    """
-    if not len(more):
-        return found
-    alone = replace(user, seen=user.seen[:0], only=np.sort(more))
-    lists = search_channels(opened.exact, opened.manifest, opened.channels, alone, timestamp, len(more))
-    columns = list(found.columns)
-    features = np.zeros((len(more), len(columns)), np.float32)
-    earned = np.zeros(len(more))  # as in `fuse`
-    for channel in opened.manifest.recipe.recall.channels:
-        head, tail = found.by_channel[channel.name], lists[channel.name]
-        known, places = np.isin(more, tail.ids), {itemid: n for n, itemid in enumerate(tail.ids.tolist())}
-        at = np.array([places[itemid] for itemid in more[known].tolist()], np.intp)
-        ranks = np.full(len(more), len(head.ids) + len(tail.ids))
-        ranks[known] = len(head.ids) + at
-        earned[known] += channel.fusion_weight / (RRF_K + 1 + ranks[known])
-        if not len(head.ids):  # zeros, as in `fuse`
-            continue
-        scores = np.full(len(more), np.min([*tail.scores[-1:], head.scores[-1]]))
-        scores[known] = tail.scores[at]
-        standings = (scores - head.scores.mean()) / max(float(head.scores.std()), 1e-6)
-        for kind, values in (("score", scores), ("standing", standings), ("log_rank", np.log1p(ranks))):
-            features[:, columns.index(candidate_column(channel.name, kind))] = values  # type: ignore[arg-type]
-    order = np.lexsort((more, -earned))
-    features = features[order]
-    features[:, columns.index("fused_log_rank")] = np.log1p(len(found.itemids) + np.arange(len(more)))
-    last = found.scores.min() if len(found.scores) else np.inf
-    return replace(
-        found,
-        itemids=np.concatenate([found.itemids, more[order]]),
-        scores=np.concatenate([found.scores, np.minimum(earned[order], last)]).astype(np.float32),
-        features=np.concatenate([found.features, features]),
-    )

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from data_exchange_center.candidates import Candidates, StoredUser
+from data_exchange_center.candidates import StoredUser
 from extras.attributes import no_attribute, no_value
-from extras.questions.cursor import pages, shown
-from extras.questions.rank import among_popular, behind, numbers_of, popular_first
+from extras.questions.rank import kept, numbers_of
 from extras.routes import per_release
 from online.recommend.recommend import Slate
 from online.recommend.release import Release
@@ -26,6 +25,7 @@ from online.recommend.types import Answer, BadRequestError, Request, UserId, abs
 
 MAX_IDS: Final = 10_000  # of a list
 _MAX_VALUES: Final = 100
+FILTERED: Final = ("filter", "The filter leaves no more items that may be shown to this user.")
 
 Mask = NDArray[np.bool_]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -168,31 +168,19 @@ def before_recall(request: Request, opened: Release, user: StoredUser) -> Stored
     return user.without(itemids[~allowed])
 
 
-def before_rank(request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
-    """Fill candidates up with allowed unseen items that no channel has a vector of, the popular ones first."""
-    if not isinstance(request, FilterRequest) or not (request.filters or pages(request)):
-        return found
-    before = shown(request, opened)
-    if (~np.isin(found.itemids, before)).sum() >= request.size:
-        return found
-    left = attributes_of(opened).itemids[_allowed(request, opened)]
-    left = left[~np.isin(left, np.concatenate([user.seen, found.itemids, before]))]
-    return behind(opened, user, request.timestamp, found, popular_first(opened, left)[: request.size])
-
-
 def before_answer(slate: Slate) -> None:
     """Limit a popular list, and count what is left. Raises BadRequestError."""
     request, opened = slate.timed.request, slate.opened
-    if not isinstance(request, FilterRequest) or not (request.filters or pages(request)):
+    if not isinstance(request, FilterRequest) or not request.filters:
         return
+    slate.end = FILTERED
     if opened is not None:
         allowed = _allowed(request, opened)
-        if request.filters:
-            slate.more["matching"] = int(allowed.sum())
-        if slate.candidates is None:  # the popular list; items that are not on it follow by number
+        slate.more["matching"] = int(allowed.sum())
+        if slate.candidates is None:  # the popular list
             itemids = attributes_of(opened).itemids[allowed]
-            slate.ranked = among_popular(slate.ranked, popular_first(opened, itemids))
-    elif slate.saved is not None and request.filters:
+            slate.ranked = kept(slate.ranked, np.isin(slate.ranked.itemids, itemids))
+    elif slate.saved is not None:
         items = slate.saved.item_list
         saved = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}, whole=False)
         passing = saved.select(request.where)

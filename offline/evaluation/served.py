@@ -23,9 +23,9 @@ from data_exchange_center.candidates import (
     ItemQuery,
     StoredUser,
     channel_lists,
+    fill_up,
     fused_lists,
     model_inputs,
-    popular_unseen,
     search_vectors,
 )
 from data_exchange_center.columns import Columns
@@ -52,8 +52,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     folder, recipe, past = settings.exchange_dir, settings.recipe.recall, holdout.past
     users = users_at(folder, holdout, stored_events=stored_events)
     index, ranker, channels = read_items(folder), OfflineRanker.read(folder), read_channels(folder)
-    table = artifacts.POPULAR.read(folder)
-    popular = Hits(table[Columns.ITEM].to_numpy(), table[Columns.SCORE].to_numpy())
+    popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
     codes = Vocabulary(past.itemids).codes
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
@@ -68,7 +67,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
         for row, ((user, second), hits) in enumerate(zip(requests, searched(index, queries), strict=True), start):
             found = fused_lists(recipe, channel_lists(recipe, channels, user, second, hits))
             if not len(found.itemids):
-                found = popular_unseen(recipe, popular, user)
+                found = fill_up(recipe, found, popular, user)
             rated = ranker.scores(ranker.inputs(user, found, second))
             order = np.lexsort((found.itemids, -rated))  # ties by id, as the server breaks them
             parts = {name: hits.ids for name, hits in found.by_channel.items()}

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from data_exchange_center.candidates import Candidates, StoredUser, popular_unseen
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded
 from data_exchange_center.files import written_in_place
 from online.clients.base import ServiceError, StoredError
-from online.recommend.recall import recall
+from online.recommend.recall import completed, recall
 from online.recommend.types import MAX_SIZE, Degradation, Item, NoReleaseError, Outcome, items_of
 
 if TYPE_CHECKING:
@@ -47,16 +47,15 @@ def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> De
 
 
 def exact_search(
-    error: ServiceError, opened: Release, user: StoredUser, timestamp: int, degraded: list[Degradation]
+    error: ServiceError, opened: Release, user: StoredUser, timestamp: int, fewest: int, degraded: list[Degradation]
 ) -> Candidates:
     """Search the server's copy of the vectors; if the user's state is unusable, return popular unseen items."""
-    found = [degradation_of(error, Outcome.EXACT_SEARCH)]
     try:
-        candidates = recall(opened.exact, opened, user, timestamp, found)
+        candidates = recall(opened.exact, opened, user, timestamp, fewest)
     except StoredError as unusable:
-        found = [degradation_of(unusable, Outcome.NO_RECALL)]
-        candidates = popular_unseen(opened.manifest.recipe.recall, opened.popular, user)
-    degraded += found
+        degraded.append(degradation_of(unusable, Outcome.NO_RECALL))
+        return completed(opened, user)
+    degraded.append(degradation_of(error, Outcome.EXACT_SEARCH))
     return candidates
 
 

@@ -118,7 +118,7 @@ def warm_up_elasticsearch(
             query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
             try:
                 if (user := users.call(query).user) is not None:
-                    recall(items, opened, opened.current(user, None), int(time.time()), [])
+                    recall(items, opened, opened.current(user, None), int(time.time()), fewest=0)
             except ServiceError as error:
                 if not patient or error.what != OUT_OF_TIME:
                     raise

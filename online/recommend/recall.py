@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_exchange_center import candidates
-from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser, fused_lists, popular_unseen
+from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser, fill_up, fused_lists
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
 from online.clients.base import Caller, StoredError
-from online.recommend.types import Degradation, Outcome
 
 if TYPE_CHECKING:
     from online.recommend.release import Release
@@ -29,18 +28,21 @@ log = logging.getLogger(__name__)
 Items = Caller[ItemQuery, tuple[Hits, ...]]
 
 
-def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, degraded: list[Degradation]) -> Candidates:
+def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, fewest: int) -> Candidates:
     """The channels' candidates for a request at ``timestamp`` (seconds). Raises ServiceError.
 
-    A user for whom no channel can search, or who has seen all that they would find, gets popular unseen items, and
-    ``degraded`` says so. Items that the release's catalogue lacks are left out: there is nothing to show of them.
+    Where they are fewer than ``fewest``, popular unseen items complete them (`completed`). Items that the release's
+    catalogue lacks are left out: there is nothing to show of them.
     """
     found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
-    if len(found.itemids):
-        return found
-    why = "finds no unseen item for this user by any channel"
-    degraded.append(Degradation.of(Outcome.NO_RECALL, "elasticsearch", why))
-    return popular_unseen(opened.manifest.recipe.recall, opened.popular, user)
+    return found if len(found.itemids) >= fewest else completed(opened, user, found)
+
+
+def completed(opened: Release, user: StoredUser, found: Candidates | None = None) -> Candidates:
+    """Candidates, filled up by popular unseen items that can be ranked; ``found``: None: the channels found nothing."""
+    popular = opened.by_popularity.ids
+    rankable = popular[np.isin(popular, opened.items.current().itemids)]
+    return fill_up(opened.manifest.recipe.recall, found, rankable, user)
 
 
 def _shown(found: Candidates, opened: Release) -> Candidates:

@@ -39,6 +39,7 @@ from online.recommend.release import Release, Releases, read_release
 from online.recommend.types import (
     FUSED,
     MAX_BUDGET_MS,
+    NO_MORE,
     Answer,
     Degradation,
     Item,
@@ -78,6 +79,7 @@ class Slate:
         ranked: the candidates, best first; an extra that reorders them sets ``order``.
         saved: the popular list from disk; only where ``opened`` is None.
         degraded: what the answer lacks, in the order of the stages.
+        end: why there are no more items, if the list turns out short: a word for programs, and a sentence.
         more: fields that extras add to the answer.
     """
 
@@ -88,12 +90,13 @@ class Slate:
     ranked: Ranked
     degraded: list[Degradation]
     saved: SavedPopular | None = None
+    end: tuple[str, str] = NO_MORE
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def popular(cls, timed: TimedRequest, opened: Release | None, degraded: list[Degradation]) -> Slate:
         """A release's popular list."""
-        popular = opened.popular if opened else NO_HITS
+        popular = opened.by_popularity if opened else NO_HITS
         return cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), degraded)
 
     @property
@@ -103,6 +106,19 @@ class Slate:
             return self.saved.item_list[: self.timed.request.size] if self.saved else []
         places = self.ranked.shown(self.timed.request.size)  # (size,)
         return items_of(self.opened.catalogue, self.ranked.itemids[places], self.ranked.scores[places])
+
+    @property
+    def filled_up(self) -> int:
+        """How many of the items that the answer shows complete the candidates."""
+        if self.candidates is None or not len(self.candidates.filled):
+            return 0
+        places = self.ranked.shown(self.timed.request.size)
+        return int(np.isin(self.ranked.itemids[places], self.candidates.filled).sum())
+
+    def is_short(self) -> bool:
+        """Whether there are too few items, and no service is to blame."""
+        unknown = {each.outcome for each in self.degraded} & {Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}
+        return self.opened is not None and len(self.ranked.itemids) < self.timed.request.size and not unknown
 
     def recalled(self) -> dict[str, list[OwnId]]:
         """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
@@ -185,6 +201,7 @@ class Recommender:
         timed = self.timed(request, watch or Stopwatch(), preferred, share)
         slate = self.slate(timed)
         cold_start = slate.user is None and not slate.degraded
+        short, no_more = slate.end if slate.is_short() else ("", "")
         return self.answer_model.model_construct(
             userid=request.userid,
             release=slate.opened.release if slate.opened else slate.saved.release if slate.saved else "",
@@ -192,7 +209,9 @@ class Recommender:
             cold_start=cold_start,
             item_list=slate.items,
             degraded=slate.degraded,
-            reason=sentences(slate.degraded, cold_start=cold_start),
+            filled_up=slate.filled_up,
+            short=short,
+            reason=" ".join(filter(None, (sentences(slate.degraded, cold_start=cold_start), no_more))),
             recall=slate.recalled() if request.explain == "recall" else {},
             **slate.more,
             took_ms=timed.watch.took_ms(),
@@ -216,6 +235,9 @@ class Recommender:
         return slate
 
     def _slate(self, timed: TimedRequest) -> Slate:
+        if (named := timed.request.release) is not None and not self.releases.is_open(named):
+            self.releases.open_kept(named, None if not timed.request.budget_ms else timed.max_open_wait_s)
+            timed = self._with_a_whole_budget(timed)
         # The user's state, from Redis, and with it which release answers.
         opened, user, degraded = self._state(timed)
         userid = timed.request.userid
@@ -227,6 +249,7 @@ class Recommender:
             users = self.within(self.users, waits, STATE_SHARE)
             opened = self.releases.open_live(users, waits.max_open_wait_s)
             user, degraded = users.call(UserQuery.of(userid, opened.manifest)).user, []
+            timed = self._with_a_whole_budget(timed)
         check_userid(userid, opened.user_ids)
         try:
             return self._ranked(timed, opened, user, [*degraded])
@@ -299,6 +322,15 @@ class Recommender:
         again = self.releases.read_again_lately
         return TimedRequest(request, deadline, watch, short_budget, patient, late, preferred, again)
 
+    def _with_a_whole_budget(self, timed: TimedRequest) -> TimedRequest:
+        """A request that has waited for its release, with the server's budget from now on, or what is left of its own.
+
+        What is left of the server's would not do for the services, and it is no fault of theirs.
+        """
+        if timed.request.budget_ms:
+            return timed
+        return replace(timed, deadline=max(timed.deadline, Deadline.after(self._server.budget_ms / 1e3)))
+
     def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
         """A client limited by a request's deadline and the breaker; ``share``: of the time that is left, 0 to 1."""
         return LimitedClient(
@@ -341,14 +373,14 @@ class Recommender:
     def _recall(
         self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation]
     ) -> Candidates:
-        items, timestamp = self.within(self.items, timed, RECALL_SHARE), timed.request.timestamp
+        items, request = self.within(self.items, timed, RECALL_SHARE), timed.request
         try:
             with timed.watch.stage("elasticsearch"):
-                return recall(items, opened, user, timestamp, degraded)
+                return recall(items, opened, user, request.timestamp, request.fewest)
         except ServiceError as error:
             if not timed.may_fall_back(error):
                 raise
-            return exact_search(error, opened, user, timestamp, degraded)
+            return exact_search(error, opened, user, request.timestamp, request.fewest, degraded)
 
     def _features_of(
         self, timed: TimedRequest, opened: Release, pending: PendingRow | None, degraded: list[Degradation]
@@ -376,7 +408,7 @@ class Recommender:
     ) -> Ranked:  # fmt: skip
         """Rank the candidates by the model's scores; without scores or ``features``, leave them in recall's order."""
         as_recalled = Ranked(candidates.itemids, candidates.scores)
-        if features is None:
+        if features is None or not len(candidates.itemids):
             return as_recalled
         scorer = self.within(self.scorer, timed, SCORES_SHARE)
         try:

@@ -84,6 +84,13 @@ class Release:
         """Own id of an item -> number."""
         return {item.own_id: number for number, item in self.catalogue.items()}
 
+    @cached_property
+    def by_popularity(self) -> Hits:
+        """All items of the catalogue: the popular list, then the others by number, with score 0."""
+        others = np.setdiff1d(np.array(list(self.catalogue), np.int64), self.popular.ids)
+        scores = np.concatenate([self.popular.scores, np.zeros(len(others), np.float32)])
+        return Hits(np.concatenate([self.popular.ids, others]), scores)
+
     def known(self, own_ids: Iterable[OwnId]) -> NDArray[np.int64]:
         """Numbers of items, of those that the release knows."""
         return np.array([self.numbers[own] for own in own_ids if own in self.numbers], np.int64)
@@ -288,6 +295,11 @@ class Releases:
             return self.serving
         opening = self.begin_opening(release)
         return opening.result() if _is_open(opening) else self.serving
+
+    def is_open(self, release: str) -> bool:
+        if self.serving is not None and self.serving.release == release:
+            return True
+        return (opening := self._openings.get(release)) is not None and _is_open(opening)
 
     def open(self, release: str | None = None) -> Release:
         """Open the named release, as `open_kept`; None: the one that serves, or the live one where none does yet."""

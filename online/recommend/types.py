@@ -64,6 +64,11 @@ class Request(BaseModel):
     release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
 
     @property
+    def fewest(self) -> int:
+        """How many candidates there have to be: recall completes a shorter list."""
+        return self.size
+
+    @property
     def before(self) -> int | None:
         """Second before which events are known. None: all that was acknowledged, even in this second.
 
@@ -150,6 +155,10 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
 }
 
 
+# Why a list is shorter than it was asked for: a word for programs, and a sentence.
+NO_MORE: Final = ("no_more_items", "There are no more items that may be shown to this user.")
+
+
 class Degradation(BaseModel):
     """One thing that an answer lacks."""
 
@@ -213,6 +222,10 @@ class Answer(BaseModel):
     degraded: list[Degradation] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
     reason: str = absent_by_default("", "the same in sentences, and why an answer is not personal")
     item_list: list[Item]
+    filled_up: int = absent_by_default(
+        0, "how many items of the list are popular ones that complete it, as recall found too few"
+    )
+    short: str = absent_by_default("", "why the list has fewer items than the request's size: a word for programs")
     recall: dict[str, list[OwnId]] = absent_by_default(
         {}, 'with explain: "recall": what each channel found, best first'
     )

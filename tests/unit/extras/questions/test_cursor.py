@@ -65,7 +65,9 @@ def test_sizes_may_change_and_the_list_ends(fakes: Fakes, http: FlaskClient) -> 
     cursor, shown = second["cursor"], {*ids(first), *ids(second)}
     while cursor:
         answer = ask(http, userid=user, size=200, cursor=cursor)
+        assert "degraded" not in answer
         cursor = answer.get("cursor")
+        assert answer.get("short") == (None if cursor else "end_of_list")
         assert shown.isdisjoint(ids(answer))
         shown |= set(ids(answer))
     unseen = set(fakes.world.itemids) - set(fakes.world.seen[USER])

@@ -56,6 +56,14 @@ def test_hidden_items_come_in_no_way_of_answering(fakes: Fakes, http: FlaskClien
 
 @DEFAULT
 @pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+def test_rules_that_hide_everything_are_no_degradation(fakes: Fakes, userid: int) -> None:
+    answer = ask(server(fakes, hidden=fakes.world.itemids), userid=userid)
+    assert (answer["item_list"], answer["short"]) == ([], "no_more_items")
+    assert "degraded" not in answer
+
+
+@DEFAULT
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient, userid: int) -> None:
     before, alike = ids(ask(http, userid=userid)), similar(http)
     after = ids(ask(server(fakes, boosted=[before[39]]), userid=userid))

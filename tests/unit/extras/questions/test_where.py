@@ -74,6 +74,32 @@ def test_ids_limit_the_list_and_are_left_out_of_it(fakes: Fakes, http: FlaskClie
     assert set(ids(ask(http, userid=userid, only=only, exclude=[best[40]]))) == {*best[41:50], NO_VECTOR_ITEM}
 
 
+EMPTY: dict[str, dict[str, Any]] = {
+    "no ids": {"only": []}, "swapped bounds": {"where": {"genres": {"any": ["Comedy"], "none": ["Comedy"]}}},
+    "all excluded": {"where": {"genres": ["Comedy"]}, "exclude": [*range(1, 2_000)]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("body", EMPTY.values(), ids=EMPTY)
+def test_a_filter_that_leaves_nothing_is_no_degradation(
+    http: FlaskClient, userid: int, strict: bool, body: dict[str, Any]
+) -> None:
+    answer = ask(http, userid=userid, strict=strict, **body)
+    conforms(answer, "Answer")
+    assert (answer["item_list"], answer["short"], answer["matching"]) == ([], "filter", 0)
+    assert "degraded" not in answer
+
+
+def test_a_filter_that_leaves_few_is_told_apart_from_a_fault(fakes: Fakes, http: FlaskClient) -> None:
+    only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:5]
+    answer = ask(http, only=only)
+    assert (len(answer["item_list"]), answer["short"]) == (5, "filter")
+    assert "degraded" not in answer
+    assert "short" not in ask(http, only=only, size=5)
+
+
 def test_seen_items_stay_away(fakes: Fakes, http: FlaskClient) -> None:
     seen = fakes.world.seen[USER]
     assert ids(ask(http, only=seen)) == []

@@ -3,14 +3,17 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.settings import ServerSettings
 from online.clients.feast import FeatureQuery
 from online.recommend import release as releases
+from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
@@ -106,6 +109,24 @@ def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes, m
         gate.set()
     monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0)
     assert ask(fakes, "u-8f3a").release == shop.release
+
+
+@pytest.mark.parametrize("kind", [SourceWorld])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_first_answer_after_opening_a_release_is_ranked(fakes: Fakes, named: bool) -> None:
+    """Opening takes longer than the budget: what is left of it would not do for the services."""
+    shop = ShopWorld(model="ml_rec_28")
+    fakes.add(shop)
+    server = ServerSettings(budget_ms=600, warm_up_s=0)
+    with closing(Recommender(*fakes.services, server, None)) as recommender:  # type: ignore[arg-type]
+        recommender.warm_up().result()
+        gate = fakes.items.gate = threading.Event()
+        threading.Timer(1.0, gate.set).start()
+        if not named:
+            fakes.users.live_release = shop.release
+        request = Request(userid="u-8f3a", timestamp=AT, release=shop.release if named else None)
+        answer = recommender.recommend(request)
+    assert (answer.release, answer.outcomes) == (shop.release, ())
 
 
 def test_an_id_of_the_wrong_kind_costs_one_question_while_no_other_release_is_live(fakes: Fakes) -> None:

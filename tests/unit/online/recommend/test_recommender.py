@@ -108,7 +108,7 @@ def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fak
     assert fakes.features.calls == [FeatureQuery("user", fakes.world.release, (1,))]
 
 
-def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(fakes: Fakes) -> None:
+def test_items_that_no_channel_finds_complete_a_short_list(fakes: Fakes) -> None:
     world = fakes.world
     ask(fakes, 1)
     left = [NO_VECTOR_ITEM, *world.itemids[-3:-1]]
@@ -116,12 +116,37 @@ def test_who_has_seen_all_that_recall_could_find_is_given_popular_unseen_items(f
     for name in world.item_vectors:
         world.item_vectors[name].clear()
     answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
-    assert answer.outcomes == (Outcome.NO_RECALL,)
+    assert (answer.outcomes, answer.filled_up, answer.short) == ((), 3, "no_more_items")
     assert set(answer.itemids) == set(left)
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
     assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
     scores = fakes.scorer.calls[-1].inputs.rows[:, world.spec.candidate_slice]
     assert scores[:, :-1].tolist() == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
+    complete = ask(fakes, NO_TERMS_USER, 3)
+    assert (len(complete.item_list), complete.filled_up, complete.short) == (3, 3, "")
+
+
+def test_a_list_that_the_channels_fill_only_in_part_is_completed(fakes: Fakes) -> None:
+    world = fakes.world
+    ask(fakes, 1)
+    found = world.trained[10:20]
+    world.seen[NO_TERMS_USER] = []
+    for name, vectors in world.item_vectors.items():
+        world.item_vectors[name] = {itemid: vectors[itemid] for itemid in found}
+    answer = ask(fakes, NO_TERMS_USER, 50, explain="recall")
+    assert (answer.outcomes, len(answer.item_list), answer.short) == ((), 50, "")
+    assert set(answer.recall["fused"][:10]) == set(found)
+    assert answer.filled_up == len(set(answer.itemids) - set(found)) >= 40
+    assert [item.score for item in answer.item_list] == sorted((i.score for i in answer.item_list), reverse=True)
+    assert not ask(fakes, NO_TERMS_USER, 10).filled_up
+
+
+def test_all_items_seen_is_an_empty_list_of_full_quality(fakes: Fakes) -> None:
+    fakes.world.seen[1] = list(fakes.world.itemids)
+    answer = ask(fakes, 1)
+    assert (answer.item_list, answer.outcomes, answer.short) == ([], (), "no_more_items")
+    assert answer.reason
+    assert ask(fakes, 1, strict=True).item_list == []
 
 
 def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
@@ -150,6 +175,7 @@ def assert_popular_unseen(fakes: Fakes) -> None:
     unseen = [itemid for itemid, _ in fakes.world.popular if itemid not in fakes.world.seen[1]]
     assert len(answer.item_list) == MAX_SIZE
     assert set(answer.itemids) <= set(unseen[: fakes.world.recipe.recall.candidates])
+    assert answer.filled_up == MAX_SIZE
 
 
 def test_a_user_without_features_is_served_in_recalls_order(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
