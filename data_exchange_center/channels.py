@@ -8,6 +8,7 @@ its ``form``; the class is found in the entry points ``recsys.served``.
 from __future__ import annotations
 
 import io
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -299,7 +300,11 @@ class ChannelSet:
         for channel in self.channels:
             arrays |= {f"{channel.name}.{key}": array for key, array in channel.arrays().items()}
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        with zipfile.ZipFile(buffer, "w") as file:  # np.savez's headers depend on the version of Python
+            for name, array in arrays.items():
+                content = io.BytesIO()
+                np.lib.format.write_array(content, array, allow_pickle=False)
+                file.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getbuffer())
         return buffer.getvalue()
 
     @classmethod
