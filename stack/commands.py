@@ -22,8 +22,7 @@ from rich.table import Column, Table
 from tenacity import (
     RetryError,
     Retrying,
-    retry_if_exception_type,
-    retry_if_not_exception_type,
+    retry_if_exception,
     stop_after_delay,
     wait_fixed,
 )
@@ -34,7 +33,7 @@ from stack.elasticsearch.service import ELASTICSEARCH
 from stack.feast.service import FEAST
 from stack.redis.service import REDIS
 from stack.server import SERVER
-from stack.service import NeedsActionError, NotReadyError, Service, StackError
+from stack.service import AbsentError, NeedsActionError, NotReadyError, Service, StackError
 from stack.supervision import Supervisor, members
 from stack.triton.service import TRITON
 
@@ -84,8 +83,15 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
     with _console.status("") as line:
         for service in awaited:
             line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
-            version = wait_until_ready(settings, supervisor, service)
-            _console.print(f"{service.title} {version} is ready on port {service.ports[0].number(settings)}")
+            port = service.ports[0].number(settings)
+            try:
+                version = wait_until_ready(settings, supervisor, service)
+                _console.print(f"{service.title} {version} is ready on port {port}")
+            except AbsentError as error:
+                _console.print(
+                    f"{service.title} answers on port {port}, degraded: {error} `make up` starts services.",
+                    soft_wrap=True,
+                )
             if service is SERVER:
                 _console.print(f"  a page to try it on: {settings.server.url}/")
 
@@ -104,7 +110,10 @@ STARTS: Final = 3  # of a service while it is waited for; with one more it is gi
 
 
 def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Service) -> str:
-    """Wait for a service. Returns its version; raises StackError with the end of its log if it ends or stays silent."""
+    """Wait for a service. Returns its version; raises StackError with the end of its log if it ends or stays silent.
+
+    Raises AbsentError for a server that answers degraded, at once where the services that it lacks do not run.
+    """
 
     starts: set[int] = set()
 
@@ -116,20 +125,31 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
             raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
         return service.version(settings)
 
+    def may_pass(error: BaseException) -> bool:
+        if isinstance(error, AbsentError):
+            return bool(error.services & _running(supervisor))
+        return isinstance(error, NotReadyError) and not isinstance(error, NeedsActionError)
+
     waiting = Retrying(
-        retry=retry_if_exception_type(NotReadyError) & retry_if_not_exception_type(NeedsActionError),
-        stop=stop_after_delay(service.ready_within_s),
-        wait=wait_fixed(0.2),
+        retry=retry_if_exception(may_pass), stop=stop_after_delay(service.ready_within_s), wait=wait_fixed(0.2)
     )
     try:
-        return waiting(answer)
+        try:
+            return waiting(answer)
+        except RetryError as error:
+            last = error.last_attempt.exception()
+            if isinstance(last, AbsentError) and last.degraded:
+                raise last from error
+            raise StackError(
+                f"{service.title} was not ready within {service.ready_within_s:g} s ({last}). "
+                f"{_last_words(settings, service)}"
+            ) from error
+    except AbsentError as error:
+        if error.degraded:
+            raise
+        raise StackError(f"{service.title} runs, but is not ready: {error} Run `make up`.") from error
     except NeedsActionError as error:
         raise StackError(f"{service.title} runs, but is not ready: {error}") from error
-    except RetryError as error:
-        raise StackError(
-            f"{service.title} was not ready within {service.ready_within_s:g} s ({error.last_attempt.exception()}). "
-            f"{_last_words(settings, service)}"
-        ) from error
 
 
 def _last_words(settings: Settings, service: Service) -> str:
@@ -175,17 +195,21 @@ def status(settings: Settings) -> bool:
     table.padding = (0, 1, 0, 0)
     for service in PROGRAMS:
         info = processes.get(service.name, {})
-        ports = " ".join(str(port.number(settings)) for port in service.ports)
+        numbers = [port.number(settings) for port in service.ports]
+        in_a_row = len(numbers) > 2 and numbers == [*range(numbers[0], numbers[0] + len(numbers))]
+        ports = f"{numbers[0]}-{numbers[-1]}" if in_a_row else " ".join(map(str, numbers))
         state, pid = info.get("statename", "STOPPED"), info.get("pid", 0)
         ready, version, since, memory = "no", "-", "-", "-"
         reason = None
         if pid:
-            since = datetime.fromtimestamp(info["start"]).astimezone().strftime("%m-%d %H:%M")
+            start = datetime.fromtimestamp(info["start"]).astimezone()
+            since = f"{start:%H:%M}" if start.date() == datetime.now().astimezone().date() else f"{start:%m-%d %H:%M}"
             memory = f"{_memory_mb(pid):.0f} MB"
             try:
                 ready, version = "yes", service.version(settings)
             except NotReadyError as error:
-                ready, reason = "no", str(error)
+                degraded = isinstance(error, AbsentError) and error.degraded
+                ready, reason = "degraded" if degraded else "no", str(error)
         elif state == "STOPPED":
             ready = reason = "stopped"
         else:

@@ -20,7 +20,18 @@ from data_exchange_center import VERSION
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
 from online.clients.redis import connect
-from stack.service import BIN, ROOT, NeedsActionError, NotReadyError, Port, Program, Service, StackError, until
+from stack.service import (
+    BIN,
+    ROOT,
+    AbsentError,
+    NeedsActionError,
+    NotReadyError,
+    Port,
+    Program,
+    Service,
+    StackError,
+    until,
+)
 
 if TYPE_CHECKING:
     from stack.supervision import Supervisor
@@ -52,14 +63,15 @@ class Server(Service):
         except ValueError as error:
             port = settings.server.port
             raise NotReadyError(f"another program answers on port {port}: change RECSYS_SERVER__PORT") from error
-        if answer["ready"]:
+        if answer["status"] == "ready":
             return VERSION
-        absent = [service["message"] for service in answer["services"].values() if not service["ready"]]
-        if not absent:
-            with connect(settings.redis) as redis:
-                if not redis.exists(LIVE_KEY):
-                    raise NeedsActionError(answer["message"])
-        raise NotReadyError(" ".join(absent) or answer.get("message", "a release is being opened"))
+        absent = {name: service["message"] for name, service in answer["services"].items() if not service["ready"]}
+        if absent:
+            raise AbsentError(" ".join(absent.values()), absent, degraded=answer["ready"])
+        with connect(settings.redis) as redis:
+            if not redis.exists(LIVE_KEY):
+                raise NeedsActionError(answer["message"])
+        raise NotReadyError(answer.get("message", "a release is being opened"))
 
 
 SERVER: Final = Server()

@@ -38,6 +38,19 @@ class NeedsActionError(NotReadyError):
     """A service runs well, and waiting will not make it ready: somebody has to do what the message says."""
 
 
+class AbsentError(NotReadyError):
+    """The server runs, and services that it calls do not answer.
+
+    Attributes:
+        services: their names.
+        degraded: it answers nevertheless.
+    """
+
+    def __init__(self, message: str, services: Collection[str], *, degraded: bool) -> None:
+        super().__init__(message)
+        self.services, self.degraded = frozenset(services), degraded
+
+
 @dataclass(frozen=True)
 class Port:
     """One port of a service and the setting that moves it."""

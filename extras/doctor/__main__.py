@@ -121,11 +121,12 @@ def server(url: str, release: str | None) -> Finding:
     try:
         with local_session() as session:
             said = session.get(f"{url}/readyz", timeout=TIMEOUT_S).json()
-        serving, ready = said["release"], said["ready"]
+        serving, status = said["release"], said["status"]
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return Finding("server", "down", f"nothing answers at {url}", "make serve")
-    if not ready:
-        return Finding("server", "not ready", str(said.get("message", "a service is not ready")), "make logs")
+    if status != "ready":
+        state = "degraded" if status == "degraded" else "not ready"
+        return Finding("server", state, str(said.get("message", "a service is not ready")), "make logs")
     if release is not None and serving != release:
         return Finding("server", "not live", f"it answers from release {serving}, not {release}", "make serve")
     return Finding("server", "up", f"{url} answers from release {serving}")

@@ -161,7 +161,8 @@ class RedisClient(Client[Query, Found]):
 
     def _ping(self) -> str:
         info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]
-        return str(info.get("valkey_version", info["redis_version"]))
+        valkey = info.get("valkey_version")
+        return f"{valkey} (Valkey)" if valkey else str(info["redis_version"])
 
     def close(self) -> None:
         self._redis.close()

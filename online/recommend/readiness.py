@@ -38,7 +38,7 @@ class Ready(BaseModel):
     """Whether the server could answer now, and how well."""
 
     status: Literal["ready", "degraded", "unready"] = Field(description="degraded: it answers, without something")
-    ready: bool = Field(description="everything is there")
+    ready: bool = Field(description="it answers: the status is not unready, and the HTTP status 200")
     release: str | None
     recipe: str | None
     message: str = ""
@@ -72,10 +72,10 @@ class Readiness:
             found = {"release": live.release, "recipe": live.recipe.name}
         except (ServiceError, NoReleaseError) as error:
             found["message"] = str(error)
-        ready = "message" not in found and all(service.ready for service in services.values())
+        complete = "message" not in found and all(service.ready for service in services.values())
         answers = "message" not in found or self._releases.something_to_answer_with
-        status: Any = "ready" if ready else "degraded" if answers else "unready"
-        return Ready(status=status, ready=ready, services=services, **found)
+        status: Any = "ready" if complete else "degraded" if answers else "unready"
+        return Ready(status=status, ready=answers, services=services, **found)
 
     def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:
         """A service's version, or what is wrong with it."""

@@ -358,7 +358,7 @@ def becomes_ready(url: str, within_s: float) -> bool:
 
     def says_so() -> bool:
         try:
-            return bool(ready(url)["ready"])  # its status is 200 as long as there is some answer
+            return bool(ready(url)["status"] == "ready")  # not degraded
         except (StepError, ValueError, LookupError):
             return False
 

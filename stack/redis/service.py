@@ -82,7 +82,7 @@ class Redis(Service):
         try:
             with connect(settings.redis.model_copy(update={"host": LOOPBACK}), timeout_s=2) as client:
                 client.ping()  # an error while the data set is being loaded, and unless a cluster is whole
-                return cast("dict[str, str]", client.info("server"))["valkey_version"]
+                return f"{cast('dict[str, str]', client.info('server'))['valkey_version']} (Valkey)"
         except ERRORS as error:
             raise NotReadyError(f"Redis on port {settings.redis.port} says: {error}") from error
 

@@ -135,9 +135,14 @@ def answering(settings: Settings) -> Iterator[tuple[Settings, dict[str, Any]]]:
 @pytest.mark.parametrize(
     ("said", "expected", "command"),
     [
-        ({"ready": True, "release": "theirs"}, ("up", "answers from release"), "All is well"),
-        ({"ready": True, "release": "another"}, ("not live", "answers from release another"), "Run next:  make serve"),
-        ({"ready": False, "release": None, "message": "no release"}, ("not ready", "no rel"), "Run next:  make logs"),
+        ({"status": "ready", "release": "theirs"}, ("up", "answers from release"), "All is well"),
+        (
+            {"status": "ready", "release": "another"},
+            ("not live", "from release another"),
+            "Run next:  make serve",
+        ),
+        ({"status": "unready", "release": None, "message": "no rel"}, ("not ready", "no rel"), "Run next:  make logs"),
+        ({"status": "degraded", "release": "theirs"}, ("degraded", "a service"), "Run next:  make logs"),
         ({"not": "ours"}, ("down", "nothing answers"), "Run next:  make serve"),
     ],
 )

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from data_exchange_center.settings import Settings
 from stack import commands, preflight
 from stack.commands import SERVICES, by_name
-from stack.service import Service
+from stack.service import AbsentError, Service, StackError
 
 
 class FakeSupervisor:
@@ -95,3 +97,24 @@ def test_an_unusable_exchange_folder_is_one_sentence(settings: Settings, tmp_pat
     (sentence,) = answer.stderr.strip().splitlines()
     assert str(tmp_path / "file") in sentence
     assert "RECSYS_EXCHANGE_DIR" in sentence
+
+
+@pytest.mark.parametrize("degraded", [True, False])
+def test_a_server_without_a_stopped_service_is_not_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, degraded: bool
+) -> None:
+    def version(*_: object) -> str:
+        raise AbsentError("redis cannot be reached.", ["redis"], degraded=degraded)
+
+    server = by_name("server")
+    FakeSupervisor.alive = {"server"}
+    monkeypatch.setattr(FakeSupervisor, "processes", running_since(FakeSupervisor.processes))
+    monkeypatch.setattr(type(server), "version", version)
+    started = time.monotonic()
+    with pytest.raises(AbsentError if degraded else StackError, match="redis cannot be reached"):
+        commands.wait_until_ready(settings, FakeSupervisor(settings), server)  # type: ignore[arg-type]
+    assert time.monotonic() - started < 5
+
+
+def running_since(processes: Any) -> Any:
+    return lambda self: {name: {**info, "start": 1} for name, info in processes(self).items()}

@@ -22,7 +22,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         monkeypatch.delenv(name, raising=False)
     known = ("/healthz", "/readyz")
     with serving(
-        lambda request, _: (200 if request.path in known else 404, json.dumps({"ready": True}).encode())
+        lambda request, _: (200 if request.path in known else 404, json.dumps({"status": "ready"}).encode())
     ) as at:
         yield at
 
@@ -32,7 +32,7 @@ def feast_on(port: int) -> Settings:
 
 
 def test_no_proxy_stands_before_a_service(port: int) -> None:
-    assert FEAST.ask(feast_on(port), "/healthz").json() == {"ready": True}
+    assert FEAST.ask(feast_on(port), "/healthz").json() == {"status": "ready"}
     assert SERVER.version(Settings(server=ServerSettings(port=port)))
 
 
