@@ -33,7 +33,7 @@ class Shot:
 
 SHOTS = (
     Shot("page_light.png", "light", 1280, 860, "list"),
-    Shot("page_dark.png", "dark", 1280, 760, "road"),
+    Shot("page_dark.png", "dark", 1280, 760, "trace"),
     Shot("page_phone.png", "light", 390, 844, "list"),
 )
 

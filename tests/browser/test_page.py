@@ -14,7 +14,7 @@ from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
 
 OTHER = "bbbbbbbbbbbb"
-VIEWS = ("list", "whyNot", "compare", "road", "map", "add", "status")
+VIEWS = ("list", "whyNot", "compare", "trace", "map", "add", "status")
 
 
 def titles(page: Page) -> list[str]:
@@ -78,12 +78,12 @@ def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> N
     """Somebody else than who is there, though chance would have it so."""
     fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]
     page.evaluate("share => { Math.random = () => share; }", (fewest.index(1) + 0.01) / len(fewest))
-    page.get_by_role("button", name="Somebody with few ratings").click()
+    page.get_by_role("button", name="User with few ratings").click()
     heading = page.locator("aside h2")
     others = [userid for userid in fewest if userid != 1]
     expect(heading).to_have_text(re.compile("|".join(f"^User {userid}$" for userid in others)))
-    page.get_by_role("button", name="A stranger").click()
-    expect(page.get_by_text("Nothing yet: a stranger.")).to_be_visible()
+    page.get_by_role("button", name="Unknown user").click()
+    expect(page.get_by_text("Nothing yet: an unknown user.")).to_be_visible()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
     assert page.locator(".card").count() == 50
 
@@ -91,7 +91,7 @@ def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> N
 def test_who_asks_is_the_same_after_the_page_is_loaded_again(page: Page, fakes: Fakes, site: Site) -> None:
     """A stranger too, with what was rated; in another tab somebody else may ask."""
     give(page, site.key)
-    page.get_by_role("button", name="A stranger").click()
+    page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
     stranger = page.locator("aside h2").inner_text()
     page.locator(".card").first.get_by_role("button", name="Rate 5").click()
@@ -184,9 +184,9 @@ def test_a_diverse_list_is_the_servers_in_every_view(page: Page) -> None:
     ranked = answer["explained"][9]["ranked"]
     expect(card.get_by_role("row", name="ranking")).to_contain_text(f"{ranked['rank']}{ranked['of']}")
     expect(card.get_by_role("row", name="made diverse")).to_contain_text(f"10{ranked['of']}")
-    view(page, "The road")
-    expect(page.locator(".road h3").last).to_contain_text("Diversity")
-    expect(page.locator(".road")).to_contain_text("50 that differ")
+    view(page, "Request trace")
+    expect(page.locator(".trace h3").last).to_contain_text("Diversity")
+    expect(page.locator(".trace")).to_contain_text("50 that differ")
     view(page, "Why not?")
     page.get_by_label("Search a title").fill(answer["item_list"][4]["title"])
     page.get_by_role("list", name="Titles").get_by_role("button").first.click()
@@ -249,11 +249,11 @@ def test_two_releases_stand_side_by_side(page: Page, fakes: Fakes) -> None:
 
 
 def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
-    view(page, "The road")
-    stops = page.locator(".road h3")
+    view(page, "Request trace")
+    stops = page.locator(".trace h3")
     expect(stops).to_have_count(4)
     assert [stop.split()[0] for stop in stops.all_inner_texts()] == ["redis", "elasticsearch", "feast", "triton"]
-    road = page.locator(".road")
+    road = page.locator(".trace")
     expect(road).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
     for name, width in fakes.world.vector_dims.items():
         expect(road).to_contain_text(f"{name}: {width} numbers")
@@ -262,8 +262,8 @@ def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
 
 def test_a_degraded_answer_is_marked(page: Page, fakes: Fakes) -> None:
     fakes.scorer.down = True
-    view(page, "The road")
-    page.get_by_role("button", name="A stranger").click()
+    view(page, "Request trace")
+    page.get_by_role("button", name="Unknown user").click()
     page.get_by_label("User id").fill("1")
     page.get_by_role("list", name="Users").get_by_role("button").first.click()
     expect(page.get_by_text("not ranked, in recall's order")).to_be_visible()
@@ -304,13 +304,13 @@ def test_the_map_is_walked_with_the_arrow_keys(page: Page) -> None:
 
 def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> None:
     view(page, "Status")
-    expect(page.get_by_text("Everything is there.")).to_be_visible()
+    expect(page.get_by_text("All services are ready.")).to_be_visible()
     expect(page.locator(".service.good")).to_have_count(4)
     fakes.features.down = True
     for attempt in Retrying(stop=stop_after_delay(60), reraise=True):  # the services are probed twice a second at most
         with attempt:
-            page.get_by_role("button", name="Look again").click()
-            expect(page.get_by_text("It answers, without something.")).to_be_visible(timeout=5_000)
+            page.get_by_role("button", name="Refresh").click()
+            expect(page.get_by_text("Answers are degraded.")).to_be_visible(timeout=5_000)
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
 
 
@@ -350,12 +350,12 @@ def test_a_release_is_activated_with_the_key(page: Page, fakes: Fakes, site: Sit
     second_release(fakes)
     view(page, "Status")
     expect(page.get_by_label("API key")).to_have_count(0)
-    page.get_by_role("button", name="Serve this one").click()
+    page.get_by_role("button", name="Activate").click()
     expect(page.get_by_role("alert")).to_contain_text("This needs a key")
     assert fakes.users.live_release == fakes.world.release
     page.get_by_label("API key").fill(site.key)
-    page.get_by_role("button", name="Serve this one").click()
-    expect(page.get_by_text(f"Release {OTHER} is served now.")).to_be_visible()
+    page.get_by_role("button", name="Activate").click()
+    expect(page.get_by_text(f"Release {OTHER} is active now.")).to_be_visible()
     assert fakes.users.live_release == OTHER
     page.reload()
     expect(page.get_by_label("API key")).to_have_value(site.key)
@@ -381,13 +381,13 @@ def test_a_title_is_added_and_shows_where_it_goes(page: Page, fakes: Fakes, site
 def test_errors_say_what_to_do(page: Page, fakes: Fakes, said: Said) -> None:
     said.expected += ["503", "ERR_CONNECTION_REFUSED", "ERR_FAILED"]
     fakes.users.down = True
-    page.get_by_role("button", name="A stranger").click()
+    page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_role("alert")).to_contain_text("redis does not answer. “make status” says what runs")
     fakes.users.down = False
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("Nothing yet: a stranger.")).to_be_visible()
+    expect(page.get_by_text("Nothing yet: an unknown user.")).to_be_visible()
     page.route("**/ml/**", lambda route: route.abort())
-    page.get_by_role("button", name="A stranger").click()
+    page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_role("alert")).to_contain_text("make serve")
 
 
@@ -467,7 +467,7 @@ def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page) -> 
         held.append(route)
 
     page.route("**/ml/rec", hold)
-    page.get_by_role("button", name="A stranger").click()
+    page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_role("heading", name="User 1", exact=True)).to_have_count(0)
     expect(page.locator(".card")).to_have_count(0)
     expect(page.locator(".event")).to_have_count(0)
@@ -491,12 +491,12 @@ def test_a_list_without_its_reasons_is_a_list(page: Page, said: Said) -> None:
 
     page.route("**/ml/rec", lose)
     page.get_by_text("in the last sitting").click()
-    expect(page.get_by_text("The reasons could not be had.")).to_be_visible()
+    expect(page.get_by_text("The reasons are not available.")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
     assert page.locator(".card").count() == 50
     page.unroute("**/ml/rec")
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("The reasons could not be had.")).to_have_count(0)
+    expect(page.get_by_text("The reasons are not available.")).to_have_count(0)
     expect(page.locator(".card .reason").first).not_to_be_empty()
 
 
@@ -528,15 +528,15 @@ def test_looking_for_a_user_says_what_is_wrong(page: Page, fakes: Fakes, said: S
     said.expected.append("503")
     fakes.users.down = True
     page.get_by_label("User id").fill("2")
-    person = page.get_by_role("complementary", name="Who asks")
+    person = page.get_by_role("complementary", name="User")
     expect(person.get_by_role("alert")).to_contain_text("redis does not answer")
-    expect(page.get_by_text("No user's id begins like that.")).to_have_count(0)
+    expect(page.get_by_text("No user id starts with this.")).to_have_count(0)
     fakes.users.down = False
     person.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("list", name="Users").get_by_role("button").first).to_contain_text("2")
     expect(person.get_by_role("alert")).to_have_count(0)
     fakes.users.down = True
-    page.get_by_role("button", name="Somebody with few ratings").click()
+    page.get_by_role("button", name="User with few ratings").click()
     expect(person.get_by_role("alert")).to_contain_text("redis does not answer")
     fakes.users.down = False
     person.get_by_role("button", name="Try again").click()
@@ -582,8 +582,8 @@ def test_one_release_is_compared_at_two_moments(page: Page) -> None:
     view(page, "Compare")
     expect(page.get_by_text("RECSYS_RECIPE=source make offline sync")).to_be_visible()
     expect(page.get_by_text("titles in both")).to_be_visible()
-    assert page.get_by_label("Asked").nth(1).input_value() == "sitting"
-    page.get_by_label("Asked").nth(1).select_option("now")
+    assert page.get_by_label("Requested").nth(1).input_value() == "sitting"
+    page.get_by_label("Requested").nth(1).select_option("now")
     expect(page.get_by_text("50 titles in both")).to_be_visible()
 
 

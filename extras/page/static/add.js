@@ -3,7 +3,7 @@ import { api } from "./api.js";
 import { Explanation } from "./explanation.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
-import { stranger } from "./person.js";
+import { unknownUser } from "./person.js";
 import { named, numbers } from "./titles.js";
 
 const TRIES = 5; // another worker of the server knows of it within a second
@@ -36,7 +36,7 @@ export class Add extends Component {
     const { title, chosen, given } = this.state;
     const attributes = { ...given };
     for (const [name, value] of [...chosen].map(JSON.parse)) (attributes[name] ??= []).push(value);
-    const body = { itemid: stranger(this.props.answer.item_list[0].itemid), title: title.trim(), attributes };
+    const body = { itemid: unknownUser(this.props.answer.item_list[0].itemid), title: title.trim(), attributes };
     await this.attempt(this.add, async () => {
       const added = await api.addItem(body);
       this.setState({ added, explanation: null, alike: null }, () => this.look());

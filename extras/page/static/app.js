@@ -8,7 +8,7 @@ import { List } from "./list.js";
 import { ItemMap } from "./map.js";
 import { Notice } from "./notice.js";
 import { Person } from "./person.js";
-import { Road } from "./road.js";
+import { Trace } from "./trace.js";
 import { Status } from "./status.js";
 import { keep, kept } from "./stored.js";
 import { terms } from "./titles.js";
@@ -17,7 +17,7 @@ import { WhyNot } from "./why_not.js";
 import { preferred, speaker } from "./words.js";
 
 const SIZE = 50;
-const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, road: Road, map: ItemMap, add: Add, status: Status };
+const VIEWS = { list: List, whyNot: WhyNot, compare: Compare, trace: Trace, map: ItemMap, add: Add, status: Status };
 
 const viewOf = (hash) => (Object.hasOwn(VIEWS, hash.slice(1)) ? hash.slice(1) : "list");
 
@@ -27,7 +27,7 @@ const liveOf = ({ releases }) => releases.find((each) => each.live);
 const typeOf = (state, effect) => Object.entries(liveOf(state)?.event_types ?? {}).find(([, does]) => does === effect)?.[0];
 
 // The user before the page was reloaded, a new one too; undefined if ids are of another kind now.
-const askedBefore = (like) => [kept("userid")].find((userid) => typeof userid === typeof like);
+const previousUser = (like) => [kept("userid")].find((userid) => typeof userid === typeof like);
 
 // Terms of items that were shown, each once, by name: what a list can be limited to.
 const kindsOf = (terms) =>
@@ -42,7 +42,7 @@ class App extends Component {
     problem: null, again: null, busy: true, keyed: currentKey() !== "",
   };
 
-  asked = null; // the fields with which the list's reasons are requested
+  requested = null; // the fields with which the list's reasons are requested
   unsent = new Map(); // itemid -> the event that failed last
 
   componentDidMount() {
@@ -56,7 +56,7 @@ class App extends Component {
     try {
       const [{ releases }, { users }] = await Promise.all([api.releases(), api.users({ size: 1 })]);
       this.setState({ releases });
-      if (users.length) await this.choose(askedBefore(users[0].userid) ?? users[0].userid);
+      if (users.length) await this.choose(previousUser(users[0].userid) ?? users[0].userid);
       else this.setState({ busy: false });
     } catch (problem) {
       this.setState({ problem, again: this.begin, busy: false });
@@ -90,7 +90,7 @@ class App extends Component {
       // after all that has happened, it counts only once in the experiment.
       const interleaved = answer.experiments?.some(({ arms }) => arms.length > 1);
       const again = { ...body, timestamp: body.timestamp ?? afterAll(history.last) };
-      this.asked = interleaved ? again : { ...body, release: answer.release };
+      this.requested = interleaved ? again : { ...body, release: answer.release };
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ problem, again: () => this.ask(), busy: false });
       return;
@@ -102,14 +102,14 @@ class App extends Component {
   explain = async () => {
     this.setState({ unexplained: null });
     try {
-      const { explained } = await api.recommend({ ...this.asked, explain: true, budget_ms: 5000 }, this.asking.signal);
+      const { explained } = await api.recommend({ ...this.requested, explain: true, budget_ms: 5000 }, this.asking.signal);
       this.setState({ explained: new Map((explained ?? []).map((each) => [each.itemid, each])) });
     } catch (problem) {
       if (problem.name !== "AbortError") this.setState({ unexplained: problem });
     }
   };
 
-  // What somebody does with an item: it is sent as an event, and the list is requested again.
+  // What the user does with an item: it is sent as an event, and the list is requested again.
   act = async (item, effect, value) => {
     const { userid } = this.state.answer;
     const event = this.event(item, effect, value);
@@ -164,7 +164,7 @@ class App extends Component {
           </label>`}
         <button class="plain" lang=${language === "en" ? "zh" : "en"} onClick=${this.speak}>${t("language")}</button>
       </header>
-      <div class="rooms">
+      <div class="layout">
         <${Person} ...${shared} />
         <div class="stage">
           <nav aria-label=${t("navigation")}>

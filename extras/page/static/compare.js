@@ -77,7 +77,7 @@ export class Compare extends Component {
 
   async ask() {
     const { userid, history } = this.props;
-    const asked = (this.asked = {}); // the last one asked for is shown
+    const requested = (this.requested = {}); // the last one is shown
     if (!history || history.userid !== userid) {
       this.setState({ answers: null, problem: null });
       return;
@@ -87,9 +87,9 @@ export class Compare extends Component {
         const { release, when } = this.state[side];
         return api.recommend({ userid, size: SIZE, release, timestamp: moment(when, history.last) });
       }));
-      if (asked === this.asked) this.setState({ answers, problem: null });
+      if (requested === this.requested) this.setState({ answers, problem: null });
     } catch (problem) {
-      if (asked === this.asked) this.setState({ problem });
+      if (requested === this.requested) this.setState({ problem });
     }
   }
 

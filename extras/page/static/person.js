@@ -11,7 +11,7 @@ const MAX_ID = 2 ** 31 - 1;
 const anybody = (from) => from[Math.floor(Math.random() * from.length)];
 
 // An unused id, of the same kind as the others.
-export function stranger(like) {
+export function unknownUser(like) {
   const number = MAX_ID - Math.floor(Math.random() * 1e8);
   return typeof like === "number" ? number : `new-${number}`;
 }
@@ -85,7 +85,7 @@ export class Person extends Component {
           </ul>`}
         <p class="buttons">
           <button onClick=${this.few}>${t("few")}</button>
-          <button onClick=${() => this.take(stranger(userid))}>${t("stranger")}</button>
+          <button onClick=${() => this.take(unknownUser(userid))}>${t("unknownUser")}</button>
         </p>
         ${userid !== null && html`<h2>${t("user", { user: userid })}</h2>`}
         ${history && html`<${Lately} t=${t} history=${history} />`}

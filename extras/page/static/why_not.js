@@ -33,12 +33,12 @@ export class WhyNot extends Component {
   async ask() {
     const { userid, history, when, diversity } = this.props;
     const { item } = this.state;
-    const asked = (this.asked = {}); // the last one asked for is shown
+    const requested = (this.requested = {}); // the last one is shown
     try {
       const explanation = await api.whyNot({ userid, itemid: item.itemid, size: SIZE, timestamp: moment(when, history?.last ?? null), diversity });
-      if (asked === this.asked) this.setState({ explanation, problem: null });
+      if (requested === this.requested) this.setState({ explanation, problem: null });
     } catch (problem) {
-      if (asked === this.asked) this.setState({ explanation: null, problem });
+      if (requested === this.requested) this.setState({ explanation: null, problem });
     }
   }
 

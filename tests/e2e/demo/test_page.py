@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.e2e.road import Road
 
 PATIENCE_MS = 30_000  # a busy machine's
-VIEWS = ("list", "whyNot", "compare", "road", "map", "status")
+VIEWS = ("list", "whyNot", "compare", "trace", "map", "status")
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def test_every_view_is_filled_by_the_real_services(page: Page) -> None:
         page.locator("main[aria-busy=false]").wait_for()
         expect(page.get_by_role("alert")).to_have_count(0)
     expect(page.locator(".service.good")).to_have_count(4)
-    page.goto(f"{address}#road")
-    page.locator(".road h3").first.wait_for()
-    services = [text.split()[0] for text in page.locator(".road h3").all_inner_texts()]
+    page.goto(f"{address}#trace")
+    page.locator(".trace h3").first.wait_for()
+    services = [text.split()[0] for text in page.locator(".trace h3").all_inner_texts()]
     assert services == ["redis", "elasticsearch", "feast", "triton"]
 
 
 def test_what_a_stranger_rates_leaves_the_list_and_changes_it(page: Page) -> None:
-    page.get_by_role("button", name="A stranger").click()
+    page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
     titles = page.locator(".card h3").all_inner_texts()
     page.locator(".card").first.get_by_role("button", name="Rate 5").click()

@@ -1,4 +1,4 @@
-// One request as a waterfall: each service, when it was asked, what it was sent and what came back; and re-ranking.
+// Request trace: one request as a waterfall, with the time, input and output of each service, and re-ranking.
 import { html } from "./html.js";
 import { Degraded } from "./notice.js";
 
@@ -42,15 +42,15 @@ const Stage = ({ t, stage, total }) => {
     </li>`;
 };
 
-export const Road = ({ t, answer, busy }) => {
-  if (!answer) return html`<section><h2>${t("road")}</h2><p>${busy ? t("loading") : ""}</p></section>`;
+export const Trace = ({ t, answer, busy }) => {
+  if (!answer) return html`<section><h2>${t("trace")}</h2><p>${busy ? t("loading") : ""}</p></section>`;
   const { total } = answer.took_ms;
   return html`
-    <section aria-labelledby="road-title">
-      <h2 id="road-title">${t("road")}</h2>
-      <p>${t("roadIntro")}</p>
+    <section aria-labelledby="trace-title">
+      <h2 id="trace-title">${t("trace")}</h2>
+      <p>${t("traceIntro")}</p>
       <${Degraded} t=${t} answer=${answer} />
-      <ol class="road">${(answer.stages ?? []).map((stage) => html`<${Stage} key=${stage.stage} t=${t} stage=${stage} total=${total} />`)}</ol>
+      <ol class="trace">${(answer.stages ?? []).map((stage) => html`<${Stage} key=${stage.stage} t=${t} stage=${stage} total=${total} />`)}</ol>
       <p><strong>${t("total")} ${t("ms", { n: total })}</strong> · ${t("answered", { n: answer.item_list.length, release: answer.release, ms: total })}</p>
     </section>`;
 };
