@@ -403,11 +403,11 @@ def test_chinese(page: Page) -> None:
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", name="为你推荐")).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == "zh"
-    for name in ("为什么没有？", "对比", "请求之路", "地图", "状态"):
+    for name in ("为什么没有？", "对比", "请求追踪", "地图", "状态"):
         view(page, name)
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
     assert not re.search(r"[一-鿿][,:;] |[,:;] ?[一-鿿]", page.locator("main").inner_text())
-    view(page, "请求之路")
+    view(page, "请求追踪")
     assert ", " not in page.locator("main").inner_text()
     page.reload()
     expect(page.get_by_role("button", name="English")).to_be_visible()
