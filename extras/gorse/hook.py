@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -19,16 +19,19 @@ from flask import Flask, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
 from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
+from data_exchange_center.release import Manifest
 from extras.events.events import Event
 from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
 from extras.questions.similar import SimilarQuery, alike
 from extras.routes import route
+from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
 from online.web.guard import current_record, only_reads, open_at_first
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
 
+_DATED, _UNDATED = "gorse-", "gorse-now-"  # prefixes of eventids
 _GO_ZERO: Final = "0001-01-01T00:00:00"  # what Go's clients send where they set no time
 _FEEDBACK: Final = [{"FeedbackType": "rating", "UserId": "1", "ItemId": "2858", "Value": 5}]
 _STRING: Final = f"a string of 1 to {MAX_BYTES} bytes"
@@ -115,8 +118,7 @@ def register(app: Flask, parts: Parts) -> None:
     def feedback(sent: FeedbackList) -> FeedbackAnswer:
         """Events as Gorse's clients send them."""
         opened = release_for_events(recommender)
-        dataset = opened.manifest.dataset
-        given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent.root]
+        given = events_of(sent.root, opened.manifest, recommender.users)
         recorded = record(events, opened, given, "[{place}].", _NAMES)
         return FeedbackAnswer(RowAffected=sum(each.new for each in recorded))
 
@@ -201,15 +203,16 @@ class SessionFeedback(BaseModel):
     def seconds(self) -> int | None:
         return _seconds(self.Timestamp)
 
-    def event(self, users: IdKind, items: IdKind) -> Event:
-        """Convert to an event. Its eventid is a hash of what was sent, so that a repeat counts once.
+    def eventid(self, after: str = "") -> str:
+        """Id of this feedback; ``after``: what it follows, so that the same feedback can be sent again later."""
+        sent = "\n".join((self.FeedbackType, self.UserId, self.ItemId, str(self.seconds), str(self.Value), after))
+        prefix = _UNDATED if self.seconds is None else _DATED
+        return f"{prefix}{hashlib.sha256(sent.encode()).hexdigest()[:32]}"
 
-        Without a time, the same feedback is the same event whenever it is sent.
-        """
-        sent_at = "" if self.seconds is None else str(self.seconds)
-        sent = "\n".join((self.FeedbackType, self.UserId, self.ItemId, sent_at, str(self.Value)))
+    def event(self, users: IdKind, items: IdKind) -> Event:
+        """Convert to an event, whose eventid is a hash of what was sent: a retry counts once."""
         return Event(
-            eventid=f"gorse-{hashlib.sha256(sent.encode()).hexdigest()[:32]}",
+            eventid=self.eventid(),
             userid=_own(self.UserId, users),
             itemid=_own(self.ItemId, items),
             type=self.FeedbackType,
@@ -222,6 +225,39 @@ class Feedback(SessionFeedback):
     """Of a user."""
 
     UserId: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+
+
+def events_of(sent: Sequence[Feedback], manifest: Manifest, users: RedisUsers) -> list[Event]:
+    """Convert feedback to events. Gorse's feedback has no id: a retry and a change of mind look alike.
+
+    So what equals the newest feedback of the user on the item (of that second, if it is dated) is a repeat and gets its
+    eventid; anything else is new, even if the same was sent before. Raises ServiceError.
+    """
+    dataset = manifest.dataset
+    given = [each.event(dataset.user_ids, dataset.item_ids) for each in sent]
+    counting = [dataset.event_types.get(event.type, "notes") != "notes" for event in given]
+    earlier: dict[tuple[OwnId, OwnId], list[Event]] = {}  # of a user on an item, in order of arrival
+    for userid in {event.userid for event, counts in zip(given, counting, strict=True) if counts}:
+        user = users.call(UserQuery.of(userid, manifest)).user
+        for logged in sorted(user.events if user else (), key=lambda each: each.position):
+            earlier.setdefault((userid, logged.event.itemid), []).append(logged.event)
+    for place, (feedback, event) in enumerate(zip(sent, given, strict=True)):
+        if not counting[place]:  # it changes nothing, so an undated one counts once
+            continue
+        there = earlier.setdefault((event.userid, event.itemid), [])
+        dated = feedback.seconds is not None
+        rivals = [each for each in there if not dated or each.timestamp == event.timestamp]
+        last = max(reversed(rivals), key=lambda each: each.timestamp, default=None)
+        if last is None:  # the minute: an undated one may have been compacted, and is still in the log
+            after = "" if dated else f"{event.timestamp // 60}"
+        elif (last.type, last.value) == (event.type, event.value) and (dated or last.eventid.startswith(_UNDATED)):
+            given[place] = replace(event, eventid=last.eventid)
+            continue
+        else:
+            after = last.eventid
+        given[place] = replace(event, eventid=feedback.eventid(after))
+        there.append(given[place])
+    return given
 
 
 class FeedbackList(RootModel[Annotated[list[Feedback], Field(min_length=1, max_length=MAX_EVENTS)]]):

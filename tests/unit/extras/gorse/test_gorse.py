@@ -97,6 +97,40 @@ def test_feedback_is_recorded(http: FlaskClient, fakes: Fakes) -> None:
     assert fakes.users.events_of(fakes.world.dataset, 2)[0].event.timestamp == pytest.approx(time.time(), abs=60)
 
 
+@pytest.mark.parametrize("sent_at", [{}, {"Timestamp": "0001-01-01T00:00:00Z"}, {"Timestamp": "2022-02-24"}])
+@pytest.mark.parametrize("method", ["post", "put"])
+def test_the_newest_feedback_wins(http: FlaskClient, fakes: Fakes, method: str, sent_at: dict[str, str]) -> None:
+    def rate(value: float) -> Any:
+        sent = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4", "Value": value, **sent_at}
+        return getattr(http, method)("/api/feedback", json=[sent]).json["RowAffected"]
+
+    assert [rate(value) for value in (4, 4, 5, 5, 4, 4)] == [1, 0, 1, 0, 1, 0]
+    newest = max(fakes.users.events_of(fakes.world.dataset, 1), key=lambda each: each[:2]).event
+    assert newest.value == 4
+
+
+def test_an_item_hidden_again_after_undo_is_hidden(http: FlaskClient) -> None:
+    top = listed(http, userid=USER)[0][0]
+    for kind in ("hide", "undo", "hide"):
+        assert send(http, [{"FeedbackType": kind, "UserId": f"{USER}", "ItemId": top}]) == {"RowAffected": 1}
+    assert top not in [name for name, _ in listed(http, userid=USER)]
+
+
+def test_repeats_within_one_list_count_in_order(http: FlaskClient, fakes: Fakes) -> None:
+    rating = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4"}
+    sent = [{**rating, "Value": value} for value in (4, 5, 5, 4)]
+    assert send(http, sent) == {"RowAffected": 3}
+    assert send(http, sent[-1:]) == {"RowAffected": 0}
+    newest = max(fakes.users.events_of(fakes.world.dataset, 1), key=lambda each: each[:2]).event
+    assert newest.value == 4
+
+
+def test_a_late_retry_of_dated_feedback_changes_nothing(http: FlaskClient) -> None:
+    rating = {"FeedbackType": "rating", "UserId": "1", "ItemId": "4"}
+    first, second = ({**rating, "Value": value, "Timestamp": f"2022-02-2{value}"} for value in (4, 5))
+    assert [send(http, [each])["RowAffected"] for each in (first, second, first)] == [1, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [({"UserId": "bob"}, "[0].UserId"), ({"ItemId": "-1"}, "[0].ItemId"), ({"Timestamp": "yesterday"}, "[0].Timestamp"),
