@@ -19,7 +19,7 @@ import requests
 from rich.console import Console
 from rich.markup import escape
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import sha256
 from data_exchange_center.http import local_session
@@ -87,6 +87,13 @@ def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], s
     return ""
 
 
+def events(settings: Settings) -> Iterator[Finding]:
+    """What is wrong with the exported events, if anything; nothing without the extra that exports them."""
+    if "problems" in plugins.find(plugins.FEEDBACK):
+        for problem in plugins.load(plugins.FEEDBACK, "problems")(settings):
+            yield Finding("events", "missing", problem, "make events")
+
+
 def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
     """Whether each service answers."""
     for client in clients:
@@ -141,6 +148,7 @@ def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Sto
             release = release_of_artifacts(settings).release
         except RecsysError as error:
             found.append(Finding("release", "missing", error.problem, "make offline"))
+    found += events(settings)
     running = list(services(clients))
     found += running
     if release is not None and all(finding.well for finding in running):

@@ -1,9 +1,9 @@
 """Read the log of events in Redis and keep it as Parquet for the next training, each event exactly once.
 
-Each partition of the log is a series of files, each named by the position of its last entry. A file appears whole or
-not at all, so the newest name is the partition's offset; no other record could contradict it. Killed at any moment, or
-after files were lost, a consumer resumes where its folder ends. Several consumers, each with its own folder, can read
-the same log.
+Each partition of the log is a series of files, each named by the range that it holds. A file appears whole or not at
+all, so the names are the consumer's offsets; no other record could contradict them. Killed at any moment, a consumer
+resumes where its folder ends; where a file is missing in between, it reads that range again. Several consumers, each
+with its own folder, can read the same log.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.files import written_in_place
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.events import Event, position_of
 from extras.events.log import LOG_EVENT, LOG_FORGET, event_log_key
 
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)
+_READ_AGAIN: Final = "`make events` reads what is missing from the log again."
 BATCH: Final = 10_000  # entries of a file, at most
+_NAME: Final = re.compile(r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})")  # partition, after, up to
 _LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")
 SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
 
@@ -61,29 +64,50 @@ class EventParts:
 
     def last(self, partition: int) -> Position:
         """Position of the last entry that was read from a partition."""
-        for path in reversed(self.files(partition)):
-            _, milliseconds, count = path.stem.split("-")
-            return int(milliseconds), int(count)
-        return BEGINNING
+        return max((_span(path)[1] for path in self.files(partition)), default=BEGINNING)
 
-    def append(self, partition: int, entries: Sequence[Entry]) -> None:
-        """Write the next entries of a partition, and delete earlier events of users whom they forget.
+    def missing(self, partition: int) -> list[tuple[Position, Position]]:
+        """Ranges (after, up to) of a partition's log that no file holds, although a later file is there."""
+        spans = [_span(path) for path in self.files(partition)]
+        ends = [BEGINNING, *(end for _, end in spans)]
+        return [(end, after) for end, (after, _) in zip(ends, spans, strict=False) if after > end]
+
+    def gaps(self) -> int:
+        """How many ranges of the log are missing, of all partitions."""
+        return sum(len(self.missing(partition)) for partition in range(wire.EVENT_PARTITIONS))
+
+    def append(
+        self, partition: int, entries: Sequence[Entry], after: Position | None = None, up_to: Position | None = None
+    ) -> None:
+        """Write a partition's entries of a range of the log, and delete earlier events of users whom they forget.
 
         Retrying after a failure is safe: the new file is written last.
+
+        Args:
+            after, up_to: the range; default: from the end of the last file to the last entry.
         """
+        after = self.last(partition) if after is None else after
+        path = self.path(partition, after, up_to or entries[-1].position)
         forgotten = {str(entry.userid): entry.position for entry in entries if entry.event is None}
-        for path in self.files(partition) if forgotten else ():
-            table = self._read(path)
-            gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
-            if pc.any(gone).as_py():
-                self._write(path, table.filter(pc.invert(gone)))
+        for each in self.files(partition):
+            begin, end = _span(each)
+            if end <= after and forgotten:
+                table = self._read(each)
+                gone = pc.is_in(table["userid"], pa.array(forgotten, pa.string()))
+                if pc.any(gone).as_py():
+                    self._write(each, table.filter(pc.invert(gone)))
+            elif begin > after:  # where a lost file is written again: events that a later one says are gone
+                for row in (row for row in self._read(each).to_pylist() if row["eventid"] is None):
+                    forgotten[row["userid"]] = row["acknowledged_ms"], row["sequence"]
         kept = [entry for entry in entries if entry.position >= forgotten.get(str(entry.userid), BEGINNING)]
-        milliseconds, count = entries[-1].position
-        path = self.folder / f"{partition:02d}-{milliseconds:015d}-{count:09d}.parquet"
         self._write(path, pa.Table.from_pylist([_row(entry) for entry in kept], SCHEMA))
 
     def read(self) -> pd.DataFrame:
-        """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError for a damaged file."""
+        """All events as `artifacts.EVENTS`, by time of acknowledgement. Raises ArtifactError (damaged, missing)."""
+        if gaps := self.gaps():
+            raise ArtifactError(
+                f"Files of events are missing in {self.folder}: {gaps} of the log's ranges. {_READ_AGAIN}"
+            )
         tables = [self._read(path) for path in self.files()]
         order = [(name, "ascending") for name in ("acknowledged_ms", "sequence")]
         table = pa.concat_tables([SCHEMA.empty_table(), *tables]).sort_by(order)
@@ -94,18 +118,40 @@ class EventParts:
         """Files of one partition or of all, in the order of the log."""
         return sorted(self.folder.glob("*.parquet" if partition is None else f"{partition:02d}-*.parquet"))
 
+    def path(self, partition: int, after: Position, up_to: Position) -> Path:
+        """File of a range of the log."""
+        (from_ms, from_count), (to_ms, to_count) = after, up_to
+        name = f"{partition:02d}-{from_ms:015d}-{from_count:09d}-{to_ms:015d}-{to_count:09d}.parquet"
+        return self.folder / name
+
     def _read(self, path: Path) -> pa.Table:
         try:
             return pq.read_table(path, schema=SCHEMA)
         except (pa.ArrowException, OSError) as error:
-            raise ArtifactError(
-                f"{path} cannot be read ({error}). Delete it and all later files of {path.name[:2]}-*.parquet there; "
-                "`make events` reads them from the log again."
-            ) from error
+            raise ArtifactError(f"{path} cannot be read ({error}). Delete it: {_READ_AGAIN}") from error
 
     def _write(self, path: Path, table: pa.Table) -> None:
         with written_in_place(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
+
+
+def _span(path: Path) -> tuple[Position, Position]:
+    """Range of the log that a file holds: after a position, up to another. Raises ArtifactError."""
+    if (match := _NAME.fullmatch(path.stem)) is None:
+        raise ArtifactError(f"{path} is not named as files of events are. Move it away: {_READ_AGAIN}")
+    _, *numbers = map(int, match.groups())
+    return (numbers[0], numbers[1]), (numbers[2], numbers[3])
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is wrong with the exported events of any data set: for `make doctor`."""
+    found = []
+    for folder in sorted(path for path in settings.service_dir("events").glob("*") if path.is_dir()):
+        try:
+            EventParts(folder).read()
+        except ArtifactError as error:
+            found.append(str(error))
+    return found
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -149,15 +195,30 @@ def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BAT
     events = forgotten = 0
     with parts.locked():
         for partition in range(wire.EVENT_PARTITIONS):
-            key = event_log_key(dataset, partition)
-            while entries := _next(client, key, parts.last(partition), batch):
-                parts.append(partition, entries)
-                gone = sum(entry.event is None for entry in entries)
-                events, forgotten = events + len(entries) - gone, forgotten + gone
+            ranges: list[tuple[Position, Position | None]] = [*parts.missing(partition), (parts.last(partition), None)]
+            for after, up_to in ranges:
+                for entries, begin, end in _batches(client, event_log_key(dataset, partition), after, up_to, batch):
+                    parts.append(partition, entries, begin, end)
+                    gone = sum(entry.event is None for entry in entries)
+                    events, forgotten = events + len(entries) - gone, forgotten + gone
     return events, forgotten
 
 
-def _next(client: redis.Redis, key: str, last: Position, batch: int) -> list[Entry]:
-    milliseconds, count = last
-    found: Any = client.xrange(key, min=f"({milliseconds}-{count}", count=batch)
-    return [entry_of(key, raw, fields) for raw, fields in found]
+def _batches(
+    client: redis.Redis, key: str, after: Position, up_to: Position | None, batch: int
+) -> Iterator[tuple[list[Entry], Position, Position]]:
+    """Entries of a range of a log, some at a time, each with the range that they fill. ``up_to=None``: to its end."""
+    last = "+" if up_to is None else _text(up_to)
+    while up_to is None or after < up_to:
+        found: Any = client.xrange(key, min=f"({_text(after)}", max=last, count=batch)
+        entries = [entry_of(key, raw, fields) for raw, fields in found]
+        if not entries and up_to is None:
+            return
+        end = up_to if up_to is not None and len(entries) < batch else entries[-1].position
+        yield entries, after, end
+        after = end
+
+
+def _text(position: Position) -> str:
+    """Id of an entry: inverse of `position_of`."""
+    return f"{position[0]}-{position[1]}"

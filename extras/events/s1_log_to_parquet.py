@@ -8,7 +8,7 @@ streams and a folder of its own: only its own events join it.
 Reads:  the streams ml:log:<data set>:{0} to ml:log:<data set>:{15} in Redis
 Writes: online/events/<data set>/*.parquet in the exchange folder
 Run:    cd extras/events && python s1_log_to_parquet.py
-Expect: how many events of each data set are new; run again at once, none is
+Expect: how many events of each data set are new, those of missing files included; run again at once, none is
 """
 
 from data_exchange_center.settings import Settings
@@ -21,9 +21,12 @@ def main(settings: Settings) -> None:
     redis = RedisStore(settings)
     with redis.client() as client:
         folders = {name: settings.events_dir(name) for name in logged_datasets(client)}
+        gaps = {name: EventParts(folder).gaps() for name, folder in folders.items()}
         brought = {name: bring(client, name, EventParts(folder)) for name, folder in folders.items()}
     for name, (events, forgotten) in brought.items():
         print(f"{name}: {events:,} new events from Redis at {redis.address}, in {folders[name]}")
+        if gaps[name]:
+            print(f"{name}: files were missing, and are written again: {gaps[name]:,} of the log's ranges")
         if forgotten:
             print(f"{name}: users who were forgotten: {forgotten:,}")
     if not brought:

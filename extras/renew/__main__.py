@@ -49,7 +49,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.doctor.__main__ import offline_steps
 from extras.events import s1_log_to_parquet
-from extras.events.event_parts import SCHEMA, EventParts
+from extras.events.event_parts import BEGINNING, SCHEMA, EventParts
 from extras.events.feedback import merge
 from offline.data.sequences import sequences
 from offline.evaluation import metrics, replay, served
@@ -215,8 +215,8 @@ def hold_back(settings: Settings, candidate: Settings, live: Settings) -> dict[s
     known = pd.MultiIndex.from_frame(artifacts.EVENTS.read(live.exchange_dir)[ids])
     new = events["eventid"].notna() & ~pd.MultiIndex.from_frame(events[ids]).isin(known)
     held = np.flatnonzero(new)[int(np.ceil((1 - HELD_BACK) * new.sum())) :]
-    path = candidate.events_dir(name) / "00-all.parquet"
-    with written_in_place(path) as temporary:
+    parts = EventParts(candidate.events_dir(name))
+    with written_in_place(parts.path(0, BEGINNING, BEGINNING)) as temporary:  # all partitions' in one file
         pq.write_table(
             pa.Table.from_pandas(events.drop(index=events.index[held]), SCHEMA, preserve_index=False), temporary
         )

@@ -17,6 +17,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.doctor import __main__ as doctor
 from extras.doctor.__main__ import Finding, examine, show
+from extras.events.event_parts import Entry, EventParts
+from extras.events.events import Event
 from offline_to_online.releases import Stores, open_release, record_parity
 from online.clients.base import ServiceError
 from tests.free_ports import settings_on_free_ports
@@ -92,6 +94,17 @@ def test_a_changed_input_is_named_and_what_follows_from_it_is_stale(settings: Se
     found = list(doctor.offline_steps(settings))
     assert state(found, "s2_term_trans.py") == ("stale", "offline/ratings.parquet has changed since")
     assert next_command(found) == "Run next:  make offline"
+
+
+def test_a_missing_file_of_events_is_named(settings: Settings) -> None:
+    parts = EventParts(settings.events_dir("films"))
+    for place in (1, 2):
+        parts.append(3, [Entry((place, 0), 1, Event(f"e{place}", 1, 7, "rating", 5))])
+    assert "events" not in [each.what for each in examine(settings, clients(), stores(settings))]
+    parts.files()[0].unlink()
+    found = examine(settings, clients(), stores(settings))
+    assert state(found, "events")[0] == "missing"
+    assert next_command(found) == "Run next:  make events"
 
 
 def test_another_recipe_makes_every_step_stale(settings: Settings) -> None:

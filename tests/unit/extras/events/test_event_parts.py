@@ -9,7 +9,7 @@ from data_exchange_center.artifacts import ArtifactError
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events import s1_log_to_parquet
-from extras.events.event_parts import BEGINNING, Entry, EventParts
+from extras.events.event_parts import BEGINNING, Entry, EventParts, problems
 from extras.events.events import Event
 from tests.unit.offline_to_online.test_steps_without_services import nothing_runs  # noqa: F401 (a fixture)
 
@@ -59,8 +59,41 @@ def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     parts = EventParts(tmp_path)
     parts.append(3, [entry(1)])
     next(tmp_path.glob("*.parquet")).write_bytes(b"no parquet")
-    with pytest.raises(ArtifactError, match=r"Delete it and all later files of 03-\*\.parquet"):
+    with pytest.raises(ArtifactError, match=r"03-.*Delete it.*make events"):
         parts.read()
+
+
+def test_a_missing_file_in_the_middle_is_an_error(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path)
+    parts = EventParts(settings.events_dir("films"))
+    for place in (1, 2, 3):
+        parts.append(3, [entry(place)])
+    parts.append(4, [entry(9)])
+    assert (parts.gaps(), problems(settings)) == (0, [])
+    parts.files(3)[1].unlink()
+    assert (parts.missing(3), parts.gaps()) == ([((1, 0), (2, 0))], 1)
+    with pytest.raises(ArtifactError, match="make events"):
+        parts.read()
+    assert len(problems(settings)) == 1
+    parts.append(3, [entry(2)], (1, 0), (2, 0))
+    assert eventids(parts) == ["e1", "e2", "e3", "e9"]
+
+
+def test_a_refilled_gap_respects_later_forgetting(tmp_path: Path) -> None:
+    """And what it forgets itself is what came before it."""
+    parts = EventParts(tmp_path)
+    parts.append(3, [entry(1), entry(2, user=2)])
+    parts.append(3, [entry(3), forget(4, user=2), entry(5)])
+    parts.append(3, [forget(6), entry(7), entry(8, user=2)])
+    parts.files(3)[1].unlink()
+    parts.append(3, [entry(3), forget(4, user=2), entry(5)], (2, 0), (5, 0))
+    assert eventids(parts) == ["e7", "e8"]
+
+
+def test_a_file_with_another_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "03-1-0.parquet").touch()
+    with pytest.raises(ArtifactError, match=r"03-1-0\.parquet"):
+        EventParts(tmp_path).last(3)
 
 
 def test_the_step_without_redis_says_so(nothing_runs: Settings) -> None:  # noqa: F811
