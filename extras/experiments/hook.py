@@ -117,6 +117,15 @@ def takes_part(request: Request) -> bool:
     return agrees and bool(request.userid) and request.release is None and not request.strict
 
 
+def counts(request: Request) -> bool:
+    """Whether an answer is an exposure: not one to a session, of which nothing is written.
+
+    One as of another time counts only if the request sets ``experiments``.
+    """
+    given = request.model_fields_set
+    return "history" not in given and ("timestamp" not in given or "experiments" in given)
+
+
 class Experimenting:
     """A recommender whose users may be in experiments. Shared by threads; where none runs it costs nothing.
 
@@ -163,9 +172,7 @@ class Experimenting:
             release = experiment.arms[arm].release
             answer = self._recommender.recommend(request, watch, release)
             answer, exposure = _with_arm(experiment, request, answer, arm, as_dealt=answer.release == release)
-        # a request as of another time counts only if it sets ``experiments``
-        given = request.model_fields_set
-        if "timestamp" not in given or "experiments" in given:
+        if counts(request):
             self._expose(exposure)
         return answer
 

@@ -99,6 +99,8 @@ def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes
         ({}, True, True),
         ({"timestamp": AT}, True, False),
         ({"timestamp": AT, "experiments": True}, True, True),
+        ({"history": [{"itemid": 4, "type": "rating", "value": 5}]}, True, False),
+        ({"history": [], "experiments": True}, True, False),
         ({"experiments": False}, False, False),
         ({"strict": True}, False, False),
         ({"release": DefaultWorld().release}, False, False),
@@ -111,7 +113,8 @@ def test_which_requests_take_part_and_which_count(
     answer = ask(http, user_in(experiment, "treatment"), **more)
     assert answer["release"] == (OTHER if takes_part else both.world.release)
     assert ("experiments" in answer) == takes_part
-    exposed(both, int(counts))
+    ask(http, user_in(experiment, "control"))  # which counts: those before it are written by then
+    exposed(both, int(counts) + 1)
 
 
 def test_an_arm_whose_release_is_gone_is_answered_by_the_live_one_and_says_so(http: FlaskClient, both: Fakes) -> None:
