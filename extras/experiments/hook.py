@@ -26,6 +26,7 @@ from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Ex
 from extras.routes import route
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
+from online.web.guard import may_record_exposures
 from online.web.parts import Parts
 
 log = logging.getLogger(__name__)
@@ -118,12 +119,12 @@ def takes_part(request: Request) -> bool:
 
 
 def counts(request: Request) -> bool:
-    """Whether an answer is an exposure: not one to a session, of which nothing is written.
+    """Whether an answer is an exposure: not one to a session, of which nothing is written, nor to an untrusted client.
 
     One as of another time counts only if the request sets ``experiments``.
     """
     given = request.model_fields_set
-    return "history" not in given and ("timestamp" not in given or "experiments" in given)
+    return may_record_exposures() and "history" not in given and ("timestamp" not in given or "experiments" in given)
 
 
 class Experimenting:

@@ -3,8 +3,8 @@
 RECSYS_SERVER__SEEN_AGAIN=discount. The items of each answer are written to Redis, by user, and the next request reads
 them in an extra round trip. An item's rank is multiplied by `FACTOR` for each answer that showed it; one that is rated
 or hidden leaves the lists anyway. Only plain requests count: not those that name a time or a release, are strict, want
-an explanation or bring a history. Without Redis nothing is demoted. Its effect on lists in a replay:
-`make evaluate-seen-again`.
+an explanation or bring a history; nor those of another web site's page or, on an open server, without a key. Without
+Redis nothing is demoted. Its effect on lists in a replay: `make evaluate-seen-again`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from online.clients.base import ServiceError
 from online.clients.redis import RedisClient
 from online.recommend.recommend import Recommender, Slate
 from online.recommend.types import Request
+from online.web.guard import may_record_exposures
 
 FACTOR: Final = 1.25
 ANSWERS: Final = 20  # of a user that count, the newest
@@ -70,10 +71,15 @@ class ShownItems(RedisClient[tuple[str, OwnId], list[OwnId]]):
 
 
 def counts(request: Request) -> bool:
-    """Whether a request counts: a plain one, whose answer somebody sees now."""
+    """Whether a request counts: a plain one of a trusted client, whose answer somebody sees now."""
     given = request.model_fields_set
     plain = not (request.strict or request.explain or request.release)
-    return plain and bool(request.userid) and given.isdisjoint(("timestamp", "history", "candidates"))
+    return (
+        plain
+        and may_record_exposures()
+        and bool(request.userid)
+        and given.isdisjoint(("timestamp", "history", "candidates"))
+    )
 
 
 def in_order(times: NDArray[np.integer], factor: float = FACTOR) -> NDArray[np.intp]:

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_exchange_center import wire
+from data_exchange_center.settings import ServerSettings, Settings
 from extras.experiments.declaration import Experiment, arm_of
 from extras.experiments.hook import team_draft
 from extras.experiments.store import FIRST, NEITHER, SECOND, Exposure
+from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.events.test_routes import ask
@@ -115,6 +117,19 @@ def test_which_requests_take_part_and_which_count(
     assert ("experiments" in answer) == takes_part
     ask(http, user_in(experiment, "control"))  # which counts: those before it are written by then
     exposed(both, int(counts) + 1)
+
+
+def test_a_cross_site_or_keyless_read_is_no_exposure(both: Fakes, http: FlaskClient) -> None:
+    experiment = start(http, both)
+    userid = user_in(experiment, "treatment")
+    stores = both.stores
+    settings = Settings(server=ServerSettings(proxies=1, keys_for="writes", allowed_hosts="localhost"))
+    open_to_all = create_app(both.recommender, settings, stores).test_client()
+    assert ask(open_to_all, userid)["release"] == OTHER
+    cross = http.post("/ml/rec", json={"userid": userid}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert cross.status_code == 200
+    ask(http, user_in(experiment, "control"))
+    exposed(both, 1)
 
 
 def test_an_arm_whose_release_is_gone_is_answered_by_the_live_one_and_says_so(http: FlaskClient, both: Fakes) -> None:

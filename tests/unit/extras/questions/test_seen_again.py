@@ -76,6 +76,18 @@ def test_only_what_somebody_looks_at_counts(fakes: Fakes, http: FlaskClient, sto
     until(lambda: len(store.answers) == 1)
 
 
+def test_reads_of_untrusted_clients_demote_nothing(fakes: Fakes, http: FlaskClient, store: FakeShown) -> None:
+    """Another site's page, and a client without a key on an open server, could change what a user sees by reading."""
+    server = ServerSettings(seen_again="discount", proxies=1, keys_for="writes", allowed_hosts="localhost")
+    open_to_all = create_app(fakes.recommender, Settings(server=server), {**fakes.stores, "shown": store}).test_client()
+    for _ in range(20):
+        assert http.get(f"/api/recommend/{USER}", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+        now(open_to_all)
+    first = now(http)
+    until(lambda: len(store.answers) == 1)
+    assert store.answers[0].items == tuple(first)
+
+
 def test_pages_of_a_list_stay_one_list(http: FlaskClient, store: FakeShown) -> None:
     now(http)
     until(lambda: len(store.answers) == 1)
