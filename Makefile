@@ -156,11 +156,11 @@ demo: setup ## run the whole pipeline: data, training, services, sync, server, f
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
 .PHONY: evaluate evaluate-offline
-evaluate: setup ## evaluate the running server on the held-out ratings, into pic/figures/ (with_source=1: the source too)
-	$(BIN)/python -m offline.evaluation.evaluate --server $(if $(with_source),--with-source)
+evaluate: setup ## evaluate the running server on the held-out events: one table (two minutes)
+	$(BIN)/python -m offline.evaluation.evaluate --server
 
-evaluate-offline: setup ## evaluate the artifacts by exact search, without services
-	$(BIN)/python -m offline.evaluation.evaluate $(if $(with_source),--with-source)
+evaluate-offline: setup ## the same of the artifacts, by exact search, without services
+	$(BIN)/python -m offline.evaluation.evaluate
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

@@ -28,8 +28,8 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.evaluation import replay, served
+from offline.evaluation.evaluate import summary
 from offline.evaluation.metrics import Floats, Lists
-from offline.evaluation.report import summary
 from offline.readers import read_with_holdout
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,16 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich.console import Console
 from rich.markdown import Markdown
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, ROOT, digest, machine, recipe_of, write_figure
+from data_exchange_center.figures import FIGURES, ROOT, digest, machine, named, recipe_of, write_figure
+from data_exchange_center.recipes import Recipe
+from data_exchange_center.settings import Settings
+from offline import movielens
+from offline.evaluation.replay import Holdout
 from research.figures.tables import Figure
 
 log = logging.getLogger(__name__)
@@ -65,6 +70,29 @@ def resumed(path: Path, head: Mapping[str, Any], empty: Mapping[str, Any]) -> di
         return found | {name: before[name] for name in empty if name in before}
     log.warning("%s is begun again: %s", path, why)
     return found
+
+
+def head(command: str, settings: Settings, recipe: Recipe, users: Holdout | None = None) -> dict[str, Any]:
+    """Head of every report: command, data set, recipe; with ``users``, how many of them have a target."""
+    counted = {} if users is None else {"users": int(np.count_nonzero(np.diff(users.relevance.indptr)))}
+    dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
+    return {"command": command, "dataset": dataset, "recipe": recipe.name, **counted}
+
+
+def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation") -> Path:
+    """Path of a report: its name carries the recipe unless it is the default, and the data set unless it is ML-1M; in
+    `FIGURES`, or with the artifacts where the data set is not published."""
+    name, dataset = named(kind, found["recipe"]), found["dataset"]
+    if dataset in movielens.SETS:
+        return FIGURES / (f"{name}.json" if dataset == movielens.ML_1M else f"{name}_{dataset}.json")
+    return settings.offline_dir / "evaluation" / f"{name}_{dataset}.json"
+
+
+def write(found: Mapping[str, Any], settings: Settings, kind: str, code: Iterable[str]) -> None:
+    """Write a report to the path `figure`, and log that. ``code``: as in `write_figure`."""
+    path = figure(found, settings, kind)
+    write_figure(path, found, code)
+    log.info("written: %s", path)
 
 
 def publish(path: Path, found: Mapping[str, Any], code: Iterable[str], draw: Callable[[Figure], str]) -> None:

@@ -24,14 +24,13 @@ from data_exchange_center.steps import run
 from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
-from offline.evaluation.evaluate import figure, head
-from offline.evaluation.metrics import Lists
-from offline.evaluation.protocols import Stages, fit_stages, in_both_orders, points_of
+from offline.evaluation.evaluate import summary
+from offline.evaluation.metrics import Lists, plain
 from offline.evaluation.replay import Holdout
-from offline.evaluation.report import plain, summary
 from offline.readers import read_with_holdout
+from research.evaluation.protocols import Stages, fit_stages, in_both_orders, points_of
 from research.figures import recommendations
-from research.reports import publish
+from research.reports import figure, head, publish
 
 Part = TypeVar("Part", bound=Frozen)
 SEEDS = (1, 2)  # besides the recipe's own

@@ -43,7 +43,7 @@ from extras.experiments.always_valid import ALPHA, Path, difference_path, mean_p
 from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ExperimentView, named
 from extras.experiments.store import FIRST, SECOND, ExperimentStore, Exposure
-from offline.evaluation.report import plain
+from offline.evaluation.metrics import plain
 from offline_to_online.stores.base import TIMEOUT_S
 from offline_to_online.stores.redis import RedisStore
 from online.clients.redis import RedisUsers

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, baselines and the offline replay of held-out events."""
+"""Evaluation: metrics, the offline replay of held-out events, one table."""

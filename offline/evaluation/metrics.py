@@ -1,15 +1,17 @@
-"""Metrics of recommended lists: recall, hit rate, NDCG, AUC, coverage, Gini, novelty, diversity; confidence intervals.
+"""Metrics of recommended lists: recall, hit rate, NDCG; means and paired differences with confidence intervals.
 
 Lists are (users, k) item codes, best first, 0 where a list is shorter. Relevance is (users, items + 1), sparse, 1 where
 a user liked an item in the held-out part. Per-user metrics return (users,) with NaN for users who liked nothing there:
-they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`recall`, `ndcg_cut`, `success`) and, for
-AUC, with scikit-learn, as the tests check.
+they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`recall`, `ndcg_cut`, `success`), as the
+tests check.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Lists = NDArray[np.int64]
+CUTS: Final = (10, 50, 200)
+HEADLINES: Final[tuple[str, ...]] = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # the columns of tables
 
 
 def hits(lists: Lists, relevance: sp.csr_matrix) -> NDArray[np.bool_]:
@@ -56,80 +60,11 @@ def ndcg(lists: Lists, relevance: sp.csr_matrix, k: int) -> Floats:
     return values
 
 
-def auc(scores: Floats, labels: Floats) -> float:
-    """Area under the ROC curve of (n,) scores for labels 1 and 0, ties counted half; NaN labels are left out.
-
-    NaN where one of the two classes is absent.
-    """
-    return float(user_auc(scores[None], labels[None])[0])
-
-
-def user_auc(scores: Floats, labels: Floats) -> Floats:
-    """(users, k) scores, labels 1, 0 or NaN (not labelled) -> (users,) AUC of each user's labelled rows.
-
-    The share of (1, 0) pairs in the right order, from the sum of ranks (Mann & Whitney 1947). NaN where a class is
-    absent.
-    """
-    from scipy import stats  # takes a second to import, and only evaluation needs it
-
-    labelled = ~np.isnan(labels)
-    ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (~labelled).sum(axis=1, keepdims=True)
-    ones, zeros = (labels == 1).sum(axis=1), (labels == 0).sum(axis=1)
-    right = np.where(labels == 1, ranks, 0).sum(axis=1) - ones * (ones + 1) / 2
-    pairs = ones * zeros
-    areas: Floats = np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-    return areas
-
-
-def gauc(scores: Floats, labels: Floats) -> float:
-    """Mean of `user_auc` weighted by each user's labelled rows (Zhou et al. 2018, section 6.3); NaN without one."""
-    areas = user_auc(scores, labels)
-    there = ~np.isnan(areas)
-    rows = (~np.isnan(labels)).sum(axis=1)[there]
-    return float(np.average(areas[there], weights=rows)) if there.any() else float("nan")
-
-
-def coverage(lists: Lists, n_items: int) -> float:
-    """Share of the catalogue that is on anybody's list."""
-    return float(len(np.setdiff1d(lists, [0])) / n_items)
-
-
-def gini(lists: Lists, n_items: int) -> float:
-    """Inequality of how often items are recommended: 0 all equally often, 1 a single item everywhere."""
-    counts = np.sort(np.bincount(lists[lists > 0], minlength=n_items + 1)[1:])
-    if counts.sum() == 0:
-        return float("nan")
-    rank = np.arange(1, n_items + 1)
-    return float(((2 * rank - n_items - 1) * counts).sum() / (n_items * counts.sum()))
-
-
-def novelty(lists: Lists, popularity: Floats) -> Floats:
-    """(users,) mean self-information -log2 p of the list's items (Zhou et al. 2010).
-
-    ``popularity``: (items + 1,) share of users who rated an item; 0 counts as the smallest share above 0.
-    """
-    information = -np.log2(np.maximum(popularity, popularity[popularity > 0].min()))
-    counts = np.count_nonzero(lists, axis=1)
-    total = np.where(lists > 0, information[lists], 0).sum(axis=1)
-    means: Floats = np.divide(total, counts, out=np.full(len(lists), np.nan), where=counts > 0)
-    return means
-
-
-def diversity(lists: Lists, features: Floats) -> Floats:
-    """(users,) intra-list diversity: mean of 1 - cosine over the pairs of a list (Ziegler et al. 2005).
-
-    ``features``: (items + 1, m), for example genre flags; an item without any is unlike every other.
-    """
-    norm = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = np.divide(features, norm, out=np.zeros_like(features), where=norm > 0)
-    out = np.full(len(lists), np.nan)
-    for user, codes in enumerate(lists):
-        rows = unit[codes[codes > 0]]
-        n = len(rows)
-        if n > 1:
-            total = rows.sum(axis=0)
-            out[user] = 1 - (total @ total - (rows * rows).sum()) / (n * (n - 1))
-    return out
+def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
+    """Metrics at every cut that the lists are long enough for, (users,) each."""
+    cuts = [k for k in CUTS if k <= lists.shape[1]]
+    by_name = {"recall": recall, "ndcg": ndcg, "hit_rate": hit_rate}
+    return {f"{name}@{k}": metric(lists, relevance, k) for name, metric in by_name.items() for k in cuts}
 
 
 def mean(values: Floats, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> dict[str, float]:
@@ -169,3 +104,18 @@ def _drawn(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
     """(resamples, n) how often each of n users is drawn."""
     rng = np.random.default_rng(seed)
     return np.stack([np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(resamples)]).astype(np.float32)
+
+
+def plain(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Round to four significant digits; NaN and infinities, which JSON lacks, become null."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return plain(value)
+        if isinstance(value, (list, tuple)):
+            return [of(part) for part in value]
+        if isinstance(value, float):
+            return float(f"{value:.4g}") if math.isfinite(value) else None
+        return value
+
+    return {key: of(value) for key, value in found.items()}

@@ -1,7 +1,6 @@
-"""Recommend from a recipe's artifacts with exact search, the reference for the running server; and plain baselines.
+"""Recommend from a recipe's artifacts with exact search, the reference for the running server.
 
-Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs. The
-baselines are popularity, item-kNN and EASE, over the same films and the same past, untuned.
+Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from data_exchange_center.steps import progress
 from offline.data.sequences import Ints
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
-from offline.models.ease import Float32, ease
+from offline.models.ease import Float32
 from offline.models.kinds import ScoringModel, load_ranker, score
 
 CHUNK = 16  # users at once
@@ -158,36 +157,15 @@ def rows_of(frame: pd.DataFrame, ids: Sequence[int] | Ints) -> NDArray[np.intp]:
     return rows
 
 
-# --- baselines ---
-
-POPULARITY, KNN, EASE = "popularity", "item-kNN", "EASE"
-
-
-def baselines(holdout: Holdout, size: int) -> dict[str, Lists]:
-    """Fit the baselines on the past, untuned: name -> (users, size) codes, best first.
+def popularity(holdout: Holdout, size: int) -> Lists:
+    """(users, size) codes of the most liked items that the user's past does not hold: what any recommender has to beat.
 
     Items of the whole past are excluded, also those of the request's own second, which `Holdout.judged` would take off
     anyway; so no list gets shorter.
     """
-    past, known, left_out = holdout.past.seen(), holdout.known.seen(), holdout.past.left_out()
-    clicks = np.bincount(holdout.past.items[holdout.past.liked], minlength=past.shape[1]).astype(np.float32)
-    return {
-        POPULARITY: best_unseen(np.broadcast_to(clicks, past.shape), left_out, size),
-        KNN: best_unseen(known @ item_knn(past), left_out, size),
-        EASE: best_unseen(known @ ease(past.T @ past), left_out, size),
-    }
-
-
-def item_knn(seen: sp.csr_matrix, neighbours: int = 100, shrink: float = 20.0) -> Float32:
-    """Cosine item-kNN (Sarwar et al. 2001): each column keeps its most similar ``neighbours`` rows."""
-    gram = (seen.T @ seen).toarray().astype(np.float32)
-    norm = np.sqrt(np.diag(gram))
-    similar: Float32 = gram / (norm[:, None] * norm[None, :] + shrink)
-    np.fill_diagonal(similar, 0)
-    if neighbours < len(similar):
-        floor = -np.partition(-similar, neighbours - 1, axis=0)[neighbours - 1]
-        similar[similar < floor] = 0
-    return similar
+    past = holdout.past
+    clicks = np.bincount(past.items[past.liked], minlength=past.n_items + 1).astype(np.float32)
+    return best_unseen(np.broadcast_to(clicks, (past.n_users, len(clicks))), past.left_out(), size)
 
 
 def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) -> Lists:

@@ -50,8 +50,8 @@ PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
     Measurement("demo_ta-feng.json", "make bench-demo RECSYS_DATA=ta-feng", "free ports"),
     Measurement("demo_output.json", "make demo-output", "free ports"),
-    Measurement("evaluation.json", "make evaluate with_source=1"),
-    Measurement("evaluation_offline.json", "make evaluate-offline"),
+    Measurement("evaluation.json", "make evaluate-full server=1 with_source=1"),
+    Measurement("evaluation_offline.json", "make evaluate-full"),
     Measurement("training.json", "make pictures"),
     Measurement("serving.json", "make bench"),
     Measurement("waterfall.json", "make bench-waterfall"),
@@ -65,7 +65,7 @@ PLAN: Final = (
     Measurement("seen_again.json", "make evaluate-seen-again"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
-    Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate", "source live"),
+    Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate-full server=1", "source live"),
     Measurement("training_source.json", "RECSYS_RECIPE=source make pictures", "source live"),
     Measurement("serving_recipes.json", "make bench-recipes", "both"),
     Measurement("experiments.json", "make experiment-replay users=2000", "both"),
@@ -76,7 +76,7 @@ PLAN: Final = (
     Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
-    Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-offline with_source=1", ""),
+    Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from offline.evaluation.report import ENOUGH
+from research.evaluation.report import ENOUGH
 from research.figures.tables import IN_BRACKETS, Figure, block, mean_of, measured, read, shown, span, table, with_range
 
 NAMES = {

@@ -23,12 +23,11 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import metrics
-from offline.evaluation.evaluate import figure, head
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
-from research.reports import publish
+from research.reports import figure, head, publish
 
 K = 50
 ALL = ("redis", "elasticsearch", "feast", "triton")

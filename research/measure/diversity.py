@@ -30,14 +30,13 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.diversity.hook import STAGE, DiversityRequest, rerank, similarity_rows
 from offline.evaluation import metrics
-from offline.evaluation.evaluate import figure, head
-from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
-from offline.evaluation.report import plain
 from online.recommend.types import Answer, Stopwatch
+from research.evaluation.metrics import coverage, diversity, novelty
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
-from research.reports import publish
+from research.reports import figure, head, publish
 
 K: Final = 50
 NDCG: Final = f"ndcg@{K}"
@@ -84,7 +83,7 @@ def main(settings: Settings) -> None:
             without = values[NDCG] if without is None else without
             of_strengths[f"{strength:g}"] = {
                 **{name: metrics.mean(of_users) for name, of_users in values.items()},
-                f"coverage@{K}": metrics.coverage(lists[:, :K], holdout.past.n_items),
+                f"coverage@{K}": coverage(lists[:, :K], holdout.past.n_items),
                 "change": metrics.compare(values[NDCG], without),
             }
     counts = {"release": release.release, "users": len(requests.rows), "asked": ASKED, "chosen": chosen}
@@ -114,9 +113,9 @@ def measures(holdout: Holdout, lists: Lists, alike: Float32, genres: Float32) ->
     found = {
         NDCG: metrics.ndcg(judged, holdout.relevance, K),
         f"recall@{K}": metrics.recall(judged, holdout.relevance, K),
-        "diversity by vectors": metrics.diversity(shown, alike.astype(np.float64)),
-        "diversity by genres": metrics.diversity(shown, similarity_rows([], genres).astype(np.float64)),
-        "novelty": metrics.novelty(shown, holdout.popularity),
+        "diversity by vectors": diversity(shown, alike.astype(np.float64)),
+        "diversity by genres": diversity(shown, similarity_rows([], genres).astype(np.float64)),
+        "novelty": novelty(shown, holdout.popularity),
         "calibration error": calibration_error(shown, holdout.known.seen(), genres.astype(np.float64)),
     }
     requested = (shown > 0).any(axis=1)

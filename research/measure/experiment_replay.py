@@ -49,13 +49,14 @@ from extras.experiments.declaration import (
 from extras.experiments.report import SUSPICIOUS, Outcomes, found_by, outcomes_of, show
 from extras.experiments.store import ExperimentStore
 from offline.data.split import holdout_sizes
-from offline.evaluation.evaluate import expect_release, write
-from offline.evaluation.report import plain
+from offline.evaluation.metrics import plain
+from offline.evaluation.running_server import expect_release
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
 from research.bench.serving import loaded_releases, newest_releases
 from research.measure.in_process import SEED, parse_users, sample
 from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
+from research.reports import write
 
 CODE: Final = (*PIPELINE, "extras/events", "extras/experiments", "research/measure/experiment_replay.py")
 K: Final = 50

@@ -38,14 +38,13 @@ from extras.events.events import Event
 from extras.events.log import event_log_key
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
-from offline.evaluation.evaluate import IN_FLIGHT, expect_release, figure, head
-from offline.evaluation.metrics import mean
-from offline.evaluation.report import plain
+from offline.evaluation.metrics import mean, plain
+from offline.evaluation.running_server import IN_FLIGHT, expect_release
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
 from research.figures import recommendations
 from research.measure.in_process import parse_users, sample
-from research.reports import publish, resumed
+from research.reports import figure, head, publish, resumed
 
 CODE: Final = (*PIPELINE, "extras/events", "research/measure/live_events.py")
 USERS: Final = 2_000  # take a quarter of an hour on two cores

@@ -33,16 +33,15 @@ from data_exchange_center.steps import StepError, run
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation import metrics, replay, served
-from offline.evaluation.evaluate import answers_of_server, head
-from offline.evaluation.metrics import Floats, Lists
-from offline.evaluation.protocols import Stages, in_both_orders
+from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
-from offline.evaluation.report import plain
+from offline.evaluation.running_server import answers_of_server
 from offline.models.kinds import load_ranker
 from offline.preprocess.s0_get_data import FETCHED
 from offline.readers import read_with_holdout
+from research.evaluation.protocols import Stages, in_both_orders
 from research.figures import recommendations
-from research.reports import publish
+from research.reports import head, publish
 
 log = logging.getLogger(__name__)
 

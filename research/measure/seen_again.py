@@ -23,11 +23,10 @@ from data_exchange_center.settings import Settings
 from extras.questions.seen_again import FACTOR, in_order
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay, served
-from offline.evaluation.evaluate import figure, head
 from offline.evaluation.metrics import Floats, Lists
 from offline.readers import read_with_holdout
 from research.figures import recommendations
-from research.reports import publish
+from research.reports import figure, head, publish
 
 FACTORS: Final = (1.0, 1.1, FACTOR, 1.5, 2.0, np.inf)
 EVERY: Final = 2  # a request before every second held-out rating

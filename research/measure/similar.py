@@ -30,11 +30,10 @@ from offline import movielens
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay
-from offline.evaluation.evaluate import figure, head
-from offline.evaluation.served import item_knn
 from offline.readers import read_with_holdout
+from research.evaluation.baselines import item_knn
 from research.figures import recommendations
-from research.reports import publish
+from research.reports import figure, head, publish
 
 KS: Final = (5, 10, 20)
 CHOSEN_BY: Final = "hit rate@10"

@@ -10,7 +10,7 @@ import requests
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
-from offline.evaluation import evaluate, report
+from research.evaluation import evaluate, report
 from tests import readmes
 from tests.e2e.road import ROOT, Road
 
@@ -82,7 +82,7 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
 
 
 def test_the_artifacts_recommend_as_well_as_they_did(road: Road) -> None:
-    """Checks of ``make evaluate-offline``. That they catch bugs: ``tests/e2e/full/test_planted_bugs.py``."""
-    found = evaluate.evaluate(road.settings, "make evaluate-offline")
+    """Checks of ``make evaluate-full``. That they catch bugs: ``tests/e2e/full/test_planted_bugs.py``."""
+    found = evaluate.evaluate(road.settings, "make evaluate-full")
     assert found["dataset"] == "ml-100k"
     report.check(found)

@@ -21,10 +21,11 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import evaluate, report, served
+from offline.evaluation import served
 from offline.rank import s2_model_train
 from offline.readers import read_with_holdout
 from offline.recall import s2_vector_recall
+from research.evaluation import evaluate, report
 from tests.e2e.road import Road
 
 Plant = Callable[[Settings, pytest.MonkeyPatch], Settings | None]

@@ -224,7 +224,7 @@ def test_the_evaluation_has_a_row_of_it(recalled: Settings) -> None:
     found = evaluate(recalled, "make evaluate-offline")
     name = recalled.recipe.name
     assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found["table"].keys()
-    assert found["funnel"]["10"]["channels"]["recent"]["found"] > 0
+    assert found["table"][f"{name}: channel recent"]["recall@50"] > 0
 
 
 def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:

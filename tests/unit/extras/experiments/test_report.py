@@ -17,7 +17,7 @@ from extras.events.events import Event
 from extras.experiments.declaration import Arm, Experiment
 from extras.experiments.report import Outcomes, dataset_of, found_by, joined, over_time, show
 from extras.experiments.store import Exposure
-from offline.evaluation.report import plain
+from offline.evaluation.metrics import plain
 from tests.datasets import STARS
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import DefaultWorld

@@ -1,4 +1,4 @@
-"""Definitions agree with well-kept libraries: trec_eval for lists, scikit-learn and SciPy for the rest."""
+"""Definitions agree with well-kept libraries: trec_eval for lists, SciPy for comparisons."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import roc_auc_score
-from sklearn.metrics.pairwise import cosine_distances
 
 from offline.evaluation import metrics
 
@@ -51,59 +49,9 @@ def test_ranking_metrics_equal_trec_eval(drawn: tuple[metrics.Lists, sp.csr_matr
             assert all(map(math.isnan, found.values()))
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(2, 25))
-def test_auc_and_gauc_equal_scikit_learn(seed: int, users: int, rows: int) -> None:
-    rng = np.random.default_rng(seed)
-    scores = rng.integers(0, 6, (users, rows)) / 4 - 1  # with ties
-    labels = rng.choice([0, 1, np.nan], (users, rows))
-    theirs, weights = np.full(users, np.nan), (~np.isnan(labels)).sum(axis=1)
-    for user in range(users):
-        there = ~np.isnan(labels[user])
-        if len(set(labels[user, there])) == 2:
-            theirs[user] = roc_auc_score(labels[user, there], scores[user, there])
-    assert metrics.user_auc(scores, labels) == pytest.approx(theirs, nan_ok=True)
-    measured = ~np.isnan(theirs)
-    if measured.any():
-        assert metrics.gauc(scores, labels) == pytest.approx(np.average(theirs[measured], weights=weights[measured]))
-        there = ~np.isnan(labels)
-        assert metrics.auc(scores[there], labels[there]) == pytest.approx(roc_auc_score(labels[there], scores[there]))
-    else:
-        assert math.isnan(metrics.gauc(scores, labels))
-
-
-def test_auc_of_one_class_is_not_a_number() -> None:
-    assert math.isnan(metrics.auc(np.array([0.1, 0.2]), np.array([1.0, 1.0])))
-
-
 def test_padding_is_never_a_hit() -> None:
     relevance = sp.csr_matrix(np.array([[1.0, 0, 1]]))
     assert metrics.hits(np.array([[0, 2, 0]]), relevance).tolist() == [[False, True, False]]
-
-
-def test_diversity_is_mean_pairwise_cosine_distance() -> None:
-    features = np.vstack([np.zeros(3), np.random.default_rng(1).random((8, 3))])
-    lists = np.array([[1, 5, 3, 8], [2, 4, 0, 0], [7, 0, 0, 0]])
-    full = cosine_distances(features[[1, 5, 3, 8]])[np.triu_indices(4, 1)].mean()
-    pair = cosine_distances(features[[2, 4]])[0, 1]
-    assert metrics.diversity(lists, features) == pytest.approx([full, pair, np.nan], nan_ok=True)
-    features[4] = 0
-    assert metrics.diversity(lists, features)[1] == 1, "an item without features is unlike every other"
-
-
-def test_gini_and_coverage() -> None:
-    assert metrics.gini(np.array([[1, 2], [3, 4]]), 4) == pytest.approx(0)
-    assert metrics.gini(np.array([[1], [1], [1]]), 1000) == pytest.approx(0.999)
-    assert metrics.gini(np.array([[1]]), 1000) == pytest.approx(0.999)
-    assert math.isnan(metrics.gini(np.array([[0, 0]]), 4))
-    assert metrics.coverage(np.array([[1, 0], [1, 3]]), 4) == 0.5
-
-
-def test_novelty_is_self_information() -> None:
-    popularity = np.array([0, 0.5, 0.25, 0])
-    assert metrics.novelty(np.array([[1, 2], [3, 0], [0, 0]]), popularity) == pytest.approx(
-        [1.5, 2, np.nan], nan_ok=True
-    )
 
 
 def test_compare_is_the_paired_t_test() -> None:
@@ -156,3 +104,9 @@ def test_where_there_is_no_t_test_alike_is_one_and_otherwise_nought(difference: 
 def test_two_who_differ_are_enough_for_a_t_test(pair: tuple[float, float]) -> None:
     expected = stats.ttest_1samp(np.array(pair), 0.0).pvalue
     assert metrics.compare(np.array(pair), np.zeros(2))["p_value"] == pytest.approx(expected)
+
+
+def test_plain_numbers() -> None:
+    found = metrics.plain({"a": 0.123456, "b": {"c": math.nan}, "d": 3, "e": 1e-20})
+    assert found == {"a": 0.1235, "b": {"c": None}, "d": 3, "e": 1e-20}
+    assert metrics.plain({"rows": [{"a": math.nan}, 0.123456, (1, 2.0)]}) == {"rows": [{"a": None}, 0.1235, [1, 2.0]]}

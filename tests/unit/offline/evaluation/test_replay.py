@@ -9,7 +9,7 @@ from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
 from offline.evaluation.replay import Answers
-from offline.evaluation.served import baselines
+from research.evaluation.baselines import baselines
 
 N_ITEMS, LAST = 40, 4
 LAST_FOUR = HoldoutRule(last=LAST)

@@ -1,12 +1,11 @@
 """Report on several recommenders as JSON: metrics, funnel, slices, thresholds.
 
-Their lists come from artifacts or from a running server. `check` holds the default recipe to its thresholds: `make
-evaluate` and `make evaluate-offline` fail below them.
+Their lists come from artifacts or from a running server. `check` holds the default recipe to its thresholds, below
+which `make evaluate-full` fails.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,12 +16,11 @@ from numpy.typing import NDArray
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.steps import StepError
 from offline.evaluation import metrics
-from offline.evaluation.metrics import Floats, Lists
+from offline.evaluation.evaluate import POPULARITY, tables
+from offline.evaluation.metrics import CUTS, HEADLINES, Floats, Lists, per_user
 from offline.evaluation.replay import Answers, Holdout, only
-from offline.evaluation.served import EASE, POPULARITY
-
-CUTS = (10, 50, 200)
-HEADLINES = ("recall@200", "recall@50", "ndcg@50", "hit_rate@50")  # shown in tables, and of slices
+from research.evaluation.baselines import EASE
+from research.evaluation.metrics import auc, coverage, diversity, gauc, gini, novelty, user_auc
 
 
 def report(
@@ -39,9 +37,7 @@ def report(
     systems = {name: holdout.judged(lists) for name, lists in systems.items()}
     answers = holdout.judged_answers(answers)
     return {
-        "users": int(np.count_nonzero(np.diff(holdout.relevance.indptr))),
-        "table": {name: summary(holdout, lists) for name, lists in systems.items()},
-        "without a past": without_past(holdout, systems),
+        **tables(holdout, systems),
         "systems": {name: _system(holdout, lists, genres) for name, lists in systems.items()},
         "against": {
             baseline: {
@@ -56,28 +52,6 @@ def report(
         "ranking": comparisons(holdout, answers.ranked, answers.fused),
         "labelled": labelled(holdout, answers),
     }
-
-
-def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
-    """The headline means, and recall@200 of users who come back after an hour or more; of `Holdout.judged` lists."""
-    values = _headlines(holdout.relevance, holdout.judged(lists))
-    returning = np.where(holdout.slices["returning"], values.get("recall@200", np.nan), np.nan)
-    return {name: _mean(value) for name, value in {**values, "returning: recall@200": returning}.items()}
-
-
-def without_past(holdout: Holdout, systems: Mapping[str, Lists]) -> dict[str, Any]:
-    """Number of users without a past who liked something in the holdout, and the headline means over them alone."""
-    users = int(np.count_nonzero(np.diff(holdout.cold.indptr)))
-    table = {
-        name: {key: _mean(value) for key, value in _headlines(holdout.cold, lists).items()}
-        for name, lists in (systems if users else {}).items()
-    }
-    return {"users": users, "table": table}
-
-
-def _mean(values: Floats) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
 
 
 def funnel(holdout: Holdout, answers: Answers) -> dict[str, Any]:
@@ -122,10 +96,10 @@ def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
         out[f"liked against {name}"] = {
             "rows": int(rows.sum()),
             "liked": int((liked & rows).sum()),
-            "users": int(np.count_nonzero(~np.isnan(metrics.user_auc(answers.scores, labels)))),
-            "auc": metrics.auc(answers.scores[rows], labels[rows]),
-            "gauc": metrics.gauc(answers.scores, labels),
-            "gauc of recalled order": metrics.gauc(recalled, labels),
+            "users": int(np.count_nonzero(~np.isnan(user_auc(answers.scores, labels)))),
+            "auc": auc(answers.scores[rows], labels[rows]),
+            "gauc": gauc(answers.scores, labels),
+            "gauc of recalled order": gauc(recalled, labels),
         }
     return out
 
@@ -136,36 +110,14 @@ def comparisons(holdout: Holdout, first: Lists, second: Lists) -> dict[str, Any]
     return {name: metrics.compare(one[name], other[name]) for name in one if name in other}
 
 
-def per_user(relevance: sp.csr_matrix, lists: Lists) -> dict[str, Floats]:
-    """Metrics at every cut that the lists are long enough for, (users,) each."""
-    cuts = [k for k in CUTS if k <= lists.shape[1]]
-    named = {"recall": metrics.recall, "ndcg": metrics.ndcg, "hit_rate": metrics.hit_rate}
-    return {f"{name}@{k}": metric(lists, relevance, k) for name, metric in named.items() for k in cuts}
-
-
-def plain(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Round to four significant digits; NaN and infinities, which JSON lacks, become null."""
-
-    def of(value: Any) -> Any:
-        if isinstance(value, dict):
-            return plain(value)
-        if isinstance(value, (list, tuple)):
-            return [of(part) for part in value]
-        if isinstance(value, float):
-            return float(f"{value:.4g}") if math.isfinite(value) else None
-        return value
-
-    return {key: of(value) for key, value in found.items()}
-
-
 def _system(holdout: Holdout, lists: Lists, genres: Floats) -> dict[str, Any]:
     top, n_items = lists[:, :50], len(holdout.popularity) - 1
     return {
         **{name: metrics.mean(values) for name, values in per_user(holdout.relevance, lists).items()},
-        "coverage@50": metrics.coverage(top, n_items),
-        "gini@50": metrics.gini(top, n_items),
-        "novelty@50": metrics.mean(metrics.novelty(top, holdout.popularity)),
-        "diversity@50": metrics.mean(metrics.diversity(top, genres)),
+        "coverage@50": coverage(top, n_items),
+        "gini@50": gini(top, n_items),
+        "novelty@50": metrics.mean(novelty(top, holdout.popularity)),
+        "diversity@50": metrics.mean(diversity(top, genres)),
     }
 
 

@@ -13,9 +13,9 @@ import pytest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Sequences
-from offline.evaluation import protocols
-from offline.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, holdout_at, last_sessions
 from offline.evaluation.replay import gaps
+from research.evaluation import protocols
+from research.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, holdout_at, last_sessions
 from tests.unit.offline.data.ratings import events_of
 from tests.unit.offline.evaluation.conftest import settings_of
 from tests.unit.offline.models.test_stages import USERS, inputs_of

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,12 @@ from sklearn.metrics import roc_auc_score
 
 from data_exchange_center.steps import StepError
 from offline.evaluation import replay
+from offline.evaluation.evaluate import POPULARITY
+from offline.evaluation.metrics import plain
 from offline.evaluation.replay import Answers, Holdout
-from offline.evaluation.report import HEADLINES, _ranks_of, check, funnel, labelled, plain, report, summary
-from offline.evaluation.served import POPULARITY, baselines, best_unseen
+from offline.evaluation.served import best_unseen
+from research.evaluation.baselines import baselines
+from research.evaluation.report import _ranks_of, check, funnel, labelled, report
 from tests.unit.offline.evaluation.test_replay import LAST_FOUR, N_ITEMS, made_up
 
 SIZE = 10
@@ -41,16 +43,6 @@ def test_a_perfect_list_is_perfect_and_the_report_is_json(holdout: Holdout, answ
     assert found["against"]["popularity"]["perfect"]["recall@10"]["difference"] > 0
     assert found["slices"]["perfect"]["returning"] == {}  # lists of ten have no metric at 50
     assert set(found["table"]) == set(systems)
-
-
-def test_the_summary_is_of_all_and_of_those_who_come_back(holdout: Holdout) -> None:
-    wide = best_unseen(holdout.relevance.toarray(), holdout.past.seen(), N_ITEMS)
-    lists = np.pad(wide, ((0, 0), (0, 200 - wide.shape[1])))
-    lists[1:] = 0  # only the first user, who comes back, is given anything
-    found = summary(holdout, lists)
-    assert found["returning: recall@200"] == pytest.approx(1)
-    assert found["recall@200"] == pytest.approx(1 / np.count_nonzero(np.diff(holdout.relevance.indptr)))
-    assert set(found) == {*HEADLINES, "returning: recall@200"}
 
 
 def test_funnel_counts_what_each_stage_still_holds(holdout: Holdout, answers: Answers) -> None:
@@ -93,12 +85,6 @@ def test_an_item_that_recall_did_not_have_stands_behind_its_last(holdout: Holdou
     found = labelled(holdout, Answers(answers.channels, fused, ranked, answers.scores))
     assert 0 <= found["liked against all candidates"]["gauc of recalled order"] < 1
     assert _ranks_of(np.array([[5, 2, 7]]), np.array([[2, 3, 0], [5, 7, 1]])[:1]).tolist() == [[4, 1, 4]]
-
-
-def test_plain_numbers() -> None:
-    found = plain({"a": 0.123456, "b": {"c": math.nan}, "d": 3, "e": 1e-20})
-    assert found == {"a": 0.1235, "b": {"c": None}, "d": 3, "e": 1e-20}
-    assert plain({"rows": [{"a": math.nan}, 0.123456, (1, 2.0)]}) == {"rows": [{"a": None}, 0.1235, [1, 2.0]]}
 
 
 def test_films_of_the_slices_share_out_what_was_liked(holdout: Holdout, answers: Answers) -> None:

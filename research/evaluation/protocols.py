@@ -35,9 +35,8 @@ from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists, rec
 from offline.data.sequences import Inputs, Points, Sequences
 from offline.data.statistics import list_spec
 from offline.evaluation import metrics, replay
-from offline.evaluation.metrics import Lists
+from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
-from offline.evaluation.report import per_user, plain
 from offline.models.kinds import ListExamples, fit_channels, fit_training_channels, ranker_class
 from offline.models.training import ranked
 from offline.readers import read_with_holdout

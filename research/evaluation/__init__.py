@@ -1,0 +1,1 @@
+"""Evaluation beyond one table: protocols, slices, baselines, comparisons, thresholds, figures."""

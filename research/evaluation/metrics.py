@@ -1,0 +1,85 @@
+"""Metrics beyond recall and NDCG: AUC, GAUC, coverage, Gini, novelty, intra-list diversity.
+
+Lists are (users, k) item codes, best first, 0 where a list is shorter. AUC agrees with scikit-learn, as tests check.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from offline.evaluation.metrics import Floats, Lists
+
+
+def auc(scores: Floats, labels: Floats) -> float:
+    """Area under the ROC curve of (n,) scores for labels 1 and 0, ties counted half; NaN labels are left out.
+
+    NaN where one of the two classes is absent.
+    """
+    return float(user_auc(scores[None], labels[None])[0])
+
+
+def user_auc(scores: Floats, labels: Floats) -> Floats:
+    """(users, k) scores, labels 1, 0 or NaN (not labelled) -> (users,) AUC of each user's labelled rows.
+
+    The share of (1, 0) pairs in the right order, from the sum of ranks (Mann & Whitney 1947). NaN where a class is
+    absent.
+    """
+    labelled = ~np.isnan(labels)
+    ranks = stats.rankdata(np.where(labelled, scores, -np.inf), axis=1) - (~labelled).sum(axis=1, keepdims=True)
+    ones, zeros = (labels == 1).sum(axis=1), (labels == 0).sum(axis=1)
+    right = np.where(labels == 1, ranks, 0).sum(axis=1) - ones * (ones + 1) / 2
+    pairs = ones * zeros
+    areas: Floats = np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    return areas
+
+
+def gauc(scores: Floats, labels: Floats) -> float:
+    """Mean of `user_auc` weighted by each user's labelled rows (Zhou et al. 2018, section 6.3); NaN without one."""
+    areas = user_auc(scores, labels)
+    there = ~np.isnan(areas)
+    rows = (~np.isnan(labels)).sum(axis=1)[there]
+    return float(np.average(areas[there], weights=rows)) if there.any() else float("nan")
+
+
+def coverage(lists: Lists, n_items: int) -> float:
+    """Share of the catalogue that is on anybody's list."""
+    return float(len(np.setdiff1d(lists, [0])) / n_items)
+
+
+def gini(lists: Lists, n_items: int) -> float:
+    """Inequality of how often items are recommended: 0 all equally often, 1 a single item everywhere."""
+    counts = np.sort(np.bincount(lists[lists > 0], minlength=n_items + 1)[1:])
+    if counts.sum() == 0:
+        return float("nan")
+    rank = np.arange(1, n_items + 1)
+    return float(((2 * rank - n_items - 1) * counts).sum() / (n_items * counts.sum()))
+
+
+def novelty(lists: Lists, popularity: Floats) -> Floats:
+    """(users,) mean self-information -log2 p of the list's items (Zhou et al. 2010).
+
+    ``popularity``: (items + 1,) share of users who rated an item; 0 counts as the smallest share above 0.
+    """
+    information = -np.log2(np.maximum(popularity, popularity[popularity > 0].min()))
+    counts = np.count_nonzero(lists, axis=1)
+    total = np.where(lists > 0, information[lists], 0).sum(axis=1)
+    means: Floats = np.divide(total, counts, out=np.full(len(lists), np.nan), where=counts > 0)
+    return means
+
+
+def diversity(lists: Lists, features: Floats) -> Floats:
+    """(users,) intra-list diversity: mean of 1 - cosine over the pairs of a list (Ziegler et al. 2005).
+
+    ``features``: (items + 1, m), for example genre flags; an item without any is unlike every other.
+    """
+    norm = np.linalg.norm(features, axis=1, keepdims=True)
+    unit = np.divide(features, norm, out=np.zeros_like(features), where=norm > 0)
+    out = np.full(len(lists), np.nan)
+    for user, codes in enumerate(lists):
+        rows = unit[codes[codes > 0]]
+        n = len(rows)
+        if n > 1:
+            total = rows.sum(axis=0)
+            out[user] = 1 - (total @ total - (rows * rows).sum()) / (n * (n - 1))
+    return out

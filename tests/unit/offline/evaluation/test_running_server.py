@@ -1,0 +1,179 @@
+"""The client of the running server, against a small HTTP server that speaks like ours."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_exchange_center.dataset import IdKind, OwnId
+from data_exchange_center.release_parts import DatasetIds, OwnIds
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from offline.evaluation import running_server as module
+from offline.evaluation import served
+from offline.evaluation.replay import Answers, Holdout
+from offline.evaluation.running_server import expect_release, server_answers
+from tests.free_ports import free_ports
+from tests.http_server import serving
+from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
+
+RELEASE = "0123456789ab"
+Reply = Callable[[dict[str, Any]], tuple[int, Any]]
+
+
+@dataclass
+class Server:
+    """Answers POST with ``reply`` and says with ``ready`` that it is; keeps the requests."""
+
+    settings: Settings
+    holdout: Holdout
+    exact: Answers
+    url: str = ""
+    kind: IdKind = "integer"  # of the ids of users and items
+    reply: Reply | None = None  # None: the exact answers
+    ready: dict[str, Any] = field(default_factory=lambda: {"ready": True, "release": RELEASE})
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
+        if request.command == "GET":
+            return 200, json.dumps(self.ready).encode()
+        self.asked.append(json.loads(body))
+        status, content = (self.reply or self.exactly)(self.asked[-1])
+        return status, json.dumps(content).encode()
+
+    def exactly(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        past = self.holdout.past
+        user = int(np.searchsorted(past.userids, self.own_ids.users.numbers[request["userid"]]))
+
+        def ids(codes: np.ndarray) -> list[OwnId]:
+            return [self.own_ids.items[int(itemid)] for itemid in past.itemids[codes[codes > 0] - 1]]
+
+        ranked, recall = ids(self.exact.ranked[user]), {"fused": ids(self.exact.fused[user])}
+        recall |= {name: ids(lists[user]) for name, lists in self.exact.channels.items()}
+        scores = self.exact.scores[user]
+        items = [{"itemid": item, "score": score} for item, score in zip(ranked, scores, strict=False)]
+        return 200, {"release": RELEASE, "cold_start": False, "item_list": items, "recall": recall}
+
+    @cached_property
+    def own_ids(self) -> DatasetIds:
+        """The numbers themselves; or strings, which sort in another order."""
+
+        def named(numbers: np.ndarray) -> OwnIds:
+            whole = self.kind == "integer"
+            texts = [str(number) if whole else f"{number % 7} {number}" for number in numbers.tolist()]
+            return OwnIds(numbers.tolist(), texts, self.kind)
+
+        return DatasetIds(named(self.holdout.past.userids), named(self.holdout.past.itemids))
+
+    def ask(self) -> Answers:
+        recall = self.settings.recipe.recall
+        names = [channel.name for channel in recall.channels]
+        return server_answers(self.url, RELEASE, names, recall.candidates, self.holdout, self.own_ids)
+
+
+@pytest.fixture(scope="module")
+def served_exactly(exchange: Path) -> tuple[Settings, Holdout, Answers]:
+    settings = settings_of("default", exchange)
+    holdout = holdout_of(settings)
+    return settings, holdout, served.answers(settings, holdout).shown()
+
+
+@pytest.fixture
+def server(served_exactly: tuple[Settings, Holdout, Answers]) -> Iterator[Server]:
+    server = Server(*served_exactly)
+    with serving(server.answer) as port:
+        server.url = f"http://127.0.0.1:{port}"
+        yield server
+
+
+@pytest.mark.parametrize("kind", ["integer", "string"])
+def test_what_the_server_answers_is_read_to_the_last_place(server: Server, kind: IdKind) -> None:
+    server.kind = kind
+    found, exact = server.ask(), server.exact
+    assert np.array_equal(found.ranked, exact.ranked)
+    assert np.array_equal(found.fused, exact.fused)
+    assert found.channels.keys() == exact.channels.keys()
+    assert all(np.array_equal(found.channels[name], lists) for name, lists in exact.channels.items())
+    assert found.scores == pytest.approx(exact.scores, nan_ok=True)
+
+
+def test_everybody_is_asked_once_at_the_first_held_out_rating(server: Server) -> None:
+    server.ask()
+    wanted = [
+        {"userid": int(user), "timestamp": int(time), "size": 200, "explain": "recall", "strict": True}
+        for user, time in zip(server.holdout.past.userids, server.holdout.times, strict=True)
+    ]
+    assert sorted(server.asked, key=lambda request: request["userid"]) == wanted
+
+
+def test_a_stranger_has_the_popular_list_and_no_channel(server: Server) -> None:
+    past = server.holdout.past
+    items = [{"itemid": int(itemid), "score": 0.5} for itemid in past.itemids[:3]]
+    server.reply = lambda _: (200, {**STRANGER, "item_list": items})
+    found = server.ask()
+    assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * past.n_users
+    assert np.array_equal(found.fused[:, : found.ranked.shape[1]], found.ranked)
+    assert not found.channels["tower"].any()
+
+
+STRANGER = {"release": RELEASE, "cold_start": True}
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "message"),
+    [
+        (503, {"error": {"message": "redis is away."}}, r"answered 503 for user \d+: redis is away\."),
+        (200, {**STRANGER, "item_list": [{"itemid": 10**6, "score": 0.5}]}, "do not know"),
+        (200, [], "is not this server"),
+    ],
+)
+def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
+    server: Server, status: int, content: Any, message: str
+) -> None:
+    def reply(_: object) -> tuple[int, Any]:
+        if status != 200 and len(server.asked) > 1:
+            time.sleep(0.2)  # enough to give up before everybody has been asked
+        return status, content
+
+    server.reply = reply
+    with pytest.raises(StepError, match=message):
+        server.ask()
+    assert len(server.asked) < server.holdout.past.n_users or status == 200
+
+
+@pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": module.OPENING}})])
+def test_a_worker_that_is_still_opening_the_release_is_asked_again(
+    server: Server, opening: tuple[int, dict[str, Any]]
+) -> None:
+    answered = itertools.count()
+    server.reply = lambda request: server.exactly(request) if next(answered) > 2 else opening
+    assert np.array_equal(server.ask().ranked, server.exact.ranked)
+
+
+def test_a_release_that_stays_another_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPENING_S", 0.1)
+    server.reply = lambda request: (200, server.exactly(request)[1] | {"release": "another"})
+    with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
+        server.ask()
+
+
+def test_something_else_that_answers_there_is_told(server: Server) -> None:
+    server.ready = {"status": "fine"}
+    with pytest.raises(StepError, match="is not this server"):
+        expect_release(server.url, RELEASE)
+
+
+def test_no_server() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(StepError, match=r"No server answers .* make up sync serve"):
+        expect_release(f"http://127.0.0.1:{port}", RELEASE)
