@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -53,6 +53,7 @@ Nodes = Annotated[str, AfterValidator(_nodes)]  # "host:port,host:port"
 Address = tuple[str, int]  # host, port
 REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the other: three masters, a replica each
 ELASTICSEARCH_NODES: Final = 3  # likewise
+TRITON_SOCKET: Final = "http.sock"  # in `TritonSettings.socket_dir`
 
 
 class Frozen(BaseModel):
@@ -96,29 +97,38 @@ def _for_every_client(password: SecretStr) -> SecretStr:
 
 
 class RedisSettings(ServiceSettings):
-    """Redis: user state for recall. The password may come from a file: RECSYS_REDIS__PASSWORD_FILE."""
+    """Redis: user state for recall. A password comes from ``password`` or ``password_file``; see ``secret``."""
 
     port: Port = 6379
     password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
+    # empty file: no password. Left out, for Redis on this machine: the file that the stack makes (`Settings`)
+    password_file: AbsolutePath | None = None
     timeout_s: Seconds = 0.5
     feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
     cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
     nodes: Nodes = ""  # of a cluster, to discover the others from; empty: host and port
     write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
 
-    @model_validator(mode="before")
-    @classmethod
-    def _password_from_file(cls, values: Any) -> Any:
-        """``password_file`` in place of ``password``: where secrets are files. An empty file means no password."""
-        if not isinstance(values, dict) or not (file := values.get("password_file")):
-            return values
-        if values.get("password"):
+    @model_validator(mode="after")
+    def _one_readable_password(self) -> Self:
+        if self.password and self.password_file:
             raise ValueError("password and password_file are both given; unset one of them")
         try:
-            password = Path(file).read_text(encoding="utf-8").rstrip("\n")
+            if self.password_file and (text := self.password_file.read_text(encoding="utf-8").rstrip("\n")):
+                _for_every_client(SecretStr(text))
         except OSError as error:
-            raise ValueError(f"password_file {str(file)!r} cannot be read: {error.strerror}") from error
-        return values | ({"password": password} if password else {})
+            raise ValueError(f"password_file {str(self.password_file)!r} cannot be read: {error.strerror}") from error
+        return self
+
+    @property
+    def secret(self) -> str | None:
+        """The password, read from its file each time; None: Redis has none. Raises OSError for an unreadable file."""
+        if self.password or self.password_file is None:
+            return self.password.get_secret_value() if self.password else None
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\n") or None
+        except FileNotFoundError:  # the stack has not made it yet
+            return None
 
     @model_validator(mode="after")
     def _nodes_are_a_clusters(self) -> Self:
@@ -181,35 +191,43 @@ class FeastSettings(ServiceSettings):
 
 
 class TritonSettings(ServiceSettings):
-    """Triton Inference Server: scores of the ranking model."""
+    """Triton Inference Server: scores of the ranking model, over HTTP."""
 
     http_port: Port = 8000
-    grpc_port: Port = 8001
     metrics_port: Port = 8002
     timeout_s: Seconds = 1.0
-    nodes: Nodes = ""  # gRPC addresses of all Tritons, each of which must load a model; empty: host's
-    http_nodes: Nodes = ""  # where requests are sent; empty: host, a Triton or a load balancer
-    # File with the secret required to load a model, as a model is code; empty: the one that the stack makes
-    repository_key_file: AbsolutePath | None = None
+    # Folder with the Unix socket that Triton listens on in place of a port, so that its owner alone reaches it.
+    # Left out, for a Triton on this machine without ``nodes``: the folder that the stack makes (`Settings`)
+    socket_dir: AbsolutePath | None = None
+    nodes: Nodes = ""  # of all Tritons, each of which must serve a release before it goes live; empty: host and port
+    http_nodes: Nodes = ""  # where requests are sent: Tritons, or a load balancer; empty: host and port
 
     @property
     def http_urls(self) -> tuple[str, ...]:
-        return self._urls(self.http_nodes, self.http_port)
+        """Where requests are sent; ``unix:/path`` for a socket."""
+        return self._socket_urls or self._urls(self.http_nodes, self.http_port)
 
     @property
     def http_url(self) -> str:
         return self.http_urls[0]
 
     @property
-    def grpc_addresses(self) -> tuple[str, ...]:
-        return tuple(f"{host}:{port}" for host, port in self._places(self.nodes, self.grpc_port))
+    def node_urls(self) -> tuple[str, ...]:
+        """Each Triton by itself."""
+        return self._socket_urls or self._urls(self.nodes, self.http_port)
+
+    @property
+    def _socket_urls(self) -> tuple[str, ...]:
+        return (f"unix:{self.socket_dir / TRITON_SOCKET}",) if self.socket_dir else ()
 
     @model_validator(mode="after")
-    def _scoring_nodes_load_models(self) -> Self:
-        if len(self.http_urls) > len(self.grpc_addresses):
+    def _scoring_nodes_are_known(self) -> Self:
+        if self.socket_dir and (self.nodes or self.http_nodes):
+            raise ValueError("socket_dir and nodes are both given; unset one of them")
+        if len(self.http_urls) > len(self.node_urls):
             raise ValueError(
-                f"http_nodes names {len(self.http_urls)} Tritons and nodes {len(self.grpc_addresses)}; name the gRPC "
-                "address of each in RECSYS_TRITON__NODES, or a release would be missing from some"
+                f"http_nodes names {len(self.http_urls)} Tritons and nodes {len(self.node_urls)}; name each in "
+                "RECSYS_TRITON__NODES, or a release would be missing from some"
             )
         return self
 
@@ -381,6 +399,16 @@ class Settings(BaseSettings):
     monitoring: MonitoringSettings = MonitoringSettings()
     tracing: TracingSettings = TracingSettings()
 
+    @model_validator(mode="after")
+    def _access_of_this_machine(self) -> Self:
+        """Fill in how the stack's own Redis and Triton are reached, where the settings name no others."""
+        redis, triton = self.redis, self.triton
+        if redis.host in _LOOPBACK and not (redis.password or redis.password_file or redis.nodes):
+            self.__dict__["redis"] = redis.model_copy(update={"password_file": self.redis_password_file})
+        if triton.host in _LOOPBACK and not (triton.socket_dir or triton.nodes or triton.http_nodes):
+            self.__dict__["triton"] = triton.model_copy(update={"socket_dir": self.service_dir("triton-sockets")})
+        return self
+
     @property
     def recipe(self) -> Recipe:
         """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
@@ -415,9 +443,9 @@ class Settings(BaseSettings):
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
     @property
-    def repository_key_file(self) -> Path:
-        """File with the secret that Triton requires to load a model, likewise."""
-        return self.triton.repository_key_file or self.service_dir("secrets") / "triton" / "repository_key"
+    def redis_password_file(self) -> Path:
+        """File with the password that the stack generates for its Redis, likewise."""
+        return self.service_dir("secrets") / "redis" / "password"
 
     @property
     def metrics_dir(self) -> Path:
@@ -438,6 +466,10 @@ class Settings(BaseSettings):
             for part, field in parts.items():
                 plain = field.get_secret_value() if isinstance(field, SecretStr) else str(field)
                 variables[f"{variable}__{part.upper()}".removesuffix("__")] = plain
+        if (password := self.redis.secret) is not None:  # the value, so that a program restarts when it changes
+            variables["RECSYS_REDIS__PASSWORD"] = password
+        if (file := self.redis.password_file) and (password or not file.exists()):
+            del variables["RECSYS_REDIS__PASSWORD_FILE"]
         return variables
 
 

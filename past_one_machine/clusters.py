@@ -147,8 +147,7 @@ def _form(settings: Settings) -> None:
 
 def _client(settings: Settings, port: int) -> redis.Redis:
     """A client of one of the servers."""
-    password = settings.redis.password.get_secret_value() if settings.redis.password else None
-    return redis.Redis(LOOPBACK, port, password=password, socket_timeout=2, socket_connect_timeout=2)
+    return redis.Redis(LOOPBACK, port, password=settings.redis.secret, socket_timeout=2, socket_connect_timeout=2)
 
 
 def _nodes(server: redis.Redis) -> dict[str, tuple[bool, bool]]:

@@ -57,13 +57,12 @@ class ClusterClient:
             return self._cluster
 
     def _discovered(self) -> RedisCluster:
-        password = self._settings.password
         (host, port), *others = self._settings.addresses
         return RedisCluster(
             url=f"redis://{host}:{port}",  # with an address, redis-py takes our own kind of connection
             startup_nodes=[_node(*address) for address in others],
             connection_class=TimelyConnection,
-            password=password.get_secret_value() if password else None,
+            password=self._settings.secret,
             socket_timeout=self._timeout_s,
             socket_connect_timeout=self._settings.timeout_s,
             retry=Retry(NoBackoff(), 1),

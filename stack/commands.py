@@ -82,14 +82,14 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
     awaited = [s for s in PROGRAMS if s in services or (s in stopped and s is not SERVER)]
     with _console.status("") as line:
         for service in awaited:
-            line.update(f"waiting for {service.title} on port {service.ports[0].number(settings)}")
-            port = service.ports[0].number(settings)
+            where = service.where(settings)
+            line.update(f"waiting for {service.title} on {where}")
             try:
                 version = wait_until_ready(settings, supervisor, service)
-                _console.print(f"{service.title} {version} is ready on port {port}")
+                _console.print(f"{service.title} {version} is ready on {where}", soft_wrap=True)
             except AbsentError as error:
                 _console.print(
-                    f"{service.title} answers on port {port}, degraded: {error} `make up` starts services.",
+                    f"{service.title} answers on {where}, degraded: {error} `make up` starts services.",
                     soft_wrap=True,
                 )
             if service is SERVER:
@@ -195,7 +195,7 @@ def status(settings: Settings) -> bool:
     table.padding = (0, 1, 0, 0)
     for service in PROGRAMS:
         info = processes.get(service.name, {})
-        numbers = [port.number(settings) for port in service.ports]
+        numbers = [number for port in service.ports for number in port.numbers(settings)[:1]]
         in_a_row = len(numbers) > 2 and numbers == [*range(numbers[0], numbers[0] + len(numbers))]
         ports = f"{numbers[0]}-{numbers[-1]}" if in_a_row else " ".join(map(str, numbers))
         state, pid = info.get("statename", "STOPPED"), info.get("pid", 0)

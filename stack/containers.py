@@ -13,10 +13,10 @@ import os
 from pathlib import Path
 from typing import Final
 
+from data_exchange_center.feast_repo import prepare_feast_repo
+from data_exchange_center.files import generated_secret
 from data_exchange_center.settings import Settings, load_settings
-from stack.feast.service import prepare_feast_repo
 from stack.service import StackError, run
-from stack.triton.service import repository_key
 
 USER_VARIABLE: Final = "RECSYS_UID"
 ROOT_UID: Final = 0
@@ -54,7 +54,7 @@ def main(settings: Settings, user: str) -> None:
     for folder in (*written, *mounted, settings.keys_file.parent):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_feast_repo(settings)
-    repository_key(settings)
+    generated_secret(settings.redis_password_file)
     for folder in written:
         hand_over(folder, int(user))
 

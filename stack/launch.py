@@ -11,4 +11,6 @@ import sys
 with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 (each import delays a start)
     program = json.load(file)
 os.chdir(program["directory"])
+if "socket" in program and os.path.exists(program["socket"]):  # noqa: PTH110 (left by a killed process, it would be in the way)
+    os.unlink(program["socket"])  # noqa: PTH108
 os.execvpe(program["command"][0], program["command"], {**os.environ, **program["environment"]})  # noqa: S606

@@ -58,6 +58,7 @@ class Port:
     setting: tuple[str, str]  # path through `Settings`
     container: int  # the port inside the container, which is also the default on this machine
     in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
+    unless: str = ""  # setting of the group that names a socket, which the service then listens on in place of the port
 
     def number(self, settings: Settings) -> int:
         group, name = self.setting
@@ -65,7 +66,10 @@ class Port:
 
     def numbers(self, settings: Settings) -> range:
         """All ports that the service takes."""
-        cluster = getattr(getattr(settings, self.setting[0]), "cluster", False)
+        group = getattr(settings, self.setting[0])
+        if self.unless and getattr(group, self.unless):
+            return range(0)
+        cluster = getattr(group, "cluster", False)
         return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
 
     @property
@@ -80,6 +84,7 @@ class Program:
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    socket: Path | None = None  # Unix socket that it makes, in the folder it runs in: removed before each start
 
 
 def cluster_program(settings: Settings, service: str) -> Program:
@@ -118,6 +123,10 @@ class Service(ABC):
     @abstractmethod
     def version(self, settings: Settings) -> str:
         """Version of the service that runs. Raises NotReadyError while it does not answer."""
+
+    def where(self, settings: Settings) -> str:
+        """Say where it listens."""
+        return f"port {self.ports[0].number(settings)}"
 
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"

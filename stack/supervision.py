@@ -48,7 +48,9 @@ def describe(service: Service, settings: Settings) -> str:
     """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
     environment = {**program.environment, **KEPT, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
-    return json.dumps({"command": program.command, "directory": str(ROOT), "environment": environment}, indent=1)
+    place = {"directory": str(program.socket.parent), "socket": program.socket.name} if program.socket else {}
+    content = {"command": program.command, "directory": str(ROOT), "environment": environment, **place}
+    return json.dumps(content, indent=1)
 
 
 class Supervisor:

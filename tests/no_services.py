@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import grpc
 import pytest
 
+from data_exchange_center.settings import Settings
 from online.clients.base import Http
 from stack.commands import PROGRAMS
 
@@ -22,6 +22,8 @@ PORTS: Final = {
     for each in service.ports
     for port in (each.container, int(os.environ.get(each.variable, each.container)))
 }
+OWN_TRITON: Final = Settings().triton.http_url
+HTTP_PORT: Final = Settings().triton.http_port
 _reached: list[str] | None = None  # None: nobody watches
 
 
@@ -49,20 +51,15 @@ sys.addaudithook(_audit)  # once a process: there is no way to take one out
 
 @contextmanager
 def services_refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Refuse to connect to services, by Python's sockets, libcurl and gRPC, and list the attempts, caught or not."""
+    """Refuse to connect to services, by Python's sockets and libcurl, and list the attempts, caught or not."""
     global _reached
-    connection, channel = Http._connection, grpc.insecure_channel
+    connection = Http._connection
 
     def connection_elsewhere(http: Http, url: str) -> Any:
-        _refuse(urlsplit(url).port)
+        _refuse(HTTP_PORT if url == OWN_TRITON else urlsplit(url).port)
         return connection(http, url)
 
-    def channel_elsewhere(target: str, *arguments: Any, **more: Any) -> Any:
-        _refuse(int(target.rpartition(":")[2]))
-        return channel(target, *arguments, **more)
-
     monkeypatch.setattr(Http, "_connection", connection_elsewhere)
-    monkeypatch.setattr(grpc, "insecure_channel", channel_elsewhere)
     before, _reached = _reached, []
     try:
         yield _reached

@@ -284,8 +284,8 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
         "socket_connect_timeout": _TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
     }
-    if redis.password:
-        options["password"] = redis.password.get_secret_value()
+    if (password := redis.secret) is not None:
+        options["password"] = password
     if redis.cluster:  # which takes a connection class with a URL only
         host, port = redis.addresses[0]
         options["url"] = f"redis://{host}:{port}"

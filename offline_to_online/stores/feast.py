@@ -29,6 +29,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from data_exchange_center import plugins, wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.feast_repo import feast_environment, feature_repo, prepare_feast_repo
 from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest
@@ -39,7 +40,6 @@ from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore,
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
 from online.clients.feast import FeastFeatures, FeatureQuery, FeatureRows
-from stack.feast.service import feast_environment, feature_repo, prepare_feast_repo
 
 log = logging.getLogger(__name__)
 ENTITIES: Final[tuple[Entity, ...]] = ("user", "item")
@@ -51,7 +51,7 @@ _CHECKED: Final = "checked"  # file of a release: all of it was read back throug
 _TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
-_JOB: Final = "stack.feast.feature_repo.cli"
+_JOB: Final = "data_exchange_center.feature_repo.cli"
 # The feature server looks at the registry again every few seconds
 _WAITING: Final = Retrying(
     retry=retry_if_exception_type(ServiceError), stop=stop_after_delay(READY_S), wait=wait_fixed(0.25), reraise=True

@@ -3,30 +3,37 @@
 One configuration describes all versions of a model, so they have inputs of the same widths (numbers of columns).
 A release with other widths (another data set's genres, another kind of ranker) gets a model name of its own. A
 version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
-version is never overwritten, since it may be served. The file ``.checked-<version>`` holds the sha256 of the
-model.onnx that Triton loaded; what it scores is compared with PyTorch by the check of offline against online.
+version is never overwritten, since it may be served. What it scores is compared with PyTorch by the check of offline
+against online.
+
+Triton looks at the repository every second, and loads and unloads what has changed in it; it takes no requests to do
+so. Any other file in a model's folder would be a change of all its versions. So a second folder, `TritonStore.aside`,
+holds what is not to be seen yet or any more, and the marks: ``<model>-<version>.checked`` holds the sha256 of the
+model.onnx that Triton loaded.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
+from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 import onnx
+import orjson
 from google.protobuf.message import DecodeError
-from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
-from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore
-from stack.service import until
-from stack.triton.service import KEY_HEADER
+from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
+from online.clients.base import Http
+from online.clients.triton import TritonScores
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata
@@ -77,7 +84,6 @@ class TritonStore(ReleaseStore):
 
     title: ClassVar[str] = "Triton"
     step: ClassVar[str] = "offline_to_online/rank/s2_model_to_triton.py"
-    errors = (InferenceServerException,)
 
     @property
     def address(self) -> str:
@@ -88,7 +94,12 @@ class TritonStore(ReleaseStore):
         """The model repository, which Triton reads."""
         return self.settings.service_dir("triton")
 
-    # Load: write a version, have Triton read it, wait until it answers.
+    @property
+    def aside(self) -> Path:
+        """Folder on the same file system, which Triton does not read: see the module."""
+        return self.settings.service_dir("triton-aside")
+
+    # Load: write a version, wait until Triton has found and loaded it.
 
     def load(self, manifest: Manifest, onnx: bytes) -> Place:
         with self.reaching():
@@ -98,25 +109,24 @@ class TritonStore(ReleaseStore):
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
         Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
-        again if it does not come up. Raises CheckError, or InferenceServerException when Triton does not answer.
+        again if it does not come up. Raises CheckError with Triton's reason, or when Triton does not load it in time.
         """
         before = self.versions()
         if (known := self.find(release)) is not None:
             self._mark_of(known).unlink(missing_ok=True)
         place = self.write_version(release, widths, onnx)
         try:
-            self.command("load", place.model)
             self.wait_until_ready(place)
-        except BaseException:  # an interrupt, too: the broken version would make every later load fail
+        except BaseException:  # an interrupt, too
             if place not in before:
-                shutil.rmtree(self.folder_of(place))
+                self._remove(self.folder_of(place))
             raise
         with written_in_place(self._mark_of(place)) as temporary:
             temporary.write_text(sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
         return place
 
     def _mark_of(self, place: Place) -> Path:
-        return self.repository / place.model / f".checked-{place.version}"
+        return self.aside / f"{place.model}-{place.version}.checked"
 
     def write_version(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Put a model into the repository, whole or not at all.
@@ -125,58 +135,71 @@ class TritonStore(ReleaseStore):
         """
         known = self.find(release)
         if known and (self.folder_of(known) / MODEL_FILE).read_bytes() == onnx:
-            self._configure(known.model, widths)
+            self._configure(self.repository / known.model, known.model, widths)
             return known
         taken = {place.model: model.widths for place, model in self.versions().items()}
         model = wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
-        folder = self.repository / model
-        folder.mkdir(parents=True, exist_ok=True)
-        used = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-        place = Place(model, max(used, default=0) + 1)
-        arriving = folder / f".{release}"  # Triton looks at folders with a number for a name, so not at this one
+        place, folder = Place(model, self._next_version(model)), self.repository / model
+        arriving = self.aside / f"arriving-{release}"
         shutil.rmtree(arriving, ignore_errors=True)
-        arriving.mkdir()
-        (arriving / MODEL_FILE).write_bytes(onnx)
-        self._configure(model, widths)
-        self._mark_of(place).unlink(missing_ok=True)
-        arriving.rename(self.folder_of(place))
+        version = arriving / str(place.version)
+        version.mkdir(parents=True)
+        (version / MODEL_FILE).write_bytes(onnx)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            self._configure(folder, model, widths)
+            version.rename(self.folder_of(place))
+            arriving.rmdir()
+        else:
+            self._configure(arriving, model, widths)
+            arriving.rename(folder)
         return place
 
-    def _configure(self, model: str, widths: Widths) -> None:
-        path, text = self.repository / model / "config.pbtxt", config_pbtxt(model, widths)
+    def _next_version(self, model: str) -> int:
+        """A number that this model has never had, since what Triton says of a version may be a second old."""
+        last = self.aside / f"{model}.last"
+        there = (self.repository / model).glob("[0-9]*")
+        used = [int(path.name) for path in there if path.name.isdecimal()]
+        if last.is_file():
+            used.append(int(last.read_text(encoding="utf-8")))
+        number = max(used, default=0) + 1
+        with written_in_place(last) as temporary:
+            temporary.write_text(str(number), encoding="utf-8")
+        return number
+
+    def _configure(self, folder: Path, model: str, widths: Widths) -> None:
+        path, text = folder / "config.pbtxt", config_pbtxt(model, widths)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
             with written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
-    def command(self, what: Literal["load", "unload"], model: str) -> None:
-        """Have Triton read a model's folder again, or unload it. Versions that stay keep answering. Raises CheckError.
-
-        By gRPC: over HTTP, all connections that share its thread (Triton has few) would wait until it is done.
-        """
-        key, headers = self.settings.repository_key_file, {}
-        if key.is_file():
-            headers[f"triton-grpc-protocol-{KEY_HEADER}"] = key.read_text(encoding="utf-8").strip()
-        for address in self.settings.triton.grpc_addresses:
-            with _client(address) as client:
-                command = client.load_model if what == "load" else client.unload_model
-                try:
-                    command(model, headers=headers, client_timeout=TIMEOUT_S * 2)
-                except InferenceServerException as error:
-                    raise CheckError(f"Triton at {address} cannot {what} {model}: {error.message()[:300]}") from error
+    def _remove(self, folder: Path) -> None:
+        """Remove a folder of the repository at once, rather than file by file."""
+        removed = self.aside / "removed"
+        self.aside.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(removed, ignore_errors=True)
+        folder.rename(removed)
+        shutil.rmtree(removed)
 
     def wait_until_ready(self, place: Place) -> None:
-        """Return when the version answers, on every Triton. Raises CheckError after a minute."""
-        addresses = self.settings.triton.grpc_addresses
-        if not until(lambda: all(_is_ready(address, place) for address in addresses), READY_S):
-            raise CheckError(f"Triton at {', '.join(addresses)}: {place} is not ready after {READY_S:g} s")
+        """Return when every Triton serves the version. Raises CheckError with Triton's reason, or after a minute."""
+        urls = self.settings.triton.node_urls
+        ready = Retrying(
+            retry=retry_if_result(lambda states: not all(states)),
+            stop=stop_after_delay(READY_S),
+            wait=wait_fixed(0.1),
+            retry_error_callback=lambda _: (),
+        )
+        if not ready(lambda: [_is_ready(url, place) for url in urls]):
+            raise CheckError(f"Triton at {', '.join(urls)}: {place} is not ready after {READY_S:g} s")
 
     def expect_alive(self) -> None:
-        """Fail now rather than after the export. Raises StepError."""
+        """Fail now rather than after the export. Raises StepError where a Triton does not answer."""
+        settings = patient(self.settings).triton
         with self.reaching():
-            for address in self.settings.triton.grpc_addresses:
-                with _client(address) as client:
-                    if not client.is_server_live(client_timeout=TIMEOUT_S):
-                        raise InferenceServerException(f"{address} says that it is not live")
+            for url in settings.node_urls:
+                with closing(TritonScores(settings, url)) as client:
+                    client.ping()
 
     def is_checked(self, release: str) -> bool:
         """Whether Triton has loaded exactly this model.onnx, by its sha256."""
@@ -222,12 +245,12 @@ class TritonStore(ReleaseStore):
     # Going live needs no change here, as a request names its version. Deletion.
 
     def wait_until_served(self, release: str) -> None:
-        if not self.settings.triton.nodes:  # of several, one may be starting again
+        if len(self.settings.triton.node_urls) == 1:  # of several, one may be starting again
             self.expect_alive()
         self.wait_until_ready(self.place_of(release))
 
     def delete(self, releases: Collection[str]) -> None:
-        """Remove the versions, and models without any version, and tell Triton.
+        """Remove the versions, and models without any version. Triton unloads them within a second.
 
         A version that names no release is the leftover of another program, and goes too.
         """
@@ -235,15 +258,12 @@ class TritonStore(ReleaseStore):
             found = self.versions()
             removed = [place for place, model in found.items() if model.release in {*releases, None}]
             for place in removed:
-                shutil.rmtree(self.folder_of(place))
+                self._remove(self.folder_of(place))
                 self._mark_of(place).unlink(missing_ok=True)
             used = {place.model for place in found if place not in removed}
             for model in self.models():
                 if model not in used:
-                    self.command("unload", model)
-                    shutil.rmtree(self.repository / model)
-                elif any(place.model == model for place in removed):
-                    self.command("load", model)
+                    self._remove(self.repository / model)
 
 
 def config_pbtxt(model: str, widths: Widths) -> str:
@@ -266,13 +286,19 @@ def _tensor(name: str, *dims: int) -> str:
     return f'{{ name: "{name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, dims))} ] }}'
 
 
-def _client(address: str) -> InferenceServerClient:
-    return InferenceServerClient(address, channel_args=[("grpc.enable_http_proxy", 0)])
-
-
-def _is_ready(address: str, place: Place) -> bool:
-    with _client(address) as client:
+def _is_ready(url: str, place: Place) -> bool:
+    """Whether the Triton at ``url`` serves a version. Raises CheckError with its reason where it failed to load it."""
+    with closing(Http(url, timeout_s=TIMEOUT_S)) as http:
         try:
-            return bool(client.is_model_ready(place.model, str(place.version), client_timeout=TIMEOUT_S))
-        except InferenceServerException:
+            answer = http.post("/v2/repository/index", b"{}")
+        except OSError:  # it may be starting
             return False
+    if answer.status != HTTPStatus.OK:
+        return False
+    name = {"name": place.model, "version": str(place.version)}
+    for each in orjson.loads(answer.body):
+        if name.items() <= each.items():
+            if each["state"] == "UNAVAILABLE":
+                raise CheckError(f"Triton at {url} cannot load {place}: {each.get('reason', 'no reason given')[:300]}")
+            return bool(each["state"] == "READY")
+    return False

@@ -274,6 +274,8 @@ class LimitedClient(Generic[Query, Found]):
 # --- HTTP, to one server or to whichever of several answers
 
 DOWN_S: Final = 2.0  # how long a server that did not answer is tried last
+_UNIX: Final = "unix:"
+_OVER_SOCKET: Final = "http://localhost"  # scheme and host of a request over a socket
 _BUFFER: Final = 128 * 1024  # bytes, libcurl's receive buffer
 _MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
 
@@ -305,7 +307,7 @@ class HttpAnswer:
 class _Node:
     """One server, and the kept-alive connections to it that no thread is using."""
 
-    url: str  # scheme, host and port
+    url: str  # scheme, host and port, or "unix:" and the path of a socket
     down_until: float = 0.0
     idle: deque[pycurl.Curl] = field(default_factory=deque)
 
@@ -327,7 +329,7 @@ class Http:
         """Prepare; the first call connects.
 
         Args:
-            urls: scheme, host and port of each server.
+            urls: of each server: scheme, host and port, or ``unix:`` and the path of its socket.
             timeout_s: of a call without a deadline.
             login: user and password.
             ca_certs: PEM file of the trusted certificate authorities, instead of the public ones.
@@ -375,7 +377,7 @@ class Http:
             parts.append(part)
             return 0 if size > _MOST else None
 
-        curl.setopt(pycurl.URL, node.url + path)
+        curl.setopt(pycurl.URL, (_OVER_SOCKET if node.url.startswith(_UNIX) else node.url) + path)
         curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without waiting for 100 Continue
         curl.setopt(pycurl.WRITEFUNCTION, take)
         left_s = self._timeout_s if current() is NEVER else current().left()
@@ -407,6 +409,8 @@ class Http:
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
+        if url.startswith(_UNIX):
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, url.removeprefix(_UNIX))
         if self._login is not None:
             curl.setopt(pycurl.USERNAME, self._login[0].encode())
             curl.setopt(pycurl.PASSWORD, self._login[1].encode())

@@ -41,8 +41,9 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
     service: ClassVar[str] = "triton"
     gone = "does not serve the model of this release"
 
-    def __init__(self, settings: TritonSettings) -> None:
-        super().__init__(Http(*settings.http_urls, timeout_s=settings.timeout_s), settings.timeout_s)
+    def __init__(self, settings: TritonSettings, *urls: str) -> None:
+        """``urls``: Tritons, if not those of the settings."""
+        super().__init__(Http(*(urls or settings.http_urls), timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         starts = range(0, len(query.inputs), wire.MAX_BATCH)

@@ -5,8 +5,8 @@ Feast's Spark store and compute engine do. A document's id is its item's number,
 has sent. The driver reads the items' numbers, four bytes each, and how many documents each task has sent. All executors
 must see the exchange folder under the same path, and reach the services.
 
-Run:    python -m past_one_machine.spark.stores index <release>, or as `stack.feast.feature_repo.cli`, in Spark's
-        environment
+Run:    python -m past_one_machine.spark.stores index <release>, or as `data_exchange_center.feature_repo.cli`,
+        in Spark's environment
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "index":
         steps.run(partial(_index, release=sys.argv[2]))
     else:  # Feast's Spark store and engine take the session that there is
-        from stack.feast.feature_repo.cli import main  # without PyTorch
+        from data_exchange_center.feature_repo.cli import main  # without PyTorch
 
         with environment.session(load_settings().spark):
             main(sys.argv[1])

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Final
 
-from data_exchange_center.files import written_in_place
+from data_exchange_center.feast_repo import feast_environment, feature_repo, prepare_feast_repo
 from data_exchange_center.settings import Settings
 from stack.service import BIN, LOOPBACK, Port, Program, Service
 
-STATIC_FILES: Final = Path(__file__).with_name("feature_repo")
 FLAGS: Final = (
     *("--registry_ttl_sec", "2"),  # how soon a newly applied release is known
     *("--workers", "1"),
     *("--max-requests", "0"),  # its default ends a worker every thousand requests, and with one worker the service
     "--no-access-log",
 )
-
-
-def feature_repo(settings: Settings) -> Path:
-    return settings.service_dir("feast") / "feature_repo"
-
-
-def feast_environment(settings: Settings) -> dict[str, str]:
-    """Environment that feature_store.yaml reads, in `feast apply` and `feast serve`."""
-    redis = settings.redis
-    address = ",".join(f"{host}:{port}" for host, port in redis.addresses)
-    if not redis.cluster:  # which has one database
-        address += f",db={redis.feast_db}"
-    if redis.password:
-        address += f",password={redis.password.get_secret_value()}"
-    return {"FEAST_REDIS": address, "FEAST_REDIS_TYPE": "redis_cluster" if redis.cluster else "redis"}
-
-
-def prepare_feast_repo(settings: Settings) -> Path:
-    """Put the feature repository's static files in place and return its folder; what else lies there stays."""
-    folder = feature_repo(settings)
-    for source in sorted(STATIC_FILES.iterdir()):
-        if source.is_file():
-            with written_in_place(folder / source.name) as temporary:
-                shutil.copyfile(source, temporary)
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 class Feast(Service):

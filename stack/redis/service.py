@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final, cast
 
-from data_exchange_center.files import written_in_place
+from data_exchange_center.files import generated_secret, written_in_place
 from data_exchange_center.settings import REDIS_SERVERS, Settings
 from online.clients.redis import ERRORS, connect
 from stack.service import LOOPBACK, NotReadyError, Port, Program, Service, cluster_program
@@ -57,25 +57,27 @@ class Redis(Service):
     ports = (Port(("redis", "port"), 6379, in_a_row=2 * REDIS_SERVERS),)
 
     def prepare(self, settings: Settings) -> None:
-        """Make the data folder, and a configuration file for what should not be seen in a process list."""
+        """Make the data folder, a password unless one is configured, and the configuration file that holds it."""
         settings.service_dir("redis").mkdir(parents=True, exist_ok=True)
-        password = settings.redis.password
-        path = _config(settings)
-        secret = f'"{password.get_secret_value()}"' if password else ""  # primaryauth: what a replica tells its master
-        with written_in_place(path, mode=0o600) as temporary:
-            temporary.write_text(f"requirepass {secret}\nprimaryauth {secret}\n" if secret else "", encoding="utf-8")
+        if not settings.redis.password and settings.redis.password_file == settings.redis_password_file:
+            generated_secret(settings.redis_password_file)
+        password = settings.redis.secret
+        # primaryauth: what a replica sends to its master
+        lines = f'requirepass "{password}"\nprimaryauth "{password}"\n' if password else ""
+        with written_in_place(_config(settings), mode=0o600) as temporary:
+            temporary.write_text(lines, encoding="utf-8")
 
     def missing(self, settings: Settings) -> str | None:
         return None if binary() else "Redis's server binary is missing"
 
     def program(self, settings: Settings) -> Program:
-        password = settings.redis.password
+        password = settings.redis.secret
         if settings.redis.cluster:
             return cluster_program(settings, "redis")
         return Program(
             command=server_command(settings, settings.redis.port, settings.service_dir("redis")),
             # Redis reads it from the file; it stands here for the supervisor to notice that it changed.
-            environment={"RECSYS_REDIS__PASSWORD": password.get_secret_value()} if password else {},
+            environment={"RECSYS_REDIS__PASSWORD": password} if password else {},
         )
 
     def version(self, settings: Settings) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
-import secrets
 import shutil
 import subprocess
 import sys
 import sysconfig
+from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.settings import Settings
-from stack.service import BIN, LOOPBACK, Port, Program, Service, StackError
+from data_exchange_center.settings import TRITON_SOCKET, Settings
+from online.clients.base import Http
+from stack.service import BIN, LOOPBACK, NotReadyError, Port, Program, Service, StackError
 
 log = logging.getLogger(__name__)
 
@@ -24,24 +27,19 @@ REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-# Loading a model runs its code, and the other calls here write to files or processes' memory: they need the secret.
-RESTRICTED: Final = "model-repository,shared-memory,trace,logging"
-KEY_HEADER: Final = "recsys-repository-key"
+# These calls write to files or to the memory of processes. They require a header whose value is a line feed, which no
+# header can have: nobody may call them.
+CLOSED: Final = "shared-memory,trace,logging"
 FLAGS: Final = (
-    # Versions come and go by RepositoryModelLoad, while the others keep answering.
-    "--model-control-mode=explicit",
-    "--load-model=*",
+    # Triton follows the repository: versions come and go while the others keep answering. It refuses to load a model by
+    # a request, as a model is code.
+    "--model-control-mode=poll",
+    "--repository-poll-secs=1",
+    "--allow-grpc=false",
+    f"--http-restricted-api={CLOSED}:closed=\n",
     "--exit-on-error=false",  # a broken model must not take the server with it: it reports not ready instead
     "--exit-timeout-secs=5",
 )
-
-
-def restricted(key: str) -> tuple[str, str]:
-    """Options that require the key for the `RESTRICTED` calls, such as loading models, by HTTP and by gRPC."""
-    return (
-        f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
-        f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
-    )
 
 
 def environment_dir(settings: Settings) -> Path:
@@ -124,19 +122,6 @@ def own_libpython(settings: Settings) -> Path:
     return folder
 
 
-def repository_key(settings: Settings) -> str:
-    """Read the secret that loading models requires; made at the first start, in a file that only its owner may read."""
-    path = settings.repository_key_file
-    if settings.triton.repository_key_file is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(0o700)
-        if not path.is_file():
-            with written_in_place(path, mode=0o600) as temporary:
-                temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
-        path.chmod(0o600)
-    return path.read_text(encoding="utf-8").strip()
-
-
 def run_quietly(*command: str) -> None:
     """Run a command of the installation. Raises StackError with what it said."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -160,8 +145,7 @@ class Triton(Service):
     name = "triton"
     title = "Triton"
     ports = (
-        Port(("triton", "http_port"), 8000),
-        Port(("triton", "grpc_port"), 8001),
+        Port(("triton", "http_port"), 8000, unless="socket_dir"),
         Port(("triton", "metrics_port"), 8002),
     )
 
@@ -172,7 +156,9 @@ class Triton(Service):
         with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
             shutil.copyfile(BACKEND, temporary)
         settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
-        repository_key(settings)
+        if settings.triton.socket_dir:
+            settings.triton.socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            settings.triton.socket_dir.chmod(0o700)
 
     def missing(self, settings: Settings) -> str | None:
         ready = ready_file(settings)
@@ -202,19 +188,23 @@ class Triton(Service):
             temporary.write_text(stamp(), encoding="utf-8")
 
     def program(self, settings: Settings) -> Program:
+        """Triton on a Unix socket that its owner alone reaches, or, with RECSYS_TRITON__NODES, on a port of loopback.
+
+        Its metrics are on a port in either case: Prometheus reads no sockets.
+        """
         site, triton = site_packages(settings), settings.triton
         libraries = (environment_dir(settings) / "libpython", site / "nvidia_pytriton.libs", libpython_dir())
+        socket = triton.socket_dir / TRITON_SOCKET if triton.socket_dir else None
         return Program(
             command=(
                 str(site / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
                 f"--model-repository={settings.service_dir('triton')}",
                 f"--backend-directory={backends_dir(settings)}",
-                *(f"--{kind}-address={LOOPBACK}" for kind in ("http", "grpc", "metrics")),
+                f"--http-address={f'unix:{socket.name}' if socket else LOOPBACK}",
                 f"--http-port={triton.http_port}",
-                f"--grpc-port={triton.grpc_port}",
+                f"--metrics-address={LOOPBACK}",
                 f"--metrics-port={triton.metrics_port}",
                 *FLAGS,
-                *restricted(repository_key(settings)),
             ),
             environment={
                 "LD_LIBRARY_PATH": ":".join(str(folder) for folder in libraries if folder),
@@ -222,11 +212,21 @@ class Triton(Service):
                 "PATH": f"{environment_dir(settings) / 'bin'}:{os.defpath}",
                 "PYTHONPATH": str(site),
             },
+            socket=socket,
         )
 
+    def where(self, settings: Settings) -> str:
+        return f"socket {settings.triton.socket_dir}" if settings.triton.socket_dir else super().where(settings)
+
     def version(self, settings: Settings) -> str:
-        self.ask(settings, "/v2/health/ready")
-        return str(self.ask(settings, "/v2").json()["version"])
+        with closing(Http(settings.triton.http_url, timeout_s=2.0)) as http:
+            try:
+                ready, whole = http.get("/v2/health/ready"), http.get("/v2")
+            except OSError as error:
+                raise NotReadyError(f"{self.title} does not answer on {self.where(settings)} yet") from error
+        if ready.status != HTTPStatus.OK:
+            raise NotReadyError(f"{self.title} is loading or unloading a model")
+        return str(json.loads(whole.body)["version"])
 
 
 TRITON: Final = Triton()

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data_exchange_center import wire
+from data_exchange_center.feast_repo import feast_environment
 from data_exchange_center.settings import Settings
 from extras.events import event_parts as consumer
 from extras.events.event_parts import EventParts
@@ -24,7 +25,6 @@ from extras.experiments.store import ExperimentStore
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers, UserQuery
-from stack.feast.service import feast_environment
 from tests.cluster.redis_cluster import has_taken_over, masters, own_cluster, password_of, server_process
 from tests.unit.extras.experiments.contracts import ExperimentStoreContract
 from tests.waiting import until

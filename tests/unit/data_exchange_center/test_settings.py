@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data_exchange_center.files import generated_secret
 from data_exchange_center.settings import Settings, load_settings
 
 PATHS = ("DATA", "EXCHANGE_DIR", "SERVICES_DIR", "ELASTICSEARCH__CA_CERTS")
@@ -33,7 +34,7 @@ NODES = {"REDIS__CLUSTER": "true"}
             for nodes in ("one", "one:", ":1", "one:0", "one:1,,two:2", "one:70000")
         ),
         ({"REDIS__NODES": "one:1,two:2"}, "RECSYS_REDIS: nodes are given and cluster is not"),
-        ({"TRITON__HTTP_NODES": "one:3,two:4"}, "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name the gRPC"),
+        ({"TRITON__HTTP_NODES": "one:3,two:4"}, "RECSYS_TRITON: http_nodes names 2 Tritons and nodes 1; name each"),
     ],
     ids=str,
 )
@@ -67,6 +68,32 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings().data is None
 
 
+def test_the_stacks_own_redis_and_triton_are_found(tmp_path: Path) -> None:
+    settings = Settings(exchange_dir=tmp_path)
+    assert settings.redis.secret is None  # not made yet
+    password = generated_secret(settings.redis_password_file)
+    assert settings.redis.secret == password
+    assert settings.environment()["RECSYS_REDIS__PASSWORD"] == password
+    assert settings.triton.http_url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
+    assert settings.triton.node_urls == settings.triton.http_urls
+
+
+def test_services_elsewhere_have_no_password_or_socket_of_ours(tmp_path: Path) -> None:
+    there = {"redis": {"host": "redis"}, "triton": {"host": "triton"}}
+    settings = Settings(exchange_dir=tmp_path, **there)  # type: ignore[arg-type]
+    generated_secret(settings.redis_password_file)
+    assert settings.redis.secret is None
+    assert settings.triton.http_urls == ("http://triton:8000",)
+
+
+def test_an_empty_file_means_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    generated_secret(Settings(exchange_dir=tmp_path).redis_password_file)
+    monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", "/dev/null")
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
+    assert load_settings().redis.secret is None
+    assert load_settings().environment()["RECSYS_REDIS__PASSWORD_FILE"] == "/dev/null"
+
+
 def test_a_bound_wildcard_is_reached_through_loopback() -> None:
     settings = Settings(server={"host": "0.0.0.0", "port": 5001})  # type: ignore[arg-type]
     assert settings.server.url == "http://127.0.0.1:5001"
@@ -79,7 +106,7 @@ def test_redis_password_may_come_from_a_file(
     (tmp_path / "password").write_text(content)
     monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", str(tmp_path / "password"))
     settings = load_settings()
-    assert (settings.redis.password and settings.redis.password.get_secret_value()) == password
+    assert settings.redis.secret == password
     assert settings.environment().get("RECSYS_REDIS__PASSWORD") == password
 
 

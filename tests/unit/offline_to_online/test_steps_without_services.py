@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import redis
@@ -42,9 +43,8 @@ def nothing_runs(tmp_path: Path) -> Settings:
     """Artifacts, and settings whose every port is one that nobody listens on."""
     write_artifacts(tmp_path)
     (port,) = free_ports(1)
-    triton = {"http_port": port, "grpc_port": port}
-    others = {name: {"port": port} for name in ("redis", "elasticsearch", "feast")}
-    return Settings(exchange_dir=tmp_path, triton=triton, **others)
+    services: dict[str, Any] = {name: {"port": port} for name in ("redis", "elasticsearch", "feast")}
+    return Settings(exchange_dir=tmp_path, **services)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,6 @@ def test_a_step_without_its_service_says_which_one_and_where(
         step.main(nothing_runs)
     said = str(caught.value)
     assert said.startswith(service)
-    assert str(nothing_runs.redis.port) in said
+    assert (nothing_runs.triton.http_url if service == "Triton" else str(nothing_runs.redis.port)) in said
     assert "make up" in said
     assert "\n" not in said

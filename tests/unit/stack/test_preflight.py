@@ -32,9 +32,9 @@ def refused(*parts: str) -> Iterator[None]:
 
 
 def test_a_taken_port_names_port_service_holder_and_setting(settings: Settings) -> None:
-    port = settings.triton.grpc_port
+    port = settings.triton.metrics_port
     with socket.create_server(("127.0.0.1", port)):
-        with refused(str(port), "Triton", f"pid {os.getpid()}", "RECSYS_TRITON__GRPC_PORT"):
+        with refused(str(port), "Triton", f"pid {os.getpid()}", "RECSYS_TRITON__METRICS_PORT"):
             preflight.check_ports(settings, SERVICES)
         preflight.check_ports(settings, [by_name("redis")])  # Triton is not started
 

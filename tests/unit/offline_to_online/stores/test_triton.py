@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import Mock
+from types import SimpleNamespace
+from typing import Any
 
 import onnx
 import pytest
 import requests
-from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
@@ -19,6 +20,7 @@ from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.parity import OfflineTruth
 from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, config_pbtxt
+from tests.http_server import serving
 
 A, B, C = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"  # releases
 
@@ -74,7 +76,6 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(store: TritonSto
     assert store.find(A) == second
 
 
-@pytest.mark.usefixtures("told")
 def test_the_mark_holds_for_the_bytes_that_came_up_alone(
     store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,13 +90,12 @@ def test_the_mark_holds_for_the_bytes_that_came_up_alone(
 
 
 def test_what_a_broken_off_write_left_behind_is_no_version(store: TritonStore, models: Models) -> None:
-    folder = store.repository / wire.MODEL
-    rest = folder / f".{A}"
+    rest = store.aside / f"arriving-{A}" / "7"
     rest.mkdir(parents=True)
     (rest / MODEL_FILE).write_bytes(models.exported[:100])
     assert store.versions() == {}
     assert models.write(A) == Place("ml_rec", 1)
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "config.pbtxt"]
+    assert sorted(path.name for path in (store.repository / wire.MODEL).iterdir()) == ["1", "config.pbtxt"]
 
 
 def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore, models: Models) -> None:
@@ -118,34 +118,53 @@ def test_another_width_stands_beside_the_first_under_a_name_of_its_own(store: Tr
         assert text == config_pbtxt(model, columns)
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The commands that Triton would have been sent, in order."""
-    calls: list[tuple[str, str]] = []
-    monkeypatch.setattr(TritonStore, "command", lambda _, what, model: calls.append((what, model)))
-    return calls
+def seen_by_triton(store: TritonStore) -> dict[str, tuple[int, frozenset[str]]]:
+    """Of each model that Triton sees: when what is no version was changed last, and the names of all that is there."""
+    return {
+        folder.name: (
+            max(path.stat().st_mtime_ns for path in folder.iterdir() if not path.name.isdecimal()),
+            frozenset(path.name for path in folder.iterdir()),
+        )
+        for folder in store.repository.iterdir()
+    }
 
 
-def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(
-    store: TritonStore, models: Models, told: list[tuple[str, str]]
+def test_triton_sees_versions_come_and_go_and_nothing_else(
+    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Another file in a model's folder would be a change of all its versions, another folder a broken model."""
+    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
+    models.publish(A)
+    ((first, there),) = seen_by_triton(store).values()
+    assert there == {"1", "config.pbtxt"}
+    models.publish(B)
+    assert seen_by_triton(store) == {"ml_rec": (first, {"1", "2", "config.pbtxt"})}
+    store.delete({A})
+    assert seen_by_triton(store) == {"ml_rec": (first, {"2", "config.pbtxt"})}
+    store.delete({B})
+    assert seen_by_triton(store) == {}
+
+
+def test_a_number_is_not_given_to_a_second_model(store: TritonStore, models: Models) -> None:
+    """What Triton says of a version may be of the one that it has not yet seen go."""
+    models.write(A)
+    store.delete({A})
+    assert models.write(B) == Place("ml_rec", 2)
+
+
+def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(store: TritonStore, models: Models) -> None:
     for release in (A, B):
         models.write(release)
     other = models.write(C, 62)
     store.delete({A})
     assert store.releases() == {B, C}
-    assert told == [("load", "ml_rec")]
-    told.clear()
+    assert store.models() == ["ml_rec", other.model]
     store.delete({B})
-    assert told == [("unload", "ml_rec")]
     assert store.models() == [other.model] == [f"ml_rec_{models.widths._replace(row=62)}"]
-    told.clear()
     store.delete({A})
-    assert told == []
     assert store.releases() == {C}
 
 
-@pytest.mark.usefixtures("told")
 @pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
 def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
     store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -162,57 +181,56 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Settings:
-    """Triton's port is one that nobody listens on."""
-    return Settings(exchange_dir=tmp_path, triton=TritonSettings(grpc_port=1))
+def triton(tmp_path: Path) -> Iterator[tuple[SimpleNamespace, TritonStore]]:
+    """A Triton that lists versions as it is told, and a store that knows its address."""
+    told = SimpleNamespace(status=200, index=[], asked=[])
+
+    def answer(request: Any, _: bytes) -> tuple[int, bytes]:
+        told.asked.append(request.path)
+        return told.status, json.dumps(told.index if request.path.endswith("index") else {"version": "2"}).encode()
+
+    with serving(answer) as port:
+        yield told, TritonStore(Settings(exchange_dir=tmp_path, triton=TritonSettings(nodes=f"127.0.0.1:{port}")))
 
 
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
-    """Headers of each model that Triton was asked to load; it knows one."""
-    sent: list[dict[str, str]] = []
-
-    def load_model(_: InferenceServerClient, model: str, *, headers: dict[str, str], client_timeout: float) -> None:
-        sent.append(headers)
-        if model != "ml_rec":
-            raise InferenceServerException(f"failed to load '{model}'")
-
-    monkeypatch.setattr(InferenceServerClient, "load_model", load_model)
-    return sent
+def listed(state: str, version: str = "7", **more: str) -> dict[str, str]:
+    return {"name": "ml_rec", "version": version, "state": state, **more}
 
 
-def test_the_secret_is_sent_where_there_is_one(elsewhere: Settings, asked: list[dict[str, str]]) -> None:
-    TritonStore(elsewhere).command("load", "ml_rec")
-    elsewhere.repository_key_file.parent.mkdir(parents=True)
-    elsewhere.repository_key_file.write_text("hush\n")
-    TritonStore(elsewhere).command("load", "ml_rec")
-    assert asked == [{}, {"triton-grpc-protocol-recsys-repository-key": "hush"}]
+def test_it_waits_for_its_own_version(
+    triton: tuple[SimpleNamespace, TritonStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("offline_to_online.stores.triton.READY_S", 0.3)
+    told, store = triton
+    for told.index in ([], [listed("READY", "6")], [listed("LOADING")]):
+        with pytest.raises(CheckError, match="ml_rec version 7 is not ready after"):
+            store.wait_until_ready(Place("ml_rec", 7))
+    told.index = [listed("UNAVAILABLE", "6", reason="unloaded"), listed("READY")]
+    store.wait_until_ready(Place("ml_rec", 7))
 
 
-def test_what_cannot_be_loaded_is_told_with_the_reason(elsewhere: Settings, asked: list[dict[str, str]]) -> None:
-    with pytest.raises(CheckError, match=r"cannot load ml_rec_62: failed to load 'ml_rec_62'"):
-        TritonStore(elsewhere).command("load", "ml_rec_62")
+def test_what_cannot_be_loaded_is_an_error_with_the_reason(triton: tuple[SimpleNamespace, TritonStore]) -> None:
+    told, store = triton
+    told.index = [listed("UNAVAILABLE", reason="Internal: InvalidProtobuf")]
+    with pytest.raises(CheckError, match="cannot load ml_rec version 7: Internal: InvalidProtobuf"):
+        store.wait_until_ready(Place("ml_rec", 7))
 
 
-def test_a_triton_that_is_ending_is_not_alive(store: TritonStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    ending = nullcontext(Mock(is_server_live=lambda client_timeout: False))
-    monkeypatch.setattr("offline_to_online.stores.triton._client", lambda _: ending)
-    with pytest.raises(StepError, match=r"^Triton at .*:8001 says that it is not live.*make up"):
+def test_a_triton_that_is_ending_is_not_alive(triton: tuple[SimpleNamespace, TritonStore]) -> None:
+    told, store = triton
+    store.expect_alive()
+    told.status = 400
+    with pytest.raises(StepError, match=r"^Triton at .*answered /v2/health/live with status 400.*make up"):
         store.expect_alive()
 
 
-@pytest.mark.parametrize(("nodes", "waits"), [("", False), ("127.0.0.1:1", True)])
+@pytest.mark.parametrize(("nodes", "waits"), [("127.0.0.1:1", False), ("127.0.0.1:1,127.0.0.1:2", True)])
 def test_going_live_waits_for_one_of_several_that_starts_again(
     models: Models, monkeypatch: pytest.MonkeyPatch, nodes: str, waits: bool
 ) -> None:
     models.write(A)
-    elsewhere = TritonSettings(http_port=1, grpc_port=1, nodes=nodes)
+    elsewhere = TritonSettings(nodes=nodes)
     store = TritonStore(models.store.settings.model_copy(update={"triton": elsewhere}))
     monkeypatch.setattr("offline_to_online.stores.triton._is_ready", lambda *_: True)
     with nullcontext() if waits else pytest.raises(StepError, match="make up"):
         store.wait_until_served(A)
-
-
-def test_an_error_of_tritons_client_becomes_one_sentence(store: TritonStore) -> None:
-    with pytest.raises(StepError, match=r"^Triton at .*gone.*make up"), store.reaching():
-        raise InferenceServerException("gone")

@@ -22,7 +22,6 @@ from stack.feast.service import FLAGS as FEAST_FLAGS
 from stack.redis.service import FLAGS as REDIS_FLAGS
 from stack.service import ROOT
 from stack.triton.service import FLAGS as TRITON_FLAGS
-from stack.triton.service import restricted
 from tests.needs import program
 
 BASE: Final = ROOT / "past_one_machine/kubernetes/base"
@@ -137,7 +136,7 @@ def test_settings_are_known_and_lead_to_services(monkeypatch: pytest.MonkeyPatch
     addresses = [*settings.redis.addresses, (settings.feast.host, settings.feast.port)]
     addresses += [(settings.triton.host, settings.triton.http_port)]
     addresses += [tuple(url.removeprefix("http://").split(":")) for url in settings.elasticsearch.urls]
-    addresses += [tuple(address.split(":")) for address in settings.triton.grpc_addresses]
+    addresses += [tuple(url.removeprefix("http://").split(":")) for url in settings.triton.node_urls]
     ports = {each["metadata"]["name"]: {port["port"] for port in each["spec"]["ports"]} for each in of_kind("Service")}
     for host, port in addresses:
         first, _, service = host.rpartition(".")
@@ -147,7 +146,7 @@ def test_settings_are_known_and_lead_to_services(monkeypatch: pytest.MonkeyPatch
             assert int(number) < LASTING[kind]["spec"]["replicas"]
             assert LASTING[kind]["spec"]["serviceName"] == service
     assert len(settings.elasticsearch.urls) == LASTING["elasticsearch"]["spec"]["replicas"]
-    assert len(settings.triton.grpc_addresses) == LASTING["triton"]["spec"]["replicas"]
+    assert len(settings.triton.node_urls) == LASTING["triton"]["spec"]["replicas"]
     assert settings.elasticsearch.replicas < LASTING["elasticsearch"]["spec"]["replicas"]
 
 
@@ -156,8 +155,6 @@ def test_services_run_with_the_flags_that_they_run_with_here() -> None:
     commands = {name: " ".join(container.get("command", ())) for name, container in first.items()}
     for flags, name in ((REDIS_FLAGS, "redis"), (FEAST_FLAGS, "feast"), (TRITON_FLAGS, "triton")):
         assert " ".join(flags) in commands[name].replace("'*'", "*")
-    for option in restricted("$key"):
-        assert option in commands["triton"]
     assert f"--cluster-node-timeout {NODE_TIMEOUT_MS}" in commands["redis"]
 
 
@@ -177,7 +174,7 @@ def test_secrets_are_named_and_none_is_here() -> None:
 # Which entries of the Secret each kind of pod gets, and no other.
 SECRETS: Final = {
     "redis": {"redis_password"}, "redis-cluster": {"redis_password"}, "feast": {"redis_password"},
-    "triton": {"triton_repository_key"}, "server": {"redis_password", "api_keys"}, "steps": {"redis_password"},
+    "triton": set(), "server": {"redis_password", "api_keys"}, "steps": {"redis_password"},
     "elasticsearch": set(),
 }  # fmt: skip
 
@@ -226,7 +223,7 @@ def test_who_reaches_whom() -> None:
     services = (("redis", 6379), ("elasticsearch", 9200), ("feast", 6566), ("triton", 8000))
     for asking, name, port, expected in (
         *((asking, *service, True) for asking in ("server", "steps") for service in services),
-        ("steps", "triton", 8001, True), ("feast", "redis", 6379, True), ("redis", "redis", 16379, True),
+        ("steps", "triton", 8000, True), ("feast", "redis", 6379, True), ("redis", "redis", 16379, True),
         ("elasticsearch", "elasticsearch", 9300, True), ("redis-cluster", "redis", 6379, True),
         ("server", "triton", 8001, False),
         ("server", "redis", 16379, False), ("feast", "elasticsearch", 9200, False), ("feast", "triton", 8000, False),

@@ -11,8 +11,8 @@ from feast import FeatureService, FeatureView, FileSource
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 from feast.repo_config import load_repo_config
 
+from data_exchange_center.feast_repo import feast_environment, prepare_feast_repo
 from data_exchange_center.settings import RedisSettings, Settings
-from stack.feast.service import feast_environment, prepare_feast_repo
 
 FIELDS = {"user": [["gender", "String"], ["age", "Int64"]], "item": [["genre_drama", "Int64"]]}
 
