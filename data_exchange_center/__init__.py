@@ -1,5 +1,19 @@
 """The contract of offline and online: settings, recipes, artifacts, features, releases."""
 
+import sys
+from types import TracebackType
 from typing import Final
 
 VERSION: Final = "0.1.0"  # of the project; here, as the images hold its code and not its package
+
+
+def _without_a_trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print no stack trace for Ctrl-C. `steps.run` does the same, but a command imports for seconds before it."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)  # noqa: T201 (the message for the user)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _without_a_trace

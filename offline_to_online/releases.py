@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
-from data_exchange_center import plugins
+from data_exchange_center import plugins, wire
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.release import Manifest, ParityRecord, Published, why_unreadable
 from data_exchange_center.release_parts import release_of_artifacts
@@ -139,6 +141,39 @@ def go_live(settings: Settings, release: str) -> set[str]:
     return deleted
 
 
+def consequences(redis: RedisStore, manifest: Manifest) -> str:
+    """What going live will replace and delete, as a sentence; empty where it is neither."""
+    live, order = redis.activated()
+    others = [release for release in order if release != manifest.release]
+    deleted = others[wire.KEPT_RELEASES - 1 :]
+    if live in (None, manifest.release) and not deleted:
+        return ""
+    name = manifest.dataset.name
+    replaced = [f"replaces release {live}" if live != manifest.release else ""]
+    with suppress(StepError):  # the manifest of the live release is gone
+        if live and (other := redis.published(live).manifest.dataset).base_name != manifest.dataset.base_name:
+            replaced = [f"replaces release {live} of another data set, {other.name}"]
+    replaced += [f"deletes {', '.join(deleted)}"] if deleted else []
+    what = " and ".join(filter(None, replaced))
+    return f"going live with release {manifest.release} ({name}) {what}; until then Ctrl-C leaves all as it is"
+
+
+def files_of_another(settings: Settings, release: str) -> str:
+    """Where the artifacts make another release than the one that serves, say so, and what to run; else empty."""
+    try:
+        made = release_of_artifacts(settings).release
+        what = f"the files in {settings.offline_dir} make release {made}"
+    except RecsysError as error:
+        made, what = None, f"the files in {settings.offline_dir} make no release ({error.problem})"
+    if made == release:
+        return ""
+    recipe = Stores.of(settings).redis.published(release).manifest.recipe.name
+    return (
+        f"Release {release} (recipe {recipe}) answers from now on; {what}. `make evaluate`, `make doctor` and "
+        f"`make sync` go by the files: RECSYS_RECIPE={recipe} make offline, with the same RECSYS_DATA, makes its own."
+    )
+
+
 def go_back(settings: Settings, release: str) -> None:
     """Serve an earlier release again; nothing is deleted.
 
@@ -189,6 +224,8 @@ def main(settings: Settings, release: str | None) -> None:
     if release is not None:
         go_back(settings, release)
     Console().print(overview(settings))
+    if release is not None and (note := files_of_another(settings, release)):
+        log.warning("%s", note)
 
 
 if __name__ == "__main__":

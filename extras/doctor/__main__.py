@@ -78,7 +78,10 @@ def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], s
     if not isinstance(recorded, dict) or not isinstance(made_with, dict):
         return "it does not say what it was run on"
     if made_with != recipe:
-        return f"it was run with recipe {made_with.get('name')!r}, the recipe now is {recipe['name']!r}"
+        name, now = made_with.get("name"), recipe["name"]
+        return f"it was run with recipe {name!r}, the recipe now is {now!r}" + (
+            f"; to judge the files as they are: RECSYS_RECIPE={name} make doctor" if name != now else ""
+        )
     for path, digest in recorded.items():
         if path in stale:
             return f"{path} is to be made again"

@@ -15,21 +15,26 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
         source's recipe, none by the default one, whose 2 channels make vectors of histories
 """
 
+import logging
 from dataclasses import replace
 
 from data_exchange_center.channels import VectorChannel
 from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.releases import open_release
+from offline_to_online.releases import consequences, open_release
 from offline_to_online.rows import recall_state
 from offline_to_online.stores.redis import RedisStore
+
+log = logging.getLogger(__name__)
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
+    if what := consequences(store, manifest):
+        log.warning("%s", what)
     known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
     users = tuple(row for row in state.users if row.own_id in known)
     loaded = replace(state, users=users)

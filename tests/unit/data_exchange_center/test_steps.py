@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,12 @@ def test_a_folder_that_cannot_be_made_is_a_sentence_with_its_path(tmp_path: Path
     assert str(file / "online") in str(caught.value)
     assert "RECSYS_EXCHANGE_DIR" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_while_a_command_imports_prints_no_trace() -> None:
+    code = "import data_exchange_center; import os, signal; os.kill(os.getpid(), signal.SIGINT); input()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")
 
 
 PRINTS = "from data_exchange_center.steps import run; run(lambda _: print('x' * 100_000))"

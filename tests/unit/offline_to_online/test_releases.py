@@ -190,3 +190,34 @@ def test_a_service_that_is_down_or_something_else_is_one_sentence_and_no_warning
             run(lambda settings: check_features(settings, "a", {"item": pd.DataFrame({"itemid": [1]})}, {}))
     assert re.fullmatch(r"StepError: Feast at .* cannot be read .*\n", capsys.readouterr().err)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("live", "order", "dataset", "said"),
+    [
+        (None, [], "", ()),
+        ("before", ["before"], "", ("before",)),
+        ("before", ["before", "oldest"], "", ("replaces release before", "deletes oldest")),
+        ("before", ["before"], "shop", ("before of another data set, shop",)),
+    ],
+)
+def test_loading_says_what_going_live_replaces_and_deletes(
+    passed: Loaded, live: str | None, order: list[str], dataset: str, said: tuple[str, ...]
+) -> None:
+    redis, manifest = passed.stores.redis, passed.manifest
+    redis.activated.return_value = live, order
+    other = manifest.dataset.model_copy(update={"name": dataset or manifest.dataset.name})
+    redis.published.side_effect = lambda _: SimpleNamespace(manifest=SimpleNamespace(dataset=other))
+    sentence = releases.consequences(redis, manifest)
+    assert bool(sentence) == bool(said)
+    assert all(part in sentence for part in said)
+
+
+def test_activating_says_whose_files_there_are(passed: Loaded) -> None:
+    passed.go_live()
+    release, recipe = passed.manifest.release, passed.manifest.recipe.name
+    assert releases.files_of_another(passed.settings, release) == ""
+    other = passed.settings.model_copy(update={"recipe_name": "source" if recipe == "default" else "default"})
+    for settings, live in ((other, release), (passed.settings, "before")):
+        note = releases.files_of_another(settings, live)
+        assert f"RECSYS_RECIPE={recipe} make offline" in note
