@@ -79,13 +79,19 @@ choose_build_secrets() {
     done
 }
 
-# The containers read the password from a file that only its owner reaches, in a folder of its own.
+# Redis's password, if you choose one yourself, goes where the local stack and the container `prepare` generate one: into a
+# file that only its owner may read.
 write_password() {
-    [[ -n "${RECSYS_REDIS__PASSWORD:-}" ]] || return 0
-    local folder=$exchange/online/secrets
-    (umask 077 && mkdir -p "$folder" && rm -f "$folder/redis_password" && printf '%s' "$RECSYS_REDIS__PASSWORD" > "$folder/redis_password")
-    ((EUID != 0)) || chown "$RECSYS_UID" "$folder/redis_password" # as whom the containers read it
-    export RECSYS_REDIS__PASSWORD_FILE=$folder/redis_password
+    local password=${RECSYS_REDIS__PASSWORD:-} file=${RECSYS_REDIS__PASSWORD_FILE:-}
+    if [[ -n "$file" ]]; then
+        file=$(absolute "$file")
+        [[ -r "$file" ]] || fail "RECSYS_REDIS__PASSWORD_FILE names $file, which cannot be read."
+        password=$(< "$file")
+    fi
+    [[ -n "$password" ]] || return 0
+    local folder=$exchange/online/secrets/redis
+    (umask 077 && mkdir -p "$folder" && rm -f "$folder/password" && printf '%s' "$password" > "$folder/password")
+    ((EUID != 0)) || chown "$RECSYS_UID" "$folder" "$folder/password" # as whom the containers read it
 }
 
 check_docker() {

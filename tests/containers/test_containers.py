@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 
 from data_exchange_center import artifacts
@@ -157,6 +158,8 @@ class TestFaults:
         containers.succeeds("make", "docker-up", ports="all")
         health = requests.get(f"{containers.settings.elasticsearch.urls[0]}/_cluster/health", timeout=30)
         assert health.json()["cluster_name"] == "recsys"
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=containers.settings.redis.port).ping()
         containers.succeeds("make", "docker-down")
 
     def test_steps_alone_start_what_they_need(self, containers: Containers) -> None:

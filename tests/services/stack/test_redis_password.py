@@ -22,7 +22,7 @@ def container_command(service: str, secret: Path, **changes: str) -> list[str]:
     """The container's command, on this machine: the secret elsewhere, and some words of the shell's line replaced."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     shell, option, line = compose["services"][service]["command"]
-    for old, new in {"$$": "$", "/run/secrets/redis_password": str(secret), **changes}.items():
+    for old, new in {"$$": "$", "/run/secrets/redis/password": str(secret), **changes}.items():
         assert old in line
         line = line.replace(old, new)
     return [shell, option, line]

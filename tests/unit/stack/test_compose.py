@@ -99,6 +99,19 @@ def test_only_the_server_is_published_by_default() -> None:
     assert always == {"server"}
 
 
+def test_the_generated_password_is_mounted_where_it_is_read() -> None:
+    """By folder and read-only; `prepare` generates it, as the local stack does."""
+    default = Settings(exchange_dir=Path("/exchange")).redis_password_file
+    source = f"${{RECSYS_EXCHANGE_DIR:-./data_exchange_center}}/{default.parent.relative_to('/exchange')}"
+    mount = f"{source}:/run/secrets/redis:ro"
+    readers = {name for name, service in SERVICES.items() if mount in service.get("volumes", ())}
+    assert readers == {"redis", "feast", "server", "steps"}
+    for name in ("server", "steps"):
+        assert SERVICES[name]["environment"]["RECSYS_REDIS__PASSWORD_FILE"] == f"/run/secrets/redis/{default.name}"
+    for name in ("redis", "feast"):
+        assert f"/run/secrets/redis/{default.name}" in SERVICES[name]["command"][-1]
+
+
 def test_by_default_every_image_is_built_here() -> None:
     pulled = {name for name, service in SERVICES.items() if "build" not in service}
     assert pulled == {"prometheus", "grafana"}

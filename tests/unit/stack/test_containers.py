@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_only_roots_files_are_handed_over(tmp_path: Path, given: dict[Path, int]
     assert given[folder / "roots.aof"] == 1234
     assert folder / "mine.aof" not in given
     assert (folder / "mine.aof").read_bytes() == (folder / "roots.aof").read_bytes() == b"kept"
+
+
+def test_redis_gets_a_password_that_only_its_owner_reads(
+    tmp_path: Path, given: dict[Path, int], owner: dict[str, int]
+) -> None:
+    settings = Settings(exchange_dir=tmp_path)
+    containers.main(settings, "1234")
+    file = settings.redis_password_file
+    assert len(password := file.read_text()) >= 32
+    assert (stat.S_IMODE(file.parent.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
+    assert given[file] == given[file.parent] == 1234
+    containers.main(settings, "1234")
+    assert file.read_text() == password
 
 
 def test_a_sentence_says_whose_a_file_is(tmp_path: Path, given: dict[Path, int], owner: dict[str, int]) -> None:

@@ -98,6 +98,10 @@ WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
     "a folder that cannot be made": (
         "up", {}, {"RECSYS_EXCHANGE_DIR": "/dev/null/exchange"}, "^/dev/null/exchange cannot be made: choose a folder"
     ),
+    "a password's file that is not there": (
+        "up", {}, {"RECSYS_REDIS__PASSWORD_FILE": "/none"},
+        "^RECSYS_REDIS__PASSWORD_FILE names /none, which cannot be read.$",
+    ),
     "no log yet": ("logs", {}, {}, "^there is no container yet: make docker-up.$"),
 }  # fmt: skip
 
@@ -128,10 +132,25 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
 def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) -> None:
     done = said_by(tmp_path, WELL, "status", RECSYS_REDIS__PASSWORD="s3cret with $ and '")
     assert done.returncode == 0, done.stderr
-    file = tmp_path / "exchange/online/secrets/redis_password"
+    file = tmp_path / "exchange/online/secrets/redis/password"
     assert file.read_text() == "s3cret with $ and '"
     assert (stat.S_IMODE(file.parent.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
     assert not any("s3cret" in line for line in asked(tmp_path))
+
+
+def test_a_password_in_a_file_of_yours_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("s3cret\n")
+    done = said_by(tmp_path, WELL, "status", cwd=tmp_path, RECSYS_REDIS__PASSWORD_FILE="mine")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "s3cret"
+
+
+def test_without_one_the_generated_password_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "exchange/online/secrets/redis/password"
+    file.parent.mkdir(parents=True)
+    file.write_text("generated")
+    assert said_by(tmp_path, WELL, "status").returncode == 0
+    assert file.read_text() == "generated"
 
 
 def test_a_relative_path_is_the_callers(tmp_path: Path) -> None:
@@ -142,7 +161,7 @@ def test_a_relative_path_is_the_callers(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     mounted = f"--volume {tmp_path}/my data:/data/my data:ro --env RECSYS_DATA=/data/my data steps"
     assert mounted in asked(tmp_path)[-1]
-    assert (tmp_path / "my exchange/online/secrets/redis_password").read_text() == "s3cret"
+    assert (tmp_path / "my exchange/online/secrets/redis/password").read_text() == "s3cret"
     assert f"|{tmp_path}/my exchange" in asked(tmp_path)[-1]
 
 
