@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
 from data_exchange_center.dataset import IdKind, OwnId, kind_of
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, BadRequestError, WrongIdError
 from online.web.guard import View, validated
 from online.web.openapi import KEY, json_of, operation, responses

@@ -56,9 +56,9 @@ from online.clients.elastic import magnified
 from online.clients.feast import FeatureQuery
 from online.clients.redis import UserQuery
 from online.clients.triton import ScoreQuery
+from online.recommend.loaded_release import fetch_items
 from online.recommend.recall import channel_candidates, checked_vectors
 from online.recommend.recommend import Recommender
-from online.recommend.release import fetch_items
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
 SCORE: Final = "score"

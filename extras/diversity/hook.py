@@ -19,8 +19,8 @@ from pydantic import Field
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
 from extras.routes import per_release
-from online.recommend.recommend import Slate
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
 from online.recommend.types import Answer, Ranked, Request, absent_by_default
 from online.web.parts import Parts
 
@@ -49,7 +49,7 @@ def register(app: Flask, parts: Parts) -> None:
     """Give requests and answers the field ``diversity``, and re-rank."""
     parts.extend_request(DiversityRequest, diversity="a number from 0, the ranking model's order, to 1")
     parts.extend_answer(DiversityAnswer)
-    parts.recommender.before_answer.append(partial(rerank, default=parts.settings.server.diversity))
+    parts.recommender.phases.rerank.append(partial(rerank, default=parts.settings.server.diversity))
 
 
 def rerank(slate: Slate, default: float) -> None:

@@ -26,8 +26,8 @@ from extras.events.log import EventLog, Recording, TooManyEventsError
 from extras.routes import route
 from online.clients.base import ServiceError
 from online.clients.redis import WHICH_IS_LIVE, UserQuery
+from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
-from online.recommend.release import Release
 from online.recommend.types import MAX_TIMESTAMP, BadRequestError, NoReleaseError, UnknownReleaseError, UserId, read_id
 from online.web.guard import current_record, error_response, open_at_first, validated
 from online.web.openapi import KEY, json_of, operation, responses
@@ -108,15 +108,14 @@ def release_for_events(recommender: Recommender) -> Release:
     Raises NoReleaseError, ServiceError.
     """
     users, releases = recommender.users, recommender.releases
-    serving, live = releases.serving, users.call(WHICH_IS_LIVE).live
-    if serving is not None and live is not None:
-        if live == serving.release:
-            return serving
-        opening = releases.begin_opening(live)
-        published = None if opening.done() and opening.exception() is None else users.published(live)
-        if published and published.manifest.dataset.base_name == serving.manifest.dataset.base_name:
-            return serving
-    return releases.open_live()
+    so_far, active_id = releases.active, users.call(WHICH_IS_LIVE).live
+    if so_far is not None and active_id is not None:
+        if (active := releases.loaded(active_id)) is not None:
+            return active
+        published = users.published(active_id)
+        if published and published.manifest.dataset.base_name == so_far.manifest.dataset.base_name:
+            return so_far
+    return releases.get_active()
 
 
 def record(
@@ -176,7 +175,7 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
     states: list[tuple[StoredUser, Release]] = []
     for release in users.activated()[1]:
         try:
-            opened = recommender.releases.open_kept(release)
+            opened = recommender.releases.get(release)
         except UnknownReleaseError:  # deleted since
             continue
         except NoReleaseError as error:

@@ -155,7 +155,7 @@ class Experimenting:
 
     def _dealt(self, userid: OwnId) -> Experiment | None:
         """The experiment of a user, among those on the data set that is served."""
-        if (opened := self._recommender.releases.serving) is None:
+        if (opened := self._recommender.releases.active) is None:
             return None
         served = opened.manifest.dataset.base_name
         return declaration.dealt((each for each in self.running if each.dataset == served), userid)
@@ -179,7 +179,7 @@ class Experimenting:
 
     def preferred(self, userid: str) -> str | None:
         """The release of a user's arm, of the first arm where lists are interleaved; None: of no experiment."""
-        if (opened := self._recommender.releases.serving) is not None:
+        if (opened := self._recommender.releases.active) is not None:
             with suppress(WrongIdError):  # the recommender says so
                 own = read_id("userid", userid, opened.user_ids)
                 if (experiment := self._dealt(own)) is not None:

@@ -34,8 +34,8 @@ from extras.explain.shapes import (
 )
 from online.clients.base import Caller, Deadline, ServiceError
 from online.clients.triton import ScoreQuery
-from online.recommend.recommend import Slate
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
 from online.recommend.types import Ranked
 
 Scorer = Caller[ScoreQuery, NDArray[np.float32]]

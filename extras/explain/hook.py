@@ -14,7 +14,8 @@ from extras.explain.explain import Evidence, Scorer, explained, explained_as_pop
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import why_not
 from extras.routes import route
-from online.recommend.recommend import SCORES_SHARE, Recommender, Slate
+from online.recommend.phases import Slate
+from online.recommend.recommend import SCORES_SHARE, Recommender
 from online.recommend.types import (
     MAX_SIZE,
     MAX_TIMESTAMP,
@@ -83,7 +84,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     parts.extend_request(ExplainRequest, stages="true or false")
     parts.extend_answer(ExplainAnswer)
-    recommender.before_answer.append(lambda slate: explain(recommender, slate))
+    recommender.phases.annotate.append(lambda slate: explain(recommender, slate))
 
     @route(
         app, parts, "GET", "/ml/why-not", WhyNot, (400, 401, 403, 408, 429, 500, 503),
@@ -122,7 +123,7 @@ def absent(parts: Parts, query: WhyNotRequest, watch: Stopwatch) -> WhyNot:
     Raises WrongIdError, NoReleaseError, and the ServiceError of any service that does not answer.
     """
     recommender, model = parts.recommender, parts.request_model
-    userid = read_id("userid", query.userid, recommender.releases.open().user_ids)
+    userid = read_id("userid", query.userid, recommender.releases.get().user_ids)
     # fields that are not given: the current time, the server's defaults
     given = query.model_dump(include={"timestamp", "diversity"} & model.model_fields.keys(), exclude_unset=True)
     made = model.model_validate({**given, "userid": userid, "size": query.size, "strict": True})

@@ -72,7 +72,7 @@ def register(app: Flask, parts: Parts) -> None:
     def gorse_recommend(page: Page, userid: str) -> Recommended:
         """A user's best unseen items, as Gorse answers."""
         text = userid.removesuffix("/")  # before a category, which PyGorse adds
-        opened = recommender.releases.serving  # None: nothing but the popular list can be had
+        opened = recommender.releases.active  # None: nothing but the popular list can be had
         kind: IdKind = opened.manifest.dataset.user_ids if opened else "integer" if text.isdecimal() else "string"
         own = read_id("userid", text, kind)
         current_record().facts |= {"user": own, "size": page.end}
@@ -85,13 +85,13 @@ def register(app: Flask, parts: Parts) -> None:
     def gorse_neighbors(page: Page, itemid: str) -> Scores:
         """The items most like one, as Gorse answers."""
         query = SimilarQuery(itemid=[itemid], size=page.end)
-        found = alike(recommender.releases.open(), query, parts.in_order).item_list[page.offset :]
+        found = alike(recommender.releases.get(), query, parts.in_order).item_list[page.offset :]
         return _scores((item.itemid, item.score) for item in found)
 
     @route(app, parts, "GET", "/api/popular", Scores, reading, query=Page)
     def gorse_popular(page: Page) -> Scores:
         """The popular items, as Gorse answers."""
-        opened = recommender.releases.open()
+        opened = recommender.releases.get()
         at = parts.in_order(opened, opened.popular.ids)[page.offset : page.end]
         own = (opened.catalogue[itemid].own_id for itemid in opened.popular.ids[at].tolist())
         return _scores(zip(own, opened.popular.scores[at].tolist(), strict=True))
@@ -103,7 +103,7 @@ def register(app: Flask, parts: Parts) -> None:
     @only_reads
     def gorse_session(page: Page, sent: SessionFeedbackList) -> Scores:
         """For somebody who is not stored, as Gorse answers."""
-        dataset, history = recommender.releases.open().manifest.dataset, []
+        dataset, history = recommender.releases.get().manifest.dataset, []
         nobody = 1 if dataset.user_ids == "integer" else "nobody"
         for place, each in enumerate(sent.root):
             event = replace(each.event(dataset.user_ids, dataset.item_ids), userid=nobody)

@@ -26,7 +26,7 @@ from extras.items.store import MAX_ITEMS, Follower, ItemStore, Record
 from extras.routes import expect_kind, route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
 from online.recommend.types import BadRequestError, Request, UserId, read_id
 from online.web.guard import View, current_record, error_response
 from online.web.parts import Parts
@@ -93,9 +93,9 @@ def register(app: Flask, parts: Parts) -> None:
     store: ItemStore = parts.stores.get("items") or ItemStore(settings.redis)
     follower = Follower(recommender, store, settings.server.item_cache_ttl_s)
     app.url_map.converters["any_text"] = AnyText
-    recommender.before_recall.append(without_hidden)
+    recommender.phases.recall.append(without_hidden)
 
-    recommender.opening = follower.view
+    recommender.phases.release.append(follower.view)
     if "items" not in parts.stores:
         recommender.follow(follower.catch_up)
 

@@ -22,7 +22,7 @@ from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
-from online.recommend.release import EncodedItems, ItemCache, Release
+from online.recommend.loaded_release import EncodedItems, ItemCache, Release
 
 # Compared with others in pic/figures/new_items_ml-100k.json
 RIDGE: Final = 0.3

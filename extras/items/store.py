@@ -21,8 +21,8 @@ from extras.items.projection import Described, Extended, Spaces, base_of, extend
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import RedisClient
+from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
-from online.recommend.release import Release
 
 log = logging.getLogger(__name__)
 

@@ -106,9 +106,9 @@ class Metrics:
     def sample(self) -> None:
         """Record the process's gauges."""
         self._sampled_at = time.monotonic()
-        releases, opened = self._recommender.releases, self._recommender.releases.serving
+        releases, opened = self._recommender.releases, self._recommender.releases.active
         self._waiting.set(self._recommender.user_features.waiting)
-        self._open_releases.set(releases.open_count)
+        self._open_releases.set(releases.loaded_count)
         for service, breaker in self._recommender.breakers.items():
             self._breaker.labels(service).set(_BREAKER_STATES[breaker.state])
         if opened is not None:

@@ -21,8 +21,8 @@ from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import UserQuery as StateQuery
+from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
-from online.recommend.release import Release
 from online.recommend.types import RELEASE, Request, WrongIdError, read_id
 from online.web.openapi import operation, text
 from online.web.parts import Parts
@@ -230,7 +230,7 @@ class Browse:
 
     def users(self, query: UsersQuery) -> Users:
         """Users to choose from, with the number of their events."""
-        opened = self._releases.open(query.release)
+        opened = self._releases.get(query.release)
         text = query.q.strip() if opened.user_ids == "integer" else query.q
         base_name = opened.manifest.dataset.base_name
         found = self._listed.call(Listing(opened.release, base_name, query.size, text, query.fewest))
@@ -245,7 +245,7 @@ class Browse:
 
     def history(self, query: UserQuery) -> UserHistory:
         """What a user has done, newest first."""
-        opened = self._releases.open(query.release)
+        opened = self._releases.get(query.release)
         userid = read_id("userid", query.userid, opened.user_ids)
         user, dataset = self._state(opened, userid), opened.manifest.dataset
         history = user.history if user is not None else History.empty()
@@ -267,13 +267,13 @@ class Browse:
 
     def items(self, query: ItemsQuery) -> Items:
         """Items by words of their titles."""
-        opened = self._releases.open(query.release)
+        opened = self._releases.get(query.release)
         found = [opened.catalogue[itemid] for itemid in find(folded_titles(opened), query.q, query.size)]
         return Items(release=opened.release, item_list=[ShownItem.model_validate(_shown(item)) for item in found])
 
     def map(self, query: ReleaseQuery) -> str:
         """Items on a plane, by their vectors."""
-        return self._map(self._releases.open(query.release))
+        return self._map(self._releases.get(query.release))
 
     def _new_map(self, opened: Release) -> str:
         """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
@@ -312,7 +312,7 @@ class Browse:
     def activate(self, release: str) -> Activated:
         """Serve an earlier release again, once it has answered through all services."""
         release = parse_query(Activation, {"release": release}).release
-        opened = self._releases.open_kept(release)
+        opened = self._releases.get(release)
         users = self._listed.call(Listing(release, opened.manifest.dataset.base_name, TRIED_USERS))
         if not users:
             raise StoredError(self._users.service, f"knows no user of release {release} to try it with")

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from extras.questions.rank import kept
-from online.recommend.recommend import Slate
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
 from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, absent_by_default
 
 MAX_SHOWN: Final = 10_000  # items of all pages
@@ -123,7 +123,7 @@ def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArr
     return opened.known(left_out if searched else [*left_out, *dropped])
 
 
-def before_history(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:
+def as_of_first_page(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:
     """The user with the events that counted for the first page."""
     if not isinstance(request, CursorRequest) or not request.cursor or stored is None:
         return stored
@@ -133,7 +133,7 @@ def before_history(request: Request, opened: Release, stored: StoredUser | None)
     return replace(stored, events=tuple(each for each in stored.events if each.position <= found.newest))
 
 
-def before_recall(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> StoredUser:
     """The user, with those of the shown items that are left out of the search among the seen ones."""
     if not len(left_out := shown(request, opened, searched=True)) or user.is_blank:
         return user
@@ -151,8 +151,8 @@ def drop_shown(slate: Slate) -> None:
         slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid not in before]
 
 
-def before_answer(slate: Slate) -> None:
-    """Add the cursor of the next page. Runs last of the hooks that decide what is shown."""
+def add(slate: Slate) -> None:
+    """Add the cursor of the next page."""
     request, opened, ranked = slate.timed.request, slate.opened, slate.ranked
     if not isinstance(request, CursorRequest) or not request.cursor:
         return

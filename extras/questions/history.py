@@ -15,7 +15,7 @@ from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from extras.events.events import Event, Logged
 from extras.events.hook import MAX_EVENTS, refusal
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
 from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, UserId, absent_by_default
 from online.web.guard import EXPECTED as CORE
 
@@ -63,10 +63,10 @@ class HistoryAnswer(Answer):
     userid: OwnId = absent_by_default(0, "absent where the request names none")
 
 
-def given(request: Request, opened: Release) -> StoredUser | None:
-    """User state from the events of a request; None if it has no history. Raises BadRequestError."""
+def own_state(request: Request, opened: Release, stored: StoredUser | None) -> StoredUser | None:
+    """User state from the events of a request, where it has a history. Raises BadRequestError."""
     if not isinstance(request, HistoryRequest) or "history" not in request.model_fields_set:
-        return None
+        return stored
     dataset, now = opened.manifest.dataset, time.time()
     rates = next((name for name, effect in dataset.event_types.items() if effect == "rates"), "")
     nobody = 1 if dataset.user_ids == "integer" else "nobody"

@@ -23,22 +23,23 @@ def register(app: Flask, parts: Parts) -> None:
     parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)
     for fields in (where.FilterAnswer, cursor.CursorAnswer, history.HistoryAnswer, rank.RankAnswer):
         parts.extend_answer(fields)
-    recommender.given = history.given
-    recommender.before_history.append(cursor.before_history)
-    recommender.before_recall += [where.before_recall, cursor.before_recall, held.before_recall]
-    recommender.before_rank += [rank.before_rank, held.before_rank]
-    # A list is filtered before other extras re-rank it; the cursor records the result.
-    first = [where.before_answer, rank.before_answer, held.before_answer, rank.name_unknown, cursor.drop_shown]
-    last = [cursor.before_answer]
+    phases = recommender.phases
+    phases.state.append(history.own_state)
+    phases.history.append(cursor.as_of_first_page)
+    phases.recall.extend([where.limit_search, cursor.leave_out_shown, held.leave_out_hidden])
+    phases.candidates.extend([rank.choose, held.drop_hidden])
+    # A list is filtered before other extensions re-rank it; the cursor records the result.
+    phases.rerank.extend([where.limit_popular, rank.limit_popular, held.reorder])
+    phases.page.append(cursor.add)
+    phases.annotate.append(rank.name_unknown)
     if parts.settings.server.seen_again == "discount":
         from extras.questions import seen_again  # needs extras/experiments, too
 
         store = parts.stores.get("shown") or seen_again.ShownItems(parts.settings.redis)
         again = seen_again.SeenAgain(recommender, store)
-        first.insert(-2, again.before_answer)
-        last.append(again.note)
-    recommender.before_answer[:0] = first
-    recommender.before_answer += last
+        phases.rerank.append(again.demote)
+        phases.page.append(again.record)
+    phases.rerank.append(cursor.drop_shown)
 
     reading = (400, 401, 408, 429, 500, 503)
 
@@ -63,6 +64,6 @@ def register(app: Flask, parts: Parts) -> None:
     @route(app, parts, "GET", "/ml/similar", similar.Similar, reading, name="similar", query=similar.SimilarQuery)
     def like_this(query: similar.SimilarQuery) -> similar.Similar:
         """The items that are most like one, or several."""
-        opened = recommender.releases.open()
+        opened = recommender.releases.get()
         current_record().facts |= {"items": query.itemid, "release": opened.release}
         return similar.alike(opened, query, held.order)

@@ -18,9 +18,9 @@ from data_exchange_center.dataset import OwnId
 from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
 from online.recommend.recall import search_channels
-from online.recommend.recommend import Slate
-from online.recommend.release import Release
 from online.recommend.types import Answer, Ranked, Request, UserId, absent_by_default
 from online.web.guard import EXPECTED as CORE
 
@@ -53,7 +53,7 @@ class RankAnswer(Answer):
     )
 
 
-def before_rank(request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+def choose(request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
     """The request's own candidates, with their recall features, in recall's order. Raises WrongIdError."""
     if not isinstance(request, RankRequest):
         return found
@@ -69,7 +69,7 @@ def before_rank(request: Request, opened: Release, user: StoredUser, found: Cand
     return found.only(np.isin(found.itemids, wanted))
 
 
-def before_answer(slate: Slate) -> None:
+def limit_popular(slate: Slate) -> None:
     """Put the candidates of a request into the order of a popular list, where that answers."""
     request, opened = slate.timed.request, slate.opened
     if not isinstance(request, RankRequest):

@@ -43,8 +43,10 @@ from extras.questions.rank import RankRequest, kept
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, connect
-from online.recommend.recommend import Recommender, Slate
-from online.recommend.release import NOTHING_LIVE, Release
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
+from online.recommend.recommend import Recommender
+from online.recommend.registry import NONE_ACTIVE
 from online.recommend.types import NoReleaseError, Request, UserId
 
 log = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ class Rules:
 
     def look(self) -> bool:
         """Read changed rules from Redis; False if it does not answer, or holds invalid ones."""
-        if (serving := self._releases.serving) is None:
+        if (serving := self._releases.active) is None:
             return True
         dataset = serving.manifest.dataset.base_name
         try:
@@ -132,19 +134,19 @@ class Rules:
 
     # --- applying them
 
-    def before_recall(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
+    def leave_out_hidden(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
         if not self._kept.rules or user.is_blank or not len(hidden := self.of(opened)[0]):
             return user
         return user.without(hidden)
 
-    def before_rank(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
+    def drop_hidden(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
         """The candidates of a client, without hidden ones."""
         if not self._kept.rules or not isinstance(request, RankRequest):
             return found
         return found.only(~np.isin(found.itemids, self.of(opened)[0]))
 
-    def before_answer(self, slate: Slate) -> None:
+    def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
         if not (rules := self._kept.rules):
             return
@@ -219,7 +221,7 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     with closing(RedisUsers(settings.redis)) as users, closing(ElasticItems(settings.elasticsearch)) as items:
         live = users.call(WHICH_IS_LIVE).live
         if live is None or (published := users.published(live)) is None:
-            raise NoReleaseError(NOTHING_LIVE)
+            raise NoReleaseError(NONE_ACTIVE)
         dataset = published.manifest.dataset.base_name
         titles = {item.own_id: item.title for item in items.catalogue(live).values()}
         titles |= added(settings, published.manifest.dataset)

@@ -26,7 +26,8 @@ from extras.experiments.store import ExposureQueue
 from extras.questions.rank import kept
 from online.clients.base import ServiceError
 from online.clients.redis import RedisClient
-from online.recommend.recommend import Recommender, Slate
+from online.recommend.phases import Slate
+from online.recommend.recommend import Recommender
 from online.recommend.types import Request
 from online.web.guard import may_record_exposures
 
@@ -94,7 +95,7 @@ class SeenAgain:
         self._recommender, self._store = recommender, store
         self._queue: ExposureQueue[Shown] = ExposureQueue(store.write)
 
-    def before_answer(self, slate: Slate) -> None:
+    def demote(self, slate: Slate) -> None:
         """Demote items that the user was shown before."""
         request, opened = slate.timed.request, slate.opened
         if opened is None or not counts(request):
@@ -108,8 +109,8 @@ class SeenAgain:
             shown = [times.get(opened.catalogue[itemid].own_id, 0) for itemid in slate.ranked.itemids.tolist()]
             slate.ranked = kept(slate.ranked, in_order(np.array(shown, np.int64)))
 
-    def note(self, slate: Slate) -> None:
-        """Record what is shown. Runs last of the hooks that decide on it."""
+    def record(self, slate: Slate) -> None:
+        """Record what is shown."""
         request, opened = slate.timed.request, slate.opened
         if opened is not None and counts(request):
             items = tuple(item.itemid for item in slate.items)

@@ -21,7 +21,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits, Vocabulary, fuse
 from data_exchange_center.recipes import RecallRecipe
 from extras.routes import per_release
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
 from online.recommend.types import MAX_SIZE, BadRequestError, Item, OwnText, Size, items_of, read_id
 from online.web.parts import InOrder
 

@@ -19,8 +19,8 @@ from data_exchange_center.candidates import StoredUser
 from extras.attributes import no_attribute, no_value
 from extras.questions.rank import kept, numbers_of
 from extras.routes import per_release
-from online.recommend.recommend import Slate
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
 from online.recommend.types import Answer, BadRequestError, Request, UserId, absent_by_default
 
 MAX_IDS: Final = 10_000  # of a list
@@ -156,7 +156,7 @@ def attributes_of(opened: Release) -> Attributes:
 # --- what a filter does to a request
 
 
-def before_recall(request: Request, opened: Release, user: StoredUser) -> StoredUser:
+def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredUser:
     """The user, with the items that channels may find. Raises BadRequestError."""
     if not isinstance(request, FilterRequest) or not request.filters:
         return user
@@ -168,7 +168,7 @@ def before_recall(request: Request, opened: Release, user: StoredUser) -> Stored
     return user.without(itemids[~allowed])
 
 
-def before_answer(slate: Slate) -> None:
+def limit_popular(slate: Slate) -> None:
     """Limit a popular list, and count what is left. Raises BadRequestError."""
     request, opened = slate.timed.request, slate.opened
     if not isinstance(request, FilterRequest) or not request.filters:

@@ -34,7 +34,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommend import Recommender
-from online.recommend.release import OPENING_WAIT_S
+from online.recommend.registry import LOADING_WAIT_S
 from online.web import guard
 from online.web.asgi import MAX_BODY, Edge
 from online.web.openapi import Alive, description, register_description
@@ -42,7 +42,7 @@ from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
-    "tracing", "monitoring", "keys", "diversity", "questions", "explain", "events", "gorse", "items", "experiments",
+    "tracing", "monitoring", "keys", "questions", "diversity", "explain", "events", "gorse", "items", "experiments",
     "page",
 )  # fmt: skip
 
@@ -59,7 +59,8 @@ def create_app(
         guard.log_as_json()
         recommender = Recommender.from_settings(settings)
         with suppress(FutureTimeoutError):  # requests are accepted after this; it ends early if services are down
-            recommender.warm_up().result(OPENING_WAIT_S + settings.server.warm_up_s)
+            recommender.warm_up().result(LOADING_WAIT_S + settings.server.warm_up_s)
+        recommender.follow(recommender.releases.follow)
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
@@ -70,7 +71,7 @@ def create_app(
     guard.register_guard(app, settings.server)
     guard.register_errors(app)
     # The extras add routes, and fields to requests and answers; the API's description is made after them.
-    recommender.unhook()  # remove the hooks of an earlier application
+    recommender.reset_extensions()  # remove the hooks of an earlier application
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     guard.expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))

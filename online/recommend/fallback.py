@@ -1,15 +1,16 @@
-"""Fallbacks: what an answer is made of while a service is down.
+"""Fallbacks: what replaces a stage that has failed, and what the answer says of it. Every decision is here.
 
-| down | instead |
-|---|---|
-| Redis | the user's state as it was last read here; else the popular list of the release that serves |
-| Elasticsearch | an exact search over the server's own copy of the vectors |
-| Feast | the user's features as they were last read here; else recall's order |
-| Triton | recall's order |
-| any of the first three, before a release is open | the popular list of the last one, on the server's disk |
+| stage | instead | in the answer |
+|---|---|---|
+| state (Redis) | the user's state as it was last read here; else the popular list | `LAST_STATE`, `POPULAR` |
+| recall (Elasticsearch) | an exact search over the server's own copy of the vectors | `EXACT_SEARCH` |
+| recall, for a state that no channel can use | popular unseen items, ranked | `NO_RECALL` |
+| the user's features (Feast) | those that were last read here; else recall's order | `LAST_FEATURES`, `NOT_RANKED` |
+| rank (Triton) | recall's order | `NOT_RANKED` |
+| without any of these | the popular list of the active release; before one is loaded, the one on disk | `POPULAR` |
 
-Every answer says what it lacks. A strict request gets the error instead, and so does the first try for a release that
-is gone: a newer one may be there to answer, which is better than doing without.
+A strict request gets the error instead. So does the first try for a release whose data is gone from a store: another
+one may be active by now, and answers in full.
 """
 
 from __future__ import annotations
@@ -19,24 +20,31 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ValidationError
+from dataclasses import dataclass, replace
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded
-from data_exchange_center.files import written_in_place
-from online.clients.base import ServiceError, StoredError
-from online.recommend.recall import completed, recall
-from online.recommend.types import MAX_SIZE, Degradation, Item, NoReleaseError, Outcome, items_of
-
-if TYPE_CHECKING:
-    from online.recommend.release import Release
+from data_exchange_center.settings import ServerSettings
+from online.clients.base import Deadline, GoneError, ServiceError, StoredError, until
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate, State
+from online.recommend.recall import Items, completed
+from online.recommend.registry import Registry
+from online.recommend.types import (
+    Degradation,
+    LoadingError,
+    NoReleaseError,
+    Outcome,
+    Ranked,
+    TimedRequest,
+    is_of_kind,
+)
 
 log = logging.getLogger(__name__)
+
+LOADING_SHARE = 0.3  # of the time that is left, for a release that is being loaded: less than Redis has, which is next
+BUSY = "is overloaded and had no time for this request"
 
 
 def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> Degradation:
@@ -46,17 +54,167 @@ def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> De
     return Degradation.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
 
 
-def exact_search(
-    error: ServiceError, opened: Release, user: StoredUser, timestamp: int, fewest: int, degraded: list[Degradation]
-) -> Candidates:
-    """Search the server's copy of the vectors; if the user's state is unusable, return popular unseen items."""
-    try:
-        candidates = recall(opened.exact, opened, user, timestamp, fewest)
-    except StoredError as unusable:
-        degraded.append(degradation_of(unusable, Outcome.NO_RECALL))
-        return completed(opened, user)
-    degraded.append(degradation_of(error, Outcome.EXACT_SEARCH))
-    return candidates
+class Fallbacks:
+    """Makes each stage, or what replaces it. Shared by threads."""
+
+    def __init__(self, releases: Registry, server: ServerSettings) -> None:
+        self._releases, self._budget_s = releases, server.budget_ms / 1e3
+        self.known = KnownUsers(server.known_users, server.last_state_max_age_s)
+
+    # --- the answer as a whole
+
+    def slate(self, timed: TimedRequest, make: Callable[[TimedRequest], Slate]) -> Slate:
+        """The slate; the popular list where no stage and no fallback can answer, or where it is too late for them."""
+        releases = self._releases
+        try:
+            if timed.late:  # more work on it would make later requests late, too
+                raise ServiceError("server", BUSY)
+            return make(timed)
+        except (ServiceError, NoReleaseError) as error:
+            if timed.strict or timed.request.release or not releases.can_serve:
+                raise
+            return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.saved)
+
+    def other_release(
+        self, state: State, read: Callable[[TimedRequest], State], rank: Callable[[State], Slate]
+    ) -> Slate:
+        """The slate of a state; once more if a stage fails: another release may be active, and this one deleted.
+
+        A release is deleted from Redis first, so what Redis says now is true of the other stores, too.
+        """
+        try:
+            return rank(state)
+        except ServiceError as error:
+            again = self._again(state, read, error)
+            if again is None and state.timed.strict:
+                raise
+        again = again or state
+        return rank(replace(again, timed=replace(again.timed, last_try=True)))
+
+    def _again(self, state: State, read: Callable[[TimedRequest], State], error: ServiceError) -> State | None:
+        """The state by another release; None: no other can answer."""
+        timed, failed = state.timed, state.opened.release
+        if timed.request.release is not None:
+            return None
+        try:
+            with until(timed.deadline):
+                again = self._loaded(replace(timed, preferred=None), read)
+        except (ServiceError, NoReleaseError) as failure:
+            log.warning("nothing answers instead of release %s: %s", failed, failure)
+            return None
+        if again.opened.release != failed:
+            return again
+        if isinstance(error, GoneError):
+            self._releases.reload(failed)
+        return None
+
+    # --- its stages
+
+    def state(self, timed: TimedRequest, read: Callable[[TimedRequest], State]) -> State:
+        """The release and the user's state, ``read`` from Redis, or as they were known last.
+
+        A request that names its release gets that one or an error.
+        """
+        request, releases, known = timed.request, self._releases, self.known
+        forgotten = known.forgotten
+        try:
+            found = self._loaded(timed, read, only_if_alone=True)
+        except (ServiceError, NoReleaseError) as error:
+            opened = (releases.loaded(timed.preferred) if timed.preferred else None) or releases.active
+            loading = isinstance(error, LoadingError)
+            if timed.strict or request.release or opened is None or (loading and self._is_alone(timed)):
+                raise
+            state = known.state(opened.release, request.userid)
+            outcome = Outcome.LAST_STATE if state else Outcome.POPULAR
+            return State(timed, opened, state, (degradation_of(error, outcome),))
+        known.follow(releases.forgotten)
+        if request.release is None:
+            if found.user is not None:
+                known.keep_state(found.opened.release, request.userid, found.user, forgotten)
+            else:
+                known.forget(request.userid, found.opened.release)
+        return found
+
+    def _is_alone(self, timed: TimedRequest) -> bool:
+        """Whether no release but the one that is being loaded can answer: it is named, or the id is of another kind."""
+        request, active = timed.request, self._releases.active
+        return request.release is not None or (active is not None and not is_of_kind(request.userid, active.user_ids))
+
+    def _loaded(
+        self, timed: TimedRequest, read: Callable[[TimedRequest], State], *, only_if_alone: bool = False
+    ) -> State:
+        """Read the state, and wait for its release if that is being loaded.
+
+        ``only_if_alone``: not if the one that is active so far can answer. A request that has no budget of its own and
+        no other release has the server's whole budget after it: what is left would not do for the services.
+        """
+        try:
+            return read(timed)
+        except LoadingError as error:
+            alone = self._is_alone(timed)
+            if only_if_alone and not (alone or timed.strict or self._releases.active is None):
+                raise
+            if timed.request.budget_ms or not (alone or timed.patient):
+                self._releases.wait_for(error.release, timed.deadline.share(LOADING_SHARE).left())
+            else:
+                self._releases.wait_for(error.release)
+                timed = replace(timed, deadline=max(timed.deadline, Deadline.after(self._budget_s)))
+        return read(timed)
+
+    def recall(
+        self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation],
+        items: Items, search: Callable[[Items], Candidates],
+    ) -> Candidates:  # fmt: skip
+        """The candidates that ``search`` finds among the ``items`` of Elasticsearch, or in the server's own copy."""
+        try:
+            with timed.watch.stage("elasticsearch"):
+                return search(items)
+        except ServiceError as error:
+            if not timed.may_fall_back(error):
+                raise
+            try:
+                found = search(opened.exact)
+            except StoredError as unusable:
+                degraded.append(degradation_of(unusable, Outcome.NO_RECALL))
+                return completed(opened, user)
+            degraded.append(degradation_of(error, Outcome.EXACT_SEARCH))
+            return found
+
+    def features(
+        self, timed: TimedRequest, opened: Release, degraded: list[Degradation], read: Callable[[], Encoded | None]
+    ) -> Encoded | None:
+        """The user's features that ``read`` gets from Feast, or those last known; None: there are none."""
+        userid = timed.request.userid
+        try:
+            features = read()
+        except ServiceError as error:
+            if not timed.may_fall_back(error):
+                raise
+            features = self.known.features(opened.release, userid)
+            outcome = Outcome.NOT_RANKED if features is None else Outcome.LAST_FEATURES
+            degraded.append(degradation_of(error, outcome))
+            return features
+        if features is None:
+            degraded.append(Degradation.of(Outcome.NO_USER_FEATURES, "feast", "does not know this user"))
+        else:
+            self.known.keep_features(opened.release, userid, features)
+        return features
+
+    def rank(
+        self, timed: TimedRequest, candidates: Candidates, degraded: list[Degradation], score: Callable[[], Ranked]
+    ) -> Ranked:
+        """The candidates by Triton's scores, which ``score`` gets, or in recall's order."""
+        try:
+            with timed.watch.stage("triton"):
+                ranked = score()
+        except ServiceError as error:
+            if not timed.may_fall_back(error):
+                raise
+            degraded.append(degradation_of(error, Outcome.NOT_RANKED))
+            return Ranked(candidates.itemids, candidates.scores)
+        if unknown := len(candidates.itemids) - len(ranked.itemids):
+            degraded.append(Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unknown} of the candidates"))
+        return ranked
 
 
 @dataclass(slots=True)
@@ -117,42 +275,3 @@ class KnownUsers:
         """The features as they were read last, however long ago: within a release only counts change."""
         known = self._users.get((release, userid))
         return known.features if known else None
-
-
-class SavedPopular(BaseModel, frozen=True, extra="forbid"):
-    """A release's popular list, with all that is shown of the items."""
-
-    release: str
-    item_list: list[Item]  # best first
-
-
-class LastRelease:
-    """The popular list of the release that was opened last, on the server's own disk.
-
-    Attributes:
-        saved: None where the file is missing or cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.saved: SavedPopular | None = None
-        try:
-            self.saved = SavedPopular.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            pass
-        except (OSError, ValidationError) as error:
-            log.warning(
-                "%s cannot be read, so there is no popular list if services are down at the start: %s", path, error
-            )
-
-    def keep(self, opened: Release) -> None:
-        """Write the release's popular list, unless it is what the file holds. A disk that is full is only logged."""
-        items = items_of(opened.catalogue, opened.popular.ids[:MAX_SIZE], opened.popular.scores[:MAX_SIZE])
-        if (saved := SavedPopular(release=opened.release, item_list=items)) == self.saved:
-            return
-        self.saved = saved
-        try:
-            with written_in_place(self.path) as temporary:
-                temporary.write_text(saved.model_dump_json(), encoding="utf-8")
-        except OSError as error:
-            log.warning("the popular list of release %s cannot be kept in %s: %s", saved.release, self.path, error)

@@ -12,7 +12,6 @@ import time
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,8 @@ from data_exchange_center.history import History
 from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
+from online.recommend.loaded_release import Release
 from online.recommend.types import Ranked, Stage
-
-if TYPE_CHECKING:
-    from online.recommend.release import Release
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +112,7 @@ class UserFeatures:
         """Requests that the next calls will fetch for."""
         return sum(map(len, list(self._waiting.values())))
 
-    def ask(
+    def fetch(
         self, release: str, userid: int, deadline: Deadline, *, strict: bool = False, short_budget: bool = False
     ) -> PendingRow:
         """Start fetching a user's row. Returns at once; `result` gives the row.

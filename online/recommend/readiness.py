@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field
 from online.clients.base import OUT_OF_TIME, Breaker, Client, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, UserQuery
+from online.recommend.loaded_release import Release
 from online.recommend.recall import recall
-from online.recommend.release import Release, Releases
+from online.recommend.registry import Registry
 from online.recommend.types import NoReleaseError, read_id
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Readiness:
     """Readiness of the services and the live release; callers within `FRESH_S` share one probe."""
 
     def __init__(
-        self, releases: Releases, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
+        self, releases: Registry, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
     ) -> None:
         self._releases, self._clients, self._breakers = releases, clients, breakers
         self._lock = threading.Lock()
@@ -68,12 +69,12 @@ class Readiness:
             services = dict(pool.map(self._state_of, self._clients))  # all at once
         found: dict[str, Any] = {"release": None, "recipe": None}
         try:
-            live = self._releases.open_live().manifest
+            live = self._releases.get_active().manifest
             found = {"release": live.release, "recipe": live.recipe.name}
         except (ServiceError, NoReleaseError) as error:
             found["message"] = str(error)
         complete = "message" not in found and all(service.ready for service in services.values())
-        answers = "message" not in found or self._releases.something_to_answer_with
+        answers = "message" not in found or self._releases.can_serve
         status: Any = "ready" if complete else "degraded" if answers else "unready"
         return Ready(status=status, ready=answers, services=services, **found)
 

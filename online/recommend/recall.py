@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,9 +18,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.release import Manifest
 from online.clients.base import Caller, StoredError
-
-if TYPE_CHECKING:
-    from online.recommend.release import Release
+from online.recommend.loaded_release import Release
 
 log = logging.getLogger(__name__)
 

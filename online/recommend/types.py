@@ -100,9 +100,14 @@ def read_id(field: str, text: str, kind: IdKind) -> OwnId:
     return own_id(text, kind)
 
 
+def is_of_kind(userid: OwnId, kind: IdKind) -> bool:
+    """Whether an id is of a release's kind: 7 and "7" would be the same user. 0, nobody, is of both."""
+    return not userid or kind_of(userid) == kind
+
+
 def check_userid(userid: OwnId, kind: IdKind) -> None:
-    """Raise WrongIdError unless an id is of the release's kind: 7 and "7" would be the same user. 0, nobody, passes."""
-    if not userid or kind_of(userid) == kind:
+    """Raise WrongIdError unless an id is of the release's kind."""
+    if is_of_kind(userid, kind):
         return
     if kind == "string":
         raise WrongIdError("userid", f'userid must be a string in this release, for example {{"userid": "{userid}"}}.')
@@ -120,6 +125,14 @@ class UnknownReleaseError(RecsysError):
 
 class NoReleaseError(RecsysError):
     """Nothing can be served: no release was ever put live, or the live one cannot be opened."""
+
+
+class LoadingError(NoReleaseError):
+    """The request's release is being loaded, for longer than the request waits."""
+
+    def __init__(self, release: str) -> None:
+        self.release = release
+        super().__init__(f"Release {release} is loading; retry in a few seconds.")
 
 
 class Outcome(StrEnum):
@@ -262,8 +275,6 @@ class Ranked:
         return np.arange(len(self.itemids))[:size] if self.order is None else self.order[:size]
 
 
-# Share of a request's time for a release that is being opened: less than that of Redis, which is asked afterwards.
-OPENING_SHARE: Final = 0.3
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a service
 
 
@@ -322,7 +333,7 @@ class TimedRequest:
     watch: Stopwatch
     short_budget: bool = False  # the caller has given it less time than the server's own budget
     patient: bool = False  # it is strict, or there is nothing to fall back on
-    late: bool = False  # it has waited so long for its turn that little of its time is left
+    late: bool = False  # it has waited so long for a thread that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
     last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
 
@@ -333,11 +344,3 @@ class TimedRequest:
     def may_fall_back(self, error: ServiceError) -> bool:
         """Whether a fallback answers in the place of a stage that has failed; else its error ends this try."""
         return not self.strict and (self.last_try or not isinstance(error, GoneError))
-
-    @property
-    def max_open_wait_s(self) -> float | None:
-        """Seconds to wait for a release that is being opened; None: as long as `Releases` does by default.
-
-        Its own budget always limits it; the server's does not limit a patient one.
-        """
-        return None if self.patient and not self.request.budget_ms else self.deadline.share(OPENING_SHARE).left()

@@ -35,7 +35,6 @@ from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import ServerSettings, Settings, is_loopback
 from online.clients.base import ServiceError
-from online.recommend.release import OpeningError
 from online.recommend.types import (
     MAX_BUDGET_MS,
     MAX_SIZE,
@@ -43,6 +42,7 @@ from online.recommend.types import (
     MIN_BUDGET_MS,
     Answer,
     BadRequestError,
+    LoadingError,
     NoReleaseError,
     Outcome,
     Request,
@@ -353,7 +353,7 @@ def register_errors(app: Flask) -> None:
             case ServiceError():
                 said = f"{error.service} {error.what}."
                 return error_response(503, "service_unavailable", said, service=error.service)
-            case OpeningError():
+            case LoadingError():
                 response = error_response(503, "release_opening", str(error))
                 response.headers["Retry-After"] = "1"
                 return response

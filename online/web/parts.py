@@ -19,8 +19,8 @@ from pydantic import BaseModel, create_model
 
 from data_exchange_center import plugins
 from data_exchange_center.settings import Settings
+from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
-from online.recommend.release import Release
 from online.recommend.types import Answer, Request, Stopwatch
 from online.web.guard import EXPECTED, Observer
 
@@ -36,7 +36,7 @@ GROUP: Final = "recsys.server"  # of entry points
 class Parts:
     """The parts of a server that an extra may use, and those that it may replace or add to.
 
-    The places that are made for extras are the hooks of `Recommender`.
+    Where extras act on a request is in `online.recommend.phases`.
 
     Attributes:
         stores: name of an extra -> where it keeps its data, if not in Redis.

@@ -30,8 +30,7 @@ from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from online.clients.base import NEVER, Client, Deadline
 from online.recommend.recommend import Recommender
-from online.recommend.release import OpeningError
-from online.recommend.types import STAGES, Request
+from online.recommend.types import STAGES, LoadingError, Request
 from research.bench.load import (
     CODE,
     Answered,
@@ -126,7 +125,7 @@ class Bare:
 
     def open(self, userid: OwnId) -> None:
         """Open the live release in this process, however long that takes. Raises ServiceError, NoReleaseError."""
-        opening = retry_if_exception_type(OpeningError)
+        opening = retry_if_exception_type(LoadingError)
         Retrying(stop=stop_after_delay(_OPENS_WITHIN_S), retry=opening, reraise=True)(self.recommend, [userid])
 
     def recommend(self, userids: Sequence[OwnId]) -> list[Calls]:

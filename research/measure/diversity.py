@@ -75,7 +75,7 @@ def main(settings: Settings) -> None:
         return found
 
     with closing(recommender_of(settings, 0, release.release)) as recommender:
-        recommender.before_answer.append(partial(rerank, default=0))
+        recommender.phases.rerank.append(partial(rerank, default=0))
         for strength in sorted({*STRENGTHS, chosen}):  # the first is 0
             name = f"diversity {strength:g}"
             lists = requests.lists(recommender, ASKED, name, partial(answer, diversity=strength))

@@ -56,7 +56,7 @@ def recommender_of(settings: Settings, known_users: int, release: str) -> Recomm
 
     def opened() -> str | None:
         recommender.warm_up().result()
-        serving = recommender.releases.serving
+        serving = recommender.releases.active
         return serving.release if serving else None
 
     live = opening(opened)
@@ -94,7 +94,7 @@ class Requests:
         for row in progress(self.rows, total=len(self.rows), desc=name, unit="user"):
             moment = int(self.holdout.times[row])
             fields = {"userid": self.userids[row], "timestamp": moment, "size": size, "budget_ms": MAX_BUDGET_MS}
-            itemids, opened = answer(fields).itemids, recommender.releases.serving
+            itemids, opened = answer(fields).itemids, recommender.releases.active
             ids = [opened.numbers[each] for each in itemids] if opened is not None else []
             lists[row, : len(ids)] = np.searchsorted(self.holdout.past.itemids, ids) + 1
         return lists

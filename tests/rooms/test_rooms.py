@@ -46,7 +46,7 @@ REQUEST: Final = """
 import tempfile, pathlib
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
-from online.recommend.fallback import LastRelease
+from online.recommend.last_release import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import DefaultWorld

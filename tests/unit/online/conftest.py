@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
-from online.recommend import release as releases
-from online.recommend.fallback import LastRelease
+from online.recommend import registry
+from online.recommend.last_release import LastRelease
 from online.recommend.recommend import Recommender
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
@@ -63,7 +63,7 @@ def kind(request: pytest.FixtureRequest) -> type[World]:
 
 @pytest.fixture
 def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fakes]:
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 30.0)  # likewise
+    monkeypatch.setattr(registry, "LOADING_WAIT_S", 30.0)  # likewise
     world = kind()
     users, items = FakeUsers(world, live=world.release), FakeItems(world)
     features, scorer = FakeFeatures(world), FakeScorer(world)

@@ -161,7 +161,7 @@ def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: Flask
     experiment = start(http, both, control=OTHER)
     both.users.live_release = OTHER
     releases, userid = both.recommender.releases, user_in(experiment, "control")
-    until(lambda: ask(http, userid) and releases.serving.release == OTHER, despite=(AssertionError,))
+    until(lambda: ask(http, userid) and releases.active.release == OTHER, despite=(AssertionError,))
 
 
 @pytest.mark.parametrize("away", ["redis", "triton", "elasticsearch"])

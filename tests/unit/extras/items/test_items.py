@@ -97,7 +97,7 @@ def test_a_patch_places_it_again(shop: FlaskClient, fakes: Fakes, world: World) 
 
 
 def _added(fakes: Fakes) -> Any:
-    opened = fakes.recommender.releases.serving
+    opened = fakes.recommender.releases.active
     assert isinstance(opened, Extended)
     return opened.added[0]
 
@@ -161,13 +161,13 @@ def test_its_first_likes_move_it(shop: FlaskClient, fakes: Fakes, world: World) 
 
 
 def test_without_new_items_a_release_is_what_was_read(shop: FlaskClient, fakes: Fakes, world: World) -> None:
-    serving = fakes.recommender.releases.serving
+    serving = fakes.recommender.releases.active
     assert not isinstance(serving, Extended)
     ask(shop, userid=world.own_user(USER))
-    assert fakes.recommender.releases.serving is serving
+    assert fakes.recommender.releases.active is serving
     add(shop, itemid=world.own_item(NEW))
     shop.delete(f"/ml/item/{world.own_item(NEW)}")
-    assert len(fakes.recommender.releases.serving.catalogue) == len(world.itemids)  # type: ignore[union-attr]
+    assert len(fakes.recommender.releases.active.catalogue) == len(world.itemids)  # type: ignore[union-attr]
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
         itemids = [item["itemid"] for item in answer["item_list"]]
         scores = [item["score"] for item in answer["item_list"]]
         assert scores == pytest.approx(world.expected_scores(1, itemids, AT), rel=1e-5)
-    assert fakes.recommender.releases.serving.release == fakes.world.release
+    assert fakes.recommender.releases.active.release == fakes.world.release
     assert got(http, f"/ml/history?userid=1&release={OTHER}", "UserHistory")["release"] == OTHER
 
 

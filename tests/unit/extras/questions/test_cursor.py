@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from extras.questions.cursor import Cursor
 from online.main.s1_server import create_app
-from online.recommend.fallback import LastRelease
+from online.recommend.last_release import LastRelease
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -84,7 +84,7 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
             other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
             fakes.add(other)
             fakes.users.activate(other.release)
-            fakes.recommender.releases.begin_opening(other.release).result()
+            fakes.recommender.releases.get(other.release)
 
     user = fakes.world.own_user(userid)
     assert len(pages(http, 5, switch, userid=user)) == 250
@@ -99,7 +99,7 @@ def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, do
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_a_popular_list_from_the_disk_is_paged_whatever_diversity_is_wanted(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.open_live())
+    last.keep(fakes.recommender.releases.get_active())
     fakes.down(*SERVICES)
     with fakes.restarted(tmp_path / "saved.json") as fresh:
         http = create_app(fresh, stores=fakes.stores).test_client()

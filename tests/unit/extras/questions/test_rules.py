@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from extras.questions.rules import RuleList, RuleProblemError, read, rules_key
 from online.main.s1_server import create_app
-from online.recommend import recommend
+from online.recommend import process
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -73,8 +73,8 @@ def test_a_boosted_item_stands_at_half_its_place(fakes: Fakes, http: FlaskClient
 
 @DEFAULT
 def test_workers_follow_and_keep_the_last_rules(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "LOOK_S", 0.01)
-    monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(process, "POLL_S", 0.01)
+    monkeypatch.setattr(process, "POLL_AGAIN_S", 0.01)
     path, key, values = tmp_path / "saved.json", rules_key(fakes.world.dataset), fakes.users.values
     with fakes.restarted(path) as recommender:
         http = create_app(recommender, stores=fakes.stores).test_client()
@@ -87,7 +87,7 @@ def test_workers_follow_and_keep_the_last_rules(fakes: Fakes, tmp_path: Path, mo
         other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)  # a switch changes nothing
         fakes.add(other)
         fakes.users.activate(other.release)
-        recommender.releases.begin_opening(other.release).result()
+        recommender.releases.get(other.release)
         answer = ask(http, size=200)
         assert answer["release"] == other.release
         assert hidden.isdisjoint(ids(answer))
@@ -123,7 +123,7 @@ WRONG = {
 def test_a_wrong_file_is_refused_whole(fakes: Fakes, tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(text)
-    known = fakes.recommender.releases.open_live().numbers
+    known = fakes.recommender.releases.get_active().numbers
     with pytest.raises(RuleProblemError) as error:
         read(path, known)
     assert says in str(error.value)

@@ -36,7 +36,7 @@ def test_items_come_by_the_channels_with_their_places_and_what_they_share(fakes:
 
 
 def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(fakes: Fakes, http: FlaskClient) -> None:
-    opened = fakes.recommender.releases.open_live()
+    opened = fakes.recommender.releases.get_active()
     name = fakes.world.recipe.recall.searched[0].name
     fitted = {channel.name: channel for channel in opened.channels.channels}
     if name in fitted:  # without popularity and filler

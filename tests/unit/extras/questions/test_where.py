@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from extras.questions.where import Attributes, Condition
 from online.main.s1_server import create_app
-from online.recommend.fallback import LastRelease
+from online.recommend.last_release import LastRelease
 from online.recommend.types import BadRequestError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
@@ -48,7 +48,7 @@ def test_a_stranger_and_a_server_without_services_get_the_popular_ones_of_them(f
 
 def test_a_popular_list_from_the_disk_is_limited_too(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.open_live())
+    last.keep(fakes.recommender.releases.get_active())
     popular = [item.itemid for item in last.saved.item_list if item.itemid in matching(fakes.world)]  # type: ignore[union-attr]
     fakes.down("redis")
     with fakes.restarted(tmp_path / "saved.json") as fresh:

@@ -11,7 +11,7 @@ import pytest
 
 from online.clients.base import FAILURES, NEVER, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
-from online.recommend.recommend import LATE
+from online.recommend.recommend import MAX_QUEUE_SHARE
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, Stopwatch
 from tests.unit.online.conftest import SERVICES, Fakes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
@@ -232,7 +232,7 @@ def test_redis_that_has_lost_the_live_release_makes_nobody_a_stranger(fakes: Fak
     assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
     assert not stranger.cold_start
     assert degraded(stranger) == [(Outcome.POPULAR, "redis")]
-    with pytest.raises(ServiceError, match=f"redis: holds release {fakes.world.release} no longer"):
+    with pytest.raises(ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"):
         ask(fakes, strict=True)
 
 
@@ -264,9 +264,9 @@ def test_who_has_waited_too_long_for_a_thread_is_answered_from_memory(fakes: Fak
         request = Request(userid=1, timestamp=AT, budget_ms=10_000, strict=strict)
         return fakes.recommender.recommend(request, Stopwatch(time.perf_counter() - share * 10))
 
-    answer = waited(LATE + 0.1)
+    answer = waited(MAX_QUEUE_SHARE + 0.1)
     assert answer.itemids == popular(fakes.world)
     assert degraded(answer) == [(Outcome.POPULAR, "server")]
     assert [len(service.calls) for service in fakes.services] == before  # nobody's time is taken
-    assert not waited(LATE - 0.1).degraded
-    assert not waited(LATE + 0.1, strict=True).degraded
+    assert not waited(MAX_QUEUE_SHARE - 0.1).degraded
+    assert not waited(MAX_QUEUE_SHARE + 0.1, strict=True).degraded

@@ -11,7 +11,8 @@ from data_exchange_center.candidates import ExactItems
 from data_exchange_center.features import Encoded
 from data_exchange_center.fusion import Hits
 from online.clients.elastic import CatalogueItem
-from online.recommend.fallback import KnownUsers, LastRelease
+from online.recommend.fallback import KnownUsers
+from online.recommend.last_release import LastRelease
 from online.recommend.types import MAX_SIZE
 from tests.unit.online import contracts
 from tests.unit.online.fakes import FakeItems

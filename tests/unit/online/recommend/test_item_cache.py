@@ -9,7 +9,7 @@ import pytest
 
 from data_exchange_center.features import DenseFeature, Encoded, FlagFeature
 from online.clients.base import ServiceError
-from online.recommend.release import CHUNK, RETRY_S, VALUES, EncodedItems, ItemCache, fetch_items
+from online.recommend.loaded_release import CHUNK, RETRY_AFTER_S, VALUES, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 
@@ -81,7 +81,7 @@ def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog
     assert "could not be refreshed" in caplog.text
     assert copy(cache) == 1
     assert later.waiting == []
-    now[0] += RETRY_S
+    now[0] += RETRY_AFTER_S
     assert copy(cache) == 1
     later.run()
     assert copy(cache) == 2
@@ -97,7 +97,7 @@ def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pyt
         cache.current()
         later.run()
         assert cache.current().itemids.tolist() == expected
-        now[0] += RETRY_S
+        now[0] += RETRY_AFTER_S
     assert "2 of 3 items have lost their features" in caplog.text
     assert "3 of 3 items have lost their features" in caplog.text
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import ServerSettings
 from online.clients.feast import FeatureQuery
-from online.recommend import release as releases
+from online.recommend import registry
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
 from tests.unit.online.conftest import Fakes
@@ -98,8 +98,8 @@ def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes, m
     try:
         fakes.users.live_release = shop.release
         for limits in ({"budget_ms": 500}, {}):  # its own budget limits the wait, else the constant does
-            monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0 if limits else 0.05)
-            with pytest.raises(NoReleaseError, match="ask again"):
+            monkeypatch.setattr(registry, "LOADING_WAIT_S", 60.0 if limits else 0.05)
+            with pytest.raises(NoReleaseError, match="is loading"):
                 ask(fakes, "u-8f3a", strict=True, **limits)
             started = time.perf_counter()
             answer = ask(fakes, "u-8f3a", **limits)
@@ -107,7 +107,7 @@ def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes, m
             assert (answer.release, answer.outcomes) == (fakes.world.release, (Outcome.POPULAR,))
     finally:
         gate.set()
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0)
+    monkeypatch.setattr(registry, "LOADING_WAIT_S", 60.0)
     assert ask(fakes, "u-8f3a").release == shop.release
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from data_exchange_center.candidates import ItemQuery
 from online.clients.base import OUT_OF_TIME, ServiceError
-from online.recommend import readiness, recommend
+from online.recommend import process, readiness
 from online.recommend.readiness import warm_up_elasticsearch
 from tests.unit.online.conftest import Fakes
 from tests.waiting import until
@@ -32,7 +32,7 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
 def warm(
     fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True, *, patient: bool = True
 ) -> None:
-    opened = fakes.recommender.releases.open_live()
+    opened = fakes.recommender.releases.get_active()
     warm_up_elasticsearch(fakes.users, fakes.items, opened, enough, more, patient=patient)  # type: ignore[arg-type]
 
 
@@ -70,21 +70,21 @@ def test_a_slow_search_ends_the_quiet_one_only(fakes: Fakes, monkeypatch: pytest
 
 @pytest.fixture
 def warming(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    monkeypatch.setattr(recommend, "WARM", 50)
-    fakes.recommender._server = fakes.recommender._server.model_copy(update={"warm_up_s": 10.0})
+    monkeypatch.setattr(process, "WARM", 50)
+    fakes.recommender.server = fakes.recommender.server.model_copy(update={"warm_up_s": 10.0})
     return fakes
 
 
 def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "HOT", 200)
-    monkeypatch.setattr(recommend, "_IDLE", 0.0)
+    monkeypatch.setattr(process, "HOT", 200)
+    monkeypatch.setattr(process, "_IDLE", 0.0)
     warming.recommender.warm_up().result(60)
     assert warming.items.answered >= 50
     until(lambda: 200 <= warming.items.answered < 300)
 
 
 def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "HOT", 10**9)
+    monkeypatch.setattr(process, "HOT", 10**9)
     warming.recommender.warm_up().result(60)
     (quiet,) = (thread for thread in threading.enumerate() if thread.name == "warm-up")
     warming.recommender.closed.set()
@@ -94,7 +94,7 @@ def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pyt
 
 def test_the_server_serves_although_its_warm_up_failed(warming: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    warming.recommender.releases.open_live()
+    warming.recommender.releases.get_active()
     warming.items.down = True
     warming.recommender.warm_up().result(60)
     assert warming.recommender.readiness().release == warming.world.release
@@ -116,8 +116,8 @@ def test_following_outlasts_failures_and_ends_with_the_server(fakes: Fakes, monk
     def threads() -> list[str]:
         return [thread.name for thread in threading.enumerate() if thread.name.endswith("Rules.look")]
 
-    monkeypatch.setattr(recommend, "LOOK_S", 0.01)
-    monkeypatch.setattr(recommend, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(process, "POLL_S", 0.01)
+    monkeypatch.setattr(process, "POLL_AGAIN_S", 0.01)
     rules, gone = Rules(), Rules()
     for each in (rules, gone):
         fakes.recommender.follow(each.look)

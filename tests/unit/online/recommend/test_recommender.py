@@ -17,10 +17,9 @@ from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.fusion import Hits
 from online.clients.base import NEVER, Deadline, ServiceError
 from online.clients.feast import FeatureQuery
-from online.recommend import release as releases
-from online.recommend.fallback import LastRelease
-from online.recommend.release import OpeningError
-from online.recommend.types import MAX_SIZE, Answer, NoReleaseError, Outcome, Request
+from online.recommend import registry
+from online.recommend.last_release import LastRelease
+from online.recommend.types import MAX_SIZE, Answer, LoadingError, NoReleaseError, Outcome, Request
 from tests.unit.online.conftest import SERVICES, Fakes
 from tests.unit.online.world import (
     AT,
@@ -267,19 +266,34 @@ def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> Non
 
 
 @pytest.mark.parametrize("preferred", [None, "bbbbbbbbbbbb"])
-def test_a_request_waits_for_a_release_as_long_as_it_says(fakes: Fakes, preferred: str | None) -> None:
-    """Redis holds neither the one that serves nor the one that is preferred any longer."""
-    opened, second, third = fakes.recommender.releases, loaded(fakes), replace(fakes.world, release="cccccccccccc")
+def test_a_release_is_waited_for_as_long_as_the_caller_says(fakes: Fakes, preferred: str | None) -> None:
+    """Redis holds neither the one that answers nor the one that is preferred any longer."""
+    loaded_here, second, third = fakes.recommender.releases, loaded(fakes), replace(fakes.world, release="cccccccccccc")
     ask(fakes, 1)
-    opened.open_kept(second.release)
+    loaded_here.get(second.release)
     fakes.add(third)
     fakes.users.live_release = third.release
     del fakes.users.worlds[fakes.world.release], fakes.users.worlds[second.release]
     gate = fakes.items.gate = threading.Event()
-    with pytest.raises(OpeningError):
-        opened.release_and_user(1, fakes.users, wait_s=0.01, preferred=preferred)
+    with pytest.raises(LoadingError):
+        loaded_here.find(1, fakes.users, preferred=preferred)
+    with pytest.raises(LoadingError):
+        loaded_here.wait_for(third.release, 0.01)
     gate.set()
-    assert opened.release_and_user(1, fakes.users, preferred=preferred)[0].release == third.release
+    loaded_here.wait_for(third.release)
+    assert loaded_here.find(1, fakes.users, preferred=preferred)[0].release == third.release
+
+
+def test_published_releases_are_loaded_before_they_are_asked_for(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second, releases = loaded(fakes), fakes.recommender.releases
+    fakes.users.activate(second.release)
+    assert releases.follow()
+    until(lambda: releases.active is not None and releases.active.release == second.release)
+    assert releases.loaded_count == 2
+    fakes.users.history = [second.release]  # the first is published no longer
+    assert releases.follow()
+    assert releases.loaded_count == 1
 
 
 def test_what_serves_is_kept_on_the_disk(fakes: Fakes, tmp_path: Path) -> None:
@@ -296,7 +310,7 @@ def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pyt
     fakes.add(second)
     fakes.users.live_release = second.release
     assert ask(fakes, 1).item_list == first.item_list  # which begins to open the other
-    until(lambda: "cannot be opened" in caplog.text)
+    until(lambda: "cannot be loaded" in caplog.text)
     assert ask(fakes, 1).item_list == first.item_list
 
 
@@ -378,14 +392,14 @@ def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_ne
 
 def test_a_release_that_could_not_be_opened_is_tried_again_later(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes, 1)
-    monkeypatch.setattr(releases, "REOPEN_S", 600.0)
+    monkeypatch.setattr(registry, "RETRY_AFTER_S", 600.0)
     second = another(fakes)
     fakes.users.live_release = second.release
     for _ in range(50):
         assert ask(fakes, 1).release == fakes.world.release
     assert fakes.users.opened.count(second.release) == 1  # not with every request
     fakes.add(second)
-    monkeypatch.setattr(releases, "REOPEN_S", 0.05)
+    monkeypatch.setattr(registry, "RETRY_AFTER_S", 0.05)
     assert until_from(fakes, second.release).release == second.release
 
 
@@ -394,17 +408,17 @@ def test_nobody_waits_long_for_a_release_that_opens(fakes: Fakes, monkeypatch: p
     gate = fakes.items.gate = threading.Event()
     try:
         for limits in ({"budget_ms": 500}, {"budget_ms": 500, "strict": True}, {}, {"strict": True}):
-            monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0 if "budget_ms" in limits else 0.05)
+            monkeypatch.setattr(registry, "LOADING_WAIT_S", 60.0 if "budget_ms" in limits else 0.05)
             started = time.perf_counter()
-            with pytest.raises(OpeningError, match=fakes.world.release):
+            with pytest.raises(LoadingError, match=fakes.world.release):
                 ask(fakes, 1, release=fakes.world.release if named else None, **limits)
             assert time.perf_counter() - started < 2.5  # a part of the longest budget is 3
         readiness = fakes.recommender.readiness()
         assert not readiness.ready
-        assert "being opened" in readiness.message
+        assert "is loading" in readiness.message
     finally:
         gate.set()
-    monkeypatch.setattr(releases, "OPENING_WAIT_S", 60.0)
+    monkeypatch.setattr(registry, "LOADING_WAIT_S", 60.0)
     assert len(ask(fakes, 1).item_list) == 50
     assert fakes.users.opened.count(fakes.world.release) == 1 + named  # one that is named is looked up first
 

@@ -47,10 +47,10 @@ def features(store: SlowFeatures) -> Iterator[UserFeatures]:
 
 def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
     world = SourceWorld()
-    first = features.ask(world.release, 1, soon())
+    first = features.fetch(world.release, 1, soon())
     assert store.asked.acquire(timeout=60)
-    rest = {userid: features.ask(world.release, userid, soon()) for userid in (8, 2, NO_FEATURES_USER, 3)}
-    again = features.ask(world.release, 8, soon())
+    rest = {userid: features.fetch(world.release, userid, soon()) for userid in (8, 2, NO_FEATURES_USER, 3)}
+    again = features.fetch(world.release, 8, soon())
     assert features.waiting == 5
     store.go.set()
     assert features.result(first).columns["userid"] == [1]
@@ -68,10 +68,10 @@ def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeat
 
 
 def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, features: UserFeatures) -> None:
-    features.ask("aaaaaaaaaaaa", 1, soon())
+    features.fetch("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=60)
-    asked = [features.ask("aaaaaaaaaaaa", userid, soon()) for userid in range(100, 100 + MAX_USERS + 5)]
-    other = features.ask("bbbbbbbbbbbb", 1, soon())
+    asked = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in range(100, 100 + MAX_USERS + 5)]
+    other = features.fetch("bbbbbbbbbbbb", 1, soon())
     store.go.set()
     assert features.result(other).ids == (1,)
     assert all(features.result(one).ids == () for one in asked)
@@ -82,7 +82,7 @@ def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, fea
 
 def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, features: UserFeatures) -> None:
     store.down = True
-    asked = [features.ask("aaaaaaaaaaaa", userid, soon()) for userid in (1, 2, 3)]
+    asked = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in (1, 2, 3)]
     store.go.set()
     for one in asked:
         with pytest.raises(ServiceError, match="feast"):
@@ -90,9 +90,9 @@ def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, fea
 
 
 def test_nobody_waits_beyond_the_deadline_even_behind_another_call(store: SlowFeatures, features: UserFeatures) -> None:
-    features.ask("aaaaaaaaaaaa", 1, soon())
+    features.fetch("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=60)
-    queued = features.ask("aaaaaaaaaaaa", 2, soon(0.1))
+    queued = features.fetch("aaaaaaaaaaaa", 2, soon(0.1))
     started = time.perf_counter()
     with pytest.raises(ServiceError, match="in time"):
         features.result(queued)
@@ -103,9 +103,9 @@ def test_nobody_waits_beyond_the_deadline_even_behind_another_call(store: SlowFe
 
 
 def test_who_is_strict_is_waited_for_by_nobody_else(store: SlowFeatures, features: UserFeatures) -> None:
-    strict = features.ask("aaaaaaaaaaaa", 1, soon(), strict=True)
+    strict = features.fetch("aaaaaaaaaaaa", 1, soon(), strict=True)
     assert store.asked.acquire(timeout=60)
-    other = features.ask("aaaaaaaaaaaa", 2, soon())
+    other = features.fetch("aaaaaaaaaaaa", 2, soon())
     assert store.asked.acquire(timeout=60)  # though the first call is still in flight
     store.go.set()
     assert (features.result(strict).ids, features.result(other).ids) == ((1,), (2,))
@@ -118,13 +118,13 @@ def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, mon
     store.go.set()
     for _ in range(FAILURES):
         with pytest.raises(ServiceError, match="feast"):
-            features.result(features.ask("aaaaaaaaaaaa", 1, soon()))
+            features.result(features.fetch("aaaaaaaaaaaa", 1, soon()))
         assert store.asked.acquire(timeout=60)
     store.down = False
     store.go.clear()
-    probe = features.ask("aaaaaaaaaaaa", 1, soon())
+    probe = features.fetch("aaaaaaaaaaaa", 1, soon())
     assert store.asked.acquire(timeout=60)
-    other = features.ask("aaaaaaaaaaaa", 2, soon())
+    other = features.fetch("aaaaaaaaaaaa", 2, soon())
     assert other.rows.done()
     with pytest.raises(ServiceError, match="left alone"):
         features.result(other)
@@ -141,7 +141,7 @@ def test_an_answer_that_lacks_a_column_is_told_to_all_who_share_it() -> None:
             return FeatureRows(tuple(query.ids), {"userid": []}, {})
 
     features = UserFeatures(Uneven(SourceWorld()), Breaker("feast"))
-    asked = features.ask(SourceWorld().release, 1, soon(120))
+    asked = features.fetch(SourceWorld().release, 1, soon(120))
     with pytest.raises(ValueError, match="is not in"):
         asked.rows.result(60)
     features.close()

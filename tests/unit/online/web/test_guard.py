@@ -87,14 +87,14 @@ SITES = [
 @pytest.mark.parametrize(("headers", "cross_site"), SITES, ids=str)
 def test_cross_site_reads_record_no_exposures(fakes: Fakes, headers: dict[str, str], cross_site: bool) -> None:
     http, found = client(fakes), []
-    fakes.recommender.before_answer.append(lambda slate: found.append(may_record_exposures()))
+    fakes.recommender.phases.annotate.append(lambda slate: found.append(may_record_exposures()))
     assert http.post("/ml/rec", json={"userid": 1}, headers=headers).status_code == 200
     assert found == [not cross_site]
 
 
 def test_keyless_reads_of_an_open_server_record_no_exposures(fakes: Fakes) -> None:
     http, found = client(fakes, **READABLE), []
-    fakes.recommender.before_answer.append(lambda slate: found.append(may_record_exposures()))
+    fakes.recommender.phases.annotate.append(lambda slate: found.append(may_record_exposures()))
     assert http.post("/ml/rec", json={"userid": 1}).status_code == 200
     assert found == [False]
     assert may_record_exposures()  # outside of a request

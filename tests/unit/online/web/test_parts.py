@@ -14,8 +14,8 @@ from data_exchange_center.candidates import StoredUser
 from data_exchange_center.plugins import PluginError
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
-from online.recommend.recommend import Slate
-from online.recommend.release import Release
+from online.recommend.loaded_release import Release
+from online.recommend.phases import Slate
 from online.recommend.types import Answer, Request
 from online.web.guard import UnguardedError
 from online.web.parts import Parts
@@ -45,8 +45,8 @@ def register(app: Flask, parts: Parts) -> None:
 
     parts.extend_request(ShopRequest, hidden="an item's number")
     parts.extend_answer(ShopAnswer)
-    parts.recommender.before_recall.append(hide)
-    parts.recommender.before_answer.append(name)
+    parts.recommender.phases.recall.append(hide)
+    parts.recommender.phases.annotate.append(name)
 
 
 def post(app: Flask, **body: Any) -> Any:

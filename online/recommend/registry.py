@@ -1,0 +1,225 @@
+"""Registry of the releases that this process has loaded, and which of them answers a request.
+
+A release is *published* when all four stores hold it and Redis has its manifest, *loaded* when this process holds its
+catalogue, channels and item features, and *active* when it answers the requests that name no other one. Loading takes
+about a second and happens in the background: `Registry.follow`, which the server polls, begins it for each published
+release, and so does a request that finds the active one, or its experiment's, not loaded yet. A request itself only
+looks up which loaded release is its own (`Registry.find`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+
+from data_exchange_center.candidates import StoredUser
+from data_exchange_center.dataset import OwnId
+from online.clients.base import Caller, ServiceError, StoredError
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
+from online.recommend.last_release import LastRelease, SavedPopular
+from online.recommend.loaded_release import RETRY_AFTER_S, Release
+from online.recommend.types import LoadingError, NoReleaseError, UnknownReleaseError, check_userid, is_of_kind
+
+log = logging.getLogger(__name__)
+
+LOADING_WAIT_S = 3.0  # at most, of a request that only a release that is being loaded can answer
+NONE_ACTIVE = (
+    "No release is live yet. Run the steps of offline_to_online (`make sync`); "
+    "the last one, release/s1_go_live.py, puts the release live."
+)
+
+Users = Caller[UserQuery, UserAnswer]
+
+
+class Registry:
+    """The loaded releases. Shared by threads.
+
+    Attributes:
+        active: what answers: the active release, or the one before it until that is loaded; None: none was loaded yet.
+        active_id, forgotten, experiments: as Redis said last: the active release, how many users were forgotten, and
+            the running experiments, serialized.
+    """
+
+    def __init__(
+        self, users: RedisUsers, load: Callable[[str], Release], background: Executor, last: LastRelease | None
+    ) -> None:
+        """``load`` reads a release from the services, on ``background``; ``last``: where its popular list is kept."""
+        self._users, self._load_release, self._background, self._last = users, load, background, last
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Release] = {}
+        self._loading: dict[str, Future[Release]] = {}  # those that have failed, too
+        self._failed_at = self._reloaded_at = -math.inf  # monotonic seconds
+        self.active: Release | None = None
+        self.active_id: str | None = None
+        self.forgotten = 0
+        self.experiments: bytes | None = None
+
+    @property
+    def saved(self) -> SavedPopular | None:
+        """The popular list of the release that was active last, in this process or an earlier one."""
+        return self._last.saved if self._last else None
+
+    @property
+    def disk(self) -> Path | None:
+        """Folder of what is kept for a start without services; None: nothing is."""
+        return self._last.path.parent if self._last else None
+
+    @property
+    def can_serve(self) -> bool:
+        return self.active is not None or self.saved is not None
+
+    @property
+    def loaded_count(self) -> int:
+        return len(self._loaded)
+
+    # --- which release is a request's own
+
+    def find(
+        self, userid: OwnId, users: Users, named: str | None = None, preferred: str | None = None
+    ) -> tuple[Release, StoredUser | None]:
+        """The release that answers, and the user's state (None: unknown), in one round trip unless another is active.
+
+        ``named``: the release that the request wants and no other; ``preferred``: one that answers if it is loaded and
+        Redis still holds it. Raises LoadingError if the request's release is not loaded, NoReleaseError,
+        UnknownReleaseError, WrongIdError for a named release, ServiceError.
+        """
+        if named is not None:
+            own = self.get(named, wait_s=0)
+            check_userid(userid, own.user_ids)
+            answer = users.call(UserQuery.of(userid, own.manifest))
+            if answer.user is None and not answer.kept:
+                raise UnknownReleaseError(named)
+            return own, answer.user
+        asked = (self.loaded(preferred) if preferred else None) or self.active or self.get(None, 0, users)
+        answer, active_id = self._call(UserQuery.of(userid, asked.manifest), users)
+        held = answer.kept or answer.user is not None
+        if held and is_of_kind(userid, asked.user_ids) and asked.release in (active_id, preferred):
+            return asked, answer.user
+        # Another one is active. Until it is loaded, the former one answers while Redis still holds it.
+        active = self.loaded(active_id)
+        if active is asked and not held:
+            raise StoredError("redis", f"lacks the data of release {active_id}, which is active")
+        if active is asked or (active is None and held and is_of_kind(userid, asked.user_ids)):
+            return asked, answer.user
+        if active is None:
+            raise LoadingError(active_id)
+        return active, users.call(UserQuery.of(userid, active.manifest)).user
+
+    def get(self, release: str | None = None, wait_s: float | None = None, users: Users | None = None) -> Release:
+        """The named release, or the active one, once it is loaded. ``wait_s``: at most; None: `LOADING_WAIT_S`.
+
+        Raises UnknownReleaseError for one that is not published, LoadingError, NoReleaseError, ServiceError.
+        """
+        if release is None:
+            return self.active or self.get_active(wait_s, users)
+        known = release in self._loaded or release in self._loading
+        if not known and self._users.published(release) is None:
+            raise UnknownReleaseError(release)
+        return self.wait_for(release, wait_s)
+
+    def get_active(self, wait_s: float | None = None, users: Users | None = None) -> Release:
+        """The release that Redis says is active. Otherwise as `get`."""
+        return self.wait_for(self._call(WHICH_IS_LIVE, users or self._users)[1], wait_s)
+
+    def loaded(self, release: str) -> Release | None:
+        """The release; None: it is not loaded, and is being loaded from now on."""
+        if (found := self._loaded.get(release)) is None:
+            self._begin(release)
+        return found
+
+    def wait_for(self, release: str, wait_s: float | None = None) -> Release:
+        """The release, once it is loaded. Raises LoadingError, and what loading it has raised."""
+        if (found := self._loaded.get(release)) is not None:
+            return found
+        try:
+            return self._begin(release).result(LOADING_WAIT_S if wait_s is None else wait_s)
+        except FutureTimeoutError as error:
+            raise LoadingError(release) from error
+
+    def _call(self, query: UserQuery, users: Users) -> tuple[UserAnswer, str]:
+        """Redis's answer, and which release is active. Raises NoReleaseError, ServiceError."""
+        answer = users.call(query)
+        self.forgotten, self.experiments = answer.forgotten, answer.experiments
+        self._activate(answer.live)
+        if answer.live is None:
+            raise NoReleaseError(NONE_ACTIVE)
+        return answer, answer.live
+
+    # --- what is loaded
+
+    def follow(self) -> bool:
+        """Load the published releases, and drop those that are published no longer. Raises ServiceError."""
+        active_id, published = self._users.activated()
+        self._activate(active_id)
+        for release in published:
+            self.loaded(release)
+        with self._lock:
+            kept = {*published, active_id, self.active.release if self.active else None}
+            self._loaded = {name: each for name, each in self._loaded.items() if name in kept}
+            self._loading = {name: each for name, each in self._loading.items() if name in kept or not each.done()}
+        return True
+
+    def reload(self, release: str) -> None:
+        """Load a release again, in the background and at most every `RETRY_AFTER_S`: its model may have changed."""
+        with self._lock:
+            if not self.recently_reloaded:
+                self._reloaded_at = time.monotonic()
+                self._background.submit(self._load, release)
+
+    @property
+    def recently_reloaded(self) -> bool:
+        return time.monotonic() < self._reloaded_at + RETRY_AFTER_S
+
+    def replace_each(self, view: Callable[[Release], Release]) -> list[Release]:
+        """Replace each loaded release by ``view`` of it. Returns those that are loaded now."""
+        with self._lock:
+            self._loaded = {name: view(each) for name, each in self._loaded.items()}
+        if self.active is not None:
+            self._answer_from(self._loaded.get(self.active.release, self.active))
+        return list(self._loaded.values())
+
+    def _activate(self, release: str | None) -> None:
+        """Answer from this release from now on, or once it is loaded."""
+        self.active_id = release
+        if release is not None and (opened := self._loaded.get(release)) is not None:
+            self._answer_from(opened)
+
+    def _answer_from(self, opened: Release) -> None:
+        if opened is not self.active:
+            self.active = opened
+            if self._last is not None:
+                self._background.submit(self._last.keep, opened)
+
+    def _begin(self, release: str) -> Future[Release]:
+        """Begin to load a release; one that failed again after `RETRY_AFTER_S`, or at once while none can answer."""
+        with self._lock:
+            loading = self._loading.get(release)
+            retry = self.active is None or time.monotonic() >= self._failed_at + RETRY_AFTER_S
+            if loading is None or (retry and loading.done() and release not in self._loaded):
+                loading = self._loading[release] = self._background.submit(self._load, release)
+            return loading
+
+    def _load(self, release: str) -> Release:
+        """Load a release. Raises ServiceError, NoReleaseError (any other error: it is damaged)."""
+        try:
+            opened = self._load_release(release)
+        except Exception as error:
+            self._failed_at = time.monotonic()
+            if isinstance(error, (ServiceError, NoReleaseError)):
+                log.warning("release %s cannot be loaded: %s", release, error)
+                raise
+            log.exception("release %s cannot be loaded", release)
+            damaged = f"Release {release} is damaged ({type(error).__name__})"
+            raise NoReleaseError(damaged, "Load it again: `make sync`.") from error
+        with self._lock:
+            self._loaded = {**self._loaded, release: opened}
+        if release == self.active_id or (self.active is not None and self.active.release == release):
+            self._answer_from(opened)
+        log.info("release %s is loaded: %d items", release, len(opened.catalogue))
+        return opened
