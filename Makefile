@@ -156,11 +156,11 @@ demo: setup ## run the whole pipeline: data, training, services, sync, server, f
 # --- how good the recommendations are ---------------------------------------------------------------------------------
 
 .PHONY: evaluate evaluate-offline
-evaluate: setup ## evaluate the running server on the held-out events: one table (two minutes)
-	$(BIN)/python -m offline.evaluation.evaluate --server
+evaluate: setup ## evaluate the running server on the held-out events: one table (two minutes; against=<recipe or release evaluated before>: does it help?)
+	$(BIN)/python -m offline.evaluation.evaluate --server $(if $(against),--against "$(against)")
 
 evaluate-offline: setup ## the same of the artifacts, by exact search, without services
-	$(BIN)/python -m offline.evaluation.evaluate
+	$(BIN)/python -m offline.evaluation.evaluate $(if $(against),--against "$(against)")
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

@@ -227,7 +227,8 @@ def _attribute(column: Column, separator: str | None) -> str:
     spec = _toml(kind)
     if name in TAKEN or ": " in name:
         name, spec = f"own {name}".replace(": ", " "), f"{{ kind = {spec}, column = {_toml(column.name)} }}"
-    return f"{_toml(name)} = {spec}  # {column.distinct:,} different values"
+    values = column.given.str.split(mark, regex=False).explode().str.strip().nunique() if mark else column.distinct
+    return f"{_toml(name)} = {spec}  # {values:,} different values"
 
 
 def _data(folder: Path) -> str:

@@ -2,11 +2,13 @@
 
 Recommends for every user at the moment of the user's first held-out event, and compares that with what the user liked
 among the held-out ones: one table of recall and NDCG, of the most popular items, each recall channel, recall as a whole
-and the served order.
+and the served order. With --against, the served order's difference from that of another evaluated release, paired user
+by user, with a 95 % interval.
 
 Reads:  the artifacts of `make offline`; with --server the server that serves them (`make up sync serve`)
-Writes: offline/evaluation/evaluation.json in the exchange folder; without --server evaluation_offline.json
-Run:    python -m offline.evaluation.evaluate [--server]
+Writes: offline/evaluation/evaluation.json in the exchange folder; without --server evaluation_offline.json; in users/
+        every user's metrics, for later comparisons
+Run:    python -m offline.evaluation.evaluate [--server] [--against <recipe or release>]
 Expect: two minutes on MovieLens-1M; with the default recipe recall@200 of about 0.75 (popularity: 0.39)
 """
 
@@ -16,6 +18,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,7 @@ from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.evaluation import replay, served
+from offline.evaluation import against, replay, served
 from offline.evaluation.metrics import HEADLINES, Floats, Lists, per_user, plain
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.running_server import Answerer, answers_of_server
@@ -37,18 +40,34 @@ log = logging.getLogger(__name__)
 POPULARITY = "popularity"
 
 
-def evaluate(settings: Settings, command: str, answerer: Answerer | None = None) -> dict[str, Any]:
+def evaluate(settings: Settings, command: str, answerer: Answerer | None = None, other: str = "") -> dict[str, Any]:
     """Means of the answers of the artifacts or, with ``answerer``, of the server that serves them, for JSON.
 
-    ``command`` repeats the evaluation. Raises ArtifactError or StepError when `make offline` has not run, and what
-    ``answerer`` raises.
+    Args:
+        command: repeats the evaluation.
+        other: a recipe or release that was evaluated before, to be compared with.
+
+    Raises ArtifactError or StepError when `make offline` has not run, and what ``answerer`` and `against` raise.
     """
+    folder = folder_of(settings)
     opening = head(command, settings)
+    if other:
+        against.find(folder, other, opening["release"])  # before minutes are spent
     inputs = read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     answers = answerer(holdout) if answerer else served.answers(settings, holdout)
     lists = {POPULARITY: served.popularity(holdout, SHOWN), **systems(settings.recipe.name, answers)}
-    return plain(opening | tables(holdout, {name: holdout.judged(found) for name, found in lists.items()}))
+    values = per_user(holdout.relevance, holdout.judged(answers.ranked))
+    against.keep(folder, opening["release"], opening["recipe"], holdout, values)
+    found = opening | tables(holdout, {name: holdout.judged(found) for name, found in lists.items()})
+    if other:
+        found["against"] = against.against(folder, other, opening["release"], holdout, values)
+    return plain(found)
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where evaluations are written: with the artifacts."""
+    return settings.offline_dir / "evaluation"
 
 
 def head(command: str, settings: Settings) -> dict[str, Any]:
@@ -106,6 +125,20 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     cold = found.get("without a past", {})
     if cold.get("users"):
         console.print(table(f"{cold['users']:,} users more, without a past, who are in no mean above", cold["table"]))
+    if other := found.get("against"):
+        console.print(differences(other))
+
+
+def differences(other: Mapping[str, Any]) -> Table:
+    """Paired differences from another release, with their intervals."""
+    title = f"ranked, against release {other['release']} ({other['recipe']}): paired by user"
+    columns = ("it", "difference", "95% interval", "p", "users")
+    shown = Table(Column(""), *(Column(name, justify="right", no_wrap=True) for name in columns), title=title)
+    for name, row in other["metrics"].items():
+        interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
+        values = f"{row['before']:.4f}", f"{row['difference']:+.4f}", interval, f"{row['p_value']:.2g}"
+        shown.add_row(name, *values, f"{row['users']:,}")
+    return shown
 
 
 def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -119,10 +152,11 @@ def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     return shown
 
 
-def main(settings: Settings, *, server: bool = False) -> None:
+def main(settings: Settings, *, server: bool = False, other: str = "") -> None:
     answerer = answers_of_server(settings) if server else None  # before minutes are spent
-    found = evaluate(settings, f"make evaluate{'' if server else '-offline'}", answerer)
-    path = settings.offline_dir / "evaluation" / f"evaluation{'' if server else '_offline'}.json"
+    command = f"make evaluate{'' if server else '-offline'}{f' against={other}' if other else ''}"
+    found = evaluate(settings, command, answerer, other)
+    path = folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
     write_json(path, found)
     show(found, Console())
     log.info("written: %s", path)
@@ -131,4 +165,6 @@ def main(settings: Settings, *, server: bool = False) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", action="store_true", help="evaluate the running server")
-    run(partial(main, server=parser.parse_args().server))
+    parser.add_argument("--against", default="", metavar="recipe or release", help="compare with one evaluated before")
+    given = parser.parse_args()
+    run(partial(main, server=given.server, other=given.against))
