@@ -92,6 +92,7 @@ class Containers:
             with attempt:  # a service that a busy machine keeps waiting is an error to a strict request
                 response = self.recommend(userid)
                 assert response.status_code == 200, response.text
+        assert not response.json()["cold_start"]
         return [item["itemid"] for item in response.json()["item_list"]]
 
     def until_ready(self) -> None:

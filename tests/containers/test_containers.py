@@ -37,9 +37,7 @@ class TestDemo:
         assert re.search(r"release \w+ is live", containers.output)
 
     def test_the_server_answers_this_machine(self, containers: Containers) -> None:
-        answer = containers.recommend(1).json()
-        assert len(answer["item_list"]) == 50
-        assert not answer["cold_start"]
+        assert len(containers.itemids()) == 50
         url = f"{containers.settings.server.url}/readyz"  # of any worker: another one may still open the release
         until(lambda: requests.get(url, timeout=30).ok, said=lambda: requests.get(url, timeout=30).text)
         ready = requests.get(url, timeout=30)
