@@ -35,6 +35,7 @@ IdKind = Literal["integer", "string"]
 # hides: it is no longer recommended; retracts: earlier events with it no longer count; notes: none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
 Repeats = Literal["never", "again"]  # whether items that a user has had are recommended again
+NAME: Final = r"\w[\w.-]*"  # pattern of a data set's name, which is part of paths and keys
 WITH_EVENTS, FINAL = "+events", "+final"  # suffixes of a data set's name: feedback was merged; nothing is held out
 SEPARATOR = ": "  # between attribute and value, in the name of a term
 
@@ -54,11 +55,11 @@ class HoldoutRule(Frozen):
     @model_validator(mode="after")
     def _can_hold(self) -> Self:
         if (self.last is not None) + (self.share is not None) + self.basket != 1:
-            raise ValueError("either last or share must be given, or basket = true")
+            raise ValueError("give exactly one of last, share, and basket = true")
         if self.share is None and (self.at_least, self.at_most) != (1, 10):
-            raise ValueError("at_least and at_most are bounds of a share; leave them out where there is none")
+            raise ValueError("at_least and at_most are bounds of a share; remove them, or give a share")
         if self.at_least > self.at_most:
-            raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}")
+            raise ValueError(f"at_least ({self.at_least}) must not be above at_most ({self.at_most})")
         return self
 
     @property
@@ -87,7 +88,8 @@ class ItemNumber(Frozen):
 class Dataset(Frozen):
     """Declaration of a data set: name, ids, columns, levels, holdout."""
 
-    name: str  # as declared, or of the published data set that has these counts
+    # as declared, or of the published data set that has these counts
+    name: str = Field(max_length=120, pattern=rf"^{NAME}(\+events)?(\+final)?$")
     origin: str  # one line that says where it is from
     counts: Mapping[str, int]  # of ratings, users, items and terms
     sha256: Mapping[str, str]  # of the tables in ``offline/raw``, by file name

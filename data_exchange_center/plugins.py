@@ -27,6 +27,7 @@ STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.Us
 # Feedback received by servers: "unpack" and "apply" it to a user's state, "collect" (step 0) and "merge" (step 1) it
 # into a data set; `extras.events` provides them
 FEEDBACK: Final = "recsys.feedback"
+FETCHED: Final = "recsys.fetched"  # data set's name, for RECSYS_DATA -> a function like `offline.movielens.download`
 RELEASED: Final = "recsys.released"  # called with settings and deleted releases after one has gone live
 RECOUNTS: Final = "recsys.recounts"  # column -> function that counts it a second time, for the parity check
 

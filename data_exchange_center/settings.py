@@ -24,10 +24,16 @@ if TYPE_CHECKING:
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
-        raise ValueError(
-            f"{str(path)!r} is relative, and every step runs in a folder of its own; give an absolute path"
-        )
+        raise ValueError(f"{str(path)!r} is relative, and each step runs in a folder of its own: give an absolute path")
     return path
+
+
+def _data(path: Path) -> Path:
+    """A path, or the name of a published data set that a plugin downloads."""
+    from data_exchange_center import plugins
+
+    is_name = path == Path(path.name) and path.name in plugins.find(plugins.FETCHED)
+    return path if is_name else _absolute(path)
 
 
 def _file(path: Path) -> Path:
@@ -40,7 +46,7 @@ def _nodes(text: str) -> str:
     for node in text.split(",") if text else ():
         host, _, port = node.strip().rpartition(":")
         if not host or not port.isdecimal() or not 1 <= int(port) <= _LAST_PORT:
-            raise ValueError(f"{node.strip()!r} is no node; say for example 'one:6379,two:6379'")
+            raise ValueError(f"{node.strip()!r} is no node: expected host:port, as in 'one:6379,two:6379'")
     return text
 
 
@@ -353,7 +359,7 @@ class TrainingSettings(Part):
     @model_validator(mode="after")
     def _mixed_on_a_gpu(self) -> TrainingSettings:
         if self.half and self.device != "cuda":
-            raise ValueError("precision=mixed saves time on a GPU alone; say RECSYS_TRAINING__DEVICE=cuda too")
+            raise ValueError("precision=mixed requires a GPU: set RECSYS_TRAINING__DEVICE=cuda")
         return self
 
 
@@ -378,7 +384,8 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    data: AbsolutePath | None = None  # folder or zip with a data set; see offline/preprocess/s0_get_data.py
+    # folder or zip with a data set, or a name such as ta-feng; see offline/preprocess/s0_get_data.py
+    data: Annotated[Path, AfterValidator(_data)] | None = None
     train_on_events: bool = True  # merge the feedback that `make events` has fetched into the data set
     final: bool = False  # fit on all events: nothing is held out, so there is nothing to evaluate on
     exchange_dir: AbsolutePath = EXCHANGE_DIR  # where steps and services hand data to each other

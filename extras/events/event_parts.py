@@ -24,7 +24,7 @@ import redis
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.dataset import OwnId
+from data_exchange_center.dataset import NAME, OwnId
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -36,7 +36,7 @@ BEGINNING: Final[Position] = (0, 0)
 _READ_AGAIN: Final = "`make events` reads what is missing from the log again."
 BATCH: Final = 10_000  # entries of a file, at most
 _NAME: Final = re.compile(r"(\d\d)-(\d{15})-(\d{9})-(\d{15})-(\d{9})")  # partition, after, up to
-_LOG: Final = re.compile(rb"ml:log:([^{]+):\{\d+\}")
+_LOG: Final = re.compile(rf"ml:log:({NAME}):\{{\d+\}}")
 SCHEMA: Final = pa.schema(list(artifacts.EVENTS.columns.items()))
 
 
@@ -183,8 +183,9 @@ def entry_of(key: str, raw: bytes, fields: Mapping[bytes, bytes]) -> Entry:
 
 def logged_datasets(client: redis.Redis) -> list[str]:
     """The data sets that have a log, by their `Dataset.base_name`."""
-    found = (_LOG.fullmatch(key) for key in client.scan_iter("ml:log:*", count=5_000))
-    return sorted({match.group(1).decode() for match in found if match})
+    keys = client.scan_iter("ml:log:*", count=5_000)
+    found = (_LOG.fullmatch(key.decode(errors="replace")) for key in keys)  # a name becomes a path: others are left out
+    return sorted({match.group(1) for match in found if match})
 
 
 def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BATCH) -> tuple[int, int]:

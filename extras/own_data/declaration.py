@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from data_exchange_center.dataset import SEPARATOR, Effect, HoldoutRule, Repeats
+from data_exchange_center.dataset import NAME, SEPARATOR, Effect, HoldoutRule, Repeats
 from data_exchange_center.recipes import recipe_called
 from data_exchange_center.steps import StepError
 
@@ -153,7 +153,7 @@ class Declaration(_Frozen):
         events: types of events that a running server accepts, as `Dataset.events`.
     """
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^\w[\w.-]*$")
+    name: str = Field(min_length=1, max_length=100, pattern=rf"^{NAME}$")
     repeats: Repeats = "never"
     recipe: str | None = None
     interactions: InteractionsTable

@@ -101,15 +101,15 @@ def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 # --- Checks of the data
 
 
-def expect_room(events: int, memory_gb: float) -> None:
+def require_memory(events: int, memory_gb: float) -> None:
     """Raise StepError where the steps, which hold a table in memory, need more than ``memory_gb`` (of 1e9 bytes)."""
     needed = events * EVENT_BYTES / 1e9
     if needed > memory_gb:
         raise StepError(
-            f"the data set holds {events:,} events, for which pandas takes about {needed:,.1f} GB of memory "
-            f"({EVENT_BYTES} bytes an event), and there are {memory_gb:,.1f} GB",
-            "Compute with RECSYS_ENGINE=spark, which `make spark` installs; or, where there is more memory than that, "
-            f"say how much with RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)}.",
+            f"{events:,} events need about {needed:,.1f} GB of memory with pandas ({EVENT_BYTES} bytes an event), and "
+            f"{memory_gb:,.1f} GB are free",
+            f"Free some, or set RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)} if more can be used; or compute with "
+            "RECSYS_ENGINE=spark (`make spark` installs it).",
         )
 
 
@@ -167,41 +167,40 @@ def counted(ratings: pd.DataFrame) -> Counted:
     )
 
 
-def expect_sense(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
+def validate_data(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
     """Raise StepError, with what to do, where training and evaluation on these rows would mean nothing."""
     held_out = (found.events - found.past) / found.events
     if held_out > MOST_HELD_OUT:
-        raise StepError(f"{held_out:.0%} of all events would be held out for evaluation, more than a third: {REMEDY}.")
+        raise StepError(f"{held_out:.0%} of all events would be held out for evaluation, over a third: {REMEDY}.")
     cold = 1 - found.known / found.users
     if cold > MOST_WITHOUT_PAST:
         raise StepError(
-            f"{cold:.0%} of {found.users:,} users have no event before the second of their first held-out one, more "
-            f"than half: {REMEDY}, with at_least = 0 where most have a single event, or times of day where there are "
-            "only dates."
+            f"{cold:.0%} of {found.users:,} users have no event before their first held-out one; the limit is half: "
+            f"{REMEDY}; set at_least = 0 in it if most users have a single event, or add times of day if the times are "
+            "dates."
         )
     if found.with_past < FEWEST_WITH_PAST:
         raise StepError(
-            f"{found.with_past} of {found.users:,} users has an event that is not held out, and at least "
-            f"{FEWEST_WITH_PAST} are needed to learn from: {REMEDY}."
+            f"users with an event that is not held out: {found.with_past} of {found.users:,}; training needs at least "
+            f"{FEWEST_WITH_PAST}: {REMEDY}."
         )
     if recipe.ranker.examples == "lists" and found.longest_past < 2:
         raise StepError(
-            f"recipe {recipe.name!r} learns from what users did next, and none of {found.users:,} users has two events "
-            f"that are not held out: {REMEDY}."
+            f"recipe {recipe.name!r} learns from successive events, and none of {found.users:,} users has two that are "
+            f"not held out: {REMEDY}."
         )
     if not found.past_liked:
         raise StepError(
-            f"none of {found.past:,} events before the held-out ones is liked: is positive_above in dataset.toml too "
-            f"high for the values {dataset.levels[0]:g} to {dataset.levels[-1]:g}?"
+            f"none of {found.past:,} events before the held-out ones is liked; values go from {dataset.levels[0]:g} to "
+            f"{dataset.levels[-1]:g}: lower positive_above in dataset.toml."
         )
     if found.past_liked == found.past and "dislikes" in recipe.needs:
         raise StepError(
-            f"recipe {recipe.name!r} learns to tell liked events from others, and all {found.past:,} of this data set "
-            "are liked: declare the column of a value in [interactions] of dataset.toml, or choose "
-            "RECSYS_RECIPE=default."
+            f"recipe {recipe.name!r} needs events that are not liked, and all {found.past:,} of this data set are "
+            "liked: declare the column of a value in [interactions] of dataset.toml, or set RECSYS_RECIPE=default."
         )
     if not dataset.terms and "terms" in recipe.needs:
         raise StepError(
             f"recipe {recipe.name!r} needs items with a categorical or multi-valued attribute, and this data set has "
-            "none: declare one in [items] of dataset.toml, or choose RECSYS_RECIPE=default."
+            "none: declare one in [items] of dataset.toml, or set RECSYS_RECIPE=default."
         )

@@ -27,6 +27,7 @@ from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import ListRankerRecipe
 from data_exchange_center.settings import Frozen
+from data_exchange_center.steps import StepError
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Sequences
 from offline.models.ease import transition_factors
@@ -194,6 +195,12 @@ class ListRanker(Ranker):
     def fit(cls, recipe: ListRankerRecipe, examples: ListExamples) -> FittedRanker:
         """Train with tables fitted on the first `past` share of events; then replace them by those of all events."""
         past, inputs, spec = examples.past, examples.inputs, examples.spec
+        unknown = [name for name, _ in recipe.returning if name not in spec.columns]
+        if unknown and "returning" in recipe.model_fields_set:  # those of the default depend on the recipe's channels
+            raise StepError(
+                f"`returning` in the ranker's recipe names unknown columns: {', '.join(unknown)}. There are: "
+                f"{', '.join(spec.columns)}."
+            )
         known = past.earlier(recipe.past)
         tables = fitted_tables(known, examples.training_channels, inputs, spec, recipe)
         factors = [table.shape[1] for name, table in tables.items() if name.startswith("candidates")]

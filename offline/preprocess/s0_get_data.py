@@ -43,7 +43,6 @@ from offline import movielens
 from offline.movielens import Files
 
 GROUP = "recsys.datasets"  # entry points: modules with a `read` like MovieLens's
-FETCHED = "recsys.fetched"  # entry points: data set's name -> a function like `movielens.download`
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
@@ -80,7 +79,7 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
     if settings.data is not None:
         path = Path(os.path.expandvars(settings.data)).expanduser()
         origin = path.name
-        if not path.exists() and (fetch := plugins.find(FETCHED).get(path.name)):
+        if not path.exists() and (fetch := plugins.find(plugins.FETCHED).get(path.name)):
             path, origin = fetch.load()(settings.offline_dir / "download")
     elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
         path, origin = raw, "files found in the exchange folder"

@@ -22,12 +22,10 @@ import pyarrow.parquet as pq
 from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import movielens
-from offline.data.split import Counted, counted, expect_room, expect_sense, free_memory_gb, label_and_split
+from offline.data.split import Counted, counted, free_memory_gb, label_and_split, require_memory, validate_data
 
 
 def main(settings: Settings) -> None:
@@ -35,7 +33,7 @@ def main(settings: Settings) -> None:
     read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
     dataset = described(folder, read)
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
-    expect_room(rows, settings.pandas.memory_gb or free_memory_gb())
+    require_memory(rows, settings.pandas.memory_gb or free_memory_gb())
 
     # the data set, and the server's feedback merged into it by the extra that collects it
     ratings, users, items = (table.read(folder) for table in artifacts.RAW)
@@ -47,7 +45,7 @@ def main(settings: Settings) -> None:
     # labels and split
     split = label_and_split(ratings, dataset, settings.recipe.data.train_share, recorded)
     found = counted(split)
-    check(found, dataset, settings.recipe)
+    validate_data(found, dataset, settings.recipe)
 
     artifacts.RATINGS.write(folder, split)
     artifacts.USERS.write(folder, users)
@@ -63,13 +61,6 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
         if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
             raise StepError(f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again.")
     return dataset
-
-
-def check(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
-    """Raise StepError for counts that a known data set does not have, or that make training meaningless."""
-    movielens.expect(dataset.name, "labels", found.labels, movielens.ML_1M_LABELS)
-    movielens.expect(dataset.name, "split", found.own_parts, movielens.ML_1M_SPLIT)
-    expect_sense(found, dataset, recipe)
 
 
 def say(found: Counted) -> None:

@@ -35,7 +35,6 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline import movielens
 from offline.data import statistics, terms
 from offline.data.lists import ListsConfig, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
@@ -50,7 +49,7 @@ def main(settings: Settings) -> None:
         write_pairs(settings)
 
 
-def named_apart(spec: FeatureSpec) -> FeatureSpec:
+def require_unique_columns(spec: FeatureSpec) -> FeatureSpec:
     """Return ``spec``. Raises StepError when two columns have one name."""
     ((name, times),) = Counter(spec.columns).most_common(1)
     if times > 1:
@@ -77,8 +76,7 @@ def write_pairs(settings: Settings) -> None:
         artifacts.ITEM_TERMS.read(folder),
         settings.recipe.data.window,
     )
-    named_apart(spec)
-    movielens.expect(artifacts.DATASET.read(folder)["name"], "columns", spec.width, movielens.ML_1M_FEATURES)
+    require_unique_columns(spec)
 
     artifacts.FEATURE_SPEC.write(folder, spec.model_dump(mode="json"))
     artifacts.USER_FEATURES.write(folder, of_users)
@@ -113,7 +111,7 @@ def write_lists(settings: Settings) -> None:
 
 def fit_training_channels(inputs: Inputs, recipe: Recipe) -> tuple[FeatureSpec, tuple[Channel, ...]]:
     """The ranker's columns, and the channels fitted on the first part of the past."""
-    spec = named_apart(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
+    spec = require_unique_columns(statistics.list_spec(inputs, recipe, ranker_of_lists(recipe)))
     return spec, kinds.fit_training_channels(inputs.data, inputs, recipe)
 
 

@@ -14,8 +14,7 @@ that reads them: the tables are stored, and a request makes the vector.
 Reads:  offline/raw/dataset.json, offline/{ratings,users,items}.parquet
 Writes: offline/{user_vectors,item_vectors}.parquet, offline/channels.npz, offline/recall_report.json
 Run:    cd offline/recall && python s2_vector_recall.py
-Expect: source: test AUC about 0.812, asserted to be at least 0.8081; default: two channels of 66 dimensions, a loss
-        that falls (MovieLens-1M)
+Expect: source: test AUC about 0.812; default: two channels of 66 dimensions, a loss that falls (MovieLens-1M)
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from __future__ import annotations
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline import movielens
 from offline.models import kinds
 from offline.models.training import summary
 from offline.readers import InputsReader, read_inputs
@@ -32,13 +30,9 @@ from offline.readers import InputsReader, read_inputs
 def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
     read = provenance.made_from(folder, recipe, provenance.VECTOR_RECALL)
-    dataset = artifacts.DATASET.read(folder)["name"]
     inputs = read_inputs(settings)
     past = inputs.data
     fitted = kinds.fit_channels(past, inputs, recipe)
-    for channel, one in zip(recipe.recall.channels, fitted, strict=True):
-        movielens.expect_learned(dataset, channel.kind, one.report)
-
     served = [one.channel for one in fitted]
     user_vectors, item_vectors = kinds.vector_tables(served, past)
     artifacts.USER_VECTORS.write(folder, user_vectors)

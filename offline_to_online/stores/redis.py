@@ -86,9 +86,12 @@ class RedisStore(ReleaseStore):
                     pipe.zadd(replacement(ids), {str(row.own_id): 0 for row in chunk})
                     pipe.zadd(replacement(counts), {str(row.own_id): len(row.history) for row in chunk})
                     pipe.execute()
-            for key in (ids, counts) if content.users else ():
+            for key in (ids, counts):
                 with client.at(key) as server:
-                    server.rename(replacement(key), key)
+                    if content.users:
+                        server.rename(replacement(key), key)
+                    else:  # those of an earlier load
+                        server.delete(key)
             client.set(wire.popular_key(release), json.dumps(content.popular))
             client.set(wire.channels_key(release), content.channels)
 

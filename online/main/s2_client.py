@@ -98,9 +98,9 @@ def render(answer: dict[str, Any]) -> Group:
         table.add_column(f"# {name}", justify="right", style="dim")
     for place, item in enumerate(answer["item_list"], start=1):
         # Text, not markup: a title may hold square brackets
-        title, found = Text(item["title"]), explained.get(item["itemid"])
+        title, found = Text(_printable(item["title"])), explained.get(item["itemid"])
         if found:
-            title.append("\n" + found["reason"]["sentence"]["en"], "green")
+            title.append("\n" + _printable(found["reason"]["sentence"]["en"]), "green")
         shown = (title, *(_value(item[name]) for name in attributes))
         places = {"fused": found["fused"], **found["channels"]} if found else {}
         table.add_row(
@@ -119,8 +119,13 @@ def render(answer: dict[str, Any]) -> Group:
 
 def _value(value: Any) -> Text:
     if isinstance(value, list):
-        return Text(", ".join(map(str, value)))
-    return Text("" if value is None else str(value))
+        return Text(_printable(", ".join(map(str, value))))
+    return Text("" if value is None else _printable(str(value)))
+
+
+def _printable(text: str) -> str:
+    """Replace control characters: an item's title may hold a terminal's escape sequences."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from data_exchange_center.artifacts import Table
 from data_exchange_center.files import parts_of, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.split import Counted, counted, label_and_split
+from offline.data.split import Counted, counted, label_and_split, validate_data
 from offline.preprocess import s1_data_split as step
 from past_one_machine.spark import environment, users
 from past_one_machine.spark.environment import session
@@ -48,7 +48,7 @@ def main(settings: Settings) -> None:
         made = users.run(spark, parts, split, artifacts.RATINGS.columns)
         users.write_parts(made, there)
         found = added_up(counted(rows) for rows in _some_users(there))
-        step.check(found, dataset, settings.recipe)
+        validate_data(found, dataset, settings.recipe)
     for table, kept in ((listed, artifacts.USERS), (items, artifacts.ITEMS)):
         _copy(table, kept, folder)
     artifacts.SPLIT_REPORT.write(folder, read)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from data_exchange_center.dataset import HoldoutRule, ItemNumber, kind_of
+from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber, kind_of
 from data_exchange_center.release_parts import OwnIds
 from offline.data.split import holdout_sizes
 from tests.datasets import STARS
@@ -53,10 +53,10 @@ def test_a_share_of_what_it_divides_is_whole(percent: int, length: int) -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ({"share": 0.1, "at_least": 20}, "at_least is 20, above at_most, which is 10"),
+        ({"share": 0.1, "at_least": 20}, r"at_least \(20\) must not be above"),
         ({"last": 5, "at_most": 2}, "at_least and at_most are bounds of a share"),
-        ({}, "either last or share"),
-        ({"last": 3, "share": 0.1}, "either last or share"),
+        ({}, "exactly one of last, share"),
+        ({"last": 3, "share": 0.1}, "exactly one of last, share"),
     ],
 )
 def test_bounds_that_cannot_hold_are_refused(rule: dict[str, float], message: str) -> None:
@@ -84,3 +84,14 @@ def test_strings_of_any_content_go_both_ways(texts: list[str]) -> None:
     assert list(known.values()) == texts
     assert all(known[number] == text for text, number in known.numbers.items())
     assert {kind_of(own) for own in known.values()} <= {"string"}
+
+
+@pytest.mark.parametrize("name", ["../../..", "a/b", ".hidden", "", "shop+other", "x" * 200])
+def test_a_name_that_is_no_part_of_a_path_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="name"):
+        Dataset.model_validate(STARS.model_dump() | {"name": name})
+
+
+@pytest.mark.parametrize("name", ["ml-1m", "ml-1m+events", "ml-1m+events+final", "läden_2.0"])
+def test_the_names_in_use_are_accepted(name: str) -> None:
+    assert Dataset.model_validate(STARS.model_dump() | {"name": name}).name == name

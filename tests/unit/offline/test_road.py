@@ -282,7 +282,7 @@ def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(tmp_pat
     settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
     small = settings.model_copy(update={"pandas": PandasSettings(memory_gb=1e-5)})
-    with pytest.raises(StepError, match=r"holds 1,830 events, .*RECSYS_ENGINE=spark.*RECSYS_PANDAS__MEMORY_GB=1"):
+    with pytest.raises(StepError, match=r"1,830 events need .*RECSYS_PANDAS__MEMORY_GB=1 .*RECSYS_ENGINE=spark"):
         step(small, 1)
     assert not artifacts.RATINGS.at(tmp_path).exists()
 
@@ -291,7 +291,7 @@ def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(tmp_pat
 def test_too_little_to_train_the_default_on_is_one_sentence(
     tmp_path: Path, users: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("offline.preprocess.s1_data_split.expect_sense", lambda *_: None)
+    monkeypatch.setattr("offline.preprocess.s1_data_split.validate_data", lambda *_: None)
     data = made_up_movielens(tmp_path / "ml", users=users)
     settings = Settings(data=data, exchange_dir=tmp_path, recipe_name="default")
     with pytest.raises(StepError, match=message):

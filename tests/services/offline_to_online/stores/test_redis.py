@@ -64,3 +64,11 @@ def test_a_list_that_lacks_a_user_or_has_another_fails_the_check(
         with pytest.raises(CheckError, match=r"user 'ü7' has 0 events.*: none"):
             store.check(MANIFEST, state)
     assert not store.is_checked(RELEASE)
+
+
+def test_a_load_without_users_leaves_none_of_the_ones_before(settings: Settings, state: RecallState) -> None:
+    store = RedisStore(settings)
+    store.load(MANIFEST, state)
+    nobody = replace(state, users=())
+    store.load(MANIFEST, nobody)
+    store.check(MANIFEST, nobody)

@@ -32,7 +32,11 @@ def test_an_attribute_is_a_kind_or_a_table_of_its_own() -> None:
         ('name = "shop"', 'name = "a b"', "name = 'a b'"),
         ('item = "sku"', 'item = "sku"\nvalue = "stars"', r"\[interactions\]: positive_above is missing"),
         ('item = "sku"', 'item = "sku"\npositive_above = 3', r"\[interactions\]: positive_above and levels"),
-        ("[interactions]", "[holdout]\nlast = 3\nshare = 0.1\n[interactions]", r"\[holdout\]: either last or share"),
+        (
+            "[interactions]",
+            "[holdout]\nlast = 3\nshare = 0.1\n[interactions]",
+            r"\[holdout\]: give exactly one of",
+        ),
         ("[interactions]", "[interactions", "is not TOML"),
         ("[interactions]", '[items]\nid = "sku"\nattributes = { kind = "text" }\n[interactions]', "attributes.kind"),
         ("[interactions]", '[items]\nid = "sku"\nattributes = { title = "categorical" }\n[interactions]', "otherwise"),

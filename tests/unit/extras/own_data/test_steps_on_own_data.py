@@ -15,7 +15,7 @@ from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.data.split import counted, expect_sense
+from offline.data.split import counted, validate_data
 from offline.evaluation.evaluate import evaluate, show
 from tests.datasets import STARS, dumped, parsed
 from tests.made_up_data import exported, half_stars, shop
@@ -86,7 +86,7 @@ def test_no_users_table_is_no_obstacle(tmp_path: Path, recipe: str) -> None:
 def test_a_recipe_that_cannot_use_the_data_says_what_it_lacks(tmp_path: Path) -> None:
     data = shop(tmp_path / "shop", users=20, items=9, views=200)
     settings = Settings(data=data, exchange_dir=tmp_path / "exchange", recipe_name="source")
-    with pytest.raises(StepError, match=r"'source' learns to tell liked .* RECSYS_RECIPE=default"):
+    with pytest.raises(StepError, match=r"'source' needs events that are not liked.* RECSYS_RECIPE=default"):
         walk(settings)
     assert not artifacts.RATINGS.at(settings.exchange_dir).exists()
 
@@ -129,28 +129,30 @@ def rows(split: list[str], labels: list[int], users: list[int]) -> pd.DataFrame:
     [
         (["train", "holdout"], [1, 1], [1, 1], "default", r"50% of all events would be held out .*\[holdout\]"),
         (["train"] * 6 + ["holdout"] * 3, [1] * 9, [1] * 6 + [2, 3, 4], "default", "75% of 4 users .* at_least = 0"),
-        (["train"] * 6 + ["holdout"] * 2, [1] * 8, [1] * 7 + [2], "default", r"1 of 2 users .* needed to learn from"),
-        (["train"] * 3, [1] * 3, [1, 2, 3], "default", "none of 3 users has two events that are not held out"),
-        (["train"] * 9, [0] * 9, [1] * 5 + [2] * 4, "default", "none of 9 events .* positive_above .* 1 to 5"),
-        (["train"] * 9, [1] * 9, [1] * 5 + [2] * 4, "source", "all 9 of this data set are liked"),
+        (["train"] * 6 + ["holdout"] * 2, [1] * 8, [1] * 7 + [2], "default", r"not held out: 1 of 2; .*\[holdout\]"),
+        (["train"] * 3, [1] * 3, [1, 2, 3], "default", "none of 3 users has two .*holdout"),
+        (["train"] * 9, [0] * 9, [1] * 5 + [2] * 4, "default", "none of 9 events .* 1 to 5: lower positive_above"),
+        (["train"] * 9, [1] * 9, [1] * 5 + [2] * 4, "source", "all 9 .* liked: .*RECSYS_RECIPE=default"),
     ],
 )
 def test_nonsense_is_refused(split: list[str], labels: list[int], users: list[int], recipe: str, message: str) -> None:
     with pytest.raises(StepError, match=message):
-        expect_sense(counted(rows(split, labels, users)), STARS, RECIPES[recipe])
+        validate_data(counted(rows(split, labels, users)), STARS, RECIPES[recipe])
 
 
 def test_dates_alone_that_leave_most_users_nothing_known_are_refused() -> None:
     """Each user's events are of one day, so that none is before the held-out one."""
     data = rows(["train", "train", "train", "holdout"] * 3, [1] * 12, [1] * 4 + [2] * 4 + [3] * 4)
-    expect_sense(counted(data), STARS, RECIPES["default"])
-    with pytest.raises(StepError, match=r"67% of 3 users have no event before the second .* only dates"):
-        expect_sense(counted(data.assign(**{Columns.TIMESTAMP: [1, 1, 1, 2] + [86400] * 8})), STARS, RECIPES["default"])
+    validate_data(counted(data), STARS, RECIPES["default"])
+    with pytest.raises(StepError, match=r"67% of 3 users have no event before .* times of day"):
+        validate_data(
+            counted(data.assign(**{Columns.TIMESTAMP: [1, 1, 1, 2] + [86400] * 8})), STARS, RECIPES["default"]
+        )
 
 
 def test_a_recipe_of_terms_needs_some() -> None:
     plain = STARS.model_copy(update={"terms": (), "holdout": HoldoutRule(share=0.1)})
     fine = rows(["train"] * 9, [0, 1, 1] * 3, [1] * 5 + [2] * 4)
-    expect_sense(counted(fine), plain, RECIPES["default"])
+    validate_data(counted(fine), plain, RECIPES["default"])
     with pytest.raises(StepError, match=r"'source' needs items with a categorical .* \[items\]"):
-        expect_sense(counted(fine), plain, RECIPES["source"])
+        validate_data(counted(fine), plain, RECIPES["source"])

@@ -11,7 +11,7 @@ from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Inputs
 from offline.data.statistics import STATISTICS, UserStatistic, list_spec
-from offline.rank.s1_feature_engi import named_apart
+from offline.rank.s1_feature_engi import require_unique_columns
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import events_of
 
@@ -50,6 +50,6 @@ def spec_of(*names: str) -> FeatureSpec:
 
 
 def test_an_attribute_with_the_name_of_a_statistic_is_one_sentence() -> None:
-    assert named_apart(spec_of("item_ratings", "item_year")).width == 2
+    assert require_unique_columns(spec_of("item_ratings", "item_year")).width == 2
     with pytest.raises(StepError, match="2 columns of the ranker are called 'item_ratings'"):
-        named_apart(spec_of("item_ratings", "item_year", "item_ratings"))
+        require_unique_columns(spec_of("item_ratings", "item_year", "item_ratings"))

@@ -127,6 +127,15 @@ def test_the_ranker_learns_with_what_was_known_then(inputs: Inputs, monkeypatch:
     assert not torch.equal(one.get_buffer("cross0"), then.get_buffer("cross0"))
 
 
+def test_an_unknown_column_in_returning_is_refused(inputs: Inputs) -> None:
+    training_channels, lists = recalled(inputs.data, inputs, RECIPE)
+    spec = list_spec(inputs, RECIPE, RANKER)
+    examples = ListExamples(inputs.data, inputs, RECIPE, spec, training_channels, training_channels, lists)
+    ranker = RANKER.model_copy(update={"returning": (("item_liked", 1.0),)})
+    with pytest.raises(StepError, match=r"unknown columns: item_liked\. There are: itemid"):
+        ranker_class(RANKER.kind).fit(ranker, examples)
+
+
 def test_what_is_no_list_ranker_is_one_sentence() -> None:
     with pytest.raises(StepError, match="'deepfm' is not trained on lists"):
         ranker_of_lists(SOURCE)
