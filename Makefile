@@ -184,6 +184,19 @@ logs: setup ## print the end of every log
 serve: setup ## start the Flask server under gunicorn, or restart it
 	@$(BIN)/python -m stack serve
 
+# What git ignores here, by the name that `make clean what=` takes. The data of another RECSYS_EXCHANGE_DIR is not here.
+clean_venv := .venv
+clean_services := .services
+clean_data := $(addprefix data_exchange_center/,offline offline_to_online online)
+clean_caches := .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean_all := $(clean_venv) $(clean_services) $(clean_data) $(clean_caches)
+.PHONY: clean
+clean: ## list what this folder keeps on the disk; what=venv, services, data, caches or all: stop everything and remove that
+	$(if $(what),$(if $(clean_$(what)),,$(error what=$(what) is unknown: name venv, services, data, caches or all)))
+	@$(if $(what),[[ ! -x $(BIN)/python ]] || $(BIN)/python -m stack down; rm -rf $(clean_$(what)),\
+	$(foreach name,venv services data caches,du -shc $(clean_$(name)) 2>/dev/null | awk 'END {printf "%-6s make clean what=$(name)   ($(clean_$(name)))\n", $$1}' || true;) \
+	echo "Outside of this folder: the caches of uv (uv cache clean) and pip (pip cache purge)$(if $(RECSYS_EXCHANGE_DIR),; RECSYS_EXCHANGE_DIR=$(RECSYS_EXCHANGE_DIR))$(if $(RECSYS_SERVICES_DIR),; RECSYS_SERVICES_DIR=$(RECSYS_SERVICES_DIR)).")
+
 # --- the same in containers; no Python is needed on this machine ------------------------------------------------------
 
 .PHONY: docker-demo docker-up docker-down docker-status docker-logs

@@ -1,7 +1,8 @@
 """A recall channel of your own: the items liked most in the days before the request.
 
-It has no vector, and its list depends on the time of the request. One file holds its settings, its fit and its served
-form; pyproject.toml next to it declares them. To try it:
+It has no vector, and its list depends on the time of the request. A request after the end of the data, as one of today
+is for MovieLens, gets the data's last days. One file holds its settings, its fit and its served form; pyproject.toml
+next to it declares them. To try it:
 
     pip install --editable examples
     python -m examples.recent_channel > recent.json
@@ -46,9 +47,9 @@ class LikedRecently(Channel):
     days: int  # in the window
 
     def scores(self, requests: Requests) -> Float32:
-        today = requests.timestamps // DAY_S - self.first_day  # (m,) excluded: the day of the request
-        last = len(self.likes) - 1
-        recent = self.likes[np.clip(today, 0, last)] - self.likes[np.clip(today - self.days, 0, last)]  # (m, items + 1)
+        last = len(self.likes) - 1  # likes after the end of the data are not known
+        today = np.minimum(requests.timestamps // DAY_S - self.first_day, last)  # (m,) excluded: the day of the request
+        recent = self.likes[np.maximum(today, 0)] - self.likes[np.clip(today - self.days, 0, last)]  # (m, items + 1)
         return np.where(recent > 0, recent, NOT_FOUND).astype(np.float32)
 
 

