@@ -49,6 +49,10 @@ class ItemState(BaseModel, extra="allow"):
     attributes: dict[str, Any]
 
 
+class _Items(BaseModel, extra="allow"):
+    itemids: list[OwnId]
+
+
 class Client(RecommendClient):
     """Requests to one server: `/ml/rec`, and the endpoints of the extras."""
 
@@ -68,6 +72,14 @@ class Client(RecommendClient):
     def add_item(self, itemid: OwnId, title: str, **attributes: Any) -> ItemState:
         """Add an item that the release does not have, to be recommended at once (extra items)."""
         return self._send("POST", "/ml/item", ItemState, {"itemid": itemid, "title": title, "attributes": attributes})
+
+    def add_items(self, *items: Mapping[str, Any]) -> list[OwnId]:
+        """Add up to 1,000 items at once, all or none: itemid, title, attributes. Returns their ids (extra items)."""
+        return self._send("POST", "/ml/items", _Items, list(items)).itemids
+
+    def remove_items(self, *itemids: OwnId) -> list[OwnId]:
+        """Remove up to 1,000 items at once, all or none."""
+        return self._send("POST", "/ml/items/remove", _Items, [{"itemid": each} for each in itemids]).itemids
 
     def change_item(self, itemid: OwnId, **fields: Any) -> ItemState:
         """Change an item's ``title`` or ``attributes``; fields left out stay as they are."""

@@ -37,6 +37,7 @@ AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
 RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
+FORGOTTEN: Final = "recsys.forgotten"  # and those called with a data set's name and the user who was forgotten
 ItemId = UserId  # an own id, too
 _ID = f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes"
 _EXPECTED: Final = {
@@ -98,6 +99,8 @@ def register(app: Flask, parts: Parts) -> None:
         dataset = release_for_events(recommender).manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
+        for hear in app.extensions.get(FORGOTTEN, ()):
+            hear(dataset.base_name, own)
         recommender.forget(own)
         return ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases)
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Annotated, Any, Final
 
 from flask import Flask, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from werkzeug.exceptions import Conflict
 
 from data_exchange_center.candidates import StoredUser
@@ -20,9 +19,9 @@ from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
 from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
-from extras.events.hook import RECORDED, AnyText, release_for_events
-from extras.items.projection import BEFORE, LIKES, Extended, base_of
-from extras.items.store import MAX_ITEMS, Follower, ItemStore, Record
+from extras.events.hook import FORGOTTEN, RECORDED, AnyText, release_for_events
+from extras.items.projection import BEFORE, Extended, base_of
+from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Record
 from extras.routes import expect_kind, route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
@@ -33,11 +32,13 @@ from online.web.parts import Parts
 
 PATH: Final = "/ml/item"
 ONE: Final = f"{PATH}/<any_text:itemid>"
+SEVERAL: Final = "/ml/items"
+MAX_AT_ONCE: Final = 1_000  # items of one call
 _MOST: Final = 1e12  # largest absolute value of a number
 _EXAMPLE: Final = {"itemid": 999_001, "title": "Heat 2", "attributes": {"genres": ["Action", "Crime"]}}
 _EXPECTED: Final = {
     "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
-    "title": "a string of 1 to 500 characters",
+    "title": "a string of 1 to 500 characters that is not blank, without control characters",
     "attributes": (
         'an object that has for each attribute a list of values, a number or null, for example {"genres": ["Comedy"]}'
     ),
@@ -48,7 +49,13 @@ _FULL: Final = f"{MAX_ITEMS:,} items are new, changed or removed: no more are ke
 Value = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-_MOST, le=_MOST)]
 Given = Annotated[dict[str, Annotated[list[Value], Field(max_length=100)] | Number | None], Field(max_length=100)]
-Title = Annotated[str, Field(min_length=1, max_length=500)]
+# No control characters, line separators or marks that turn the direction of text; and one character that can be seen
+_TITLE: Final = (
+    r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*"
+    r"[^\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+    r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+)
+Title = Annotated[str, Field(min_length=1, max_length=500, pattern=_TITLE)]
 
 
 class NewItem(BaseModel):
@@ -66,8 +73,24 @@ class ItemChange(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", json_schema_extra={"minProperties": 1})
 
-    title: Title | None = None
+    title: Title = Field(default_factory=str, description="left out: it stays as it is")
     attributes: Given = Field(default={}, description="those that are left out stay as they are")
+
+
+class NewItems(RootModel[Annotated[list[NewItem], Field(min_length=1, max_length=MAX_AT_ONCE)]]):
+    """Items that the live release does not have."""
+
+
+class ItemId(BaseModel):
+    """An item by its id."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    itemid: UserId
+
+
+class ItemIds(RootModel[Annotated[list[ItemId], Field(min_length=1, max_length=MAX_AT_ONCE)]]):
+    """Items by their ids."""
 
 
 class ItemState(BaseModel):
@@ -77,6 +100,14 @@ class ItemState(BaseModel):
     release: str = Field(description="the live one")
     title: str | None = Field(description="null: the item is removed")
     attributes: dict[str, Any] = Field(description="as answers show them")
+    indexed: bool = Field(description="searches have the change, whether Elasticsearch answers or not")
+
+
+class ItemsState(BaseModel):
+    """Items as they are from now on."""
+
+    release: str = Field(description="the live one")
+    itemids: list[OwnId] = Field(description="those that were added or removed, in the order given")
     indexed: bool = Field(description="searches have the change, whether Elasticsearch answers or not")
 
 
@@ -104,29 +135,42 @@ def register(app: Flask, parts: Parts) -> None:
         return error_response(404, "unknown_item", str(error), field="itemid")
 
     def current() -> Release:
-        """The live release, with the items as they are now. Raises NoReleaseError, ServiceError."""
-        release_for_events(recommender)
-        follower.catch_up()
-        return follower.view(release_for_events(recommender))
+        """The live release, as it was read. Raises NoReleaseError, ServiceError."""
+        return base_of(release_for_events(recommender))
 
     def liked(opened: Release, events: Sequence[Event]) -> None:
-        """For each like of a new item, keep what that user had liked before."""
+        """Of each user who likes a new item, keep what the user had liked before; a lower rating takes it back."""
         dataset, base = opened.manifest.dataset, base_of(opened)
-        for event in events:
-            record = follower.record(base, event.itemid)
-            if not may_be_liked(record) or not likes(event, dataset):
-                continue
-            with suppress(ServiceError):  # it is logged; the event is recorded
-                user = recommender.users.call(UserQuery.of(event.userid, opened.manifest)).user
-                if user and (before := liked_before(base, user, event.timestamp)):
-                    store.change(dataset.base_name, event.itemid, partial(with_like, before=before))
+        changes: dict[OwnId, list[tuple[OwnId, tuple[OwnId, ...]]]] = {}
+        with suppress(ServiceError):  # it is logged; the events are recorded
+            for event in events:
+                record = follower.record(base, event.itemid)
+                if record is None or record.title is None or dataset.event_types.get(event.type) != "rates":
+                    continue
+                before: tuple[OwnId, ...] = ()
+                if likes(event, dataset):
+                    user = recommender.users.call(UserQuery.of(event.userid, opened.manifest)).user
+                    before = liked_before(base, user, event.timestamp) if user else ()
+                changes.setdefault(event.itemid, []).append((event.userid, before))
+            if changes:
+                store.change(dataset.base_name, {own: with_likes(of_item) for own, of_item in changes.items()})
+
+    def forgotten(dataset: str, userid: OwnId) -> None:
+        """Delete a user's likes of new items. Raises ServiceError."""
+        store.forget(dataset, userid)
 
     app.extensions.setdefault(RECORDED, []).append(liked)
+    app.extensions.setdefault(FORGOTTEN, []).append(forgotten)
 
-    def state(own: OwnId) -> ItemState:
+    def changed(base: Release, changes: Mapping[OwnId, Change]) -> Release:
+        """Apply changes, and return the live release with them. Raises as `ItemStore.change`."""
+        version = store.change(base.manifest.dataset.base_name, changes)
+        follower.include(base, version)
+        current_record().facts |= {"items": len(changes)}
+        return follower.view(release_for_events(recommender))
+
+    def state(opened: Release, own: OwnId) -> ItemState:
         """The item after a change."""
-        follower.catch_up()
-        opened = follower.view(release_for_events(recommender))
         number = opened.numbers.get(own)
         shown = opened.catalogue[number] if number is not None else None
         current_record().facts |= {"item": own}
@@ -138,14 +182,14 @@ def register(app: Flask, parts: Parts) -> None:
             indexed=True,
         )
 
-    def write(method: str, path: str, *errors: int, **more: Any) -> Callable[[View], View]:
+    def write(method: str, path: str, answer: type[BaseModel], *errors: int, **more: Any) -> Callable[[View], View]:
         """Serve a change of the catalogue, which always needs a key."""
         statuses = (400, 401, 403, 408, 409, 411, 429, 500, 503, *errors)
         key: list[dict[str, Any]] = [{"key": []}]
-        return route(app, parts, method, path, ItemState, statuses, merge_slashes=False, security=key, **more)
+        return route(app, parts, method, path, answer, statuses, merge_slashes=False, security=key, **more)
 
     @write(
-        "POST", PATH, conflict=f"There is an item of this id; or {_FULL}",
+        "POST", PATH, ItemState, conflict=f"There is an item of this id; or {_FULL}",
         body=NewItem, example=_EXAMPLE, expected=_EXPECTED,
     )  # fmt: skip
     def add_item(item: NewItem) -> ItemState:
@@ -154,62 +198,98 @@ def register(app: Flask, parts: Parts) -> None:
         It is placed by its attributes, and known to all ways of answering within a second. It stays through new
         releases.
         """
-        opened = current()
-        expect_kind("itemid", item.itemid, opened.manifest.dataset.item_ids)
-        new = with_attributes(opened, Record(title=item.title), item.attributes)
+        base = current()
+        return state(changed(base, {item.itemid: added(base, item)}), item.itemid)
 
-        def added(before: Record | None) -> Record:
-            if before.title is not None if before else item.itemid in opened.numbers:
-                raise Conflict(f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it.")
-            return new
+    @write(
+        "POST", SEVERAL, ItemsState, conflict=f"There is an item of one of these ids; or {_FULL}",
+        body=NewItems, example=[_EXAMPLE], expected=_EXPECTED, shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
+    )  # fmt: skip
+    def add_items(items: NewItems) -> ItemsState:
+        """Add a list of items, at once: all of them, or none after an error.
 
-        store.change(opened.manifest.dataset.base_name, item.itemid, added)
-        return state(item.itemid)
+        An error names the place in the list. Otherwise as `POST /ml/item`.
+        """
+        base = current()
+        of_place = [added(base, item, f"[{place}].") for place, item in enumerate(items.root)]
+        return several(base, [item.itemid for item in items.root], of_place)
 
-    @write("PATCH", ONE, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"}, expected=_CHANGED)
+    @write(
+        "POST", f"{SEVERAL}/remove", ItemsState, 404, conflict=_FULL,
+        body=ItemIds, example=[{"itemid": 999_001}], expected={"itemid": _EXPECTED["itemid"]},
+        shape=f"a list of 1 to {MAX_AT_ONCE:,} items",
+    )  # fmt: skip
+    def remove_items(items: ItemIds) -> ItemsState:
+        """Remove a list of items from all answers: all of them, or none after an error."""
+        base = current()
+        for place, item in enumerate(items.root):
+            expect_kind("itemid", item.itemid, base.manifest.dataset.item_ids, f" of [{place}]")
+        own_ids = [item.itemid for item in items.root]
+        return several(base, own_ids, [removed(base, own) for own in own_ids])
+
+    def several(base: Release, own_ids: list[OwnId], changes: list[Change]) -> ItemsState:
+        """Apply a change to each of several items. Raises BadRequestError for an id that is there twice."""
+        if twice := [place for place, own in enumerate(own_ids) if own_ids.index(own) < place]:
+            raise BadRequestError(f"[{twice[0]}].itemid", f"[{twice[0]}].itemid is there twice in the list.")
+        opened = changed(base, dict(zip(own_ids, changes, strict=True)))
+        return ItemsState(release=opened.release, itemids=own_ids, indexed=True)
+
+    @write("PATCH", ONE, ItemState, 404, conflict=_FULL, body=ItemChange, example={"title": "Heat 2 (2026)"},
+           expected=_CHANGED)  # fmt: skip
     def change_item(wanted: ItemChange, itemid: str) -> ItemState:
         """Change the title or attributes of an item, new or not."""
         if not wanted.model_fields_set:
             raise BadRequestError("body", f"Nothing is to be changed; there are: {', '.join(_CHANGED)}.")
-        opened = current()
-        own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
+        base = current()
+        own = read_id("itemid", itemid, base.manifest.dataset.item_ids)
 
-        def changed(before: Record | None) -> Record:
-            if before is None and own in opened.numbers:
-                before = Record(title=opened.catalogue[opened.numbers[own]].title)
+        def with_changes(before: Record | None) -> Record:
+            if before is None and own in base.numbers:
+                before = Record(title=base.catalogue[base.numbers[own]].title)
             if before is None or before.title is None:
                 raise UnknownItemError(own)
-            titled = before if wanted.title is None else before.model_copy(update={"title": wanted.title})
-            return with_attributes(opened, titled, wanted.attributes)
+            titled = before.model_copy(update={"title": wanted.title}) if wanted.title else before
+            return with_attributes(base, titled, wanted.attributes)
 
-        store.change(opened.manifest.dataset.base_name, own, changed)
-        return state(own)
+        return state(changed(base, {own: with_changes}), own)
 
-    @write("DELETE", ONE, 404, conflict=_FULL)
+    @write("DELETE", ONE, ItemState, 404, conflict=_FULL)
     def remove_item(itemid: str) -> ItemState:
         """Remove an item from all answers, new or not.
 
         One of the release's own comes back when it is added again.
         """
-        opened = current()
-        own = read_id("itemid", itemid, opened.manifest.dataset.item_ids)
-        is_new = own not in base_of(opened).numbers
+        base = current()
+        own = read_id("itemid", itemid, base.manifest.dataset.item_ids)
+        return state(changed(base, {own: removed(base, own)}), own)
 
-        def removed(before: Record | None) -> Record | None:
-            if before.title is None if before else is_new:
-                raise UnknownItemError(own)
-            return None if is_new else Record()
 
-        store.change(opened.manifest.dataset.base_name, own, removed)
-        return state(own)
+def added(base: Release, item: NewItem, where: str = "") -> Change:
+    """The change that adds an item. ``where``: prefix of a field's name. Raises BadRequestError."""
+    expect_kind(f"{where}itemid", item.itemid, base.manifest.dataset.item_ids)
+    new = with_attributes(base, Record(title=item.title), item.attributes, f"{where}attributes")
+
+    def change(before: Record | None) -> Record:
+        if before.title is not None if before else item.itemid in base.numbers:
+            raise Conflict(f"There is an item {item.itemid!r} already: PATCH {PATH}/{item.itemid} changes it.")
+        return new
+
+    return change
+
+
+def removed(base: Release, own: OwnId) -> Change:
+    """The change that removes an item: a new one for good, one of the release's own until it is added again."""
+    is_new = own not in base.numbers
+
+    def change(before: Record | None) -> Record | None:
+        if before.title is None if before else is_new:
+            raise UnknownItemError(own)
+        return None if is_new else Record()
+
+    return change
 
 
 # --- likes, attributes, removed items
-
-
-def may_be_liked(record: Record | None) -> bool:
-    """Whether another like of a new item is kept: only the first `LIKES` are."""
-    return record is not None and record.title is not None and len(record.likes) < LIKES
 
 
 def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, ...]:
@@ -219,11 +299,17 @@ def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, .
     return tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
 
 
-def with_like(record: Record | None, before: tuple[OwnId, ...]) -> Record | None:
-    """Add a like to a record."""
-    if record is None or not may_be_liked(record):
-        return record
-    return record.model_copy(update={"likes": (*record.likes, before)})
+def with_likes(given: Sequence[tuple[OwnId, tuple[OwnId, ...]]]) -> Change:
+    """The change that keeps likes of an item: users, and what each had liked before."""
+
+    def change(before: Record | None) -> Record | None:
+        if before is None or before.title is None:
+            return before
+        for user, liked in given:
+            before = before.with_like(user, liked)
+        return before
+
+    return change
 
 
 def without_hidden(request: Request, opened: Release, user: StoredUser) -> StoredUser:
@@ -233,7 +319,9 @@ def without_hidden(request: Request, opened: Release, user: StoredUser) -> Store
     return user.without(opened.hidden)
 
 
-def with_attributes(opened: Release, record: Record, given: Mapping[str, list[str] | float | None]) -> Record:
+def with_attributes(
+    opened: Release, record: Record, given: Mapping[str, list[str] | float | None], field: str = "attributes"
+) -> Record:
     """Set a record's attributes. Raises BadRequestError, naming those that exist."""
     dataset, spec = opened.manifest.dataset, opened.spec
     values: dict[str, list[str]] = {name: [] for name in dataset.terms}
@@ -244,14 +332,14 @@ def with_attributes(opened: Release, record: Record, given: Mapping[str, list[st
     for name, wanted in given.items():
         if name in values:
             if not isinstance(wanted, list):
-                raise BadRequestError("attributes", f"{name} must be a list of values.")
+                raise BadRequestError(field, f"{name} must be a list of values.")
             if unknown := [each for each in wanted if each not in values[name]]:
-                raise no_value("attributes", name, unknown[0], values[name])
+                raise no_value(field, name, unknown[0], values[name])
             terms[name] = list(dict.fromkeys(wanted))
         elif name in numbers:
             if isinstance(wanted, list):
-                raise BadRequestError("attributes", f"{name} must be a number, or null where it is unknown.")
+                raise BadRequestError(field, f"{name} must be a number, or null where it is unknown.")
             changed[name] = wanted
         else:
-            raise no_attribute("attributes", name, {*values, *numbers})
+            raise no_attribute(field, name, {*values, *numbers})
     return record.model_copy(update={"terms": terms, "numbers": changed})

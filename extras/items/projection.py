@@ -1,13 +1,15 @@
 """Place new items in a release's vector spaces: ridge regression from attributes to each channel's vectors.
 
-It is fitted on the release's own items, in milliseconds, when the first new item arrives. With its first likes an item
-moves toward what those users had liked before. `extended` adds the new items to a release: to the catalogue, the exact
-search, the channels, which read events with them, and the ranker, which sees a new item as the known one nearest to it.
+It is fitted on the release's own items, in milliseconds, when the first new item arrives. An attribute that is unknown
+counts as the mean of those items, and no prediction leaves their range. With its likes an item moves toward what those
+users had liked before. `extended` adds the new items to a release: to the catalogue, the exact search, the channels,
+which read events with them, and the ranker, which sees a new item as the known one nearest to it. Of many new items,
+only those that have changed are placed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,10 +18,10 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import ExactItems, IndexedItem
-from data_exchange_center.channels import ChannelSet, HistorySum
-from data_exchange_center.dataset import Dataset, ItemNumber
-from data_exchange_center.features import Encoded, FeatureSpec, Float32
+from data_exchange_center.candidates import ExactItems
+from data_exchange_center.channels import ChannelSet, HistorySum, index_vectors
+from data_exchange_center.dataset import Dataset, ItemNumber, OwnId
+from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
 from online.recommend.loaded_release import EncodedItems, ItemCache, Release
@@ -27,13 +29,18 @@ from online.recommend.loaded_release import EncodedItems, ItemCache, Release
 # Compared with others in pic/figures/new_items_ml-100k.json
 RIDGE: Final = 0.3
 WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each like counts once in the regression
-LIKES: Final = 10  # of a new item that are kept, each as the `BEFORE` newest items that the user had liked before
-BEFORE: Final = 10
+BEFORE: Final = 10  # newest items that a user had liked before, of each like
 K, SPREAD = 3.0, 1.5  # by n likes an item moves n / (n + K) of the way
+REACH: Final = 0.95  # share of what is liked whose range bounds the predictions: beyond it, they only extrapolate
+NEIGHBOURS: Final = 10  # known items most like a new one, which is to be no more popular than they are
 _FITTED: Final = 20_000  # items at most, the popular ones
 _LITTLE: Final = 1e-9  # weight of an item without popularity
+_ITEMS, _SEARCHED = ".items", ".index"  # ends of names of tables: item vectors with a bias, and without
+_INDEX, _FEATURES = "index of ", "features"  # names of `Rows.arrays`
+_AT_ONCE: Final = 256  # new items whose nearest known ones are looked for in one multiplication
 
 Float64 = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +60,59 @@ class Described:
     likes: tuple[tuple[int, ...], ...] = ()
 
 
-def term_codes(dataset: Dataset, spec: FeatureSpec, attributes: Mapping[str, Any]) -> tuple[int, ...]:
-    """Codes of the terms of an item's attributes; values that the release does not know are left out."""
-    codes = {term: code for code, term in enumerate(spec.genres, 1)}
+def term_codes(dataset: Dataset, codes: Mapping[str, int], attributes: Mapping[str, Any]) -> tuple[int, ...]:
+    """Codes of the terms of an item's attributes; values that the release does not know are left out.
+
+    ``codes``: as of `Spaces.codes`.
+    """
     names = (dataset.term(name, value) for name in dataset.terms for value in attributes.get(name) or ())
     return tuple(sorted(codes[name] for name in names if name in codes))
 
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """Weighted linear regression, with a penalty on all weights but the intercept: (n, columns) -> (n, d)."""
+    """Weighted linear regression, with a penalty on all weights but the intercept: (n, columns) -> (n, d).
+
+    A column that is NaN is unknown and counts as its mean. A prediction is no farther from the intercept than those of
+    the fitted rows are (of `REACH` of their weight), and in no dimension beyond the rows themselves.
+    """
 
     means: Float64  # (columns,)
     intercept: Float64  # (d,)
     weights: Float64  # (columns, d)
+    reach: float  # the largest distance of a prediction from the intercept
+    low: Float64  # (d,) of the fitted rows
+    high: Float64  # (d,)
 
     @classmethod
     def fit(cls, given: Float64, wanted: NDArray[np.floating], weights: Float64, strength: float = RIDGE) -> Self:
         """Fit on n items. ``weights``: (n,), above zero."""
+        known = ~np.isnan(given)
+        of_column = weights @ known
+        means = weights @ np.where(known, given, 0) / np.where(of_column > 0, of_column, 1)
         share = weights / weights.sum()
-        means, intercept = share @ given, share @ wanted
-        centred = given - means
+        intercept = share @ wanted
+        centred = np.where(known, given - means, 0)
         weighted = centred.T * (share * len(share))
         gram = weighted @ centred + strength * np.eye(centred.shape[1])
-        return cls(means, intercept, np.linalg.solve(gram, weighted @ (wanted - intercept)))
+        slopes = np.linalg.solve(gram, weighted @ (wanted - intercept))
+        distances = np.linalg.norm(centred @ slopes, axis=1)
+        order = np.argsort(distances)
+        reach = distances[order][np.searchsorted(np.cumsum(share[order]), REACH)]
+        counted = weights > _LITTLE
+        rows = wanted[counted if counted.any() else ~counted].astype(np.float64)
+        return cls(means, intercept, slopes, float(reach), rows.min(axis=0), rows.max(axis=0))
 
     def __call__(self, given: Float64) -> Float32:
-        projected: Float32 = ((given - self.means) @ self.weights + self.intercept).astype(np.float32)
-        return projected
+        away = np.nan_to_num(given - self.means) @ self.weights  # (n, d)
+        lengths = np.linalg.norm(away, axis=1, keepdims=True)
+        away *= np.minimum(1, self.reach / np.maximum(lengths, 1e-12))
+        return self.bounded(self.intercept + away)
+
+    def bounded(self, rows: NDArray[np.floating]) -> Float32:
+        """Keep rows, (n, d), within the range of the fitted ones."""
+        kept: Float32 = np.clip(rows, self.low, self.high).astype(np.float32)
+        return kept
 
 
 def moved(placed: Float32, liked: Float64, likes: NDArray[np.integer], centre: Float64, k: float = K) -> Float32:
@@ -97,8 +129,62 @@ def moved(placed: Float32, liked: Float64, likes: NDArray[np.integer], centre: F
     return nearer
 
 
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Vectors of the known items, and the regression that predicts those of new ones."""
+
+    rows: NDArray[np.floating]  # (n, d) NaN for an item without one
+    there: NDArray[np.bool_]  # (n,)
+    ridge: Ridge
+
+    @classmethod
+    def fit(cls, given: Float64, rows: NDArray[np.floating], weights: Float64) -> Self:
+        there = ~np.isnan(rows).any(axis=1)
+        return cls(rows, there, Ridge.fit(given[there], rows[there], weights[there]))
+
+    def place(self, given: Float64, liked_before: Sequence[Sequence[NDArray[np.integer]]]) -> Float32:
+        """Predict rows of m new items, (m, d).
+
+        ``liked_before``: for each like of each item, positions of known items.
+        """
+        placed = self.ridge(given)
+        liked, likes = np.zeros(placed.shape), np.zeros(len(placed), np.int64)
+        for row, of_item in enumerate(liked_before):
+            found = [self.rows[at].mean(axis=0) for each in of_item if len(at := each[self.there[each]])]
+            if found:
+                liked[row], likes[row] = np.mean(found, axis=0), len(found)
+        if not likes.any():
+            return placed
+        return self.ridge.bounded(moved(placed, liked, likes, self.ridge.intercept))
+
+    def no_louder(self, rows: Float32, *, with_bias: bool) -> Float32:
+        """Limit the lengths of item vectors, (m, d), to the mean length of their `NEIGHBOURS`; so, too, the biases.
+
+        Neighbours are known items in nearly the same direction. A longer vector, or a larger bias, would be a better
+        one for nearly all users to whom they are shown.
+
+        Args:
+            with_bias: the last column is the bias.
+        """
+        known = self.rows[self.there].astype(np.float32)
+        if not len(known):
+            return rows
+        width = known.shape[1] - with_bias
+        lengths = np.linalg.norm(known[:, :width], axis=1)
+        units, limited = known[:, :width] / np.maximum(lengths, 1e-12)[:, None], rows.copy()
+        count = min(NEIGHBOURS, len(known))
+        for at in range(0, len(rows), _AT_ONCE):
+            part = limited[at : at + _AT_ONCE]
+            near = np.argpartition(-(part[:, :width] @ units.T), count - 1, axis=1)[:, :count]
+            longest = lengths[near].mean(axis=1) / np.maximum(np.linalg.norm(part[:, :width], axis=1), 1e-12)
+            part[:, :width] *= np.minimum(1, longest)[:, None]
+            if with_bias:
+                part[:, -1] = np.minimum(part[:, -1], known[near, -1].mean(axis=1))
+        return limited
+
+
 class Spaces:
-    """Regressions of one release, each fitted when it is needed first. Shared by threads."""
+    """One release's own items and the regressions on them, computed on first use. Shared by threads."""
 
     def __init__(self, base: Release) -> None:
         self.base = base
@@ -107,39 +193,72 @@ class Spaces:
         # Where every channel is a sum over the history, new items join the tables that it reads.
         sums = [channel for channel in base.channels.channels if isinstance(channel, HistorySum)]
         self.sums = sums if len(sums) == len(base.channels.channels) else []
-        self.regressions: dict[str, Ridge] = {}
-
-    # --- of the release's own items
+        self.codes = {term: code for code, term in enumerate(self.spec.genres, 1)}
+        # (terms,) place of each term's attribute among `Dataset.terms`
+        names = [self.dataset.attribute_and_value(term)[0] for term in self.spec.genres]
+        self.attribute = np.array([self.dataset.terms.index(name) for name in names], np.intp)
 
     @cached_property
-    def known(self) -> tuple[NDArray[np.int64], Float64, Float64]:
+    def known(self) -> tuple[Numbers, Float64, Float64]:
         """The items that regressions are fitted on: numbers (n,), ascending, inputs (n, columns), weights (n,)."""
         popular, scores = self.base.popular.ids[:_FITTED], self.base.popular.scores[:_FITTED]
         numbers = np.union1d(popular, self.base.exact.itemids[: _FITTED - len(popular)])
-        catalogue, own = self.base.catalogue, self._own_numbers(numbers)
-        terms = [term_codes(self.dataset, self.spec, catalogue[each].attributes) for each in numbers.tolist()]
+        catalogue = self.base.catalogue
+        terms = [term_codes(self.dataset, self.codes, catalogue[each].attributes) for each in numbers.tolist()]
         weights = np.full(len(numbers), _LITTLE)
         weights[np.searchsorted(numbers, popular)] = np.maximum(scores.astype(np.float64) ** WEIGHT, _LITTLE)
-        return numbers, self._inputs(terms, own), weights
+        return numbers, self._inputs(terms, self._own_numbers(numbers)), weights
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """By name: those that the channels read, ``<channel>.items`` (with the bias) and ``<channel>.rows<n>``; of a
+        channel that only searches, ``<channel>.index``.
+        """
+        numbers, given, weights = self.known
+        found: dict[str, NDArray[np.floating]] = {}
+        codes = self.base.channels.codes(numbers)
+        for channel in self.sums:
+            known = (channel.trained[codes] & (codes > 0))[:, None]
+            rows = {f"{channel.name}.rows{n}": of_field for n, of_field in enumerate(channel.rows)}
+            rows[f"{channel.name}.items"] = np.column_stack([channel.items, channel.bias])
+            found |= {name: np.where(known, of_all[codes], np.nan) for name, of_all in rows.items()}
+        places = Vocabulary(self.base.exact.itemids).codes(numbers) - 1
+        for name in self.base.exact.vectors.keys() - {channel.name for channel in self.sums}:
+            vectors = self.base.exact.vectors[name]
+            found[f"{name}.index"] = np.where((places >= 0)[:, None], vectors[places], np.nan)
+        return {name: Table.fit(given, rows, weights) for name, rows in found.items()}
 
     def _inputs(self, terms: Sequence[Sequence[int]], numbers: Float64) -> Float64:
-        """(n, columns): a column a term; of each number its nearness to the declared centres, zeros where unknown.
+        """(n, columns): a column a term; of each number its nearness to the declared centres. NaN where unknown.
+
+        An attribute of which an item has no term is unknown.
 
         Args:
             terms: n lists of codes.
             numbers: (n, declared) values, NaN where unknown.
         """
-        flags = np.zeros((len(terms), len(self.spec.genres) + 1))
-        for row, codes in enumerate(terms):
-            flags[row, list(codes)] = 1
+        flags = self.flags(terms).astype(np.float64)
+        flags[~self.has_attribute(flags)[:, self.attribute]] = np.nan
         near = []
         for number, values in zip(self.dataset.numbers, numbers.T, strict=True):
             centres = np.array(number.centres or (0.0,))
             within = np.clip(values, centres.min(), centres.max())  # values beyond the data's range count as its ends
-            near.append(np.nan_to_num(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2)))
-        return np.hstack([flags[:, 1:], *near])
+            near.append(np.exp(-0.5 * ((within[:, None] - centres) / number.width) ** 2))
+        return np.hstack([flags, *near])
 
-    def _own_numbers(self, itemids: NDArray[np.int64]) -> Float64:
+    def flags(self, terms: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+        """(n, terms) which terms each item has."""
+        flags = np.zeros((len(terms), len(self.attribute) + 1), np.bool_)
+        for row, codes in enumerate(terms):
+            flags[row, list(codes)] = True
+        return flags[:, 1:]
+
+    def has_attribute(self, flags: NDArray[Any]) -> NDArray[np.bool_]:
+        """(n, terms) -> (n, `Dataset.terms`) whether an item has any term of an attribute."""
+        having = [flags[:, self.attribute == n].any(axis=1) for n in range(len(self.dataset.terms))]
+        return np.array(having, np.bool_).reshape(len(having), len(flags)).T
+
+    def _own_numbers(self, itemids: Numbers) -> Float64:
         """(n, `Dataset.numbers`) values of the release's items, from the ranker's features; NaN where unknown."""
         found, rows = self.features.find(itemids)
         values = np.full((len(itemids), len(self.dataset.numbers)), np.nan)
@@ -153,114 +272,91 @@ class Spaces:
                 values[:, place] = [np.nan if each is None else each for each in shown]
         return values
 
-    def place(self, name: str, wanted: NDArray[np.floating], items: Sequence[Described]) -> Float32:
-        """Predict rows of m new items, (m, d), from their attributes and any likes.
+    # --- new items
 
-        ``wanted``: (n, d) rows of the release's known items, NaN for those without one.
-        """
-        numbers, given, weights = self.known
-        there = ~np.isnan(wanted).any(axis=1)
-        if name not in self.regressions:
-            self.regressions[name] = Ridge.fit(given[there], wanted[there], weights[there])
-        ridge = self.regressions[name]
-        values = [[item.numbers.get(each.name) for each in self.dataset.numbers] for item in items]
-        of_items = np.array(values, np.float64).reshape(len(items), -1)  # None is NaN
-        placed = ridge(self._inputs([item.terms for item in items], of_items))
-        liked, likes = np.zeros(placed.shape), np.zeros(len(items), np.int64)
-        codes = Vocabulary(numbers)
-        for row, item in enumerate(items):
-            rows = [at[there[at]] for each in item.likes if len(at := codes.codes(each) - 1)]
-            means = [wanted[at].mean(axis=0) for at in rows if len(at)]
-            if means:
-                liked[row], likes[row] = np.mean(means, axis=0), len(means)
-        return moved(placed, liked, likes, ridge.intercept)
+    def place(self, items: Sequence[Described]) -> dict[str, Float32]:
+        """Predict m new items' rows of every table, (m, d), from their attributes and likes."""
+        given = self._inputs([item.terms for item in items], self._numbers(items))
+        codes = Vocabulary(self.known[0])
+        liked_before = [
+            [at[at >= 0] for each in item.likes if len(at := codes.codes(np.array(each, np.int64)) - 1)]
+            for item in items
+        ]
+        placed = {name: table.place(given, liked_before) for name, table in self.tables.items()}
+        for name in placed:
+            if name.endswith((_ITEMS, _SEARCHED)):
+                placed[name] = self.tables[name].no_louder(placed[name], with_bias=name.endswith(_ITEMS))
+        return placed
 
-    # --- of new ones
-
-    def channels(self, items: Sequence[Described]) -> ChannelSet:
-        """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
-        before = self.base.channels
-        if not self.sums or not items:
-            return before
-        numbers = np.array([item.number for item in items])
-        at = np.searchsorted(before.itemids, numbers)  # where they are inserted
-        codes = before.codes(self.known[0])
-
-        def longer(name: str, rows: Float32) -> Float32:
-            """(items + 1, d) with the new items' rows."""
-            wanted = np.where((trained[codes] & (codes > 0))[:, None], rows[codes], np.nan)
-            return np.insert(rows, at + 1, self.place(name, wanted, items), axis=0)
-
-        channels = []
+    def index(self, placed: Mapping[str, Float32]) -> dict[str, Float32]:
+        """Channel -> (m, dim) vectors to search by. ``placed``: as `place` has them."""
+        found = {name.removesuffix(".index"): rows for name, rows in placed.items() if name.endswith(".index")}
         for channel in self.sums:
-            trained, name = channel.trained, channel.name
-            columns = longer(f"{name}.items", np.column_stack([channel.items, channel.bias]))
-            channels.append(
-                replace(
-                    channel,
-                    rows=np.stack([longer(f"{name}.rows{n}", rows) for n, rows in enumerate(channel.rows)]),
-                    items=np.ascontiguousarray(columns[:, :-1]),
-                    bias=np.ascontiguousarray(columns[:, -1]),
-                    trained=np.insert(trained, at + 1, True),
-                )
-            )
-        return ChannelSet(np.insert(before.itemids, at, numbers), tuple(channels))
+            # behind the longest known vector, as all are filled up to its length
+            lengths = np.where(channel.trained, (channel.items**2).sum(axis=1) + channel.bias**2, -1)
+            longest = int(lengths.argmax())
+            rows = placed[f"{channel.name}.items"]
+            vectors = np.vstack([channel.items[longest], rows[:, :-1]])
+            found[channel.name] = index_vectors(vectors, np.append(channel.bias[longest], rows[:, -1]))[1:]
+        return {name: found[name] for name in self.base.exact.vectors if name in found}
 
-    def vectors(self, items: Sequence[Described], channels: ChannelSet) -> list[dict[str, Float32]]:
-        """Vectors to index for each item, by channel. ``channels``: with rows for the items."""
-        found, known = {}, self.known[0]
-        sums = {channel.name: channel for channel in channels.channels} if self.sums else {}
-        codes = channels.codes(np.array([item.number for item in items], np.int64))
-        exact = self.base.exact
-        places = Vocabulary(exact.itemids).codes(known) - 1
-        for name, there in exact.vectors.items():
-            channel = sums.get(name)
-            if isinstance(channel, HistorySum):
-                found[name] = channel.item_vectors()[codes]
-            else:
-                wanted = np.full((len(known), there.shape[1]), np.nan)
-                wanted[places >= 0] = there[places[places >= 0]]
-                found[name] = self.place(f"{name}.index", wanted, items)
-        return [{name: rows[n] for name, rows in found.items()} for n in range(len(items))]
-
-    def nearest(self, new: Sequence[IndexedItem], channels: ChannelSet) -> dict[int, int]:
-        """New item -> the release's own one that is nearest by direction, in the space of the first channel."""
+    @cached_property
+    def directions(self) -> tuple[Numbers, Float32]:
+        """Known items that the ranker has features of: numbers (n,), unit vectors (n, d) of the first channel."""
         name = next(iter(self.base.exact.vectors))
-        numbers, known = np.array([item.itemid for item in new], np.int64), self.known[0]
-        known = known[self.features.find(known)[0]]
-        fitted = {channel.name: channel for channel in channels.channels}.get(name) if self.sums else None
-        if isinstance(fitted, HistorySum):
-            known = known[fitted.trained[channels.codes(known)]]
-            there, here = fitted.items[channels.codes(known)], fitted.items[channels.codes(numbers)]
-        else:
-            places = Vocabulary(self.base.exact.itemids).codes(known) - 1
-            known, places = known[places >= 0], places[places >= 0]
-            there = np.nan_to_num(self.base.exact.vectors[name][places])
-            here = np.array([item.vectors.get(name, there[:1].sum(axis=0)) for item in new]).reshape(len(new), -1)
-        if not len(known):
-            return {}
-        lengths = np.maximum(np.linalg.norm(there, axis=1), 1e-12)
-        best = (here @ (there / lengths[:, None]).T).argmax(axis=1)
-        return dict(zip(numbers.tolist(), known[best].tolist(), strict=True))
+        table = self.tables.get(f"{name}.items") or self.tables[f"{name}.index"]
+        there = table.there & self.features.find(self.known[0])[0]
+        rows = table.rows[there][:, : -1 if f"{name}.items" in self.tables else None]
+        return self.known[0][there], (rows / np.maximum(np.linalg.norm(rows, axis=1), 1e-12)[:, None]).astype(
+            np.float32
+        )
 
-    def rows(self, items: Sequence[Described], nearest: Mapping[int, int]) -> Encoded:
-        """Ranker features of changed items, and of new ones, which take those of their nearest known item.
+    def nearest(self, placed: Mapping[str, Float32]) -> Numbers:
+        """(m,) the known item nearest to each new one by direction, in the space of the first channel; 0: none is."""
+        numbers, units = self.directions
+        name = next(iter(self.base.exact.vectors))
+        rows = placed[f"{name}.items"][:, :-1] if f"{name}.items" in placed else placed[f"{name}.index"]
+        if not len(numbers) or not len(rows):
+            return np.zeros(len(rows), np.int64)
+        parts = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)]
+        return np.concatenate([numbers[(part @ units.T).argmax(axis=1)] for part in parts])
 
-        Attributes are the item's own. The other features are counts, or learned for the item's id.
+    def rows(self, items: Sequence[Described], like: Numbers) -> NDArray[np.floating]:
+        """(m, features) ranker features of items. ``like``: (m,) the known item that each takes them from.
+
+        Known attributes are the item's own. All other features are counts, or learned for the item's id.
         """
         features = self.spec.of("item")
-        known, before = self.features.find(np.array([nearest.get(item.number, item.number) for item in items]))
+        known, before = self.features.find(like)
         values = np.tile(Encoded.none(features, 1).values, (len(items), 1))
         values[known] = before.values
-        for code, flag in enumerate(self.spec.multi_hot, 1):
+        flags = self.flags([item.terms for item in items])
+        given = self.has_attribute(flags)
+        for code, flag in enumerate(self.spec.multi_hot):
             if (at := _place(features, flag.name)) is not None:
-                values[:, at] = [code in item.terms for item in items]
-        for number in self.dataset.numbers:
-            given = np.array([number.name in item.numbers for item in items], np.bool_)
-            if (at := _place(features, _column(number))) is not None and given.any():
-                of_items = np.array([item.numbers.get(number.name) for item in items], np.float64)  # None is NaN
-                values[given, at] = features[at].encode(number.stored(of_items[given]))
-        return Encoded(features, values.astype(self.features.rows.values.dtype, copy=False))
+                mine = given[:, self.attribute[code]]
+                values[mine, at] = flags[mine, code]
+        low, high = self._range
+        for place, (number, of_items) in enumerate(zip(self.dataset.numbers, self._numbers(items).T, strict=True)):
+            there = ~np.isnan(of_items)
+            if (at := _place(features, _column(number))) is not None and there.any():
+                within = np.clip(of_items[there], low[place], high[place])
+                values[there, at] = features[at].encode(number.stored(within))
+        return values.astype(self.features.rows.values.dtype, copy=False)
+
+    @cached_property
+    def _range(self) -> tuple[Float64, Float64]:
+        """(`Dataset.numbers`,) lowest and highest values of known items; without any, no limit."""
+        values = self._own_numbers(self.known[0])
+        low, high = np.where(np.isnan(values), np.inf, values), np.where(np.isnan(values), -np.inf, values)
+        lowest, highest = low.min(axis=0, initial=np.inf), high.max(axis=0, initial=-np.inf)
+        nothing = lowest > highest
+        return np.where(nothing, -np.inf, lowest), np.where(nothing, np.inf, highest)
+
+    def _numbers(self, items: Sequence[Described]) -> Float64:
+        """(m, `Dataset.numbers`) values of items, NaN where unknown."""
+        values = [[item.numbers.get(each.name) for each in self.dataset.numbers] for item in items]
+        return np.array(values, np.float64).reshape(len(items), len(self.dataset.numbers))  # None is NaN
 
 
 def _column(number: ItemNumber) -> str:
@@ -271,95 +367,192 @@ def _place(features: Sequence[Any], name: str) -> int | None:
     return next((place for place, each in enumerate(features) if each.name == name), None)
 
 
+# --- a release with them
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Arrays with a row an item."""
+
+    numbers: Numbers  # (m,) ascending
+    arrays: Mapping[str, NDArray[np.floating]]  # name -> (m, ...)
+
+    def updated(self, gone: Collection[int], numbers: Numbers, arrays: Mapping[str, NDArray[np.floating]]) -> Self:
+        """Replace or add the rows of ``numbers``, and leave those of ``gone`` out."""
+        kept = ~np.isin(self.numbers, [*gone, *numbers.tolist()])
+        order = np.argsort(np.concatenate([self.numbers[kept], numbers]), kind="stable")
+        joined = {
+            name: np.concatenate([self.arrays[name][kept], rows])[order] if name in self.arrays else rows[order]
+            for name, rows in arrays.items()
+        }
+        return type(self)(np.concatenate([self.numbers[kept], numbers])[order], joined)
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """New and changed items of a release, with what was computed of each.
+
+    Attributes:
+        items: by number.
+        new: of those that the release does not have, the rows of every table and the vectors to search by, in
+            ``arrays`` as `Spaces.place` and, under `_INDEX`, `Spaces.index` name them.
+        ranked: of all of them, the ranker's features, under `_FEATURES`.
+    """
+
+    spaces: Spaces
+    items: Mapping[int, Described]
+    new: Rows
+    ranked: Rows
+
+    @classmethod
+    def of(cls, base: Release) -> Self:
+        """Nothing is new or changed yet."""
+        nothing = Rows(np.empty(0, np.int64), {})
+        return cls(Spaces(base), {}, nothing, nothing)
+
+    def updated(self, changed: Sequence[Described], gone: Collection[int]) -> Overlay:
+        """Add or replace some items, and drop those whose numbers are ``gone``. The others are not computed again."""
+        spaces, own = self.spaces, self.spaces.base.catalogue
+        changed = sorted(changed, key=lambda item: item.number)
+        new = [item for item in changed if item.number not in own]
+        kept = {number: item for number, item in self.items.items() if number not in gone}
+        placed = spaces.place(new)
+        near = dict(zip((item.number for item in new), spaces.nearest(placed).tolist(), strict=True))
+        indexed = {f"{_INDEX}{name}": rows for name, rows in spaces.index(placed).items()}
+        numbers = np.array([item.number for item in changed], np.int64)
+        features = spaces.rows(changed, np.array([near.get(each, each) for each in numbers.tolist()], np.int64))
+        return Overlay(
+            spaces,
+            kept | {item.number: item for item in changed},
+            self.new.updated(gone, np.array([item.number for item in new], np.int64), placed | indexed),
+            self.ranked.updated(gone, numbers, {_FEATURES: features}),
+        )
+
+    @cached_property
+    def alone(self) -> ExactItems:
+        """The exact search among the new items."""
+        terms: dict[int, list[int]] = {}
+        for position, number in enumerate(self.new.numbers.tolist()):
+            for code in self.items[number].terms:
+                terms.setdefault(code, []).append(position)
+        nowhere = np.full((len(self.new.numbers), 1), np.nan, np.float32)
+        dims = self.spaces.base.manifest.vector_dims
+        vectors = {
+            name: self.new.arrays.get(f"{_INDEX}{name}", np.repeat(nowhere, width, axis=1))
+            for name, width in dims.items()
+        }
+        return ExactItems(self.new.numbers, vectors, {code: np.array(of, np.intp) for code, of in terms.items()})
+
+    def channels(self) -> ChannelSet:
+        """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
+        before, numbers, sums = self.spaces.base.channels, self.new.numbers, self.spaces.sums
+        if not sums or not len(numbers):
+            return before
+        at = np.searchsorted(before.itemids, numbers)  # where they are inserted
+        channels = []
+        for channel in sums:
+            columns = self.new.arrays[f"{channel.name}.items"]
+            rows = np.stack([self.new.arrays[f"{channel.name}.rows{n}"] for n in range(len(channel.rows))])
+            channels.append(
+                replace(
+                    channel,
+                    rows=np.insert(channel.rows, at + 1, rows, axis=1),
+                    items=np.insert(channel.items, at + 1, columns[:, :-1], axis=0),
+                    bias=np.insert(channel.bias, at + 1, columns[:, -1]),
+                    trained=np.insert(channel.trained, at + 1, True),
+                )
+            )
+        return ChannelSet(np.insert(before.itemids, at, numbers), tuple(channels))
+
+    def exact(self, hidden: NDArray[np.int32]) -> ExactItems:
+        """The release's exact search without hidden items and with new ones, by the terms that items have now."""
+        before, alone, own = self.spaces.base.exact, self.alone, self.spaces.base.catalogue
+        shown = ~np.isin(before.itemids, hidden)
+        left = before.itemids[shown]
+        at = np.searchsorted(left, alone.itemids)
+        itemids = np.insert(left, at, alone.itemids)
+        vectors = {
+            name: np.insert(rows[shown], at, alone.vectors[name], axis=0) for name, rows in before.vectors.items()
+        }
+        changed = [number for number in self.items if number in own]
+        changed = np.intersect1d(np.array(changed, np.int64), left).tolist()
+        of_code: dict[int, list[int]] = {}
+        for number in changed:
+            for code in self.items[number].terms:
+                of_code.setdefault(code, []).append(number)
+        stays, terms, nowhere = shown & ~np.isin(before.itemids, changed), {}, np.empty(0, np.intp)
+        for code in {*before.terms, *of_code, *alone.terms}:
+            there = before.terms.get(code, nowhere)
+            having = [before.itemids[there[stays[there]]], alone.itemids[alone.terms.get(code, nowhere)]]
+            numbers = np.sort(np.concatenate([*having, np.array(of_code.get(code, []), np.int64)]))
+            terms[code] = np.searchsorted(itemids, numbers)
+        return ExactItems(itemids, vectors, terms)
+
+
 @dataclass(frozen=True, eq=False)
 class Extended(Release):
     """A release with new items, with changed ones as they are now, and without removed ones.
 
     Attributes:
-        spaces: of the release as it was read.
         version: of the records.
-        added: the new items as an index would have them.
         hidden: (n,) numbers of the release's own items that are removed, ascending.
     """
 
-    spaces: Spaces
+    overlay: Overlay
     version: int
-    added: tuple[IndexedItem, ...]
     hidden: NDArray[np.int32]
 
-    @cached_property
+    @property
     def alone(self) -> ExactItems:
         """The exact search among the new items."""
-        return ExactItems.of(self.added, self.manifest.vector_dims)
+        return self.overlay.alone
+
+    @cached_property
+    def numbers(self) -> dict[OwnId, int]:
+        """Own id of an item -> number."""
+        base = self.overlay.spaces.base
+        found = dict(base.numbers)
+        for number in self.hidden.tolist():
+            found.pop(base.catalogue[number].own_id, None)
+        return found | {item.shown.own_id: number for number, item in self.overlay.items.items()}
 
 
 def base_of(opened: Release) -> Release:
     """A release as it was read."""
-    return opened.spaces.base if isinstance(opened, Extended) else opened
+    return opened.overlay.spaces.base if isinstance(opened, Extended) else opened
 
 
-def extended(
-    spaces: Spaces,
-    items: Sequence[Described],
-    hidden: Sequence[int],
-    version: int,
-    ttl_s: float,
-    background: Executor,
-) -> Extended:
+def extended(overlay: Overlay, hidden: Collection[int], version: int, ttl_s: float, background: Executor) -> Extended:
     """Extend a release by new and changed items, without the hidden ones.
 
     Args:
-        items: new ones, and the release's own that were changed.
         hidden: numbers of the release's own.
         ttl_s, background: as of `ItemCache`.
     """
-    base = spaces.base
-    items = sorted(items, key=lambda item: item.number)
-    new = [item for item in items if item.number not in base.catalogue]
-    channels = spaces.channels(new)
-    vectors = spaces.vectors(new, channels) if new else ()
-    added = [IndexedItem(item.number, item.terms, of) for item, of in zip(new, vectors, strict=True)]
-    changed = []  # the release's own, with the terms that they have now
-    for item in items:
-        if len(at := np.flatnonzero(base.exact.itemids == item.number)):
-            of_item = {name: vectors[at[0]] for name, vectors in base.exact.vectors.items()}
-            known = {name: vector for name, vector in of_item.items() if not np.isnan(vector).any()}
-            changed.append(IndexedItem(item.number, item.terms, known))
-    shown = {number: item for number, item in base.catalogue.items() if number not in set(hidden)}
-    listed = ~np.isin(base.popular.ids, hidden)
-    rows = spaces.rows(items, spaces.nearest(added, channels) if added else {})
-    numbers = np.array([item.number for item in items], np.int32)
+    base = overlay.spaces.base
+    gone = np.array(sorted(hidden), np.int32)
+    catalogue = dict(base.catalogue)
+    for number in hidden:
+        catalogue.pop(number, None)
+    catalogue |= {number: item.shown for number, item in overlay.items.items()}
+    listed = ~np.isin(base.popular.ids, gone)
     fields = {name: getattr(base, name) for name in Release.__dataclass_fields__}
     fields |= {
-        "channels": channels,
-        "catalogue": shown | {item.number: item.shown for item in items},
+        "channels": overlay.channels(),
+        "catalogue": catalogue,
         "popular": Hits(base.popular.ids[listed], base.popular.scores[listed]),
-        "items": ItemCache(lambda: _joined(base.items.current(), numbers, rows), ttl_s, background),
-        "exact": _exact(base.exact, [*hidden, *(each.itemid for each in changed)], [*changed, *added]),
+        "items": ItemCache(lambda: _joined(base.items.current(), overlay.ranked), ttl_s, background),
+        "exact": overlay.exact(gone),
     }
-    return Extended(
-        **fields, spaces=spaces, version=version, added=tuple(added), hidden=np.array(sorted(hidden), np.int32)
-    )
+    return Extended(**fields, overlay=overlay, version=version, hidden=gone)
 
 
-def _joined(before: EncodedItems, numbers: NDArray[np.int32], rows: Encoded) -> EncodedItems:
+def _joined(before: EncodedItems, ranked: Rows) -> EncodedItems:
     """Features with those of new and changed items."""
-    kept = ~np.isin(before.itemids, numbers)
-    itemids = np.concatenate([before.itemids[kept], numbers])
-    order = np.argsort(itemids, kind="stable")
-    return EncodedItems(itemids[order], Encoded.joined([before.rows[kept], rows])[order])
-
-
-def _exact(before: ExactItems, gone: Sequence[int], added: Sequence[IndexedItem]) -> ExactItems:
-    """The exact search without the ``gone`` items, and with the ``added`` ones."""
-    more = ExactItems.of(added, {name: vectors.shape[1] for name, vectors in before.vectors.items()})
-    kept = ~np.isin(before.itemids, gone)
-    itemids = np.concatenate([before.itemids[kept], more.itemids])
-    order = np.argsort(itemids, kind="stable")
-    itemids, terms, nowhere = itemids[order], {}, np.empty(0, np.intp)
-    for code in {*before.terms, *more.terms}:
-        there = before.terms.get(code, nowhere)
-        with_it = np.union1d(before.itemids[there[kept[there]]], more.itemids[more.terms.get(code, nowhere)])
-        terms[code] = np.searchsorted(itemids, with_it)
-    vectors = {name: np.concatenate([rows[kept], more.vectors[name]])[order] for name, rows in before.vectors.items()}
-    return ExactItems(itemids, vectors, terms)
+    if not len(ranked.numbers):
+        return before
+    kept = ~np.isin(before.itemids, ranked.numbers)
+    left = before.itemids[kept]
+    at = np.searchsorted(left, ranked.numbers)
+    values = np.insert(before.rows.values[kept], at, ranked.arrays[_FEATURES], axis=0)
+    return EncodedItems(np.insert(left, at, ranked.numbers).astype(np.int32), Encoded(before.rows.features, values))

@@ -1,14 +1,16 @@
 """Store of new items, and the follower that keeps every worker up to date.
 
 Redis holds one hash per data set: own id -> a new, changed or removed item; and a version that grows with every change.
-A worker reads the version twice a second. When it has changed, the worker reads the hash and replaces its open releases
-by extended ones. New items it searches itself, in addition to Elasticsearch.
+A sorted set has the version at which each item was changed last. A worker reads the version twice a second. When it has
+changed, the worker reads the items that were changed since, and replaces its open releases by extended ones. New items
+it searches itself, in addition to Elasticsearch.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
@@ -17,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from werkzeug.exceptions import Conflict
 
 from data_exchange_center.dataset import MAX_INTEGER, IdKind, OwnId, own_id
-from extras.items.projection import Described, Extended, Spaces, base_of, extended, term_codes
+from extras.items.projection import Described, Extended, Overlay, base_of, extended, term_codes
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import RedisClient
@@ -27,7 +29,18 @@ from online.recommend.recommend import Recommender
 log = logging.getLogger(__name__)
 
 MAX_ITEMS: Final = 10_000  # that are kept of a data set: new, changed and removed
+LIKES: Final = 30  # of an item that are kept: the newest, one a user
+_CHANGES: Final = 2 * MAX_ITEMS  # items that the sorted set has: the last ones that were changed
+_PAUSE: Final = 3  # between two updates of a process, in durations of the last one: requests come first
+_MAX_PAUSE_S: Final = 0.5
 _VERSION: Final = ""  # field of the hash; no own id is empty
+
+
+class Like(NamedTuple):
+    """A user's like of an item, and the newest items that the user had liked before, by their own ids."""
+
+    user: OwnId
+    before: tuple[OwnId, ...]
 
 
 class Record(BaseModel):
@@ -37,7 +50,7 @@ class Record(BaseModel):
         number: of an item that was new; if ids are strings, a release that has the item gives it another number.
         title: None: the item is removed.
         numbers: name -> value of the numeric attributes that were given.
-        likes: of each of the first users who liked it, the newest items liked before, by their own ids.
+        likes: the newest ones, at most one a user, the newest last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,84 +59,164 @@ class Record(BaseModel):
     title: str | None = None
     terms: dict[str, list[str]] = {}
     numbers: dict[str, float | None] = {}
-    likes: tuple[tuple[OwnId, ...], ...] = ()
+    likes: tuple[Like, ...] = ()
+
+    def with_like(self, user: OwnId, before: tuple[OwnId, ...]) -> Record:
+        """Let a user's newest like count, instead of an earlier one; ``before``: empty takes it back."""
+        others = tuple(like for like in self.likes if like.user != user)
+        likes = (*others, Like(user, before))[-LIKES:] if before else others
+        return self if likes == self.likes else self.model_copy(update={"likes": likes})
 
 
 Change = Callable[[Record | None], Record | None]
 Records = Mapping[OwnId, Record]
 
 
-def after(change: Change, before: Record | None, own: OwnId, held: int, version: int) -> Record | None:
-    """Apply the ``version``-th change to a record, and number it; None deletes it. ``held``: how many there are.
+def after(changes: Mapping[OwnId, Change], before: Records, held: int, version: int) -> dict[OwnId, Record | None]:
+    """Apply changes to records, and number new ones. Returns those that differ; None: deleted.
 
-    Raises Conflict where one more would be too many, and what ``change`` raises.
+    Args:
+        before: of the changed items, those that are kept.
+        held: how many are kept.
+        version: how many changes there were so far.
+
+    Raises Conflict where there would be too many, and what a change raises.
     """
-    record = change(before)
-    if record is None:
-        return None
-    if before is None and held >= MAX_ITEMS:
+    found: dict[OwnId, Record | None] = {}
+    for own, change in changes.items():
+        was = before.get(own)
+        record = change(was)
+        if record is None:
+            held -= was is not None
+        else:
+            held += was is None
+            number = own if isinstance(own, int) else MAX_INTEGER - version - len(found)
+            record = record.model_copy(update={"number": was.number if was else number})
+        if record != was:
+            found[own] = record
+    if held > MAX_ITEMS and any(record is not None and own not in before for own, record in found.items()):
         raise Conflict(
-            f"{MAX_ITEMS:,} items are new, changed or removed, and no more are kept: put them into the data set."
+            f"{MAX_ITEMS:,} items are new, changed or removed at most, and no more are kept: "
+            "put them into the data set."
         )
-    number = before.number if before else own if isinstance(own, int) else MAX_INTEGER - version
-    return record.model_copy(update={"number": number})
+    return found
 
 
 class Query(NamedTuple):
-    """Query for a data set's items, if they have changed since ``version``."""
+    """Query for a data set's items that have changed since ``version``; -1: for all."""
 
     dataset: str
     kind: IdKind
     version: int
 
 
-class Kept(NamedTuple):
-    """Answer to a `Query`. ``records``: None if the version is the same."""
+class Changes(NamedTuple):
+    """Answer to a `Query`.
+
+    Attributes:
+        records: those that were changed since; None: deleted.
+        whole: whether ``records`` are all that there are.
+    """
 
     version: int
-    records: Records | None
+    records: Mapping[OwnId, Record | None]
+    whole: bool = False
 
 
-class ItemStore(RedisClient[Query, Kept]):
+class ItemStore(RedisClient[Query, Changes]):
     """Records in Redis."""
 
-    def _call(self, query: Query) -> Kept:
+    def _call(self, query: Query) -> Changes:
         key = _key(query.dataset)
         version = int(self._redis.hget(key, _VERSION) or 0)  # type: ignore[arg-type]
         if version == query.version:
-            return Kept(version, None)
-        stored: Any = self._redis.hgetall(key)  # typed for the asynchronous client too
+            return Changes(version, {})
+        stored: Any  # typed for the asynchronous client too
+        # The sorted set has all changes since, unless Redis was emptied or more have been made than it keeps.
+        whole = not 0 <= version - query.version <= _CHANGES or query.version < 0
+        if whole:
+            stored = self._redis.hgetall(key)
+            version = int(stored.pop(_VERSION.encode(), 0))
+        else:
+            names: Any = self._redis.zrangebyscore(_changed_key(query.dataset), f"({query.version}", "+inf")
+            stored = dict(zip(names, self._redis.hmget(key, names), strict=True)) if names else {}  # type: ignore[arg-type]
         try:
             records = {
-                own_id(name.decode(), query.kind): Record.model_validate_json(raw)
+                own_id(name.decode(), query.kind): Record.model_validate_json(raw) if raw else None
                 for name, raw in stored.items()
-                if name != _VERSION.encode()
             }
         except ValueError as error:
             raise StoredError(self.service, "holds new items that cannot be read") from error
-        return Kept(int(stored.get(_VERSION.encode(), 0)), records)
+        return Changes(version, records, whole)
 
-    def change(self, dataset: str, own: OwnId, change: Change) -> None:
-        """Change one record in a transaction; None deletes it. Raises as `after`, and ServiceError."""
-        key = _key(dataset)
+    def change(self, dataset: str, changes: Mapping[OwnId, Change]) -> int:
+        """Change records in one transaction: all of them or none. Returns the version.
 
-        def changed(pipe: Any) -> None:
-            raw, version, size = pipe.hget(key, f"{own}"), int(pipe.hget(key, _VERSION) or 0), pipe.hlen(key)
-            record = after(change, Record.model_validate_json(raw) if raw else None, own, size - 1, version)
+        Raises as `after`, and ServiceError.
+        """
+        key, changed_key = _key(dataset), _changed_key(dataset)
+
+        def changed(pipe: Any) -> Any:  # typed to return nothing
+            version, *found = pipe.hmget(key, [_VERSION, *map(str, changes)])
+            version, size = int(version or 0), pipe.hlen(key)
+            before = {own: Record.model_validate_json(raw) for own, raw in zip(changes, found, strict=True) if raw}
+            records = after(changes, before, max(size - 1, 0), version)
             pipe.multi()
-            if record is None:
-                pipe.hdel(key, f"{own}")
-            else:
-                pipe.hset(key, f"{own}", record.model_dump_json())
-            pipe.hincrby(key, _VERSION, 1)
+            if not records:
+                return version
+            if kept := {f"{own}": record.model_dump_json() for own, record in records.items() if record is not None}:
+                pipe.hset(key, mapping=kept)
+            if gone := [f"{own}" for own, record in records.items() if record is None]:
+                pipe.hdel(key, *gone)
+            pipe.zadd(changed_key, {f"{own}": version + n for n, own in enumerate(records, 1)})
+            pipe.zremrangebyrank(changed_key, 0, -_CHANGES - 1)
+            pipe.hincrby(key, _VERSION, len(records))
+            return version + len(records)
 
         with self._limited("change"):
-            self._redis.transaction(changed, key)
+            version: Any = self._redis.transaction(changed, key, value_from_callable=True)
+        return int(version)
+
+    def forget(self, dataset: str, user: OwnId) -> int:
+        """Delete a user's likes of items. Returns the version. Raises ServiceError."""
+        records = self.call(Query(dataset, "string", -1)).records
+        liked = [own for own, record in records.items() if record and any(like.user == user for like in record.likes)]
+        return self.change(dataset, {own: lambda was: was and was.with_like(user, ()) for own in liked})
 
 
 def _key(dataset: str) -> str:
     """Hash: own id -> `Record`; and `_VERSION`, how often it was changed."""
     return f"ml:items:{dataset}"
+
+
+def _changed_key(dataset: str) -> str:
+    """Sorted set: own id by the version of its last change. In a cluster it has the slot of `_key`."""
+    return f"{{{_key(dataset)}}}:changed"
+
+
+class Kept(NamedTuple):
+    """A data set's records, as a process knows them.
+
+    Attributes:
+        since: an earlier version.
+        changed: the items that were changed after it.
+    """
+
+    version: int
+    records: Records
+    since: int
+    changed: frozenset[OwnId] = frozenset()
+
+    def updated(self, found: Changes) -> Kept:
+        if found.whole:
+            return Kept(found.version, {own: record for own, record in found.records.items() if record is not None}, -1)
+        records = dict(self.records)
+        for own, record in found.records.items():
+            if record is None:
+                records.pop(own, None)
+            else:
+                records[own] = record
+        return Kept(found.version, records, self.version, frozenset(found.records))
 
 
 class Follower:
@@ -135,50 +228,70 @@ class Follower:
         self._background = ThreadPoolExecutor(1, "new-items")
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
+        self._free_at = 0.0  # monotonic seconds: when the next update may begin
 
     def catch_up(self) -> bool:
         """Read changed records, and extend the open releases; for `Recommender.follow`. Raises ServiceError."""
         with self._lock:
             opened = self._releases.replace_each(self.view)  # `view` also notes their data sets
-            for of in list(self._kept):
-                found = self._store.call(Query(*of, self._kept[of].version))
-                if found.records is not None:
-                    self._kept[of] = found
+            for of, kept in list(self._kept.items()):
+                found = self._store.call(Query(*of, kept.version))
+                if found.version != kept.version:
+                    started = time.monotonic()
+                    self._kept[of] = kept.updated(found)
                     opened = self._releases.replace_each(self.view)
-            new = [each for each in opened if isinstance(each, Extended) and each.added]
+                    now = time.monotonic()
+                    self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
+            new = [each for each in opened if isinstance(each, Extended) and len(each.alone.itemids)]
             self._items.more = {each.release: each.alone for each in new}
         return True
 
+    def include(self, base: Release, version: int) -> None:
+        """Catch up with at least this version of the records. Threads that wait for each other's share one update."""
+        with self._lock:
+            kept = self._kept.get(_data_of(base))
+            if kept is None or kept.version < version:
+                time.sleep(max(0.0, self._free_at - time.monotonic()))
+                self.catch_up()
+
     def record(self, base: Release, own: OwnId) -> Record | None:
         """A new item, as this process knows it; None for one that the release has of its own."""
-        dataset = base.manifest.dataset
-        kept = self._kept.get((dataset.base_name, dataset.item_ids))
-        return None if own in base.numbers or not kept or not kept.records else kept.records.get(own)
+        kept = self._kept.get(_data_of(base))
+        return None if own in base.numbers or not kept else kept.records.get(own)
 
     def view(self, opened: Release) -> Release:
         """A release with the items as this process knows them."""
         base = base_of(opened)
-        dataset = base.manifest.dataset
         with self._lock:
-            kept = self._kept.setdefault((dataset.base_name, dataset.item_ids), Kept(-1, {}))  # read in a moment
+            kept = self._kept.setdefault(_data_of(base), Kept(-1, {}, -1))  # read in a moment
+            if not kept.records:
+                return base
             if isinstance(opened, Extended) and opened.version == kept.version:
                 return opened
-            items, hidden = [], []
-            for own, record in (kept.records or {}).items():
-                number = base.numbers.get(own)
-                if record.title is None:
-                    hidden += [] if number is None else [number]
+            if isinstance(opened, Extended) and opened.version == kept.since:
+                overlay, hidden, changed = opened.overlay, set(opened.hidden.tolist()), kept.changed
+            else:
+                overlay, hidden, changed = Overlay.of(base), set(), frozenset(kept.records)
+            items, gone = [], set()
+            for own in changed:
+                record, number = kept.records.get(own), base.numbers.get(own)
+                hidden.discard(number)
+                if record is None or record.title is None:
+                    gone.add(opened.numbers.get(own) if number is None else number)
+                    hidden |= {number} if record is not None and number is not None else set()
                 else:
-                    items.append(_described(base, number, own, record.title, record))
-            if not items and not hidden and opened is base:
-                return base
-            spaces = opened.spaces if isinstance(opened, Extended) else Spaces(base)
-            return extended(spaces, items, hidden, kept.version, self._ttl_s, self._background)
+                    items.append(_described(overlay, number, own, record.title, record))
+            overlay = overlay.updated(items, [number for number in gone if number is not None])
+            return extended(overlay, hidden, kept.version, self._ttl_s, self._background)
 
 
-def _described(base: Release, number: int | None, own: OwnId, title: str, record: Record) -> Described:
+def _data_of(base: Release) -> tuple[str, IdKind]:
+    return base.manifest.dataset.base_name, base.manifest.dataset.item_ids
+
+
+def _described(overlay: Overlay, number: int | None, own: OwnId, title: str, record: Record) -> Described:
     """An item by its attributes. ``number``: of one that the release has."""
-    dataset = base.manifest.dataset
+    base, dataset = overlay.spaces.base, overlay.spaces.dataset
     declared: dict[str, Any] = {name: [] for name in dataset.terms} | {
         each.name: None for each in dataset.numbers if each.shown
     }
@@ -188,6 +301,6 @@ def _described(base: Release, number: int | None, own: OwnId, title: str, record
     }
     before = declared if number is None else base.catalogue[number].attributes
     shown = dict(before) | {name: given[name] for name in declared if name in given}
-    likes = tuple(tuple(base.numbers[each] for each in of if each in base.numbers) for of in record.likes)
-    terms = term_codes(dataset, base.spec, shown)
+    likes = tuple(tuple(base.numbers[each] for each in of.before if each in base.numbers) for of in record.likes)
+    terms = term_codes(dataset, overlay.spaces.codes, shown)
     return Described(number or record.number, CatalogueItem(own, title, shown), terms, record.numbers, likes)

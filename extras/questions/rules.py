@@ -13,7 +13,8 @@ added.
 Reads   the file; the live release's catalogue
 Writes  the rules, to Redis; data_exchange_center/online/server/rules.json: the last ones, by each server
 Run     make rules file=rules.toml; make rules prints those that hold; make rules clear=1
-Expect  an item that the live release does not know is named, and then nothing is written
+Expect  an item that the live release does not know is named, and then nothing is written; neither is it for a file
+        without items: only clear=1 clears the rules
 """
 
 from __future__ import annotations
@@ -180,7 +181,7 @@ class RuleProblemError(RecsysError):
 
 
 def read(path: Path, known: Container[OwnId]) -> RuleList:
-    """Read a file of rules; ``known``: ids of existing items. Raises RuleProblemError."""
+    """Read a file of rules; ``known``: ids of existing items. Raises RuleProblemError, for an empty file too."""
     expected = "hidden = [1, 2] and boosted = [50], lists of the data set's own item ids"
     try:
         rules = RuleList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -189,6 +190,11 @@ def read(path: Path, known: Container[OwnId]) -> RuleList:
         raise RuleProblemError(f"{path}: {place}: {error.errors()[0]['msg']}", f"Expected: {expected}.") from error
     except (ValueError, OSError) as error:
         raise RuleProblemError(f"{path} cannot be read: {error}", f"Expected: TOML with {expected}.") from error
+    if not rules:
+        raise RuleProblemError(
+            f"{path} names no item, so the rules stay as they are.",
+            "To clear all rules: make rules clear=1",
+        )
     if unknown := [own for own in dict.fromkeys([*rules.hidden, *rules.boosted]) if own not in known]:
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         names = ", ".join(repr(own) for own in unknown[:_NAMED])
@@ -205,8 +211,8 @@ def added(settings: Settings, dataset: Dataset) -> dict[OwnId, str]:
     from extras.items.store import ItemStore, Query
 
     with closing(ItemStore(settings.redis)) as store:
-        records = store.call(Query(dataset.base_name, dataset.item_ids, -1)).records or {}
-    return {own: record.title for own, record in records.items() if record.title is not None}
+        records = store.call(Query(dataset.base_name, dataset.item_ids, -1)).records
+    return {own: record.title for own, record in records.items() if record and record.title is not None}
 
 
 def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
@@ -216,7 +222,7 @@ def main(settings: Settings, arguments: Sequence[str] | None = None) -> None:
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--file", type=Path, help="TOML with hidden and boosted")
-    chosen.add_argument("--clear", action="store_true", help="no rule holds from now on")
+    chosen.add_argument("--clear", action="store_true", help="delete all rules")
     options = parser.parse_args(arguments)
     with closing(RedisUsers(settings.redis)) as users, closing(ElasticItems(settings.elasticsearch)) as items:
         live = users.call(WHICH_IS_LIVE).live

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_exchange_center.dataset import OwnId
@@ -12,7 +12,7 @@ from extras.experiments.declaration import EXPERIMENTS as ALL
 from extras.experiments.declaration import Declaration, Experiment, Experiments, named, started, stopped
 from extras.experiments.store import Change, Exposure
 from extras.items.store import Change as ItemChange
-from extras.items.store import Kept as ItemsKept
+from extras.items.store import Changes as ItemChanges
 from extras.items.store import Query, Record, after
 from extras.page.users import Listing
 from online.clients.base import Client
@@ -50,28 +50,38 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
             return Forgotten(len(keys), sum(userid in world.numbers for world in self.users.worlds.values()))
 
 
-class FakeItemStore(Fake, Client[Query, ItemsKept]):
+class FakeItemStore(Fake, Client[Query, ItemChanges]):
     service = "redis"
 
     def __init__(self) -> None:
         super().__init__()
         self.records: dict[str, dict[OwnId, Record]] = {}
+        self.changed: dict[OwnId, int] = {}  # by the version of the last change
         self.version = 0
 
-    def _call(self, query: Query) -> ItemsKept:
+    def _call(self, query: Query) -> ItemChanges:
         self._seen(query)
-        same = query.version == self.version
-        return ItemsKept(self.version, None if same else dict(self.records.get(query.dataset, {})))
+        records = self.records.get(query.dataset, {})
+        if query.version < 0:
+            return ItemChanges(self.version, dict(records), whole=True)
+        changed = [own for own, version in self.changed.items() if version > query.version]
+        return ItemChanges(self.version, {own: records.get(own) for own in changed})
 
-    def change(self, dataset: str, own: OwnId, change: ItemChange) -> None:
-        with self._asked("change", own):
+    def change(self, dataset: str, changes: Mapping[OwnId, ItemChange]) -> int:
+        with self._asked("change", tuple(changes)):
             records = self.records.setdefault(dataset, {})
-            record = after(change, records.get(own), own, len(records), self.version)
-            if record is None:
-                del records[own]
-            else:
-                records[own] = record
-            self.version += 1
+            for own, record in after(changes, records, len(records), self.version).items():
+                self.version += 1
+                self.changed[own] = self.version
+                if record is None:
+                    del records[own]
+                else:
+                    records[own] = record
+            return self.version
+
+    def forget(self, dataset: str, user: OwnId) -> int:
+        records = self.records.get(dataset, {})
+        return self.change(dataset, {own: lambda was: was and was.with_like(user, ()) for own in records})
 
 
 class FakeExperiments(Fake, Client[None, Experiments]):

@@ -115,6 +115,8 @@ WRONG = {
     "field": ("hide = [1]", "hide: Extra inputs"),
     "kind": ("hidden = [1.5]", "hidden.0: "),
     "toml": ("hidden = [", "cannot be read"),
+    "empty": ("", "names no item"),
+    "no_item": ("hidden = []\nboosted = []", "make rules clear=1"),
 }
 
 

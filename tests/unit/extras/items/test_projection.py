@@ -1,0 +1,152 @@
+"""New items among known ones on synthetic data: where they are placed, and whom they are shown to."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from data_exchange_center.candidates import ExactItems, IndexedItem
+from data_exchange_center.channels import ChannelSet, HistorySum
+from data_exchange_center.dataset import ItemNumber
+from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, FlagFeature, one_hot
+from data_exchange_center.fusion import Hits
+from extras.items.projection import Described, Overlay, Ridge, Spaces
+from online.clients.elastic import CatalogueItem
+from online.recommend.release import EncodedItems
+from tests.datasets import STARS
+
+GENRES: Final = tuple(f"Genre {letter}" for letter in "ABCDEFGHIJKL")
+ITEMS, USERS, DIM, NEW = 600, 200, 16, 5_000
+YEAR = ItemNumber(name="year", column="year", scale=100, centres=tuple(range(1930, 2001, 10)), width=10)
+DATASET = STARS.model_copy(update={"terms": ("genres",), "numbers": (YEAR,)})
+KINDS: Final[list[dict[str, Any]]] = [
+    {}, {"genres": []}, {"year": 1995}, {"year": 1935}, {"year": None},
+    *({"genres": [genre]} for genre in GENRES),
+    *({"genres": [genre], "year": 1990} for genre in GENRES[:5]),
+    {"genres": list(GENRES)}, {"genres": list(GENRES), "year": 1995}, {"genres": list(GENRES[:6]), "year": 1960},
+    {"genres": list(GENRES[:2])}, {"genres": list(GENRES[3:6]), "year": 1950},
+    {"genres": list(GENRES[::4]), "year": None},
+    {"genres": [GENRES[0]], "year": 1e12}, {"genres": [GENRES[0]], "year": -1e12},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base() -> Any:
+    """A release whose items' vectors depend on genres and year, and whose newer items are the popular ones."""
+    rng = np.random.default_rng(0)
+    flags = np.zeros((ITEMS, len(GENRES)))
+    for row in range(ITEMS):
+        flags[row, rng.choice(len(GENRES), rng.integers(1, 4), replace=False)] = 1
+    years = rng.integers(1930, 2001, ITEMS)
+    near = np.exp(-0.5 * ((years[:, None] - np.array(YEAR.centres)) / YEAR.width) ** 2)
+    items = flags @ rng.normal(size=(len(GENRES), DIM)) + near @ rng.normal(size=(8, DIM))
+    items = (items + rng.normal(size=items.shape)).astype(np.float32) / 4
+    bias = (near @ np.linspace(-3, -1, 8) + rng.normal(size=ITEMS)).astype(np.float32)
+    numbers = np.arange(1, ITEMS + 1, dtype=np.int64)
+
+    def padded(rows: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([np.zeros_like(rows[:1]), rows])
+
+    channel = HistorySum(
+        "tower", rows=padded(items)[None], lag=np.ones((1, 2, 5), np.float32), base=np.zeros((2, DIM), np.float32),
+        rating_weight=np.ones((1, 2, 6), np.float32), profile=(), items=padded(items), bias=padded(bias),
+        trained=padded(np.ones(ITEMS, np.bool_)),
+    )  # fmt: skip
+    spec = FeatureSpec(
+        one_hot=(one_hot("itemid", "item", numbers.tolist()),),
+        multi_hot=tuple(FlagFeature(name=f"genre_{n}", entity="item") for n in range(len(GENRES))),
+        dense=(DenseFeature(name="item_year", entity="item", scale=100),),
+        genres=GENRES,
+    )
+    columns = {"itemid": numbers.tolist(), "item_year": years.tolist()}
+    columns |= {f"genre_{n}": flags[:, n].astype(int).tolist() for n in range(len(GENRES))}
+    features = EncodedItems(numbers.astype(np.int32), Encoded.of(spec.of("item"), columns))
+    terms = [tuple((np.flatnonzero(row) + 1).tolist()) for row in flags]
+    vectors = channel.item_vectors()[1:]
+    shown = [{"genres": [GENRES[n - 1] for n in of], "year": int(y)} for of, y in zip(terms, years, strict=True)]
+    indexed = [IndexedItem(int(n), of, {"tower": v}) for n, of, v in zip(numbers, terms, vectors, strict=True)]
+    order = np.argsort(-bias)
+    return SimpleNamespace(
+        manifest=SimpleNamespace(dataset=DATASET, vector_dims={"tower": DIM + 2}),
+        spec=spec,
+        channels=ChannelSet(numbers, (channel,)),
+        catalogue={int(n): CatalogueItem(int(n), f"Item {n}", each) for n, each in zip(numbers, shown, strict=True)},
+        popular=Hits(numbers[order], np.exp(bias[order] / 2)),
+        items=SimpleNamespace(current=lambda: features),
+        exact=ExactItems.of(indexed, {"tower": DIM + 2}),
+    )
+
+
+def described(spaces: Spaces, attributes: dict[str, Any], number: int = NEW) -> Described:
+    codes = tuple(sorted(spaces.codes[each] for each in attributes.get("genres", ())))
+    numbers = {name: value for name, value in attributes.items() if name == "year"}
+    return Described(number, CatalogueItem(number, "New", attributes), codes, numbers)
+
+
+def first_ten(channel: HistorySum) -> NDArray[np.int64]:
+    """(items + 1,) how many of 200 users have an item among their first ten."""
+    users = np.random.default_rng(1).normal(size=(USERS, DIM)).astype(np.float32) * 2
+    scores = users @ channel.items.T + channel.bias
+    scores[:, ~channel.trained] = -np.inf
+    best = np.argsort(-scores, axis=1)[:, :10]
+    return np.bincount(best.ravel(), minlength=len(channel.trained))
+
+
+@pytest.mark.parametrize("attributes", KINDS, ids=str)
+def test_a_new_item_is_shown_no_more_than_its_neighbours(base: Any, attributes: dict[str, Any]) -> None:
+    overlay = Overlay.of(base).updated([described(Spaces(base), attributes)], ())
+    channels = overlay.channels()
+    (channel,) = channels.channels
+    assert isinstance(channel, HistorySum)
+    counts, known = first_ten(channel), channel.items[1 : ITEMS + 1]
+    new = channel.items[ITEMS + 1]  # its number is the highest
+    near = np.argsort(-(known @ new) / np.linalg.norm(known, axis=1))[:10]
+    assert counts[ITEMS + 1] <= counts[near + 1].max()
+    assert np.linalg.norm(new) <= np.linalg.norm(known, axis=1).max()
+    assert base.channels.channels[0].bias[1:].min() <= channel.bias[ITEMS + 1] <= base.channels.channels[0].bias.max()
+
+
+def test_an_unknown_column_counts_as_its_mean() -> None:
+    rng = np.random.default_rng(0)
+    given, weights = rng.normal(size=(50, 3)) + 5, rng.random(50) + 0.1
+    ridge = Ridge.fit(given, given @ rng.normal(size=(3, 2)), weights)
+    means = weights @ given / weights.sum()
+    row = np.array([[4.5, np.nan, 5.5]])
+    np.testing.assert_allclose(ridge(row), ridge(np.where(np.isnan(row), means, row)))
+    np.testing.assert_allclose(ridge(np.full((1, 3), np.nan)), ridge.intercept[None], rtol=1e-6)
+
+
+def test_predictions_stay_within_the_fitted_rows() -> None:
+    rng = np.random.default_rng(0)
+    given = rng.normal(size=(200, 3))
+    wanted = given @ rng.normal(size=(3, 4)) + rng.normal(size=(200, 4))
+    ridge = Ridge.fit(given, wanted, np.ones(200))
+    far = ridge(rng.normal(size=(50, 3)) * 1e9)
+    assert (far >= wanted.min(axis=0) - 1e-5).all()
+    assert (far <= wanted.max(axis=0) + 1e-5).all()
+    assert np.linalg.norm(far - ridge.intercept, axis=1).max() <= ridge.reach + 1e-4
+
+
+def test_the_ranker_reads_numbers_of_the_known_range(base: Any) -> None:
+    spaces = Spaces(base)
+    kinds: list[dict[str, Any]] = [
+        {"year": 1e12},
+        {"year": -1e12},
+        {"year": 1950},
+        {},
+        {"genres": [GENRES[0]], "year": None},
+    ]
+    items = [described(spaces, each, NEW + n) for n, each in enumerate(kinds)]
+    rows = spaces.rows(items, np.full(len(items), 7))
+    features = [feature.name for feature in base.spec.of("item")]
+    known = base.items.current().rows.values
+    year, own = features.index("item_year"), known[6]
+    values = known[:, year]
+    np.testing.assert_allclose(rows[:, year], [values.max(), values.min(), 19.5, own[year], own[year]])
+    flags = [features.index(f"genre_{n}") for n in range(len(GENRES))]
+    assert rows[4, flags].tolist() == [1.0] + [0.0] * (len(GENRES) - 1)
+    assert rows[3, flags].tolist() == own[flags].tolist()  # unknown: as the known item that it is like
