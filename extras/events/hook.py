@@ -99,9 +99,9 @@ def register(app: Flask, parts: Parts) -> None:
         dataset = release_for_events(recommender).manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
+        recommender.forget(own)
         for hear in app.extensions.get(FORGOTTEN, ()):
             hear(dataset.base_name, own)
-        recommender.forget(own)
         return ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases)
 
 

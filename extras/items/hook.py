@@ -22,7 +22,7 @@ from extras.events.events import Event, likes
 from extras.events.hook import FORGOTTEN, RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Record
-from extras.routes import expect_kind, route
+from extras.routes import expect_kind, per_release, route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
@@ -319,15 +319,21 @@ def without_hidden(request: Request, opened: Release, user: StoredUser) -> Store
     return user.without(opened.hidden)
 
 
+@per_release
+def known_values(opened: Release) -> dict[str, list[str]]:
+    """Attribute -> its values."""
+    dataset = opened.manifest.dataset
+    values: dict[str, list[str]] = {name: [] for name in dataset.terms}
+    for attribute, value in map(dataset.attribute_and_value, opened.spec.genres):
+        values[attribute].append(value)
+    return values
+
+
 def with_attributes(
     opened: Release, record: Record, given: Mapping[str, list[str] | float | None], field: str = "attributes"
 ) -> Record:
     """Set a record's attributes. Raises BadRequestError, naming those that exist."""
-    dataset, spec = opened.manifest.dataset, opened.spec
-    values: dict[str, list[str]] = {name: [] for name in dataset.terms}
-    for attribute, value in map(dataset.attribute_and_value, spec.genres):
-        values[attribute].append(value)
-    numbers = {number.name for number in dataset.numbers}
+    values, numbers = known_values(opened), {number.name for number in opened.manifest.dataset.numbers}
     terms, changed = dict(record.terms), dict(record.numbers)
     for name, wanted in given.items():
         if name in values:

@@ -158,7 +158,7 @@ class Table:
         return self.ridge.bounded(moved(placed, liked, likes, self.ridge.intercept))
 
     def no_louder(self, rows: Float32, *, with_bias: bool) -> Float32:
-        """Limit the lengths of item vectors, (m, d), to the mean length of their `NEIGHBOURS`; so, too, the biases.
+        """Limit the lengths of item vectors, (m, d), to the longest of their `NEIGHBOURS`; so, too, the biases.
 
         Neighbours are known items in nearly the same direction. A longer vector, or a larger bias, would be a better
         one for nearly all users to whom they are shown.
@@ -176,10 +176,10 @@ class Table:
         for at in range(0, len(rows), _AT_ONCE):
             part = limited[at : at + _AT_ONCE]
             near = np.argpartition(-(part[:, :width] @ units.T), count - 1, axis=1)[:, :count]
-            longest = lengths[near].mean(axis=1) / np.maximum(np.linalg.norm(part[:, :width], axis=1), 1e-12)
+            longest = lengths[near].max(axis=1) / np.maximum(np.linalg.norm(part[:, :width], axis=1), 1e-12)
             part[:, :width] *= np.minimum(1, longest)[:, None]
             if with_bias:
-                part[:, -1] = np.minimum(part[:, -1], known[near, -1].mean(axis=1))
+                part[:, -1] = np.minimum(part[:, -1], known[near, -1].max(axis=1))
         return limited
 
 

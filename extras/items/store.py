@@ -8,6 +8,7 @@ it searches itself, in addition to Elasticsearch.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
@@ -240,6 +241,8 @@ class Follower:
                     started = time.monotonic()
                     self._kept[of] = kept.updated(found)
                     opened = self._releases.replace_each(self.view)
+                    if len(self._kept[of].records) < len(kept.records):
+                        give_memory_back()
                     now = time.monotonic()
                     self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
             new = [each for each in opened if isinstance(each, Extended) and len(each.alone.itemids)]
@@ -283,6 +286,12 @@ class Follower:
                     items.append(_described(overlay, number, own, record.title, record))
             overlay = overlay.updated(items, [number for number in gone if number is not None])
             return extended(overlay, hidden, kept.version, self._ttl_s, self._background)
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system, which glibc keeps otherwise; nothing happens where there is no glibc."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:

@@ -31,9 +31,10 @@ def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[F
     settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": path})})
     key = keys.add(path, "shop")
     with redis.Redis(port=patient.redis.port) as client, ExitStack() as ends:
-        client.delete(f"ml:items:{world.dataset}")
+        keys_of_items = f"ml:items:{world.dataset}", f"{{ml:items:{world.dataset}}}:changed"
+        client.delete(*keys_of_items)
         yield started(settings, key, ends), started(settings, key, ends)
-        client.delete(f"ml:items:{world.dataset}")
+        client.delete(*keys_of_items)
 
 
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
@@ -74,6 +75,25 @@ def test_every_worker_has_it_in_a_moment_and_finds_it_beside_elasticsearch(
     for n in range(40):
         assert first.delete(f"/ml/item/{NEW + n}").status_code == 200
     until(lambda: ask(second, size=200, strict=True, explain="recall")["recall"] == before["recall"])
+
+
+def test_lists_and_increments_reach_every_worker(workers: tuple[FlaskClient, FlaskClient], world: World) -> None:
+    first, second = workers
+
+    def found(worker: FlaskClient) -> set[Any]:
+        return set(ids(ask(worker, only=[NEW + n for n in range(200)], size=200)))
+
+    items = [{"itemid": NEW + n, "title": f"New {n}", "attributes": {"genres": ["Comedy"]}} for n in range(200)]
+    assert first.post("/ml/items", json=items).status_code == 200
+    until(lambda: len(found(second)) == 200)
+    # the second worker reads the two that have changed since
+    assert first.patch(f"/ml/item/{NEW}", json={"title": "Another"}).json["title"] == "Another"
+    assert second.delete(f"/ml/item/{NEW + 1}").status_code == 200
+    until(lambda: len(found(first)) == len(found(second)) == 199)
+    assert first.post("/ml/items", json=[items[1], items[2]]).status_code == 409
+    left = [{"itemid": NEW + n} for n in range(200) if n != 1]
+    assert second.post("/ml/items/remove", json=left).status_code == 200
+    until(lambda: not found(first) | found(second))
 
 
 def test_it_stays_through_a_release(
