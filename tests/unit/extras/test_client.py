@@ -124,7 +124,7 @@ def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> 
         assert client.add_items({"itemid": new, "title": "Back again"}) == [new]
         assert client.remove_items(new) == [new]
     with serving(with_a_key.application) as address, Client(address) as client:
-        with pytest.raises(ServerError, match="401: This request needs a valid key") as refused:
+        with pytest.raises(ServerError, match="401") as refused:
             client.remove_item(new)
         assert refused.value.status == 401
 

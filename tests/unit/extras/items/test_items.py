@@ -283,7 +283,7 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
                 shop.delete(f"/ml/item/{one}")
                 if rng.integers(2):
                     shop.post("/ml/item", json={"itemid": int(one), "title": "Back", "attributes": wanted})
-    step_by_step = fakes.recommender.releases.serving
+    step_by_step = fakes.recommender.releases.active
     other = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
     other.catch_up()
     assert isinstance(step_by_step, Extended)
