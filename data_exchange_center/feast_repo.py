@@ -38,4 +38,6 @@ def prepare_feast_repo(settings: Settings) -> Path:
             with written_in_place(folder / source.name) as temporary:
                 shutil.copyfile(source, temporary)
     (folder / "data").mkdir(parents=True, exist_ok=True)
+    # An empty registry, or a server that has the folder read-only could not start before the first release
+    (folder / "data" / "registry.db").touch()
     return folder

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from feast import FeatureService, FeatureView, FileSource
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
-from feast.repo_config import load_repo_config
+from feast.infra.registry.file import FileRegistryStore
+from feast.repo_config import RegistryConfig, load_repo_config
 
 from data_exchange_center.feast_repo import feast_environment, prepare_feast_repo
 from data_exchange_center.settings import RedisSettings, Settings
@@ -33,6 +34,18 @@ def defined(repo: Path, kind: type) -> dict[str, Any]:
     """What the repository defines of a kind, by name."""
     values = runpy.run_path(str(repo / "definitions.py")).values()
     return {value.name: value for value in values if isinstance(value, kind)}
+
+
+def test_a_server_without_a_release_reads_an_empty_registry(repo: Path) -> None:
+    """Feast writes one where there is none, which a read-only folder refuses."""
+    store = FileRegistryStore(RegistryConfig(path="data/registry.db"), repo)
+    assert list(store.get_registry_proto().feature_views) == []
+
+
+def test_a_registry_that_is_there_stays(repo: Path, tmp_path: Path) -> None:
+    (repo / "data/registry.db").write_bytes(b"kept")
+    prepare_feast_repo(Settings(exchange_dir=tmp_path))
+    assert (repo / "data/registry.db").read_bytes() == b"kept"
 
 
 @pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
