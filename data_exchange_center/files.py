@@ -15,10 +15,10 @@ from typing import Any
 
 
 @contextmanager
-def written_in_place(path: Path, mode: int = 0o644) -> Iterator[Path]:
+def written_in_place(path: Path, mode: int = 0o600) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` when the block succeeds, and is removed otherwise.
 
-    ``mode``: permissions of the finished file; the temporary one is readable by its owner alone.
+    ``mode``: permissions of the finished file, which may hold what users did; containers read it as its owner.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -39,7 +39,7 @@ def generated_secret(path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     if not path.is_file():
-        with written_in_place(path, mode=0o600) as temporary:
+        with written_in_place(path) as temporary:
             temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
     path.chmod(0o600)
     return path.read_text(encoding="utf-8").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import socket
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from stack.redis.service import LOCK
 from stack.service import LOOPBACK, ROOT, Service, StackError
 from stack.triton.service import check_libpython, check_python
 
+ROOT_UID: Final = 0
 NEEDED_BYTES: Final = 2 * 10**9
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
@@ -27,6 +29,7 @@ def check(settings: Settings, services: Iterable[Service]) -> None:
         check_python()
         check_libpython()
     check_paths(settings)
+    check_owner(settings)
     check_software(settings, services)
     check_hosts(settings, services)
     check_disk(settings)
@@ -66,6 +69,19 @@ def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
             raise StackError(
                 "RECSYS_ELASTICSEARCH__SCHEME is 'https', but the local Elasticsearch speaks http: unset it."
             )
+
+
+def check_owner(settings: Settings) -> None:
+    """Refuse an exchange folder of another user, who could change what is in it, and close it to all others."""
+    online = settings.exchange_dir / "online"
+    online.mkdir(parents=True, exist_ok=True)
+    for folder in (settings.exchange_dir, online):
+        if (owner := folder.stat().st_uid) != os.geteuid() and os.geteuid() != ROOT_UID:
+            raise StackError(
+                f"{folder} belongs to user {owner}, and you are user {os.geteuid()}: choose a folder of your own with "
+                "RECSYS_EXCHANGE_DIR."
+            )
+    online.chmod(0o700)
 
 
 def check_disk(settings: Settings) -> None:

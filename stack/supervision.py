@@ -6,7 +6,6 @@ file, the program is stopped before its file is rewritten.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -20,6 +19,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
+from data_exchange_center import NO_TELEMETRY
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from stack.service import BIN, ROOT, Service, StackError, until
@@ -28,6 +28,7 @@ CONFIGURATION: Final = Path(__file__).with_name("supervisord.conf")
 MARK: Final = "RECSYS_STACK"  # in the environment of every process of a stack: the folder of its supervisor
 KEPT: Final = {"SPT_NOENV": "1"}  # gunicorn's titles, where setproctitle is installed, would write over the environment
 PATIENCE_S: Final = 15.0  # for supervisord itself to come up, or to go
+_NOTE: Final = "socket_folder"
 _SOCKET_PATH_BYTES: Final = 90  # a Unix socket's path may have 107, and supervisord first makes a longer one
 
 
@@ -36,18 +37,26 @@ def folder(settings: Settings) -> Path:
 
 
 def socket(settings: Settings) -> Path:
-    """Socket of supervisord: in its folder, or in the system's temporary folder when that path is too long."""
+    """Socket of supervisord: in its folder, or, when that path is too long, in one that `make_socket_folder` noted."""
     path = folder(settings).resolve() / "supervisor.sock"
-    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES:
+    note = folder(settings) / _NOTE
+    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES or not note.is_file():
         return path
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"recsys-{digest}.sock"
+    return Path(note.read_text(encoding="utf-8")) / path.name
+
+
+def make_socket_folder(settings: Settings) -> None:
+    """Make a folder for a socket whose path is too long: in the temporary folder, with a name nobody can guess."""
+    place = socket(settings)
+    if len(os.fsencode(place)) > _SOCKET_PATH_BYTES or not place.parent.is_dir():
+        with written_in_place(folder(settings) / _NOTE) as temporary:
+            temporary.write_text(tempfile.mkdtemp(prefix="recsys-"), encoding="utf-8")
 
 
 def describe(service: Service, settings: Settings) -> str:
     """Command and environment that `launch.py` runs for a service, as JSON. Raises StackError."""
     program = service.program(settings)
-    environment = {**program.environment, **KEPT, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
+    environment = {**program.environment, **KEPT, **NO_TELEMETRY, MARK: str(folder(settings)), "PYTHONUNBUFFERED": "1"}
     place = {"directory": str(program.socket.parent), "socket": program.socket.name} if program.socket else {}
     content = {"command": program.command, "directory": str(ROOT), "environment": environment, **place}
     return json.dumps(content, indent=1)
@@ -58,12 +67,11 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._socket = socket(settings)
 
     @property
     def _rpc(self) -> Any:
         # A new connection per call: the transport does not recover from one that failed while supervisord was down.
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        transport = SupervisorTransport(None, None, f"unix://{socket(self._settings)}")
         return ServerProxy("http://localhost", transport=transport).supervisor
 
     @property
@@ -84,11 +92,12 @@ class Supervisor:
             wanted = describe(service, self._settings)
             if not path.is_file() or path.read_text(encoding="utf-8") != wanted:
                 self.stop(service)
-                with written_in_place(path, mode=0o600) as temporary:  # it may hold a password
+                with written_in_place(path) as temporary:
                     temporary.write_text(wanted, encoding="utf-8")
         if self.running:
             return
-        place = {"STACK_PYTHON": sys.executable, "STACK_SOCKET": str(self._socket)}
+        make_socket_folder(self._settings)
+        place = {"STACK_PYTHON": sys.executable, "STACK_SOCKET": str(socket(self._settings))}
         environment = {**os.environ, **place, MARK: str(folder(self._settings))}
         command = [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)]
         cwd = folder(self._settings).parent

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+
+from data_exchange_center.settings import TRITON_SOCKET
 
 
 @contextmanager
-def serving(answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]]) -> Iterator[int]:
-    """The port of a server; ``answer`` makes status and body of a request and its body."""
+def serving(
+    answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]], socket_in: Path | None = None
+) -> Iterator[int]:
+    """The port of a server; ``answer`` makes status and body of a request and its body.
+
+    ``socket_in``: a folder; it then listens on a Unix socket there, as Triton does.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -27,8 +37,18 @@ def serving(answer: Callable[[BaseHTTPRequestHandler, bytes], tuple[int, bytes]]
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class OnSocket(ThreadingHTTPServer):
+        address_family = socket.AF_UNIX
+
+        def server_bind(self) -> None:
+            with contextlib.chdir(str(socket_in)):  # whose path may be too long for an address
+                self.socket.bind(TRITON_SOCKET)
+
+        def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
+            return self.socket.accept()[0], ("", 0)
+
+    with OnSocket(("", 0), Handler) if socket_in else ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         Thread(target=server.serve_forever, daemon=True).start()
-        yield server.server_port
+        yield 0 if socket_in else server.server_port
         server.shutdown()

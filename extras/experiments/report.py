@@ -370,7 +370,7 @@ def main(settings: Settings) -> None:
     folder = settings.service_dir("experiments")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / f"{name}.json", plain(found))
-    with mpl.rc_context(STYLE), written_in_place(folder / f"{name}.png") as temporary:
+    with mpl.rc_context(STYLE), written_in_place(folder / f"{name}.png", mode=0o644) as temporary:
         figure = Figure(figsize=(9, 4.5), layout="constrained")
         over_time(figure.subplots(), found)
         figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
@@ -275,6 +276,7 @@ class LimitedClient(Generic[Query, Found]):
 
 DOWN_S: Final = 2.0  # how long a server that did not answer is tried last
 _UNIX: Final = "unix:"
+_SOCKET_PATH_BYTES: Final = 107
 _OVER_SOCKET: Final = "http://localhost"  # scheme and host of a request over a socket
 _BUFFER: Final = 128 * 1024  # bytes, libcurl's receive buffer
 _MOST: Final = 16 * 1024 * 1024  # bytes of an answer; those that a request waits for have far less
@@ -315,6 +317,18 @@ class _Node:
         with suppress(IndexError):
             while True:
                 self.idle.pop().close()
+
+
+def _socket_address(path: Path) -> str:
+    """The path, or one by a descriptor of its folder: a socket's address has 107 bytes at most."""
+    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES or not path.parent.is_dir():
+        return str(path)
+    return f"/proc/self/fd/{_descriptor(path.parent)}/{path.name}"
+
+
+@cache
+def _descriptor(folder: Path) -> int:
+    return os.open(folder, os.O_PATH | os.O_DIRECTORY)  # stays open
 
 
 class Http:
@@ -410,7 +424,7 @@ class Http:
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
         if url.startswith(_UNIX):
-            curl.setopt(pycurl.UNIX_SOCKET_PATH, url.removeprefix(_UNIX))
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, _socket_address(Path(url.removeprefix(_UNIX))))
         if self._login is not None:
             curl.setopt(pycurl.USERNAME, self._login[0].encode())
             curl.setopt(pycurl.PASSWORD, self._login[1].encode())

@@ -140,7 +140,7 @@ def install(settings: Settings) -> None:
     _uv("venv", "--quiet", "--clear", "--no-python-downloads", "--python", base, str(place))
     _uv("pip", "sync", "--quiet", "--python", own, str(REQUIREMENTS))
     _uv("pip", "install", "--quiet", "--python", own, "--no-deps", "--editable", str(ROOT))
-    with written_in_place(ready) as temporary:  # last: what is interrupted is not ready
+    with written_in_place(ready, mode=0o644) as temporary:  # last: what is interrupted is not ready
         temporary.write_text(_stamp(), encoding="utf-8")
 
 

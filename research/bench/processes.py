@@ -30,7 +30,7 @@ def parts_of(settings: Settings) -> Parts:
     found_on, found = listening(), {}
     for name in PARTS:
         place = getattr(settings, name)
-        port = place.http_port if name == "triton" else place.port
+        port = place.metrics_port if name == "triton" else place.port
         if not (processes := found_on.get(port)):
             raise StepError(f"nothing of yours listens on port {port}, where {name} should: run `make up serve`")
         family = {each.pid: each for one in processes for each in (one, *one.children(recursive=True))}

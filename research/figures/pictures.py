@@ -381,7 +381,7 @@ def _source_of(picture: Path) -> str | None:
 
 
 def save(name: str, file: str, drawn: Figure) -> None:
-    with written_in_place(PICTURES / f"{name}.png") as temporary:
+    with written_in_place(PICTURES / f"{name}.png", mode=0o644) as temporary:
         drawn.savefig(temporary, dpi=110, format="png", metadata=drawn_from(FIGURES / file))
     log.info("written: %s", PICTURES / f"{name}.png")
 

@@ -54,7 +54,7 @@ def fetch(jar: Jar, folder: Path) -> None:
     path = folder / jar.filename
     if path.is_file() and sha256(path) == jar.sha256:
         return
-    with written_in_place(path) as temporary:
+    with written_in_place(path, mode=0o644) as temporary:
         try:
             Downloader().download(Artifact.parse(jar.coordinate), str(temporary))
         except RequestException as error:

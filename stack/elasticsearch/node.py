@@ -29,6 +29,17 @@ from stack.service import LOOPBACK
 _PLUGIN: Final = "modules/transport-netty4"
 _SECURITY: Final = "xpack.security.enabled"
 _OF_OTHER_MODULES: Final = ("xpack.", "ingest.geoip.")  # settings for the official image, unknown to this node
+# What one search may cost whoever sends it: our own look up terms and vectors. A node whose memory is used up ends.
+_LIMITS: Final = {
+    "search.allow_expensive_queries": "false",  # regular expressions, wildcards, prefixes, joins, scripts as scores
+    "search.max_buckets": "1000",
+    "search.max_open_scroll_context": "10",
+    "search.default_search_timeout": "30s",
+    "script.allowed_types": "none",
+    "indices.breaker.request.limit": "40%",
+    "indices.breaker.fielddata.limit": "20%",
+    "http.max_content_length": "32mb",
+}
 _DESCRIPTOR: Final = f"""\
 description=HTTP and transport
 version={VERSION}
@@ -78,6 +89,7 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
+        **_LIMITS,
         **{name: value for name, value in given.items() if not name.startswith(_OF_OTHER_MODULES)},
     }
 

@@ -64,7 +64,7 @@ class Redis(Service):
         password = settings.redis.secret
         # primaryauth: what a replica sends to its master
         lines = f'requirepass "{password}"\nprimaryauth "{password}"\n' if password else ""
-        with written_in_place(_config(settings), mode=0o600) as temporary:
+        with written_in_place(_config(settings)) as temporary:
             temporary.write_text(lines, encoding="utf-8")
 
     def missing(self, settings: Settings) -> str | None:

@@ -134,7 +134,7 @@ def lay_out_backends(settings: Settings) -> None:
     wheel, folder = site_packages(settings) / "pytriton" / "tritonserver", backends_dir(settings) / "python"
     stub = wheel / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
     for file in (*(wheel / "backends" / "python").iterdir(), stub):
-        with written_in_place(folder / file.name) as temporary:
+        with written_in_place(folder / file.name, mode=0o644) as temporary:
             shutil.copyfile(file, temporary)
     (folder / stub.name).chmod(0o755)
 
@@ -153,7 +153,7 @@ class Triton(Service):
         """Make the model repository, and copy our backend, which may have changed since the installation."""
         check_libpython()
         own_libpython(settings)
-        with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py") as temporary:
+        with written_in_place(backends_dir(settings) / "onnxruntime" / "model.py", mode=0o644) as temporary:
             shutil.copyfile(BACKEND, temporary)
         settings.service_dir("triton").mkdir(parents=True, exist_ok=True)
         if settings.triton.socket_dir:
@@ -184,7 +184,7 @@ class Triton(Service):
             run_quietly(uv, "venv", "--quiet", "--python", sys.executable, str(folder))
         run_quietly(uv, "pip", "sync", "--quiet", "--python", str(python), str(REQUIREMENTS))
         lay_out_backends(settings)
-        with written_in_place(ready_file(settings)) as temporary:  # last: what is interrupted is not ready
+        with written_in_place(ready_file(settings), mode=0o644) as temporary:  # last: what is interrupted is not ready
             temporary.write_text(stamp(), encoding="utf-8")
 
     def program(self, settings: Settings) -> Program:

@@ -43,8 +43,7 @@ def server_process(settings: Settings, port: int) -> psutil.Process:
 
 
 def password_of(settings: Settings) -> str | None:
-    password = settings.redis.password
-    return password.get_secret_value() if password else None
+    return settings.redis.secret
 
 
 def has_taken_over(settings: Settings, replica: int, port: int) -> bool:

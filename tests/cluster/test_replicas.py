@@ -37,7 +37,7 @@ AT: Final = 1_000_200_000
 BUDGET_MS: Final = 4_000
 CLIENTS, PAUSE_S = 4, 0.05
 ENOUGH: Final = 60  # answers, to have felt it
-PORTS: Final = {"feast": ("port",), "triton": ("http_port", "grpc_port", "metrics_port")}
+PORTS: Final = {"feast": ("port",), "triton": ("http_port", "metrics_port")}
 
 
 def moved(settings: Settings) -> Settings:
@@ -57,7 +57,7 @@ def with_both(one: Settings, other: Settings) -> Settings:
         return ",".join(f"{LOOPBACK}:{getattr(getattr(each, group), port)}" for each in (one, other))
 
     feast = one.feast.model_copy(update={"nodes": nodes("feast", "port")})
-    triton = {"nodes": nodes("triton", "grpc_port"), "http_nodes": nodes("triton", "http_port")}
+    triton = {"nodes": nodes("triton", "http_port"), "http_nodes": nodes("triton", "http_port")}
     return one.model_copy(update={"feast": feast, "triton": one.triton.model_copy(update=triton)})
 
 

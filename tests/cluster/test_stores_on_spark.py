@@ -130,7 +130,7 @@ def by_files(
 
 def rows(settings: Settings) -> dict[bytes, dict[bytes, bytes]]:
     """All that lies in Feast's database."""
-    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as client:
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as client:
         return {key: client.hgetall(key) for key in client.scan_iter()}
 
 
@@ -150,7 +150,7 @@ def test_what_redis_has_lost_the_file_store_loads_again(
     settings: Settings, manifest: Manifest, features: Features, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
     """It does not mind that Spark has registered the release."""
-    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as client:
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as client:
         client.flushdb()
     FeastStore(settings.model_copy(update={"engine": "pandas"})).check(manifest, features[0], features[2])
     assert rows(settings) == by_files

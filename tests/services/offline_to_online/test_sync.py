@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 import redis
@@ -31,7 +31,9 @@ from offline_to_online.stores import feast
 from offline_to_online.stores.base import elastic_client, redis_client
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
+from online.clients.base import Http
 from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
+from tests.waiting import until
 
 RELEASES = {"first": (1, "source"), "second": (2, "default"), "third": (3, "source")}  # seed, recipe
 
@@ -218,9 +220,10 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]
     assert TritonStore(stack).models() == ["ml_rec"]
-    with redis.Redis(port=stack.redis.port, db=stack.redis.feast_db) as client:
+    with redis.Redis(port=stack.redis.port, password=stack.redis.secret, db=stack.redis.feast_db) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")
         assert not any(client.hexists(key, column) for key in client.scan_iter("*"))
-    url = f"{stack.triton.http_url}/v2/models/{gone.model}/versions/{gone.version}/ready"
-    assert not requests.get(url, timeout=30).ok
+    with closing(Http(stack.triton.http_url, timeout_s=30)) as http:
+        path = f"/v2/models/{gone.model}/versions/{gone.version}/ready"
+        until(lambda: http.get(path).status != requests.codes.ok, 30)
     assert sum(len(each.scores) for each in answer(stack, live(stack))) > 100

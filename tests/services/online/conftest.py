@@ -83,7 +83,7 @@ def worlds(stack: Settings) -> dict[type[World], World]:
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)
-        with redis.Redis(port=stack.redis.port) as client:
+        with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
             load_redis(client, world)
     return loaded
 
@@ -92,7 +92,7 @@ def worlds(stack: Settings) -> dict[type[World], World]:
 def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
     """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
-    with redis.Redis(port=stack.redis.port) as client:
+    with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
         before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.ACTIVATED_KEY, 0, -1)
         client.set(wire.LIVE_KEY, world.release)
         client.lpush(wire.ACTIVATED_KEY, world.release)

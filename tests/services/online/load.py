@@ -105,7 +105,12 @@ def few(some: Sequence[object], of: Sequence[object]) -> bool:
 
 # Faults of the services while a server uses them
 
-PORTS: Final = {"redis": "port", "elasticsearch": "port", "feast": "port", "triton": "http_port"}  # that a server asks
+PORTS: Final = {
+    "redis": "port",
+    "elasticsearch": "port",
+    "feast": "port",
+    "triton": "metrics_port",
+}  # by which it is found
 RECOVERY_S: Final = 2.0  # after which answers are whole again
 # What an answer has in place of a service that a known user was answered with before
 INSTEAD: Final = {

@@ -10,18 +10,21 @@ import base64
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
+import redis
 import requests
-from tritonclient.grpc import InferenceServerClient
-from tritonclient.utils import InferenceServerException
 
 from data_exchange_center import wire
 from data_exchange_center.http import local_session
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import TRITON_SOCKET, Settings
 from offline_to_online.stores.base import elastic_client, redis_client
+from online.clients.base import Http
+from stack.supervision import Supervisor
 
 EVIL: Final = "evil.example"
 SIMPLE: Final = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", None)
@@ -45,52 +48,42 @@ def as_its_own_name(url: str, body: object) -> requests.Response:
 
 
 class TestTriton:
-    """A model is code: who loads one runs it."""
+    """It listens on a socket that its owner alone reaches; whoever does reach it loads nothing, as a model is code."""
 
-    @pytest.fixture
-    def code(self, tmp_path: Path) -> dict[str, Any]:
-        """A model that leaves a file when it is run, as the repository's API takes one."""
+    def test_nobody_else_reaches_it(self, stack: Settings) -> None:
+        folder = stack.triton.socket_dir
+        assert folder is not None
+        assert stack.triton.http_url == f"unix:{folder / TRITON_SOCKET}"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        for connection in psutil.Process(Supervisor(stack).processes()["triton"]["pid"]).net_connections("tcp"):
+            assert connection.laddr.port == stack.triton.metrics_port
+
+    @pytest.mark.parametrize("path", ["repository/models/probe/load", "repository/models/ml_rec/unload"])
+    def test_no_request_loads_or_unloads_a_model(self, stack: Settings, tmp_path: Path, path: str) -> None:
         source = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n{SOURCE}"
         encoded = base64.b64encode(source.encode()).decode()
-        return {"parameters": {"config": json.dumps(CONFIG), "file:1/model.py": encoded}}
-
-    @pytest.mark.parametrize("content_type", SIMPLE)
-    def test_a_page_loads_no_model(
-        self, stack: Settings, code: dict[str, Any], tmp_path: Path, content_type: str | None
-    ) -> None:
-        load = f"{stack.triton.http_url}/v2/repository/models/probe/load"
-        for answer in (sent(load, code, content_type), as_its_own_name(load, code)):
-            assert answer.status_code == requests.codes.forbidden, answer.text
+        code = {"parameters": {"config": json.dumps(CONFIG), "file:1/model.py": encoded}}
+        with closing(Http(stack.triton.http_url, timeout_s=30)) as http:
+            answer = http.post(f"/v2/{path}", json.dumps(code).encode())
+        assert answer.status != requests.codes.ok
+        assert b"not allowed if polling is enabled" in answer.body
         assert not (tmp_path / "ran").exists()
 
     @pytest.mark.parametrize(
         ("path", "body"),
         [
-            ("repository/index", {}),
-            ("repository/models/ml_rec/unload", {}),
             ("systemsharedmemory/region/x/register", {"key": "/x", "offset": 0, "byte_size": 1}),
             ("trace/setting", {"trace_level": ["TIMESTAMPS"]}),
             ("logging", {"log_verbose_level": 1}),
         ],
     )
-    def test_nor_unloads_one_nor_reaches_memory_or_files(
-        self, stack: Settings, path: str, body: dict[str, Any]
+    @pytest.mark.parametrize("header", ["x: y", "closed;", "closed: \\n"])
+    def test_no_request_reaches_memory_or_files(
+        self, stack: Settings, path: str, body: dict[str, Any], header: str
     ) -> None:
-        for answer in (
-            sent(f"{stack.triton.http_url}/v2/{path}", body, "text/plain"),
-            as_its_own_name(f"{stack.triton.http_url}/v2/{path}", body),
-        ):
-            assert answer.status_code == requests.codes.forbidden, answer.text
-
-    def test_nor_does_another_program_by_grpc(self, stack: Settings) -> None:
-        with InferenceServerClient(stack.triton.grpc_addresses[0]) as client:
-            for headers in (None, {"triton-grpc-protocol-recsys-repository-key": "guessed"}):
-                with pytest.raises(InferenceServerException, match="restricted"):
-                    client.load_model("probe", headers=headers)
-
-    def test_the_secret_is_its_owners_alone(self, stack: Settings) -> None:
-        path = stack.repository_key_file
-        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        with closing(Http(stack.triton.http_url, timeout_s=30)) as http:
+            answer = http.post(f"/v2/{path}", json.dumps(body).encode(), header)
+        assert answer.status == requests.codes.forbidden, answer.body
 
 
 class TestElasticsearch:
@@ -120,12 +113,42 @@ class TestElasticsearch:
             assert client.get(index=INDEX, id="1")["_source"] == {"title": "kept"}
             assert client.count(index=INDEX)["count"] == 1
 
+    @pytest.mark.parametrize(
+        "search",
+        [
+            {"query": {"regexp": {"title": ".*(a|b)*.*"}}},
+            {"query": {"wildcard": {"title": "*a*"}}},
+            {"query": {"script_score": {"query": {"match_all": {}}, "script": "1"}}},
+            {"query": {"match_all": {}}, "script_fields": {"x": {"script": "1"}}},
+            {"size": 0, "aggs": {"many": {"histogram": {"field": "n", "interval": 0.001, "min_doc_count": 0}}}},
+            {"size": 10_001},
+        ],
+        ids=["regexp", "wildcard", "script_score", "script_fields", "buckets", "size"],
+    )
+    def test_a_search_that_would_cost_much_is_refused(
+        self, stack: Settings, index: str, search: dict[str, Any]
+    ) -> None:
+        with elastic_client(stack) as client:
+            for number in (0, 1_000_000):
+                client.index(index=INDEX, document={"n": number}, refresh=True)
+        with local_session() as session:
+            answer = session.post(f"{index}/_search", json=search, timeout=30)
+        assert answer.status_code == requests.codes.bad_request, answer.text
+
     def test_a_page_is_not_allowed_to_ask_for_more(self, stack: Settings, index: str) -> None:
         with local_session() as session:
             asked = {"Origin": f"http://{EVIL}", "Access-Control-Request-Method": "DELETE"}
             answer = session.options(index, headers=asked, timeout=30)
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert "Access-Control-Allow-Methods" not in answer.headers
+
+
+def test_what_services_write_is_their_owners_alone(stack: Settings) -> None:
+    assert (stack.exchange_dir / "online").stat().st_mode & 0o777 == 0o700
+    for name in ("logs", "redis", "secrets", "supervisor"):
+        for path in stack.service_dir(name).rglob("*"):
+            if path.is_file():
+                assert path.stat().st_mode & 0o077 == 0, path
 
 
 class TestFeast:
@@ -153,7 +176,21 @@ class TestFeast:
 
 
 class TestRedis:
-    """It takes a page's request for an attack, and hangs up."""
+    """It takes a page's request for an attack, and hangs up; other programs need the password."""
+
+    def test_another_program_is_refused_without_the_generated_password(self, stack: Settings) -> None:
+        with redis.Redis(stack.redis.host, stack.redis.port) as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+        path = stack.redis_password_file
+        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+    def test_its_password_is_in_no_command_line_and_in_no_log(self, stack: Settings) -> None:
+        password = stack.redis.secret
+        assert password is not None
+        for process in psutil.process_iter(["cmdline"]):
+            assert password not in " ".join(process.info["cmdline"] or ())
+        for log in stack.service_dir("logs").iterdir():
+            assert password not in log.read_text(errors="replace"), log
 
     @pytest.mark.parametrize("start", ["POST / HTTP/1.1", "GET /x HTTP/1.1\r\nHost: 127.0.0.1"])
     def test_commands_in_a_body_are_not_carried_out(self, stack: Settings, start: str) -> None:

@@ -23,7 +23,7 @@ from tests.free_ports import settings_on_free_ports
 
 
 def redis_of(settings: Settings) -> redis.Redis:
-    return redis.Redis(port=settings.redis.port, decode_responses=True)
+    return redis.Redis(port=settings.redis.port, password=settings.redis.secret, decode_responses=True)
 
 
 @retry(stop=stop_after_delay(180), wait=wait_fixed(0.1), retry=retry_if_exception_type((NotReadyError, AssertionError)))

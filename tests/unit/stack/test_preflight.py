@@ -31,6 +31,15 @@ def refused(*parts: str) -> Iterator[None]:
         assert part in text
 
 
+def test_an_exchange_folder_of_another_user_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.exchange_dir.mkdir(parents=True, exist_ok=True)
+    preflight.check_owner(settings)
+    assert (settings.exchange_dir / "online").stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(preflight.os, "geteuid", lambda: settings.exchange_dir.stat().st_uid + 1)
+    with pytest.raises(StackError, match=r"belongs to user \d+.*RECSYS_EXCHANGE_DIR"):
+        preflight.check_owner(settings)
+
+
 def test_a_taken_port_names_port_service_holder_and_setting(settings: Settings) -> None:
     port = settings.triton.metrics_port
     with socket.create_server(("127.0.0.1", port)):

@@ -70,7 +70,18 @@ def test_a_supervisor_that_stays_mute_is_one_sentence(settings: Settings, monkey
 
 
 def test_a_deep_exchange_folder_has_its_socket_elsewhere(tmp_path: Path) -> None:
-    one, two = (supervision.socket(Settings(exchange_dir=tmp_path / (letter * 120))) for letter in "xy")
+    deep = [Settings(exchange_dir=tmp_path / (letter * 120)) for letter in "xy"]
+    for settings in deep:
+        supervision.make_socket_folder(settings)
+    one, two = map(supervision.socket, deep)
     assert one != two
     assert len(os.fsencode(one)) <= 90
+    assert one.parent.stat().st_mode & 0o777 == 0o700
+    supervision.make_socket_folder(deep[0])
+    assert supervision.socket(deep[0]) == one
+    one.parent.rmdir()
+    supervision.make_socket_folder(deep[0])
+    assert supervision.socket(deep[0]) != one
+    for settings in deep:
+        supervision.socket(settings).parent.rmdir()
     assert supervision.socket(Settings(exchange_dir=Path("/srv/x"))) == Path("/srv/x/online/supervisor/supervisor.sock")

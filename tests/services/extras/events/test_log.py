@@ -117,7 +117,7 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
     for each in lists:
         client.zadd(each, {"151": 0, "152": 0})
-    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(17), "x", "1")
         log.call(Recording(FILMS, [rating(151, 1), rating(151, 2), rating(152, 1)]))
         forgotten = log.forget(151, FILMS)
@@ -209,7 +209,7 @@ def test_forgetting_can_be_retried(
     key = wire.user_key(RELEASE, 181)
     client.lpush(wire.ACTIVATED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
-    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(18), "x", "1")
         with monkeypatch.context() as patch:
 
@@ -277,7 +277,7 @@ def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
     names = [feature.name for feature in films.spec.stored("user")]
     theirs, others = feast_fields(films.release, names), feast_fields(shop.release, names)
     stale = feast_fields("fffffffffff3", names)
-    with redis.Redis(port=settings.redis.port, db=settings.redis.feast_db) as features:
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(22), mapping=dict.fromkeys([*theirs, *others, *stale], "1"))
         assert log.forget(221, dataset).releases == 1
         assert set(features.hkeys(feast_online_key(22))) == others

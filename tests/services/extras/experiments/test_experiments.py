@@ -37,7 +37,7 @@ from tests.waiting import until
 def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
     """A release that is kept beside the one that is live. Afterwards there is no experiment."""
     other = worlds[SourceWorld]
-    with redis.Redis(port=patient.redis.port) as client:
+    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
         client.rpush(wire.ACTIVATED_KEY, other.release)
         try:
             yield other

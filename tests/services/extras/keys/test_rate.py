@@ -21,7 +21,7 @@ def test_all_workers_count_together(stack: Settings, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hook, "_TIMEOUT_S", 5.0)  # a busy machine is no reason to count by oneself
     limited = stack.model_copy(update={"server": stack.server.model_copy(update={"rate": "3/hour"})})
     first, second = server(limited), server(limited)
-    with redis.Redis(port=stack.redis.port) as client:
+    with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
         try:
             given = [http.post("/ml/rec", data=b"{}").status_code for http in (first, second, first, second, first)]
             kept = list(client.scan_iter(f"*{RATE_PREFIX}*"))

@@ -85,7 +85,7 @@ def test_rules_reach_every_worker_and_every_answer(
         path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
         with pytest.raises(RuleProblemError, match=f"no item {FAR}"):
             rules.main(patient, ["--file", f"{path}"])
-        with redis.Redis(port=patient.redis.port) as store:
+        with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as store:
             assert not store.exists(key), "nothing is half written"
         try:
             path.write_text(f"hidden = {best[:3]}")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,6 +90,17 @@ def test_a_model_that_is_gone_is_told_from_other_errors(
     with pytest.raises(ServiceError) as raised:
         client.call(query())
     assert isinstance(raised.value, GoneError) == gone
+
+
+@pytest.mark.parametrize("folder", ["s", "s" * 120], ids=["short", "long"])
+def test_a_triton_on_a_unix_socket_is_asked(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    with closing(TritonScores(TritonSettings(socket_dir=place))) as client:
+        with pytest.raises(ServiceError, match="cannot be reached"):
+            client.call(query())
+        with serving(lambda *_: (200, answer()), socket_in=place) as _:
+            assert client.call(query()).tolist() == SCORES.tolist()
 
 
 def test_a_long_list_is_asked_for_in_parts(triton: tuple[SimpleNamespace, TritonScores]) -> None:
