@@ -176,3 +176,10 @@ def test_clean_lists_and_removes_what_is_named(tmp_path: Path) -> None:
     make("clean", "what=all", cwd=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Makefile", "data_exchange_center"]
     assert (tmp_path / "data_exchange_center/README.md").is_file()
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_commands_that_rank_use_one_thread_of_blas(given: dict[str, str], expected: str) -> None:
+    probe = 'include Makefile\nevaluate-offline: probe\nprobe:\n\t@echo "BLAS $$OPENBLAS_NUM_THREADS"\n'
+    done = make("--file=-", "--assume-old=setup", "evaluate-offline", "BIN=true #", text=probe, **given)
+    assert f"BLAS {expected}" in done.stdout, done.stderr
