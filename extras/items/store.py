@@ -34,6 +34,8 @@ LIKES: Final = 30  # of an item that are kept: the newest, one a user
 _CHANGES: Final = 2 * MAX_ITEMS  # items that the sorted set has: the last ones that were changed
 _PAUSE: Final = 3  # between two updates of a process, in durations of the last one: requests come first
 _MAX_PAUSE_S: Final = 0.5
+_M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
+_MAPPED: Final = 2**20  # bytes
 _VERSION: Final = ""  # field of the hash; no own id is empty
 
 
@@ -241,7 +243,7 @@ class Follower:
                     started = time.monotonic()
                     self._kept[of] = kept.updated(found)
                     opened = self._releases.replace_each(self.view)
-                    if len(self._kept[of].records) < len(kept.records):
+                    if len(self._kept[of].records) != len(kept.records):
                         give_memory_back()
                     now = time.monotonic()
                     self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
@@ -289,9 +291,14 @@ class Follower:
 
 
 def give_memory_back() -> None:
-    """Return freed memory to the system, which glibc keeps otherwise; nothing happens where there is no glibc."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
+    """Have glibc, where it is the C library, return the memory of freed arrays to the system.
+
+    Otherwise each thread that has updated a release keeps the memory of several versions of it.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED)  # larger arrays are mapped, and unmapped when they are freed
+        libc.malloc_trim(0)  # what was freed so far
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:

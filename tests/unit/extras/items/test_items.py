@@ -302,3 +302,19 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
         for name, rows in one.arrays().items():
             np.testing.assert_allclose(rows, two.arrays()[name], atol=1e-5)
     np.testing.assert_allclose(rebuilt.items.current().rows.values, step_by_step.items.current().rows.values)
+
+
+@ONE_WORLD
+def test_writes_that_arrive_together_share_an_update(fakes: Fakes, world: World) -> None:
+    fakes.recommender.warm_up().result()
+    follower, base = Follower(fakes.recommender, fakes.new_items, 60), base_of(fakes.recommender.releases.get_active())  # type: ignore[arg-type]
+    first = fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
+    second = fakes.new_items.change(world.dataset, {NEW + 1: lambda before: Record(title="y")})
+    follower.include(base, first)
+    opened = fakes.recommender.releases.active
+    assert isinstance(opened, Extended)
+    assert {NEW, NEW + 1} <= opened.numbers.keys()
+    calls = len(fakes.new_items.calls)
+    follower.include(base, second)
+    assert len(fakes.new_items.calls) == calls
+    assert fakes.recommender.releases.active is opened
