@@ -378,14 +378,15 @@ class Rows:
     arrays: Mapping[str, NDArray[np.floating]]  # name -> (m, ...)
 
     def updated(self, gone: Collection[int], numbers: Numbers, arrays: Mapping[str, NDArray[np.floating]]) -> Self:
-        """Replace or add the rows of ``numbers``, and leave those of ``gone`` out."""
+        """Replace or add the rows of ``numbers``, ascending, and leave those of ``gone`` out."""
         kept = ~np.isin(self.numbers, [*gone, *numbers.tolist()])
-        order = np.argsort(np.concatenate([self.numbers[kept], numbers]), kind="stable")
+        left = self.numbers[kept]
+        at = np.searchsorted(left, numbers)
         joined = {
-            name: np.concatenate([self.arrays[name][kept], rows])[order] if name in self.arrays else rows[order]
+            name: np.insert(self.arrays[name][kept], at, rows, axis=0) if name in self.arrays else rows
             for name, rows in arrays.items()
         }
-        return type(self)(np.concatenate([self.numbers[kept], numbers])[order], joined)
+        return type(self)(np.insert(left, at, numbers), joined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -415,7 +416,9 @@ class Overlay:
         spaces, own = self.spaces, self.spaces.base.catalogue
         changed = sorted(changed, key=lambda item: item.number)
         new = [item for item in changed if item.number not in own]
-        kept = {number: item for number, item in self.items.items() if number not in gone}
+        items = dict(self.items)
+        for number in gone:
+            items.pop(number, None)
         placed = spaces.place(new)
         near = dict(zip((item.number for item in new), spaces.nearest(placed).tolist(), strict=True))
         indexed = {f"{_INDEX}{name}": rows for name, rows in spaces.index(placed).items()}
@@ -423,7 +426,7 @@ class Overlay:
         features = spaces.rows(changed, np.array([near.get(each, each) for each in numbers.tolist()], np.int64))
         return Overlay(
             spaces,
-            kept | {item.number: item for item in changed},
+            items | {item.number: item for item in changed},
             self.new.updated(gone, np.array([item.number for item in new], np.int64), placed | indexed),
             self.ranked.updated(gone, numbers, {_FEATURES: features}),
         )
@@ -481,7 +484,7 @@ class Overlay:
             for code in self.items[number].terms:
                 of_code.setdefault(code, []).append(number)
         stays, terms, nowhere = shown & ~np.isin(before.itemids, changed), {}, np.empty(0, np.intp)
-        for code in {*before.terms, *of_code, *alone.terms}:
+        for code in sorted({*before.terms, *of_code, *alone.terms}):
             there = before.terms.get(code, nowhere)
             having = [before.itemids[there[stays[there]]], alone.itemids[alone.terms.get(code, nowhere)]]
             numbers = np.sort(np.concatenate([*having, np.array(of_code.get(code, []), np.int64)]))
