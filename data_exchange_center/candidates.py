@@ -233,11 +233,12 @@ def channel_lists(
 
     ``searched``: one list for each of `RecallRecipe.searched`. Raises as `search_vectors`.
     """
-    left_out = user.seen
-    if user.only is not None:
-        left_out = np.union1d(left_out, channels.itemids[~np.isin(channels.itemids, user.only)])
-    lists = dict(channels.lists(user.history, user.profile, timestamp, left_out, recipe.candidates))
-    lists |= {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
+    lists = {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
+    if len(lists) < len(recipe.channels):
+        left_out = user.seen
+        if user.only is not None:
+            left_out = np.union1d(left_out, channels.itemids[~np.isin(channels.itemids, user.only)])
+        lists |= channels.lists(user.history, user.profile, timestamp, left_out, recipe.candidates)
     return {channel.name: lists[channel.name] for channel in recipe.channels}
 
 

@@ -283,21 +283,21 @@ class FeatureSpec(Frozen):
         history = self.history.columns if self.history else ()
         return (*(feature.name for feature in self.features), *self.candidate, *history)
 
-    @property
+    @cached_property
     def width(self) -> int:
         return len(self.columns)
 
-    @property
+    @cached_property
     def candidate_slice(self) -> slice:
         """Columns that fusion fills."""
         return slice(len(self.features), len(self.features) + len(self.candidate))
 
-    @property
+    @cached_property
     def history_slice(self) -> slice:
         """Columns that the user's history fills."""
         return slice(self.candidate_slice.stop, self.width)
 
-    @property
+    @cached_property
     def widths(self) -> Widths:
         return Widths(self.history_slice.start, self.width - self.history_slice.start)
 

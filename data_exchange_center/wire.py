@@ -76,7 +76,7 @@ def partition_tag(userid: OwnId) -> str:
 def user_events_key(dataset: str, userid: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
     `events.Logged.unpack` reads it; or `FORGOTTEN`."""
-    return f"ml:events:{dataset}:{partition_tag(userid)}:{userid}"
+    return f"ml:events:{dataset}:{{{event_partition(userid)}}}:{userid}"
 
 
 def manifest_key(release: str) -> str:

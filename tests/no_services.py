@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from data_exchange_center.settings import Settings
-from online.clients.base import Http
+from online.clients.http import Http
 from stack.commands import PROGRAMS
 
 # Where services listen by default, and where this environment says that they do.

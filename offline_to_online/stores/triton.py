@@ -32,7 +32,7 @@ from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.release import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
-from online.clients.base import Http
+from online.clients.http import Http
 from online.clients.triton import TritonScores
 
 MODEL_FILE: Final = "model.onnx"

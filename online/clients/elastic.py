@@ -21,7 +21,8 @@ from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from data_exchange_center.wire import product_of_score, vector_of
-from online.clients.base import Caller, GoneError, Http, HttpClient
+from online.clients.base import Caller, GoneError
+from online.clients.http import Http, HttpClient
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
 # which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.

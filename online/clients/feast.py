@@ -13,7 +13,7 @@ import orjson
 from data_exchange_center import wire
 from data_exchange_center.features import Entity
 from data_exchange_center.settings import FeastSettings
-from online.clients.base import Http, HttpClient
+from online.clients.http import Http, HttpClient
 
 _JSON = "Content-Type: application/json"
 

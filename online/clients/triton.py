@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import GoneError, Http, HttpClient
+from online.clients.base import GoneError
+from online.clients.http import Http, HttpClient
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number

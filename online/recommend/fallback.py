@@ -43,6 +43,8 @@ from online.recommend.types import (
 
 log = logging.getLogger(__name__)
 
+Read = Callable[[TimedRequest], State]  # what Redis says now
+
 LOADING_SHARE = 0.3  # of the time that is left, for a release that is being loaded: less than Redis has, which is next
 BUSY = "is overloaded and had no time for this request"
 
@@ -63,21 +65,19 @@ class Fallbacks:
 
     # --- the answer as a whole
 
-    def slate(self, timed: TimedRequest, make: Callable[[TimedRequest], Slate]) -> Slate:
+    def slate(self, timed: TimedRequest, read: Read, rank: Callable[[State], Slate]) -> Slate:
         """The slate; the popular list where no stage and no fallback can answer, or where it is too late for them."""
         releases = self._releases
         try:
             if timed.late:  # more work on it would make later requests late, too
                 raise ServiceError("server", BUSY)
-            return make(timed)
+            return self._ranked(self.state(timed, read), read, rank)
         except (ServiceError, NoReleaseError) as error:
             if timed.strict or timed.request.release or not releases.can_serve:
                 raise
             return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.saved)
 
-    def other_release(
-        self, state: State, read: Callable[[TimedRequest], State], rank: Callable[[State], Slate]
-    ) -> Slate:
+    def _ranked(self, state: State, read: Read, rank: Callable[[State], Slate]) -> Slate:
         """The slate of a state; once more if a stage fails: another release may be active, and this one deleted.
 
         A release is deleted from Redis first, so what Redis says now is true of the other stores, too.
@@ -91,7 +91,7 @@ class Fallbacks:
         again = again or state
         return rank(replace(again, timed=replace(again.timed, last_try=True)))
 
-    def _again(self, state: State, read: Callable[[TimedRequest], State], error: ServiceError) -> State | None:
+    def _again(self, state: State, read: Read, error: ServiceError) -> State | None:
         """The state by another release; None: no other can answer."""
         timed, failed = state.timed, state.opened.release
         if timed.request.release is not None:
@@ -110,7 +110,7 @@ class Fallbacks:
 
     # --- its stages
 
-    def state(self, timed: TimedRequest, read: Callable[[TimedRequest], State]) -> State:
+    def state(self, timed: TimedRequest, read: Read) -> State:
         """The release and the user's state, ``read`` from Redis, or as they were known last.
 
         A request that names its release gets that one or an error.
@@ -127,7 +127,8 @@ class Fallbacks:
             state = known.state(opened.release, request.userid)
             outcome = Outcome.LAST_STATE if state else Outcome.POPULAR
             return State(timed, opened, state, (degradation_of(error, outcome),))
-        known.follow(releases.forgotten)
+        if releases.forgotten > known.forgotten:
+            known.follow(releases.forgotten)
         if request.release is None:
             if found.user is not None:
                 known.keep_state(found.opened.release, request.userid, found.user, forgotten)
@@ -140,9 +141,7 @@ class Fallbacks:
         request, active = timed.request, self._releases.active
         return request.release is not None or (active is not None and not is_of_kind(request.userid, active.user_ids))
 
-    def _loaded(
-        self, timed: TimedRequest, read: Callable[[TimedRequest], State], *, only_if_alone: bool = False
-    ) -> State:
+    def _loaded(self, timed: TimedRequest, read: Read, *, only_if_alone: bool = False) -> State:
         """Read the state, and wait for its release if that is being loaded.
 
         ``only_if_alone``: not if the one that is active so far can answer. A request that has no budget of its own and

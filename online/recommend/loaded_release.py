@@ -52,13 +52,18 @@ class Release:
     items: ItemCache
     exact: ExactItems  # searched while Elasticsearch is away
 
-    @property
+    @cached_property
     def release(self) -> str:
         return self.manifest.release
 
-    @property
+    @cached_property
     def spec(self) -> FeatureSpec:
         return self.manifest.feature_spec
+
+    @cached_property
+    def dataset(self) -> str:
+        """`Dataset.base_name`: whose users and events these are."""
+        return self.manifest.dataset.base_name
 
     @cached_property
     def numbers(self) -> dict[OwnId, int]:
@@ -80,7 +85,7 @@ class Release:
         """A user as a request sees it: `StoredUser.current`."""
         return user.current(self.manifest.dataset, self.numbers, before)
 
-    @property
+    @cached_property
     def user_ids(self) -> IdKind:
         return self.manifest.dataset.user_ids
 

@@ -100,7 +100,8 @@ class Slate:
     def fields(self) -> dict[str, Any]:
         """The fields of the answer that say what the list is made of."""
         request, cold_start = self.timed.request, self.user is None and not self.degraded
-        filled_up, short, why = 0, "", sentences(self.degraded, cold_start=cold_start)
+        filled_up, short = 0, ""
+        why = sentences(self.degraded, cold_start=cold_start) if self.degraded or cold_start else ""
         if self.candidates is not None and len(self.candidates.filled):
             shown = self.ranked.itemids[self.ranked.shown(request.size)]
             filled_up = int(np.isin(shown, self.candidates.filled).sum())

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_exchange_center.candidates import Candidates, model_inputs
-from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.history import History
 from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
@@ -65,7 +64,7 @@ def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
         log.warning("no user features: %s", dict(rows.missing))
         return None
     try:
-        user = spec.encode_users(rows.columns)
+        user = Encoded.of(spec.of("user"), rows.columns)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         log.warning("user features that cannot be encoded: %r", error)
         raise ServiceError("feast", f"gives user features that cannot be encoded ({type(error).__name__})") from error
@@ -152,7 +151,15 @@ class UserFeatures:
         store = LimitedClient(self._store, self._breaker, last.deadline, strict, last.short_budget)
         try:
             answer = store.call(FeatureQuery("user", release, tuple(sorted({wanted.userid for wanted in batch}))))
-            rows = [_row(answer, wanted.userid) for wanted in batch]
+            places = {userid: place for place, userid in enumerate(answer.ids)}
+            rows = []
+            for wanted in batch:
+                userid, place = wanted.userid, places.get(wanted.userid)
+                if place is None:
+                    rows.append(FeatureRows((), {}, {userid: answer.missing.get(userid, ())}))
+                else:
+                    of_user = {name: [values[place]] for name, values in answer.columns.items()}
+                    rows.append(FeatureRows((userid,), of_user, {}))
         except BaseException as error:
             for wanted in batch:
                 wanted.ended = time.perf_counter()
@@ -165,11 +172,3 @@ class UserFeatures:
     def close(self) -> None:
         for caller in self._callers.values():
             caller.shutdown()
-
-
-def _row(answer: FeatureRows, userid: int) -> FeatureRows:
-    """One user's part of an answer for several."""
-    if userid not in answer.ids:
-        return FeatureRows((), {}, {userid: answer.missing.get(userid, ())})
-    row = answer.columns[Columns.USER].index(userid)
-    return FeatureRows((userid,), {name: [values[row]] for name, values in answer.columns.items()}, {})

@@ -31,7 +31,12 @@ def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, fewe
     Where they are fewer than ``fewest``, popular unseen items complete them (`completed`). Items that the release's
     catalogue lacks are left out: there is nothing to show of them.
     """
-    found = _shown(channel_candidates(items, opened.manifest, opened.channels, user, timestamp), opened)
+    found = channel_candidates(items, opened.manifest, opened.channels, user, timestamp)
+    itemids = found.itemids.tolist()
+    if not opened.catalogue.keys() >= set(itemids):
+        known = np.array([itemid in opened.catalogue for itemid in itemids], np.bool_)
+        log.warning("items %s are not in the catalogue of release %s", found.itemids[~known].tolist(), opened.release)
+        found = found.only(known)
     return found if len(found.itemids) >= fewest else completed(opened, user, found)
 
 
@@ -40,16 +45,6 @@ def completed(opened: Release, user: StoredUser, found: Candidates | None = None
     popular = opened.by_popularity.ids
     rankable = popular[np.isin(popular, opened.items.current().itemids)]
     return fill_up(opened.manifest.recipe.recall, found, rankable, user)
-
-
-def _shown(found: Candidates, opened: Release) -> Candidates:
-    """Candidates that are in the catalogue."""
-    itemids = found.itemids.tolist()
-    if opened.catalogue.keys() >= set(itemids):
-        return found
-    known = np.array([itemid in opened.catalogue for itemid in itemids], np.bool_)
-    log.warning("items %s are not in the catalogue of release %s", found.itemids[~known].tolist(), opened.release)
-    return found.only(known)
 
 
 def channel_candidates(

@@ -52,14 +52,10 @@ class Recommender(ServerProcess):
 
     def slate(self, timed: TimedRequest) -> Slate:
         """Make all parts of the answer to a request, after extensions have seen it. Raises as `recommend`."""
-        slate = self.fallbacks.slate(timed, self._slate)
+        slate = self.fallbacks.slate(timed, self._state, self._ranked)
         for act in (*self.phases.rerank, *self.phases.page, *self.phases.annotate):
             act(slate)
         return slate
-
-    def _slate(self, timed: TimedRequest) -> Slate:
-        state = self.fallbacks.state(timed, self._state)
-        return self.fallbacks.other_release(state, self._state, self._ranked)
 
     def _state(self, timed: TimedRequest) -> State:
         """Redis: which release answers, and what it and the feedback since say of the user."""

@@ -92,12 +92,12 @@ class Registry:
         if named is not None:
             own = self.get(named, wait_s=0)
             check_userid(userid, own.user_ids)
-            answer = users.call(UserQuery.of(userid, own.manifest))
+            answer = users.call(UserQuery(userid, own.release, own.dataset))
             if answer.user is None and not answer.kept:
                 raise UnknownReleaseError(named)
             return own, answer.user
         asked = (self.loaded(preferred) if preferred else None) or self.active or self.get(None, 0, users)
-        answer, active_id = self._call(UserQuery.of(userid, asked.manifest), users)
+        answer, active_id = self._call(UserQuery(userid, asked.release, asked.dataset), users)
         held = answer.kept or answer.user is not None
         if held and is_of_kind(userid, asked.user_ids) and asked.release in (active_id, preferred):
             return asked, answer.user
@@ -109,7 +109,7 @@ class Registry:
             return asked, answer.user
         if active is None:
             raise LoadingError(active_id)
-        return active, users.call(UserQuery.of(userid, active.manifest)).user
+        return active, users.call(UserQuery(userid, active.release, active.dataset)).user
 
     def get(self, release: str | None = None, wait_s: float | None = None, users: Users | None = None) -> Release:
         """The named release, or the active one, once it is loaded. ``wait_s``: at most; None: `LOADING_WAIT_S`.
@@ -146,7 +146,8 @@ class Registry:
         """Redis's answer, and which release is active. Raises NoReleaseError, ServiceError."""
         answer = users.call(query)
         self.forgotten, self.experiments = answer.forgotten, answer.experiments
-        self._activate(answer.live)
+        if answer.live != self.active_id or self.active is None or self.active.release != answer.live:
+            self._activate(answer.live)
         if answer.live is None:
             raise NoReleaseError(NONE_ACTIVE)
         return answer, answer.live

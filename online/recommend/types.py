@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, kind_of, own_id
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, own_id
 from data_exchange_center.errors import RecsysError
 from online.clients.base import Deadline, GoneError, ServiceError
 from online.clients.elastic import CatalogueItem
@@ -102,7 +102,7 @@ def read_id(field: str, text: str, kind: IdKind) -> OwnId:
 
 def is_of_kind(userid: OwnId, kind: IdKind) -> bool:
     """Whether an id is of a release's kind: 7 and "7" would be the same user. 0, nobody, is of both."""
-    return not userid or kind_of(userid) == kind
+    return not userid or kind == ("string" if isinstance(userid, str) else "integer")
 
 
 def check_userid(userid: OwnId, kind: IdKind) -> None:

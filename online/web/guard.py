@@ -157,14 +157,16 @@ def guard_writes(app: Flask, server: ServerSettings) -> None:
     `extras.keys` notes the scopes of a request's key first, and may require keys for more.
     """
 
+    is_open = server.is_open
+
     @app.before_request
     def check() -> None:
         record, scope = current_record(), required_scope()
         cross_site = is_cross_site()
-        record.trusted = bool(record.scopes) or not (server.is_open or cross_site)
+        record.trusted = bool(record.scopes) or not (is_open or cross_site)
         if scope == "read" or may(scope):
             return
-        if scope == "admin" or server.is_open or record.scopes:
+        if scope == "admin" or is_open or record.scopes:
             raise missing_scope(scope)
         if cross_site:
             raise Forbidden("Cross-site writes require an API key.")
@@ -243,11 +245,12 @@ def expect_within_budget(server: ServerSettings, *, strict: bool, budget_ms: int
 
     Only on an open server. Strict requests wait for the timeouts of the services.
     """
-    if server.strict_for == "all" or not server.is_open or may("read"):
+    beyond = budget_ms > server.budget_ms
+    if not (strict or beyond) or server.strict_for == "all" or not server.is_open or may("read"):
         return
     if strict:
         raise Forbidden("A strict request needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all.")
-    if budget_ms > server.budget_ms:
+    if beyond:
         raise Forbidden(
             f"budget_ms above {server.budget_ms} needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all."
         )

@@ -70,12 +70,12 @@ def measure(recommender: Recommender, case: Case, requests: Requests) -> dict[st
         return found
 
     for service in case.away:
-        recommender.breakers[service].declare_dead("is declared dead")
+        recommender.breakers[service].force_open("is declared dead")
     try:
         lists = requests.holdout.judged(requests.lists(recommender, K, case.name, answer))
     finally:
         for service in case.away:
-            recommender.breakers[service].declare_dead(None)
+            recommender.breakers[service].force_open(None)
     values = {
         f"recall@{K}": metrics.recall(lists, requests.holdout.relevance, K),
         f"ndcg@{K}": metrics.ndcg(lists, requests.holdout.relevance, K),

@@ -17,7 +17,7 @@ from typing import Final
 
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import TRITON_SOCKET, Settings
-from online.clients.base import Http
+from online.clients.http import Http
 from stack.service import BIN, LOOPBACK, NotReadyError, Port, Program, Service, StackError
 
 log = logging.getLogger(__name__)

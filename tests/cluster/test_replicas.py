@@ -18,7 +18,7 @@ import requests
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from offline_to_online.release import s1_go_live
-from online.clients.base import DOWN_S
+from online.clients.http import DOWN_S
 from stack import commands
 from stack.feast.service import FEAST
 from stack.server import SERVER

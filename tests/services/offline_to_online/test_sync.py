@@ -31,7 +31,7 @@ from offline_to_online.stores import feast
 from offline_to_online.stores.base import elastic_client, redis_client
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
-from online.clients.base import Http
+from online.clients.http import Http
 from tests.services.offline_to_online.releases import LOADS, REQUESTS, answer, live, same, written
 from tests.waiting import until
 

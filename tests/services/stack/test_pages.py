@@ -23,7 +23,7 @@ from data_exchange_center import wire
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import TRITON_SOCKET, Settings
 from offline_to_online.stores.base import elastic_client, redis_client
-from online.clients.base import Http
+from online.clients.http import Http
 from stack.supervision import Supervisor
 
 EVIL: Final = "evil.example"

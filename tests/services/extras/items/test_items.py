@@ -68,9 +68,9 @@ def test_every_worker_has_it_in_a_moment_and_finds_it_beside_elasticsearch(
     # as the exact search among all says
     recommender = first.application.extensions["recsys"].recommender
     breaker = recommender.breakers["elasticsearch"]
-    breaker.declare_dead("is left alone")
+    breaker.force_open("is left alone")
     exact = ask(first, **query, budget_ms=10_000)
-    breaker.declare_dead(None)
+    breaker.force_open(None)
     assert exact["recall"] == found["recall"]
     for n in range(40):
         assert first.delete(f"/ml/item/{NEW + n}").status_code == 200

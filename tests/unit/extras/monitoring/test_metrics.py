@@ -65,7 +65,7 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
 
 
 def test_breakers_are_told_as_numbers(http: FlaskClient, fakes: Fakes) -> None:
-    fakes.recommender.breakers["redis"].declare_dead("is dead")
+    fakes.recommender.breakers["redis"].force_open("is dead")
     page = http.get("/metrics").text
     assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]
 

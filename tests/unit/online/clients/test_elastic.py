@@ -9,8 +9,9 @@ import pytest
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, VectorIndex
 from data_exchange_center.settings import ElasticsearchSettings
-from online.clients.base import GoneError, HttpAnswer, ServiceError
+from online.clients.base import GoneError, ServiceError
 from online.clients.elastic import ElasticItems, channel_query, inner_products, unseen_filter
+from online.clients.http import HttpAnswer
 from tests.unit.online.world import DefaultWorld, SourceWorld
 
 

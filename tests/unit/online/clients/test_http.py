@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import trustme
 
-from online.clients import base
-from online.clients.base import Deadline, Http, HttpAnswer, UnreadableError, until
+from online.clients import http as client_http
+from online.clients.base import Deadline, until
+from online.clients.http import Http, HttpAnswer, UnreadableError
 from tests.http_server import serving
 from tests.unit.online import trickling
 
@@ -148,7 +149,7 @@ def test_of_several_each_is_called_in_its_turn() -> None:
 
 
 def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "DOWN_S", 600.0)
+    monkeypatch.setattr(client_http, "DOWN_S", 600.0)
     calls: list[object] = []
     with (
         nobody() as refusing,
@@ -169,7 +170,7 @@ def test_an_answer_that_is_cut_short_is_asked_of_the_next() -> None:
 
 
 def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "DOWN_S", 0.0)
+    monkeypatch.setattr(client_http, "DOWN_S", 0.0)
     gone = True
     with (
         talking(lambda client: gone or answer("back")(client)) as url,
@@ -182,7 +183,7 @@ def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_one_that_takes_all_the_time_costs_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "DOWN_S", 600.0)
+    monkeypatch.setattr(client_http, "DOWN_S", 600.0)
     over = threading.Event()
     with talking(lambda _: over.wait(60)) as slow, named("b") as (other,):
         with closing(Http(slow, other, timeout_s=5)) as http:

@@ -135,7 +135,7 @@ def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes,
     probes = (time.monotonic() - began) / PROBE_S  # more than none on a busy machine
     assert FAILURES <= len(asked) <= FAILURES + probes
     assert all(len(answer.item_list) == 50 for answer in answers)
-    assert any("left alone" in answer.degraded[0].reason for answer in answers)
+    assert any("circuit breaker" in answer.degraded[0].reason for answer in answers)
     fakes.down()
     until(lambda: ask(fakes).degraded == [])
 
@@ -161,7 +161,7 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
         with pytest.raises(ServiceError) as raised:
             ask(fakes, strict=True)
         assert raised.value.service == gone
-        assert "left alone" not in raised.value.what
+        assert "circuit breaker" not in raised.value.what
     assert fakes.recommender.breakers[gone].state != "closed"  # open; half_open after half a second
     fakes.down()
     assert ask(fakes, strict=True).item_list == before.item_list

@@ -126,7 +126,7 @@ def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, mon
     assert store.asked.acquire(timeout=60)
     other = features.fetch("aaaaaaaaaaaa", 2, soon())
     assert other.rows.done()
-    with pytest.raises(ServiceError, match="left alone"):
+    with pytest.raises(ServiceError, match="circuit breaker"):
         features.result(other)
     store.go.set()
     assert features.result(probe).ids == (1,)
@@ -142,6 +142,6 @@ def test_an_answer_that_lacks_a_column_is_told_to_all_who_share_it() -> None:
 
     features = UserFeatures(Uneven(SourceWorld()), Breaker("feast"))
     asked = features.fetch(SourceWorld().release, 1, soon(120))
-    with pytest.raises(ValueError, match="is not in"):
+    with pytest.raises(IndexError):
         asked.rows.result(60)
     features.close()
