@@ -51,7 +51,7 @@ class Registry:
     ) -> None:
         """``load`` reads a release from the services, on ``background``; ``last``: where its popular list is kept."""
         self._users, self._load_release, self._background, self._last = users, load, background, last
-        self._lock = threading.Lock()
+        self._lock, self._keeping = threading.Lock(), threading.Lock()
         self._loaded: dict[str, Release] = {}
         self._loading: dict[str, Future[Release]] = {}  # those that have failed, too
         self._failed_at = self._reloaded_at = -math.inf  # monotonic seconds
@@ -195,7 +195,13 @@ class Registry:
         if opened is not self.active:
             self.active = opened
             if self._last is not None:
-                self._background.submit(self._last.keep, opened)
+                self._background.submit(self._keep_active)
+
+    def _keep_active(self) -> None:
+        """Keep the popular list of what answers when this runs: after two switches, these may run in any order."""
+        with self._keeping:
+            if self._last is not None and self.active is not None:
+                self._last.keep(self.active)
 
     def _begin(self, release: str) -> Future[Release]:
         """Begin to load a release; one that failed again after `RETRY_AFTER_S`, or at once while none can answer."""

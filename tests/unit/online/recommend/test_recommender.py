@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -302,6 +303,24 @@ def test_what_serves_is_kept_on_the_disk(fakes: Fakes, tmp_path: Path) -> None:
         fakes.users.live_release = world.release
         until_from(fakes, world.release)
         until(lambda world=world: kept() == world.release)  # type: ignore[misc]
+
+
+def test_two_switches_keep_the_list_of_the_second(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(fakes, 1)
+    second, releases = loaded(fakes), fakes.recommender.releases
+    for world in (second, fakes.world):
+        fakes.users.live_release = world.release
+        until_from(fakes, world.release)
+    jobs: list[tuple[Any, ...]] = []
+    kept: list[str] = []
+    monkeypatch.setattr(releases, "_background", SimpleNamespace(submit=lambda *job: jobs.append(job)))
+    monkeypatch.setattr(releases, "_last", SimpleNamespace(keep=lambda opened: kept.append(opened.release)))
+    for world in (second, fakes.world):
+        fakes.users.live_release = world.release
+        ask(fakes, 1)
+    for job, *arguments in reversed(jobs):  # two threads take them: the second may end first
+        job(*arguments)
+    assert kept[-1] == fakes.world.release
 
 
 def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
