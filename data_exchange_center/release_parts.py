@@ -22,7 +22,7 @@ from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
 from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.history import History
-from data_exchange_center.release import FORMAT, Manifest, Part
+from data_exchange_center.manifest import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import vector_of
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
-ACTIVATED_KEY: Final = "ml:history"  # list: ids of activated releases, newest first; no user's history
+ACTIVATED_KEY: Final = "ml:activated"  # list: ids of activated releases, newest first
 KEPT_RELEASES: Final = 2  # of that list, the live one among them
 USER_NUMBER: Final = "number"  # the user's number in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian

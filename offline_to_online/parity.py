@@ -30,8 +30,8 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Entity, FeatureSpec, Float32, one_hot
 from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
+from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.recipes import DataRecipe, RecallRecipe
-from data_exchange_center.release import Manifest, Published
 from data_exchange_center.release_parts import (
     OwnIds,
     UserRow,

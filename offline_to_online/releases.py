@@ -25,7 +25,7 @@ from rich.table import Column, Table
 from data_exchange_center import plugins, wire
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
-from data_exchange_center.release import Manifest, ParityRecord, Published, why_unreadable
+from data_exchange_center.manifest import Manifest, ParityRecord, Published, why_unreadable
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run

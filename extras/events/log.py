@@ -27,7 +27,7 @@ from tenacity import RetryError, Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from extras.events.events import Event
 from online.clients.base import NEVER, Deadline, current

@@ -14,7 +14,7 @@ Expect: MovieLens-1M: 200 users; 40,000 pairs in 59 columns by the source's reci
         with what recall says of each pair and the score, differences below 1e-5; all of the exact candidates found
 """
 
-from data_exchange_center.release import ParityRecord, Published
+from data_exchange_center.manifest import ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline_to_online.parity import (

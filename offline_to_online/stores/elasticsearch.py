@@ -22,8 +22,8 @@ from elasticsearch.helpers import BulkIndexError, bulk, scan
 
 from data_exchange_center import plugins, wire
 from data_exchange_center.candidates import ItemQuery
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.recipes import VectorIndex
-from data_exchange_center.release import Manifest
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of

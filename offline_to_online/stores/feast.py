@@ -32,7 +32,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.feast_repo import feast_environment, feature_repo, prepare_feast_repo
 from data_exchange_center.features import Entity, FeatureSpec
 from data_exchange_center.files import written_in_place
-from data_exchange_center.release import Manifest
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, StepError, progress

@@ -18,7 +18,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.history import History
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement

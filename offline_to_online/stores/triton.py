@@ -29,7 +29,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.release import Manifest
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
 from online.clients.http import Http

@@ -23,7 +23,7 @@ from data_exchange_center import plugins, wire
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.release import Manifest, Published, why_unreadable
+from data_exchange_center.manifest import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
 

@@ -22,7 +22,7 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Hits, Vocabulary
-from data_exchange_center.release import Manifest
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import ServerSettings
 from online.clients.base import Client
 from online.clients.elastic import CatalogueItem, ElasticItems

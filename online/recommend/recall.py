@@ -16,7 +16,7 @@ from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser, f
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
-from data_exchange_center.release import Manifest
+from data_exchange_center.manifest import Manifest
 from online.clients.base import Caller, StoredError
 from online.recommend.loaded_release import Release
 

@@ -32,8 +32,8 @@ from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
 from data_exchange_center.figures import FIGURES, OFFLINE, write_figure
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
-from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run

@@ -13,7 +13,7 @@ from elasticsearch.helpers import scan
 from data_exchange_center import artifacts, wire
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Entity
-from data_exchange_center.release import Manifest
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds, release_of_artifacts
 from data_exchange_center.settings import Settings, SparkSettings
 from data_exchange_center.steps import CheckError

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from data_exchange_center.release import Published
+from data_exchange_center.manifest import Published
 from data_exchange_center.release_parts import read_item_ids
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import CheckedRequest, online_answers, server_of

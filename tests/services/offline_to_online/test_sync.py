@@ -18,7 +18,7 @@ from feast.infra.online_stores.helpers import _mmh3
 
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError

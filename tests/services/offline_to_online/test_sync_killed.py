@@ -10,7 +10,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
-from data_exchange_center.release import Published
+from data_exchange_center.manifest import Published
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import CheckedRequest

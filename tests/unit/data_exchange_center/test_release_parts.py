@@ -8,8 +8,8 @@ import pytest
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError, Binary, Document, Table
 from data_exchange_center.files import sha256
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.recipes import RECIPES
-from data_exchange_center.release import Manifest
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from tests.synthetic_release import write_artifacts, write_inputs

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from data_exchange_center import artifacts
-from data_exchange_center.release import ParityRecord
+from data_exchange_center.manifest import ParityRecord
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.doctor import __main__ as doctor

@@ -17,7 +17,7 @@ from data_exchange_center.candidates import ExactItems, ItemQuery
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History
-from data_exchange_center.release import Manifest, Published
+from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.release_parts import UserRow, read_channels, read_users, release_of_artifacts
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import (

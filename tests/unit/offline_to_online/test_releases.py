@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pandas as pd
 import pytest
 
-from data_exchange_center.release import FORMAT, Manifest, ParityRecord
+from data_exchange_center.manifest import FORMAT, Manifest, ParityRecord
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline_to_online import releases

@@ -16,7 +16,7 @@ from data_exchange_center.candidates import IndexedItem, ItemQuery, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import Hits
-from data_exchange_center.release import Published
+from data_exchange_center.manifest import Published
 from online.clients.base import Caller, Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import CatalogueItem, best_of
 from online.clients.feast import FeatureQuery, FeatureRows, feature_rows

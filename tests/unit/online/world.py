@@ -22,8 +22,8 @@ from data_exchange_center.dataset import MAX_BYTES, IdKind, OwnId
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, one_hot
 from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
+from data_exchange_center.manifest import FORMAT, Manifest, Published
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
-from data_exchange_center.release import FORMAT, Manifest, Published
 from offline.data.terms import clicks, genre_columns, impressions, rated_pairs_spec
 from online.clients.elastic import CatalogueItem
 from tests.datasets import STARS

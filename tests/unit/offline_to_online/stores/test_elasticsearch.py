@@ -13,8 +13,8 @@ import pytest
 from data_exchange_center import wire
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.manifest import Manifest
 from data_exchange_center.recipes import SOURCE
-from data_exchange_center.release import Manifest
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_exchange_center import wire
-from data_exchange_center.release import FORMAT
+from data_exchange_center.manifest import FORMAT
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import ServiceError
 from online.clients.redis import RedisUsers
