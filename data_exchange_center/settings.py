@@ -262,8 +262,11 @@ class ServerSettings(ServiceSettings):
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
     max_in_flight: Annotated[int, Field(ge=1)] = 64  # requests in a worker, answered or waiting; beyond: 503
+    # connections of a worker, at most half of the files that it may open; beyond: the one silent longest is closed
+    max_connections: Annotated[int, Field(ge=1)] = 1_000
     item_cache_ttl_s: Seconds = 300.0
-    arrival_timeout_s: Seconds = 5.0  # of a request's body, from its head to its last byte
+    # of a connection's first head, and of each body, from its head to its last byte
+    arrival_timeout_s: Seconds = 5.0
     # host names that requests may name, "a.example, .b.example"; empty: any, or on loopback only its own
     allowed_hosts: str = ""
     # address that the port of a container is published on, where it is not ``host``
@@ -321,7 +324,7 @@ class TracingSettings(Part):
     """OpenTelemetry: where the server sends traces, if anywhere."""
 
     endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests whose caller has not decided
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests; a caller's traceparent does not change it
     timeout_s: Seconds = 5.0  # in the background, no request waits for it
 
 

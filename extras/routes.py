@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, get_origin
 from weakref import WeakKeyDictionary
@@ -145,13 +146,19 @@ def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
 
 
 def per_release(make: Callable[[Release], Made]) -> Callable[[Release], Made]:
-    """Cache a function's value per release, as long as the release is open; it is computed on first use."""
+    """Cache a function's value per release, as long as the release is open.
+
+    It is computed on first use, once: others that need it meanwhile wait for it.
+    """
     made: WeakKeyDictionary[Release, Made] = WeakKeyDictionary()
+    locks: WeakKeyDictionary[Release, Lock] = WeakKeyDictionary()
 
     @wraps(make)
     def kept(opened: Release) -> Made:
         if (found := made.get(opened)) is None:
-            found = made[opened] = make(opened)
+            with locks.setdefault(opened, Lock()):
+                if (found := made.get(opened)) is None:
+                    found = made[opened] = make(opened)
         return found
 
     return kept

@@ -58,11 +58,14 @@ def child_exit(_: object, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Mark a worker whose application is loaded, and tune its garbage collector.
+    """Limit the connections of a worker whose application is loaded, tune its garbage collector, and mark it.
 
     What is loaded is exempt from collection (frozen), and the thresholds are raised: a request makes thousands of
     short-lived objects (three per Elasticsearch hit), and by default would run the collector several times.
     """
+    from online.web.connections import limit_connections  # here, where the worker imports the code as it is now
+
+    limit_connections(_server)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -58,7 +58,8 @@ class ExplainAnswer(Answer):
     """With reasons and stages."""
 
     explained: list[Explanation] = absent_by_default(
-        [], "with explain: true: why each item is there, in the order of item_list, as far as time reaches"
+        [],
+        f"with explain: true: why each of the first {MAX_SIZE} items is there, in their order, as far as time reaches",
     )
     stages: list[StageReport] = absent_by_default([], "with stages: what each was sent and what came back")
 
@@ -111,7 +112,8 @@ def explain(recommender: Recommender, slate: Slate) -> None:
             slate.more["explained"] = explained_as_popular(slate)
         else:
             scorer = _scorer(recommender, timed)
-            found = explained(scorer, evidence, wanted.size, timed.deadline, strict=wanted.strict)
+            size = min(wanted.size, MAX_SIZE)  # /ml/rank ranks more, and each reason costs time
+            found = explained(scorer, evidence, size, timed.deadline, strict=wanted.strict)
             slate.more["explained"] = found
     if isinstance(wanted, ExplainRequest) and wanted.stages:
         slate.more["stages"] = _stages(slate)

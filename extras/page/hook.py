@@ -132,8 +132,8 @@ class ShownItem(BaseModel):
     title: str
 
 
-class PastEvent(ShownItem):
-    """An item that a user has had to do with."""
+class HistoryEvent(ShownItem):
+    """An event of a user's history: the item, and the rating."""
 
     value: float = Field(description="as the data set has it: a rating")
     liked: bool
@@ -159,10 +159,10 @@ class UserHistory(BaseModel):
 
     userid: OwnId
     release: str
-    known: bool = Field(description="false: a stranger")
+    known: bool = Field(description="false: an unknown user")
     events: int = Field(description="in all")
     last: int | None = Field(description="when the newest was, in seconds since 1970-01-01 UTC")
-    item_list: list[PastEvent]
+    item_list: list[HistoryEvent]
 
 
 class Items(BaseModel):
@@ -262,7 +262,7 @@ class Browse:
             known=user is not None,
             events=len(rows),
             last=rows[0][2] if rows else None,
-            item_list=[PastEvent.model_validate(event) for event in events],
+            item_list=[HistoryEvent.model_validate(event) for event in events],
         )
 
     def items(self, query: ItemsQuery) -> Items:

@@ -4,17 +4,20 @@ An answer's cursor holds the time of the first page, the newest of the user's ev
 With it the same list is made again, and the items shown are dropped. If that leaves less than a page, or another
 release answers, they are left out of the search instead. The server keeps nothing.
 
-A cursor can do nothing that a request with ``exclude`` and ``timestamp`` could not, so it is checked, but not secret.
+A cursor can do nothing that a request with ``exclude`` and ``timestamp`` could not, but reading one costs far more
+than sending it. So it carries a keyed digest, which is checked first. The key is derived from the password of Redis,
+which all workers and machines share; without a password anybody can compute it, and the limits below still hold.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.settings import RedisSettings
 from extras.questions.rank import kept
 from online.recommend.loaded_release import Release
 from online.recommend.phases import Slate
@@ -31,6 +35,7 @@ MAX_SHOWN: Final = 10_000  # items of all pages
 EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}
 _MAX_LENGTH: Final = 200_000  # characters; uncompressed at most `_RATIO` times as many bytes
 _RATIO: Final = 10
+_DIGEST: Final = 16  # bytes
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 END: Final = ("end_of_list", "The list ends here.")
 _NONE: Final = np.empty(0, np.int64)
@@ -39,9 +44,10 @@ _FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "s
 
 
 class Cursor(BaseModel):
-    """Where a list goes on."""
+    """Pagination cursor."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    key: ClassVar[bytes] = b""  # of the digest
 
     request: str  # digest of what the list is of
     timestamp: Annotated[int, Field(ge=0, le=MAX_TIMESTAMP)]  # of the first page
@@ -52,19 +58,27 @@ class Cursor(BaseModel):
     page: list[OwnId]  # shown of that ranked list: dropped after ranking
 
     def text(self) -> str:
-        return urlsafe_b64encode(zlib.compress(self.model_dump_json().encode(), 9)).decode()
+        packed = zlib.compress(self.model_dump_json().encode(), 9)
+        return urlsafe_b64encode(self._digest(packed) + packed).decode()
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Inverse of `text`. Raises BadRequestError."""
         try:
-            inflate = zlib.decompressobj()
-            plain = inflate.decompress(urlsafe_b64decode(text.encode("ascii")), _MAX_LENGTH * _RATIO)
-            if inflate.eof and not inflate.unused_data:  # it is whole, and its checksum is right
-                return cls.model_validate_json(plain)
+            raw = urlsafe_b64decode(text.encode("ascii"))
+            if hmac.compare_digest(raw[:_DIGEST], cls._digest(raw[_DIGEST:])):
+                inflate = zlib.decompressobj()
+                plain = inflate.decompress(raw[_DIGEST:], _MAX_LENGTH * _RATIO)
+                found = cls.model_validate_json(plain)
+                if inflate.eof and not inflate.unused_data and len(found.left_out) + len(found.page) <= MAX_SHOWN:
+                    return found
         except (ValueError, zlib.error):
             pass
-        raise BadRequestError("cursor", f"cursor is not one of this server's; it must be {EXPECTED['cursor']}.")
+        raise BadRequestError("cursor", f"cursor is not valid; it must be {EXPECTED['cursor']}.")
+
+    @classmethod
+    def _digest(cls, packed: bytes) -> bytes:
+        return blake2b(packed, digest_size=_DIGEST, key=cls.key, person=b"cursor").digest()
 
 
 class CursorRequest(Request):
@@ -107,9 +121,15 @@ class CursorRequest(Request):
 
 
 class CursorAnswer(Answer):
-    """With the place where the list goes on."""
+    """Answer with cursor."""
 
     cursor: str | None = absent_by_default(None, "with cursor: for the next page; absent where the list has ended")
+
+
+def key_from(settings: RedisSettings) -> bytes:
+    """Derive the key of the cursors' digests."""
+    password = settings.password.get_secret_value() if settings.password else ""
+    return blake2b(password.encode(), digest_size=32, person=b"cursor key").digest()
 
 
 def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArray[np.int64]:

@@ -43,7 +43,10 @@ class PastEvent(BaseModel):
 class HistoryRequest(Request):
     """For a user of the release, or, with a history, for anybody."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["userid"]}, {"required": ["history"]}]})
+    # not anyOf, of which generators of clients make a body without a type
+    model_config = ConfigDict(
+        json_schema_extra={"if": {"not": {"required": ["history"]}}, "then": {"required": ["userid"]}}
+    )
 
     userid: UserId = Field(default_factory=int, description="with a history it may be left out; it is not looked up")
     history: Annotated[list[PastEvent], Field(max_length=MAX_EVENTS)] = Field(

@@ -18,6 +18,7 @@ def register(app: Flask, parts: Parts) -> None:
     held.look()
     recommender.follow(held.look)
     parts.in_order = held.order
+    cursor.Cursor.key = cursor.key_from(parts.settings.redis)
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
     parts.extend_request(history.HistoryRequest, **history.EXPECTED)
     parts.extend_request(cursor.CursorRequest, **cursor.EXPECTED)

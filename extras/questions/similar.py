@@ -54,7 +54,7 @@ class Why(BaseModel):
     sentence: str
 
 
-class SimilarItem(Item):
+class SimilarItem(Item, title="SimilarItem"):
     """An item with its fused score."""
 
     why: Why

@@ -1,7 +1,8 @@
 """OpenTelemetry tracing, if the settings name a collector: a span for the request, and one for each call to a service.
 
 Spans are made from the request's record once it is answered, so a request that is not traced costs nothing, and calls
-in other threads are included. A caller's `traceparent` is continued.
+in other threads are included. A caller's `traceparent` is continued, but neither its flag nor its trace id decides
+whether a request is sampled: anybody can send one.
 """
 
 from __future__ import annotations
@@ -44,10 +45,19 @@ def provider(settings: TracingSettings) -> TracerProvider:
     try:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+        from opentelemetry.sdk.trace.sampling import ParentBased, SamplingResult, TraceIdRatioBased
 
+        class Share(TraceIdRatioBased):
+            """Samples by an id of its own, not by the caller's."""
+
+            def should_sample(self, parent_context: Any, trace_id: int, *named: Any, **more: Any) -> SamplingResult:
+                return super().should_sample(parent_context, RandomIdGenerator().generate_trace_id(), *named, **more)
+
+        share = Share(settings.share)
         made = TracerProvider(
-            resource=Resource.create({"service.name": SERVICE}), sampler=ParentBased(TraceIdRatioBased(settings.share))
+            resource=Resource.create({"service.name": SERVICE}),
+            sampler=ParentBased(share, remote_parent_sampled=share, remote_parent_not_sampled=share),
         )
         made.add_span_processor(processor(settings))
     except ImportError as error:

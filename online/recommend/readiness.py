@@ -47,7 +47,10 @@ class Ready(BaseModel):
 
 
 class Readiness:
-    """Readiness of the services and the live release; callers within `FRESH_S` share one probe."""
+    """Readiness of the services and the live release; callers within `FRESH_S` share one probe.
+
+    While one probes, others get the result before it: they do not wait for a slow service, and take no thread.
+    """
 
     def __init__(
         self, releases: Registry, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
@@ -57,12 +60,21 @@ class Readiness:
         self._found: tuple[float, Ready] | None = None  # until when it counts, in seconds of `time.monotonic`
 
     def __call__(self) -> Ready:
-        """Current readiness, at most `FRESH_S` old."""
-        with self._lock:
-            if self._found is None or time.monotonic() >= self._found[0]:
+        """Current readiness, at most `FRESH_S` and the time of a probe old."""
+        before = self._found
+        if before is not None and time.monotonic() < before[0]:
+            return before[1]
+        if not self._lock.acquire(blocking=before is None):
+            assert before is not None  # noqa: S101 (or it would have waited)
+            return before[1]
+        try:
+            if self._found is before:
                 found = self._find_out()
                 self._found = time.monotonic() + FRESH_S, found
+            assert self._found is not None  # noqa: S101
             return self._found[1]
+        finally:
+            self._lock.release()
 
     def _find_out(self) -> Ready:
         with ThreadPoolExecutor(len(self._clients)) as pool:

@@ -35,8 +35,10 @@ BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
 # In a request's WSGI environment: since when it is complete, in seconds of `time.perf_counter`. The wait for a thread
 # counts. Flask's own server does not set it.
 COMPLETE_SINCE: Final = "recsys.complete_since"
-WATCHES: Final = ("/healthz", "/metrics")  # answered by threads of their own, also while all others are busy
-WATCHERS: Final = 8  # of them at once
+ALIVE: Final = "/healthz"  # answered in the event loop: it calls no service
+METRICS: Final = "/metrics"  # answered by a thread of its own, also while all others are busy
+WATCHES: Final = (ALIVE, METRICS)
+WATCHERS: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
 RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
 
@@ -152,10 +154,12 @@ class Edge:
             return None
 
         # 3. a thread replies, now or when one is free
-        pool = self._watched if scope["path"] in WATCHES else self._pool
+        if scope["path"] == ALIVE:
+            return self._respond(_environ(scope, body))
+        pool = self._watched if scope["path"] == METRICS else self._pool
         if pool.full:
             return OVERLOADED.reply()
-        status, reply_headers, content = await pool.run(self._in_a_thread, _environ(scope, body))
+        status, reply_headers, content = await pool.run(self._respond, _environ(scope, body))
         # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a worker
         # whose threads are all busy asks some of them to connect again: whichever worker is free accepts them. It is a
         # hint: gunicorn serves the connection for as long as the client keeps it.
@@ -163,7 +167,7 @@ class Edge:
             reply_headers.append((b"connection", b"close"))
         return status, reply_headers, content
 
-    def _in_a_thread(self, environ: dict[str, Any]) -> Reply:
+    def _respond(self, environ: dict[str, Any]) -> Reply:
         response = Response.from_app(self._app, environ, buffered=True)
         pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         return response.status_code, pairs, response.get_data()

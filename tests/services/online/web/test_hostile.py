@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import requests
@@ -155,6 +157,45 @@ def test_a_request_may_come_in_pieces_and_the_next_on_the_same_connection(settin
         assert read_response(client)[0] == 100
         client.sendall(BAD_BODY)
         assert read_response(client)[0] == 400
+
+
+SILENT, FILES = 2_000, 1_024
+
+
+def test_silent_connections_do_not_keep_others_from_answers(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limits[1] < 2 * SILENT:
+        pytest.skip(f"this test needs {2 * SILENT} open files, and the hard limit is {limits[1]}")
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, limits[1]))  # which the server inherits
+        settings, master = stack.enter_context(running(tmp_path, workers=1, threads=2, arrival_timeout_s=60.0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * SILENT, limits[1]))
+        for number in range(SILENT):
+            stack.enter_context(connection(settings))
+            if number % 200 == 0:
+                started = time.perf_counter()
+                response = requests.post(f"{settings.server.url}/ml/rec", data=BAD_BODY, timeout=30)
+                assert response.json()["error"]["field"] == "userid"
+                assert time.perf_counter() - started < AT_ONCE_S
+        assert requests.get(f"{settings.server.url}/healthz", timeout=30).status_code == 200
+        (worker,) = master.children()
+        assert worker.num_fds() < FILES
+        page = requests.get(f"{settings.server.url}/metrics", timeout=30).text
+        assert value(page, "refused_total", code="too_many_connections") > SILENT - FILES
+    assert "Too many open files" not in (tmp_path / "server.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["says nothing", "headers by the byte", "headers by the line"])
+def test_a_connection_whose_first_head_is_late_is_closed(settings: Settings, name: str) -> None:
+    first, drop = SLOW[name]
+    done, started = threading.Event(), time.perf_counter()
+    with connection(settings) as client, ThreadPoolExecutor(1) as threads:
+        client.sendall(first)
+        threads.submit(trickle, client, drop, done)
+        assert until_closed(client) == b""
+        done.set()
+    assert time.perf_counter() - started > 0.9 * ARRIVES_WITHIN_S
 
 
 # Attacks of a web page, or of anyone who finds the port

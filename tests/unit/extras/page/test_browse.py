@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +96,16 @@ def test_a_map_is_made_once_while_the_release_is_open(http: FlaskClient, fakes: 
     assert len(fakes.items.calls) == before + 1
     fakes.add(replace(fakes.world, release=OTHER, seed=1))
     assert got(http, f"/ml/map?release={OTHER}", "ItemMap")["release"] == OTHER
+
+
+def test_parallel_requests_for_a_map_make_it_once(http: FlaskClient, fakes: Fakes) -> None:
+    http.get("/ml/users")
+    app, before = http.application, len(fakes.items.calls)
+    fakes.items.on_call = lambda: time.sleep(0.3)
+    with ThreadPoolExecutor(8) as threads:
+        maps = list(threads.map(lambda _: app.test_client().get("/ml/map").text, range(8)))
+    assert len(set(maps)) == 1
+    assert len(fakes.items.calls) == before + 1
 
 
 def test_a_map_without_elasticsearch_says_so_and_is_made_when_it_is_back(http: FlaskClient, fakes: Fakes) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 
-from extras.questions.cursor import Cursor
+from data_exchange_center.settings import RedisSettings
+from extras.questions.cursor import MAX_SHOWN, Cursor, CursorRequest, key_from
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
 from tests.unit.extras.conftest import Fakes
@@ -131,3 +135,21 @@ def test_a_bad_cursor_is_400(fakes: Fakes, http: FlaskClient) -> None:
         error = ask(http, 400, cursor=cursor, **other)["error"]
         assert (error["field"], "cursor is of another list" in error["message"]) == ("cursor", True), other
     assert len(ids(ask(http, cursor=cursor, size=10, explain=True))) == 10
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_a_forged_cursor_is_refused_before_it_is_read(fakes: Fakes, http: FlaskClient) -> None:
+    def forged(key: bytes, **more: Any) -> str:
+        digest = CursorRequest(userid=USER).digest
+        made = Cursor(request=digest, timestamp=AT, newest=(0, 0), release="", left=0, left_out=[], page=[])
+        with patch.object(Cursor, "key", key):
+            return made.model_copy(update=more).text()
+
+    assert len(ids(ask(http, cursor=forged(Cursor.key), timestamp=None))) == 50
+    with patch.object(zlib, "decompressobj") as read:
+        assert ask(http, 400, cursor=forged(b"another key"), timestamp=None)["error"]["field"] == "cursor"
+        assert not read.called
+    long = {"left_out": list(range(1, MAX_SHOWN)), "page": [1, 2]}
+    assert ask(http, 400, cursor=forged(Cursor.key, **long), timestamp=None)["error"]["field"] == "cursor"
+    keys = {key_from(RedisSettings(password=SecretStr(each) if each else None)) for each in ("", "one pass", "another")}
+    assert len(keys) == 3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from online.recommend.types import MAX_SIZE
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -82,3 +83,10 @@ def test_ids_may_be_strings(fakes: Fakes, http: FlaskClient) -> None:
     shown = ids(ask(http, userid=user))
     assert ids(rank(http, shown[::-1], userid=user)) == shown
     assert rank(http, [7], 400, userid=user)["error"]["message"] == "candidates[0] must be a string in this release."
+
+
+@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+def test_reasons_are_given_for_as_many_as_a_list_has(fakes: Fakes, http: FlaskClient) -> None:
+    answer = rank(http, sorted(fakes.world.trained)[: MAX_SIZE + 50], explain=True)
+    assert len(answer["item_list"]) == MAX_SIZE + 50
+    assert len(answer["explained"]) == MAX_SIZE

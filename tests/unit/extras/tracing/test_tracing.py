@@ -56,7 +56,7 @@ def test_a_request_has_a_span_and_each_of_the_four_calls_one_within(fakes: Fakes
 
 def test_a_callers_trace_is_kept(fakes: Fakes, memory: InMemorySpanExporter, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "online.access"):
-        traced(fakes, share=0.0).post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT})
+        traced(fakes).post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT})
     _, trace, span, _ = PARENT.split("-")
     whole = by_name(memory)["POST /ml/rec"]
     assert f"{whole.context.trace_id:032x}" == trace
@@ -65,11 +65,17 @@ def test_a_callers_trace_is_kept(fakes: Fakes, memory: InMemorySpanExporter, cap
     assert line["trace"] == trace
 
 
-def test_who_is_not_sampled_leaves_no_span(fakes: Fakes, memory: InMemorySpanExporter) -> None:
-    http = traced(fakes, share=0.0)
-    http.post("/ml/rec", json={"userid": 1})
-    http.post("/ml/rec", json={"userid": 1}, headers={"traceparent": PARENT[:-1] + "0"})
-    assert memory.get_finished_spans() == ()
+LOW_ID = f"00-{1:032x}-b7ad6b7169203331-01"  # a ratio by the trace's id would always sample it
+
+
+@pytest.mark.parametrize("parent", [None, PARENT, LOW_ID, PARENT[:-1] + "0"])
+@pytest.mark.parametrize("share", [0.0, 1e-12, 1.0])
+def test_a_callers_trace_does_not_override_sampling(
+    fakes: Fakes, memory: InMemorySpanExporter, share: float, parent: str | None
+) -> None:
+    headers = {"traceparent": parent} if parent else {}
+    traced(fakes, share=share).post("/ml/rec", json={"userid": 1}, headers=headers)
+    assert len(memory.get_finished_spans()) == (5 if share == 1 else 0)
 
 
 def test_without_the_setting_nothing_that_traces_is_imported() -> None:

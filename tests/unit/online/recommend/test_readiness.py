@@ -29,6 +29,20 @@ def test_a_flood_asks_once(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(opened.scorer.calls) == 1
 
 
+def test_a_probe_of_a_slow_service_holds_up_no_other_caller(opened: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = opened.recommender.readiness()
+    monkeypatch.setattr(readiness, "FRESH_S", 0.0)
+    opened.recommender.readiness._found = (0.0, before)  # it is too old
+    go, probing = threading.Event(), threading.Event()
+    opened.scorer.on_call = lambda: (probing.set(), go.wait(60))
+    with ThreadPoolExecutor(1) as callers:
+        slow = callers.submit(opened.recommender.readiness)
+        assert probing.wait(60)
+        assert opened.recommender.readiness() is before
+        go.set()
+        assert slow.result() is not before
+
+
 def warm(
     fakes: Fakes, enough: int = 50, more: Callable[[float], bool] = lambda took_s: True, *, patient: bool = True
 ) -> None:
