@@ -18,11 +18,15 @@ def no_attribute(field: str, name: str, there: Iterable[str]) -> BadRequestError
 
 
 def no_value(field: str, name: str, value: str, there: str | list[str]) -> BadRequestError:
-    """``there``: the known values, of which the most similarly spelled ones are listed; or a description of them."""
+    """``there``: the known values, of which the most similarly spelled ones are listed; or their range, for numbers."""
     value = value[:_SHOWN]
-    if not isinstance(there, str) and len(there) > _NAMED:
+    if isinstance(there, str):
+        return BadRequestError(
+            field, f"No item has {value} as {name}; values are from {there}. Ranges have gte, gt, lte and lt."
+        )
+    if len(there) > _NAMED:
         near = get_close_matches(value, there, _NAMED, 0.4) or there[:_NAMED]
         known = f"among the {len(there)} that there are: {', '.join(near)}"
     else:
-        known = f"there are: {there if isinstance(there, str) else ', '.join(there)}"
+        known = f"there are: {', '.join(there)}"
     return BadRequestError(field, f"No item has {value!r} as {name}; {known}.")

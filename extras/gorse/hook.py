@@ -47,6 +47,8 @@ _EXPECTED: Final = {
 }
 _SHAPE: Final = f"a JSON list of 1 to {MAX_EVENTS} objects"
 
+_SHOWN: Final = 40  # characters of a category that are echoed
+
 
 def register(app: Flask, parts: Parts) -> None:
     """`GET /api/recommend/<userid>`, `/api/item/<itemid>/neighbors`, `/api/popular`; `POST /api/session/recommend`,
@@ -73,6 +75,10 @@ def register(app: Flask, parts: Parts) -> None:
         """A user's best unseen items, as Gorse answers."""
         text = userid.removesuffix("/")  # before a category, which PyGorse adds
         opened = recommender.releases.active  # None: nothing but the popular list can be had
+        number, slash, category = text.partition("/")
+        if slash and number.isdecimal() and not (opened and opened.manifest.dataset.user_ids == "string"):
+            sent = category[:_SHOWN]
+            raise BadRequestError("category", f"Categories are not supported: leave out {sent!r} after the user's id.")
         kind: IdKind = opened.manifest.dataset.user_ids if opened else "integer" if text.isdecimal() else "string"
         own = read_id("userid", text, kind)
         current_record().facts |= {"user": own, "size": page.end}

@@ -14,8 +14,10 @@ from typing import Annotated, Any, TypeVar
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from data_exchange_center import VERSION, steps
 from data_exchange_center.dataset import OwnId
@@ -25,58 +27,110 @@ from online.main.client import Recommended, ServerError
 from online.recommend.types import MAX_SIZE
 
 INSTRUCTIONS = (
-    "Recommendations for the users of one catalogue. Ids are the data set's own: numbers are numbers. For somebody "
+    "Recommendations for the users of one catalogue. Ids are the data set's own: numbers are numbers. For a user "
     "without an id give a history. An answer's reason says why it is not personal."
 )
 
-Answer = TypeVar("Answer", Recommended, Similar)
-User = Annotated[OwnId | None, Field(description="the user's id; left out for somebody who is not stored")]
+Result = TypeVar("Result", bound=Recommended | Similar)
+Values = Annotated[list[str | float], Field(min_length=1)]
+
+
+class Event(BaseModel):
+    """What a user did with an item."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    itemid: OwnId
+    value: float | None = Field(default=None, description="the rating, if the event is one")
+    type: str | None = Field(default=None, description="of the event; left out: the type that rates")
+
+
+class Condition(BaseModel):
+    """What an attribute has to be: all that is given here."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    any: Values | None = Field(default=None, description="at least one of these values")
+    all: Values | None = Field(default=None, description="each of these values")
+    none: Values | None = Field(default=None, description="none of these values")
+    gte: float | None = Field(default=None, description="a number from this on")
+    gt: float | None = Field(default=None, description="a number above this")
+    lte: float | None = Field(default=None, description="a number up to this")
+    lt: float | None = Field(default=None, description="a number below this")
+
+
+User = Annotated[OwnId | None, Field(description="the user's id; left out for a user who is not stored")]
 History = Annotated[
-    list[dict[str, Any]] | None,
-    Field(description='instead of a user\'s id, what somebody said of items: [{"itemid": 1, "value": 5}]'),
+    list[Event] | None,
+    Field(description='instead of a user\'s id, ratings and other events: [{"itemid": 1, "value": 5}]'),
 ]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE, description="how many items")]
 Where = Annotated[
-    dict[str, Any] | None,
+    dict[str, Values | Condition] | None,
     Field(description='attributes that items must have: {"genres": ["Comedy"], "year": {"gte": 1990}}'),
 ]
 
 
+class StrictTool(Tool):
+    """A tool that takes no other arguments than its own, of no other types, and names the wrong one in a sentence."""
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Tool:
+        hints = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+        tool = cls.from_function(function, annotations=hints)
+        loose = tool.fn_metadata.arg_model
+        config = {"model_config": ConfigDict(strict=True, extra="forbid"), "__module__": __name__}
+        tool.fn_metadata.arg_model = type(loose.__name__, (loose,), config)
+        tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
+        return tool
+
+    async def run(self, arguments: dict[str, Any], *more: Any, **named: Any) -> Any:
+        try:
+            self.fn_metadata.validate_arguments(arguments)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            name, known = ".".join(map(str, first["loc"])), ", ".join(self.fn_metadata.arg_model.model_fields)
+            known = f"; the arguments are: {known}" if len(first["loc"]) == 1 else ""
+            raise ToolError(f"{name}: {first['msg']}{known}.") from error
+        return await super().run(arguments, *more, **named)
+
+
 def server(client: Client) -> MCPServer:
     """The tools."""
-    mcp = MCPServer("recsys_pipeline", instructions=INSTRUCTIONS, version=VERSION)
-    tool = mcp.tool(annotations=ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False))
 
-    @tool
     def recommend(userid: User = None, history: History = None, size: Size = 10, where: Where = None) -> dict[str, Any]:
         """Items that a user has not had and would like best, with titles, attributes and scores, best first."""
-        return said(lambda: client.recommend(userid, history=history, size=size, where=where))
+        return result(lambda: client.recommend(userid, history=plain(history), size=size, where=plain(where)))
 
-    @tool
     def rank(
         candidates: Annotated[list[OwnId], Field(min_length=1, max_length=1_000, description="ids of items")],
         userid: User = None,
         history: History = None,
     ) -> dict[str, Any]:
         """Given items in the order in which a user would like them."""
-        return said(lambda: client.rank(candidates, userid, history=history))
+        return result(lambda: client.rank(candidates, userid, history=plain(history)))
 
-    @tool
     def similar(
         itemids: Annotated[list[OwnId], Field(min_length=1, max_length=20, description="ids of items")], size: Size = 10
     ) -> dict[str, Any]:
         """Items that are most like one, or like several, and why."""
-        return said(lambda: client.similar(*itemids, size=size))
+        return result(lambda: client.similar(*itemids, size=size))
 
-    @tool
     def popular(size: Size = 10) -> dict[str, Any]:
         """Items that most people like."""
-        return said(lambda: client.recommend(history=[], size=size))
+        found = result(lambda: client.recommend(history=[], size=size))
+        return found | {"reason": "The most popular items."}
 
-    return mcp
+    tools: list[Tool] = [StrictTool.of(each) for each in (recommend, rank, similar, popular)]
+    return MCPServer("recsys_pipeline", instructions=INSTRUCTIONS, version=VERSION, tools=tools)
 
 
-def said(call: Callable[[], Answer]) -> dict[str, Any]:
+def plain(given: Any) -> Any:
+    """Arguments as JSON, without fields that were not given; None where there are none."""
+    return None if given is None else to_jsonable_python(given, exclude_none=True)
+
+
+def result(call: Callable[[], Result]) -> dict[str, Any]:
     """Call the server, and keep what a language model needs. Raises ToolError with the server's own sentence."""
     try:
         answer = call()

@@ -29,9 +29,9 @@ MAX_ITEMS: Final = 20
 _LIST: Final = 256  # items of a channel's list
 BY_ATTRIBUTES: Final = "attributes"  # the list of that name
 _SENTENCES: Final = {
-    "together": "Often liked by those who like {}.",
-    "near": "Near to {} in the taste of those who know both.",
-    BY_ATTRIBUTES: "Like {} by what is known of it.",
+    "together": "Often liked together with {}.",
+    "near": "Similar vector to that of {}.",
+    BY_ATTRIBUTES: "Similar attributes to those of {}.",
 }
 
 
@@ -164,14 +164,14 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     # Equal weights, chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
     order = in_order(opened, fused.ids)[: query.size]
-    what = opened.catalogue[given[0]].title if len(given) == 1 else f"these {len(given)}"
+    what = f"“{opened.catalogue[given[0]].title}”" if len(given) == 1 else f"these {len(given)} items"
     found: list[Item] = []
     items = items_of(opened.catalogue, fused.ids[order], fused.scores[order])
     for itemid, item in zip(fused.ids[order].tolist(), items, strict=True):
         ranks = {name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))}
         sentence = _SENTENCES[kinds.get(min(ranks, key=ranks.__getitem__), BY_ATTRIBUTES)].format(what)
         if shared := sorted(wanted & values[itemid]):
-            sentence += f" Of the same kind: {', '.join(shared)}."
+            sentence += f" In common: {', '.join(shared)}."
         shown = item.model_dump()
         found.append(SimilarItem.model_construct(**shown, why=Why(ranks=ranks, shared=shared, sentence=sentence)))
     return Similar.model_construct(release=opened.release, itemids=own_ids, item_list=found)

@@ -154,7 +154,7 @@ class Outcome(StrEnum):
 WITHOUT_A_SERVICE: Final = frozenset(
     {Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR}
 )
-_UNKNOWN_USER = "This release knows nothing of this user: these are the most popular items."
+_UNKNOWN_USER = "Unknown user: the items are in the order of popularity."
 # Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
 _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
     Outcome.NO_RECALL: ("popular_unseen", "these are popular unseen items, ranked for the user"),
@@ -164,7 +164,7 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
     Outcome.EXACT_SEARCH: ("exact_search", "the server has searched its own copy of the vectors"),
     Outcome.LAST_FEATURES: ("last_features", "the user's features are the ones last known"),
     Outcome.NOT_RANKED: ("recall_order", "the items are in recall's order, not ranked"),
-    Outcome.POPULAR: ("popular", "these are the most popular items"),
+    Outcome.POPULAR: ("popular", "the items are in the order of popularity"),
 }
 
 
@@ -231,7 +231,7 @@ class Answer(BaseModel):
     userid: OwnId
     release: str = Field(description="which one has answered")
     recommendation: str = Field(description="the answer's name, for events that come of it")
-    cold_start: bool = Field(description="the release knows nothing of this user: the popular list")
+    cold_start: bool = Field(description="unknown user: the popular list")
     degraded: list[Degradation] = absent_by_default([], "what the answer lacks; absent when it lacks nothing")
     reason: str = absent_by_default("", "the same in sentences, and why an answer is not personal")
     item_list: list[Item]

@@ -277,6 +277,7 @@ def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None
 
 _BODY = "body"
 _SHOWN = 40  # characters of a user's field name that are echoed
+_DEEPEST = 3  # names and indices of an error's place
 EXPECTED: Final = {
     "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
     "size": f"a whole number from 1 to {MAX_SIZE}",
@@ -325,9 +326,23 @@ def _explained(error: ValidationError, expected: Mapping[str, str], example: str
     if name not in expected:
         shown = field if len(name) <= _SHOWN else field[: len(where) + _SHOWN] + "..."
         return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.")
-    return BadRequestError(
-        field, f"{field} {'is missing; expected' if kind == 'missing' else 'must be'} {expected[name]}."
-    )
+    if kind == "missing" and len(path) == 1:
+        return BadRequestError(field, f"{field} is missing; expected {expected[name]}.")
+    inner = field + _place(path[1:])
+    if inner != field or kind in ("too_long", "too_short"):  # which element is wrong, or how many there are
+        return BadRequestError(inner, f"{inner}: {message}; {field} must be {expected[name]}.")
+    return BadRequestError(field, f"{field} must be {expected[name]}.")
+
+
+# names that pydantic adds to the place of an error for a member of a union
+_UNION_MEMBER: Final = re.compile(r"int|float|str|bool|[A-Z]\w*|.*[\[(].*|constrained-\w+")
+
+
+def _place(path: Sequence[int | str]) -> str:
+    """The place of an error within a field, such as ``[0].value``: indices and names, without types."""
+    named = [part for part in path if isinstance(part, int) or not _UNION_MEMBER.fullmatch(part)]
+    shown = [f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" for part in named]
+    return "".join(shown[:_DEEPEST])
 
 
 # --- every error in one JSON shape: {"error": {"code", "message", ...}}

@@ -35,6 +35,7 @@ DIVERSITIES = ("2", "-0.1", "x", "nan", "1e9", "", "0.1.2")
         ("/ml/similar?itemid=4&size=2&size=3", "size", "'size' is given 2 times"),
         ("/ml/similar?itemid=4&like=5", "like", "There is no 'like' here; there are: itemid, size."),
         ("/api/recommend/bob", "userid", ""), ("/api/recommend/1?n=0", "n", ""),
+        ("/api/recommend/1/Comedy", "category", "Comedy"),
         ("/api/recommend/1?n=150&offset=51", "offset", ""), ("/api/popular?offset=-1", "offset", ""),
         ("/api/recommend/1?write-back-type=read", "write-back-type", ""),
         ("/api/item/99999999/neighbors", "itemid", ""), ("/api/item/4/neighbors?n=x", "n", ""),
@@ -48,7 +49,7 @@ def test_an_address(http: FlaskClient, path: str, field: str, says: str) -> None
     assert says in response.json["error"]["message"]
 
 
-IDS = "candidates must be a list of 1 to 1,000 item ids."
+IDS = "candidates must be a list of 1 to 1,000 item ids"
 LIKED = {"itemid": 4, "value": 5}
 RANK: dict[str, tuple[dict[str, Any], str, str]] = {
     "none": ({"candidates": []}, "candidates", IDS),
@@ -63,21 +64,25 @@ HISTORY: dict[str, tuple[dict[str, Any], str, str]] = {
     "value": ({"history": [{"itemid": 4, "value": 9}]}, "history[0].value", "must be one of 1, 2, 3, 4, 5"),
     "no value": ({"history": [LIKED, {"itemid": 4}]}, "history[1].value", "must be one of"),
     "future": ({"history": [{**LIKED, "timestamp": 2**32 - 1}]}, "history[0].timestamp", "future"),
-    "too many": ({"history": [LIKED] * 501}, "history", "a list of at most 500 events"),
+    "too many": ({"history": [LIKED] * 501}, "history", "501"),
     "no list": ({"history": {"itemid": 4}}, "history", "history must be a list"),
     "null": ({"history": None}, "history", "history must be a list"),
-    "another field": ({"history": [{"itemid": 4, "rating": 5}]}, "history", "history must be a list"),
+    "another field": ({"history": [{"itemid": 4, "rating": 5}]}, "history[0].rating", "history must be a list"),
+    "no itemid": ({"history": [LIKED, {"value": 5}]}, "history[1].itemid", "history must be a list"),
+    "a wrong itemid": ({"history": [{"itemid": True, "value": 5}]}, "history[0].itemid", "history must be a list"),
 }
 WHERE: dict[str, tuple[dict[str, Any], str, str]] = {
     "attribute": ({"where": {"genre": ["Comedy"]}}, "where", "no attribute 'genre' here; there are: genres."),
     "value": ({"where": {"genres": ["Comdy"]}}, "where", "'Comdy' as genres; there are: Action, Adventure, Comedy"),
     "number": ({"where": {"genres": {"none": [3]}}}, "where", "No item has '3' as genres"),
     "no order": ({"where": {"genres": {"gte": 3}}}, "where", "use any, all or none"),
-    "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where", "where must be an object"),
-    "nothing": ({"where": {"genres": []}}, "where", "where must be an object"),
-    "too many": ({"exclude": list(range(1, MAX_IDS + 2))}, "exclude", f"a list of at most {MAX_IDS:,} item ids"),
+    "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where.genres", "where must be an object"),
+    "nothing": ({"where": {"genres": []}}, "where.genres", "where must be an object"),
+    "too many values": ({"where": {"genres": ["Drama"] * 101}}, "where.genres", "at most 100 items"),
+    "too many": ({"exclude": list(range(1, MAX_IDS + 2))}, "exclude", f"{MAX_IDS + 1}"),
+    "a wrong id": ({"exclude": [1, 2, True]}, "exclude[2]", "exclude must be a list"),
     "kind": ({"only": [1, "1"]}, "only", "only[1] must be a whole number in this release."),
-    "no id": ({"exclude": [0]}, "exclude", "a list of at most"),
+    "no id": ({"exclude": [0]}, "exclude[0]", "a list of at most"),
 }  # fmt: skip
 
 

@@ -15,6 +15,21 @@ ROOT = Path(__file__).resolve().parents[4]
 USER = 8
 
 
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("recommend", {"userid": True}, "userid"),
+    ("recommend", {"userid": USER, "siez": 3}, "siez"),
+    ("recommend", {"userid": USER, "size": 0}, "size"),
+    ("recommend", {"userid": USER, "size": True}, "size"),
+    ("recommend", {"userid": USER, "where": {"genres": {"some": ["Comedy"]}}}, "where.genres"),
+    ("recommend", {"history": [{"itemid": 4, "rating": 5}]}, "history.0.rating"),
+    ("recommend", {"history": [{"itemid": True, "value": 5}]}, "history.0.itemid"),
+    ("rank", {"userid": USER}, "candidates"),
+    ("rank", {"userid": USER, "candidates": [False]}, "candidates.0"),
+    ("similar", {"itemids": []}, "itemids"),
+    ("popular", {"user": 1}, "user"),
+]
+
+
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_every_tool_answers(url: str) -> None:
     async def walk() -> None:
@@ -47,6 +62,17 @@ def test_every_tool_answers(url: str) -> None:
             wrong = await client.call_tool("recommend", {"userid": USER, "where": {"genre": ["Comedy"]}})
             assert wrong.is_error
             assert "there are: genres" in str(wrong.content)
+            for tool, arguments, named in WRONG:
+                found = await client.call_tool(tool, arguments)
+                assert found.is_error, arguments
+                said = str(found.content)
+                assert named in said, said
+                assert "pydantic" not in said
+            schema = tools[0].input_schema
+            assert {"Event", "Condition"} <= schema["$defs"].keys()
+            assert schema["additionalProperties"] is False
+            some = {"genres": {"any": ["Comedy", "Drama"], "none": ["Action"]}}
+            assert (await call("recommend", userid=USER, where=some, size=3))["matching"] > 0
 
     asyncio.run(walk())
 

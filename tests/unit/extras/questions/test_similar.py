@@ -31,7 +31,7 @@ def test_items_come_by_the_channels_with_their_places_and_what_they_share(fakes:
     for item in answer["item_list"]:
         assert list(item["why"]["ranks"]) == [name for name in names if name in item["why"]["ranks"]]
         assert item["why"]["shared"] == sorted(genres & set(item["genres"]))
-        assert f"Film [{ITEM}] é (1999)" in item["why"]["sentence"]
+        assert f"“Film [{ITEM}] é (1999)”" in item["why"]["sentence"]
     assert ids(similar(http, ITEM, size=5)) == ids(answer)[:5]
 
 
@@ -71,7 +71,7 @@ def test_an_item_that_nobody_has_rated_answers_by_its_attributes(fakes: Fakes, h
     for item in answer["item_list"]:
         assert set(item["genres"]) == set(genres)
         assert list(item["why"]["ranks"]) == ["attributes"]
-        assert f"Of the same kind: {', '.join(sorted(genres))}." in item["why"]["sentence"]
+        assert f"In common: {', '.join(sorted(genres))}." in item["why"]["sentence"]
 
 
 def test_it_needs_no_service(fakes: Fakes, http: FlaskClient) -> None:

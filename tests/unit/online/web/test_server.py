@@ -108,7 +108,7 @@ def test_a_cold_start_is_200_and_says_so(http: FlaskClient) -> None:
     answer = answered(http, {"userid": UNKNOWN_USER})
     assert list(answer) == ["userid", "release", "recommendation", "cold_start", "reason", "item_list", "took_ms"]
     assert answer["cold_start"] is True
-    assert answer["reason"] == "This release knows nothing of this user: these are the most popular items."
+    assert answer["reason"] == "Unknown user: the items are in the order of popularity."
     assert len(answer["item_list"]) == 50
 
 
