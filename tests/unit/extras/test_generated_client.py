@@ -25,7 +25,16 @@ NAME = "generated_recsys_client"
 OPERATIONS = {
     each["operationId"]: each for methods in DOCUMENT["paths"].values() for each in methods.values()
 }  # fmt: skip
-LAST = ["add_item", "change_item", "start_experiment", "stop_experiment", "remove_item", "forget"]
+LAST = [
+    "add_item",
+    "change_item",
+    "add_items",
+    "start_experiment",
+    "stop_experiment",
+    "remove_item",
+    "remove_items",
+    "forget",
+]
 USER, ITEM, NEW_ITEM, OTHER = "8", "4", "999001", "bbbbbbbbbbbb"
 
 
@@ -72,7 +81,9 @@ def test_every_path_is_called_and_answers_with_its_type(generated: ModuleType, f
     bodies: dict[str, Any] = {
         "start_experiment": {"arms": arms, "name": "x"},
         "add_item": {"itemid": int(NEW_ITEM), "title": "New", "attributes": {"genres": ["Comedy"]}},
+        "add_items": [{"itemid": int(NEW_ITEM) + 1, "title": "Another", "attributes": {"genres": ["Comedy"]}}],
     }
+    bodies["remove_items"] = [{"itemid": each["itemid"]} for each in bodies["add_items"]]
     answers = {}
     with serving(app) as url, generated.AuthenticatedClient(url, key, raise_on_unexpected_status=True) as client:
         for name, operation in sorted(
