@@ -186,7 +186,7 @@ def test_silent_connections_do_not_keep_others_from_answers(tmp_path: Path) -> N
     assert "Too many open files" not in (tmp_path / "server.log").read_text()
 
 
-@pytest.mark.parametrize("name", ["says nothing", "headers by the byte", "headers by the line"])
+@pytest.mark.parametrize("name", ["says nothing", "headers by the byte"])
 def test_a_connection_whose_first_head_is_late_is_closed(settings: Settings, name: str) -> None:
     first, drop = SLOW[name]
     done, started = threading.Event(), time.perf_counter()
