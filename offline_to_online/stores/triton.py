@@ -30,6 +30,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.manifest import Manifest
+from data_exchange_center.settings import TRITON_SOCKET
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
 from online.clients.http import Http
@@ -87,7 +88,10 @@ class TritonStore(ReleaseStore):
 
     @property
     def address(self) -> str:
-        return self.settings.triton.http_url
+        folder, url = self.settings.triton.socket_dir, self.settings.triton.http_url
+        if folder and folder.is_relative_to(self.settings.exchange_dir):
+            return f"{folder.relative_to(self.settings.exchange_dir)}/{TRITON_SOCKET}"
+        return url
 
     @property
     def repository(self) -> Path:

@@ -30,7 +30,7 @@ def test_sparks_environment_has_what_the_stores_import() -> None:
     lacking = pins(ROOT / "requirements-dev.txt").keys() - pins(ROOT / "past_one_machine/spark/requirements.txt").keys()
     modules = [name for name, packages in packages_distributions().items() if lacking >= {*map(_normal, packages)}]
     blocked = f"import sys; sys.modules.update(dict.fromkeys({modules}))"
-    assert {"torch", "tritonclient"} <= {*modules}
+    assert "torch" in modules
     subprocess.run([sys.executable, "-c", f"{blocked}; import past_one_machine.spark.stores"], cwd=ROOT, check=True)
 
 

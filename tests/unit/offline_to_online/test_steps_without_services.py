@@ -65,6 +65,6 @@ def test_a_step_without_its_service_says_which_one_and_where(
         step.main(nothing_runs)
     said = str(caught.value)
     assert said.startswith(service)
-    assert (nothing_runs.triton.http_url if service == "Triton" else str(nothing_runs.redis.port)) in said
+    assert ("online/triton-sockets/http.sock" if service == "Triton" else str(nothing_runs.redis.port)) in said
     assert "make up" in said
     assert "\n" not in said
