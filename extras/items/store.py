@@ -9,6 +9,7 @@ it searches itself, in addition to Elasticsearch.
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import threading
 import time
@@ -291,10 +292,12 @@ class Follower:
 
 
 def give_memory_back() -> None:
-    """Have glibc, where it is the C library, return the memory of freed arrays to the system.
+    """Free former versions of releases, and have glibc, where it is the C library, return their memory to the system.
 
-    Otherwise each thread that has updated a release keeps the memory of several versions of it.
+    Errors of degraded requests hold the release that they met until they are collected, which servers seldom do; and
+    each thread that has updated a release would keep the memory of several versions of it.
     """
+    gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
         libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED)  # larger arrays are mapped, and unmapped when they are freed
