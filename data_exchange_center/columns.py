@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
+
+Entity = Literal["user", "item"]  # whom a stored feature is of
 
 
 class Columns:

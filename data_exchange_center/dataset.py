@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_exchange_center.settings import Frozen
+from data_exchange_center.frozen import Frozen
 
 OwnId: TypeAlias = int | str
 MAX_BYTES: Final = 512  # of a string id, in UTF-8

@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from pydantic import Field, StrictInt, StrictStr
 
 from data_exchange_center import wire
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.errors import RecsysError
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.fusion import UNKNOWN as UNKNOWN
 from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.history import History
-from data_exchange_center.settings import Frozen
 
-Entity = Literal["user", "item"]
 Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
 Float32 = NDArray[np.float32]

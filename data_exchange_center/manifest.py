@@ -16,8 +16,8 @@ from pydantic import ValidationError, model_validator
 from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
-from data_exchange_center.settings import Frozen
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
 # 2: the ranking model is given the user's history once, in a tensor of its own.

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from data_exchange_center import plugins
-from data_exchange_center.settings import Frozen
+from data_exchange_center.frozen import Frozen
 
 # Requirements of a data set: events that are not liked; items with a categorical or multi-valued attribute.
 Need = Literal["dislikes", "terms"]

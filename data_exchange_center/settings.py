@@ -7,19 +7,20 @@ as ``RECSYS_REDIS__HOST=redis``. Paths are absolute. Settings are built once, in
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-if TYPE_CHECKING:
-    from data_exchange_center.recipes import Recipe
+from data_exchange_center import plugins
+from data_exchange_center.recipes import DEFAULT, Recipe, recipe_called
 
 
 def _absolute(path: Path) -> Path:
@@ -30,8 +31,6 @@ def _absolute(path: Path) -> Path:
 
 def _data(path: Path) -> Path:
     """A path, or the name of a published data set that a plugin downloads."""
-    from data_exchange_center import plugins
-
     is_name = path == Path(path.name) and path.name in plugins.find(plugins.FETCHED)
     return path if is_name else _absolute(path)
 
@@ -60,12 +59,6 @@ Address = tuple[str, int]  # host, port
 REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the other: three masters, a replica each
 ELASTICSEARCH_NODES: Final = 3  # likewise
 TRITON_SOCKET: Final = "http.sock"  # in `TritonSettings.socket_dir`
-
-
-class Frozen(BaseModel):
-    """Base of every configuration: never changed; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Part(BaseModel):
@@ -313,21 +306,6 @@ class ServerSettings(ServiceSettings):
         return f"http://{host}:{self.port}"
 
 
-class MonitoringSettings(Part):
-    """Prometheus and Grafana, on this machine alone."""
-
-    prometheus_port: Port = 9090
-    grafana_port: Port = 3000
-
-
-class TracingSettings(Part):
-    """OpenTelemetry: where the server sends traces, if anywhere."""
-
-    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
-    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests; a caller's traceparent does not change it
-    timeout_s: Seconds = 5.0  # in the background, no request waits for it
-
-
 IN_MEMORY: Final = "pandas"  # the built-in engine
 
 
@@ -338,37 +316,7 @@ class PandasSettings(Part):
     memory_gb: Annotated[float, Field(gt=0)] | None = None
 
 
-class SparkSettings(Part):
-    """The engine Spark, which `make spark` installs."""
-
-    # local[2], local-cluster[2,1,1024], spark://host:7077
-    master: Annotated[str, Field(pattern=r"^(local(-cluster)?\[[\d,*]+\]|(spark|k8s)://\S+|yarn)$")] = "local[2]"
-    partitions: Annotated[int, Field(ge=1)] = 8  # of a shuffle, and of a table that is written
-    driver_memory: Annotated[str, Field(pattern=r"^[1-9]\d*[mg]$")] = "1g"
-
-
-class TrainingSettings(Part):
-    """Workers that train the tower and the rankers of lists; see past_one_machine."""
-
-    workers: Annotated[int, Field(ge=1)] = 1  # processes on this machine, each with its share of the data
-    restarts: Annotated[int, Field(ge=0)] = 3  # of all workers, after one has crashed
-    device: Literal["cpu", "cuda"] = "cpu"  # cuda: a GPU for each worker
-    precision: Literal["single", "mixed"] = "single"  # mixed: products of matrices in bfloat16; needs a GPU
-
-    @property
-    def half(self) -> bool:
-        return self.precision == "mixed"
-
-    @model_validator(mode="after")
-    def _mixed_on_a_gpu(self) -> TrainingSettings:
-        if self.half and self.device != "cuda":
-            raise ValueError("precision=mixed requires a GPU: set RECSYS_TRAINING__DEVICE=cuda")
-        return self
-
-
 def _known_recipe(name: str) -> str:
-    from data_exchange_center.recipes import recipe_called
-
     if name.endswith(".json"):
         name = str(Path(name).absolute())
     recipe_called(name)
@@ -399,15 +347,11 @@ class Settings(BaseSettings):
     # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
     engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
     pandas: PandasSettings = PandasSettings()
-    spark: SparkSettings = SparkSettings()
-    training: TrainingSettings = TrainingSettings()
     redis: RedisSettings = RedisSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     feast: FeastSettings = FeastSettings()
     triton: TritonSettings = TritonSettings()
     server: ServerSettings = ServerSettings()
-    monitoring: MonitoringSettings = MonitoringSettings()
-    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _access_of_this_machine(self) -> Self:
@@ -422,8 +366,6 @@ class Settings(BaseSettings):
     @property
     def recipe(self) -> Recipe:
         """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
-        from data_exchange_center.recipes import DEFAULT, recipe_called
-
         name, dataset = self.recipe_name, self.offline_dir / "raw" / "dataset.json"  # `artifacts.DATASET`
         if name == DEFAULT.name and dataset.is_file():
             with suppress(ValueError):  # damaged: the next step that reads it says so
@@ -468,8 +410,11 @@ class Settings(BaseSettings):
         return self.service_dir("server") / f"workers-{self.server.port}"
 
     def environment(self) -> dict[str, str]:
-        """These settings as environment variables, for a child process with the same settings."""
-        variables: dict[str, str] = {}
+        """These settings as environment variables, for a child process with the same settings; those of extensions'
+        own settings (`ExtensionSettings`) as they are here."""
+        own = tuple(f"RECSYS_{name.upper()}" for name in (*type(self).model_fields, "recipe"))
+        others = (name for name in os.environ if name.startswith("RECSYS_") and not name.startswith(own))
+        variables = {name: os.environ[name] for name in others}
         for name, value in self.model_dump(exclude_none=True).items():
             variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
             parts = value if isinstance(value, dict) else {"": value}
@@ -483,13 +428,31 @@ class Settings(BaseSettings):
         return variables
 
 
+class ExtensionSettings(BaseSettings):
+    """Base of the settings that a package outside the core has of its own, under its own ``env_prefix``."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    @classmethod
+    def load(cls) -> Self:
+        """From the environment, as `load_settings`."""
+        return _from_environment(cls)
+
+
 def load_settings() -> Settings:
     """Settings from the environment; a wrong value ends the process with one sentence that names it."""
+    return _from_environment(Settings)
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
+def _from_environment(kind: type[AnySettings]) -> AnySettings:
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
-        problems = []
+        prefix, problems = kind.model_config["env_prefix"], []
         for each in error.errors():
-            variable = "__".join(map(str, each["loc"])).upper().removeprefix("RECSYS_")
-            problems.append(f"RECSYS_{variable}: {each['msg'].removeprefix('Value error, ')}")
+            variable = "__".join(map(str, each["loc"])).upper().removeprefix(prefix)
+            problems.append(f"{prefix}{variable}: {each['msg'].removeprefix('Value error, ')}")
         sys.exit(f"Wrong setting: {'; '.join(problems)}")

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.recipes import VectorRecipe
-
-if TYPE_CHECKING:
-    from data_exchange_center.features import Entity
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the release that is served

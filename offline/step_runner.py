@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts, plugins, provenance
-from data_exchange_center.settings import IN_MEMORY, Settings, TrainingSettings
+from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import StepError, run
 from offline import movielens
 
@@ -101,7 +101,8 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
 def twins_of(settings: Settings) -> Mapping[str, str]:
     """Step -> the script that runs in its place, where the settings name an engine, several workers or a GPU."""
     twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
-    if settings.training != TrainingSettings():  # before the engine's twins, where both have one
+    if any(name.startswith("RECSYS_TRAINING__") and value for name, value in os.environ.items()):
+        # before the engine's twins, where both have one
         twins = {**twins, **plugins.load("recsys.steps", "workers")}
     return twins
 

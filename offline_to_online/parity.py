@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, fused_lists, model_inputs
 from data_exchange_center.channels import ChannelSet, VectorChannel
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import Entity, FeatureSpec, Float32, one_hot
+from data_exchange_center.features import FeatureSpec, Float32, one_hot
 from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published

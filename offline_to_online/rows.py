@@ -13,9 +13,9 @@ import pandas as pd
 
 from data_exchange_center import artifacts, wire
 from data_exchange_center.candidates import IndexedItem
-from data_exchange_center.columns import Columns, Split
+from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.release_parts import (
     OwnIds,
     UserRow,

@@ -14,8 +14,7 @@ User u of copy i has the number i * users + u + 1, item v of copy j j * items + 
 numbers in the source. Memory holds the source and the events of one copy, however large the expansion is.
 
 Reads:  RECSYS_DATA, or what the first step has put into offline/raw
-Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: the files that step 0 writes. With
-        --figures, expansions in a folder that is removed, and pic/figures/synthesis.json
+Writes: folder=, or offline/synthetic/<name>-x<factor> in the exchange folder: the files that step 0 writes
 Run:    make synthesise factor=16, then make offline RECSYS_DATA=<the folder that it prints>
 Expect: 16,003,344 events of 96,640 users for 15,532 items (MovieLens-1M)
 """
@@ -41,7 +40,6 @@ from data_exchange_center import artifacts
 from data_exchange_center.channels import BREAK_S
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import MAX_INTEGER, Dataset
-from data_exchange_center.figures import FIGURES, write_figure
 from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress, run
@@ -52,7 +50,6 @@ from past_one_machine.spark.users import folder_written_in_place
 SEED: Final = 20
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
-MEASURED: Final = (4, 16)  # factors of the figures
 SHARES: Final = (0.01, 0.1)  # of the items with events, the most popular first
 QUANTILES: Final = (10, 50, 90, 99)
 
@@ -63,25 +60,10 @@ def main(settings: Settings, factors: Factors, folder: Path | None, seed: int) -
     name = f"{source.dataset.base_name}-x{factors.users}"
     target = (folder or settings.offline_dir / "synthetic" / name).absolute()
     if target.is_relative_to(path.absolute()):
-        raise StepError(f"{target} lies in the data set's own folder: name another folder=.")
+        raise StepError(f"{target} is inside the folder of the data set itself: name another with folder=.")
     expand(source, factors, target, name, seed)
     show({"source": of_source(source), f"x {factors.users}": of_source(Source.of(target))})
     print(f"Written: {target}. To train on it: make offline RECSYS_DATA={target}")  # noqa: T201
-
-
-def figures(settings: Settings) -> None:
-    """Measure what expansions keep, and write it."""
-    source = Source.of(at_hand(settings))
-    found = {"source": of_source(source)}
-    with TemporaryDirectory() as scratch:
-        for factor in MEASURED:
-            folder = Path(scratch) / f"x{factor}"
-            expand(source, Factors.of(factor), folder, source.dataset.name)
-            found[f"x {factor}"] = of_source(Source.of(folder))
-    show(found)
-    report = {"command": "make synthesise figures=1", "dataset": settings.data and settings.data.stem}
-    code = ("data_exchange_center", "offline/preprocess", "past_one_machine/synthesis.py")
-    write_figure(FIGURES / "synthesis.json", {**report, "seed": SEED, "rows": found}, code)
 
 
 def at_hand(settings: Settings) -> Path:
@@ -89,8 +71,7 @@ def at_hand(settings: Settings) -> Path:
     path = settings.data or settings.offline_dir / "raw"
     if settings.data is None and not path.is_dir():
         raise StepError(
-            f"no data set is at hand: name one in RECSYS_DATA, or run offline/preprocess/s0_get_data.py, which puts "
-            f"one into {path}."
+            f"there is no data set in {path}: name one in RECSYS_DATA, or run offline/preprocess/s0_get_data.py."
         )
     return path
 
@@ -112,10 +93,10 @@ class Factors:
         Raises StepError for a factor below the minimum.
         """
         if users < 2:
-            raise StepError(f"factor={users}: at least 2 is needed, a whole number; factor=1 is the data set itself.")
+            raise StepError(f"factor={users}: a whole number of at least 2 is expected.")
         items = round(users**0.5) if items is None else items
         if items < 1:
-            raise StepError(f"items={items}: at least 1 is needed, a whole number.")
+            raise StepError(f"items={items}: a whole number of at least 1 is expected.")
         return cls(users, items)
 
 
@@ -321,11 +302,7 @@ if __name__ == "__main__":
     parser.add_argument("--items", type=int, help="so many times the items; left out: the root of the factor")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--figures", action="store_true")
     given = parser.parse_args()
-    if given.figures:
-        run(figures)
-    elif given.factor is None:
+    if given.factor is None:
         parser.error("name a factor: make synthesise factor=16")
-    else:
-        run(lambda settings: main(settings, Factors.of(given.factor, given.items), given.folder, given.seed))
+    run(lambda settings: main(settings, Factors.of(given.factor, given.items), given.folder, given.seed))

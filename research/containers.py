@@ -24,9 +24,9 @@ import requests
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, PIPELINE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
+from research.figure_files import FIGURES, PIPELINE
 from research.figures import costs
 from research.reports import publish
 

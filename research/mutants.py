@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from data_exchange_center.figures import ROOT
+from research.figure_files import ROOT
 
 CLONES: Final = ROOT / "build" / "mutants"
 REPORT: Final = ROOT / "research" / "MUTANTS.md"

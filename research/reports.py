@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, ROOT, digest, machine, named, recipe_of, write_figure
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
 from offline.evaluation.replay import Holdout
+from research.figure_files import FIGURES, ROOT, digest, machine, named, recipe_of, write_figure
 from research.figures.tables import Figure
 
 log = logging.getLogger(__name__)

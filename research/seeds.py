@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data_exchange_center.figures import OFFLINE
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.release_parts import release_of_artifacts
-from data_exchange_center.settings import Frozen, Settings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs
@@ -29,6 +29,7 @@ from offline.evaluation.metrics import Lists, plain
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages, in_both_orders, points_of
+from research.figure_files import OFFLINE
 from research.figures import recommendations
 from research.reports import figure, head, publish
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from data_exchange_center.files import written_in_place
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import ExtensionSettings, Port, Settings
 from data_exchange_center.steps import run
 from stack.service import LOOPBACK, StackError
 
@@ -25,6 +25,13 @@ CONFIG: Final = "prometheus.yml"
 ALERTS: Final = "alerts.yml"
 KEY: Final = "metrics_key"
 KEPT: Final = "7d"
+
+
+class MonitoringSettings(ExtensionSettings, env_prefix="RECSYS_MONITORING__"):
+    """Prometheus and Grafana, on this machine alone."""
+
+    prometheus_port: Port = 9090
+    grafana_port: Port = 3000
 
 
 def write(settings: Settings) -> Path:
@@ -52,7 +59,7 @@ def command(settings: Settings, config: Path) -> list[str]:
         f"--config.file={config}",
         f"--storage.tsdb.path={config.parent / 'data'}",
         f"--storage.tsdb.retention.time={KEPT}",
-        f"--web.listen-address={LOOPBACK}:{settings.monitoring.prometheus_port}",
+        f"--web.listen-address={LOOPBACK}:{MonitoringSettings.load().prometheus_port}",
     ]
 
 
@@ -65,7 +72,7 @@ def main(settings: Settings) -> None:
             "containers: docker compose --profile monitoring up --no-deps prometheus grafana."
         )
     config = write(settings)
-    print(f"Prometheus is at http://{LOOPBACK}:{settings.monitoring.prometheus_port}", flush=True)  # noqa: T201
+    print(f"Prometheus is at http://{LOOPBACK}:{MonitoringSettings.load().prometheus_port}", flush=True)  # noqa: T201
     os.execv(program, command(settings, config))  # noqa: S606
 
 

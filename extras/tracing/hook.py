@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from flask import Flask, request
+from pydantic import Field
 
-from data_exchange_center.settings import TracingSettings
+from data_exchange_center.settings import ExtensionSettings, Seconds
 from online.recommend.types import STAGES
 from online.web.guard import Record
 from online.web.parts import Parts
@@ -25,10 +26,19 @@ SERVICE: Final = "recsys-server"
 _FAULT: Final = 500
 
 
+class TracingSettings(ExtensionSettings, env_prefix="RECSYS_TRACING__"):
+    """OpenTelemetry: where the server sends traces, if anywhere."""
+
+    endpoint: Annotated[str, Field(pattern=r"^(https?://\S+)?$")] = ""  # http://127.0.0.1:4318/v1/traces; empty: none
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests; a caller's traceparent does not change it
+    timeout_s: Seconds = 5.0  # in the background, no request waits for it
+
+
 def register(app: Flask, parts: Parts) -> None:
     """Trace requests, where the settings name a collector."""
-    if parts.settings.tracing.endpoint:
-        traces = Traces(provider(parts.settings.tracing))
+    settings = TracingSettings.load()
+    if settings.endpoint:
+        traces = Traces(provider(settings))
         parts.observers.insert(0, traces.trace)  # before the log, whose line has the trace's id
 
 

@@ -15,9 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_exchange_center import plugins
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.features import DenseFeature, Entity, FeatureSpec, HistoryFeature, NumberFeature, one_hot
+from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, NumberFeature, one_hot
 from data_exchange_center.fusion import candidate_columns
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from offline.data.sequences import Inputs, Ints, Sequences

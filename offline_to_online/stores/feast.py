@@ -27,10 +27,10 @@ import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins, wire
-from data_exchange_center.columns import Columns
+from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.feast_repo import feast_environment, feature_repo, prepare_feast_repo
-from data_exchange_center.features import Entity, FeatureSpec
+from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import written_in_place
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds

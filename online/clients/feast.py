@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import orjson
 
 from data_exchange_center import wire
-from data_exchange_center.features import Entity
+from data_exchange_center.columns import Entity
 from data_exchange_center.settings import FeastSettings
 from online.clients.http import Http, HttpClient
 

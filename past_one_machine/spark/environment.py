@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from data_exchange_center import steps
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.settings import Settings, SparkSettings, load_settings
+from data_exchange_center.settings import Settings, load_settings
 from data_exchange_center.steps import StepError
+from past_one_machine.spark.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -50,12 +51,8 @@ def python(settings: Settings) -> Path:
 
 def variables(settings: Settings) -> dict[str, str]:
     """These settings as environment variables, for a program in this environment."""
-    return {
-        "RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()),
-        "RECSYS_SPARK__MASTER": settings.spark.master,
-        "RECSYS_SPARK__PARTITIONS": str(settings.spark.partitions),
-        "RECSYS_SPARK__DRIVER_MEMORY": settings.spark.driver_memory,
-    }
+    own = {f"RECSYS_SPARK__{name.upper()}": str(value) for name, value in SparkSettings.load()}
+    return {"RECSYS_EXCHANGE_DIR": str(settings.exchange_dir.absolute()), **own}
 
 
 def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:

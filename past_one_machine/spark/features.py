@@ -31,6 +31,7 @@ from offline.data.statistics import RECENT, Overall
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
+from past_one_machine.spark.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,8 +132,8 @@ def _events(counts: pd.Series, place: float) -> NDArray[np.int64]:
 
 
 def main(settings: Settings) -> None:
-    with session(settings.spark) as spark:
-        write(spark, settings.exchange_dir, settings.spark.partitions)
+    with session(SparkSettings.load()) as spark:
+        write(spark, settings.exchange_dir, SparkSettings.load().partitions)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from offline.data.sequences import Ints, Points, Sequences, profile_codes, reque
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
+from past_one_machine.spark.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -176,8 +177,8 @@ def write(spark: SparkSession, lists: Lists, partitions: int) -> None:
 
 def main(settings: Settings) -> None:
     liked_above = read_dataset(settings.exchange_dir).positive_level
-    with session(settings.spark) as spark:
-        write(spark, Lists(settings.exchange_dir, Path(sys.argv[1]), liked_above), settings.spark.partitions)
+    with session(SparkSettings.load()) as spark:
+        write(spark, Lists(settings.exchange_dir, Path(sys.argv[1]), liked_above), SparkSettings.load().partitions)
 
 
 if __name__ == "__main__":

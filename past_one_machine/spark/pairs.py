@@ -32,6 +32,7 @@ from offline.data.sequences import Inputs, Sequences, sequences
 from offline.readers import read_inputs
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import run_job, session
+from past_one_machine.spark.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -155,9 +156,9 @@ def _rows(counts: sp.csr_matrix, at_once: int) -> Iterator[pa.Table]:
 
 def main(settings: Settings) -> None:
     folder, share, *window = sys.argv[1:]
-    with session(settings.spark) as spark:
+    with session(SparkSettings.load()) as spark:
         of = float(share), int(window[0]) if window else None
-        count(spark, settings.exchange_dir, *of, settings.spark.partitions, Path(folder))
+        count(spark, settings.exchange_dir, *of, SparkSettings.load().partitions, Path(folder))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from offline.data.split import Counted, counted, label_and_split, validate_data
 from offline.preprocess import s1_data_split as step
 from past_one_machine.spark import environment, users
 from past_one_machine.spark.environment import session
+from past_one_machine.spark.settings import SparkSettings
 
 
 def main(settings: Settings) -> None:
@@ -37,14 +38,14 @@ def main(settings: Settings) -> None:
             "leave them out with RECSYS_TRAIN_ON_EVENTS=false and run s0_get_data.py again, or compute with pandas."
         )
     raw, listed, items = artifacts.RAW
-    parts = users.ranges(folder, settings.spark.partitions, listed)
+    parts = users.ranges(folder, SparkSettings.load().partitions, listed)
     events = partial(users.some_users, folder, columns=list(raw.columns), table=raw, listed=listed, batch=users.BATCH)
 
     def split(part: users.Users) -> Iterator[pd.DataFrame]:
         for rows, _ in events(part):
             yield label_and_split(rows, dataset, share)
 
-    with session(settings.spark) as spark, users.in_parts(artifacts.RATINGS, folder) as there:
+    with session(SparkSettings.load()) as spark, users.in_parts(artifacts.RATINGS, folder) as there:
         made = users.run(spark, parts, split, artifacts.RATINGS.columns)
         users.write_parts(made, there)
         found = added_up(counted(rows) for rows in _some_users(there))

@@ -24,6 +24,7 @@ from offline.data.sequences import user_states
 from offline.recall import s1_term_recall as step
 from past_one_machine.spark import environment, users
 from past_one_machine.spark.environment import session
+from past_one_machine.spark.settings import SparkSettings
 
 READ: Final = [*terms.COUNTED_FROM, Columns.RATING]
 EVERYBODY: Final = 0  # no item's number: key of the number of users
@@ -35,7 +36,7 @@ def main(settings: Settings) -> None:
     genres: list[str] = artifacts.GENRES.read(folder)[Columns.GENRES]
     dataset = read_dataset(folder)
     profile = [_feature(settings, name) for name in dataset.profile]
-    parts = users.ranges(folder, settings.spark.partitions)
+    parts = users.ranges(folder, SparkSettings.load().partitions)
     some_users = partial(users.some_users, folder, columns=READ, batch=users.BATCH)
 
     def preferences(part: users.Users) -> Iterator[pd.DataFrame]:
@@ -56,7 +57,7 @@ def main(settings: Settings) -> None:
             counts = pd.concat([clicked, pd.Series({EVERYBODY: people})])
             yield counts.rename("users").rename_axis(Columns.ITEM).reset_index()
 
-    with session(settings.spark) as spark:
+    with session(SparkSettings.load()) as spark:
         for table, made in (
             (artifacts.USER_PREFERENCES, preferences),
             (artifacts.USER_SEEN, seen),

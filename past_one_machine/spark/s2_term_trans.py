@@ -18,12 +18,13 @@ from offline.data import terms
 from offline.preprocess import s2_term_trans as step
 from past_one_machine.spark import environment, users
 from past_one_machine.spark.environment import session
+from past_one_machine.spark.settings import SparkSettings
 
 
 def main(settings: Settings) -> None:
     folder, window = settings.exchange_dir, settings.recipe.data.window
     genres, item_terms = step.genres_of_items(folder)
-    parts = users.ranges(folder, settings.spark.partitions)
+    parts = users.ranges(folder, SparkSettings.load().partitions)
     some_users = partial(users.some_users, folder, columns=terms.COUNTED_FROM, batch=users.BATCH)
     statistics = dict.fromkeys(terms.statistic_columns(genres), pa.int8())
 
@@ -35,7 +36,7 @@ def main(settings: Settings) -> None:
         for ratings, people in some_users(part):
             yield terms.user_terms(users.past_of(ratings), people[Columns.USER], item_terms, genres, window)
 
-    with session(settings.spark) as spark:
+    with session(SparkSettings.load()) as spark:
         of_rows = users.run(spark, parts, before, {**artifacts.IMPRESSION_TERMS.columns, **statistics})
         rows = users.write(artifacts.IMPRESSION_TERMS, folder, of_rows)
         of_users = users.run(spark, parts, newest, {**artifacts.USER_TERMS.columns, **statistics})

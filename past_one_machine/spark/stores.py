@@ -22,12 +22,13 @@ from elasticsearch import Elasticsearch
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.columns import Columns
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center.settings import Settings
 from offline_to_online.rows import ItemRow, item_rows
 from offline_to_online.stores import elasticsearch
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.feast import FeastEngine
 from past_one_machine.spark import environment
+from past_one_machine.spark.settings import SparkSettings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -47,7 +48,7 @@ def send(spark: SparkSession, settings: Settings, release: str) -> None:
     from pyspark.sql.pandas.types import from_arrow_schema
 
     itemids = artifacts.ITEMS.read(settings.exchange_dir, [Columns.ITEM])[Columns.ITEM].to_numpy()
-    tasks = max(settings.spark.partitions, -(-len(itemids) // AT_ONCE))
+    tasks = max(SparkSettings.load().partitions, -(-len(itemids) // AT_ONCE))
     parts = [(int(part[0]), int(part[-1])) for part in np.array_split(np.sort(itemids), tasks) if len(part)]
 
     def sent(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -69,7 +70,7 @@ FEAST: Final = FeastEngine(environment.python, "past_one_machine.spark.stores", 
 
 
 def _index(settings: Settings, release: str) -> None:
-    with environment.session(settings.spark) as spark:
+    with environment.session(SparkSettings.load()) as spark:
         send(spark, settings, release)
 
 
@@ -79,5 +80,5 @@ if __name__ == "__main__":
     else:  # Feast's Spark store and engine take the session that there is
         from data_exchange_center.feature_repo.cli import main  # without PyTorch
 
-        with environment.session(load_settings().spark):
+        with environment.session(SparkSettings.load()):
             main(sys.argv[1])

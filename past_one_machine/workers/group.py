@@ -39,8 +39,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from data_exchange_center import artifacts, plugins, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
-from data_exchange_center.settings import IN_MEMORY, Frozen, Settings, TrainingSettings
+from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
@@ -48,6 +49,7 @@ from offline.models import training
 from offline.models.kinds import fit_channel
 from offline.models.training import Run, Share, Trainer
 from offline.readers import read_inputs
+from past_one_machine.workers.settings import TrainingSettings
 
 TIMEOUT: Final = datetime.timedelta(hours=2)  # of waiting for the others, who may be fitting something alone
 JOINING: Final = datetime.timedelta(minutes=2)  # of waiting for the others to join; after that a worker is restarted
@@ -204,9 +206,10 @@ def run(step: str, others: Callable[[Settings, Workers], None], *, about: str | 
 
 
 def _launch(step: str, others: Callable[[Settings, Workers], None], settings: Settings) -> None:
-    if settings.training.workers == 1 or dist.is_torchelastic_launched():
+    training_settings = TrainingSettings.load()
+    if training_settings.workers == 1 or dist.is_torchelastic_launched():
         _join(step, others, settings)
-    elif failed := max(by_workers(settings.training, _work, step, others)):
+    elif failed := max(by_workers(training_settings, _work, step, others)):
         sys.exit(failed)
 
 
@@ -251,7 +254,7 @@ def _work(step: str, others: Callable[[Settings, Workers], None]) -> int:
 
 def _join(step: str, others: Callable[[Settings, Workers], None], settings: Settings) -> None:
     folder = settings.offline_dir / f"checkpoints-{Path(sys.argv[0]).stem}"
-    with joined(settings.training, folder) as workers:
+    with joined(TrainingSettings.load(), folder) as workers:
         if workers.first:
             twins = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
             importlib.import_module(twins.get(step, step).removesuffix(".py").replace("/", ".")).main(settings)

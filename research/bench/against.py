@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import FIGURES, ROOT, write_figure
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from research.bench.load import (
@@ -52,6 +51,7 @@ from research.bench.load import (
     take_turn,
 )
 from research.bench.processes import Parts, held, on_free_ports, parts_of
+from research.figure_files import FIGURES, ROOT, write_figure
 from research.figures import costs
 from research.reports import show
 

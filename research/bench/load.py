@@ -32,13 +32,13 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import PIPELINE
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.base import elastic_client
 from research.bench.processes import Parts, used_s
+from research.figure_files import PIPELINE
 
 CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result

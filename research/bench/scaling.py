@@ -36,7 +36,6 @@ from matplotlib.figure import Figure
 from scipy.optimize import nnls
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import FIGURES, OFFLINE, ROOT, write_figure
 from data_exchange_center.files import parts_of
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -44,6 +43,7 @@ from extras.experiments.report import STYLE
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
 from research.bench.steps import Watch
+from research.figure_files import FIGURES, OFFLINE, ROOT, write_figure
 from research.figures import costs
 from research.figures.pictures import save
 from research.reports import COLOURS, publish, resumed, whole_numbers

@@ -25,7 +25,6 @@ from tenacity import Retrying, TryAgain, retry_if_exception_type, stop_after_del
 
 from data_exchange_center import artifacts, steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -46,6 +45,7 @@ from research.bench.load import (
     summary,
     take_turn,
 )
+from research.figure_files import FIGURES
 from research.figures import costs, recommendations
 from research.reports import publish
 

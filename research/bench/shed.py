@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_exchange_center import steps
-from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from research.bench.load import (
     CODE,
@@ -36,6 +35,7 @@ from research.bench.load import (
     ready,
     report,
 )
+from research.figure_files import FIGURES
 from research.figures import costs
 from research.reports import publish
 

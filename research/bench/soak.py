@@ -28,7 +28,6 @@ import pandas as pd
 import psutil
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import FIGURES, ROOT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.releases import go_back
@@ -46,6 +45,7 @@ from research.bench.load import (
     report,
 )
 from research.bench.processes import Parts, of_each, parts_of
+from research.figure_files import FIGURES, ROOT
 from research.figures import costs
 from research.reports import publish
 

@@ -20,10 +20,10 @@ from typing import Any, Final
 import psutil
 
 from data_exchange_center import artifacts, provenance
-from data_exchange_center.figures import FIGURES, OFFLINE, named
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.step_runner import run_steps
+from research.figure_files import FIGURES, OFFLINE, named
 from research.figures import costs
 from research.reports import publish
 

@@ -26,7 +26,6 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES
 from data_exchange_center.settings import Settings
 from online.clients.base import NEVER, Client, Deadline
 from online.recommend.recommend import Recommender
@@ -45,6 +44,7 @@ from research.bench.load import (
     take_turn,
 )
 from research.bench.processes import parts_of
+from research.figure_files import FIGURES
 from research.figures import costs as blocks
 from research.reports import publish
 

@@ -29,7 +29,6 @@ from rich.console import Console
 
 from data_exchange_center import artifacts
 from data_exchange_center.artifacts import ArtifactError
-from data_exchange_center.figures import OFFLINE, PIPELINE
 from data_exchange_center.recipes import SOURCE
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -44,6 +43,7 @@ from offline.step_runner import run_steps
 from research.evaluation import protocols
 from research.evaluation.baselines import EASE, baselines
 from research.evaluation.report import check, report
+from research.figure_files import OFFLINE, PIPELINE
 from research.reports import write
 
 log = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, PIPELINE, ROOT
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.movielens import ML_1M
+from research.figure_files import FIGURES, PIPELINE, ROOT
 from research.figures import costs
 from research.reports import publish
 

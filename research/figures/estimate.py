@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from data_exchange_center.figures import FIGURES
 from data_exchange_center.wire import KEPT_RELEASES
+from research.figure_files import FIGURES
 from research.figures.costs import quickest
 from research.figures.tables import Figure, block, measured, not_measured, read, table
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES, PIPELINE
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from online.main.client import Client
+from research.figure_files import FIGURES, PIPELINE
 from research.figures import costs
 from research.reports import publish
 

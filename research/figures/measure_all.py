@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Final, NamedTuple
 
-from data_exchange_center.figures import FIGURES, ROOT, machine
+from research.figure_files import FIGURES, ROOT, machine
 from research.reports import stale
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ PLAN: Final = (
     Measurement("soak.json", "make soak minutes=60", "both"),
     Measurement("containers.json", "make docker-figures && make docker-down", "containers"),
     Measurement("offline_bench.json", "make bench-offline", "free ports"),
-    Measurement("synthesis.json", "make synthesise figures=1", "free ports"),
+    Measurement("synthesis.json", "make synthesis-figures", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),

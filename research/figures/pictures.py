@@ -24,12 +24,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from PIL import Image
 
 from data_exchange_center import artifacts
-from data_exchange_center.figures import FIGURES, OFFLINE, named, write_figure
 from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE, over_time
+from research.figure_files import FIGURES, OFFLINE, named, write_figure
 from research.figures.recommendations import METRICS, SLICES
 from research.figures.tables import mean_of, read
 from research.measure.diversity import COST

@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from data_exchange_center.figures import FIGURES
+from research.figure_files import FIGURES
 from research.figures import costs, estimate, pictures, recommendations
 from research.figures.tables import drawn
 from research.reports import stale

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from data_exchange_center.figures import FIGURES
+from research.figure_files import FIGURES
 
 Figure = dict[str, Any]
 Draw = Callable[[Figure], str]

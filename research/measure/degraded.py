@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from data_exchange_center import steps
-from data_exchange_center.figures import PIPELINE
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import metrics
 from online.recommend.recommend import Recommender
 from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request
+from research.figure_files import PIPELINE
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
 from research.reports import figure, head, publish

@@ -24,7 +24,6 @@ import scipy.sparse as sp
 from data_exchange_center import steps
 from data_exchange_center.candidates import ExactItems
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import PIPELINE
 from data_exchange_center.release_parts import read_items, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -34,6 +33,7 @@ from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
 from online.recommend.types import Answer, Stopwatch
 from research.evaluation.metrics import coverage, diversity, novelty
+from research.figure_files import PIPELINE
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
 from research.reports import figure, head, publish

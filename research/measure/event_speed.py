@@ -21,7 +21,6 @@ import numpy as np
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.figures import FIGURES, PIPELINE
 from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -29,6 +28,7 @@ from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.running_server import expect_release
 from research.bench.load import Drawn, Loading, expect_answers, generator, known_userids, ready, report
+from research.figure_files import FIGURES, PIPELINE
 from research.figures import costs
 from research.measure.live_events import ServerLoop
 from research.reports import publish

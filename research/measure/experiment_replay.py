@@ -29,7 +29,6 @@ from rich.console import Console
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import artifacts, steps
-from data_exchange_center.figures import PIPELINE, write_figure
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
@@ -54,6 +53,7 @@ from offline.evaluation.running_server import expect_release
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
 from research.bench.serving import loaded_releases, newest_releases
+from research.figure_files import PIPELINE, write_figure
 from research.measure.in_process import SEED, parse_users, sample
 from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
 from research.reports import write

@@ -31,7 +31,6 @@ from data_exchange_center import artifacts, wire
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.channels import index_vectors
 from data_exchange_center.features import Float32
-from data_exchange_center.figures import FIGURES, OFFLINE, write_figure
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.recipes import RecallRecipe, VectorIndex, VectorRecipe
 from data_exchange_center.release_parts import read_channels, read_users, release_of_artifacts
@@ -43,6 +42,7 @@ from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import ElasticItems
 from online.recommend.recall import checked_vectors
+from research.figure_files import FIGURES, OFFLINE, write_figure
 from research.figures import costs
 from research.reports import publish, resumed, whole_numbers
 

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from data_exchange_center import steps, wire
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.figures import PIPELINE, write_figure
 from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
@@ -42,6 +41,7 @@ from offline.evaluation.metrics import mean, plain
 from offline.evaluation.running_server import IN_FLIGHT, expect_release
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
+from research.figure_files import PIPELINE, write_figure
 from research.figures import recommendations
 from research.measure.in_process import parse_users, sample
 from research.reports import figure, head, publish, resumed

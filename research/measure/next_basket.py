@@ -26,7 +26,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center import artifacts, plugins
-from data_exchange_center.figures import FIGURES, OFFLINE, PIPELINE
 from data_exchange_center.release_parts import read_channels, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -39,6 +38,7 @@ from offline.evaluation.running_server import answers_of_server
 from offline.models.kinds import load_ranker
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, in_both_orders
+from research.figure_files import FIGURES, OFFLINE, PIPELINE
 from research.figures import recommendations
 from research.reports import head, publish
 

@@ -11,11 +11,10 @@ import redis
 from elasticsearch.helpers import scan
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.columns import Columns
-from data_exchange_center.features import Entity
+from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds, release_of_artifacts
-from data_exchange_center.settings import Settings, SparkSettings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
 from offline_to_online.rows import ItemRow, feature_frames, feature_ids, item_rows, newest_event
 from offline_to_online.stores import feast
@@ -39,13 +38,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = settings_on_free_ports(tmp_path_factory.mktemp("exchange"))
     update = {
         "engine": "spark",
-        "spark": SparkSettings(master="local-cluster[2,1,1024]", partitions=3),
         "redis": settings.redis.model_copy(update={"timeout_s": 5.0}),
         "feast": settings.feast.model_copy(update={"timeout_s": 5.0}),  # on a busy machine
     }
     settings = settings.model_copy(update=update)
     write_artifacts(settings.exchange_dir)
     with own_stack(settings, [ELASTICSEARCH, REDIS, FEAST]), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_SPARK__MASTER", "local-cluster[2,1,1024]")
+        patch.setenv("RECSYS_SPARK__PARTITIONS", "3")
         patch.setenv("RECSYS_ELASTICSEARCH__PORT", str(settings.elasticsearch.port))  # for the job
         yield settings
 

@@ -14,12 +14,19 @@ collect_ignore = [] if find_spec("pyspark") else NEED_SPARK
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
-    from data_exchange_center.settings import SparkSettings
     from past_one_machine.spark.environment import session
+    from past_one_machine.spark.settings import SparkSettings
 
     with session(SparkSettings(master="local[2]", partitions=2)) as started:
         started.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "100")  # a partition is many batches
         yield started
+
+
+@pytest.fixture(scope="session", autouse=True)
+def partitions() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_SPARK__PARTITIONS", "3")
+        yield
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from data_exchange_center.channels import BREAK_S, Channel, HistorySum, StoredVe
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
 from data_exchange_center.files import sha256
-from data_exchange_center.settings import Settings, SparkSettings
+from data_exchange_center.settings import Settings
 from extras.events.event_parts import EventParts
 from offline.data.lists import ListsConfig
 from offline.data.sequences import Inputs
@@ -28,7 +28,7 @@ from past_one_machine.spark.lists import Lists, RecallSetup
 NOW: Final = 1_600_000_000
 GENRES: Final = ("Drama", "Action", "Sci-Fi")
 HOLDOUT: Final = HoldoutRule(last=3)
-PARTITIONS: Final = 3
+PARTITIONS: Final = 3  # RECSYS_SPARK__PARTITIONS in conftest.py
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class World:
 
 
 def settings_of(exchange_dir: Path) -> Settings:
-    return Settings(exchange_dir=exchange_dir, engine="spark", spark=SparkSettings(partitions=PARTITIONS))
+    return Settings(exchange_dir=exchange_dir, engine="spark")
 
 
 def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000, seed: int = 1) -> World:

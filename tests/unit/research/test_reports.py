@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from data_exchange_center.figures import machine, write_figure
 from research import reports
+from research.figure_files import machine, write_figure
 from research.reports import UNFINISHED, drawn_from, stale
 
 CODE = "research/reports.py"

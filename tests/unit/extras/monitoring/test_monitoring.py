@@ -65,10 +65,11 @@ def test_prometheus_is_told_where_this_machines_server_is(tmp_path: Path) -> Non
     expect_sound("check", "config", config)
 
 
-def test_prometheus_runs_with_it(tmp_path: Path) -> None:
+def test_prometheus_runs_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program("prometheus")
     (port,) = free_ports(1)
-    settings = Settings(exchange_dir=tmp_path, monitoring={"prometheus_port": port})
+    monkeypatch.setenv("RECSYS_MONITORING__PROMETHEUS_PORT", str(port))
+    settings = Settings(exchange_dir=tmp_path)
     process = subprocess.Popen(
         monitoring.command(settings, monitoring.write(settings)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -12,8 +12,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from data_exchange_center.settings import Settings, TracingSettings
+from data_exchange_center.settings import Settings
 from extras.tracing import hook as tracing
+from extras.tracing.hook import TracingSettings
 from online.main.s1_server import create_app
 from online.web.guard import JsonLines
 from tests.http_server import serving
@@ -32,9 +33,10 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 def traced(fakes: Fakes, **more: float) -> FlaskClient:
     endpoint = TracingSettings(endpoint="http://127.0.0.1:1/v1/traces", **more)
-    settings = plain(Settings().model_copy(update={"tracing": endpoint}))
-    app = create_app(fakes.recommender, settings, fakes.stores)
-    tracing.register(app, app.extensions["recsys"])
+    app = create_app(fakes.recommender, plain(Settings()), fakes.stores)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TracingSettings, "load", lambda: endpoint)
+        tracing.register(app, app.extensions["recsys"])
     return app.test_client()
 
 

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_exchange_center import artifacts, wire
-from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import Entity
+from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import FeastSettings, Settings

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from data_exchange_center import artifacts
-from data_exchange_center.settings import Settings, TrainingSettings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from past_one_machine.workers.s2_model_train import read_own_lists
+from past_one_machine.workers.settings import TrainingSettings
 from tests.free_ports import free_ports
 from tests.unit.offline.data.ratings import made_up_lists
 from tests.unit.offline.test_readers import settings  # noqa: F401 (a fixture)
@@ -105,4 +106,4 @@ def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noq
 def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
     with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
-        Settings()
+        TrainingSettings()

@@ -14,7 +14,6 @@ from torch import nn
 
 from data_exchange_center.features import one_hot
 from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
-from data_exchange_center.settings import TrainingSettings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
@@ -23,6 +22,7 @@ from offline.models.tower import train_tower
 from offline.models.training import train_on_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
+from past_one_machine.workers.settings import TrainingSettings
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import made_up_lists
 

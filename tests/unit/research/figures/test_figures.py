@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from data_exchange_center.figures import FIGURES
 from research.bench import scaling
+from research.figure_files import FIGURES
 from research.figures import pictures
 from research.figures.tables import with_range
 

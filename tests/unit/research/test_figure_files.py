@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center import figures
-from data_exchange_center.figures import digest
+from research import figure_files as figures
+from research.figure_files import digest
 
 CODE = '''"""Adds."""
 
