@@ -8,14 +8,20 @@
 
 A candidate is refused when its data set has shrunk, when too few users have new events to judge by, and when the
 interval of the difference reaches below the margin. The live release answers all the while, and stays live after a
-refusal. An interrupted renewal resumes: with the steps that are not done, with the gate, or with sync.
+refusal. An interrupted renewal resumes: with the steps that are not done, with the gate, or with sync. A candidate that
+the gate refused is judged again, without training, by another margin.
+
+Users react to what they are shown, so feedback on answered lists favours the release that chose them. Items that a user
+had from an answer (an event names its recommendation) are therefore compared apart: taken off both lists and off the
+targets, they do not judge, as long as enough users liked others.
 
 Reads:  RECSYS_DATA, or the data set in the exchange folder; the log of events and the live pointer in Redis; the
         artifacts of the live release, which have to lie in the exchange folder
 Writes: online/renewal/report.json and online/renewal/candidate/ in the exchange folder; once the gate is passed
         offline/ there, whose former content is kept in online/renewal/previous/, and the stores, as `make sync` does
 Run:    make renew (margin=0.03: the loss of NDCG@50 that the interval may reach, as a share of the live release's)
-Expect: the new release is live, or a sentence with the reason: exit code 3 for a refusal, 1 where it can be resumed
+Expect: the new release is live, or a sentence with the reason: exit code 3 for a refusal, 1 where it can be resumed;
+        of make, 2 for both
 """
 
 from __future__ import annotations
@@ -38,6 +44,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 
 from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
@@ -53,6 +60,8 @@ from extras.events.event_parts import BEGINNING, SCHEMA, EventParts
 from extras.events.feedback import merge
 from offline.data.sequences import sequences
 from offline.evaluation import metrics, replay, served
+from offline.evaluation.metrics import Lists
+from offline.evaluation.replay import without
 from offline.readers import PAST
 from offline.step_runner import ROOT, run_steps
 from offline_to_online.stores.redis import RedisStore
@@ -67,6 +76,7 @@ MARGIN: Final = 0.03
 K: Final = 50
 TRIES: Final = 3  # of a sync
 TARGET: Final = "target"
+EXPOSED: Final = "exposed"  # targets that the user had from an answer
 
 
 class RefusedError(StepError):
@@ -113,12 +123,15 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     # Resume what was killed; after a failed step start over, as it would fail again on the same data
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
-    begun = trained and "verdict" not in report
+    by_gate = report.get("verdict") == "refused" and report.get("gate", {}).get("margin", margin) != margin
+    begun = trained and ("verdict" not in report or (by_gate and "tries" not in report))
     recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
-    if not (begun and (report["live"], report["recipe"]) == (live, recipe)):
+    wanted = {"live": live, "recipe": recipe, "data": str(settings.data)}
+    if not (begun and all(report.get(name) == value for name, value in wanted.items())):
         shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
-        report = {"started": _now(), "live": live, "recipe": recipe}
-    report.pop("interrupted", None)
+        report = {"started": _now(), **wanted}
+    for name in ("interrupted", "verdict", "reason"):
+        report.pop(name, None)
     try:
         _stages(settings, candidate, previous, report, margin)
     except RefusedError as error:
@@ -156,9 +169,10 @@ def _stages(settings: Settings, candidate: Settings, previous: Path, report: dic
         live = live_settings(settings, report["live"])
         dataset = read_dataset(live.exchange_dir)
         events = EventParts(settings.events_dir(dataset.base_name)).read()
-        report["gate"] = judge(live, candidate, events) | {"margin": margin}
-        expect_no_worse(report["gate"])
-        write_json(path, report)
+        report["gate"] = judge(live, candidate, events)
+    report["gate"]["margin"] = margin
+    expect_no_worse(report["gate"])
+    write_json(path, report)
     if candidate.offline_dir.exists():  # else its artifacts are where the live release's were
         if settings.offline_dir.exists():
             shutil.rmtree(previous, ignore_errors=True)
@@ -246,27 +260,53 @@ def expect_size(found: Dataset, live: Dataset) -> None:
 def judge(live: Settings, candidate: Settings, events: pd.DataFrame) -> dict[str, Any]:
     """NDCG@50 of both on the events that neither was fitted on, and the paired difference with its interval.
 
+    Of all events, and of those whose item the user did not have from an answer. "judged by" says which decides: the
+    latter if `LEAST_USERS` have such.
+
     ``events``: all that are exported, as `artifacts.EVENTS`.
     """
     rows = newest_events(live, candidate, events)
-    values = {name: ndcg(of, rows) for name, of in (("candidate", candidate), ("live", live))}
-    both = pd.DataFrame(values).dropna()
-    compared = metrics.compare(both["candidate"].to_numpy(), both["live"].to_numpy())
-    times = rows.loc[rows[TARGET], Columns.TIMESTAMP]
-    span = [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in times.agg(["min", "max"]).dropna().astype(int)]
-    means = {name: float(both[name].mean()) if len(both) else 0.0 for name in values}
-    return {"metric": f"ndcg@{K}", "events": len(times), "span": span, **means, **compared}
+    found = {name: ndcg(of, rows) for name, of in (("candidate", candidate), ("live", live))}
+    compared = {}
+    for which in ("all", "unexposed"):
+        both = pd.DataFrame({name: values[which] for name, values in found.items()}).dropna()
+        means = {name: float(both[name].mean()) if len(both) else 0.0 for name in found}
+        compared[which] = means | metrics.compare(both["candidate"].to_numpy(), both["live"].to_numpy())
+    targets = rows[rows[TARGET]]
+    span = targets[Columns.TIMESTAMP].agg(["min", "max"]).dropna().astype(int)
+    exposed, judged_by = int(targets[EXPOSED].sum()), "all"
+    note = "No event names a recommendation: whether the live release's own lists led to them is not known."
+    if exposed:
+        judged_by = "unexposed" if compared["unexposed"]["users"] >= LEAST_USERS else "all"
+        weighed = {
+            "all": "Too few users liked anything else to leave these out: the comparison favours the live release.",
+            "unexposed": "These are left out.",
+        }[judged_by]
+        note = f"{exposed:,} of {len(targets):,} events are on items of answered lists, which favour it. {weighed}"
+    return {
+        "metric": f"ndcg@{K}",
+        "events": len(targets),
+        "exposed events": exposed,
+        "span": [f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" for at in span],
+        "note": note,
+        "judged by": judged_by,
+        **compared,
+    }
 
 
-def expect_no_worse(gate: dict[str, Any]) -> None:
-    """Raise RefusedError when too few users can be judged by, or when the candidate may be worse than the margin."""
+def expect_no_worse(report: dict[str, Any]) -> None:
+    """Raise RefusedError when too few users can be judged by, or when the candidate may be worse than the margin.
+
+    ``report``: of `judge`, with the "margin".
+    """
+    gate = report[report["judged by"]]
     if gate["users"] < LEAST_USERS:
         raise RefusedError(
             f"{gate['users']:,} users liked something new among the events that neither release was fitted on, and "
             f"{LEAST_USERS} are needed to tell which is better",
             "Collect more feedback, or hold events out ([holdout] in dataset.toml).",
         )
-    floor = -gate["margin"] * gate["live"]
+    floor = -report["margin"] * gate["live"]
     if gate["low"] < floor:
         raise RefusedError(
             f"on the newest events of {gate['users']:,} users the candidate's NDCG@{K} is {gate['candidate']:.4f}, the "
@@ -276,7 +316,8 @@ def expect_no_worse(gate: dict[str, Any]) -> None:
 
 
 def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> pd.DataFrame:
-    """All events of the users in the comparison, with own ids, by user and time; `TARGET` marks those to predict.
+    """All events of the users in the comparison, with own ids, by user and time; `TARGET` marks those to predict, and
+    `EXPOSED` those among them whose item the user had from an answer.
 
     A user's targets are the last events, no more than the data set holds out, of those that are later than every event
     of that user that either release was fitted on; later than those of all users, if enough have such. Events of the
@@ -312,7 +353,11 @@ def newest_events(live: Settings, candidate: Settings, events: pd.DataFrame) -> 
     begins = begins.sample(min(len(begins), MOST_USERS), random_state=0)
     rows = rows.assign(**{TARGET: rows.index.isin(new.index)})
     first = rows[Columns.USER].map(begins)
-    return rows[rows[TARGET] & first.notna() | (rows[Columns.TIMESTAMP] <= first)].reset_index(drop=True)
+    rows = rows[rows[TARGET] & first.notna() | (rows[Columns.TIMESTAMP] <= first)].reset_index(drop=True)
+    shown = events[events["recommendation"].notna()]
+    pairs = pd.MultiIndex.from_arrays([rows[Columns.USER].astype(str), rows[Columns.ITEM].astype(str)])
+    was_shown = pairs.isin(pd.MultiIndex.from_frame(shown[["userid", "itemid"]]))
+    return rows.assign(**{EXPOSED: rows[TARGET] & was_shown})
 
 
 def held_out(new: pd.DataFrame, rule: HoldoutRule) -> pd.DataFrame:
@@ -330,8 +375,11 @@ def _by_own_ids(ratings: pd.DataFrame, users: OwnIds, items: OwnIds) -> pd.DataF
     return pd.DataFrame(own | {name: ratings[name] for name in kept})
 
 
-def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
-    """NDCG@50 of a release's answers at each user's first target, by own id; NaN where nothing new was liked."""
+def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
+    """NDCG@50 of a release's answers at each user's first target, by own id; NaN where nothing new was liked.
+
+    "all": of all targets; "unexposed": without `EXPOSED` items, on the lists and among the targets.
+    """
     folder, dataset = settings.exchange_dir, read_dataset(settings.exchange_dir)
     users, items = read_own_ids(folder)
     numbered = rows.assign(
@@ -341,9 +389,20 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.Series:
     data = sequences(numbered, list(items), dataset.positive_level, allows_repeats=dataset.allows_repeats)
     target = numbered[TARGET].to_numpy(np.bool_)
     holdout = replay.holdout_of(data.select(~target), data.select(target))
-    answers = served.answers(settings, holdout, stored_events=False)
-    found = metrics.ndcg(holdout.judged(answers.ranked), holdout.relevance, K)
-    return pd.Series(found, [users[userid] for userid in data.userids.tolist()])
+    lists = holdout.judged(served.answers(settings, holdout, stored_events=False).ranked)
+    exposed = data.select(numbered[EXPOSED].to_numpy(np.bool_)).seen()
+    found = {
+        "all": metrics.ndcg(lists, holdout.relevance, K),
+        "unexposed": metrics.ndcg(taken_off(lists, exposed), without(holdout.relevance, exposed), K),
+    }
+    return pd.DataFrame(found, [users[userid] for userid in data.userids.tolist()])
+
+
+def taken_off(lists: Lists, items: sp.csr_matrix) -> Lists:
+    """(users, k) item codes without each user's ``items``, a (users, items + 1) matrix; 0 pads."""
+    gone = metrics.hits(lists, items)
+    left = np.where(gone, 0, lists)
+    return np.take_along_axis(left, np.argsort(gone, axis=1, kind="stable"), axis=1)
 
 
 # --- Going live

@@ -37,7 +37,7 @@ def test_a_service_that_dies_in_the_middle(road: Road, tmp_path: Path) -> None:
         finally:
             road.stack("up", "triton")
         gate = report(road)["gate"]
-        assert gate["difference"] == pytest.approx(0, abs=1e-3)
+        assert gate["all"]["difference"] == pytest.approx(0, abs=1e-3)
         printed = renew(road, RECSYS_RECIPE=str(path))
         assert '"verdict": "activated"' in printed, printed
         assert "=== offline/" not in printed  # nothing is trained again

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
@@ -56,8 +57,8 @@ class Stack:
             raise StepError(self.fails.pop(0))
         self.live = release_of_artifacts(self.settings).release
 
-    def renew(self, **changes: Any) -> dict[str, Any]:
-        return renew.renew(self.settings.model_copy(update=changes))
+    def renew(self, margin: float = renew.MARGIN, **changes: Any) -> dict[str, Any]:
+        return renew.renew(self.settings.model_copy(update=changes), margin)
 
     @property
     def report(self) -> dict[str, Any]:
@@ -97,8 +98,11 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
     return stack
 
 
-def collected(settings: Settings, users: int, each: int = 5) -> pd.DataFrame:
-    """Events of users who go on through the shop, later than all of the data; exported."""
+def collected(settings: Settings, users: int, each: int = 5, exposed: int = 0) -> pd.DataFrame:
+    """Events of users who go on through the shop, later than all of the data; exported.
+
+    ``exposed``: the last of them that name a recommendation.
+    """
     ratings, items = artifacts.RATINGS.read(settings.exchange_dir), artifacts.ITEMS.read(settings.exchange_dir)
     people = artifacts.USERS.read(settings.exchange_dir).set_index(Columns.USER)[Columns.OWN_ID]
     own = items.set_index(Columns.ITEM)[Columns.OWN_ID]
@@ -111,7 +115,11 @@ def collected(settings: Settings, users: int, each: int = 5) -> pd.DataFrame:
         for n, item in enumerate([item for item in own.index if item not in seen[user]][:each])
     ]
     entries = [
-        Entry((LATER * 1000 + n, 0), user, Event(f"e{n}", user, item, "click", at))
+        Entry(
+            (LATER * 1000 + n, 0),
+            user,
+            Event(f"e{n}", user, item, "click", at, recommendation="r1" if n >= len(rows) - exposed else None),
+        )
         for n, (at, user, item) in enumerate(sorted(rows, key=lambda row: row[0]))
     ]
     events.append(0, entries)
@@ -157,7 +165,9 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
     assert found["events"] == {"new": 800, "held back": 160}
     fitted = artifacts.EVENTS.read(stack.settings.exchange_dir)
     assert set(fitted["eventid"]) == set(events["eventid"][:640])
-    assert found["gate"]["users"] >= renew.LEAST_USERS
+    gate = found["gate"]
+    assert gate[gate["judged by"]]["users"] >= renew.LEAST_USERS
+    assert (gate["exposed events"], gate["judged by"]) == (0, "all")
     assert served(stack, found["candidate"])
     previous = stack.settings.service_dir("renewal") / "previous"
     assert len(pq.read_table(previous / "events.parquet")) == 0  # the former release's artifacts are kept
@@ -197,7 +207,7 @@ def test_shuffled_labels_are_refused_by_what_the_live_release_holds_out(stack: S
     with pytest.raises(renew.RefusedError, match=r"the candidate's NDCG@50 is 0\.\d+, the live release's"):
         stack.renew(data=damaged(stack.settings, tmp_path / "shuffled", shuffled))
     gate = stack.report["gate"]
-    assert gate["high"] < 0
+    assert gate["all"]["high"] < 0
     assert served(stack, former)
 
 
@@ -210,6 +220,44 @@ def test_a_worse_recipe_is_refused(stack: Stack, tmp_path: Path) -> None:
     with pytest.raises(renew.RefusedError, match=r"it may not reach below -0\.\d+"):
         stack.renew(recipe_name=str(path))
     assert served(stack, former)
+
+
+def test_a_refused_candidate_is_judged_by_another_margin(stack: Stack, tmp_path: Path) -> None:
+    """Without training it again, until something other than the margin changes."""
+    recipe = recipe_called("default").model_dump(mode="json")
+    recipe["name"] = "worse"
+    recipe["recall"]["candidates"] = 5
+    path = tmp_path / "worse.json"
+    path.write_text(json.dumps(recipe), encoding="utf-8")
+    for margin in (renew.MARGIN, 0.031):
+        with pytest.raises(renew.RefusedError):
+            stack.renew(margin, recipe_name=str(path))
+    assert len(stack.ran) == len(provenance.STEPS)
+    with pytest.raises(renew.RefusedError):
+        stack.renew(0.031, recipe_name=str(path))
+    assert len(stack.ran) == 2 * len(provenance.STEPS), "the same margin: the next night, on new events"
+    settings = stack.settings.model_copy(update={"recipe_name": str(path)})
+    stack.settings = settings
+    found = stack.renew(1.0)
+    assert (found["verdict"], found["gate"]["margin"]) == ("activated", 1.0)
+    assert len(stack.ran) == 2 * len(provenance.STEPS)
+    assert served(stack, found["candidate"])
+
+
+@pytest.mark.parametrize(("exposed", "judged_by"), [(40, "unexposed"), (100, "all")])
+def test_events_on_shown_items_are_compared_apart(stack: Stack, exposed: int, judged_by: str) -> None:
+    """They favour the live release, which chose them: with enough others, these alone decide."""
+    collected(stack.settings, users=160, exposed=exposed)
+    gate = stack.renew(1.0)["gate"]
+    assert (gate["exposed events"], gate["judged by"]) == (exposed, judged_by)
+    assert gate["all"]["users"] == gate["unexposed"]["users"] + exposed
+    assert str(exposed) in gate["note"]
+
+
+def test_items_taken_off_a_list_leave_no_gaps() -> None:
+    lists = np.array([[3, 1, 2, 0], [2, 3, 1, 4]])
+    items = sp.csr_matrix(([1.0, 1.0, 1.0], ([0, 1, 1], [1, 2, 1])), shape=(2, 5))
+    assert renew.taken_off(lists, items).tolist() == [[3, 2, 0, 0], [3, 4, 0, 0]]
 
 
 def test_a_service_that_dies_is_waited_for_and_nothing_is_trained_twice(stack: Stack) -> None:
