@@ -117,8 +117,9 @@ def require_loaded(stores: Stores, release: str) -> Place:
 def go_live(settings: Settings, release: str) -> set[str]:
     """Serve a release from now on, and delete those that are no longer kept. Returns the deleted ones.
 
-    A release is deleted from Redis first, as a request reads Redis first: a server that still has it open finds its
-    user unknown, reads the live pointer again and switches, before items or features are missing.
+    A release is deleted from Redis first, its manifest before all, so that it cannot be activated meanwhile; and as a
+    request reads Redis first: a server that still has it open finds its user unknown, reads the live pointer again and
+    switches, before items or features are missing.
 
     Raises StepError when the release is not whole, or has not passed the check of offline against online.
     """
@@ -129,11 +130,10 @@ def go_live(settings: Settings, release: str) -> set[str]:
     stores.redis.publish(Published(manifest=manifest, triton_model=place.model, triton_version=place.version))
     _activate(stores, release)
     _, keep = stores.redis.activated()
-    deleted: set[str] = set()
-    for store in stores:
-        old = store.releases() - set(keep)
-        store.delete(old)
-        deleted |= old
+    held = [store.releases() for store in stores]
+    deleted = stores.redis.retire(set().union(*held) - set(keep))  # but not what was activated meanwhile
+    for store, releases in zip(stores, held, strict=True):
+        store.delete(releases & deleted)
     for store in stores:
         store.settle()
     for name in plugins.find(plugins.RELEASED):  # for example experiments, whose arms may be gone

@@ -145,13 +145,29 @@ class ClusterClient:
             if cluster.get(key) == now:  # nobody else has changed it meanwhile
                 return
 
-    def move_live(self, release: str) -> None:
-        """Make a release live: the partitions follow within milliseconds. If interrupted, call it again."""
+    def move_live(self, release: str) -> bool:
+        """Make a release live: the partitions follow within milliseconds. If interrupted, call it again.
+
+        False: it was deleted. No transaction spans its manifest and the pointer, which are in different slots.
+        """
+        if not self._connected().exists(wire.manifest_key(release)):
+            return False
         with self.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
             note_activated(pipe, release)
             pipe.execute()
         self._connected().set(wire.LIVE_KEY, release)
         self.set_copies(wire.LIVE_KEY)
+        return True
+
+    def retire(self, release: str) -> bool:
+        """Delete a release's manifest; False: it is an activated one. No transaction, as for `move_live`."""
+        cluster: Any = self._connected()
+        if release.encode() in cluster.lrange(wire.ACTIVATED_KEY, 0, -1):
+            return False
+        manifest = wire.manifest_key(release)
+        for key in (manifest, *self.copies(manifest)):
+            cluster.delete(key)
+        return True
 
     def close(self) -> None:
         with self._lock:

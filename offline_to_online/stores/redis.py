@@ -159,6 +159,11 @@ class RedisStore(ReleaseStore):
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
 
+    def retire(self, releases: Collection[str]) -> set[str]:
+        """Keep releases from going live any more, before they are deleted. Returns those that are not activated."""
+        with self.client() as client:
+            return {release for release in releases if client.retire(release)}
+
     def activated(self) -> tuple[str | None, list[str]]:
         """Return the live release (None: none was ever live), and the kept releases, newest activation first."""
         with self.users() as users:

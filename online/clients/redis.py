@@ -111,12 +111,31 @@ class Connected(redis.Redis):
     def set_copies(self, key: str) -> None:
         """Bring the copies of a string up to date."""
 
-    def move_live(self, release: str) -> None:
-        """Put a release live and first in the list of activated ones, in one transaction."""
-        with self.pipeline(transaction=True) as pipe:
+    def move_live(self, release: str) -> bool:
+        """Put a release live and first in the list of activated ones, in one transaction; False: it was deleted."""
+
+        def move(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
+            if not pipe.exists(wire.manifest_key(release)):
+                return False
+            pipe.multi()
             pipe.set(wire.LIVE_KEY, release)
             note_activated(pipe, release)
-            pipe.execute()
+            return True
+
+        return bool(self.transaction(move, wire.manifest_key(release), value_from_callable=True))
+
+    def retire(self, release: str) -> bool:
+        """Delete a release's manifest in one transaction, so that it cannot go live; False: it is an activated one."""
+
+        def retire(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
+            activated: Any = pipe.lrange(wire.ACTIVATED_KEY, 0, -1)
+            if release.encode() in activated:
+                return False
+            pipe.multi()
+            pipe.delete(wire.manifest_key(release))
+            return True
+
+        return bool(self.transaction(retire, wire.ACTIVATED_KEY, value_from_callable=True))
 
 
 def note_activated(pipe: redis.client.Pipeline, release: str) -> None:
@@ -284,9 +303,11 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         return live.decode() if live else None, [raw.decode() for raw in before]
 
     def activate(self, release: str) -> None:
-        """Have a release served from now on. Raises ServiceError."""
+        """Have a release served from now on. Raises ServiceError, StoredError if it was deleted."""
         with self._limited("activate"):
-            self._redis.move_live(release)
+            moved = self._redis.move_live(release)
+        if not moved:
+            raise StoredError(self.service, f"holds no manifest of release {release}: it was deleted")
 
     def some_users(self, release: str, at_most: int) -> list[str]:
         """First own ids of a release's users, as sorted text. Raises ServiceError, StoredError if there is no list."""

@@ -42,6 +42,7 @@ class Loaded:
             store.title, store.step = title, f"offline_to_online/{title}/step.py"
             store.is_checked.return_value, store.releases.return_value = True, {"oldest", "before", manifest.release}
         redis = self.stores.redis
+        redis.retire.side_effect = set
         redis.activated.return_value = manifest.release, [manifest.release, "before"]
         redis.published.side_effect = lambda _: redis.publish.call_args.args[0]
         self.stores.triton.place_of.return_value = Place("ml_rec", 4)
@@ -137,6 +138,13 @@ def test_plugins_hear_of_what_is_deleted(passed: Loaded, monkeypatch: pytest.Mon
     monkeypatch.setattr(releases, "plugins", mine)
     passed.go_live()
     assert heard == [(passed.settings, {"oldest"})]
+
+
+def test_a_release_activated_meanwhile_is_not_deleted(passed: Loaded) -> None:
+    passed.stores.redis.retire.side_effect = lambda releases: set()
+    assert passed.go_live() == set()
+    for store in passed.stores:
+        store.delete.assert_called_once_with(set())
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -99,13 +99,17 @@ class RedisUsersContract(ClientContract):
         with pytest.raises(StoredError, match=f"no list of the users of release {NOWHERE}"):
             client.some_users(NOWHERE, 100)
 
-    def test_an_activated_release_is_live_and_the_one_before_stays(self, client: RedisUsers, world: World) -> None:
+    def test_activating_the_live_release_changes_nothing(self, client: RedisUsers, world: World) -> None:
         live, before = client.activated()
         assert live == world.release == before[0]
-        client.activate("000000000000")
-        assert client.activated() == ("000000000000", ["000000000000", world.release])
         client.activate(world.release)
-        assert client.activated() == (world.release, [world.release, "000000000000"])
+        assert client.activated() == (live, before)
+
+    def test_a_deleted_release_cannot_be_activated(self, client: RedisUsers, world: World) -> None:
+        before = client.activated()
+        with pytest.raises(StoredError, match=NOWHERE):
+            client.activate(NOWHERE)
+        assert client.activated() == before == (world.release, before[1])
 
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular

@@ -108,6 +108,8 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
 
     def activate(self, release: str) -> None:
         with self._asked("activate"):
+            if release not in self.worlds:
+                raise StoredError(self.service, f"holds no manifest of release {release}")
             self.live_release = release
             self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
 
