@@ -29,7 +29,8 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.events import Event, position_of
-from extras.events.log import LOG_EVENT, LOG_FORGET, event_log_key
+from extras.events.log import LOG_EVENT, LOG_FORGET, MOST_NOTED, event_log_key
+from online.clients.redis import Connected
 
 Position = tuple[int, int]  # of an entry in its stream: milliseconds when it was acknowledged, and a count
 BEGINNING: Final[Position] = (0, 0)
@@ -218,6 +219,32 @@ def _batches(
         end = up_to if up_to is not None and len(entries) < batch else entries[-1].position
         yield entries, after, end
         after = end
+
+
+def trim_noted(client: Connected, dataset: str, parts: EventParts, most: int = MOST_NOTED // 2) -> int:
+    """Delete users' oldest noted events from the log in Redis, beyond the newest ``most``. Returns how many.
+
+    Only what ``parts`` have, and nothing that was compacted: training reads that again where files are lost.
+    """
+    deleted = 0
+    for key in client.scan_iter(f"ml:noted:{dataset}:*", count=5_000):
+        name = key.decode()
+        partition = int(name.split("{", 1)[1].split("}", 1)[0])
+        log_key, last = event_log_key(dataset, partition), parts.last(partition)
+        with client.at(name) as server:
+            count: Any = server.hlen(name)  # typed for the asynchronous client too
+            if count <= most:
+                continue
+            noted = [
+                (position_of(raw), field) for field, raw in server.hscan_iter(name, count=1_000) if b" " not in raw
+            ]
+            old = [(position, field) for position, field in sorted(noted)[:-most] if position <= last]
+            for start in range(0, len(old), 500):
+                some = old[start : start + 500]
+                server.xdel(log_key, *(_text(position) for position, _ in some))
+                server.hdel(name, *(field for _, field in some))
+            deleted += len(old)
+    return deleted
 
 
 def _text(position: Position) -> str:

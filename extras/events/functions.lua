@@ -3,20 +3,24 @@
 -- KEYS of the first three: the log of the user's partition, the user's events that count, and those that are only noted
 -- (see data_exchange_center/wire.py).
 
--- ARGV: how many events of a user may count, then eventid, event, '1' where it counts or '0'; and so on
--- -> for each 1, or 0 where an event of that id is there already; or a single -1: too many, and none is recorded
+-- ARGV: how many events of a user may count, and may be noted, then eventid, event, '1' where it counts or '0'; and so on
+-- -> for each 1, or 0 where an event of that id is there already; or a single -1 or -2: too many that count, or too many
+-- that are noted, and none is recorded
 local function record(keys, args)
-  local known, more = {}, 0
-  for n = 2, #args, 3 do
+  local known, more, noted = {}, 0, 0
+  for n = 3, #args, 3 do
     local id = args[n]
     if known[id] == nil then
       known[id] = redis.call('HEXISTS', keys[2], id) == 1 or redis.call('HEXISTS', keys[3], id) == 1
-      if not known[id] and args[n + 2] == '1' then more = more + 1 end
+      if not known[id] then
+        if args[n + 2] == '1' then more = more + 1 else noted = noted + 1 end
+      end
     end
   end
   if more > 0 and redis.call('HLEN', keys[2]) + more > tonumber(args[1]) then return {-1} end
+  if noted > 0 and redis.call('HLEN', keys[3]) + noted > tonumber(args[2]) then return {-2} end
   local answers = {}
-  for n = 2, #args, 3 do
+  for n = 3, #args, 3 do
     local id = args[n]
     if known[id] then
       answers[#answers + 1] = 0
@@ -34,46 +38,59 @@ local function record(keys, args)
   return answers
 end
 
--- ARGV: eventids of events that change nothing any more: no request reads them, and each still counts once.
+-- ARGV: eventids of events that change nothing any more: no request reads them, and each still counts once. They are
+-- trained on, so the log keeps them: the second word says so.
 local function compact(keys, args)
   for _, id in ipairs(args) do
     local stored = redis.call('HGET', keys[2], id)
     if stored then
-      redis.call('HSET', keys[3], id, string.match(stored, '^%S+'))
+      redis.call('HSET', keys[3], id, string.match(stored, '^%S+') .. ' counted')
       redis.call('HDEL', keys[2], id)
     end
   end
 end
 
--- Delete a user's entries from a stream, some at a time: a reply of all of them would not fit.
-local function drop(stream, user)
-  local from, count = '-', 1000
-  repeat
-    local entries = redis.call('XRANGE', stream, from, '+', 'COUNT', count)
-    for _, entry in ipairs(entries) do
-      if entry[2][2] == user then redis.call('XDEL', stream, entry[1]) end
-      from = '(' .. entry[1]
-    end
-  until #entries < count
-end
+-- Forgetting takes several calls, as one that deletes everything would keep the server from answering others: `forget`
+-- first, then `forget_noted` and `forget_exposures` until nothing is left.
 
--- KEYS[4]: the exposures of the user's partition. ARGV: the user's own id, as JSON, and whose exposures the user's are
--- -> how many events were deleted. The log says that somebody was forgotten, so that who has read the events forgets
--- them, too; the user's key says that no release's state counts.
+-- KEYS[4]: the noted events that are to be deleted. ARGV: the user's own id, as JSON
+-- -> how many events that count were deleted; or -1 where noted events of an earlier call are left: delete them first.
+-- The log says that somebody was forgotten, so that who has read the events forgets them, too; the user's key says that
+-- no release's state counts.
 local function forget(keys, args)
+  if redis.call('EXISTS', keys[4]) == 1 then return -1 end
   local deleted = 0
-  for _, key in ipairs({keys[2], keys[3]}) do
-    local fields = redis.call('HGETALL', key)
-    for n = 1, #fields, 2 do
-      if fields[n] ~= '' then deleted = deleted + 1 end
-      redis.call('XDEL', keys[1], string.match(fields[n + 1], '^%S+'))
-    end
-    redis.call('DEL', key)
+  local fields = redis.call('HGETALL', keys[2])
+  for n = 1, #fields, 2 do
+    if fields[n] ~= '' then deleted = deleted + 1 end
+    redis.call('XDEL', keys[1], string.match(fields[n + 1], '^%S+'))
   end
-  drop(keys[4], args[2])
+  redis.call('DEL', keys[2])
+  if redis.call('EXISTS', keys[3]) == 1 then redis.call('RENAME', keys[3], keys[4]) end
   local entry = redis.call('XADD', keys[1], '*', 'forget', args[1])
   redis.call('HSET', keys[2], '', entry)
   return deleted
+end
+
+-- KEYS: the log, noted events. ARGV: how many of them to delete at most -> how many were deleted; 0: none is left
+local function forget_noted(keys, args)
+  local fields = redis.call('HRANDFIELD', keys[2], args[1], 'WITHVALUES')
+  for n = 1, #fields, 2 do
+    redis.call('XDEL', keys[1], string.match(fields[n + 1], '^%S+'))
+    redis.call('HDEL', keys[2], fields[n])
+  end
+  return #fields / 2
+end
+
+-- KEYS: the exposures of the user's partition. ARGV: whose exposures the user's are, where to begin, how many entries to
+-- read -> where to go on; or '': that was the end
+local function forget_exposures(keys, args)
+  local entries, last = redis.call('XRANGE', keys[1], args[2], '+', 'COUNT', args[3]), ''
+  for _, entry in ipairs(entries) do
+    if entry[2][2] == args[1] then redis.call('XDEL', keys[1], entry[1]) end
+    last = '(' .. entry[1]
+  end
+  return #entries < tonumber(args[3]) and '' or last
 end
 
 -- KEYS: the exposures of the user's partition, the user's events that count. ARGV: how many entries are kept, when the
@@ -88,4 +105,6 @@ end
 redis.register_function('recsys_record_DIGEST', record)
 redis.register_function('recsys_compact_DIGEST', compact)
 redis.register_function('recsys_forget_DIGEST', forget)
+redis.register_function('recsys_forget_noted_DIGEST', forget_noted)
+redis.register_function('recsys_forget_exposures_DIGEST', forget_exposures)
 redis.register_function('recsys_expose_DIGEST', expose)

@@ -36,6 +36,11 @@ from online.web.parts import Parts
 AHEAD_S: Final = 60
 MAX_NAME: Final = 128  # characters of an eventid and of a recommendation's
 MAX_EVENTS: Final = 500  # of a batch
+REMAINING: Final = (  # after a user was forgotten; the chapter has a table
+    "exported events and artifacts for training: make events offline sync",
+    "online/renewal in the exchange folder: make renew, or delete it",
+    "raw data, logs of requests and backups: delete it there yourself",
+)
 RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
 FORGOTTEN: Final = "recsys.forgotten"  # and those called with a data set's name and the user who was forgotten
 ItemId = UserId  # an own id, too
@@ -102,7 +107,9 @@ def register(app: Flask, parts: Parts) -> None:
         recommender.forget(own)
         for hear in app.extensions.get(FORGOTTEN, ()):
             hear(dataset.base_name, own)
-        return ForgottenAnswer(userid=own, events=forgotten.events, releases=forgotten.releases)
+        return ForgottenAnswer(
+            userid=own, events=forgotten.events, releases=forgotten.releases, remaining=list(REMAINING)
+        )
 
 
 def release_for_events(recommender: Recommender) -> Release:
@@ -280,3 +287,4 @@ class ForgottenAnswer(BaseModel):
     userid: OwnId
     events: int = Field(description="how many were deleted from the log")
     releases: int = Field(description="how many of them knew the user")
+    remaining: list[str] = Field(description="what still holds data of the user, and how it is deleted")

@@ -41,15 +41,20 @@ _LIBRARY: Final = f"#!lua name=recsys_{_DIGEST}\n{_SOURCE.replace('DIGEST', _DIG
 RECORD: Final = f"recsys_record_{_DIGEST}"
 COMPACT: Final = f"recsys_compact_{_DIGEST}"
 FORGET: Final = f"recsys_forget_{_DIGEST}"
+FORGET_NOTED: Final = f"recsys_forget_noted_{_DIGEST}"
+FORGET_EXPOSURES: Final = f"recsys_forget_exposures_{_DIGEST}"
 EXPOSE: Final = f"recsys_expose_{_DIGEST}"
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
-_FULL: Final = -1  # what the function answers where too many are there
+_FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are there
+_SCANNED: Final = 5_000  # keys that one call looks at
+_SLICE: Final = 500  # of a user's entries that one call deletes
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
+MOST_NOTED: Final = 10_000  # of a user's other events; `make events` deletes exported ones where many are there
 
 
 class TooManyEventsError(RecsysError):
-    """The user has too many events that change the state: no more of them are taken."""
+    """The user has too many events that change the state, or too many others: no more of them are taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Recording:
 
     Attributes:
         dataset: whose users and items they speak of: `Dataset.base_name`.
-        noted: types of events that change no state: they are kept in the log alone, however many.
+        noted: types of events that change no state: they are kept in the log alone.
     """
 
     dataset: str
@@ -77,16 +82,21 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     """Record events, and return for each whether it is new. Recording one again changes nothing.
 
     If a user would have more than ``most`` that count, those that change nothing any more are moved to the noted ones
-    (compaction). Raises TooManyEventsError if that does not help; none of that user's is recorded.
+    (compaction). If that does not help, or there would be more than ``most_noted`` noted ones, none of that user's is
+    recorded, and TooManyEventsError is raised.
     """
 
     def __init__(
-        self, settings: RedisSettings, unneeded: Unneeded = lambda userid, dataset: (), most: int = MOST_COUNTING
+        self,
+        settings: RedisSettings,
+        unneeded: Unneeded = lambda userid, dataset: (),
+        most: int = MOST_COUNTING,
+        most_noted: int = MOST_NOTED,
     ) -> None:
         """``unneeded``: which of a user's events change nothing any more."""
         super().__init__(settings)
         self._unneeded = unneeded
-        self._most = most
+        self._most, self._most_noted = most, most_noted
         self._following = threading.Lock()  # held while somebody waits for the end of a rewrite
         self._is_cluster = settings.cluster
         self._replicas = settings.write_replicas if settings.cluster else 0
@@ -115,47 +125,51 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             userid = query.events[answers.index(_FULL)].userid
             raise TooManyEventsError(
                 f"Of user {userid!r} {self._most:,} events are kept that change what is recommended, and no "
-                "more are taken before the kept releases have been trained on them (make events offline sync); "
-                "those that are only noted still are."
+                "more are taken before the kept releases have been trained on them (make events offline sync)."
+            )
+        if _NOTED_FULL in answers:
+            userid = query.events[answers.index(_NOTED_FULL)].userid
+            raise TooManyEventsError(
+                f"Of user {userid!r} {self._most_noted:,} events are kept that change nothing, and no more are taken "
+                "before `make events` has exported them."
             )
         return tuple(bool(answer) for answer in answers)
 
     def _call(self, query: Recording) -> tuple[int, ...]:
-        """One atomic call per user, one round trip for all. Returns 1 (new), 0 (known) or `_FULL` (all of a user's)."""
+        """One atomic call per user, one round trip for all.
+
+        Returns 1 (new), 0 (known) or, for all events of a user, `_FULL` or `_NOTED_FULL`.
+        """
         of_user: dict[OwnId, list[int]] = {}
         for place, event in enumerate(query.events):
             of_user.setdefault(event.userid, []).append(place)
         calls = []
         for userid, places in of_user.items():
-            arguments: list[Any] = [self._most]
+            arguments: list[Any] = [self._most, self._most_noted]
             for event in (query.events[place] for place in places):
                 arguments += [event.eventid, event.pack(), int(event.type not in query.noted)]
             calls.append(Call(RECORD, _keys(query.dataset, userid), arguments))
-        answers = [_FULL] * len(query.events)
+        answers = [0] * len(query.events)
         for places, of_one in zip(of_user.values(), self._run(*calls), strict=True):
-            if of_one != [_FULL]:
-                for place, answer in zip(places, of_one, strict=True):
-                    answers[place] = answer
+            of_each = of_one * len(places) if of_one[0] in (_FULL, _NOTED_FULL) else of_one
+            for place, answer in zip(places, of_each, strict=True):
+                answers[place] = answer
         return tuple(answers)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
         """Delete a data set's user from the logs, and what its releases have in Redis and Feast's online store.
 
-        A retry after a ServiceError is safe: the states, which name the rows in Feast, are deleted last. A rewrite soon
-        drops the data from Redis's append-only file, too. Raises ServiceError.
+        Each step has a call's time limit. A retry after a ServiceError is safe: the states, which name the rows in
+        Feast, are deleted last. A rewrite soon drops the data from Redis's files, too. Raises ServiceError.
         """
+        events = self._forget_events(userid, dataset)
         with self._limited("forget"):
-            exposures = exposures_key(wire.event_partition(userid))
-            arguments = (json.dumps(userid), exposure_user(dataset, userid))
-            (events,) = self._run(Call(FORGET, (*_keys(dataset, userid), exposures), arguments))
             self._redis.delete(shown_key(dataset, userid))
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.lrange(wire.ACTIVATED_KEY, 0, -1)
-            pipeline.get(wire.LIVE_KEY)
             for key in (wire.FORGOTTEN_COUNT_KEY, *self._redis.copies(wire.FORGOTTEN_COUNT_KEY)):
-                pipeline.incr(key)  # after the mark: who sees the count sees the mark
-            activated, live, *_ = pipeline.execute()
-            known = {raw.decode(): self._manifest(raw.decode()) for raw in {*activated, live} if raw}
+                self._redis.incr(key)  # after the mark: who sees the count sees the mark
+        loaded = self._loaded()
+        with self._limited("forget"):
+            known = {release: self._manifest(release) for release in loaded}
             others = {name: each for name, each in known.items() if each and each.dataset.base_name != dataset}
             releases = known.keys() - others.keys()
             states = [self._redis.user_key(release, userid) for release in releases]
@@ -163,12 +177,50 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             numbers = [int(wire.unpack_ids(raw)[0]) for raw in stored if raw is not None]
             if numbers:
                 self._drop_features(set(numbers), others)
-                self._redis.delete(*states)
+                for key in states:
+                    self._redis.delete(key)
             for release in releases:
-                self._redis.zrem(wire.ids_key(release), str(userid))
-                self._redis.zrem(wire.event_counts_key(release), str(userid))
+                for key in (wire.ids_key(release), wire.event_counts_key(release)):
+                    self._redis.zrem(key, str(userid))
+                    self._redis.zrem(wire.replacement(key), str(userid))
             self._rewrite()
         return Forgotten(events, len(numbers))
+
+    def _forget_events(self, userid: OwnId, dataset: str) -> int:
+        """Delete a user's events and exposures, some at a time: others are answered in between."""
+        log_key, counting, noted = _keys(dataset, userid)
+        going = f"{noted}:forgotten"
+        begin = Call(FORGET, (log_key, counting, noted, going), (json.dumps(userid),))
+        deleted: int = 0
+        begun, some = False, 0
+        while True:
+            with self._limited("forget"):
+                if not begun and (counted := self._run(begin)[0]) >= 0:
+                    deleted, begun = deleted + int(counted), True
+                (some,) = self._run(Call(FORGET_NOTED, (log_key, going), (_SLICE,)))
+            deleted += int(some)
+            if begun and not some:
+                break
+        exposures, place = exposures_key(wire.event_partition(userid)), "-"
+        while place:
+            with self._limited("forget"):
+                raw = self._run(Call(FORGET_EXPOSURES, (exposures,), (exposure_user(dataset, userid), place, _SLICE)))
+            place = raw[0].decode()
+        return deleted
+
+    def _loaded(self) -> set[str]:
+        """Releases that have users in Redis, or had: those that were never activated, or are being loaded, too."""
+        with self._limited("forget"):
+            activated: list[Any] = self._redis.lrange(wire.ACTIVATED_KEY, 0, -1)  # type: ignore[assignment]
+            live: Any = self._redis.get(wire.LIVE_KEY)
+        found = {raw.decode() for raw in (*activated, live) if raw}
+        keys = iter(self._redis.scan_iter("ml:????????????:ids*", count=_SCANNED))
+        while True:
+            with self._limited("forget"):
+                key = next(keys, None)
+            if key is None:
+                return found
+            found.add(key.decode().split(":")[1])
 
     def _run(self, *calls: Call) -> list[Any]:
         return run(self._redis, calls, self._replicas, current().left())
@@ -193,7 +245,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
                 self._features.hdel(key, *gone)
 
     def _rewrite(self) -> None:
-        """Rewrite the append-only file; if a rewrite is under way, again after it, as it may have begun before."""
+        """Rewrite Redis's files; if a rewrite is under way, again after it, as it may have begun before."""
         try:
             self._begin_rewrite()
         except redis.ResponseError:
@@ -204,6 +256,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         client: Any = self._redis
         everywhere = {"target_nodes": client.get_nodes()} if self._is_cluster else {}
         client.execute_command("BGREWRITEAOF", **everywhere)
+        client.execute_command("BGSAVE", "SCHEDULE", **everywhere)  # after it: dump.rdb
 
     def _follow(self) -> None:
         again = Retrying(stop=stop_after_delay(_REWRITE_S), wait=wait_fixed(0.5))

@@ -8,7 +8,9 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from threading import Semaphore
+from typing import Any
 
 import psutil
 import pytest
@@ -18,8 +20,21 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
+from extras.events import s1_log_to_parquet
+from extras.events.event_parts import EventParts, bring, trim_noted
 from extras.events.events import Event
-from extras.events.log import EventLog, Recording, TooManyEventsError, event_log_key, feast_fields, feast_online_key
+from extras.events.log import (
+    Call,
+    EventLog,
+    Recording,
+    TooManyEventsError,
+    event_log_key,
+    exposure_user,
+    exposures_key,
+    feast_fields,
+    feast_online_key,
+    shown_key,
+)
 from extras.page.users import Listing, UserList
 from offline_to_online.stores.base import redis_client
 from offline_to_online.stores.redis import RedisStore
@@ -28,6 +43,7 @@ from online.clients.redis import RedisUsers, UserQuery
 from stack.supervision import Supervisor
 from tests.unit.offline_to_online.online_side import row_of
 from tests.unit.online.world import DefaultWorld
+from tests.waiting import until
 
 RELEASE = "eeeeeeeeeeee"
 FILMS = "films"  # a data set
@@ -165,6 +181,117 @@ def test_what_is_only_noted_is_in_the_log_alone(log: EventLog, client: redis.Red
     assert not client.exists(wire.user_events_key(FILMS, 161)), "no request reads it"
     assert log.forget(161, FILMS).events == 5
     assert logged(client, 161) == []
+
+
+def test_noted_events_of_a_user_are_limited(settings: Settings, client: redis.Redis) -> None:
+    views = [replace(rating(241, number), type="view", value=None) for number in range(4)]
+    with closing(EventLog(settings.redis, most_noted=3)) as log:
+        assert log.call(Recording(FILMS, views[:3], {"view"})) == (True,) * 3
+        with pytest.raises(TooManyEventsError, match=r"241.*make events"):
+            log.call(Recording(FILMS, [views[3], rating(241, 9)], {"view"}))
+        assert logged(client, 241) == views[:3], "none of them"
+        assert log.call(Recording(FILMS, [views[0], rating(241, 9)], {"view"})) == (False, True)
+
+
+def test_exported_noted_events_make_room(settings: Settings, client: redis.Redis, tmp_path: Path) -> None:
+    """The newest stay, and those that are not exported, and what was compacted, which training reads again."""
+    views = [replace(rating(251, number), type="view", value=None) for number in range(8)]
+    with closing(EventLog(settings.redis, lambda userid, dataset: ["e90"], most=1, most_noted=8)) as log:
+        log.call(Recording(FILMS, [rating(251, 90)]))
+        log.call(Recording(FILMS, [rating(251, 91)]))  # the first is compacted
+        log.call(Recording(FILMS, views[:6], {"view"}))
+        parts = EventParts(tmp_path)
+        bring(client, FILMS, parts)
+        log.call(Recording(FILMS, views[6:7], {"view"}))
+        assert trim_noted(client, FILMS, parts, most=100) == 0
+        assert trim_noted(client, FILMS, parts, most=4) == 3
+        assert logged(client, 251) == [rating(251, 90), rating(251, 91), *views[3:7]]
+        assert log.call(Recording(FILMS, views[7:], {"view"})) == (True,)
+
+
+def test_forgetting_many_noted_events_takes_short_calls(settings: Settings, client: redis.Redis) -> None:
+    views = [replace(rating(261, number), type="view", value=None) for number in range(2_000)]
+    views += [replace(rating(262, number), type="view", value=None) for number in range(2_000)]
+    with closing(EventLog(settings.redis)) as log:
+        for start in range(0, len(views), 500):
+            log.call(Recording(FILMS, views[start : start + 500], {"view"}))
+        client.config_resetstat()
+        assert log.forget(261, FILMS).events == 2_000
+    assert client.info("commandstats")["cmdstat_fcall"]["calls"] >= 6
+    assert logged(client, 261) == []
+    assert len(logged(client, 262)) == 2_000
+
+
+def test_an_interrupted_forgetting_is_completed_by_a_retry(
+    log: EventLog, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = [replace(rating(271, number), type="view", value=None) for number in range(1_200)]
+    for start in range(0, len(views), 500):
+        log.call(Recording(FILMS, views[start : start + 500], {"view"}))
+    original, calls = log._run, 0
+
+    def dies(*of: Call) -> list[Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise redis.ConnectionError
+        return original(*of)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(log, "_run", dies)
+        with pytest.raises(ServiceError):
+            log.forget(271, FILMS)
+    log.call(Recording(FILMS, views[:1], {"view"}))  # sent again, by the new user of that id
+    assert log.forget(271, FILMS).events == 701
+    assert logged(client, 271) == []
+    assert not client.keys("ml:noted:*271*")
+
+
+def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    """Also where the release was never activated, or is being loaded. The mark alone names the user."""
+    name = "zq-forget-me"
+    for release in ("cccccccccccc", RELEASE):
+        client.hset(wire.user_key(release, name), mapping={wire.USER_NUMBER: wire.pack_ids([28])})
+    for key in (wire.ids_key("cccccccccccc"), wire.replacement(wire.event_counts_key(RELEASE))):
+        client.zadd(key, {name: 0})
+    client.zadd(wire.ids_key(RELEASE), {name: 0, "another": 0})
+    client.lpush(shown_key(FILMS, name), "[1]")
+    log.call(Recording(FILMS, [replace(rating(1, 1), userid=name)]))
+    log.call(Recording(FILMS, [replace(rating(1, 2), userid=name, type="view", value=None)], {"view"}))
+    client.xadd(exposures_key(wire.event_partition(name)), {"user": exposure_user(FILMS, name), "exposure": "{}"})
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
+        features.hset(feast_online_key(28), "x", "1")
+        assert log.forget(name, FILMS).releases == 2  # type: ignore[arg-type]
+        assert not features.exists(feast_online_key(28))
+    mark = wire.user_events_key(FILMS, name)
+    stream = event_log_key(FILMS, wire.event_partition(name))
+    assert [key for key in client.scan_iter("*") if name.encode() in key] == [mark.encode()]
+    holding = {key for key in client.scan_iter("*") if name.encode() in (client.dump(key) or b"")}
+    assert holding <= {stream.encode()}
+    of_name = [fields for _, fields in client.xrange(stream) if name.encode() in b"".join(fields.values())]
+    assert of_name == [{b"forget": json.dumps(name).encode()}]
+
+
+def test_no_file_of_the_exchange_folder_holds_a_forgotten_event(
+    log: EventLog, client: redis.Redis, settings: Settings
+) -> None:
+    """Redis's own files and the exported events; the id alone stays, in tombstones."""
+    log.call(Recording(FILMS, [replace(rating(1, 1, "zq-event"), userid="zq-user")]))
+    log.call(Recording(FILMS, [replace(rating(1, 2, "zq-view"), userid="zq-user", type="view")], {"view"}))
+    s1_log_to_parquet.main(settings)
+    client.save()
+
+    def holding(text: bytes) -> list[str]:
+        files = [path for path in settings.exchange_dir.rglob("*") if path.is_file()]
+        return sorted({path.parent.name for path in files if text in path.read_bytes()})
+
+    assert len(holding(b"zq-event")) >= 2
+    log.forget("zq-user", FILMS)
+    s1_log_to_parquet.main(settings)
+    until(lambda: holding(b"zq-event") == holding(b"zq-view") == [])
+    assert set(EventParts(settings.events_dir(FILMS)).read()["eventid"].dropna()).isdisjoint({"zq-event", "zq-view"})
 
 
 def test_of_a_user_so_many_events_count_and_no_more(settings: Settings, client: redis.Redis) -> None:
