@@ -127,7 +127,7 @@ def test_secrets_are_told_nowhere(tmp_path: Path) -> None:
         }
     )
     key = keys.add(settings.keys_file, "shop")
-    (digest,) = keys.read(settings.keys_file).values()
+    digest = keys.read(settings.keys_file)["shop"].digest
     more = {"workers": 1, "keys_for": "all", "rate": "100/second", "key": SecretStr(OWN)}
     with running(tmp_path, settings, **more) as (settings, _):
         url, good = settings.server.url, {"Authorization": f"Bearer {key}"}
