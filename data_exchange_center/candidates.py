@@ -121,7 +121,7 @@ def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser,
 
     Raises LookupError, TypeError or ValueError where a state does not fit the channels.
     """
-    computed = channels.user_vectors(user.history, user.profile, timestamp)
+    computed = channels.query_vectors(user.history, user.profile, timestamp)
     stored = {channel.name: user.vectors[channel.name] for channel in recipe.searched if channel.name in user.vectors}
     return {**computed, **stored}
 

@@ -269,7 +269,7 @@ class ChannelSet:
             for events in lengths
         }
 
-    def user_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
+    def query_vectors(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """(d,) the user's vector for each channel that has vectors and knows something about the user."""
         channels = [channel for channel in self.channels if isinstance(channel, VectorChannel)]
         requests = self.requests(channels, history, profile, timestamp)

@@ -1,8 +1,8 @@
 """Lists of items: the best k of scores, and the channels' lists fused into one, with the ranker's features of each.
 
 Server, training lists and evaluation call the same `fuse` (weighted reciprocal ranks) on what an index returns: ids and
-scores, best first. Codes of a `Vocabulary` are 1..n in ascending order of the ids. Code 0 is padding and stands for an
-unknown id.
+scores, best first; extensions may order the result again. Codes of a `Vocabulary` are 1..n in ascending order of the
+ids. Code 0 is padding and stands for an unknown id.
 """
 
 from __future__ import annotations
@@ -104,13 +104,8 @@ class Fused:
 
 def candidate_columns(channels: Sequence[str]) -> tuple[str, ...]:
     """Names of `Fused.features`."""
-    per_channel = (candidate_column(name, kind) for name in channels for kind in get_args(Kind))
+    per_channel = (f"{name}_{kind}" for name in channels for kind in get_args(Kind))
     return (*per_channel, "fused_log_rank")
-
-
-def candidate_column(channel: str, kind: Kind) -> str:
-    """Column of one of a channel's features: ``tower_log_rank``."""
-    return f"{channel}_{kind}"
 
 
 def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused:
@@ -120,7 +115,11 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     on a channel's list gets that list's last score and z-score, and rank n. A channel without hits gives zeros.
     """
     lists = [np.asarray(channel.ids, dtype=np.int64) for channel in channels]
-    ids = _distinct(np.concatenate(lists))
+    ids = np.concatenate(lists)  # each once, as `np.unique`, which takes several times as long for a few hundred
+    ids.sort()
+    first = np.ones(len(ids), np.bool_)
+    np.not_equal(ids[1:], ids[:-1], out=first[1:])
+    ids = ids[first]
     total = np.zeros(len(ids))
     columns = np.zeros((_KINDS * len(lists) + 1, len(ids)))  # a row each, until they are in order
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
@@ -163,14 +162,6 @@ def fuse_behind(
     features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
     features[:, -1] = np.log1p(size + np.arange(len(order)))
     return Fused(ids[order], total[order].astype(np.float32), features)
-
-
-def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Unique ids, as `np.unique`, which takes several times as long for a few hundred; sorts ``ids`` in place."""
-    ids.sort()
-    first = np.ones(len(ids), np.bool_)
-    np.not_equal(ids[1:], ids[:-1], out=first[1:])
-    return ids[first]
 
 
 def _standings(values: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:

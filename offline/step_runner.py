@@ -74,7 +74,10 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
         data = settings.offline_dir / "raw"
     environment = os.environ | {"RECSYS_EXCHANGE_DIR": str(exchange_dir.absolute())}
     environment |= {"RECSYS_RECIPE": settings.recipe_name} | ({"RECSYS_DATA": str(data.absolute())} if data else {})
-    twins = twins_of(settings)
+    # step -> the script that runs in its place: the engine's, and before it that of several workers or a GPU
+    twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
+    if any(name.startswith("RECSYS_TRAINING__") and value for name, value in os.environ.items()):
+        twins = {**twins, **plugins.load("recsys.steps", "workers")}
     # each step waits for the steps whose files it reads
     order = TopologicalSorter(
         {step.path: {file.made_by for file in step.inputs(settings.recipe)} for step in provenance.STEPS}
@@ -96,15 +99,6 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
                     yield measured
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def twins_of(settings: Settings) -> Mapping[str, str]:
-    """Step -> the script that runs in its place, where the settings name an engine, several workers or a GPU."""
-    twins: Mapping[str, str] = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
-    if any(name.startswith("RECSYS_TRAINING__") and value for name, value in os.environ.items()):
-        # before the engine's twins, where both have one
-        twins = {**twins, **plugins.load("recsys.steps", "workers")}
-    return twins
 
 
 def main(settings: Settings) -> None:

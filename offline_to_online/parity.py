@@ -82,7 +82,7 @@ class CheckedRequest:
     itemids: NDArray[np.int64]  # (n,) candidates
     recalled: Float32  # (n, columns of fusion)
     rows: Float32  # (n, width) model inputs, the history in every row
-    scores: Float32  # (n,) probabilities
+    scores: Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
 
 
 # Online: what the server answers.

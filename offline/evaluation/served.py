@@ -139,7 +139,7 @@ class OfflineRanker:
         return model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
 
     def scores(self, inputs: ModelInputs) -> Float32:
-        """(n,) probabilities."""
+        """(n,) scores from 0 to 1."""
         return score(self.model, inputs)
 
 

@@ -132,7 +132,8 @@ class Ranker(nn.Module, ABC):
     """A ranking network: (n, width) float32 rows of `FeatureSpec.assemble` -> (n, 1) scores, or (m, c, width) ->
     (m, c, 1) of lists.
 
-    It is stored as weights and configuration, and exported to ONNX as it was trained, within a `ScoringModel`.
+    It is stored as weights and configuration, and exported to ONNX in evaluation mode, within a `ScoringModel`. A
+    ranker may add to it after training: the list ranker replaces its tables by newer ones and adds `returning`.
     """
 
     @classmethod
@@ -174,11 +175,11 @@ def ranker_class(kind: object) -> type[Ranker]:
 
 
 class ScoringModel(nn.Module):
-    """A ranking model as it is served: one user's n candidates -> (n, 1) probabilities of a click.
+    """A ranking model as it is served: one user's n candidates -> (n, 1) scores from 0 to 1.
 
     Inputs are (n, `Widths.row`) float32 and, where the model reads a history, (1, `Widths.history`), which is joined to
-    each row, as in training. Scores trained by a softmax over lists are no probabilities; the sigmoid keeps their order
-    and gives the range that `wire.MODEL_OUTPUT` promises.
+    each row, as in training. The score is the sigmoid of the network's output: of a ranker of pairs the probability of
+    a click; of a ranker of lists no probability, as a softmax over a list fixes its order alone.
     """
 
     def __init__(self, ranker: nn.Module) -> None:
@@ -193,12 +194,12 @@ class ScoringModel(nn.Module):
 
 
 def score(model: nn.Module, inputs: ModelInputs) -> Float32:
-    """Score one list's candidates with a `ScoringModel`: (n,) probabilities."""
+    """Score one list's candidates with a `ScoringModel`: (n,) scores."""
     if not len(inputs):
         return np.empty(0, np.float32)
     with torch.inference_mode():
-        probabilities: Float32 = model(*map(torch.from_numpy, inputs.by_name.values()))[:, 0].numpy()
-    return probabilities
+        scores: Float32 = model(*map(torch.from_numpy, inputs.by_name.values()))[:, 0].numpy()
+    return scores
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:

@@ -6,7 +6,8 @@ attention (Zhou et al. 2018, DIN) in closed form. Trained on the softmax over a 
 
 Recipe: `ListRankerRecipe`. Reads assembled rows of lists, (m, c, width) float32: item code, profile codes, statistics,
 recall's scores, history. Gives (m, c, 1) scores. In training its tables of items are fitted on the same part of
-the past as the training channels; afterwards they are replaced by tables fitted on all of it. Exported unchanged.
+the past as the training channels; afterwards they are replaced by tables fitted on all of it, and `returning` adds
+its columns to the scores of users who come back. The weights are exported as they were trained.
 """
 
 from __future__ import annotations

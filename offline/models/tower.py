@@ -178,7 +178,10 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
         factors = transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
     loss_of = trainer.placed(_Loss(model, torch.from_numpy(inputs.profiles), chance))
-    optimizer = _optimizer(model, recipe)
+    free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
+    decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
     batches = -(-trainer.numbered(len(points)).total // recipe.batch_size)
     if not batches:
@@ -276,13 +279,6 @@ def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
 
 def _tensors(pairs: tuple[Ints, Ints]) -> Pairs:
     return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])
-
-
-def _optimizer(model: Tower, recipe: TowerRecipe) -> torch.optim.Optimizer:
-    free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
-    decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 # --- Losses: softmax over the items that a user has not seen, all of them or a sample

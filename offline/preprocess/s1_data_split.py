@@ -2,7 +2,8 @@
 
 In industry: the click log of a day, joined and split on Spark. Here a rating above the data set's own threshold is a
 click; in MovieLens, one above 3. The last interactions of every user, ten in MovieLens, are held out for evaluation;
-the first 80 % of the rest train and the last 20 % test. Feedback that the server collected is merged in, trains, and is
+the first 80 % of the rest are "train" and the last 20 % "test": the recipe source tests its models on the latter, the
+recipe default learns from both. Feedback that the server collected is merged in, trains, and is
 never held out. Data that cannot be trained on is refused here.
 
 Reads:  offline/raw/dataset.json; offline/raw/{interactions,users,items}.parquet; offline/events.parquet

@@ -37,7 +37,7 @@ class ScoreQuery:
 
 
 class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
-    """One list's inputs -> (n,) probabilities, in requests of at most `wire.MAX_BATCH` rows, one after the other."""
+    """One list's inputs -> (n,) scores, in requests of at most `wire.MAX_BATCH` rows, one after the other."""
 
     service: ClassVar[str] = "triton"
     gone = "does not serve the model of this release"

@@ -78,7 +78,7 @@ def take_turns(
     """Level -> side -> its turns, one per round. Meanwhile processes that only the other side needs are paused."""
     taken: list[dict[str, list[Run]]] = [{name: [] for name in sides} for _ in loadings]
     for number in range(rounds):
-        for loading, turns in zip(loadings, taken, strict=True):
+        for loading, turns in in_turns(list(zip(loadings, taken, strict=True)), number):
             for name in in_turns(list(sides), number):
                 url, parts = sides[name]
                 others = {part: of for side in sides.values() for part, of in side.parts.items() if of != parts[part]}

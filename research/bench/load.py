@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -281,7 +281,10 @@ def take_turn(
     return replace(run, used_s={name: after[name] - before[name] for name in after})
 
 
-def in_turns(names: Sequence[str], number: int) -> list[str]:
+Name = TypeVar("Name")
+
+
+def in_turns(names: Sequence[Name], number: int) -> list[Name]:
     """The order of round ``number``: every other round is reversed, so that background load hits all."""
     return list(names if number % 2 == 0 else reversed(names))
 
@@ -378,20 +381,26 @@ def searches(settings: Settings) -> int:
 
 
 def report(
-    settings: Settings, server: Mapping[str, Any], about: Mapping[str, Any], measured: Mapping[str, Any]
+    settings: Settings,
+    server: Mapping[str, Any],
+    about: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    url: str | None = None,
 ) -> dict[str, Any]:
     """Report on the running server, with data set, versions, and how warm Elasticsearch is by the end.
 
     Args:
         server: its status, by `ready`.
         about: the command and what it was run on.
+        url: of the server, if it may be another than the settings': whose Elasticsearch it asks is then not known.
     """
+    own = url in (None, settings.server.url)
     return {
         **about,
         "dataset": artifacts.DATASET.read(settings.exchange_dir)["name"],
         "server": {"workers": settings.server.workers, "threads": settings.server.threads},
         "services": {name: service.get("version") for name, service in server["services"].items()},
         "packages": {name: version(name) for name in _PACKAGES},
-        "searches": searches(settings),
+        **({"searches": searches(settings)} if own else {}),
         **measured,
     }

@@ -85,7 +85,7 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
     left = [engine for engine in ENGINES if not {(engine, step.path) for step in steps[engine]} <= known]
     if not left:
         return
-    with expanded(settings, Factors(factor, round(factor**0.5))) as data:
+    with expanded(settings, Factors.of(factor) if factor > 1 else Factors(1, 1)) as data:
         for engine in left:
             rows = measured_in_turn(settings, data, engine, steps[engine])
             others = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -170,8 +171,11 @@ def main(settings: Settings) -> None:
     url, userids = given.url.rstrip("/"), known_userids(settings)
     server = ready(url)
 
+    turns = count()
+
     def measured(release: str | None = None) -> Levels:
-        return measure(url, Drawn(userids, given.seed), given.levels, given.requests, given.warm_up, release)
+        levels = in_turns(given.levels, next(turns))  # every other turn descends
+        return measure(url, Drawn(userids, given.seed), levels, given.requests, given.warm_up, release)
 
     if given.recipes:
         about = {"command": "make bench-recipes"}
@@ -181,7 +185,7 @@ def main(settings: Settings) -> None:
         found = {"levels": levels_of([measured() for _ in range(given.rounds)])}
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
     draw = recommendations.recipes_speed if given.recipes else costs.serving
-    publish(output, report(settings, server, about, found), CODE, draw)
+    publish(output, report(settings, server, about, found, url), CODE, draw)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from research.bench.load import (
     Run,
     expect_answers,
     generator,
+    in_turns,
     known_userids,
     percentile_ms,
     ready,
@@ -115,17 +116,17 @@ def main(settings: Settings) -> None:
     turns: dict[float, list[Run]] = {factor: [] for factor in given.factors}
     with generator() as ask:
         best = best_rate(ask, given.url, drawn, given.seconds, given.rounds)
-        for _ in range(given.rounds):
-            for factor, taken in turns.items():
+        for number in range(given.rounds):
+            for factor in in_turns(list(turns), number):
                 per_s = factor * best["requests_per_s"]
-                taken.append(ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s)))
+                turns[factor].append(ask(given.url, drawn.next(int(per_s * given.seconds)), Loading(per_s=per_s)))
                 ask(given.url, drawn.next(_WARM_UP), Loading(1))  # drains the queue
     points = [point(taken, factor, best) for factor, taken in turns.items()]
     for each in points:
         log.info("%g times the best rate: the generator used %.2f cores", each["factor"], each["generator_cores"])
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    publish(given.output, report(settings, server, about, measured), CODE, costs.shed)
+    publish(given.output, report(settings, server, about, measured, given.url.rstrip("/")), CODE, costs.shed)
 
 
 if __name__ == "__main__":

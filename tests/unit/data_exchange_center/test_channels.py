@@ -64,7 +64,7 @@ def test_a_set_of_channels_survives_the_wire() -> None:
     got = ChannelSet.unpack(sent.pack())
     assert [one.name for one in got.channels] == ["one", "two"]
     profile = np.array([1, 1])
-    ours, theirs = (each.user_vectors(one_user(), profile, 1_200) for each in (sent, got))
+    ours, theirs = (each.query_vectors(one_user(), profile, 1_200) for each in (sent, got))
     assert all(np.array_equal(ours[name], theirs[name]) for name in ("one", "two"))
     assert np.array_equal(got.channels[1].item_vectors(), sent.channels[1].item_vectors())
     assert ChannelSet.unpack(ChannelSet(ITEMIDS, ()).pack()).channels == ()
@@ -87,12 +87,12 @@ def test_the_set_knows_items_by_their_ids_and_regimes_by_the_clock() -> None:
     profile = np.array([2, 0])
     for timestamp, ago in ((4_599, 3_599), (4_600, 3_600)):
         expected = channel().user_vectors(requests([[3, 0, 5]], [[5, 5, 2]], [[2, 0]], ago))[0]
-        assert np.array_equal(channels.user_vectors(one_user(), profile, timestamp)["tower"], expected)
+        assert np.array_equal(channels.query_vectors(one_user(), profile, timestamp)["tower"], expected)
 
 
 def test_who_never_rated_has_the_vector_of_their_profile() -> None:
     one = channel()
-    found = ChannelSet(ITEMIDS, (one,)).user_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
+    found = ChannelSet(ITEMIDS, (one,)).query_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
     assert found[:DIM] == pytest.approx(one.base[0] + one.profile[0][1] + one.profile[1][1])
 
 
@@ -103,8 +103,8 @@ def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
     channels, profile = ChannelSet(ITEMIDS, (channel(), silent, popular)), np.array([1, 1])
     strangers = History(np.array([999]), np.array([5]), np.array([700]))  # an unknown item
     for history in (History.empty(), strangers):
-        assert set(channels.user_vectors(history, profile, 1_200)) == {"tower", "popular"}
-    assert set(channels.user_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
+        assert set(channels.query_vectors(history, profile, 1_200)) == {"tower", "popular"}
+    assert set(channels.query_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
 
 
 def test_an_item_that_it_was_not_trained_on_is_not_found() -> None:

@@ -82,8 +82,8 @@ class RedisUsersContract(ClientContract):
     def test_the_channels_make_the_vectors_that_they_made_before(self, client: RedisUsers, world: World) -> None:
         channels = client.channels(world.release)
         for userid in (1, BLANK_USER):
-            made = channels.user_vectors(world.histories[userid], world.profile(userid), LATER)
-            expected = world.channels.user_vectors(world.histories[userid], world.profile(userid), LATER)
+            made = channels.query_vectors(world.histories[userid], world.profile(userid), LATER)
+            expected = world.channels.query_vectors(world.histories[userid], world.profile(userid), LATER)
             assert made.keys() == expected.keys()
             for name, vector in made.items():
                 np.testing.assert_array_equal(vector, expected[name])

@@ -183,7 +183,7 @@ class World:
 
     def user_vectors(self, userid: int, timestamp: int = AT) -> dict[str, NDArray[np.float32]]:
         """Query of each channel."""
-        made = self.channels.user_vectors(self.histories[userid], self.profile(userid), timestamp)
+        made = self.channels.query_vectors(self.histories[userid], self.profile(userid), timestamp)
         return {**made, **self.stored_vectors[userid]}
 
     def search(

@@ -75,7 +75,7 @@ def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> Non
         silenced = replace(tower, lag=tower.lag * (np.arange(tower.events) != n))
         without = replace(world.channels, channels=(silenced,))
         item = world.item_vectors["tower"][int(first.itemid)]
-        vectors = (each.user_vectors(history, world.profile(8), AT)["tower"] for each in (world.channels, without))
+        vectors = (each.query_vectors(history, world.profile(8), AT)["tower"] for each in (world.channels, without))
         lost = [float(item @ vector) for vector in vectors]
         assert event.share == pytest.approx(lost[0] - lost[1], abs=1e-4)
 
