@@ -84,7 +84,11 @@ backend {kind}-unchecked
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m past_one_machine.balancer", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m past_one_machine.balancer",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("kind", help=", ".join(KINDS))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--host", default=LOOPBACK)

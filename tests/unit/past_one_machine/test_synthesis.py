@@ -89,8 +89,8 @@ def test_memory_does_not_grow_with_the_expansion(films: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("factors", "sentence"),
     [
-        ((1, None), "factor=1: at least 2"),
-        ((2, 0), "items=0: at least 1"),
+        ((1, None), "factor=1: .*at least 2"),
+        ((2, 0), "items=0: .*at least 1"),
         ((2, 81), "items=81: the data set has 80 items"),
         ((40_000_000, 2), "factor=40000000: at most 35,791,394"),
     ],
