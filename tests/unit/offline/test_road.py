@@ -264,7 +264,7 @@ def test_what_is_served_is_what_the_ranker_was_taught(roads: Mapping[str, Settin
 @pytest.mark.parametrize("recipe", ["source", "default"])
 def test_a_step_without_the_one_before_it_says_which(recipe: str, tmp_path: Path) -> None:
     nowhere = Settings(exchange_dir=tmp_path, recipe_name=recipe)
-    before = ("s0_get", "s0_get", "s2_term", "s0_get", "s0_get", "s1_feat")
+    before = ("s0_get", "s1_data", "s2_term", "s0_get", "s0_get", "s1_feat")
     for number, name in enumerate(before, start=1):
         with pytest.raises(ArtifactError, match=name):
             step(nowhere, number)
