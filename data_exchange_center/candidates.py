@@ -28,10 +28,10 @@ _VECTOR = vector_of("")  # prefix of the fields of a user's hash that hold a cha
 class StoredUser:
     """A user's state for recall and ranking: what the release stores, and feedback received since.
 
-    A stranger, a user whom the release does not know, has only feedback.
+    An unknown user, one that the release does not have, has only feedback.
     """
 
-    number: int  # the user's number in models and feature store; 0: a stranger
+    number: int  # the user's number in models and feature store; 0: an unknown user
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
     seen: NDArray[np.int32]  # itemids left out of this user's lists: rated or hidden
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
@@ -41,13 +41,14 @@ class StoredUser:
     only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: no limit
 
     @classmethod
-    def stranger(cls, events: tuple[Any, ...]) -> StoredUser:
+    def unknown(cls, events: tuple[Any, ...]) -> StoredUser:
+        """The state of a user that the release does not have."""
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is known of the user: a stranger without history and without seen items."""
+        """Whether nothing is known of the user: an unknown user without history and without seen items."""
         return not (self.number or len(self.history) or len(self.seen))
 
     def without(self, itemids: NDArray[np.integer]) -> StoredUser:

@@ -164,8 +164,8 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
         for userid, *events in zip(*(states[column] for column in columns), strict=True)
     }
     userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
-    if strangers := set(userids) - own_ids.keys():
-        raise artifacts.USERS.wrong(exchange_dir, f"user number {min(strangers)} is not in it")
+    if without_id := set(userids) - own_ids.keys():
+        raise artifacts.USERS.wrong(exchange_dir, f"user number {min(without_id)} is not in it")
     return [
         UserRow(
             number=userid,

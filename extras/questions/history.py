@@ -81,4 +81,4 @@ def own_state(request: Request, opened: Release, stored: StoredUser | None) -> S
             field = problem[0] if problem[0] == "userid" else f"history[{place}].{problem[0]}"
             raise BadRequestError(field, f"{field} {problem[1]}")
         events.append(Logged(at, (0, place), event))
-    return StoredUser.stranger(tuple(events))
+    return StoredUser.unknown(tuple(events))

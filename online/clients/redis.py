@@ -251,7 +251,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
         if stored and forgotten is None:
             return self._decode(userid, stored, events)
-        return StoredUser.stranger(events) if events and kept else None
+        return StoredUser.unknown(events) if events and kept else None
 
     def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes], events: tuple[Any, ...] = ()) -> StoredUser:
         try:

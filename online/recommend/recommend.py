@@ -89,7 +89,7 @@ class Recommender(ServerProcess):
         # The user's features are on their way from Feast while Elasticsearch searches: one nearest-neighbour search
         # a channel, fused to (candidates,) unseen items with what recall says of each.
         pending = None
-        if user.number:  # a user whom the release does not know has none
+        if user.number:  # an unknown user has none
             by = timed.deadline.share(RECALL_SHARE)
             pending = self.user_features.fetch(
                 opened.release, user.number, by, strict=timed.strict, short_budget=timed.short_budget

@@ -96,17 +96,18 @@ class Registry:
             if answer.user is None and not answer.kept:
                 raise UnknownReleaseError(named)
             return own, answer.user
-        asked = (self.loaded(preferred) if preferred else None) or self.active or self.get(None, 0, users)
-        answer, active_id = self._call(UserQuery(userid, asked.release, asked.dataset), users)
+        opened = (self.loaded(preferred) if preferred else None) or self.active or self.get(None, 0, users)
+        answer, active_id = self._call(UserQuery(userid, opened.release, opened.dataset), users)
         held = answer.kept or answer.user is not None
-        if held and is_of_kind(userid, asked.user_ids) and asked.release in (active_id, preferred):
-            return asked, answer.user
+        if opened.release == active_id and not held:
+            raise StoredError("redis", f"lacks the data of release {active_id}, which is active")
+        can_answer = held and is_of_kind(userid, opened.user_ids)
+        if opened.release == active_id or (opened.release == preferred and can_answer):
+            return opened, answer.user
         # Another one is active. Until it is loaded, the former one answers while Redis still holds it.
         active = self.loaded(active_id)
-        if active is asked and not held:
-            raise StoredError("redis", f"lacks the data of release {active_id}, which is active")
-        if active is asked or (active is None and held and is_of_kind(userid, asked.user_ids)):
-            return asked, answer.user
+        if active is None and can_answer:
+            return opened, answer.user
         if active is None:
             raise LoadingError(active_id)
         return active, users.call(UserQuery(userid, active.release, active.dataset)).user

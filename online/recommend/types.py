@@ -168,7 +168,7 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
 }
 
 
-# Why a list is shorter than it was asked for: a word for programs, and a sentence.
+# Why a list is shorter than its request's size: a word for programs, and a sentence.
 NO_MORE: Final = ("no_more_items", "There are no more items that may be shown to this user.")
 
 
@@ -321,7 +321,7 @@ class Stopwatch:
     def took_ms(self) -> dict[str, float]:
         """Milliseconds of each stage, and in total so far, to two places."""
         took = {name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()}
-        return {**took, "total": round(self.seconds() * 1e3, 2)}
+        return {**took, "total": round((time.perf_counter() - self.began) * 1e3, 2)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         if world is not None and query.userid in world.numbers and not gone:
             user = replace(world.stored(world.numbers[query.userid]), events=events)
         elif world is not None and events:
-            user = StoredUser.stranger(events)
+            user = StoredUser.unknown(events)
         return UserAnswer(
             self.live_release, kept=world is not None, user=user, forgotten=self.forgets, experiments=self.experiments
         )
