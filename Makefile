@@ -32,14 +32,14 @@ step = @printf '\n=== %s/%s\n' $(1) $(2); start=$$SECONDS; (cd $(1) && $(call qu
 # $(call timed,name,command): the command, and how long it took
 timed = @start=$$SECONDS; $(2); echo "--- $(1): $$((SECONDS - start)) s"
 
-# A room may bring targets of its own; without the room they are gone.
-ROOMS := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile))
+# A package may bring targets of its own; without the package they are gone.
+PACKAGES := $(patsubst %/Makefile,%,$(wildcard */Makefile */*/Makefile))
 listed = grep -hE '^[a-z0-9-]+:.*\#\# ' $(1) | awk -F ':.*\#\# ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 .PHONY: help
-help: ## list the targets (room=research: a room's own)
-	@$(call listed,$(if $(room),$(room)/Makefile,Makefile))
-	@$(if $(room),,echo "Rooms bring more: $(foreach room,$(ROOMS),make help room=$(room);)")
+help: ## list the targets (package=research: a package's own)
+	@$(call listed,$(if $(package),$(package)/Makefile,Makefile))
+	@$(if $(package),,echo "Packages have more: $(foreach each,$(PACKAGES),make help package=$(each);)")
 
 .PHONY: setup setup-dev setup-research
 setup: .venv/.ready $(SERVICES_READY) ## make the environment (.venv), download the services' software (.services)
@@ -224,8 +224,8 @@ docker-logs: ## print the end of the containers' logs (service=triton: of one)
 test: setup-dev ## run lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
 	@$(BIN)/python -m tests.run test
 
-test-full: setup-dev ## run what `make test` leaves out (half an hour; room=events: all tests of that room alone)
-	@$(BIN)/python -m tests.run full $(room)
+test-full: setup-dev ## run what `make test` leaves out (half an hour; package=events: all tests of that package alone)
+	@$(BIN)/python -m tests.run full $(package)
 
 outer := tests/unit/research tests/unit/past_one_machine
 test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without research and past one machine, of=outer: these alone)
@@ -251,4 +251,4 @@ test-spark: setup-dev
 test-containers: setup-dev ## test the real containers, where there is a Docker engine (.ci/engine can start one)
 	$(BIN)/python -m pytest tests/containers -q --timeout 1800
 
-include $(ROOMS:=/Makefile)
+include $(PACKAGES:=/Makefile)

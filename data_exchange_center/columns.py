@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-Entity = Literal["user", "item"]  # whom a stored feature is of
+Entity = Literal["user", "item"]  # owner of a stored feature
 
 
 class Columns:

@@ -26,7 +26,7 @@ class Step:
     """One offline step."""
 
     path: str  # of its script, in the repository
-    # files that its output depends on, with every recipe; not `DATASET` where it only tells which counts to expect
+    # files that its output depends on, with every recipe; not `DATASET` where it only names the counts to expect
     reads: tuple[Artifact, ...] = ()
     # `RankerRecipe.examples` -> files that are read in addition
     reads_for: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)

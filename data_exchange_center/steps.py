@@ -62,7 +62,7 @@ def system_problem(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename is not None else ""
     return (
         f"the system says: {error.strerror}{where}. Check the path, its permissions and the disk; "
-        "make room, or choose another folder with RECSYS_EXCHANGE_DIR, and run this again."
+        "free space, or choose another folder with RECSYS_EXCHANGE_DIR, and run this again."
     )
 
 

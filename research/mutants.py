@@ -57,7 +57,7 @@ KILLED, NO_TEST = {1, 3, 24, 36, 152, 255, -24, -11, -9}, {5, 33}  # exit codes 
 _MUTMUT: Final = (sys.executable, "-m", "mutmut")
 SETTINGS: Final = """
 [tool.mutmut]
-source_paths = ["{room}"]
+source_paths = ["{package}"]
 also_copy = {others}
 only_mutate = ["{file}"]
 pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-seed=0", "-n", "0"]
@@ -100,14 +100,14 @@ def mutate(file: str, part: str) -> None:
 
     Exits when the file's tests fail without a mutant.
     """
-    folder, room = clone_of(file), file.partition("/")[0]
+    folder, package = clone_of(file), file.partition("/")[0]
     if not folder.exists():
         subprocess.run(("git", "clone", "--quiet", "--no-hardlinks", ROOT, folder), check=True)
-        rooms = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
-        others = [*(each for each in rooms if each not in (room, "tests")), "pic", "Makefile", "README.md"]
+        packages = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+        others = [*(each for each in packages if each not in (package, "tests")), "pic", "Makefile", "README.md"]
         tests = json.dumps(list(TARGETS[file]))
         with (folder / "pyproject.toml").open("a", encoding="utf-8") as end:
-            end.write(SETTINGS.format(room=room, others=json.dumps(others), file=file, tests=tests))
+            end.write(SETTINGS.format(package=package, others=json.dumps(others), file=file, tests=tests))
     command = [*_MUTMUT, "run", "--max-children", "1", *([f"*{part}"] if part else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if subprocess.run(("nice", "-n", "10", *command), cwd=folder, env=environment, check=False).returncode:

@@ -1,8 +1,8 @@
-"""Count the code: lines and files of each room, what importing the server and each step loads, the change since a ref.
+"""Count the code: lines and files of each package, what the server and each step import, the change since a ref.
 
 Reads   the tracked Python files; for the change, those of a git ref
 Run     make size              (against=<ref>: compared with that commit)
-Expect  one table of rooms, one of entry points
+Expect  one table of packages, one of entry points
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.table import Table
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CORE: Final = ("data_exchange_center", "offline", "offline_to_online", "online")
-ROOMS: Final = (*CORE, "extras", "past_one_machine", "research", "examples", "pic", "tests")
+PACKAGES: Final = (*CORE, "extras", "past_one_machine", "research", "examples", "pic", "tests")
 ENTRY_POINTS: Final = (
     "online.main.s1_server",
     "offline.preprocess.s0_get_data",
@@ -60,11 +60,11 @@ def measure(source: str) -> Size:
 
 
 def sizes(sources: Iterable[tuple[str, str]]) -> dict[str, Size]:
-    """Add up (path, source) by room; rooms without Python are left out."""
+    """Add up (path, source) by package; those without Python are left out."""
     found: dict[str, Size] = defaultdict(Counter)
     for path, source in sources:
-        if (room := path.split("/")[0]) in ROOMS:
-            found[room] += measure(source)
+        if (package := path.split("/")[0]) in PACKAGES:
+            found[package] += measure(source)
     return found
 
 
@@ -87,15 +87,17 @@ def _git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True).stdout
 
 
-def rooms_table(now: Mapping[str, Size], before: Mapping[str, Size] | None) -> Table:
+def packages_table(now: Mapping[str, Size], before: Mapping[str, Size] | None) -> Table:
     table = _table(
-        "room", "files", "lines", "comment lines", "imports, %", *(("lines before", "change") if before else ())
+        "package", "files", "lines", "comment lines", "imports, %", *(("lines before", "change") if before else ())
     )
-    rows = {room: (room,) for room in ROOMS if room in now or room in (before or ())}
+    rows = {package: (package,) for package in PACKAGES if package in now or package in (before or ())}
     table.title = "Python files that git tracks"
-    sums = {"core": CORE, "core and extras": (*CORE, "extras"), "all without tests": ROOMS[:-1]}
-    for name, rooms in {**rows, **sums}.items():
-        size, old = (sum((of[room] for room in rooms if room in of), Counter[str]()) for of in (now, before or {}))
+    sums = {"core": CORE, "core and extras": (*CORE, "extras"), "all without tests": PACKAGES[:-1]}
+    for name, packages in {**rows, **sums}.items():
+        size, old = (
+            sum((of[package] for package in packages if package in of), Counter[str]()) for of in (now, before or {})
+        )
         share = f"{100 * size['imports'] / max(size['lines'], 1):.1f}"
         change = (f"{old['lines']:,}", f"{size['lines'] - old['lines']:+,}") if before else ()
         counts = (f"{size[each]:,}" for each in ("files", "lines", "comments"))
@@ -123,11 +125,11 @@ def _table(first: str, *numbers: str) -> Table:
 
 def main(against: str | None) -> None:
     console = Console(width=max(Console().width, 110))
-    console.print(rooms_table(sizes(here()), sizes(at(against)) if against else None))
+    console.print(packages_table(sizes(here()), sizes(at(against)) if against else None))
     console.print(loaded_table())
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Count the code by room.")
+    parser = argparse.ArgumentParser(description="Count the code by package.")
     parser.add_argument("--against", help="a git ref to compare with")
     main(parser.parse_args().against)

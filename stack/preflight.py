@@ -90,7 +90,7 @@ def check_disk(settings: Settings) -> None:
     if (free := shutil.disk_usage(folder).free) < NEEDED_BYTES:
         raise StackError(
             f"the disk of {folder} has {free / 1e9:.1f} GB free and {NEEDED_BYTES / 1e9:.0f} GB are needed: "
-            "make room, or choose another folder with RECSYS_EXCHANGE_DIR."
+            "free space, or choose another folder with RECSYS_EXCHANGE_DIR."
         )
 
 

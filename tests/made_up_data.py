@@ -105,7 +105,7 @@ def exported(data: MovieLens, folder: Path) -> Path:
 def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, seed: int = 0) -> Path:
     """Views of a shop: string ids, ISO times, no values, no attributes; many views are of the same item again.
 
-    A visit is a walk through neighbouring items, so there is something to learn. Returns ``folder``.
+    A visit is a sequence of neighbouring items, so there is something to learn. Returns ``folder``.
     """
     random = np.random.default_rng(seed)
     names = [f"u-{number:04x}" for number in random.permutation(16**4)[:users]]
@@ -129,7 +129,7 @@ def shop(folder: Path, users: int = 300, items: int = 80, views: int = 4_000, se
 def supermarket(folder: Path, users: int = 70, seed: int = 0) -> Path:
     """The log of a supermarket, as Ta Feng's: all come some days, for some of six habits and for the two offers of the
     week; the first ten once. Returns ``folder``."""
-    from extras.baskets import ta_feng  # a room that may be taken away
+    from extras.baskets import ta_feng  # a package that may be taken away
 
     random = np.random.default_rng(seed)
     rows = []

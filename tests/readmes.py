@@ -54,5 +54,5 @@ def readmes(name: str = ENGLISH) -> list[str]:
 
 
 def to_run() -> list[Command]:
-    """Commands that the walk runs, in the order of the READMEs."""
+    """Commands that the test runs, in the order of the READMEs."""
     return [c for readme in readmes() for c in commands(readme) if not c.not_run and not c.run_by]

@@ -1,12 +1,12 @@
-"""Run the parts of the tests side by side, in two lanes, and say at the end what each found and how long it took.
+"""Run the parts of the tests side by side, in two queues, and say at the end what each found and how long it took.
 
 A part that fails does not stop the others, and fails the whole. Each part's output goes to build/tests/<part>.log and
-is printed when the part ends. Parts of the second lane take what the first one leaves of the processor: what has a
+is printed when the part ends. Parts of the second queue take what the first one leaves of the processor: what has a
 deadline stands in the first.
 
 Writes  build/tests/<part>.log, build/tests/times.json
 Run     python -m tests.run test            make test
-        python -m tests.run full [room]     make test-full [room=events]
+        python -m tests.run full [package]  make test-full [package=events]
         python -m tests.run gate            .ci/run
 Expect  the closing line of every part, and the list of what this machine lacks
 """
@@ -31,7 +31,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
 PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
-OWN_TARGETS = ("cluster", "past_one_machine", "containers")  # of make; rooms: the gate's
+OWN_TARGETS = ("cluster", "past_one_machine", "containers")  # of make; removal: the gate's
 CLOSING = re.compile(
     r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
 )
@@ -48,13 +48,13 @@ SERVICES = {"services": f"{PYTEST} tests/services"}
 BROWSER = {"browser": f"{PYTEST} tests/browser"}
 CLUSTERS = {"clusters": "make test-clusters"}
 SPARK = {"spark": "make test-spark"}
-ROOMS = {"rooms": f"{PYTEST} tests/rooms --timeout 1800"} if (ROOT / "tests/rooms").is_dir() else {}
+REMOVAL = {"removal": f"{PYTEST} tests/removal --timeout 1800"} if (ROOT / "tests/removal").is_dir() else {}
 CONTAINERS = {"containers": 'engine=$(.ci/engine start); eval "$engine"; make test-containers'}
 
-LANES = {
+QUEUES = {
     "test": (DEMO, LINT | CORE),
     "full": (SERVICES, OUTER | BROWSER | E2E),
-    "gate": (SERVICES | CLUSTERS | BROWSER | ROOMS, LINT | UNIT | CONTAINERS | SPARK | E2E),
+    "gate": (SERVICES | CLUSTERS | BROWSER | REMOVAL, LINT | UNIT | CONTAINERS | SPARK | E2E),
 }
 
 
@@ -63,14 +63,14 @@ class Result:
     """One part's end."""
 
     part: str
-    lane: int
+    queue: int
     seconds: int
     ok: bool
     closing: str  # pytest's closing line; empty where the part is not pytest
 
 
 class Runner:
-    """Runs lanes of parts, and ends them all when it is interrupted."""
+    """Runs queues of parts, and ends them all when it is interrupted."""
 
     def __init__(self) -> None:
         self.results: list[Result] = []
@@ -78,7 +78,7 @@ class Runner:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._interrupted = False
 
-    def lane(self, number: int, parts: dict[str, str]) -> None:
+    def queue(self, number: int, parts: dict[str, str]) -> None:
         for part, command in parts.items():
             if self._interrupted:
                 return
@@ -130,32 +130,34 @@ def summary(command: str, results: list[Result], seconds: int) -> None:
         print(line)
 
 
-def of_room(room: str) -> dict[str, str]:
-    """The tests of a room: all files below ``tests`` in whose path its name stands."""
+def of_package(package: str) -> dict[str, str]:
+    """The tests of a package: all files below ``tests`` in whose path its name stands."""
     tests = ROOT / "tests"
     paths = [path.relative_to(tests) for path in sorted(tests.rglob("test_*.py"))]
-    found = [path for path in paths if room in path.as_posix() and path.parts[0] not in OWN_TARGETS]
+    found = [path for path in paths if package in path.as_posix() and path.parts[0] not in OWN_TARGETS]
     if not found:
-        rooms = sorted({part for path in paths for part in path.parts[:-1] if path.parts[0] not in OWN_TARGETS})
-        sys.exit(f"No test of a room called {room!r}; there are: {', '.join(rooms)}.")
-    return {room.replace("/", "-"): f"{PYTEST} {shlex.join(f'tests/{path}' for path in found)}"}
+        packages = sorted({part for path in paths for part in path.parts[:-1] if path.parts[0] not in OWN_TARGETS})
+        sys.exit(f"No test of a package called {package!r}; there are: {', '.join(packages)}.")
+    return {package.replace("/", "-"): f"{PYTEST} {shlex.join(f'tests/{path}' for path in found)}"}
 
 
-def main(what: str, room: str = "") -> int:
-    lanes = (of_room(room),) if room else LANES[what]
+def main(what: str, package: str = "") -> int:
+    queues = (of_package(package),) if package else QUEUES[what]
     LOGS.mkdir(parents=True, exist_ok=True)
     runner, started = Runner(), time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # parts must not inherit that it is ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    with ThreadPoolExecutor(len(lanes)) as threads:
-        running = [threads.submit(runner.lane, number, parts) for number, parts in enumerate(lanes)]
+    with ThreadPoolExecutor(len(queues)) as threads:
+        running = [threads.submit(runner.queue, number, parts) for number, parts in enumerate(queues)]
         try:
             for each in running:
                 each.result()
         except KeyboardInterrupt:
             runner.interrupt()
-    summary(" ".join(["tests", what, *([room] if room else [])]), runner.results, round(time.monotonic() - started))
-    complete = len(runner.results) == sum(len(parts) for parts in lanes)
+    summary(
+        " ".join(["tests", what, *([package] if package else [])]), runner.results, round(time.monotonic() - started)
+    )
+    complete = len(runner.results) == sum(len(parts) for parts in queues)
     return 0 if complete and all(result.ok for result in runner.results) else 1
 
 

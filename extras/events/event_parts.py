@@ -80,7 +80,7 @@ class EventParts:
     def append(
         self, partition: int, entries: Sequence[Entry], after: Position | None = None, up_to: Position | None = None
     ) -> None:
-        """Write a partition's entries of a range of the log, and delete earlier events of users whom they forget.
+        """Write a partition's entries of a range of the log, and delete earlier events of users that they forget.
 
         Retrying after a failure is safe: the new file is written last.
 

@@ -43,9 +43,9 @@ def collect(settings: Settings, dataset: Dataset) -> tuple[Dataset, list[str]]:
     if merged.changed:
         counts = {**dataset.counts, "ratings": len(merged.ratings), "users": len(merged.users)}
         dataset = dataset.model_copy(update={"name": dataset.name + WITH_EVENTS, "counts": counts})
-        strangers = f", of {merged.strangers:,} users who are new" if merged.strangers else ""
+        unknown_users = f", of {merged.unknown_users:,} users who are new" if merged.unknown_users else ""
         out = "RECSYS_TRAIN_ON_EVENTS=false leaves it out"
-        lines = [f"feedback of the server: {merged.rated:,} ratings{strangers}; {out}"]
+        lines = [f"feedback of the server: {merged.rated:,} ratings{unknown_users}; {out}"]
     left_out = {
         "events left out: the data set has no item of that id": merged.unknown_items,
         "events left out: their ids are of another kind than the data set's": merged.other_ids,
@@ -63,7 +63,7 @@ class Merged(NamedTuple):
         rated: recorded events that rate an item which the data set knows.
         unknown_items: recorded events left out, as no item of the data set has that id.
         other_ids: recorded events and users left out, whose id is of another kind than the data set's.
-        strangers: users who were not in the data set.
+        unknown users: users who were not in the data set.
         forgotten: users who are not in it any more.
         changed: whether the merge has changed the data set.
     """
@@ -74,7 +74,7 @@ class Merged(NamedTuple):
     rated: int = 0
     unknown_items: int = 0
     other_ids: int = 0
-    strangers: int = 0
+    unknown_users: int = 0
     forgotten: int = 0
     changed: bool = False
 
@@ -104,7 +104,7 @@ def merge(
     known = fitting["itemid"].map(lambda text: own_id(text, dataset.item_ids) in numbers).astype(bool)
     rates = fitting["type"].map(lambda name: dataset.event_types.get(name) == "rates").astype(bool)
 
-    # forgotten users out, strangers in, then everybody's events
+    # forgotten users out, unknown users in, then everybody's events
     gone = users[Columns.OWN_ID].isin(forgotten)
     left = ratings[~ratings[Columns.USER].isin(users.loc[gone, Columns.USER])] if gone.any() else ratings
     people = _with_strangers(users[~gone] if gone.any() else users, set(fitting.loc[known & rates, "userid"]), dataset)
@@ -118,7 +118,7 @@ def merge(
         rated=int((known & rates).sum()),
         unknown_items=int((~known).sum()),
         other_ids=int((~fits).sum() + (~fit_items).sum()),
-        strangers=len(people) - int((~gone).sum()),
+        unknown_users=len(people) - int((~gone).sum()),
         forgotten=int(gone.sum()),
         changed=len(people) != len(users) or not now.equals(ratings),
     )

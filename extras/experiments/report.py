@@ -6,7 +6,7 @@ looks, a difference that is not there is found in at most 5 % of the experiments
 A user is measured from the first answer on, for the experiment's horizon, by liked items that were on an answered list.
 Only after that does the user enter the comparison, once and with one value that no longer changes, as the intervals
 require. Everybody assigned to an arm counts for it, whatever release answered (intention to treat): leaving out those
-whom an arm could not answer would compare different populations.
+that an arm could not answer would compare different populations.
 
 Reads   the experiment, its log of exposures and users' events in Redis; the release's declaration of its data set
 Writes  data_exchange_center/online/experiments/<name>.json, and <name>.png: the interval over time
@@ -52,7 +52,7 @@ BOTH: Final = ""  # the arm of a user whose lists are interleaved
 HEARD_S: Final = 60  # after an experiment is stopped, until every worker with requests knows
 SPLIT_METRICS: Final = ("hit", "hits", "gain")
 SUSPICIOUS: Final = 0.01  # p-value of the arms' sizes
-OFTEN: Final = 0.01  # share of the answers that are not what the experiment asked for
+OFTEN: Final = 0.01  # share of the answers that are not what the experiment requested
 _POINTS: Final = 200  # of a path that is kept
 _AT_A_TIME: Final = 500  # users whose events are read in one round trip
 SHADES: Final = ("#1f4e8c", "#d1622b", "#3a8f5c", "#7a4fa3", "#9aa3ad", "#b8860b", "#444444")
@@ -227,7 +227,7 @@ def found_by(experiment: Experiment, outcomes: Outcomes) -> dict[str, Any]:
     }
     if outcomes.not_as_dealt > OFTEN * outcomes.exposures:
         warnings.append(
-            f"{outcomes.not_as_dealt:,} of {outcomes.exposures:,} answers are not what the experiment asked for: an "
+            f"{outcomes.not_as_dealt:,} of {outcomes.exposures:,} answers are not what the experiment requested: an "
             "arm's release could not answer. They still count for the arm, so the difference looks smaller than it is"
         )
     if outcomes.in_several:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 KEPT: Final = 12_500  # exposures a partition, about: 200,000 in all, some 100 MB of lists of fifty
 ALL_EXPERIMENTS_KEY: Final = "ml:experiments:all"  # string: as `wire.EXPERIMENTS_KEY`, of those that ran, too
 _AT_A_TIME: Final = 1_000
-ROOM: Final = 10_000  # exposures that may wait to be written
+CAPACITY: Final = 10_000  # exposures that may wait to be written
 EVERY_S: Final = 0.2
 BATCH: Final = 200
 AGAIN_S: Final = 1.0  # after a failure
@@ -54,7 +54,7 @@ class Exposure:
         dataset: whose user it is: `Dataset.base_name`.
         arm: the user's; of an interleaved experiment "", where the list is of both.
         release: that answered; of an interleaved list, the first arm's.
-        as_dealt: False if the answer is not what the experiment asked for: an arm's release was not open, or deleted,
+        as_dealt: False if the answer is not what the experiment requested: an arm's release was not open, or deleted,
             or an interleaved list would have been incomplete.
         timestamp: of the request, in seconds: outcomes happen then or later.
         answered: in milliseconds since 1970-01-01 UTC.
@@ -191,7 +191,7 @@ def _set_running(client: redis.Redis, experiments: Experiments) -> None:
 def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
     """Whether a stream, as XINFO STREAM describes it, is full and begins after this second.
 
-    Entries deleted with a removed experiment or a forgotten user leave room in it.
+    Entries deleted with a removed experiment or a forgotten user leave free space in it.
     """
     if stream["length"] < kept:
         return False
@@ -202,7 +202,7 @@ def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
 class ExposureQueue(Generic[Shown]):
     """Exposures on their way to Redis. Shared by threads; its own thread begins with the first exposure.
 
-    While Redis is away they wait; beyond ``room`` they are dropped. One whose acknowledgement was lost is written
+    While Redis is away they wait; beyond ``package`` they are dropped. One whose acknowledgement was lost is written
     twice, so readers drop duplicates.
     """
 
@@ -210,12 +210,12 @@ class ExposureQueue(Generic[Shown]):
         self,
         write: Callable[[Sequence[Shown]], None],
         count: Callable[[str, int], None] = lambda _, __: None,
-        room: int = ROOM,
+        capacity: int = CAPACITY,
     ) -> None:
         """``write`` raises ServiceError; ``count`` gets how many were "written" and "dropped"."""
         self._write = write
         self._count = count
-        self._room = room
+        self._capacity = capacity
         self._waiting: deque[Shown] = deque()
         self._lock = threading.Lock()  # guards the thread's start
         self._end = threading.Event()
@@ -223,7 +223,7 @@ class ExposureQueue(Generic[Shown]):
 
     def put(self, exposure: Shown) -> None:
         """Queue an exposure. Returns at once."""
-        if len(self._waiting) >= self._room:
+        if len(self._waiting) >= self._capacity:
             self._count("dropped", 1)
             return
         self._waiting.append(exposure)

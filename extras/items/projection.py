@@ -161,7 +161,7 @@ class Table:
         """Limit the lengths of item vectors, (m, d), to the longest of their `NEIGHBOURS`; so, too, the biases.
 
         Neighbours are known items in nearly the same direction. A longer vector, or a larger bias, would be a better
-        one for nearly all users to whom they are shown.
+        one for nearly all users to which user they are shown.
 
         Args:
             with_bias: the last column is the bias.

@@ -35,7 +35,7 @@ EXPECTED: Final = {
 
 
 class RankRequest(HistoryRequest):
-    """For whom, and which items, in any order. The other fields are those of `/ml/rec`."""
+    """The user and the items to rank, in any order. The other fields are those of `/ml/rec`."""
 
     candidates: Annotated[list[UserId], Field(min_length=1, max_length=MAX_CANDIDATES)]
     size: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = MAX_CANDIDATES

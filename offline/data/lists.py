@@ -67,8 +67,8 @@ class ListsConfig:
         """Read them from a recipe. Raises StepError when its ranker is not trained on lists."""
         ranker = ranker_of_lists(recipe)
         weights = tuple(channel.fusion_weight for channel in recipe.recall.channels)
-        asked = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon")}
-        return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **asked)
+        requested = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon")}
+        return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **requested)
 
     def requests(self, past: Sequences) -> Points:
         """Draw the request points of all users of ``past``; returns after a break come once more, years later."""

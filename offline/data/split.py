@@ -151,8 +151,8 @@ def counted(ratings: pd.DataFrame) -> Counted:
     sizes, of_past = ratings[Columns.USER].value_counts(), ratings[~held_out]
     past = of_past[Columns.USER].value_counts()
     requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
-    asked = of_past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
-    seen = happened(of_past[Columns.TIMESTAMP].to_numpy(), asked)
+    sent = of_past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
+    seen = happened(of_past[Columns.TIMESTAMP].to_numpy(), sent)
     return Counted(
         events=len(ratings),
         liked=int(liked.sum()),

@@ -17,7 +17,7 @@ from data_exchange_center.steps import StepError
 from offline.evaluation.metrics import HEADLINES, Floats, compare
 from offline.evaluation.replay import Holdout
 
-_RECIPE, _HOLDOUT = ".recipe", ".holdout"  # beside the metrics, whose names have no dot
+_RECIPE, _HOLDOUT = ".recipe", ".holdout"  # next to the metrics, whose names have no dot
 
 
 def keep(folder: Path, release: str, recipe: str, holdout: Holdout, values: dict[str, Floats]) -> None:

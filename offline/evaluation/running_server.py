@@ -52,7 +52,7 @@ def server_answers(
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
     lists = {name: np.zeros((users, width), dtype=np.int64) for name, width in sizes.items()}
     scores = np.full((users, shown), np.nan)
-    for user, body in enumerate(_asked(url, release, holdout, shown, own_ids)):
+    for user, body in enumerate(_requested(url, release, holdout, shown, own_ids)):
         ranked = [item["itemid"] for item in body["item_list"]]
         recalled = {"fused": ranked} if body["cold_start"] else body["recall"]  # an unknown user gets the popular list
         for name, ids in {**recalled, "ranked": ranked}.items():
@@ -80,7 +80,7 @@ def expect_release(url: str, release: str) -> None:
         )
 
 
-def _asked(url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds) -> list[Body]:
+def _requested(url: str, release: str, holdout: Holdout, size: int, own_ids: DatasetIds) -> list[Body]:
     """Request an answer for every user, in the order of the users.
 
     Requests are strict, as a degraded answer says nothing of the recommendations. A worker that is still

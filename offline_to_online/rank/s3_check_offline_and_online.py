@@ -41,7 +41,7 @@ def main(settings: Settings) -> None:
     truth = offline_truth(settings.exchange_dir, manifest)
     stores = Stores.of(settings)
     users = [row.own_id for row in truth.states.values()]
-    known = stores.redis.remembered(users, manifest.dataset.base_name)  # excluded: forgotten users are strangers online
+    known = stores.redis.remembered(users, manifest.dataset.base_name)  # not users who were forgotten
     states = [row for row in truth.states.values() if row.own_id in known]
     userids = [row.number for row in sampled_users(states, USERS)]
     truth = recount(settings.exchange_dir, truth, manifest.recipe.data, userids)

@@ -293,7 +293,7 @@ class OtherCheckout:
         return self._serves()
 
     def _require_the_same_data(self) -> None:
-        """Raises StepError where it was trained on another data set: most users would be strangers to it."""
+        """Raises StepError where it was trained on another data set: most users would be unknown users to it."""
         folders = self._exchange, self.settings.exchange_dir
         ours, theirs = (artifacts.DATASET.read(folder)["name"] for folder in folders)
         if ours != theirs:

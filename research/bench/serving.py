@@ -119,14 +119,14 @@ def newest_releases(loaded: Sequence[Loaded], dataset: str) -> dict[str, str]:
 def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
     """Wait until every worker of the server answers from a release. Raises StepError when they do not."""
 
-    def asked() -> None:
+    def requested() -> None:
         run = expect_answers(url, generate(url, userids, Loading(_ASKED // 2)))
         if any(answer.release != release for answer in run.answers):
             raise TryAgain
 
     again = retry_if_exception_type(TryAgain)
     try:
-        Retrying(stop=stop_after_delay(_SWITCH_S), wait=wait_fixed(0.2), retry=again, reraise=True)(asked)
+        Retrying(stop=stop_after_delay(_SWITCH_S), wait=wait_fixed(0.2), retry=again, reraise=True)(requested)
     except TryAgain as error:
         raise StepError(f"{url} does not answer from release {release} after {_SWITCH_S:.0f} s") from error
 

@@ -205,7 +205,7 @@ def _missed(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} of the {kind} list is {value:.4f} and should be at least {floor:.3f}"
         if value > ceiling:
             yield f"{name} of the {kind} list is {value:.4f}, above {ceiling:.3f}: was the holdout trained on?"
-    if found["dataset"] == "ml-1m":  # on ml-100k the gain cannot be told from chance
+    if found["dataset"] == "ml-1m":  # on ml-100k the gain cannot be distinguished from chance
         for name in BETTER_RANKED:
             change, p_value = (found["ranking"][name][key] for key in ("difference", "p_value"))
             if not (change > 0 and p_value < P_VALUE):

@@ -110,7 +110,7 @@ def slices(found: Found) -> Figure:
 
 
 def live_events(found: Found) -> Figure:
-    """Held-out event by event, how often the next liked film is among fifty; and strangers by number of events."""
+    """Held-out event by event, how often the next liked film is among fifty; and unknown users by number of events."""
     figure = Figure(figsize=(14, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for (name, row), shade in zip(found["replay"].items(), (OURS, CHANNEL, SOURCE, BASELINE), strict=True):
@@ -120,7 +120,7 @@ def live_events(found: Found) -> Figure:
     left.legend(frameon=False)
     means, errors = _intervals(list(found["strangers"].values()))
     right.errorbar(list(map(int, found["strangers"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
-    right.set(title="recall@50 of strangers", xlabel="events that the server has", ylim=(0, None))
+    right.set(title="recall@50 of unknown users", xlabel="events that the server has", ylim=(0, None))
     return figure
 
 

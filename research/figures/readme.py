@@ -4,7 +4,7 @@ Every figure stands in ``pic/figures``, in a file that a command of this reposit
 ``source.json``, were measured once with its own code.
 
 Reads   pic/figures/*.json
-Writes  RESULTS.md, and README.md and README.zh-CN.md of the root and of each room
+Writes  RESULTS.md, and README.md and README.zh-CN.md of the root and of each package
 Run     make readme            check=1: write nothing, and fail where a page or a picture is not of the files; list the
                                files that are stale, and those of studies that have ended. release=1: fail for stale
                                ones, too, as a release must
@@ -33,16 +33,15 @@ _BLOCK: Final = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<c
 _CHINESE: Final = (
     (r"(\d+) seconds on an empty machine \(", r"空机器上 \1 秒（"),
     (r"\), (\d+) when it runs again\. ", r"），再次运行 \1 秒"),
-    (r"Of what a user likes .*? films hold ", "用户在留出的最后十个评分里喜欢的电影，200 部的列表含有 "),
-    (r"; for the (\d+) users who come back after an hour or more ", r"；对隔一小时以上回来的 \1 位用户 "),
-    (r" \(the default recipe\)", "（default 配方）"),
-    (r" \(the best fusion of the baselines\)", "（各基线的最佳融合）"),
-    (r" \(EASE\)", "（EASE）"),
+    ("list", "列表"),
+    ("back after an hour or more", "隔一小时以上回来的用户"),
+    ("the most liked films, for everybody", "热门榜（人人相同）"),
+    ("EASE, an item-item model", "EASE（物品-物品模型）"),
+    ("recipe `", "配方 `"),
     (
-        r" The best fusion was measured by a study that has ended, its code is in commit (\w+), on ",
-        r"各基线的最佳融合出自一项已结束的研究，代码在提交 \1，机器：",
+        r"([\d,]+) of ([\d,]+) users have their request within a running session, (\d+) come back after a break\. ",
+        r"\2 位用户中 \1 位的请求在会话进行之中，\3 位是隔了一段时间回来的",
     ),
-    (r" \(the most liked films\)", "（热门榜）"),
     (r"\. Measured by |Measured by ", "。测量命令："),
     (r"` on ", "`，机器："),
     ("cores", "核"),
@@ -84,7 +83,9 @@ def main() -> None:
         elif new != old:
             sys.exit(f"{path.relative_to(ROOT)} does not show the figures of pic/figures: run make readme")
     if given.check and (old_pictures := pictures.outdated()):
-        sys.exit(f"not drawn from the figures that are there: {', '.join(old_pictures)}; see `make help room=research`")
+        sys.exit(
+            f"not drawn from the figures that are there: {', '.join(old_pictures)}; see `make help package=research`"
+        )
     found = ages()
     for why, files in found.items():
         print(f"{why}: {', '.join(files)}")  # noqa: T201

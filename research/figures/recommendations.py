@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from research.evaluation.report import ENOUGH
@@ -76,28 +76,6 @@ def headline(figure: Figure) -> str:
     same, returned = (f"{count:,}" for count in users)
     note = people.format(same=same, back=returned, users=f"{figure['users']:,}")
     return shown(figure, head, rows, note)
-
-
-@block("quality", "evaluation.json")
-def quality(figure: Figure) -> str:
-    """The headline in two sentences."""
-    baselines = read("baselines.json")  # of a study that has ended; its table stands in RESULTS.md
-    fusion = baselines["rows"]["the best fusion of them"]
-
-    def recalls(found: Mapping[str, Any], of_fusion: float) -> str:
-        names = {"default: ranked": "the default recipe", "EASE": "EASE", "popularity": "the most liked films"}
-        shares = [(found[system]["recall@200"]["mean"], name) for system, name in names.items()]
-        shares.insert(1, (of_fusion, "the best fusion of the baselines"))
-        return ", ".join(f"{share:.0%} ({name})" for share, name in shares)
-
-    back = {system: found["returning"] for system, found in figure["slices"].items()}
-    users = back["default: ranked"]["recall@200"]["users"]
-    return (
-        "Of what a user likes among the held-out last ten ratings, 200 films hold "
-        f"{recalls(figure['systems'], fusion['recall@200'])}; for the {users} users who come back after an hour or "
-        f"more {recalls(back, fusion[RETURNING])}. {measured(figure)} "
-        f"The best fusion was {measured(baselines).replace('Measured', 'measured', 1)}"
-    )
 
 
 @block("funnel", "evaluation.json")
@@ -257,20 +235,20 @@ def seeds(figure: Figure) -> str:
 
 @block("live_events", "evaluation_live_events.json")
 def live_events(figure: Figure) -> str:
-    """The replay, variant by variant; strangers by number of events."""
+    """The replay, variant by variant; unknown users by number of events."""
     metrics = ("hit@10", "hit@50", "ndcg@50")
     rows = [
         (name.replace("told", "").strip(), *(span(found[metric]) for metric in metrics))
         for name, found in figure["replay"].items()
     ]
     replay = table(("the server gets an event", "HR@10", "HR@50", "NDCG@50"), rows)
-    strangers = figure["strangers"]
-    values = [span(found) for found in strangers.values()]
-    by_number = table(("events of a stranger", *strangers), [("recall@50", *values)])
+    unknown_users = figure["strangers"]
+    values = [span(found) for found in unknown_users.values()]
+    by_number = table(("events of an unknown user", *unknown_users), [("recall@50", *values)])
     note = (
         f"{figure['users']:,} users, {figure['replay']['told at once']['events']:,} liked events, one after the other; "
-        "means over users. Strangers: recall@50 of what a user liked in the held-out part, by how many of the events "
-        f"before it the server had ({next(iter(strangers.values()))['users']:,} users)."
+        "means over users. Unknown users: recall@50 of the liked held-out items, by how many of the events "
+        f"before it the server had ({next(iter(unknown_users.values()))['users']:,} users)."
     )
     return f"{replay}\n\n{by_number}\n\n{note} {measured(figure)}"
 

@@ -41,7 +41,7 @@ from research.reports import figure, head, publish
 K: Final = 50
 NDCG: Final = f"ndcg@{K}"
 COST: Final = 0.01  # share of the NDCG that diversity may cost
-ASKED: Final = 75  # items: more than the fifty that are judged, as `Holdout.judged` removes some
+REQUESTED: Final = 75  # items: more than the fifty that are judged, as `Holdout.judged` removes some
 STRENGTHS: Final = tuple(n / 10 for n in range(11))
 
 
@@ -78,7 +78,7 @@ def main(settings: Settings) -> None:
         recommender.phases.rerank.append(partial(rerank, default=0))
         for strength in sorted({*STRENGTHS, chosen}):  # the first is 0
             name = f"diversity {strength:g}"
-            lists = requests.lists(recommender, ASKED, name, partial(answer, diversity=strength))
+            lists = requests.lists(recommender, REQUESTED, name, partial(answer, diversity=strength))
             values = measures(holdout, lists, alike, genres)
             without = values[NDCG] if without is None else without
             of_strengths[f"{strength:g}"] = {
@@ -86,7 +86,7 @@ def main(settings: Settings) -> None:
                 f"coverage@{K}": coverage(lists[:, :K], holdout.past.n_items),
                 "change": metrics.compare(values[NDCG], without),
             }
-    counts = {"release": release.release, "users": len(requests.rows), "asked": ASKED, "chosen": chosen}
+    counts = {"release": release.release, "users": len(requests.rows), "asked": REQUESTED, "chosen": chosen}
     ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}
     found = plain({**opening, **counts, "diversity": of_strengths, "ms": ms})
     code = (*PIPELINE, "extras/diversity", "research/measure/diversity.py")

@@ -45,23 +45,23 @@ def change_s(loop: ServerLoop, userid: OwnId, rated: Rated) -> float:
     """Seconds from the acknowledgement of an event to an answer that knows it. Raises StepError where none does."""
     first = loop.ask(userid, None, 1)[0]
     loop.tell([rated(f"{PREFIX}{userid}", userid, first)])
-    told = time.perf_counter()
-    while time.perf_counter() - told < WITHIN_S:
+    reported = time.perf_counter()
+    while time.perf_counter() - reported < WITHIN_S:
         if first not in loop.ask(userid, None, 50):
-            return time.perf_counter() - told
+            return time.perf_counter() - reported
     raise StepError(f"User {userid!r} has rated {first!r} and is still recommended it after {WITHIN_S:.0f} s.")
 
 
 def measure_changes(settings: Settings, loop: ServerLoop, rated: Rated) -> dict[str, Any]:
     drawn = Drawn(known_userids(settings), seed=0)
     users, url = drawn.next(CHANGES), settings.server.url
-    asked = drawn.next(int(REQUESTS_PER_S * 5))
-    with generator() as load, ThreadPoolExecutor(1) as beside:
-        expect_answers(url, load(url, asked, Loading(4)))  # warm
+    requested = drawn.next(int(REQUESTS_PER_S * 5))
+    with generator() as load, ThreadPoolExecutor(1) as background:
+        expect_answers(url, load(url, requested, Loading(4)))  # warm
         seconds: list[float] = []
         with _taken_back(loop, users):
             while len(seconds) < len(users):
-                running = beside.submit(load, url, asked, Loading(per_s=REQUESTS_PER_S))
+                running = background.submit(load, url, requested, Loading(per_s=REQUESTS_PER_S))
                 while not running.done() and len(seconds) < len(users):
                     seconds.append(change_s(loop, users[len(seconds)], rated))
                 expect_answers(url, running.result())
@@ -70,21 +70,21 @@ def measure_changes(settings: Settings, loop: ServerLoop, rated: Rated) -> dict[
 
 
 def measure_batches(
-    loop: ServerLoop, strangers: Sequence[OwnId], items: Sequence[OwnId], rated: Rated
+    loop: ServerLoop, unknown_users: Sequence[OwnId], items: Sequence[OwnId], rated: Rated
 ) -> dict[str, Any]:
-    """Measure events per second. ``strangers``: new users, one per batch."""
+    """Measure events per second. ``unknown_users``: new users, one per batch."""
 
     def batch(number: int) -> list[Event]:
         return [
-            rated(f"{PREFIX}{number}-{n}", strangers[number], items[(number * BATCH + n) % len(items)])
+            rated(f"{PREFIX}{number}-{n}", unknown_users[number], items[(number * BATCH + n) % len(items)])
             for n in range(BATCH)
         ]
 
-    with ThreadPoolExecutor(SENDERS) as pool, _taken_back(loop, strangers):
+    with ThreadPoolExecutor(SENDERS) as pool, _taken_back(loop, unknown_users):
         began = time.perf_counter()
-        list(pool.map(lambda number: loop.tell(batch(number)), range(len(strangers))))
+        list(pool.map(lambda number: loop.tell(batch(number)), range(len(unknown_users))))
         seconds = time.perf_counter() - began
-    events = BATCH * len(strangers)
+    events = BATCH * len(unknown_users)
     return {"events": events, "batch": BATCH, "senders": SENDERS, "events_per_s": round(events / seconds)}
 
 
@@ -109,7 +109,7 @@ def main(settings: Settings) -> None:
     value = dataset.levels[-1] if dataset.has_values else None
     last = max(own_ids.users)
     new = range(last + 1, last + 1 + BATCHES)
-    strangers: list[OwnId] = [number if dataset.user_ids == "integer" else f"{PREFIX}{number}" for number in new]
+    unknown_users: list[OwnId] = [number if dataset.user_ids == "integer" else f"{PREFIX}{number}" for number in new]
 
     def rated(eventid: str, userid: OwnId, itemid: OwnId) -> Event:
         return Event(eventid, userid, itemid, kind, int(time.time()), value)
@@ -119,7 +119,7 @@ def main(settings: Settings) -> None:
         closing(ServerLoop(settings, release.release, dataset.base_name)) as loop,
     ):
         changes = measure_changes(settings, loop, rated)
-        batches = measure_batches(loop, strangers, list(own_ids.items.numbers), rated)
+        batches = measure_batches(loop, unknown_users, list(own_ids.items.numbers), rated)
     server, measured = ready(settings.server.url), {"changed answer": changes, "batches": batches}
     found = report(settings, server, {"command": "make bench-events"}, measured)
     code = (*PIPELINE, "extras/events", "research/measure/event_speed.py")

@@ -105,7 +105,7 @@ def replay(
                 kept = dict.fromkeys(releases.values(), data.dataset.base_name)
                 declared = _declared(planned, releases, len(users))
                 store.update(lambda before, d=declared, k=kept: started(before, d, k, int(time.time())))  # type: ignore[misc]
-                _all(each, partial(_asked, data=data, experiment=planned.name), users, planned.name)
+                _all(each, partial(_requested, data=data, experiment=planned.name), users, planned.name)
                 store.update(lambda before, name=planned.name: stopped(before, name, int(time.time())))  # type: ignore[misc]
             _all(each, partial(_with_arm, data=data), users, "what they did then")
             experiments = {title: named(store.call(None), planned.name) for title, planned in PLANNED.items()}
@@ -137,7 +137,7 @@ def _declared(planned: Planned, releases: Mapping[str, str], n_users: int) -> De
     )
 
 
-def _asked(loop: ServerLoop, user: int, data: Replay, experiment: str) -> None:
+def _requested(loop: ServerLoop, user: int, data: Replay, experiment: str) -> None:
     """Send requests until the worker that answers knows the experiment."""
     userid = data.userid(user)
     fields = {

@@ -95,8 +95,10 @@ def measure(
             found = []
             for channel in recall.searched:
                 for breadth in breadths[GRAPH if kind.endswith(GRAPH) else "flat"]:
-                    asked = recall.model_copy(update={"index": kind, "num_candidates": max(breadth, recall.candidates)})
-                    row = searched(settings, searches, grown, asked, channel)
+                    requested = recall.model_copy(
+                        update={"index": kind, "num_candidates": max(breadth, recall.candidates)}
+                    )
+                    row = searched(settings, searches, grown, requested, channel)
                     log.info(
                         "%d items, %s, %d shards, %s, %d: %.4f", size, kind, shards, channel.name, breadth, row["found"]
                     )

@@ -1,7 +1,7 @@
 """Evaluate answers event by event: the held-out events replayed through the running server.
 
 For each held-out event of a user, in order: a request as of its second, whose list is compared with the event; then the
-event is sent. For comparison, events are sent 1 or 5 events late, or never. Strangers are simulated by the last few
+event is sent. For comparison, events are sent 1 or 5 events late, or never. Unknown users are simulated by the last few
 events that a user had before the held-out ones, with that user's next liked items as targets.
 
 The events are removed afterwards. `make events` waits until then. An interrupted run resumes, as long as the same
@@ -56,14 +56,14 @@ Each = Callable[[Callable[["ServerLoop", int], Any], Sequence[int]], Iterator[An
 def replay_all(
     replay: Replay, users: Sequence[int], kept: Path, about: Mapping[str, Any], each: Each
 ) -> list[Replayed]:
-    """Replay users; those in ``kept``, which an interrupted run has left there, are not asked again.
+    """Replay users; those in ``kept``, which an interrupted run has left there, are not replayed again.
 
     Args:
         about: head of the report; if it differs from that in ``kept``, all users are replayed.
         each: calls a function with a loop and every user, and gives the results as they come, in any order.
     """
     for user in users:
-        assert replay.userid(user) != replay.stranger(user)  # noqa: S101
+        assert replay.userid(user) != replay.unknown_user(user)  # noqa: S101
     report = resumed(kept, about, {"replayed": []})
     found = {one.user: one for one in (Replayed(*values) for values in report["replayed"])}
     left = [user for user in users if user not in found]
@@ -81,8 +81,8 @@ def summary(found: Sequence[Replayed]) -> dict[str, Any]:
     """The means over users, with intervals."""
     rows = {name: _of_ranks([user.ranks[name] for user in found]) for name in LATE}
     shares = np.array([user.shares for user in found])
-    strangers = {str(given): mean(shares[:, row]) for row, given in enumerate(GIVEN)}
-    return {"replay": rows, "strangers": strangers}
+    unknown_users = {str(given): mean(shares[:, row]) for row, given in enumerate(GIVEN)}
+    return {"replay": rows, "strangers": unknown_users}
 
 
 def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
 K: Final = 50
 NEVER: Final = 1_000_000  # events late
 LATE: Final = {"told at once": 0, "told 1 event late": 1, "told 5 events late": 5, "never told": NEVER}
-GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that a stranger is known by
+GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that an unknown user is known by
 LONG: Final = 200  # items that a server answers with at most
 PREFIX: Final = "evaluate-live:"  # of eventids
 
@@ -149,7 +149,7 @@ class Replay:
     def userid(self, user: int) -> OwnId:
         return self.own_ids.users[int(self.data.userids[user])]
 
-    def stranger(self, user: int) -> OwnId:
+    def unknown_user(self, user: int) -> OwnId:
         """An id that no user has."""
         if self.dataset.user_ids == "string":
             return f"{PREFIX}{user}"
@@ -206,8 +206,8 @@ def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floa
             if never is not None and step <= late:
                 ranks[step] = never[step]
             elif replay.data.liked[place] and replay.data.items[place] not in before:
-                asked = loop.ask(userid, int(replay.data.times[place]), K)
-                ranks[step] = _rank(asked, replay.item(place))
+                requested = loop.ask(userid, int(replay.data.times[place]), K)
+                ranks[step] = _rank(requested, replay.item(place))
             if step >= late:
                 loop.tell([replay.event(place - late, userid)])
     finally:
@@ -216,27 +216,27 @@ def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floa
 
 
 def as_stranger(loop: ServerLoop, user: int, replay: Replay) -> Floats:
-    """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the stranger has.
+    """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the unknown user has.
 
     What the user had seen before is removed from the list, as it cannot be a target. NaN without a liked item, or with
     fewer events before than the most that are given.
     """
-    userid, held = replay.stranger(user), replay.held(user)
+    userid, held = replay.unknown_user(user), replay.held(user)
     first = int(replay.data.starts[user])
     before = {replay.item(place) for place in range(first, held.start)}
     liked = {replay.item(place) for place in held if replay.data.liked[place]} - before
     shares = np.full(len(GIVEN), np.nan)
     if not liked or held.start - first < max(GIVEN):
         return shares
-    told = 0
+    reported = 0
     loop.take_back(userid, PREFIX)
     try:
         for row, given in enumerate(GIVEN):
-            if given > told:
-                loop.tell([replay.event(held.start - n, userid) for n in range(given, told, -1)])
-                told = given
-            asked = loop.ask(userid, int(replay.data.times[held.start]), LONG)
-            new = [item for item in asked if item not in before][:K]
+            if given > reported:
+                loop.tell([replay.event(held.start - n, userid) for n in range(given, reported, -1)])
+                reported = given
+            requested = loop.ask(userid, int(replay.data.times[held.start]), LONG)
+            new = [item for item in requested if item not in before][:K]
             shares[row] = len(liked & set(new)) / len(liked)
     finally:
         loop.take_back(userid, PREFIX)

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LEAST: Final = 2  # baskets before the target
 SIZES: Final = (10, 20)
-ASKED: Final = 2000  # users for whom the running server is queried
+REQUESTED: Final = 2000  # users for whom the running server is queried
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"
@@ -183,9 +183,9 @@ def of_users(holdout: Holdout, users: Ints) -> Holdout:
     return replace(holdout, past=events(holdout.past), known=events(holdout.known), slices={}, **rows)
 
 
-def asked(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:
-    """The running server's answers for up to `ASKED` users, drawn with a fixed seed, and those of exact search."""
-    drawn = np.random.default_rng(0).permutation(np.flatnonzero(users))[:ASKED]
+def requested(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:
+    """The running server's answers for up to `REQUESTED` users, drawn with a fixed seed, and those of exact search."""
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(users))[:REQUESTED]
     some = of_users(holdout, np.sort(drawn))
     theirs, ours = some.judged(answers_of_server(settings)(some).ranked), some.judged(ranked[np.sort(drawn)])
     everybody = np.ones(len(theirs), np.bool_)
@@ -226,7 +226,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
             "users": int(users.sum()),
             "share of the targets that were had before": had,
             "published": PUBLISHED,
-            **({"live against exact": asked(settings, holdout, users, ranked)} if server else {}),
+            **({"live against exact": requested(settings, holdout, users, ranked)} if server else {}),
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": {
                 other: {name: metrics.compare(found[RANKED][name], found[other][name]) for name in found[other]}

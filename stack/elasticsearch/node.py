@@ -29,7 +29,7 @@ from stack.service import LOOPBACK
 _PLUGIN: Final = "modules/transport-netty4"
 _SECURITY: Final = "xpack.security.enabled"
 _OF_OTHER_MODULES: Final = ("xpack.", "ingest.geoip.")  # settings for the official image, unknown to this node
-# What one search may cost whoever sends it: our own look up terms and vectors. A node whose memory is used up ends.
+# Limits on the cost of one search; our own look up terms and vectors. A node that runs out of memory ends.
 _LIMITS: Final = {
     "search.allow_expensive_queries": "false",  # regular expressions, wildcards, prefixes, joins, scripts as scores
     "search.max_buckets": "1000",

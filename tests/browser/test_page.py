@@ -60,7 +60,7 @@ def test_the_fifty_are_cards_in_the_servers_order(page: Page) -> None:
     expect(first.get_by_text("What moved the ranking model")).to_be_visible()
 
 
-def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page: Page) -> None:
+def test_list_filtered_by_genre_and_similar_items_on_a_card(page: Page) -> None:
     choice = page.get_by_label("Only")
     choice.select_option("Comedy")
     expect(page.locator("main")).to_have_attribute("aria-busy", "false")
@@ -74,7 +74,7 @@ def test_a_list_can_be_limited_to_a_genre_and_a_card_shows_what_is_like_it(page:
     expect(page.locator(".card .tags", has_not_text="Comedy").first).to_be_visible()
 
 
-def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> None:
+def test_user_with_few_ratings_and_unknown_user(page: Page, fakes: Fakes) -> None:
     """Somebody else than who is there, though chance would have it so."""
     fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]
     page.evaluate("share => { Math.random = () => share; }", (fewest.index(1) + 0.01) / len(fewest))
@@ -88,16 +88,16 @@ def test_somebody_with_few_ratings_and_a_stranger(page: Page, fakes: Fakes) -> N
     assert page.locator(".card").count() == 50
 
 
-def test_who_asks_is_the_same_after_the_page_is_loaded_again(page: Page, fakes: Fakes, site: Site) -> None:
-    """A stranger too, with what was rated; in another tab somebody else may ask."""
+def test_user_is_kept_after_a_page_reload(page: Page, fakes: Fakes, site: Site) -> None:
+    """An unknown user too, with what was rated; in another tab somebody else may ask."""
     give(page, site.key)
     page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
-    stranger = page.locator("aside h2").inner_text()
+    unknown_user = page.locator("aside h2").inner_text()
     page.locator(".card").first.get_by_role("button", name="Rate 5").click()
     expect(page.get_by_text("1 newest of 1")).to_be_visible()
     page.reload()
-    expect(page.locator("aside h2")).to_have_text(stranger)
+    expect(page.locator("aside h2")).to_have_text(unknown_user)
     expect(page.get_by_text("1 newest of 1")).to_be_visible()
     other = page.context.new_page()
     other.goto(page.url)
@@ -152,7 +152,7 @@ def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Sit
     assert said.complaints == []
 
 
-def test_asked_as_of_another_time_the_list_moves_to_its_new_order(page: Page) -> None:
+def test_another_time_reorders_the_list(page: Page) -> None:
     before = titles(page)
     page.get_by_text("in the last sitting").click()
     page.locator(".moved").first.wait_for()
@@ -218,14 +218,14 @@ def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str)
     assert (page.evaluate("window.animations") > 0) == (motion == "no-preference")
 
 
-def test_any_title_is_asked_about(page: Page, fakes: Fakes) -> None:
+def test_any_title_can_be_explained(page: Page, fakes: Fakes) -> None:
     seen = int(fakes.world.histories[1].itemids[0])
     listed = page.locator(".card h3").first.inner_text()
     view(page, "Why not?")
-    for title, told in ((f"[{seen}]", "The user has seen it"), (listed.split()[1], "It is number 1 of the list.")):
+    for title, reported in ((f"[{seen}]", "The user has seen it"), (listed.split()[1], "It is number 1 of the list.")):
         page.get_by_label("Search a title").fill(f"film {title}")
         page.get_by_role("list", name="Titles").get_by_role("button", name=title).first.click()
-        expect(page.get_by_role("article").get_by_text(told)).to_be_visible()
+        expect(page.get_by_role("article").get_by_text(reported)).to_be_visible()
     expect(page.get_by_role("article").get_by_role("row", name="fusion")).to_be_visible()
     page.get_by_label("Search a title").fill("no such words")
     expect(page.get_by_text("No title has these words.")).to_be_visible()
@@ -237,27 +237,27 @@ def test_two_releases_stand_side_by_side(page: Page, fakes: Fakes) -> None:
     page.locator(".card").first.wait_for()
     view(page, "Compare")
     page.locator(".columns .rows li").first.wait_for()
-    asked = [
+    requested = [
         page.request.post(f"{page.url.split('#')[0]}ml/rec", data={"userid": 1, **named}).json()
         for named in ({}, {"release": OTHER})
     ]
-    left, right = ([item["itemid"] for item in answer["item_list"]] for answer in asked)
+    left, right = ([item["itemid"] for item in answer["item_list"]] for answer in requested)
     expect(page.get_by_text(f"{len(set(left) & set(right))} titles in both")).to_be_visible()
     columns = page.locator(".columns > div")
     assert columns.nth(0).get_by_text("only here").count() == len(set(left) - set(right))
     assert columns.nth(1).locator("h3").inner_text() == f"Right {OTHER}"
 
 
-def test_the_road_shows_each_stage(page: Page, fakes: Fakes) -> None:
+def test_request_trace_shows_each_stage(page: Page, fakes: Fakes) -> None:
     view(page, "Request trace")
     stops = page.locator(".trace h3")
     expect(stops).to_have_count(4)
     assert [stop.split()[0] for stop in stops.all_inner_texts()] == ["redis", "elasticsearch", "feast", "triton"]
-    road = page.locator(".trace")
-    expect(road).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
+    pipeline = page.locator(".trace")
+    expect(pipeline).to_contain_text(f"{len(fakes.world.histories[1])} ratings")
     for name, width in fakes.world.vector_dims.items():
-        expect(road).to_contain_text(f"{name}: {width} numbers")
-    expect(road).to_contain_text(f"rows of {fakes.world.spec.widths.row} columns")
+        expect(pipeline).to_contain_text(f"{name}: {width} numbers")
+    expect(pipeline).to_contain_text(f"rows of {fakes.world.spec.widths.row} columns")
 
 
 def test_a_degraded_answer_is_marked(page: Page, fakes: Fakes) -> None:
@@ -315,7 +315,7 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
 
 
 @pytest.mark.parametrize("design", ["split", "interleaved"])
-def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page, fakes: Fakes, design: str) -> None:
+def test_running_experiments_and_the_users_arm_are_shown(page: Page, fakes: Fakes, design: str) -> None:
     view(page, "Status")
     expect(page.locator(".service.good")).to_have_count(4)
     expect(page.get_by_role("heading", name="Running experiments")).to_have_count(0)
@@ -324,8 +324,8 @@ def test_running_experiments_are_shown_and_which_arm_the_person_is_in(page: Page
     fakes.store.stop("over")
     experiment = fakes.store.run("ranker", fakes.world.release, OTHER, kind=design)
     url = page.url.split("#")[0]
-    for asked in ({"release": OTHER}, {"experiments": False}):  # that one is open, and the server has heard
-        assert page.request.post(f"{url}ml/rec", data={"userid": 1, **asked}).ok
+    for requested in ({"release": OTHER}, {"experiments": False}):  # that one is open, and the server has heard
+        assert page.request.post(f"{url}ml/rec", data={"userid": 1, **requested}).ok
     page.goto(url)
     page.locator(".card").first.wait_for()
     expect(page.locator(".reason").last).not_to_have_text("…")
@@ -424,7 +424,7 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     expect(page.get_by_role("heading", name="User 2")).to_be_visible()
 
 
-def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Page, site: Site) -> None:
+def test_keyboard_focus_stays_after_rate_hide_and_undo(page: Page, site: Site) -> None:
     """What is rated or hidden leaves the list at once, and comes back when it is undone."""
     give(page, site.key)
     before = titles(page)
@@ -433,8 +433,8 @@ def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Pa
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=before[1], exact=True)).to_have_count(0)
     expect(page.locator(".event").first).to_contain_text(before[1].split()[1])
-    told = page.locator("main > [role=status]")
-    expect(told).to_have_text(f"{before[1].rsplit(' ', 1)[0]}: rated 5 ★")
+    reported = page.locator("main > [role=status]")
+    expect(reported).to_have_text(f"{before[1].rsplit(' ', 1)[0]}: rated 5 ★")
     expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
     for _ in range(6):  # past five stars
         page.keyboard.press("Tab")
@@ -442,14 +442,14 @@ def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Pa
     hidden = page.locator(".card h3").nth(1).inner_text()
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name=hidden, exact=True)).to_have_count(0)
-    expect(told).to_have_text(f"{hidden.rsplit(' ', 1)[0]}: hidden")
+    expect(reported).to_have_text(f"{hidden.rsplit(' ', 1)[0]}: hidden")
     expect(page.locator(".card").nth(1).locator("h3")).to_be_focused()
     undo = page.get_by_role("region", name="What you did").get_by_role("button", name="Undo")
     undo.first.focus()
     page.keyboard.press("Enter")
     expect(undo).to_have_count(1)
     expect(undo).to_be_focused()
-    expect(told).to_contain_text("undone")
+    expect(reported).to_contain_text("undone")
     page.keyboard.press("Enter")
     expect(undo).to_have_count(0)
     expect(page.locator("main")).to_be_focused()
@@ -457,7 +457,7 @@ def test_who_rates_hides_and_undoes_by_keyboard_goes_on_where_they_were(page: Pa
     assert titles(page) == before
 
 
-def test_nothing_of_who_asked_before_is_shown_under_another_user(page: Page) -> None:
+def test_switching_users_shows_nothing_of_the_previous_user(page: Page) -> None:
     """Both answers are held back in turn: the list, then its reasons."""
     reason = page.locator(".card .reason").first
     expect(reason).not_to_have_text("…")
@@ -552,12 +552,12 @@ TYPE = """(field, texts) => {
 }"""
 
 
-def test_users_are_asked_for_once_typing_pauses(page: Page) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "/ml/users" in request.url else None)
+def test_users_are_fetched_when_typing_pauses(page: Page) -> None:
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url) if "/ml/users" in request.url else None)
     page.get_by_label("User id").evaluate(TYPE, ["1", "12"])
     expect(page.get_by_role("list", name="Users").get_by_role("button").first).to_contain_text("12")
-    assert [url.split("?")[1] for url in asked] == ["q=12&size=8"]
+    assert [url.split("?")[1] for url in requested] == ["q=12&size=8"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -595,7 +595,7 @@ def test_an_address_that_names_no_view_shows_the_list(page: Page) -> None:
         expect(page.locator("#list-title")).to_be_visible()
 
 
-def test_a_request_given_up_while_its_body_comes_is_no_dead_server(page: Page) -> None:
+def test_an_aborted_request_is_not_reported_as_a_dead_server(page: Page) -> None:
     error = page.evaluate(
         """async () => {
             const { api } = await import("/page/api.js");

@@ -1,4 +1,4 @@
-"""HAProxy before two made-up servers: what it asks twice, what it does not, and whom it asks where none is healthy."""
+"""HAProxy before two made-up servers: what it retries, what it does not, and which server gets requests if none is."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def post(url: str, path: str) -> int:
     return requests.post(f"{url}{path}", json={}, timeout=30).status_code
 
 
-def test_a_recommendation_is_asked_for_again_and_an_event_is_sent_once(tmp_path: Path) -> None:
+def test_recommendations_are_retried_and_events_sent_once(tmp_path: Path) -> None:
     good, bad = MadeUp(), MadeUp(answers=False)
     with behind_haproxy(tmp_path, good, bad) as url:
-        asked = Counter(post(url, "/ml/rec") for _ in range(TIMES))
-        told = Counter(post(url, "/ml/event") for _ in range(TIMES))
-    assert asked == {200: TIMES}
+        requested = Counter(post(url, "/ml/rec") for _ in range(TIMES))
+        reported = Counter(post(url, "/ml/event") for _ in range(TIMES))
+    assert requested == {200: TIMES}
     assert bad.sent["/ml/rec"] > 0
     assert good.sent["/ml/event"] + bad.sent["/ml/event"] == TIMES
-    assert told == {200: good.sent["/ml/event"], 502: bad.sent["/ml/event"]}
+    assert reported == {200: good.sent["/ml/event"], 502: bad.sent["/ml/event"]}
     assert bad.sent["/ml/event"] > 0
 
 
 @pytest.mark.parametrize(("healthy", "noticed"), [(True, "server-2 is DOWN"), (False, "no server available")])
-def test_who_is_not_healthy_is_asked_only_where_nobody_is(tmp_path: Path, healthy: bool, noticed: str) -> None:
+def test_unhealthy_backends_are_used_only_if_all_are_unhealthy(tmp_path: Path, healthy: bool, noticed: str) -> None:
     log = tmp_path / "haproxy.log"
     one, other = MadeUp(healthy=healthy), MadeUp(healthy=False)
     with behind_haproxy(tmp_path, one, other) as url:

@@ -40,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def kept(settings: Settings) -> None:
-    """A release that has no users of its own: users with events are strangers."""
+    """A release that has no users of its own: users with events are unknown users."""
     key = wire.manifest_key(RELEASE)
     with redis_client(settings) as client:
         client.set(key, "{}")
@@ -137,7 +137,7 @@ def entries(settings: Settings) -> list[consumer.Entry]:
     return [each for each in found if each.event is not None]
 
 
-def test_without_the_replica_an_event_is_acknowledged_only_where_the_setting_says_so(settings: Settings) -> None:
+def test_events_without_a_replica_are_acknowledged_by_setting(settings: Settings) -> None:
     userid = 7
     key = event_log_key(FILMS, wire.event_partition(userid))
     until(lambda: healed(settings), despite=(redis.RedisError,))
@@ -171,15 +171,18 @@ def test_somebody_forgotten_is_forgotten_in_every_partition(settings: Settings) 
         assert users.call(UserQuery(11, RELEASE, FILMS)).user is None
 
 
-def test_who_does_not_know_the_password_is_not_let_in(settings: Settings) -> None:
+def test_clients_without_the_password_are_refused(settings: Settings) -> None:
     for host, port in settings.redis.addresses:
-        with redis.Redis(host, port, retry=Retry(NoBackoff(), 0)) as stranger, pytest.raises(redis.AuthenticationError):
-            stranger.ping()
+        with (
+            redis.Redis(host, port, retry=Retry(NoBackoff(), 0)) as unknown_user,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            unknown_user.ping()
 
 
 def test_feast_knows_it(settings: Settings) -> None:
-    told = feast_environment(settings)
-    config = RedisOnlineStoreConfig(connection_string=told["FEAST_REDIS"], redis_type=told["FEAST_REDIS_TYPE"])
+    reported = feast_environment(settings)
+    config = RedisOnlineStoreConfig(connection_string=reported["FEAST_REDIS"], redis_type=reported["FEAST_REDIS_TYPE"])
     assert RedisOnlineStore()._get_client(config).ping()
 
 

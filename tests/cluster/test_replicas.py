@@ -115,7 +115,7 @@ class Busy:
         until(lambda: len(self.load.between(since, float("inf"))) >= count)
         return self.load.between(since, float("inf"))
 
-    def wait_until_asked(self, replica: Replica) -> None:
+    def wait_until_requested(self, replica: Replica) -> None:
         """It gets its share of what comes."""
         before = replica.answered()
         until(lambda: replica.answered() >= before + ENOUGH // 4)
@@ -132,26 +132,26 @@ def busy(twice: Twice, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus
         for each in replicas:
             ends.callback(each.stop)
             each.start()
-        asked = ends.enter_context(load(url, bodies, CLIENTS, PAUSE_S))
-        yield Busy(replicas, asked)
+        requested = ends.enter_context(load(url, bodies, CLIENTS, PAUSE_S))
+        yield Busy(replicas, requested)
 
 
 def failed(answers: Sequence[Answered]) -> list[Answered]:
     return [each for each in answers if each.status != requests.codes.ok or not each.body["item_list"]]
 
 
-def test_both_replicas_are_asked(busy: Busy) -> None:
+def test_both_replicas_answer(busy: Busy) -> None:
     busy.load.wait(lambda each: each.whole, PATIENCE_S)
     for replica in busy.replicas:
-        busy.wait_until_asked(replica)
+        busy.wait_until_requested(replica)
 
 
-def test_a_replica_killed_under_load_fails_no_request_and_is_asked_again_once_it_is_back(busy: Busy) -> None:
+def test_a_killed_replica_fails_no_request_and_is_used_again(busy: Busy) -> None:
     begin = time.monotonic()
     busy.replicas[0].kill()
     busy.wait_for(ENOUGH, begin)
     busy.replicas[0].start()
-    busy.wait_until_asked(busy.replicas[0])
+    busy.wait_until_requested(busy.replicas[0])
     assert failed(busy.load.between(begin, time.monotonic())) == []
 
 
@@ -186,16 +186,16 @@ def alone(busy: Busy, release: str) -> dict[tuple[str, int], Content]:
     found = {}
     for user in USERS:
         answer = busy.load.wait(
-            lambda each, asked=user: each.whole and (each.body["userid"], each.body["release"]) == (asked, release),
+            lambda each, requested=user: (
+                each.whole and (each.body["userid"], each.body["release"]) == (requested, release)
+            ),
             PATIENCE_S,
         )
         found[release, user] = content(answer)
     return found
 
 
-def test_a_rolling_restart_through_a_release_switch_fails_no_request_and_mixes_nothing(
-    twice: Twice, busy: Busy
-) -> None:
+def test_rolling_restart_during_a_release_switch_is_seamless(twice: Twice, busy: Busy) -> None:
     before = live(twice.settings).manifest.release
     expected = alone(busy, before)
     begin = time.monotonic()
@@ -212,7 +212,7 @@ def test_a_rolling_restart_through_a_release_switch_fails_no_request_and_mixes_n
     other.start()
     after = live(twice.settings).manifest.release
     for replica in busy.replicas:
-        busy.wait_until_asked(replica)
+        busy.wait_until_requested(replica)
     expected |= alone(busy, after)
     answers = busy.load.between(begin, time.monotonic())
     assert failed(answers) == []

@@ -58,7 +58,7 @@ def test_a_release_goes_live_as_on_single_services(settings: Settings) -> None:
             assert (found.live, found.kept) == (release, True)
 
 
-def test_the_next_release_goes_live_the_one_before_again_and_one_is_deleted(settings: Settings) -> None:
+def test_activate_next_roll_back_and_delete(settings: Settings) -> None:
     first = live(settings)
     before = answer(settings, first)
     second = written(settings, "source", 2)
@@ -79,16 +79,16 @@ def test_the_next_release_goes_live_the_one_before_again_and_one_is_deleted(sett
 
 
 @pytest.fixture(scope="module")
-def asked(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+def requested(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     """A server under requests without a pause."""
     bodies = [{"userid": userid, "timestamp": at, "budget_ms": BUDGET_MS} for userid, at in REQUESTS.items()]
     bodies += [{"userid": userid, "budget_ms": BUDGET_MS} for userid in range(1, 40)]
     folder = tmp_path_factory.mktemp("server")
     server = settings.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1})
     own = settings.model_copy(update={"exchange_dir": folder, "server": server})
-    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
-        asked.wait(lambda each: each.whole, 120)
-        yield asked
+    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested:
+        requested.wait(lambda each: each.whole, 120)
+        yield requested
 
 
 def node_process(settings: Settings, number: int) -> psutil.Process:
@@ -100,10 +100,12 @@ def node_process(settings: Settings, number: int) -> psutil.Process:
 
 
 @pytest.mark.parametrize("which", ["master", "another"])
-def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Settings, asked: Load, which: str) -> None:
+def test_an_elasticsearch_node_killed_under_load_costs_no_answer(
+    settings: Settings, requested: Load, which: str
+) -> None:
     with elastic_client(settings) as client:
         elected = int(client.cat.master(format="json")[0]["node"].removeprefix("node-"))
-    asked.wait(lambda each: each.whole, 120)
+    requested.wait(lambda each: each.whole, 120)
     begin = time.monotonic()
     node_process(settings, elected if which == "master" else elected % 3 + 1).kill()
     with elastic_client(settings) as client:
@@ -113,7 +115,7 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
             assert not found["timed_out"]
         back = patient.cluster.health(wait_for_status="green", timeout=f"{BACK_WITHIN_S}s")
     assert not back["timed_out"]
-    answers = asked.between(begin, time.monotonic())
+    answers = requested.between(begin, time.monotonic())
     wrong = [each for each in answers if each.status != requests.codes.ok]
     assert len(answers) > 50
     assert wrong == []
@@ -121,9 +123,9 @@ def test_an_elasticsearch_node_killed_under_load_costs_no_answer(settings: Setti
     assert few(degraded, answers), f"{len(degraded)} of {len(answers)} answers lack what Elasticsearch has"
 
 
-def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, asked: Load) -> None:
+def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, requested: Load) -> None:
     """For some seconds users of its slots are answered from the state last known, and the answers say so."""
-    asked.wait(lambda each: each.whole, 120)
+    requested.wait(lambda each: each.whole, 120)
     until(lambda: sorted(map(len, masters(settings).values())) == [1, 1, 1])
     port, (replica,) = next(iter(masters(settings).items()))
     begin = time.monotonic()
@@ -132,15 +134,15 @@ def test_a_redis_master_killed_under_load_costs_no_answer(settings: Settings, as
     over = time.monotonic()
 
     def the_replica_answers_for_it() -> bool:
-        newest = asked.between(over, float("inf"))[-40:]
+        newest = requested.between(over, float("inf"))[-40:]
         return len(newest) == 40 and not any("redis" in each.degraded for each in newest)
 
     until(the_replica_answers_for_it, 60)
-    answers = asked.between(begin, time.monotonic())
+    answers = requested.between(begin, time.monotonic())
     assert [each for each in answers if each.status != requests.codes.ok] == []
 
 
-def test_the_doctor_finds_nothing(settings: Settings, asked: Load) -> None:
+def test_the_doctor_finds_nothing(settings: Settings, requested: Load) -> None:
     """The nodes are back, a server runs, and the artifacts of the release that is live lie here again."""
     again = written(settings, "default", 1)
     for attempt in Retrying(stop=stop_after_delay(BACK_WITHIN_S), wait=wait_fixed(1), reraise=True):

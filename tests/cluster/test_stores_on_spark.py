@@ -146,7 +146,7 @@ def test_executors_write_the_features_that_the_file_store_writes(
     store.check(manifest, frames, own_ids)
 
 
-def test_what_redis_has_lost_the_file_store_loads_again(
+def test_the_file_store_reloads_what_redis_lost(
     settings: Settings, manifest: Manifest, features: Features, by_files: dict[bytes, dict[bytes, bytes]]
 ) -> None:
     """It does not mind that Spark has registered the release."""

@@ -17,7 +17,7 @@ from offline.readers import read_inputs
 from past_one_machine.spark import s1_feature_engi as twin
 from past_one_machine.spark.pairs import read_counted_on_spark
 from tests.cluster.needs_spark import needs_spark
-from tests.past_one_machine.spark.worlds import ASKED, made_up, world
+from tests.past_one_machine.spark.worlds import REQUESTED, made_up, world
 
 pytestmark = needs_spark
 
@@ -45,7 +45,7 @@ def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: py
 
     spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, ranker_of_lists(settings.recipe))
     monkeypatch.setattr(step, "fit_training_channels", fit_training_channels)
-    monkeypatch.setattr(ListsConfig, "of", lambda recipe: ASKED)
+    monkeypatch.setattr(ListsConfig, "of", lambda recipe: REQUESTED)
     twin.main(settings)
     files = (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES)
     found, lists = (

@@ -19,7 +19,7 @@ from tenacity import Retrying, retry, retry_if_exception_type, stop_after_delay,
 
 from data_exchange_center.settings import Settings
 from stack.commands import PROGRAMS
-from tests.e2e.road import ml_100k
+from tests.e2e.pipeline import ml_100k
 from tests.free_ports import shifted_ports
 from tests.needs import not_tested
 

@@ -43,7 +43,7 @@ class TestDemo:
         ready = requests.get(url, timeout=30)
         assert ready.json()["services"]["triton"]["version"] == by_name("triton").version(containers.settings)
 
-    def test_what_it_wrote_is_the_users(self, containers: Containers) -> None:
+    def test_written_files_belong_to_the_user(self, containers: Containers) -> None:
         exchange = containers.settings.exchange_dir
         owners = {path.lstat().st_uid for path in exchange.rglob("*") if "secrets" not in path.parts}
         assert owners == {UID}
@@ -82,23 +82,23 @@ def test_one_that_is_killed_under_load_comes_back(containers: Containers, servic
     afterwards the answers are the same."""
     before = containers.itemids()
     bodies = [{"userid": userid, "size": 10, "strict": True} for userid in range(1, 51)]
-    with load(containers.settings.server.url, bodies, clients=1) as asked:
+    with load(containers.settings.server.url, bodies, clients=1) as requested:
         if os.geteuid() == 0:  # as a crash: the engine has to start it again
             os.kill(containers.inspect(service.name)["State"]["Pid"], signal.SIGKILL)
         else:
             containers.succeeds("docker", "kill", containers.container(service.name))
             containers.succeeds("docker", "start", containers.container(service.name))
         containers.until_ready()
-    known = [answer for answer in asked.answers if answer.status]
+    known = [answer for answer in requested.answers if answer.status]
     assert {answer.status for answer in known} <= {200, 503}
     errors = [answer.body["error"] for answer in known if answer.status == 503]
     unexplained = [error for error in errors if "service" not in error and error["code"] != "release_opening"]
     assert unexplained == []
-    assert service.name == "server" or len(known) == len(asked.answers)  # nobody else's end cuts a connection
+    assert service.name == "server" or len(known) == len(requested.answers)  # nobody else's end cuts a connection
     assert containers.itemids() == before
 
 
-def test_what_the_containers_wrote_the_local_stack_serves_and_back(containers: Containers) -> None:
+def test_containers_and_local_stack_read_each_others_data(containers: Containers) -> None:
     with while_docker_keeps_its_proxies(containers):
         before = containers.itemids()
         containers.succeeds("make", "docker-down")

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.road import Road, demo, ml_100k
+from tests.e2e.pipeline import Pipeline, demo, ml_100k
 
 
 @pytest.fixture(scope="session")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     folder = tmp_path_factory.mktemp("demo")
-    with demo(folder / "exchange", 11_000, RECSYS_DATA=str(ml_100k(folder / "data"))) as road:
-        yield road
+    with demo(folder / "exchange", 11_000, RECSYS_DATA=str(ml_100k(folder / "data"))) as pipeline:
+        yield pipeline

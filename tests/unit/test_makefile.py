@@ -62,7 +62,7 @@ def test_a_relative_path_is_handed_over_absolute() -> None:
     assert handed_over(*(f"{name}=../there" for name in PATHS)) == [there] * 4  # on make's command line
 
 
-def test_an_absolute_path_stays_as_it_is_and_what_is_not_given_is_not_handed_over() -> None:
+def test_absolute_paths_stay_and_unset_ones_are_not_passed() -> None:
     data = "/data/my films/it's $HOME.zip"
     assert handed_over(RECSYS_DATA=data, RECSYS_SERVICES_DIR="/opt/s")[::2] == [data, "/opt/s"]
     assert handed_over(RECSYS_DATA="my films/a.zip")[0] == str(ROOT / "my films/a.zip")

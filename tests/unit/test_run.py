@@ -21,12 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_a_part_that_fails_fails_the_whole_and_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "LOGS", tmp_path)
-    monkeypatch.setattr(run, "LANES", {"test": ({"good": "true", "bad": "false | cat"}, {"beside": "true"})})
+    monkeypatch.setattr(run, "QUEUES", {"test": ({"good": "true", "bad": "false | cat"}, {"background": "true"})})
     monkeypatch.setattr(run.signal, "signal", lambda *_: None)
     assert run.main("test") == 1
     parts = json.loads((tmp_path / "times.json").read_text())["parts"]
-    assert {part["part"]: part["ok"] for part in parts} == {"good": True, "bad": False, "beside": True}
-    monkeypatch.setattr(run, "LANES", {"test": ({"good": "true"},)})
+    assert {part["part"]: part["ok"] for part in parts} == {"good": True, "bad": False, "background": True}
+    monkeypatch.setattr(run, "QUEUES", {"test": ({"good": "true"},)})
     assert run.main("test") == 0
 
 
@@ -64,7 +64,7 @@ def test_a_script_runs_only_when_all_of_its_module_is_there() -> None:
 
 
 @pytest.mark.parametrize("script", ["offline/step_runner", "offline/preprocess/s1_data_split", "research/containers"])
-def test_a_command_without_arguments_explains_itself_and_refuses_any(
+def test_a_command_without_arguments_has_help(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RECSYS_RECIPE", "none")  # so that one that goes on fails at once

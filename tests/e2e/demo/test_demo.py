@@ -12,28 +12,28 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import artifacts
 from research.evaluation import evaluate, report
 from tests import readmes
-from tests.e2e.road import ROOT, Road
+from tests.e2e.pipeline import ROOT, Pipeline
 
 
-def test_the_demo_prints_fifty_films_and_where_the_server_is(road: Road) -> None:
-    answer = road.recommend(1).json()
+def test_the_demo_prints_fifty_films_and_where_the_server_is(pipeline: Pipeline) -> None:
+    answer = pipeline.recommend(1).json()
     assert len(answer["item_list"]) == 50
     for item in answer["item_list"][:3]:
-        assert item["title"][:20] in road.output
-    assert f"{road.settings.server.url}/ml/rec" in road.output
+        assert item["title"][:20] in pipeline.output
+    assert f"{pipeline.settings.server.url}/ml/rec" in pipeline.output
 
 
-def test_the_steps_print_what_the_data_hold(road: Road) -> None:
-    ratings = artifacts.RATINGS.read(road.settings.exchange_dir)
+def test_the_steps_print_what_the_data_hold(pipeline: Pipeline) -> None:
+    ratings = artifacts.RATINGS.read(pipeline.settings.exchange_dir)
     splits = ratings["split"].value_counts()
     clicks = int(ratings["label"].sum())
-    plain = road.output.replace(",", "").replace("_", "")
+    plain = pipeline.output.replace(",", "").replace("_", "")
     for count in (clicks, len(ratings) - clicks, *(int(splits[name]) for name in ("train", "test", "holdout"))):
         assert str(count) in plain
 
 
-def test_a_bare_curl_works(road: Road) -> None:
-    done = road.run("curl", "-s", "-d", '{"userid": 1, "strict": true}', f"{road.settings.server.url}/ml/rec")
+def test_a_bare_curl_works(pipeline: Pipeline) -> None:
+    done = pipeline.run("curl", "-s", "-d", '{"userid": 1, "strict": true}', f"{pipeline.settings.server.url}/ml/rec")
     answer = json.loads(done.stdout)
     assert answer["userid"] == 1
     assert answer["cold_start"] is False
@@ -45,32 +45,32 @@ def test_a_bare_curl_works(road: Road) -> None:
     assert {"redis", "elasticsearch", "feast", "triton", "total"} <= set(answer["took_ms"])
 
 
-def test_no_answer_holds_a_seen_film(road: Road) -> None:
-    road.check_unseen()
+def test_no_answer_holds_a_seen_film(pipeline: Pipeline) -> None:
+    pipeline.check_unseen()
 
 
-def test_the_client_prints_a_table(road: Road) -> None:
-    done = road.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
+def test_the_client_prints_a_table(pipeline: Pipeline) -> None:
+    done = pipeline.step("online/main/s2_client.py", "--userid", "2", "--size", "5")
     assert done.returncode == 0, done.stdout
-    for item in road.recommend(2, size=5).json()["item_list"]:
+    for item in pipeline.recommend(2, size=5).json()["item_list"]:
         assert item["title"][:20] in done.stdout
 
 
-def test_status_shows_everything_ready(road: Road) -> None:
+def test_status_shows_everything_ready(pipeline: Pipeline) -> None:
     for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(1), reraise=True):
         with attempt:
-            shown = road.stack("status").lower()  # which fails where one is not, or takes its time
+            shown = pipeline.stack("status").lower()  # which fails where one is not, or takes its time
             for service in ("redis", "elasticsearch", "feast", "triton", "server"):
                 assert re.search(rf"^ *{service} +yes ", shown, re.MULTILINE), shown
 
 
-def test_the_development_server_of_flask_answers_too(road: Road) -> None:
-    port = road.settings.server.port + 1
+def test_the_development_server_of_flask_answers_too(pipeline: Pipeline) -> None:
+    port = pipeline.settings.server.port + 1
     name = "test_the_development_server_of_flask_answers_too"
     shown = next(command.text for command in readmes.commands("online/README.md") if command.run_by == name)
     assert shown.endswith(" run)")
     command = shown.replace(" run)", f" run --port={port})").replace("&& flask", "&& exec flask")
-    server = subprocess.Popen(["bash", "-c", command.strip("()")], cwd=ROOT, env=road.activated())
+    server = subprocess.Popen(["bash", "-c", command.strip("()")], cwd=ROOT, env=pipeline.activated())
     try:
         for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.2), reraise=True):
             with attempt:
@@ -81,8 +81,8 @@ def test_the_development_server_of_flask_answers_too(road: Road) -> None:
         server.wait(timeout=120)
 
 
-def test_the_artifacts_recommend_as_well_as_they_did(road: Road) -> None:
+def test_the_artifacts_recommend_as_well_as_they_did(pipeline: Pipeline) -> None:
     """Checks of ``make evaluate-full``. That they catch bugs: ``tests/e2e/full/test_planted_bugs.py``."""
-    found = evaluate.evaluate(road.settings, "make evaluate-full")
+    found = evaluate.evaluate(pipeline.settings, "make evaluate-full")
     assert found["dataset"] == "ml-100k"
     report.check(found)

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.road import Road
+from tests.e2e.pipeline import Pipeline
 
 PATIENCE_MS = 30_000  # a busy machine's
 VIEWS = ("list", "whyNot", "compare", "trace", "map", "status")
 
 
 @pytest.fixture
-def page(browser: Browser, road: Road) -> Iterator[Page]:
+def page(browser: Browser, pipeline: Pipeline) -> Iterator[Page]:
     """The first user's list. Afterwards: the browser has complained of nothing."""
     complaints: list[str] = []
     with browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-US") as context:
@@ -27,7 +27,7 @@ def page(browser: Browser, road: Road) -> Iterator[Page]:
             "console", lambda each: complaints.append(f"{each.text} {each.location}") if each.type == "error" else None
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(road.settings.server.url)
+        page.goto(pipeline.settings.server.url)
         page.locator(".card").first.wait_for()
         yield page
     assert complaints == []
@@ -47,7 +47,7 @@ def test_every_view_is_filled_by_the_real_services(page: Page) -> None:
     assert services == ["redis", "elasticsearch", "feast", "triton"]
 
 
-def test_what_a_stranger_rates_leaves_the_list_and_changes_it(page: Page) -> None:
+def test_ratings_of_an_unknown_user_change_the_list(page: Page) -> None:
     page.get_by_role("button", name="Unknown user").click()
     expect(page.get_by_text("This user is unknown here")).to_be_visible()
     titles = page.locator(".card h3").all_inner_texts()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.road import ROOT
+from tests.e2e.pipeline import ROOT
 
 PLATFORM = "aarch64-manylinux_2_35"  # Triton's wheel wants this glibc or a newer one, as on x86-64
 

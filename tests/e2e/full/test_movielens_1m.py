@@ -10,7 +10,7 @@ import pytest
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
-from tests.e2e.road import DEMO_SECONDS, Road, demo
+from tests.e2e.pipeline import DEMO_SECONDS, Pipeline, demo
 from tests.needs import not_tested
 
 COUNTS = {"positive": 575_281, "negative": 424_928, "train": 754_233, "test": 185_576, "holdout": 60_400}
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    with demo(tmp_path_factory.mktemp("million") / "exchange", 9_000, RECSYS_DATA=DATA) as road:
-        yield road
+def million(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    with demo(tmp_path_factory.mktemp("million") / "exchange", 9_000, RECSYS_DATA=DATA) as pipeline:
+        yield pipeline
 
 
-def test_the_counts_are_the_sources_and_nobody_is_given_a_film_again(million: Road) -> None:
+def test_counts_equal_the_sources_and_no_seen_film_is_served(million: Pipeline) -> None:
     ratings = artifacts.RATINGS.read(million.settings.exchange_dir)
     clicks = int(ratings["label"].sum())
     found = {"positive": clicks, "negative": len(ratings) - clicks, **ratings["split"].value_counts().to_dict()}
@@ -40,6 +40,6 @@ def test_the_counts_are_the_sources_and_nobody_is_given_a_film_again(million: Ro
 def test_the_sources_recipe_reaches_the_sources_auc(tmp_path: Path) -> None:
     """Its steps assert the source's counts and AUC themselves."""
     env = os.environ | {"RECSYS_DATA": DATA, "RECSYS_EXCHANGE_DIR": str(tmp_path), "RECSYS_RECIPE": "source"}
-    done = Road(env, Settings(), "").run("make", "offline", seconds=DEMO_SECONDS)
+    done = Pipeline(env, Settings(), "").run("make", "offline", seconds=DEMO_SECONDS)
     assert done.returncode == 0, done.stdout
     assert artifacts.RANK_REPORT.read(tmp_path)["auc"]["test"] >= 0.8206

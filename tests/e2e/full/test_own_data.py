@@ -6,12 +6,12 @@ from pathlib import Path
 
 from data_exchange_center import artifacts
 from data_exchange_center.release_parts import read_own_ids
-from tests.e2e.road import Road
+from tests.e2e.pipeline import Pipeline
 from tests.made_up_data import shop, supermarket
 
 
-def test_fifty_unseen_items_by_the_shops_own_ids(road: Road, tmp_path: Path) -> None:
-    with road.with_data(shop(tmp_path / "shop")) as sold:
+def test_fifty_unseen_items_by_the_shops_own_ids(pipeline: Pipeline, tmp_path: Path) -> None:
+    with pipeline.with_data(shop(tmp_path / "shop")) as sold:
         folder = sold.settings.exchange_dir
         ids, seen = read_own_ids(folder), artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
         few = seen[seen.map(len) <= 25]
@@ -25,8 +25,8 @@ def test_fifty_unseen_items_by_the_shops_own_ids(road: Road, tmp_path: Path) -> 
             assert all(list(item) == ["itemid", "score", "title"] for item in answer["item_list"])
 
 
-def test_habits_are_recommended_again(road: Road, tmp_path: Path) -> None:
-    with road.with_data(supermarket(tmp_path / "market")) as market:
+def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> None:
+    with pipeline.with_data(supermarket(tmp_path / "market")) as market:
         folder = market.settings.exchange_dir
         ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
         for number, items in zip(states["userid"][10:20], states["items"][10:20], strict=True):

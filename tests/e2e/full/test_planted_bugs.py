@@ -26,17 +26,17 @@ from offline.rank import s2_model_train
 from offline.readers import read_with_holdout
 from offline.recall import s2_vector_recall
 from research.evaluation import evaluate, report
-from tests.e2e.road import Road
+from tests.e2e.pipeline import Pipeline
 
 Plant = Callable[[Settings, pytest.MonkeyPatch], Settings | None]
 
 
 @pytest.fixture
-def copied(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def copied(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings of a copy of the artifacts, in which a file that has changed since is not refused for that alone."""
-    shutil.copytree(road.settings.offline_dir, tmp_path / "offline")
+    shutil.copytree(pipeline.settings.offline_dir, tmp_path / "offline")
     monkeypatch.setattr(provenance, "expect_one_run", lambda *_: None)
-    return road.settings.model_copy(update={"exchange_dir": tmp_path})
+    return pipeline.settings.model_copy(update={"exchange_dir": tmp_path})
 
 
 def rolled(settings: Settings, artifact: artifacts.Table, key: str) -> None:

@@ -37,12 +37,12 @@ def written(spark: Any, folder: Path, times: int) -> list[int]:
     return artifacts.POPULAR.read(folder)["itemid"].tolist()
 
 
-def test_a_failed_task_is_tried_again_and_its_rows_are_there_once(spark: Any, tmp_path: Path) -> None:
+def test_a_retried_task_writes_its_rows_once(spark: Any, tmp_path: Path) -> None:
     assert written(spark, tmp_path, times=2) == [1, 2, 3, 4]
     assert len(list((tmp_path / "marks").iterdir())) == 2
 
 
-def test_what_fails_for_good_leaves_what_was_there(spark: Any, tmp_path: Path) -> None:
+def test_a_final_failure_leaves_earlier_output(spark: Any, tmp_path: Path) -> None:
     before = pd.DataFrame({"itemid": [9], "score": [1.0]})
     artifacts.POPULAR.write(tmp_path, before)
     with pytest.raises(Exception, match="as the test wants it"):

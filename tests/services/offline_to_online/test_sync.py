@@ -66,17 +66,17 @@ def place_of(published: Published) -> Place:
 def background_requests(settings: Settings, published: Published) -> Iterator[None]:
     """Ask for the release without a pause while the block runs; every answer must be the one it gave before."""
     before, stop, wrong = answer(settings, published), threading.Event(), []
-    asked = 0
+    requested = 0
 
     def ask() -> None:
-        nonlocal asked
+        nonlocal requested
         while not stop.is_set():
             try:
                 if not same(answer(settings, published), before):
                     wrong.append("another answer")
             except Exception as error:  # whatever it is, the test must know
                 wrong.append(repr(error))
-            asked += 1
+            requested += 1
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -85,7 +85,7 @@ def background_requests(settings: Settings, published: Published) -> Iterator[No
     finally:
         stop.set()
         thread.join()
-    assert asked > 3
+    assert requested > 3
     assert wrong == []
 
 
@@ -142,7 +142,7 @@ def second(stack: Settings, ids: dict[str, str]) -> Settings:
     return settings
 
 
-def test_a_release_of_another_recipe_lies_beside_the_first(stack: Settings, second: Settings) -> None:
+def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> None:
     """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
     place = require_loaded(Stores.of(second), manifest.release)
@@ -155,9 +155,7 @@ def test_a_release_of_another_recipe_lies_beside_the_first(stack: Settings, seco
     assert not same(answers, answer(stack, published))
 
 
-def test_a_half_loaded_release_does_not_go_live_and_a_rerun_replaces_it(
-    stack: Settings, ids: dict[str, str], second: Settings
-) -> None:
+def test_a_half_loaded_release_is_replaced_by_a_rerun(stack: Settings, ids: dict[str, str], second: Settings) -> None:
     published = live(stack)
     with redis_client(stack) as client:
         client.delete(wire.users_key(ids["second"]))

@@ -48,7 +48,7 @@ def as_its_own_name(url: str, body: object) -> requests.Response:
 
 
 class TestTriton:
-    """It listens on a socket that its owner alone reaches; whoever does reach it loads nothing, as a model is code."""
+    """It listens on a socket that only its owner reaches, and loads no model by request, as a model is code."""
 
     def test_nobody_else_reaches_it(self, stack: Settings) -> None:
         folder = stack.triton.socket_dir
@@ -137,13 +137,13 @@ class TestElasticsearch:
 
     def test_a_page_is_not_allowed_to_ask_for_more(self, stack: Settings, index: str) -> None:
         with local_session() as session:
-            asked = {"Origin": f"http://{EVIL}", "Access-Control-Request-Method": "DELETE"}
-            answer = session.options(index, headers=asked, timeout=30)
+            requested = {"Origin": f"http://{EVIL}", "Access-Control-Request-Method": "DELETE"}
+            answer = session.options(index, headers=requested, timeout=30)
         assert "Access-Control-Allow-Origin" not in answer.headers
         assert "Access-Control-Allow-Methods" not in answer.headers
 
 
-def test_what_services_write_is_their_owners_alone(stack: Settings) -> None:
+def test_files_of_services_are_their_owners_alone(stack: Settings) -> None:
     assert (stack.exchange_dir / "online").stat().st_mode & 0o777 == 0o700
     for name in ("logs", "redis", "secrets", "supervisor"):
         for path in stack.service_dir(name).rglob("*"):
@@ -178,7 +178,7 @@ class TestFeast:
 class TestRedis:
     """It takes a page's request for an attack, and hangs up; other programs need the password."""
 
-    def test_another_program_is_refused_without_the_generated_password(self, stack: Settings) -> None:
+    def test_programs_without_the_generated_password_are_refused(self, stack: Settings) -> None:
         with redis.Redis(stack.redis.host, stack.redis.port) as client, pytest.raises(redis.AuthenticationError):
             client.ping()
         path = stack.redis_password_file

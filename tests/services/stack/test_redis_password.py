@@ -42,18 +42,18 @@ def test_redis_and_feast_understand_a_password_and_an_empty_one(password: str, t
     try:
         listening = retry(stop=stop_after_delay(60), wait=wait_fixed(0.05), retry=retry_if_exception_type(OSError))
         listening(socket.create_connection)((LOOPBACK, settings.redis.port)).close()
-        told = container_command("feast", secret)
-        told[2] = told[2].partition("exec ")[0] + 'printf "%s" "$FEAST_REDIS"'
+        reported = container_command("feast", secret)
+        reported[2] = reported[2].partition("exec ")[0] + 'printf "%s" "$FEAST_REDIS"'
         environment = {"FEAST_REDIS_ADDRESS": f"{LOOPBACK}:{settings.redis.port},db=1", "PATH": os.defpath}
-        address = subprocess.run(told, env=environment, capture_output=True, text=True, check=True).stdout
+        address = subprocess.run(reported, env=environment, capture_output=True, text=True, check=True).stdout
         store = RedisOnlineStore()._get_client(RedisOnlineStoreConfig(connection_string=address))
         assert store.ping()
-        stranger = redis.Redis(port=settings.redis.port)
+        unknown_user = redis.Redis(port=settings.redis.port)
         if password:
             with pytest.raises(redis.AuthenticationError):
-                stranger.ping()
+                unknown_user.ping()
         else:
-            assert stranger.ping()
+            assert unknown_user.ping()
     finally:
         server.terminate()
         server.wait(120)

@@ -40,24 +40,24 @@ def workers_of(settings: Settings) -> set[int]:
     return {child.pid for child in psutil.Process(pid_of(settings)).children()}
 
 
-def test_no_request_is_lost_when_the_server_is_started_anew(served: Settings, world: World) -> None:
+def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: World) -> None:
     former = workers_of(served)
-    with load(served.server.url, BODIES, CLIENTS) as asked:
-        asked.wait(lambda answer: answer.status == 200, PATIENCE_S)
-        before = len(asked.answers)
+    with load(served.server.url, BODIES, CLIENTS) as requested:
+        requested.wait(lambda answer: answer.status == 200, PATIENCE_S)
+        before = len(requested.answers)
         commands.serve(served)
-        meanwhile = len(asked.answers) - before
-        asked.wait(lambda answer: answer.whole, PATIENCE_S)
+        meanwhile = len(requested.answers) - before
+        requested.wait(lambda answer: answer.whole, PATIENCE_S)
         # the old ones end when they have answered what they had accepted
         until(lambda: len(workers_of(served)) == served.server.workers, despite=(psutil.NoSuchProcess,))
-        asked.wait(lambda answer: answer.whole, PATIENCE_S)
+        requested.wait(lambda answer: answer.whole, PATIENCE_S)
     assert not workers_of(served) & former
-    assert [each for each in asked.answers if each.status != 200] == []
+    assert [each for each in requested.answers if each.status != 200] == []
     assert meanwhile > CLIENTS, "they are answered while the new workers start"
-    assert {each.body["release"] for each in asked.answers} == {world.release}
+    assert {each.body["release"] for each in requested.answers} == {world.release}
 
 
-def test_code_that_does_not_start_leaves_the_server_that_runs_as_it_is(
+def test_broken_code_leaves_the_running_server_untouched(
     served: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "orjson.py").write_text("raise ImportError('this orjson is broken')")

@@ -94,7 +94,7 @@ class TestOwnStack:
             assert client.get("test:key") == "value"
         assert requests.get(document, timeout=30).json()["_source"] == {"a": 1}
 
-    def test_a_new_password_starts_redis_anew_and_only_who_knows_it_is_let_in(self, own: Settings) -> None:
+    def test_a_new_password_restarts_redis_and_is_required(self, own: Settings) -> None:
         secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})
         try:
             commands.up(own, [by_name("redis")])

@@ -45,7 +45,7 @@ def requests(items: list[list[int]], ratings: list[list[int]], profiles: list[li
     )  # fmt: skip
 
 
-def test_one_new_rating_shifts_the_history_and_older_events_fall_off() -> None:
+def test_a_new_rating_shifts_the_history() -> None:
     one = channel()
     history = (np.arange(1, LAGS + 4) % ITEMS + 1).tolist()
     whole, cut = (requests([codes], [[4] * len(codes)], [[]], ago=60) for codes in (history, history[:LAGS]))
@@ -82,7 +82,7 @@ def test_other_bytes_are_no_channels() -> None:
         ChannelSet.unpack(b"PK nothing")
 
 
-def test_the_set_knows_items_by_their_ids_and_regimes_by_the_clock() -> None:
+def test_channel_set_maps_ids_and_regimes_by_time() -> None:
     channels = ChannelSet(ITEMIDS, (channel(),))
     profile = np.array([2, 0])
     for timestamp, ago in ((4_599, 3_599), (4_600, 3_600)):
@@ -90,19 +90,19 @@ def test_the_set_knows_items_by_their_ids_and_regimes_by_the_clock() -> None:
         assert np.array_equal(channels.query_vectors(one_user(), profile, timestamp)["tower"], expected)
 
 
-def test_who_never_rated_has_the_vector_of_their_profile() -> None:
+def test_a_user_without_ratings_has_the_profiles_vector() -> None:
     one = channel()
     found = ChannelSet(ITEMIDS, (one,)).query_vectors(History.empty(), np.array([1, 1]), 10**9)["tower"]
     assert found[:DIM] == pytest.approx(one.base[0] + one.profile[0][1] + one.profile[1][1])
 
 
-def test_a_channel_that_tells_no_items_apart_is_not_asked_with() -> None:
+def test_a_channel_with_equal_scores_is_not_searched() -> None:
     """Without a history a linear item-item model knows nothing: all inner products are 0, and any items would do."""
     silent = replace(channel("ease"), base=np.zeros((2, DIM), np.float32), profile=(), bias=np.zeros(ITEMS + 1))
     popular = replace(silent, name="popular", bias=channel().bias)
     channels, profile = ChannelSet(ITEMIDS, (channel(), silent, popular)), np.array([1, 1])
-    strangers = History(np.array([999]), np.array([5]), np.array([700]))  # an unknown item
-    for history in (History.empty(), strangers):
+    unknown_users = History(np.array([999]), np.array([5]), np.array([700]))  # an unknown item
+    for history in (History.empty(), unknown_users):
         assert set(channels.query_vectors(history, profile, 1_200)) == {"tower", "popular"}
     assert set(channels.query_vectors(one_user(), profile, 1_200)) == {"tower", "ease", "popular"}
 

@@ -49,7 +49,7 @@ def test_a_registry_that_is_there_stays(repo: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The spark data source API is an experimental feature")
-def test_what_reads_the_files_is_what_the_environment_says(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_chooses_the_file_reader(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_release(repo, "aaa", 60)
     view = defined(repo, FeatureView)["ml_user_aaa"]
     assert isinstance(view.batch_source, FileSource)
@@ -76,8 +76,8 @@ def test_feast_reads_what_the_settings_and_its_commands_say(
 ) -> None:
     """It puts the environment's values into the text, and then reads it as YAML."""
     settings = Settings(redis=RedisSettings(host="redis", port=6400, feast_db=3, password=password))
-    told = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
-    for name, value in (feast_environment(settings) | told).items():
+    reported = {"FEAST_REGISTRY": "data/next.db", "FEAST_OFFLINE_STORE": "file", "FEAST_BATCH_ENGINE": "local"}
+    for name, value in (feast_environment(settings) | reported).items():
         monkeypatch.setenv(name, value)
     config = load_repo_config(repo, repo / "feature_store.yaml")
     assert config.online_store.connection_string == f"redis:6400,db=3,password={password}"
@@ -87,7 +87,7 @@ def test_feast_reads_what_the_settings_and_its_commands_say(
     assert config.entity_key_serialization_version == 3
 
 
-def test_what_lies_in_the_repository_stays(repo: Path, tmp_path: Path) -> None:
+def test_existing_repository_files_stay(repo: Path, tmp_path: Path) -> None:
     (repo / "data" / "registry.db").write_bytes(b"registry")
     prepare_feast_repo(Settings(exchange_dir=tmp_path))
     assert (repo / "data" / "registry.db").read_bytes() == b"registry"

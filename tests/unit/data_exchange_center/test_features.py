@@ -130,7 +130,7 @@ def test_a_model_without_a_history_has_one_input(spec: FeatureSpec) -> None:
     assert np.array_equal(served.joined(), spec.assemble(user, many, 0))
 
 
-def test_a_spec_without_them_takes_none_and_one_with_them_wants_all(spec: FeatureSpec) -> None:
+def test_given_columns_are_required_by_the_spec_or_refused(spec: FeatureSpec) -> None:
     no_history = spec.encode_history(History.empty(), 0)
     assert no_history.shape == (1, 0)
     assert spec.encode_candidates(("x",), np.ones((3, 1), np.float32)).shape == (3, 0)
@@ -186,7 +186,7 @@ def test_many_lists_have_a_time_each() -> None:
     assert rows[:, :, 1].tolist() == [[1, 2, 2], [2, 1, 1]]
 
 
-def test_what_waits_for_a_time_is_exact_to_the_second() -> None:
+def test_elapsed_features_are_exact_to_the_second() -> None:
     """Seconds since 1970 do not fit a float32."""
     spec, moment = timed_spec(), 1_700_000_001
     known = spec.encode_users({"userid": [7], "first_event": [moment], "n_ratings": [0]})

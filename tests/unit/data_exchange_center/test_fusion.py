@@ -95,9 +95,7 @@ def test_words_have_codes_in_any_shape() -> None:
 
 
 @given(SCORES, st.lists(st.integers(1, 39), max_size=10), st.integers(1, 45))
-def test_ties_are_in_favour_of_the_smaller_code_at_the_end_of_a_list_too(
-    scores: list[float], seen: list[int], size: int
-) -> None:
+def test_ties_prefer_the_smaller_code_also_at_the_cut(scores: list[float], seen: list[int], size: int) -> None:
     codes = np.array([code for code in seen if code < len(scores)], dtype=np.int64)
     rows = np.array([scores, scores], dtype=np.float32)  # of two users the second has seen something
     first, second = top_k(rows, size, np.ones_like(codes), codes)

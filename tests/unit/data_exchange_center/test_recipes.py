@@ -85,7 +85,7 @@ def loaded(imports: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
-def test_the_server_reads_recipes_and_channels_without_what_fits_them() -> None:
+def test_server_reads_recipes_without_training_code() -> None:
     read = "recipes.Recipe.model_validate_json(recipes.DEFAULT.model_dump_json())"
     served = "[plugins.load(plugins.SERVED, form) for form in ('history_sum', 'stored_vectors')]"
     modules = loaded(
@@ -94,5 +94,5 @@ def test_the_server_reads_recipes_and_channels_without_what_fits_them() -> None:
     assert not modules & {"offline", "offline_to_online", "torch", "scipy", "pandas"}
 
 
-def test_settings_do_without_numpy_as_the_services_own_images_must() -> None:
+def test_settings_import_without_numpy() -> None:
     assert not loaded("import data_exchange_center.settings, data_exchange_center.recipes") & {"numpy", "offline"}

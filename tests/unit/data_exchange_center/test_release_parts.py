@@ -22,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(exchange_dir=tmp_path)
 
 
-def test_the_same_artifacts_are_the_same_release_wherever_they_lie(tmp_path: Path) -> None:
+def test_release_id_does_not_depend_on_the_folder(tmp_path: Path) -> None:
     for name in ("here", "there"):
         write_artifacts(tmp_path / name, seed=1)
     here = release_of_artifacts(Settings(exchange_dir=tmp_path / "here"))
@@ -49,7 +49,7 @@ def test_another_byte_in_any_part_is_another_release(tmp_path: Path, settings: S
     [(artifacts.ITEMS, "s2_term_trans"), (artifacts.FEATURE_SPEC, "s2_model_train")],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_parts_of_two_runs_are_refused_with_the_step_to_run_again(
+def test_parts_of_two_runs_are_refused_with_the_step_to_run(
     tmp_path: Path, changed: Table | Document, again: str
 ) -> None:
     """A step was run again on other data, those after it were not."""
@@ -81,7 +81,7 @@ def test_a_recipe_that_changed_since_is_refused(settings: Settings, monkeypatch:
     ],
     ids=lambda value: getattr(value, "path", ""),
 )
-def test_a_document_that_lacks_what_it_should_say_is_one_sentence(
+def test_an_incomplete_document_is_a_one_sentence_error(
     tmp_path: Path, settings: Settings, document: Document, content: dict[str, object], said: str
 ) -> None:
     document.write(tmp_path, content)

@@ -118,7 +118,7 @@ def test_any_other_password_is_taken(monkeypatch: pytest.MonkeyPatch, password: 
     assert settings.redis.password.get_secret_value() == password
 
 
-def test_a_cluster_is_found_on_this_machine_or_where_its_nodes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_addresses_are_local_or_the_named_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().redis.addresses == (("127.0.0.1", 6379),)
     assert load_settings().elasticsearch.urls == ("http://127.0.0.1:9200",)
     monkeypatch.setenv("RECSYS_REDIS__CLUSTER", "true")

@@ -24,7 +24,8 @@ class FullError(RecsysError):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(StepError("no such folder"), 1), (ArtifactError("x is missing"), 1), (FullError("no room"), 3)]
+    ("error", "code"),
+    [(StepError("no such folder"), 1), (ArtifactError("x is missing"), 1), (FullError("disk full"), 3)],
 )
 def test_a_mistake_is_a_sentence_and_an_exit_code(
     error: RecsysError, code: int, capsys: pytest.CaptureFixture[str]
@@ -38,7 +39,7 @@ def test_a_mistake_is_a_sentence_and_an_exit_code(
     assert capsys.readouterr().err == f"{type(error).__name__}: {error}\n"
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence_with_its_path(tmp_path: Path) -> None:
+def test_an_uncreatable_folder_is_named_in_the_error(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(SystemExit) as caught:
@@ -94,7 +95,7 @@ def test_a_file_gets_lines_and_no_carriage_returns(monkeypatch: pytest.MonkeyPat
     assert all(lines)
 
 
-def test_an_error_is_a_problem_and_a_remedy_and_crosses_processes_whole() -> None:
+def test_an_error_has_problem_and_remedy_and_can_be_pickled() -> None:
     there = pickle.loads(pickle.dumps(StepError("Redis does not answer", "Run `make up`.")))
     assert str(there) == "Redis does not answer. Run `make up`."
     assert (there.problem, there.remedy) == ("Redis does not answer", "Run `make up`.")

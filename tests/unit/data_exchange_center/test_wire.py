@@ -24,7 +24,7 @@ PRODUCTS = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30)
 
 
 @given(PRODUCTS)
-def test_scores_are_positive_in_the_order_of_the_products_and_lead_back_to_them(values: list[float]) -> None:
+def test_scores_are_positive_monotonic_and_invertible(values: list[float]) -> None:
     products = np.array(values)
     scores = score_of_product(products)
     assert (scores > 0).all()
@@ -49,7 +49,7 @@ def test_genres_and_vectors_add_up() -> None:
 RELEASE = "aaaaaaaaaaaa"
 
 
-def test_what_replaces_a_key_is_in_its_slot_and_of_its_release() -> None:
+def test_a_replacement_key_has_the_same_slot_and_release() -> None:
     for key in (wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)):
         assert key_slot(replacement(key).encode()) == key_slot(key.encode())
         assert replacement(key).startswith(f"ml:{RELEASE}:")

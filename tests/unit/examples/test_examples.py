@@ -44,7 +44,7 @@ from offline_to_online.rows import feature_frames, item_rows
 from offline_to_online.stores.elasticsearch import item_mapping
 from stack.images import entry_points
 from tests.synthetic_release import write_artifacts
-from tests.unit.offline.synthetic import made_up_movielens, walk
+from tests.unit.offline.synthetic import made_up_movielens, run_steps
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
@@ -90,7 +90,7 @@ LAST_RATED = ItemStatistic(ElapsedFeature(name="item_last_rated", entity="item",
 
 @pytest.fixture(scope="module", autouse=True)
 def registered(installed: None) -> Iterator[None]:
-    """A statistic of items, with the example's of users; and recipes to walk with."""
+    """A statistic of items, with the example's of users; and recipes to run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "STATISTICS", (*statistics.STATISTICS, LAST_RATED))
         patch.setitem(RECOUNTS, "item_last_rated", last_rated_again)
@@ -99,31 +99,31 @@ def registered(installed: None) -> Iterator[None]:
         yield
 
 
-def walked_with(recipe: Recipe, folder: Path) -> Settings:
+def run_with(recipe: Recipe, folder: Path) -> Settings:
     """Where the seven steps have run, over events of half a year."""
     random, ratings = np.random.default_rng(0), made_up_movielens(folder / "ml") / "ratings.dat"
     lines = (line.rsplit("::", 1)[0] for line in ratings.read_text().splitlines())
     ratings.write_text("".join(f"{line}::{random.integers(10_100 * DAY_S, 10_280 * DAY_S)}\n" for line in lines))
-    return walk(Settings(data=ratings.parent, exchange_dir=folder / "exchange", recipe_name=recipe.name))
+    return run_steps(Settings(data=ratings.parent, exchange_dir=folder / "exchange", recipe_name=recipe.name))
 
 
 # A feature, and a ranker
 
 
 @pytest.fixture(scope="module", params=[MLP, KNOWN], ids=lambda recipe: recipe.ranker.kind)
-def walked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return walked_with(request.param, tmp_path_factory.mktemp("walked"))
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return run_with(request.param, tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture
-def side(walked: Settings) -> OnlineSide:
+def side(finished: Settings) -> OnlineSide:
     """The server's functions over fakes, against the offline truth: users without a past, and with much of one."""
-    users = artifacts.USERS.read(walked.exchange_dir)[Columns.USER].tolist()
-    return OnlineSide(walked.exchange_dir, walked.recipe_name, [*users[10:14], *users[-4:]])
+    users = artifacts.USERS.read(finished.exchange_dir)[Columns.USER].tolist()
+    return OnlineSide(finished.exchange_dir, finished.recipe_name, [*users[10:14], *users[-4:]])
 
 
-def test_what_is_stored_is_the_first_event(walked: Settings) -> None:
-    folder = walked.exchange_dir
+def test_the_first_event_is_stored(finished: Settings) -> None:
+    folder = finished.exchange_dir
     ratings = artifacts.RATINGS.read(folder)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
     stored = feature_frames(folder, read_feature_spec(folder))["user"].set_index(Columns.USER)["first_event"]
@@ -133,20 +133,20 @@ def test_what_is_stored_is_the_first_event(walked: Settings) -> None:
     assert stored.max() > 10_100 * DAY_S
 
 
-def test_it_is_learned_from_point_in_time(walked: Settings) -> None:
-    data = read_inputs(walked).data
-    lists = read_lists(walked, data)
-    told = lists.statistics[:, statistics.user_columns().index("first_event")]
-    assert told.tolist() == data.times[data.starts[lists.users]].tolist()
-    assert (lists.times > told).all()
+def test_it_is_learned_from_point_in_time(finished: Settings) -> None:
+    data = read_inputs(finished).data
+    lists = read_lists(finished, data)
+    reported = lists.statistics[:, statistics.user_columns().index("first_event")]
+    assert reported.tolist() == data.times[data.starts[lists.users]].tolist()
+    assert (lists.times > reported).all()
 
 
-def test_lists_of_other_statistics_are_not_trained_on(walked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_of_other_statistics_are_not_trained_on(finished: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is registered, or taken away, between the two ranking steps."""
     others = tuple(each for each in statistics.STATISTICS if each is not LAST_RATED)
     monkeypatch.setattr(statistics, "STATISTICS", others)
     with pytest.raises(StepError, match=r"feature_spec\.json.*statistics\.py.*s1_feature_engi\.py again"):
-        s2_model_train.main(walked)
+        s2_model_train.main(finished)
 
 
 def test_offline_and_online_agree(side: OnlineSide) -> None:
@@ -180,7 +180,7 @@ def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
 
 @pytest.fixture(scope="module", params=[THIRD, ALONE], ids=lambda recipe: recipe.name)
 def recalled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return walked_with(request.param, tmp_path_factory.mktemp("walked"))
+    return run_with(request.param, tmp_path_factory.mktemp("finished"))
 
 
 def liked_recently(folder: Path, timestamp: int, seen: set[int]) -> list[int]:
@@ -207,7 +207,7 @@ def test_the_release_holds_counts_and_no_vectors_of_it(recalled: Settings) -> No
     assert held[-1].arrays().keys() == {"first_day", "likes", "days"}
 
 
-def test_what_it_finds_is_what_the_days_before_each_request_liked(recalled: Settings) -> None:
+def test_it_finds_items_liked_in_the_days_before_a_request(recalled: Settings) -> None:
     folder, channels = recalled.exchange_dir, artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack)
     states = artifacts.USER_STATE.read(folder).set_index(Columns.USER)
     seen = artifacts.USER_SEEN.read(folder).set_index(Columns.USER)[Columns.SEEN]

@@ -41,7 +41,7 @@ class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
         return tuple(new)
 
     def forget(self, userid: OwnId, dataset: str) -> Forgotten:
-        with self._asked("forget", userid):
+        with self._requested("forget", userid):
             keys = [key for key in self.users.events if key[:2] == (dataset, userid)]
             for key in keys:
                 del self.users.events[key]
@@ -68,7 +68,7 @@ class FakeItemStore(Fake, Client[Query, ItemChanges]):
         return ItemChanges(self.version, {own: records.get(own) for own in changed})
 
     def change(self, dataset: str, changes: Mapping[OwnId, ItemChange]) -> int:
-        with self._asked("change", tuple(changes)):
+        with self._requested("change", tuple(changes)):
             records = self.records.setdefault(dataset, {})
             for own, record in after(changes, records, len(records), self.version).items():
                 self.version += 1
@@ -85,7 +85,7 @@ class FakeItemStore(Fake, Client[Query, ItemChanges]):
 
 
 class FakeExperiments(Fake, Client[None, Experiments]):
-    """``users`` tells requests which of them run."""
+    """Requests learn from ``users`` which of them run."""
 
     service = "redis"
 
@@ -100,7 +100,7 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         return self.experiments
 
     def update(self, change: Change) -> Experiments:
-        with self._asked("update"):
+        with self._requested("update"):
             self.experiments = change(self.experiments)
             running = tuple(each for each in self.experiments if each.runs)
             self.users.experiments = ALL.dump_json(running) if running else None
@@ -118,7 +118,7 @@ class FakeExperiments(Fake, Client[None, Experiments]):
         self.update(lambda before: stopped(before, name, len(self.experiments)))
 
     def expose(self, exposures: Sequence[Exposure]) -> None:
-        with self._asked("expose"):
+        with self._requested("expose"):
             self.exposed += exposures
 
 

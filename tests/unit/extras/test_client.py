@@ -26,7 +26,7 @@ def shown(answer: dict[str, object]) -> str:
     return console.export_text()
 
 
-def test_an_explained_answer_shows_the_places_in_recalls_lists_and_the_reason(url: str, fakes: Fakes) -> None:
+def test_an_explained_answer_shows_ranks_and_reason(url: str, fakes: Fakes) -> None:
     answer = ask(url, {"userid": 8, "size": 5, "timestamp": AT, "explain": True})
     text = shown(answer)
     fused = fakes.world.recalled(8).ids.tolist()
@@ -46,7 +46,7 @@ def test_an_answer_that_is_not_personal_says_why(url: str) -> None:
     assert "popular" in answer["reason"]
 
 
-def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -54,12 +54,12 @@ def test_no_proxy_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "asked"),
+    ("typed", "requested"),
     [("7", 7), ("u-8f3a", "u-8f3a"), ('"7"', "7"), ("-7", "-7"), ("\u0667", "\u0667"), ('"', '"'), ("a b", "a b")],
 )
-def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, asked: OwnId) -> None:
-    assert s2_client.userid(typed) == asked
-    assert type(s2_client.userid(typed)) is type(asked)
+def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, requested: OwnId) -> None:
+    assert s2_client.userid(typed) == requested
+    assert type(s2_client.userid(typed)) is type(requested)
 
 
 @pytest.mark.parametrize("userid", [1, *STRANGE_IDS])
@@ -69,7 +69,7 @@ def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
     assert parse(body.encode(), Request, EXPECTED).userid == userid
 
 
-def test_items_without_titles_and_with_attributes_of_all_kinds_are_shown() -> None:
+def test_items_without_titles_and_any_attributes_are_shown() -> None:
     first = {"itemid": "sku [1]", "score": 0.5, "title": "sku [1]", "brand": ["a", "b"], "price": 9.5, "[w]": None}
     answer = {"userid": "u [1]", "release": "r", "item_list": [first], "took_ms": {"triton": 1.5}}
     text = shown(answer)
@@ -89,7 +89,7 @@ def test_where_no_server_is_it_is_one_sentence(url: str, said: str) -> None:
         ask(url, {"userid": 1, "size": 50})
 
 
-def test_the_servers_own_sentence_is_passed_on_and_somebody_elses_server_told_apart(url: str, fakes: Fakes) -> None:
+def test_server_errors_are_shown_and_other_servers_detected(url: str, fakes: Fakes) -> None:
     fakes.users.down = True
     with pytest.raises(ServerError, match="503: redis"):
         ask(url, {"userid": 1, "size": 50})
@@ -129,7 +129,7 @@ def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> 
         assert refused.value.status == 401
 
 
-def test_busy_servers_are_asked_again_and_slow_ones_are_left() -> None:
+def test_busy_servers_are_retried_and_slow_ones_time_out() -> None:
     answers = iter(["503 Service Unavailable", "429 Too Many Requests", "200 OK"])
     sent = []
 

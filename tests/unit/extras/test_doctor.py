@@ -84,7 +84,7 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert next_command(found) == "Run next:  make up"
 
 
-def test_a_changed_input_is_named_and_what_follows_from_it_is_stale(settings: Settings) -> None:
+def test_a_changed_input_is_named_and_its_outputs_are_stale(settings: Settings) -> None:
     spec = artifacts.FEATURE_SPEC.at(settings.exchange_dir)
     spec.write_text(spec.read_text() + "\n")
     found = list(doctor.offline_steps(settings))
@@ -123,7 +123,7 @@ def checked(settings: Settings) -> str:
     return manifest.release
 
 
-def test_what_is_not_loaded_checked_or_live_is_synced(settings: Settings) -> None:
+def test_unsynced_releases_lead_to_make_sync(settings: Settings) -> None:
     release = open_release(settings).release
     found = examine(settings, clients(), stores(settings, release, without="Feast"))
     assert state(found, "s1_user_to_redis.py")[0] == "done"

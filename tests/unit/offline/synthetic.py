@@ -18,7 +18,7 @@ def step(settings: Settings, number: int) -> None:
     importlib.import_module(provenance.STEPS[number].path.removesuffix(".py").replace("/", ".")).main(settings)
 
 
-def walk(settings: Settings, steps: int = len(provenance.STEPS)) -> Settings:
+def run_steps(settings: Settings, steps: int = len(provenance.STEPS)) -> Settings:
     """Run the first steps, or all. Returns ``settings``."""
     for number in range(steps):
         step(settings, number)

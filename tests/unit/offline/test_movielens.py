@@ -128,7 +128,7 @@ def test_a_folder_and_a_zip_are_searched_at_any_depth(tmp_path: Path) -> None:
     assert one.ratings.equals(other.ratings)
 
 
-def test_what_is_not_there_or_not_movielens_is_one_sentence(tmp_path: Path) -> None:
+def test_missing_or_foreign_data_is_a_one_sentence_error(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(StepError, match="does not exist"):
         tables_of(tmp_path / "nowhere")
@@ -245,9 +245,7 @@ def test_a_zip_with_a_member_that_cannot_be_read_is_one_sentence(tmp_path: Path,
 
 
 @pytest.mark.parametrize("limit", ["LARGEST_ZIP", "LARGEST_RATIO"])
-def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
-) -> None:
+def test_a_zip_bomb_is_refused_before_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ratings.dat", bytes(1 << 20))
@@ -257,9 +255,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
         tables_of(path)
 
 
-def test_without_a_reader_the_data_set_that_it_reads_is_refused_with_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_set_without_a_reader_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder that is missing is enough to be without it."""
     (tmp_path / "dataset.toml").write_text('name = "shop"')
     monkeypatch.setattr("data_exchange_center.plugins.find", lambda group: {})

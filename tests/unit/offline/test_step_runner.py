@@ -98,9 +98,7 @@ def test_steps_that_read_nothing_of_one_another_run_at_once(monkeypatch: pytest.
     assert len(runs()) == len(provenance.STEPS)
 
 
-def test_of_steps_that_are_ready_the_last_of_the_pipeline_begin_first(
-    monkeypatch: pytest.MonkeyPatch, runs: Runs
-) -> None:
+def test_of_ready_steps_the_later_ones_start_first(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
     """They train; with lists, the statistics of the terms delay none of them."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert len(runs()) == len(provenance.STEPS)

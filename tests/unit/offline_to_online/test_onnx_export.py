@@ -19,7 +19,7 @@ from online.clients.triton import ScoreQuery
 from tests.unit.offline_to_online.online_side import OnlineSide, OnnxRanker
 
 
-def test_the_export_is_in_the_pinned_dialect_with_the_promised_names(exported: bytes, truth: OfflineTruth) -> None:
+def test_the_export_has_the_pinned_opset_and_names(exported: bytes, truth: OfflineTruth) -> None:
     proto = onnx.load_from_string(exported)
     assert proto.ir_version <= MAX_IR
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == OPSET
@@ -46,7 +46,7 @@ def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth,
     assert side.check()["score"] <= 1e-6
 
 
-def test_a_model_for_users_without_a_profile_scores_as_pytorch_does() -> None:
+def test_a_model_without_profiles_scores_as_pytorch() -> None:
     config = DeepFMConfig(wide=(5, 7), narrow=(), n_flags=3, n_dense=6, id_dim=4, side_dim=2, hidden=(8,), dropout=0.0)
     width = 2 + 3 + 6
     model = load_ranker(weights_to_bytes(DeepFM(config)), config.model_dump())

@@ -31,7 +31,7 @@ CHANGES = ("wait_until_served", "publish", "activate", "delete", "settle")
 
 
 class Loaded:
-    """A release that four stores hold, whole and checked, beside two others, of which one was live before."""
+    """A release that four stores hold, whole and checked, next to two others, of which one was live before."""
 
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self.settings, self.manifest, self.called = settings, manifest, Mock()
@@ -49,7 +49,7 @@ class Loaded:
 
     @property
     def changes(self) -> list[str]:
-        """What the stores were told to do, and waited for, in order."""
+        """Calls of the stores, and waited for, in order."""
         return [name for name, *_ in self.called.mock_calls if name.partition(".")[2] in CHANGES]
 
     def go_live(self) -> set[str]:
@@ -103,9 +103,7 @@ def test_loading_again_takes_the_record_away(settings: Settings, manifest: Manif
         require_parity(settings, manifest.release)
 
 
-def test_a_manifest_that_is_damaged_or_of_another_format_is_one_sentence(
-    settings: Settings, manifest: Manifest
-) -> None:
+def test_a_damaged_or_foreign_manifest_is_refused(settings: Settings, manifest: Manifest) -> None:
     content = json.loads(manifest.model_dump_json(exclude={"format"}))  # as the first format was
     reads = f"this version of the project reads {FORMAT}"
     for found, said in (
@@ -118,7 +116,7 @@ def test_a_manifest_that_is_damaged_or_of_another_format_is_one_sentence(
             require_parity(settings, manifest.release)
 
 
-def test_everything_is_in_place_before_the_pointer_moves_and_the_old_is_deleted_last(passed: Loaded) -> None:
+def test_the_pointer_moves_after_loading_and_before_deleting(passed: Loaded) -> None:
     assert passed.go_live() == {"oldest"}
     assert passed.changes == [
         *(f"{title}.wait_until_served" for title in TITLES),
@@ -148,7 +146,7 @@ def test_a_release_activated_meanwhile_is_not_deleted(passed: Loaded) -> None:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_release_that_a_store_lacks_is_refused_and_its_step_named(passed: Loaded, number: int) -> None:
+def test_a_release_missing_in_a_store_names_its_step(passed: Loaded, number: int) -> None:
     store = passed.stores[number]
     store.is_checked.return_value = False
     with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
@@ -162,16 +160,14 @@ def test_a_model_that_was_exchanged_after_the_check_is_refused(passed: Loaded) -
         passed.go_live()
 
 
-def test_going_back_to_a_release_that_was_never_live_is_one_sentence(
-    passed: Loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rollback_to_a_release_never_active_is_refused(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RedisStore, "users", lambda _: nullcontext(Mock(published=lambda _: None)))
     passed.stores.redis.published.side_effect = RedisStore(passed.settings).published
     with pytest.raises(StepError, match=rf"^release {passed.manifest.release} was never live, .*`make releases`"):
         passed.go_back()
 
 
-def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_check(passed: Loaded) -> None:
+def test_rollback_deletes_nothing_and_needs_a_checked_release(passed: Loaded) -> None:
     passed.go_live()
     before = len(passed.changes)
     passed.go_back()
@@ -184,7 +180,7 @@ def test_going_back_deletes_nothing_and_refuses_what_was_loaded_again_without_a_
     assert passed.changes[before:] == after
 
 
-def test_a_service_that_is_down_or_something_else_is_one_sentence_and_no_warning(
+def test_a_service_that_is_down_is_a_one_sentence_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RECSYS_REDIS__PORT", "1")

@@ -45,7 +45,7 @@ def test_somebody_who_is_in_no_list_of_users_is_one_sentence(tmp_path: Path) -> 
         read_users(tmp_path)
 
 
-def test_the_popular_list_keeps_its_order_and_the_channels_their_bytes(folders: dict[str, Path]) -> None:
+def test_popular_list_order_and_channel_bytes_are_kept(folders: dict[str, Path]) -> None:
     state = recall_state(folders["default"])
     assert [itemid for itemid, _ in state.popular] == artifacts.POPULAR.read(folders["default"])[Columns.ITEM].tolist()
     scores = [score for _, score in state.popular]
@@ -67,7 +67,7 @@ def test_items_without_a_vector_are_documents_without_one(folders: dict[str, Pat
         assert len(trained) < len(rows)
 
 
-def test_samples_hold_the_longest_histories_and_are_the_same_every_time() -> None:
+def test_samples_hold_the_longest_histories_and_repeat() -> None:
     rows = [row_of(userid, [], [1.0], list(range(1, userid + 1))) for userid in range(1, 201)]
     rows.append(row_of(999, [], None, list(range(1, 999))))  # neither vector nor history: nothing to compare
     sample = sampled_users(rows, 50)
@@ -78,7 +78,7 @@ def test_samples_hold_the_longest_histories_and_are_the_same_every_time() -> Non
     assert userids == [row.number for row in sampled_users(rows[::-1], 50)]
 
 
-def test_half_of_the_requests_fall_into_the_users_last_session_and_half_after_a_break() -> None:
+def test_half_of_the_requests_come_after_a_break() -> None:
     rows = [row_of(userid, [], None, [], [(1, 5, 1_000_000)]) for userid in range(1, 101)]
     ages = [row.history.ages(request_time(row))[0] for row in rows]
     assert sum(age < BREAK_S for age in ages) == sum(age >= BREAK_S for age in ages) == 50
@@ -152,7 +152,7 @@ def test_a_user_who_has_somebody_elses_number_is_caught(side: OnlineSide) -> Non
         side.check()
 
 
-def test_where_the_data_are_from_makes_no_other_release_but_what_they_are_does(tmp_path: Path) -> None:
+def test_the_release_id_depends_on_data_not_on_its_origin(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path, recipe_name="default")
     write_artifacts(tmp_path, recipe="default")
     said, before = artifacts.DATASET.read(tmp_path), release_of_artifacts(settings).release
@@ -162,7 +162,7 @@ def test_where_the_data_are_from_makes_no_other_release_but_what_they_are_does(t
         assert (release_of_artifacts(settings).release == before) == same
 
 
-def test_attributes_are_told_by_their_declared_names(tmp_path: Path) -> None:
+def test_attributes_have_their_declared_names(tmp_path: Path) -> None:
     write_artifacts(tmp_path, recipe="default")
     first = item_rows(tmp_path)[0]
     items = artifacts.ITEMS.read(tmp_path)

@@ -20,13 +20,13 @@ from tests.synthetic_release import write_artifacts
 STORE = RedisStore(Settings())
 
 
-def test_a_service_that_refuses_becomes_one_sentence_with_address_and_remedy() -> None:
+def test_a_refused_connection_names_address_and_remedy() -> None:
     with pytest.raises(StepError, match=r"^Redis at 127\.0\.0\.1:\d+ .*OOM.*make up.*$"), STORE.reaching():
         raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
 
 @pytest.mark.parametrize(("error", "remedy"), [(ServiceError, "make up"), (StoredError, "make sync")])
-def test_what_a_client_says_becomes_its_stores_sentence(error: type[ServiceError], remedy: str) -> None:
+def test_client_errors_become_store_errors(error: type[ServiceError], remedy: str) -> None:
     with pytest.raises(StepError, match=rf"^Triton at .* is too slow.*{remedy}"), server_of(Settings()):
         raise error("triton", "is too slow")
 

@@ -69,13 +69,13 @@ class RedisUsersContract(ClientContract):
             for other in (f"{world.own_user(userid)} ", f"{world.own_user(userid)}*", f"x{world.own_user(userid)}"):
                 assert client.call(UserQuery.of(other, world.published.manifest)).user is None
 
-    def test_an_unknown_user_is_told_from_a_release_that_is_not_kept(self, client: RedisUsers, world: World) -> None:
+    def test_unknown_user_and_deleted_release_are_distinct(self, client: RedisUsers, world: World) -> None:
         unknown = client.call(UserQuery.of(UNKNOWN_USER, world.published.manifest))
         nowhere = client.call(UserQuery(1, NOWHERE, "nothing"))
         assert (unknown.user, unknown.kept) == (None, True)
         assert (nowhere.user, nowhere.kept) == (None, False)
 
-    def test_what_was_published(self, client: RedisUsers, world: World) -> None:
+    def test_published_releases(self, client: RedisUsers, world: World) -> None:
         assert client.published(world.release) == world.published
         assert client.published(NOWHERE) is None
 
@@ -178,7 +178,7 @@ class SearchContract:
         for hits in client.call(self._query(world, 1, vectors={}, terms=terms, recall=recall, seen=())):
             assert hits.ids.tolist() == matching[:20]
 
-    def test_of_equally_near_vectors_those_of_the_smaller_itemids_are_kept(self, client: Search, world: World) -> None:
+    def test_ties_keep_the_smaller_itemids(self, client: Search, world: World) -> None:
         """Also where the search by vector ends among them, as long as items are loaded in the order of itemids."""
         recall = self._with(world.recipe.recall.model_copy(update={"candidates": 20, "num_candidates": 20}))
         nowhere = {name: np.zeros_like(vector) for name, vector in world.user_vectors(1).items()}
@@ -190,7 +190,7 @@ class SearchContract:
         answers = client.call(self._query(world, 1, terms=(), vectors={}))
         assert [hits.ids.tolist() for hits in answers] == [[] for _ in world.recipe.recall.channels]
 
-    def test_a_channel_that_has_nothing_to_ask_with_leaves_the_others_alone(self, client: Search, world: World) -> None:
+    def test_a_channel_without_a_query_leaves_the_others(self, client: Search, world: World) -> None:
         query, vectors = self._query(world, 1, terms=()), world.user_vectors(1)
         for n, channel in enumerate(query.recall.channels):
             others = {name: vector for name, vector in vectors.items() if name != channel.name}
@@ -213,7 +213,7 @@ class SearchContract:
         for hits in client.call(self._query(world, 1, only=only[:0], terms=terms)):
             assert hits.ids.tolist() == []
 
-    def test_there_may_be_more_ids_than_one_query_of_elasticsearch_takes(self, client: Search, world: World) -> None:
+    def test_more_ids_than_one_query_takes(self, client: Search, world: World) -> None:
         """Its limit is 65,536 terms."""
         others = np.arange(10**6, 10**6 + 70_000)
         plain = client.call(self._query(world, 1))
@@ -222,13 +222,13 @@ class SearchContract:
         for hits, same, also in zip(plain, among_many, without_many, strict=True):
             assert hits.ids.tolist() == same.ids.tolist() == also.ids.tolist()
 
-    def test_who_has_seen_everything_is_given_nothing(self, client: Search, world: World) -> None:
+    def test_a_user_who_saw_everything_gets_nothing(self, client: Search, world: World) -> None:
         for hits in client.call(self._query(world, 1, seen=world.itemids)):
             assert hits.ids.tolist() == []
 
 
 class ElasticItemsContract(SearchContract, ClientContract):
-    def test_what_items_are_found_by(self, client: ElasticItems, world: World) -> None:
+    def test_items_are_found_by_vectors_and_terms(self, client: ElasticItems, world: World) -> None:
         channels = list(world.item_vectors)
         found = {item.itemid: item for item in client.indexed(world.release, world.itemids[1:], channels)}
         assert sorted(found) == sorted(world.itemids[1:])
@@ -252,14 +252,14 @@ class ElasticItemsContract(SearchContract, ClientContract):
         catalogue = client.catalogue(world.release)
         assert catalogue == {itemid: world.shown(itemid) for itemid in world.itemids}
 
-    def test_a_release_that_is_not_there_is_told_from_other_errors(self, client: ElasticItems, world: World) -> None:
+    def test_a_missing_release_has_its_own_error(self, client: ElasticItems, world: World) -> None:
         with pytest.raises(GoneError) as raised:
             client.call(ItemQuery(NOWHERE, world.recipe.recall, world.user_vectors(1)))
         assert raised.value.service == "elasticsearch"
 
 
 class FeastFeaturesContract(ClientContract):
-    def test_users_come_back_raw_and_in_the_order_asked(self, client: FeastFeatures, world: World) -> None:
+    def test_users_are_returned_raw_in_request_order(self, client: FeastFeatures, world: World) -> None:
         rows = client.call(FeatureQuery("user", world.release, (8, 1)))
         assert rows.ids == (8, 1)
         assert rows.missing == {}
@@ -275,7 +275,7 @@ class FeastFeaturesContract(ClientContract):
         for feature in world.spec.stored("item"):
             assert rows.columns[feature.name] == [world.item_features[itemid][feature.name] for itemid in ids]
 
-    def test_who_is_not_stored_is_missing_and_never_zero(self, client: FeastFeatures, world: World) -> None:
+    def test_unstored_users_are_missing_and_never_zero(self, client: FeastFeatures, world: World) -> None:
         rows = client.call(FeatureQuery("user", world.release, (1, NO_FEATURES_USER, 2)))
         assert rows.ids == (1, 2)
         assert set(rows.missing) == {NO_FEATURES_USER}
@@ -287,7 +287,7 @@ class FeastFeaturesContract(ClientContract):
         assert rows.ids == ()
         assert set(rows.missing) == {NO_FEATURES_USER}
 
-    def test_a_release_that_is_not_there_is_told_from_other_errors(self, client: FeastFeatures) -> None:
+    def test_a_missing_release_has_its_own_error(self, client: FeastFeatures) -> None:
         with pytest.raises(GoneError) as raised:
             client.call(FeatureQuery("user", NOWHERE, (1,)))
         assert raised.value.service == "feast"
@@ -309,7 +309,9 @@ class TritonScoresContract(ClientContract):
         np.testing.assert_allclose(scores, world.scores(inputs.joined()), atol=1e-5)
 
     @pytest.mark.parametrize("gone", [{"version": 4711}, {"model": "nowhere"}], ids=str)
-    def test_a_missing_model_or_version_is_told(self, client: TritonScores, world: World, gone: dict[str, Any]) -> None:
+    def test_a_missing_model_or_version_has_its_own_error(
+        self, client: TritonScores, world: World, gone: dict[str, Any]
+    ) -> None:
         there = ScoreQuery(random_inputs(world, 1), world.model_version, world.model)
         with pytest.raises(GoneError) as raised:
             client.call(replace(there, **gone))

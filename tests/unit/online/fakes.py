@@ -47,7 +47,7 @@ class Fake:
         self.calls.append(query)
 
     @contextmanager
-    def _asked(self, what: str, query: Any = None) -> Iterator[None]:
+    def _requested(self, what: str, query: Any = None) -> Iterator[None]:
         with self._limited(what):
             self._seen(query)
             yield
@@ -98,33 +98,33 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         return tuple(logged for (*owner, _), logged in self.events.items() if owner == [dataset, userid])
 
     def published(self, release: str) -> Published | None:
-        with self._asked("published"):
+        with self._requested("published"):
             self.opened.append(release)
             return self.worlds[release].published if release in self.worlds else None
 
     def activated(self) -> tuple[str | None, list[str]]:
-        with self._asked("activated"):
+        with self._requested("activated"):
             return self.live_release, self.history
 
     def activate(self, release: str) -> None:
-        with self._asked("activate"):
+        with self._requested("activate"):
             if release not in self.worlds:
                 raise StoredError(self.service, f"holds no manifest of release {release}")
             self.live_release = release
             self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
 
     def some_users(self, release: str, at_most: int) -> list[str]:
-        with self._asked("some_users"):
+        with self._requested("some_users"):
             if release not in self.worlds or release in self.unlisted:
                 raise StoredError(self.service, f"holds no list of the users of release {release}")
             return sorted(map(str, self.worlds[release].numbers), key=str.encode)[:at_most]
 
     def popular(self, release: str) -> list[tuple[int, float]]:
-        with self._asked("popular"):
+        with self._requested("popular"):
             return self.worlds[release].popular if release in self.worlds else []
 
     def channels(self, release: str) -> ChannelSet:
-        with self._asked("channels"):
+        with self._requested("channels"):
             if release not in self.worlds:
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
             return self.worlds[release].channels

@@ -20,11 +20,11 @@ from past_one_machine import clusters
 clusters.RESTART_S = 0.1
 sleep = "import time, sys; time.sleep(600)"
 commands = {name: [sys.executable, "-c", sleep, name] for name in ("one", "two")}
-clusters.keep_running(commands, lambda: print("beside", flush=True))
+clusters.keep_running(commands, lambda: print("next to", flush=True))
 """
 
 
-def test_who_ends_is_started_again_and_all_end_together(tmp_path: Path) -> None:
+def test_ended_nodes_restart_and_all_stop_together(tmp_path: Path) -> None:
     with (tmp_path / "said").open("w") as said:
         started = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=said)
     children = psutil.Process(started.pid).children
@@ -39,7 +39,7 @@ def test_who_ends_is_started_again_and_all_end_together(tmp_path: Path) -> None:
         started.terminate()
         assert started.wait(60) == 0
         assert not any(child.is_running() for child in left)
-        assert (tmp_path / "said").read_text() == "beside\n", "once"
+        assert (tmp_path / "said").read_text() == "next to\n", "once"
     finally:
         started.kill()
 
@@ -49,7 +49,7 @@ def test_each_kind_is_balanced_and_haproxy_takes_it(tmp_path: Path, kind: str) -
     text = render(kind, 8080, ("127.0.0.1:5001", "127.0.0.2:5002"))
     assert f"server {kind}-1 127.0.0.1:5001 check\n    server {kind}-2 127.0.0.2:5002 check" in text
     assert f"use_backend {kind}-unchecked if {{ nbsrv({kind}) eq 0 }}" in text
-    assert f"server {kind}-1 127.0.0.1:5001\n    server {kind}-2 127.0.0.2:5002\n" in text, "all are asked then"
+    assert f"server {kind}-1 127.0.0.1:5001\n    server {kind}-2 127.0.0.2:5002\n" in text, "all are called then"
     assert [part.count("disable-l7-retry") for part in text.split("\nbackend ")] == [0, 1, 1]
     assert "event" not in text, "an event is sent once"
     haproxy = program("haproxy")
@@ -69,6 +69,6 @@ def test_each_kind_is_balanced_and_haproxy_takes_it(tmp_path: Path, kind: str) -
         ("server", ("a:1\nglobal",), "is no address"),
     ],
 )
-def test_what_cannot_be_balanced_is_one_sentence(kind: str, behind: tuple[str, ...], said: str) -> None:
+def test_an_unbalanceable_setup_is_a_one_sentence_error(kind: str, behind: tuple[str, ...], said: str) -> None:
     with pytest.raises(StackError, match=said):
         render(kind, 8080, behind)

@@ -36,7 +36,7 @@ def test_where_no_node_answers_the_service_does_not() -> None:
             users.ping()
 
 
-def test_who_has_an_error_is_told_that_and_not_what_looking_again_met() -> None:
+def test_the_first_error_is_raised_not_the_retrys() -> None:
     def initialize() -> None:
         raise RedisClusterException("no node answers")
 

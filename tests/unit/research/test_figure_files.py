@@ -22,7 +22,7 @@ def add(one: int, other: int) -> int:
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module of a repository of its own."""
     monkeypatch.setattr(figures, "ROOT", tmp_path)
-    path = tmp_path / "room" / "module.py"
+    path = tmp_path / "package" / "module.py"
     path.parent.mkdir()
     path.write_text(CODE)
     return path
@@ -31,7 +31,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def digest_now() -> str:
     digest.cache_clear()
     figures._without_words.cache_clear()
-    return digest(("room",))
+    return digest(("package",))
 
 
 @pytest.mark.parametrize(

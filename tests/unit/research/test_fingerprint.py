@@ -22,7 +22,7 @@ def altered(found: dict[str, object]) -> dict[str, dict[str, list[object]]]:
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
-def test_what_differs_is_said(found: dict[str, object]) -> None:
+def test_differences_are_listed(found: dict[str, object]) -> None:
     other = altered(found)
     other["lists"]["ranked"][3] = "another"
     other["scores"]["mean"][0] += 1e-3  # type: ignore[operator]

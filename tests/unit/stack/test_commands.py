@@ -55,7 +55,7 @@ class FakeSupervisor:
         ),
     ],
 )  # fmt: skip
-def test_what_runs_after_up(
+def test_services_running_after_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, alive: set[str], changed: set[str], given: str,
     expected: set[str], awaited: list[str],
 ) -> None:  # fmt: skip

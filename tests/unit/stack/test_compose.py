@@ -133,7 +133,7 @@ class TestOfficialImages:
         (image,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
         assert env_file()["FEAST_IMAGE"] == image
 
-    def test_elasticsearch_stores_no_task_that_the_built_image_cannot_read(self, tmp_path: Path) -> None:
+    def test_official_elasticsearch_stores_no_unreadable_task(self, tmp_path: Path) -> None:
         own = OFFICIAL["services"]["elasticsearch"]["environment"]
         assert own["ingest.geoip.downloader.enabled"] == "false"
         assert not set(own) & set(node_settings(tmp_path, own)), "settings of modules that our node does not have"
@@ -165,7 +165,7 @@ def pins(path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])
-def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -> None:
+def test_images_install_the_local_stacks_versions_by_hash(image: str) -> None:
     locked = IMAGES / f"{image}.txt"
     local = pins(ROOT / "requirements-dev.txt")
     found = pins(locked)
@@ -175,7 +175,7 @@ def test_an_image_installs_the_versions_of_the_local_stack_by_hash(image: str) -
     assert locked.read_text(encoding="utf-8").count("--hash=sha256:") >= len(found)
 
 
-def test_every_build_is_told_of_the_proxies_by_arguments_that_no_layer_keeps() -> None:
+def test_builds_get_proxies_by_arguments_no_layer_keeps() -> None:
     """By Docker's own names for them: others would be in `docker history`. A name alone is the environment's value."""
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
     for each in (service["build"] for service in SERVICES.values() if "build" in service):
@@ -183,7 +183,7 @@ def test_every_build_is_told_of_the_proxies_by_arguments_that_no_layer_keeps() -
     assert not re.search(r"^(ARG|ENV) .*proxy", (IMAGES / "Dockerfile").read_text(), re.IGNORECASE | re.MULTILINE)
 
 
-def test_what_containers_read_as_somebody_else_is_copied_by_way_of_the_stage_that_makes_it_readable() -> None:
+def test_files_read_by_other_uids_use_the_chmod_stage() -> None:
     """A checkout under umask 077 has files that root alone could read in an image."""
     for stage in (IMAGES / "Dockerfile").read_text().split("\nFROM ")[1:]:
         name = stage.splitlines()[0].split(" AS ")[1]
@@ -192,7 +192,7 @@ def test_what_containers_read_as_somebody_else_is_copied_by_way_of_the_stage_tha
         assert not plain or name in ("source", "jars"), name
 
 
-def test_the_comment_of_the_tags_names_the_chapter_with_their_table() -> None:
+def test_the_tags_comment_names_their_tables_chapter() -> None:
     named = re.findall(r"\S+/README\.md", (ROOT / ".env").read_text(encoding="utf-8"))
     assert named == ["stack/README.md"]
     assert "valkey/valkey" in (ROOT / named[0]).read_text(encoding="utf-8")
@@ -206,7 +206,7 @@ def test_prometheus_can_read_a_key_that_only_its_owner_may() -> None:
     )
 
 
-def test_the_software_on_this_machine_is_of_the_version_that_the_image_has() -> None:
+def test_local_software_has_the_images_version() -> None:
     tags = env_file()
     jars = {jar.coordinate.split(":")[2] for jar in locked_jars() if jar.coordinate.startswith("org.elasticsearch")}
     assert jars == {tags["ELASTICSEARCH_TAG"]}

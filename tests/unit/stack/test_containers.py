@@ -68,6 +68,6 @@ def test_a_sentence_says_whose_a_file_is(tmp_path: Path, given: dict[Path, int],
 
 
 @pytest.mark.parametrize("said", ["0", "", "me", "-1"])
-def test_who_is_no_user_or_root_is_refused(tmp_path: Path, said: str) -> None:
+def test_an_invalid_uid_or_root_is_refused(tmp_path: Path, said: str) -> None:
     with pytest.raises(StackError, match=r"RECSYS_UID.*1000 where you are root"):
         containers.main(Settings(exchange_dir=tmp_path), said)

@@ -27,7 +27,7 @@ def said_by(
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir(exist_ok=True)
     docker.write_text(
-        f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/asked\n'
+        f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/requested\n'
         f'echo "${{BUILDX_CONFIG:-}}" > {tmp_path}/notes\n'
         f'case "$*" in\n{cases}\nesac\n'
     )
@@ -43,8 +43,8 @@ def said_by(
     )
 
 
-def asked(tmp_path: Path) -> list[str]:
-    return (tmp_path / "asked").read_text().splitlines()
+def requested(tmp_path: Path) -> list[str]:
+    return (tmp_path / "requested").read_text().splitlines()
 
 
 TAKEN = {
@@ -107,7 +107,7 @@ WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("arguments", "answers", "variables", "end"), WRONG.values(), ids=WRONG)
-def test_what_is_wrong_is_one_sentence(
+def test_errors_are_one_sentence(
     tmp_path: Path, arguments: str, answers: dict[str, str], variables: dict[str, str], end: str
 ) -> None:
     """After what Docker said itself, if it did."""
@@ -135,7 +135,7 @@ def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) 
     file = tmp_path / "exchange/online/secrets/redis/password"
     assert file.read_text() == "s3cret with $ and '"
     assert (stat.S_IMODE(file.parent.stat().st_mode), stat.S_IMODE(file.stat().st_mode)) == (0o700, 0o600)
-    assert not any("s3cret" in line for line in asked(tmp_path))
+    assert not any("s3cret" in line for line in requested(tmp_path))
 
 
 def test_a_password_in_a_file_of_yours_is_copied(tmp_path: Path) -> None:
@@ -160,9 +160,9 @@ def test_a_relative_path_is_the_callers(tmp_path: Path) -> None:
     done = said_by(tmp_path, WELL, "run", "true", cwd=tmp_path, **own)
     assert done.returncode == 0, done.stderr
     mounted = f"--volume {tmp_path}/my data:/data/my data:ro --env RECSYS_DATA=/data/my data steps"
-    assert mounted in asked(tmp_path)[-1]
+    assert mounted in requested(tmp_path)[-1]
     assert (tmp_path / "my exchange/online/secrets/redis/password").read_text() == "s3cret"
-    assert f"|{tmp_path}/my exchange" in asked(tmp_path)[-1]
+    assert f"|{tmp_path}/my exchange" in requested(tmp_path)[-1]
 
 
 def test_a_local_stack_on_the_same_folder_is_refused(tmp_path: Path) -> None:

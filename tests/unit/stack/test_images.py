@@ -35,17 +35,17 @@ def test_redis_is_healthy_where_it_answers_a_ping(
 ) -> None:
     if password is not None:
         (tmp_path / "password").write_text(password)
-    asked: list[bytes] = []
+    requested: list[bytes] = []
 
     def talk(client: socket.socket) -> None:
         for answer in answers:
-            asked.append(client.recv(1000))
+            requested.append(client.recv(1000))
             client.sendall(answer)
 
     healthy = runpy.run_path(str(ROOT / "stack/images/healthy"))
     with talking(talk) as port:
         assert healthy["ask_redis"](port, tmp_path / "password") == said
-    assert asked == expected
+    assert requested == expected
 
 
 DOCKERFILE = (ROOT / "stack/images/Dockerfile").read_text(encoding="utf-8")

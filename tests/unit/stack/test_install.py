@@ -22,17 +22,17 @@ class Repository:
     """Stands in for Maven Central: gives every artifact the same bytes and counts."""
 
     content = CONTENT
-    asked: list[str]
+    requested: list[str]
     fails_after: int | None = None
 
     def __init__(self) -> None:
-        self.asked = []
+        self.requested = []
 
     def download(self, artifact: Any, filename: str) -> bool:
-        if self.fails_after is not None and len(self.asked) >= self.fails_after:
+        if self.fails_after is not None and len(self.requested) >= self.fails_after:
             Path(filename).write_bytes(self.content[:2])  # what a broken connection leaves
             raise maven_artifact.RequestException("connection lost")
-        self.asked.append(str(artifact))
+        self.requested.append(str(artifact))
         Path(filename).write_bytes(self.content)
         return True
 
@@ -68,7 +68,7 @@ def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, re
     for _ in range(2):
         fetch(settings)
         assert service.ELASTICSEARCH.missing(settings) is None
-        assert len(repository.asked) == 20  # none was brought twice
+        assert len(repository.requested) == 20  # none was brought twice
 
 
 def test_bytes_that_are_not_the_locked_ones_are_refused(settings: Settings, repository: Repository) -> None:
@@ -119,7 +119,7 @@ class TestTriton:
         monkeypatch.setattr(triton, "REQUIREMENTS", other)
         assert triton.TRITON.missing(settings) is not None
 
-    def test_what_was_interrupted_is_made_again(
+    def test_an_interrupted_installation_is_repeated(
         self, settings: Settings, commands: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def interrupted(_: Settings) -> None:
@@ -154,7 +154,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_plugins_jars_leave_the_class_path_and_those_of_an_earlier_version_go(library: Path, tmp_path: Path) -> None:
+def test_plugin_jars_leave_the_class_path_old_ones_go(library: Path, tmp_path: Path) -> None:
     """Two versions of one jar in a plugin stop the node: it would not start on the data of an earlier version."""
     home = tmp_path / "home"
     plugin = home / "modules/transport-netty4"
@@ -186,5 +186,5 @@ def test_a_bundled_library_is_stood_in_for(tmp_path: Path, monkeypatch: pytest.M
     assert (first, second) == (str(link.parent), str(bundled.parent))
 
 
-def test_there_is_nothing_to_stand_in_for_where_the_wheel_brings_none(tmp_path: Path) -> None:
+def test_no_replacement_where_the_wheel_brings_none(tmp_path: Path) -> None:
     assert list(triton.own_libpython(Settings(services_dir=tmp_path)).iterdir()) == []

@@ -113,7 +113,7 @@ def test_no_service_of_the_four_is_opened_to_others(settings: Settings, service:
         preflight.check_hosts(moved(settings, service.name, host="0.0.0.0"), SERVICES)
 
 
-def test_what_is_elsewhere_or_speaks_https_is_not_for_the_local_stack(settings: Settings) -> None:
+def test_remote_or_https_services_are_not_started(settings: Settings) -> None:
     with refused("RECSYS_REDIS__HOST is 'redis'"):
         preflight.check_hosts(moved(settings, "redis", host="redis"), SERVICES)
     with refused("RECSYS_ELASTICSEARCH__SCHEME"):

@@ -42,7 +42,7 @@ def test_another_program_on_the_servers_port_is_not_ready(port: int, monkeypatch
         SERVER.version(Settings(server=ServerSettings(port=port)))
 
 
-def test_another_status_and_no_answer_are_told_apart(port: int) -> None:
+def test_another_status_and_no_answer_are_distinct(port: int) -> None:
     with pytest.raises(NotReadyError, match="Feast answers 404 to /nothing"):
         FEAST.ask(feast_on(port), "/nothing")
     with pytest.raises(NotReadyError, match="does not answer on port"):

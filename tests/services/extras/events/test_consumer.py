@@ -32,7 +32,7 @@ def eventids(parts: EventParts) -> list[str]:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_consumer_killed_at_each_moment_repeats_and_loses_nothing(
+def test_a_consumer_killed_anywhere_loses_and_repeats_nothing(
     moment: str, log: EventLog, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed around each of its writes in turn, with somebody forgotten in between."""

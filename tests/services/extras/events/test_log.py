@@ -102,7 +102,7 @@ def test_32_writers_on_one_user(settings: Settings, client: redis.Redis) -> None
     assert sorted(event.itemid for event in there) == list(range(WRITERS * EACH))
 
 
-def test_what_was_acknowledged_survives_a_killed_redis(settings: Settings, log: EventLog, client: redis.Redis) -> None:
+def test_acknowledged_events_survive_a_killed_redis(settings: Settings, log: EventLog, client: redis.Redis) -> None:
     """Killed again and again while events come: who has no answer sends the same once more."""
     assert client.config_get("appendfsync") == {"appendfsync": "always"}
     supervisor = Supervisor(settings)
@@ -126,7 +126,7 @@ def test_the_functions_are_loaded_again_where_they_are_lost(log: EventLog, clien
     assert log.forget(142, FILMS).events == 1
 
 
-def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+def test_a_forgotten_user_is_in_no_log_and_no_state(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     key = wire.user_key(RELEASE, 151)
     client.lpush(wire.ACTIVATED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
@@ -143,8 +143,8 @@ def test_who_is_forgotten_is_in_no_log_and_in_no_state(log: EventLog, client: re
     assert [client.zrange(each, 0, -1) for each in lists] == [[b"152"], [b"152"]]
     assert logged(client, 151) == state(settings, 151) == []
     stream = client.xrange(event_log_key(FILMS, wire.event_partition(151)))
-    told = [json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields]
-    assert told == [151], "who has read the log is told to forget, too"
+    reported = [json.loads(fields[b"forget"]) for _, fields in stream if b"forget" in fields]
+    assert reported == [151], "who has read the log is reported to forget, too"
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})  # another release brings the user back
     assert RedisUsers(settings.redis).call(UserQuery(151, RELEASE, FILMS)).user is None
     log.call(Recording(FILMS, [rating(151, 3)]))
@@ -172,7 +172,7 @@ def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redi
     assert (there.number, len(there.events)) == (9, 1)
 
 
-def test_what_is_only_noted_is_in_the_log_alone(log: EventLog, client: redis.Redis, settings: Settings) -> None:
+def test_noted_events_are_in_the_log_only(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     seen = [replace(rating(161, number), type="view", value=None) for number in range(5)]
     assert log.call(Recording(FILMS, seen, {"view"})) == (True,) * 5
     assert log.call(Recording(FILMS, [seen[0], rating(161, 9, "e1")], {"view"})) == (False, False), "an id counts once"
@@ -307,21 +307,21 @@ def test_of_a_user_so_many_events_count_and_no_more(settings: Settings, client: 
     assert log.call(Recording(FILMS, [rating(171, 3)])) == (False,), "what is there already is no more"
 
 
-def test_what_changes_nothing_any_more_makes_room(settings: Settings, client: redis.Redis) -> None:
+def test_events_without_effect_are_trimmed(settings: Settings, client: redis.Redis) -> None:
     """And counts once all the same, and is forgotten with the user."""
-    asked: list[tuple[OwnId, str]] = []
+    requested: list[tuple[OwnId, str]] = []
 
     def unneeded(userid: OwnId, dataset: str) -> list[str]:
         assert current() is NEVER, "a release may be opened for it, which takes longer than Redis may"
-        asked.append((userid, dataset))
+        requested.append((userid, dataset))
         return ["e1", "e2", "nobody's"]
 
     with closing(EventLog(settings.redis, unneeded, most=3)) as log:
         log.call(Recording(FILMS, [rating(231, 1), rating(231, 2), rating(231, 3)]))
-        assert not asked
+        assert not requested
         more = [rating(232, 1), rating(231, 4), rating(231, 1), rating(231, 5)]
         assert log.call(Recording(FILMS, more)) == (True, True, False, True)
-        assert asked == [(231, FILMS)]
+        assert requested == [(231, FILMS)]
         assert state(settings, 231) == [rating(231, number) for number in (3, 4, 5)]
         assert logged(client, 231) == [rating(231, number) for number in (1, 2, 3, 4, 5)]
         with pytest.raises(TooManyEventsError, match="make events offline sync"):
@@ -351,9 +351,7 @@ def test_forgetting_can_be_retried(
     assert not client.exists(key)
 
 
-def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
-    log: EventLog, client: redis.Redis, settings: Settings
-) -> None:
+def test_a_forgotten_user_is_not_listed_or_reloaded(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     rows = [row_of(number, [], None, [1]) for number in (201, 202)]
     for row in rows:
         client.hset(wire.user_key("dddddddddddd", row.own_id), mapping=dict(row.fields()))
@@ -366,20 +364,18 @@ def test_who_is_forgotten_is_not_listed_and_not_loaded_again(
     assert RedisStore(settings).remembered([201, 202], FILMS) == {202}
 
 
-def test_the_file_is_rewritten_once_more_where_a_rewrite_had_begun(
-    log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: Semaphore = Semaphore(0)
+def test_an_unfinished_file_rewrite_is_repeated(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested: Semaphore = Semaphore(0)
     refusals = [redis.ResponseError("in progress"), redis.ResponseError("in progress")]
 
     def rewrite() -> None:
         if refusals:
             raise refusals.pop()
-        asked.release()
+        requested.release()
 
     monkeypatch.setattr(log, "_begin_rewrite", rewrite)
     log.forget(211, FILMS)
-    assert asked.acquire(timeout=60)
+    assert requested.acquire(timeout=60)
 
 
 def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: Settings) -> None:
@@ -389,7 +385,7 @@ def test_each_forgetting_is_counted_for_all_processes(log: EventLog, settings: S
         assert users.call(UserQuery(1, RELEASE, FILMS)).forgotten == before + 1
 
 
-def test_who_is_forgotten_leaves_another_data_sets_user_of_that_number_alone(
+def test_forgetting_keeps_other_data_sets_user_of_same_number(
     log: EventLog, client: redis.Redis, settings: Settings
 ) -> None:
     """Feast keeps both in one row. What is known to be of a kept release of the other stays, and no more."""

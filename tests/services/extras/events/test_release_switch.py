@@ -28,7 +28,7 @@ from tests.datasets import Tables, tables_of
 
 WRITERS, EACH = 8, 25
 FILMS = "films"  # the data set
-KNOWN, STRANGER = 1, 77  # users
+KNOWN, UNKNOWN_USER = 1, 77  # users
 OLD, TRAINED, LAST = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"  # releases
 ITEMS = WRITERS * EACH  # those of the data set's own events come after
 
@@ -68,7 +68,7 @@ def current(users: RedisUsers, release: str, userid: int, data: Tables) -> Store
 
 
 def events_of(writer: int) -> Sequence[Event]:
-    user = STRANGER if writer % 2 else KNOWN
+    user = UNKNOWN_USER if writer % 2 else KNOWN
     items = range(1 + writer * EACH, 1 + (writer + 1) * EACH)
     return [Event(f"e{item}", user, item, "rating", 1_000_000 + item, 5.0) for item in items]
 
@@ -118,7 +118,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
         assert snapshot > 0
         assert snapshot + rest == WRITERS * EACH
         with closing(RedisUsers(settings.redis)) as users:
-            for userid, own in ((KNOWN, 3), (STRANGER, 0)):
+            for userid, own in ((KNOWN, 3), (UNKNOWN_USER, 0)):
                 expected = {
                     int(event.itemid) for w in range(WRITERS) for event in events_of(w) if event.userid == userid
                 }

@@ -35,7 +35,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
-    """A release that is kept beside the one that is live. Afterwards there is no experiment."""
+    """A release that is kept next to the one that is live. Afterwards there is no experiment."""
     other = worlds[SourceWorld]
     with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
         client.rpush(wire.ACTIVATED_KEY, other.release)
@@ -47,7 +47,7 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
 
 
 @pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
-def test_under_gunicorn_it_is_seen_by_every_worker_and_nothing_is_lost_when_they_end(
+def test_every_worker_follows_it_and_none_loses_exposures(
     patient: Settings, world: World, other: World, tmp_path: Path
 ) -> None:
     key = {"Authorization": f"Bearer {keys.add(tmp_path / 'api_keys', 'test')}"}
@@ -138,9 +138,7 @@ def test_the_log_keeps_the_newest(store: ExperimentStore) -> None:
     assert not store.is_cut(int(time.time()) + 60, kept=300)
 
 
-def test_who_is_forgotten_is_in_no_exposure_and_what_was_on_its_way_is_not_written(
-    store: ExperimentStore, settings: Settings
-) -> None:
+def test_a_forgotten_user_is_in_no_exposure_even_a_queued_one(store: ExperimentStore, settings: Settings) -> None:
     early = exposure(7, 1)
     neighbour = next(userid for userid in range(8, 10_000) if wire.event_partition(userid) == wire.event_partition(7))
     store.expose([early, exposure(neighbour, 1), *(exposure(7, number) for number in range(2_500))])
@@ -168,7 +166,7 @@ def test_exposures_wait_for_a_redis_that_is_killed(
     queue.close()
 
 
-def test_what_another_version_wrote_is_told_and_not_overwritten(store: ExperimentStore, client: redis.Redis) -> None:
+def test_data_of_another_version_is_reported_and_kept(store: ExperimentStore, client: redis.Redis) -> None:
     client.set(ALL_EXPERIMENTS_KEY, '[{"name": "from the future"}]')
     with pytest.raises(StoredError, match="cannot be read"):
         store.update(partial(started_one, name="ranker"))

@@ -45,9 +45,7 @@ def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     return http
 
 
-def test_every_worker_has_it_in_a_moment_and_finds_it_beside_elasticsearch(
-    workers: tuple[FlaskClient, FlaskClient], world: World
-) -> None:
+def test_every_worker_serves_a_new_item_soon(workers: tuple[FlaskClient, FlaskClient], world: World) -> None:
     first, second = workers
     ask(second)
     before = ask(first, size=200, strict=True, explain="recall")

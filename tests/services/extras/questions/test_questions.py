@@ -44,9 +44,7 @@ def chosen(world: World) -> list[int]:
 
 
 @pytest.mark.parametrize("userid", [USER, LONG_HISTORY_USER])
-def test_every_channel_finds_what_an_exact_search_among_them_finds(
-    http: FlaskClient, world: World, userid: int
-) -> None:
+def test_filtered_search_equals_exact_search_per_channel(http: FlaskClient, world: World, userid: int) -> None:
     only = chosen(world)
     assert NO_VECTOR_ITEM in only
     own = [world.own_item(itemid) for itemid in only]
@@ -120,7 +118,7 @@ def shown(settings: Settings) -> Iterator[ShownItems]:
         yield shown
 
 
-def test_the_newest_answers_of_a_user_are_kept_until_the_user_is_forgotten(
+def test_newest_answers_are_kept_until_the_user_is_forgotten(
     shown: ShownItems, log: EventLog, client: redis.Redis
 ) -> None:
     shown.write([Shown(DATASET, ANN, n, (f"{n}", "always")) for n in range(ANSWERS + 5)])

@@ -22,7 +22,7 @@ from tests.unit.offline_to_online.online_side import row_of
 
 RELEASE, NOWHERE = "aaaaaaaaaaaa", "ffffffffffff"
 MANIFEST: Any = SimpleNamespace(release=RELEASE)
-USERS = 2_500  # of whom the last five have events, one to five
+USERS = 2_500  # of which the last five have events, one to five
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def state() -> RecallState:
     return RecallState(tuple(replace(row, own_id=f"ü{row.number}") for row in rows), (), b"channels")
 
 
-def test_every_user_is_found_and_whoever_has_the_fewest_events_of_all(settings: Settings, state: RecallState) -> None:
+def test_every_user_is_found_also_the_least_active(settings: Settings, state: RecallState) -> None:
     store = RedisStore(settings)
     store.load(MANIFEST, state)
     store.check(MANIFEST, state)

@@ -46,9 +46,7 @@ class TestFeastFeatures(contracts.FeastFeaturesContract):
 class TestTritonScores(contracts.TritonScoresContract):
     client = client_of(TritonScores, "triton")
 
-    def test_a_version_that_was_cleared_away_is_told_from_other_errors(
-        self, client: TritonScores, stack: Settings, world: World
-    ) -> None:
+    def test_a_deleted_version_has_its_own_error(self, client: TritonScores, stack: Settings, world: World) -> None:
         folder = stack.service_dir("triton") / world.model
         cleared = folder / "900"
         query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)

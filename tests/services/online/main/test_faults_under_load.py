@@ -41,8 +41,8 @@ def busy(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFacto
     server = patient.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 1, "threads": 8})
     settings = base.patient(patient, CALL_S)
     own = settings.model_copy(update={"exchange_dir": folder, "server": server})
-    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as asked:
-        yield asked
+    with running(folder, own) as (started, _), load(started.server.url, bodies, CLIENTS, PAUSE_S) as requested:
+        yield requested
     assert "unexpected error" not in (folder / "server.log").read_text()
 
 
@@ -80,8 +80,8 @@ def check_answers(answers: list[Answered]) -> None:
 @pytest.mark.parametrize("fault", FAULT_OF)
 @pytest.mark.parametrize("name", PORTS)
 def test_a_fault_of_a_service(patient: Settings, busy: Load, name: str, fault: str) -> None:
-    for userid in USERS:  # whom the server knows then
-        busy.wait(lambda answer, asked=userid: answer.whole and answer.body["userid"] == asked, PATIENCE_S)
+    for userid in USERS:  # that the server knows then
+        busy.wait(lambda answer, requested=userid: answer.whole and answer.body["userid"] == requested, PATIENCE_S)
     begin = time.monotonic()
     with FAULT_OF[fault](patient, busy, name):
         busy.wait(lambda answer: name in answer.degraded, PATIENCE_S, begin)

@@ -48,12 +48,12 @@ def ask(settings: Settings) -> tuple[float, requests.Response]:
     return time.perf_counter() - began, response
 
 
-def test_what_is_beyond_the_queue_is_503_at_once_and_the_server_says_that_it_lives(tmp_path: Path) -> None:
+def test_requests_beyond_the_queue_get_503_and_healthz_answers(tmp_path: Path) -> None:
     with stuck(tmp_path) as settings:
         with ThreadPoolExecutor(IN_FLIGHT + BEYOND) as clients:
-            asked = [clients.submit(ask, settings) for _ in range(IN_FLIGHT + BEYOND)]
+            requested = [clients.submit(ask, settings) for _ in range(IN_FLIGHT + BEYOND)]
             one = HTTPConnection(settings.server.host, settings.server.port, timeout=90)
-            refused = lambda: [a.result() for a in asked if a.done() and a.result()[1].status_code == 503]  # noqa: E731
+            refused = lambda: [a.result() for a in requested if a.done() and a.result()[1].status_code == 503]  # noqa: E731
             until(lambda: len(refused()) >= BEYOND)
             for path in ("healthz", "metrics"):
                 assert requests.get(f"{settings.server.url}/{path}", timeout=30).status_code == 200
@@ -78,11 +78,11 @@ def test_what_is_beyond_the_queue_is_503_at_once_and_the_server_says_that_it_liv
 
 def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) -> None:
     with stuck(tmp_path) as settings, ThreadPoolExecutor(IN_FLIGHT) as clients:
-        asked = [clients.submit(ask, settings) for _ in range(THREADS)]
+        requested = [clients.submit(ask, settings) for _ in range(THREADS)]
         page = lambda: requests.get(f"{settings.server.url}/metrics", timeout=30).text  # noqa: E731
         until(lambda: value(page(), "requests_in_flight") == THREADS)
     # here the server has ended
-    assert [answer.result()[1].json()["error"]["service"] for answer in asked] == ["redis"] * THREADS
+    assert [answer.result()[1].json()["error"]["service"] for answer in requested] == ["redis"] * THREADS
     assert "SIGKILL" not in (tmp_path / "server.log").read_text()
 
 
@@ -118,7 +118,7 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
 REDIS, ELASTIC, OWN = "hush-redis", "hush-elastic", "hush-own-key"
 
 
-def test_secrets_are_told_nowhere(tmp_path: Path) -> None:
+def test_secrets_appear_nowhere(tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
     settings = settings.model_copy(
         update={
@@ -143,5 +143,5 @@ def test_secrets_are_told_nowhere(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [503, 400, 401, 405, 503, 200]
     log = (tmp_path / "server.log").read_text()
     assert '"key": "shop"' in log
-    told = log + "".join(answer.text + str(answer.headers) for answer in answers)
-    assert [secret for secret in (REDIS, ELASTIC, OWN, key, digest) if secret in told] == []
+    reported = log + "".join(answer.text + str(answer.headers) for answer in answers)
+    assert [secret for secret in (REDIS, ELASTIC, OWN, key, digest) if secret in reported] == []

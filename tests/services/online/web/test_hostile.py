@@ -125,7 +125,7 @@ BY_GUNICORN: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize(("sent", "status", "code"), BY_THE_EDGE.values(), ids=BY_THE_EDGE)
-def test_what_cannot_be_right_is_refused_before_the_body_is_read(
+def test_invalid_heads_are_refused_before_the_body_is_read(
     settings: Settings, sent: bytes, status: int, code: str
 ) -> None:
     with connection(settings) as client:
@@ -138,14 +138,14 @@ def test_what_cannot_be_right_is_refused_before_the_body_is_read(
 
 
 @pytest.mark.parametrize(("sent", "status"), BY_GUNICORN.values(), ids=BY_GUNICORN)
-def test_what_is_no_request_is_refused_and_the_connection_closed(settings: Settings, sent: bytes, status: int) -> None:
+def test_a_malformed_request_closes_the_connection(settings: Settings, sent: bytes, status: int) -> None:
     with connection(settings) as client:
         with suppress(ConnectionError):
             client.sendall(sent)
         assert int(until_closed(client).split()[1]) == status
 
 
-def test_a_request_may_come_in_pieces_and_the_next_on_the_same_connection(settings: Settings) -> None:
+def test_fragmented_and_pipelined_requests_are_answered(settings: Settings) -> None:
     with connection(settings) as client:
         for cut in range(1, len(BAD), 7):
             client.sendall(BAD[:cut])

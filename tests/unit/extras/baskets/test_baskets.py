@@ -20,41 +20,41 @@ from offline.evaluation import replay, served
 from offline.preprocess import s0_get_data
 from offline.readers import read_inputs, read_with_holdout
 from tests.made_up_data import supermarket
-from tests.unit.offline.synthetic import walk
+from tests.unit.offline.synthetic import run_steps
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = tmp_path_factory.mktemp("supermarket")
-    return walk(Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange"))
+    return run_steps(Settings(data=supermarket(folder / "data"), exchange_dir=folder / "exchange"))
 
 
-def test_one_log_is_users_items_and_events(road: Settings) -> None:
-    dataset = read_dataset(road.exchange_dir)
+def test_one_log_is_users_items_and_events(pipeline: Settings) -> None:
+    dataset = read_dataset(pipeline.exchange_dir)
     assert (dataset.counts["users"], dataset.crossed, dataset.terms) == (70, ("age", "postcode"), ("subclass",))
-    assert (dataset.repeats, road.recipe.name) == ("again", "baskets")
-    users = artifacts.USERS.read(road.exchange_dir)
+    assert (dataset.repeats, pipeline.recipe.name) == ("again", "baskets")
+    users = artifacts.USERS.read(pipeline.exchange_dir)
     assert users["age"].value_counts().to_dict() == {"25-29": 35, "unknown": 35}
-    assert release_of_artifacts(road).recipe.name == "baskets"
-    items = artifacts.ITEMS.read(road.exchange_dir)
+    assert release_of_artifacts(pipeline).recipe.name == "baskets"
+    items = artifacts.ITEMS.read(pipeline.exchange_dir)
     subclasses = (items[Columns.OWN_ID].str[2:].astype(int) % 7).astype(str)
     assert (items[Columns.TITLE] == items[Columns.OWN_ID] + " " + subclasses).all()
 
 
-def test_the_last_basket_is_held_out_and_nothing_is_left_out(road: Settings) -> None:
-    ratings = artifacts.RATINGS.read(road.exchange_dir)
+def test_the_last_basket_is_held_out_and_nothing_is_left_out(pipeline: Settings) -> None:
+    ratings = artifacts.RATINGS.read(pipeline.exchange_dir)
     days = ratings.groupby(Columns.USER)[Columns.TIMESTAMP]
     last = (ratings[Columns.TIMESTAMP] == days.transform("max")) & (days.transform("nunique") > 1)
     assert (last == (ratings[Columns.SPLIT] == Split.HOLDOUT)).all()
-    assert (artifacts.USER_SEEN.read(road.exchange_dir)[Columns.SEEN].str.len() == 0).all()
-    assert read_inputs(road).data.targets.all()
+    assert (artifacts.USER_SEEN.read(pipeline.exchange_dir)[Columns.SEEN].str.len() == 0).all()
+    assert read_inputs(pipeline).data.targets.all()
 
 
-def test_habits_and_offers_come_first(road: Settings) -> None:
-    inputs = read_with_holdout(road)
+def test_habits_and_offers_come_first(pipeline: Settings) -> None:
+    inputs = read_with_holdout(pipeline)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     assert holdout.relevance.multiply(holdout.past.seen()).nnz > 100  # targets that were had before
-    found = served.answers(road, holdout)
+    found = served.answers(pipeline, holdout)
     hits = (np.take_along_axis(holdout.relevance.toarray(), found.ranked[:, :10], axis=1) > 0).sum()
     assert hits / holdout.relevance.nnz > 0.6
     own = found.channels["own"]

@@ -16,7 +16,7 @@ print(*(name for name in sys.modules if name.partition(".")[0] in ("data_exchang
 """
 
 
-def test_workers_import_the_code_as_it_is_then_and_that_of_a_recipe_with_it(tmp_path: Path) -> None:
+def test_workers_import_current_code_with_the_recipes(tmp_path: Path) -> None:
     """A channel's class of the first import would be no channel to the workers, which import the core once more."""
     environment = os.environ | {"RECSYS_RECIPE": "baskets", "RECSYS_EXCHANGE_DIR": str(tmp_path)}
     done = subprocess.run(

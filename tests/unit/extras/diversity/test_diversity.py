@@ -63,7 +63,7 @@ def test_half_is_terms_and_half_is_vectors() -> None:
     np.testing.assert_allclose((rows**2).sum(axis=1), 1, rtol=1e-5)
 
 
-def test_an_item_without_a_vector_is_neither_like_nor_unlike_others_by_it() -> None:
+def test_an_item_without_a_vector_has_no_similarity() -> None:
     known = vectors(0)
     known[8] = np.nan
     rows = similarity_rows([known], NO_FLAGS)

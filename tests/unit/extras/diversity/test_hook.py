@@ -35,7 +35,7 @@ def likeness(world: World, items: list[int]) -> tuple[Float32, Float32]:
     return similarity_rows(vectors, flags)[at], rarity(np.array([shares[itemid] for itemid in everything]))[at]
 
 
-def test_the_list_is_the_rankers_with_places_traded_for_difference(fakes: Fakes) -> None:
+def test_diversity_reorders_the_rankers_list(fakes: Fakes) -> None:
     ranked = ask(fakes, 0, size=200).itemids
     pool = fakes.world.recipe.recall.candidates
     for diversity in (0.1, 0.4, 1):
@@ -64,9 +64,9 @@ def test_without_diversity_the_answer_is_what_it_was(http: FlaskClient, userid: 
     assert body() == body(diversity=0) == body(diversity=None)
 
 
-def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fakes, http: FlaskClient) -> None:
-    asked = {"userid": USER, "timestamp": AT, "size": 20, "diversity": 0.5, "explain": True, "stages": True}
-    answer = http.post("/ml/rec", json=asked).json
+def test_the_answer_has_the_diversity_and_its_time(fakes: Fakes, http: FlaskClient) -> None:
+    requested = {"userid": USER, "timestamp": AT, "size": 20, "diversity": 0.5, "explain": True, "stages": True}
+    answer = http.post("/ml/rec", json=requested).json
     conforms(answer, "Answer")
     assert answer["diversity"] == 0.5
     assert list(answer["took_ms"]) == ["redis", "elasticsearch", "feast", "triton", "diversity", "total"]
@@ -80,12 +80,14 @@ def test_the_answer_says_what_it_was_made_with_and_how_long_that_took(fakes: Fak
 
 def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes) -> None:
     http = create_app(fakes.recommender, Settings(server={"diversity": 0.3}), fakes.stores).test_client()
-    asked = {"userid": USER, "timestamp": AT}
-    answers = [http.post("/ml/rec", json=asked | given).json for given in ({}, {"diversity": 0}, {"diversity": 0.3})]
+    requested = {"userid": USER, "timestamp": AT}
+    answers = [
+        http.post("/ml/rec", json=requested | given).json for given in ({}, {"diversity": 0}, {"diversity": 0.3})
+    ]
     own, none, more = ([item["itemid"] for item in answer["item_list"]] for answer in answers)
     assert [answer.get("diversity") for answer in answers] == [0.3, None, 0.3]
     assert own == more != none
-    assert http.get("/ml/why-not", query_string={**asked, "itemid": own[-1]}).json["code"] == "in_the_list"
+    assert http.get("/ml/why-not", query_string={**requested, "itemid": own[-1]}).json["code"] == "in_the_list"
 
 
 def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
@@ -99,7 +101,7 @@ def test_it_works_on_the_popular_list(fakes: Fakes) -> None:
         assert (each.diversified.rank, each.diversified.of) == (n, len(places))
 
 
-def test_explanations_are_in_the_answers_order_with_the_places_of_both(fakes: Fakes) -> None:
+def test_explanations_show_ranks_before_and_after_reordering(fakes: Fakes) -> None:
     ranked = ask(fakes, 0, size=200).itemids
     answer = ask(fakes, 0.5, explain=True)
     plain = {each.itemid: each for each in ask(fakes, 0, size=200, explain=True).explained or ()}
@@ -112,14 +114,14 @@ def test_explanations_are_in_the_answers_order_with_the_places_of_both(fakes: Fa
             assert each.reason == plain[itemid].reason
 
 
-def test_why_not_speaks_of_the_list_that_is_asked_about(fakes: Fakes, http: FlaskClient) -> None:
+def test_why_not_explains_the_requested_list(fakes: Fakes, http: FlaskClient) -> None:
     ranked, shown = ask(fakes, 0).itemids, ask(fakes, 0.5).itemids
     codes = set()
     moved_out = [itemid for itemid in ranked if itemid not in shown]
     below = [itemid for itemid in ask(fakes, 0, size=200).itemids if itemid not in (*ranked, *shown)]
     for itemid in (*moved_out[:3], *shown[::12], *below[:2]):
-        asked = {"userid": USER, "itemid": itemid, "timestamp": AT, "diversity": 0.5}
-        found = http.get("/ml/why-not", query_string=asked).json
+        requested = {"userid": USER, "itemid": itemid, "timestamp": AT, "diversity": 0.5}
+        found = http.get("/ml/why-not", query_string=requested).json
         conforms(found, "WhyNot")
         codes.add(found["code"])
         assert (found["code"] == "in_the_list") == (itemid in shown)

@@ -27,7 +27,7 @@ def eventids(parts: EventParts) -> list[str]:
     return parts.read()["eventid"].dropna().tolist()
 
 
-def test_what_is_appended_is_read_in_the_order_of_the_log(tmp_path: Path) -> None:
+def test_appended_events_are_read_in_log_order(tmp_path: Path) -> None:
     parts = EventParts(tmp_path / "events")
     assert parts.last(3) == BEGINNING
     assert parts.read().empty
@@ -43,7 +43,7 @@ def test_what_is_appended_is_read_in_the_order_of_the_log(tmp_path: Path) -> Non
     assert artifacts.EVENTS.read(tmp_path).equals(table)
 
 
-def test_who_is_forgotten_is_in_no_file(tmp_path: Path) -> None:
+def test_a_forgotten_user_is_in_no_file(tmp_path: Path) -> None:
     parts = EventParts(tmp_path)
     parts.append(3, [entry(1), entry(2, user=2)])
     parts.append(3, [entry(3), forget(4), entry(5), entry(6, user=2)])

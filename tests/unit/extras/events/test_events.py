@@ -68,7 +68,7 @@ NEW = {  # what happens -> events, and how history and seen items look then
 
 
 @pytest.mark.parametrize(("events", "history", "seen"), NEW.values(), ids=NEW)
-def test_what_events_make_of_a_users_state(events: list[Any], history: list[Any], seen: list[int]) -> None:
+def test_events_update_a_users_state(events: list[Any], history: list[Any], seen: list[int]) -> None:
     assert after(events) == (history, seen)
 
 
@@ -79,14 +79,14 @@ def test_events_without_values_add_up() -> None:
     assert seen == [2, 3]
 
 
-def test_where_people_have_things_again_only_what_is_hidden_stays_away() -> None:
+def test_with_repeats_only_hidden_items_are_excluded() -> None:
     again = CLICKS.model_copy(update={"repeats": "again"})
     events = [("click", 9, 400, None), ("hide", 8, 401, None)]
     assert after(events, [(2, 1, 200)], again) == ([(9, 1, 400), (2, 1, 200)], [2, 8])
 
 
 @pytest.mark.parametrize("dataset", [STARS, CLICKS])
-def test_what_the_release_has_already_counts_once(dataset: Dataset) -> None:
+def test_events_in_the_release_count_once(dataset: Dataset) -> None:
     kind = "rating" if dataset.has_values else "click"
     old = [(item, rating if dataset.has_values else 1, time) for item, rating, time in OLD]
     assert after([(kind, item, time, rating) for item, rating, time in old], old, dataset) == (old, [1, 2, 3])
@@ -138,7 +138,7 @@ KNOWN: dict[Any, int] = {n: n for n in range(1, 9)}  # of which the releases kno
 
 
 def made_up(seed: int, dataset: Dataset, size: int = 40) -> tuple[History, list[Logged]]:
-    """A user whom a release knows, and events since; of few items, so that they meet."""
+    """A user that a release knows, and events since; of few items, so that they meet."""
     rng = np.random.default_rng(seed)
     rates = "rating" if dataset.has_values else "click"
     kinds = rng.choice([rates, rates, "hide", "undo", "view", "unheard"], size).tolist()
@@ -169,7 +169,7 @@ def release(dataset: Dataset) -> Any:
 
 @pytest.mark.parametrize("dataset", [STARS, CLICKS], ids=["stars", "clicks"])
 @pytest.mark.parametrize("seed", range(30))
-def test_what_a_release_was_trained_on_changes_nothing_of_it(dataset: Dataset, seed: int) -> None:
+def test_events_a_release_was_trained_on_change_nothing(dataset: Dataset, seed: int) -> None:
     before, events = made_up(seed, dataset)
     history, _ = updated(before, seen(before), events[: len(events) // 2], KNOWN, dataset)
     gone = trained_on(user(history, events), events, KNOWN, dataset)

@@ -47,7 +47,7 @@ def first_item(settings: Settings) -> int:
     return tables_of(settings.data).items[Columns.ITEM].tolist()[0]  # type: ignore[arg-type]
 
 
-def told(folder: Path, *events: Event | OwnId) -> pd.DataFrame:
+def reported(folder: Path, *events: Event | OwnId) -> pd.DataFrame:
     """Events in the order of the log; an id alone: the user was forgotten."""
     entries = [
         Entry((number, 0), each.userid, each) if isinstance(each, Event) else Entry((number, 0), each, None)
@@ -86,7 +86,7 @@ def test_a_user_has_the_history_that_a_server_answers_from(films: Tables, tmp_pa
         event(5, 300, item), event(3, 300, other, value=2.0), event(4, 300, rated, value=1.0),
         event(6, 300, third), event(7, 300, third, "undo", None), event(8, 300, other, "hide", None),
     ]  # fmt: skip
-    joined, merged = join(films, told(tmp_path, *events))
+    joined, merged = join(films, reported(tmp_path, *events))
     assert rows_of(joined, 300) == served(films, 300, events)
     assert rows_of(joined, 300)[-1] == (item, 5, NOW + 5)
     assert third not in {row[0] for row in rows_of(joined, 300)[-3:]}
@@ -101,44 +101,46 @@ def test_events_of_a_data_set_with_ids_of_its_own(tmp_path: Path) -> None:
     data = tables_of(shop(tmp_path / "shop"))
     (user, *_), (item, *_) = data.users[Columns.OWN_ID], data.items[Columns.OWN_ID]
     events = [event(1, user, item, "click", None), event(2, user, item, "click", None), event(3, "Zoë", item, "click")]
-    joined, merged = join(data, told(tmp_path / "events", *events))
+    joined, merged = join(data, reported(tmp_path / "events", *events))
     assert rows_of(joined, user) == served(data, user, events[:2])
     assert len(rows_of(joined, user)) == len(rows_of(data, user)) + 2
     assert len(rows_of(joined, "Zoë")) == 1
-    assert merged.strangers == 1
+    assert merged.unknown_users == 1
     assert joined.users[Columns.USER].is_unique
 
 
-def test_a_stranger_has_an_unknown_profile(films: Tables, tmp_path: Path) -> None:
+def test_an_unknown_user_has_an_unknown_profile(films: Tables, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
-    joined, merged = join(films, told(tmp_path, event(1, 77, item), event(2, 78, item, "view", None)))
+    joined, merged = join(films, reported(tmp_path, event(1, 77, item), event(2, 78, item, "view", None)))
     users = joined.users.set_index(Columns.USER)
-    assert (merged.strangers, len(users)) == (1, len(films.users) + 1), "who only looked is not a user yet"
+    assert (merged.unknown_users, len(users)) == (1, len(films.users) + 1), "who only looked is not a user yet"
     assert users.loc[77, list(films.dataset.profile)].tolist() == ["unknown"] * len(films.dataset.profile)
     artifacts.USERS.write(tmp_path, joined.users)
 
 
-def test_who_is_forgotten_is_not_trained_on(films: Tables, tmp_path: Path) -> None:
+def test_a_forgotten_user_is_not_trained_on(films: Tables, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
-    joined, merged = join(films, told(tmp_path, event(1, 300, item), 300, 295, event(2, 295, item)))
+    joined, merged = join(films, reported(tmp_path, event(1, 300, item), 300, 295, event(2, 295, item)))
     assert not (joined.users[Columns.USER] == 300).any()
     assert not (joined.ratings[Columns.USER] == 300).any()
     assert rows_of(joined, 295) == [(item, 5, NOW + 2)]
     assert joined.users.set_index(Columns.USER).loc[295, "gender"] == "unknown"
-    assert (merged.forgotten, merged.strangers, merged.changed) == (2, 1, True)
+    assert (merged.forgotten, merged.unknown_users, merged.changed) == (2, 1, True)
 
 
-def test_what_the_data_set_does_not_know_is_left_out_and_counted(films: Tables, tmp_path: Path) -> None:
+def test_unknown_users_and_items_are_left_out_and_counted(films: Tables, tmp_path: Path) -> None:
     item = films.items[Columns.ITEM].tolist()[0]
-    joined, merged = join(films, told(tmp_path, event(1, 300, 1), event(2, "Zoë", item), event(3, 300, "a/b"), "Eve"))
+    joined, merged = join(
+        films, reported(tmp_path, event(1, 300, 1), event(2, "Zoë", item), event(3, 300, "a/b"), "Eve")
+    )
     assert (merged.unknown_items, merged.other_ids, merged.changed) == (1, 3, False)
     assert joined.ratings.equals(films.ratings)
-    assert not join(films, told(tmp_path / "nothing", 10**9))[1].changed
+    assert not join(films, reported(tmp_path / "nothing", 10**9))[1].changed
 
 
-def test_the_steps_train_on_it_unless_told_not_to(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_train_on_feedback_unless_disabled(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     item = first_item(settings)
-    told(settings.events_dir(movielens.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
+    reported(settings.events_dir(movielens.OTHER), event(1, 300, item), event(2, 77, item), event(3, 77, 1))
     s0_get_data.main(settings)
     said = capsys.readouterr().out
     assert "2 ratings, of 1 users who are new" in said
@@ -153,7 +155,7 @@ def test_the_steps_train_on_it_unless_told_not_to(settings: Settings, capsys: py
     data = read_inputs(settings).data
     trained_on = {Columns.USER: data.userids[data.users], Columns.ITEM: data.itemids[data.items - 1]}
     rows = pd.DataFrame({**trained_on, Columns.TIMESTAMP: data.times})
-    assert len(recorded.merge(rows)) == 2, "a stranger's only event is trained on, too"
+    assert len(recorded.merge(rows)) == 2, "an unknown user's only event is trained on, too"
     assert not (ratings.loc[ratings[Columns.SPLIT] == Split.HOLDOUT, Columns.TIMESTAMP] > NOW).any()
     with_holdout = read_with_holdout(settings).data
     assert with_holdout.times.max() < NOW, "evaluation asks for a moment before"
@@ -172,9 +174,9 @@ def test_the_steps_train_on_it_unless_told_not_to(settings: Settings, capsys: py
     assert recorded_rows(settings) == 0
 
 
-def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(settings: Settings) -> None:
+def test_a_forgotten_user_is_left_out_with_or_without_events(settings: Settings) -> None:
     settings = settings.model_copy(update={"train_on_events": False})
-    told(settings.events_dir(movielens.OTHER), event(1, 295, 1), 300)
+    reported(settings.events_dir(movielens.OTHER), event(1, 295, 1), 300)
     s0_get_data.main(settings)
     s1_data_split.main(settings)
     users = artifacts.USERS.read(settings.exchange_dir)[Columns.USER].tolist()
@@ -185,11 +187,11 @@ def test_who_is_forgotten_is_left_out_whether_events_are_trained_on_or_not(setti
 def test_events_of_another_data_set_do_not_join_this_one(settings: Settings) -> None:
     """Whose users and items have the same ids."""
     item = first_item(settings)
-    told(settings.events_dir("shop"), event(1, 300, item), 295)
+    reported(settings.events_dir("shop"), event(1, 300, item), 295)
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir).empty
     assert artifacts.DATASET.read(settings.exchange_dir)["name"] == movielens.OTHER
-    told(settings.events_dir(movielens.OTHER), event(3, 300, item))
+    reported(settings.events_dir(movielens.OTHER), event(3, 300, item))
     s0_get_data.main(settings)
     assert artifacts.EVENTS.read(settings.exchange_dir)["eventid"].tolist() == ["e3"]
     s0_get_data.main(settings)  # the data set is called otherwise by now, and its events are still its own

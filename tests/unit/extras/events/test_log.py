@@ -30,7 +30,7 @@ def test_the_fields_of_a_release_are_feasts() -> None:
     assert feast_fields(RELEASE, names) == {f"_ts:{view}".encode(), *(_mmh3(f"{view}:{name}") for name in names)}
 
 
-def test_an_answer_that_another_server_has_the_key_is_seen_by_the_cluster_s_client() -> None:
+def test_a_moved_answer_reaches_the_cluster_client() -> None:
     """It discovers the cluster again, or every later event of that slot would be refused."""
     seen: list[Exception] = []
 

@@ -56,7 +56,7 @@ def test_the_next_answer_knows_what_was_rated(http: FlaskClient, fakes: Fakes) -
     assert logged.event.recommendation == before["recommendation"]
 
 
-def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskClient) -> None:
+def test_an_event_of_this_second_is_known_without_timestamp(http: FlaskClient) -> None:
     now = int(time.time())
     best = ids(ask(http))[0]
     send(http, {**EVENT, "itemid": best, "timestamp": now + 5})  # a clock that is a little ahead
@@ -64,7 +64,7 @@ def test_an_event_of_this_very_second_is_known_to_who_names_no_time(http: FlaskC
     assert best in ids(ask(http, timestamp=now))
 
 
-def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(http: FlaskClient, fakes: Fakes) -> None:
+def test_an_unknown_user_with_neutral_events_gets_popular_items(http: FlaskClient, fakes: Fakes) -> None:
     """Events of items that the release does not know, and events that are not yet there at the request's time."""
     now = int(time.time())
     send(http, {**EVENT, "userid": UNKNOWN_USER, "itemid": 10**6, "timestamp": now - 10})
@@ -75,7 +75,7 @@ def test_a_stranger_whose_events_say_nothing_is_given_the_popular_list(http: Fla
     assert ids(answer) == [item for item, _ in fakes.world.popular[:50]]
 
 
-def test_a_stranger_has_a_personal_list_from_the_first_event_on(http: FlaskClient, fakes: Fakes) -> None:
+def test_an_unknown_user_is_personal_from_the_first_event(http: FlaskClient, fakes: Fakes) -> None:
     popular = ask(http, UNKNOWN_USER)
     assert popular["cold_start"] is True
     send(http, {**EVENT, "userid": UNKNOWN_USER})
@@ -128,14 +128,14 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("body", "field"), BAD.values(), ids=BAD)
-def test_what_is_refused_is_said_and_not_recorded(http: FlaskClient, fakes: Fakes, body: Any, field: str) -> None:
+def test_refused_events_are_reported_and_not_recorded(http: FlaskClient, fakes: Fakes, body: Any, field: str) -> None:
     error = send(http, body, 400)["error"]
     assert (error["code"], error["field"]) == ("bad_request", field)
     assert 10 < len(error["message"]) < 400
     assert fakes.users.events == {}
 
 
-def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(http: FlaskClient, fakes: Fakes) -> None:
+def test_an_event_belongs_to_the_active_release(http: FlaskClient, fakes: Fakes) -> None:
     """While a release is being opened, the one before takes events of the same data set."""
     ask(http)
     fakes.add(replace(fakes.world, release="bbbbbbbbbbbb", name="others"))
@@ -150,7 +150,7 @@ def test_an_event_is_of_the_live_release_and_no_request_need_have_come_since(htt
     fakes.items.gate.set()
 
 
-def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -> None:
+def test_a_forgotten_user_is_unknown(with_a_key: FlaskClient, fakes: Fakes) -> None:
     http = with_a_key
     send(http, EVENT)
     assert ask(http)["cold_start"] is False
@@ -164,7 +164,7 @@ def test_who_is_forgotten_is_a_stranger(with_a_key: FlaskClient, fakes: Fakes) -
     assert ask(http)["cold_start"] is False
 
 
-def test_who_was_forgotten_by_another_process_is_not_remembered_either(http: FlaskClient, fakes: Fakes) -> None:
+def test_forgetting_by_another_process_clears_memory(http: FlaskClient, fakes: Fakes) -> None:
     ask(http)
     fakes.log.forget(1, fakes.world.dataset)
     ask(http, 2)

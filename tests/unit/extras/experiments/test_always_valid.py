@@ -37,7 +37,7 @@ def test_a_mean_is_missed_at_any_time_by_no_more_than_alpha(kind: str) -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_difference_is_missed_at_any_time_by_no_more_than_alpha(kind: str, share: float) -> None:
+def test_intervals_miss_a_difference_at_most_alpha(kind: str, share: float) -> None:
     draw, _ = KINDS[kind]
     rng = np.random.default_rng(1)
     lifted = 0.25  # by so much the treated users' values are higher
@@ -73,7 +73,7 @@ def test_without_enough_users_in_each_arm_nothing_is_said() -> None:
     assert not len(mean_path(np.array([]), PLANNED)["users"])
 
 
-def test_even_arms_are_suspected_at_any_time_by_no_more_than_alpha() -> None:
+def test_even_arms_are_flagged_at_most_alpha() -> None:
     rng, suspected = np.random.default_rng(6), 0
     shares = np.array([0.5, 0.3, 0.2])
     for _ in range(RUNS):

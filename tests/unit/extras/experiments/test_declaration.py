@@ -66,7 +66,7 @@ def test_experiments_are_independent(first: tuple[str, bytes], second: tuple[str
     assert stats.chi2_contingency(together).pvalue > STRANGE
 
 
-def test_a_users_arm_is_the_same_wherever_it_is_asked_for() -> None:
+def test_a_users_arm_is_deterministic() -> None:
     """Written down, as it must not change from one version to the next while an experiment runs."""
     known = {1: "a", 3: "b", 7: "a", "u-8f3a": "b", "陌生人": "a"}
     assert {userid: arm_of(experiment(), userid) for userid in known} == known
@@ -156,14 +156,14 @@ def test_one_is_started_resized_and_stopped_and_stays_known() -> None:
         ({"share": 0.5}, "share", "50.00% of the users are wanted, and 40.00% are in no other experiment"),
     ],
 )
-def test_what_cannot_be_started_says_why(more: dict[str, Any], field: str, message: str) -> None:
+def test_an_experiment_that_cannot_start_says_why(more: dict[str, Any], field: str, message: str) -> None:
     experiments = running(declaration("there", share=0.6))
-    with pytest.raises(ExperimentError, match=message) as told:
+    with pytest.raises(ExperimentError, match=message) as reported:
         started(experiments, Declaration.model_validate({"name": "new", "arms": ARMS, **more}), THERE, 9)
-    assert told.value.field == field
+    assert reported.value.field == field
 
 
-def test_stopped_experiments_take_no_room() -> None:
+def test_stopped_experiments_use_no_share() -> None:
     experiments = stopped(running(declaration("old")), "old", 1)
     experiments = started(experiments, declaration("new", share=0.9), THERE, 2)
     assert [each.name for each in experiments if each.runs] == ["new"]
@@ -204,7 +204,7 @@ def arguments(**given: Any) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize("texts", [["control=live:3", f"new={BEFORE}"], [f"control=live:3  new={BEFORE}"]])
-def test_the_command_line_declares_the_same_also_with_arms_in_one_text_as_of_make(texts: list[str]) -> None:
+def test_the_command_line_accepts_arms_as_one_text(texts: list[str]) -> None:
     arms = {"control": {"release": LIVE, "weight": 3}, "new": {"release": BEFORE}}
     assert declared(arguments(arms=texts, share=0.5), LIVE) == declaration(arms=arms, share=0.5)
 

@@ -58,7 +58,7 @@ def user_in(experiment: Experiment, arm: str) -> int:
     return next(userid for userid in range(1, 13) if arm_of(experiment, userid) == arm)
 
 
-def test_without_an_experiment_nothing_is_told_logged_or_asked_for_more(http: FlaskClient, both: Fakes) -> None:
+def test_without_an_experiment_nothing_is_added_or_logged(http: FlaskClient, both: Fakes) -> None:
     both.users.calls.clear()
     assert "experiments" not in ask(http)
     assert len(both.users.calls) == 1
@@ -132,7 +132,7 @@ def test_a_cross_site_or_keyless_read_is_no_exposure(both: Fakes, http: FlaskCli
     exposed(both, 1)
 
 
-def test_an_arm_whose_release_is_gone_is_answered_by_the_live_one_and_says_so(http: FlaskClient, both: Fakes) -> None:
+def test_an_arm_without_its_release_gets_the_active_one(http: FlaskClient, both: Fakes) -> None:
     experiment = start(http, both)
     for service in both.services:
         del service.worlds[OTHER]
@@ -156,7 +156,7 @@ def test_while_an_arm_is_being_opened_the_live_release_answers(http: FlaskClient
     until(lambda: ask(http, userid)["release"] == OTHER)
 
 
-def test_a_new_live_release_is_followed_while_everybody_is_in_an_arm(http: FlaskClient, both: Fakes) -> None:
+def test_a_new_active_release_is_followed_during_experiments(http: FlaskClient, both: Fakes) -> None:
     """No request looks for the live release then, and yet the process must not be left with the old one."""
     experiment = start(http, both, control=OTHER)
     both.users.live_release = OTHER
@@ -178,7 +178,7 @@ def test_without_a_service_the_arm_still_answers(http: FlaskClient, both: Fakes,
         assert answer["degraded"][0]["instead"] == "last_state"
 
 
-def test_two_lists_are_interleaved_and_only_the_log_says_whose_an_item_is(http: FlaskClient, both: Fakes) -> None:
+def test_interleaved_lists_name_teams_only_in_the_log(http: FlaskClient, both: Fakes) -> None:
     start(http, both, kind="interleaved")
     lists = [ids(ask(http, 1, release=release, size=20)) for release in (both.world.release, OTHER)]
     answer = ask(http, 1, size=20, explain=True)
@@ -217,7 +217,7 @@ def test_pages_are_of_one_list_the_first_arms(http: FlaskClient, both: Fakes) ->
     assert not any(each.as_dealt for each in exposed(both, 24))
 
 
-def test_where_an_interleaved_list_lacks_something_the_first_arm_answers_alone(http: FlaskClient, both: Fakes) -> None:
+def test_a_degraded_interleaving_is_answered_by_the_first_arm(http: FlaskClient, both: Fakes) -> None:
     start(http, both, kind="interleaved")
     both.scorer.down = True
     answer = ask(http, 1)
@@ -227,7 +227,7 @@ def test_where_an_interleaved_list_lacks_something_the_first_arm_answers_alone(h
     assert (logged.arm, logged.as_dealt, logged.teams) == ("control", False, "")
 
 
-def test_an_experiment_over_another_data_set_has_nobody_until_that_is_live(http: FlaskClient, both: Fakes) -> None:
+def test_an_experiment_over_another_data_set_is_empty(http: FlaskClient, both: Fakes) -> None:
     experiment = start(http, both)
     userid = user_in(experiment, "treatment")
     elsewhere = type(both.world)(release="cccccccccccc", name="another")
@@ -238,15 +238,15 @@ def test_an_experiment_over_another_data_set_has_nobody_until_that_is_live(http:
     answer = ask(http, userid)
     assert answer["release"] == elsewhere.release
     assert "experiments" not in answer
-    told = http.get(f"/ml/why-not?userid={userid}&itemid=4").json
-    assert told["release"] == elsewhere.release
+    reported = http.get(f"/ml/why-not?userid={userid}&itemid=4").json
+    assert reported["release"] == elsewhere.release
     exposed(both, 0)
     both.users.live_release = both.world.release
     ask(http, experiments=False)
     assert "experiments" in ask(http, userid)
 
 
-def test_what_cannot_be_read_is_no_experiment(http: FlaskClient, both: Fakes) -> None:
+def test_an_unreadable_experiment_is_ignored(http: FlaskClient, both: Fakes) -> None:
     both.users.experiments = b"[{}]"
     for _ in range(2):
         assert "experiments" not in ask(http)
@@ -281,7 +281,7 @@ def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
         ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", NOT_KEPT),  # type: ignore[dict-item]
     ],
 )
-def test_what_is_wrong_with_a_declaration_is_said(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:
+def test_an_invalid_declaration_is_explained(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:
     answer = with_a_key.post("/ml/experiments", json=body)
     assert answer.status_code == 400
     assert answer.json["error"]["field"] == field
@@ -312,7 +312,7 @@ def test_every_item_once_and_both_teams_in_turns(first: list[int], second: list[
 
 
 @pytest.mark.parametrize("items", [[1, 2, 3, 4], [1]])
-def test_equal_lists_stay_as_they_are_and_each_item_counts_for_either_team_alike(items: list[int]) -> None:
+def test_equal_lists_interleave_unchanged_and_unbiased(items: list[int]) -> None:
     teams: Counter[tuple[int, str]] = Counter()
     rounds = 4_000
     for seed in range(rounds):

@@ -87,23 +87,23 @@ def undone(item: OwnId, at: int) -> Event:
         ([rated(7, 200), undone(7, 200)], 0),  # of one second, the later in the log
     ],
 )
-def test_what_the_user_says_last_within_the_horizon_counts(events: list[Event], hits: int) -> None:
+def test_the_last_event_within_the_horizon_counts(events: list[Event], hits: int) -> None:
     assert found([shown(1, 100, [7, 8])], {1: events}).values["hits"].tolist() == [hits]
 
 
-def test_an_item_counts_once_for_the_answer_that_is_named_or_else_the_last_before_it() -> None:
+def test_an_item_counts_once_for_its_named_or_latest_answer() -> None:
     answers = [shown(1, 100, [7, 8]), shown(1, 200, [9, 8, 7]), shown(1, 300, [7])]
     assert found(answers, {1: [rated(7, 250), rated(7, 260)]}).values["gain"] == pytest.approx([0.5])
     named = rated(7, 250, recommendation="1@100")
     assert found(answers, {1: [named]}).values["gain"].tolist() == [1]
 
 
-def test_what_was_written_twice_is_one_answer() -> None:
+def test_an_answer_written_twice_counts_once() -> None:
     answers = [shown(1, 100, [7]), shown(1, 100, [7])]
     assert found(answers, {}).exposures == 1
 
 
-def test_users_come_in_the_order_of_their_first_answers_and_those_without_an_event_count() -> None:
+def test_users_are_ordered_by_first_answer_and_all_count() -> None:
     answers = [shown(2, 300, [7], "treatment"), shown(1, 400, [7]), shown(2, 100, [7], "treatment")]
     outcomes = found(answers, {1: [rated(7, 500)]})
     assert outcomes.userids == [2, 1]
@@ -119,7 +119,7 @@ def test_a_user_enters_when_the_horizon_is_over() -> None:
     assert found([], {}).userids == []
 
 
-def test_what_is_answered_after_the_end_does_not_count_but_for_the_minute_until_every_worker_has_heard() -> None:
+def test_answers_count_until_a_minute_after_the_end() -> None:
     answers = [shown(1, 100, [7]), shown(1, 261, [8]), shown(2, 260, [7]), shown(3, 261, [7])]
     over = experiment().model_copy(update={"stopped": 200})
     outcomes = joined(over, answers, lambda _: {1: [rated(8, 300)]}, STARS, LONG_AFTER)
@@ -127,7 +127,7 @@ def test_what_is_answered_after_the_end_does_not_count_but_for_the_minute_until_
     assert outcomes.values["hits"].tolist() == [0, 0]
 
 
-def test_who_is_in_several_arms_is_left_out() -> None:
+def test_users_in_several_arms_are_left_out() -> None:
     outcomes = found([shown(1, 100, [7]), shown(1, 200, [7], "treatment"), shown(2, 100, [7])], {})
     assert (outcomes.userids, outcomes.in_several) == ([2], 1)
 
@@ -197,7 +197,7 @@ def test_a_preference_is_found_where_there_is_one(mean: float, said: str) -> Non
     assert said in printed(found)
 
 
-def test_an_arm_that_loses_users_is_told_loudly() -> None:
+def test_an_arm_that_loses_users_is_a_warning() -> None:
     found = found_by(experiment(), outcomes(0.0, share=0.4))
     assert "which does not fit their weights" in found["warnings"][0]
     assert "WARNING" in printed(found)
@@ -212,9 +212,9 @@ def test_those_who_are_still_watched_count_in_the_arms_sizes() -> None:
     assert found["watched"] == watched["treatment"]
 
 
-def test_what_went_wrong_is_told() -> None:
+def test_failures_are_reported() -> None:
     found = found_by(experiment(), outcomes(0.0, not_as_dealt=USERS // 10, in_several=3))
-    assert "are not what the experiment asked for" in found["warnings"][0]
+    assert "are not what the experiment requested" in found["warnings"][0]
     assert "3 users were in several arms" in found["warnings"][1]
 
 
@@ -237,7 +237,7 @@ def live(name: str) -> FakeUsers:
     return FakeUsers(DefaultWorld(release=LIVE, name=name), live=LIVE)
 
 
-def test_the_live_release_says_what_events_mean_where_it_is_of_the_experiments_data_set() -> None:
+def test_event_meaning_comes_from_the_active_release() -> None:
     assert dataset_of(experiment(), live("films")).base_name == "films"  # type: ignore[arg-type]
     with pytest.raises(StepError, match="No release of data set films is kept"):
         dataset_of(experiment(), live("books"))  # type: ignore[arg-type]

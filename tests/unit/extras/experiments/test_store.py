@@ -61,9 +61,9 @@ def test_all_are_written_in_order_and_in_batches(redis: Redis) -> None:
     assert redis.counts == {"written": len(sent)}
 
 
-def test_while_redis_is_away_they_wait_and_those_without_room_are_counted(redis: Redis) -> None:
+def test_exposures_wait_for_redis_and_drops_are_counted(redis: Redis) -> None:
     redis.away = True
-    queue = ExposureQueue(redis.write, redis.count, room=5)
+    queue = ExposureQueue(redis.write, redis.count, capacity=5)
     for number in range(8):
         queue.put(exposure(number))
     assert redis.counts == {"dropped": 3}
@@ -120,6 +120,6 @@ def test_a_deletion_names_the_experiment(monkeypatch: pytest.MonkeyPatch, caplog
     running = started((), declared, {"a" * 12: "films", "b" * 12: "films"}, 7)
     monkeypatch.setattr(store.ExperimentStore, "call", lambda *_: running)
     store.warn_of_deleted(Settings(), {"b" * 12, "c" * 12})
-    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    (reported,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
     for said in ("experiment ranker", "arm b", "make experiment-stop name=ranker"):
-        assert said in told
+        assert said in reported

@@ -26,18 +26,18 @@ source = pytest.mark.parametrize("kind", [SourceWorld])
 
 
 def explained(fakes: Fakes, userid: int = 8, size: int = 50, timestamp: int = AT) -> tuple[Explanation, ...]:
-    answer = asked(fakes, userid, size, timestamp=timestamp)
+    answer = requested(fakes, userid, size, timestamp=timestamp)
     assert [each.itemid for each in answer.explained] == answer.itemids
     return tuple(answer.explained)
 
 
-def asked(fakes: Fakes, userid: int = 8, size: int = 50, **more: Any) -> Answer:
+def requested(fakes: Fakes, userid: int = 8, size: int = 50, **more: Any) -> Answer:
     request = {"userid": userid, "size": size, "timestamp": AT, "explain": True, **more}
     return fakes.recommender.recommend(Request(**request))
 
 
 def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
-    answer, recall = asked(fakes, 8, 20), asked(fakes, 8, 20, explain="recall").recall
+    answer, recall = requested(fakes, 8, 20), requested(fakes, 8, 20, explain="recall").recall
     assert not answer.recall  # long: only where it is requested
     for n, each in enumerate(answer.explained):
         assert each.ranked.rank == n + 1
@@ -54,9 +54,11 @@ def test_ranks_are_those_of_the_lists(fakes: Fakes) -> None:
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(userid=st.integers(1, 12), timestamp=st.sampled_from([AT, LATER]))
 def test_shares_are_exact_and_add_up_to_the_channels_score(fakes: Fakes, userid: int, timestamp: int) -> None:
-    told = [at for each in explained(fakes, userid, timestamp=timestamp) for at in each.channels.values() if at.rank]
-    assert told
-    for at in told:
+    reported = [
+        at for each in explained(fakes, userid, timestamp=timestamp) for at in each.channels.values() if at.rank
+    ]
+    assert reported
+    for at in reported:
         shares, events = at.shares, sum(event.share for event in at.shares.history)
         whole = shares.base + shares.popularity + sum(shares.profile.values()) + events + shares.others
         assert whole == pytest.approx(at.score, abs=1e-5)
@@ -81,7 +83,7 @@ def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> Non
 
 
 @source
-def test_a_channel_without_shares_is_explained_by_ranks_and_a_reason(fakes: Fakes) -> None:
+def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
     codes = set()
     for each in explained(fakes):
         (at,) = each.channels.values()
@@ -133,9 +135,9 @@ def test_columns_of_the_user_move_nothing_and_are_left_out(fakes: Fakes) -> None
 def test_the_models_part_is_bounded(fakes: Fakes) -> None:
     effects = [each.effects for each in explained(fakes, size=200)]
     assert len(effects) == 200
-    told = [each is not None for each in effects]
-    assert told == [n < sum(told) for n in range(200)]
-    assert 0 < sum(told) <= MAX_ITEMS
+    reported = [each is not None for each in effects]
+    assert reported == [n < sum(reported) for n in range(200)]
+    assert 0 < sum(reported) <= MAX_ITEMS
     assert sum(len(call.inputs) for call in fakes.scorer.calls[1:]) <= MAX_ROWS
 
 
@@ -165,36 +167,36 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
-def test_who_is_unknown_is_told_of_popularity_and_places_on_the_whole_popular_list(fakes: Fakes) -> None:
+def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
     for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
         assert (each.ranked.rank, each.ranked.of) == (place, len(fakes.world.popular))
 
 
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
-    asked(fakes)
+    requested(fakes)
     late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True), share=0.0)
     assert len(late.item_list) == 50
     assert late.explained == []
 
 
-def test_where_the_model_does_not_rank_recall_is_explained_and_there_are_reasons(fakes: Fakes) -> None:
+def test_without_the_ranker_recall_is_explained(fakes: Fakes) -> None:
     for userid, away in ((NO_FEATURES_USER, False), (8, True)):
         fakes.scorer.down = away
-        told = explained(fakes, userid)
-        assert [each.fused.rank for each in told] == [each.ranked.rank for each in told]
-        assert {each.effects for each in told} == {None}
-    assert any(each.reason.code != "popular" for each in told)
+        reported = explained(fakes, userid)
+        assert [each.fused.rank for each in reported] == [each.ranked.rank for each in reported]
+        assert {each.effects for each in reported} == {None}
+    assert any(each.reason.code != "popular" for each in reported)
 
 
-def test_a_scorer_that_fails_at_the_explanation_is_an_error_for_strict_requests_alone(fakes: Fakes) -> None:
+def test_a_failed_explanation_is_an_error_only_if_strict(fakes: Fakes) -> None:
     def ends_after_the_list() -> None:
         fakes.scorer.down = len(fakes.scorer.calls) % 2 == 1
 
     fakes.scorer.on_call = ends_after_the_list
     assert {each.effects for each in explained(fakes)} == {None}
     with pytest.raises(ServiceError):
-        asked(fakes, strict=True)
+        requested(fakes, strict=True)
 
 
 def history_of(events: Sequence[tuple[int, int]], profile: tuple[int, int], ago: int) -> Requests:
@@ -210,21 +212,21 @@ EVENTS = st.lists(st.tuples(st.integers(0, ITEMS), st.integers(1, 5)), max_size=
 @pytest.mark.parametrize("one", [channel(), deeper()], ids=["sum", "with hidden units"])
 @given(EVENTS, st.integers(0, 2), st.integers(0, 1), st.sampled_from([1, BREAK_S]))
 def test_shares_add_up(one: HistorySum, events: list[tuple[int, int]], gender: int, age: int, ago: int) -> None:
-    asked = history_of(events, (gender, age), ago)
-    shares = shares_of(one, asked, np.arange(ITEMS + 1))
+    requested = history_of(events, (gender, age), ago)
+    shares = shares_of(one, requested, np.arange(ITEMS + 1))
     assert shares.events.shape == (ITEMS + 1, min(len(events), one.events))
     assert shares.profile.shape == (ITEMS + 1, 2)
-    expected = (one.user_vectors(asked) @ one.item_vectors().T)[0]
+    expected = (one.user_vectors(requested) @ one.item_vectors().T)[0]
     total = shares.base + shares.popularity + shares.profile.sum(axis=1) + shares.events.sum(axis=1)
     np.testing.assert_allclose(total[1:], expected[1:], rtol=1e-5, atol=1e-5)  # the latter is float32
-    assert (shares.events[:, asked.items[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
+    assert (shares.events[:, requested.items[0, : one.events] == 0] == 0).all()  # an unknown item carries nothing
 
 
 def test_each_share_is_of_its_own_terms() -> None:
-    one, asked = channel(), history_of([(3, 5), (7, 1)], (2, 1), 1)
+    one, requested = channel(), history_of([(3, 5), (7, 1)], (2, 1), 1)
     items = np.arange(1, ITEMS + 1)
-    shares, found = shares_of(one, asked, items), one.items[items]
-    regime = asked.regimes[0]
+    shares, found = shares_of(one, requested, items), one.items[items]
+    regime = requested.regimes[0]
     np.testing.assert_allclose(shares.base, found @ one.base[regime], atol=1e-5)
     np.testing.assert_allclose(shares.popularity, one.bias[items], atol=1e-5)
     profile = [found @ one.profile[0][2], found @ one.profile[1][1]]

@@ -37,7 +37,7 @@ def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
-def test_what_was_not_yet_seen_then(fakes: Fakes) -> None:
+def test_an_item_seen_later_is_not_seen_yet(fakes: Fakes) -> None:
     """A request of an earlier time knows nothing of the newest event."""
     history = fakes.world.histories[USER]
     newest, second = int(history.itemids[0]), int(history.times[1])
@@ -45,7 +45,7 @@ def test_what_was_not_yet_seen_then(fakes: Fakes) -> None:
     assert why_not(fakes, newest, timestamp=second + 1).code != "seen"
 
 
-def test_what_is_ranked_below_the_end_of_the_list(fakes: Fakes) -> None:
+def test_an_item_ranked_below_the_cut(fakes: Fakes) -> None:
     there = listed(fakes)
     before = len(fakes.scorer.calls)
     found = why_not(fakes, there[59])
@@ -65,7 +65,7 @@ def test_what_is_ranked_below_the_end_of_the_list(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
-def test_what_no_channel_has_among_its_first(fakes: Fakes) -> None:
+def test_an_item_found_by_no_channel(fakes: Fakes) -> None:
     world = fakes.world
     found = world.recalled(USER).ids
     vectors = world.user_vectors(USER)
@@ -84,7 +84,7 @@ def test_what_no_channel_has_among_its_first(fakes: Fakes) -> None:
             assert str(answer.fused.rank) in answer.sentence.zh
 
 
-def test_what_was_never_trained(fakes: Fakes) -> None:
+def test_an_untrained_item(fakes: Fakes) -> None:
     item = NO_VECTOR_ITEM
     source = fakes.world.recipe.name == "source"
     if source:  # preferred genres bring it in
@@ -97,7 +97,7 @@ def test_what_was_never_trained(fakes: Fakes) -> None:
     assert found.sentence.en.endswith(limited) == source
 
 
-def test_what_has_no_features(fakes: Fakes) -> None:
+def test_an_item_without_features(fakes: Fakes) -> None:
     item = fakes.world.no_features_item
     fakes.world.seen[USER].remove(item)
     for table in fakes.world.item_vectors.values():
@@ -107,7 +107,7 @@ def test_what_has_no_features(fakes: Fakes) -> None:
     assert why_not(fakes, item).code == "no_features"
 
 
-def test_what_is_no_item_and_who_is_no_user(fakes: Fakes) -> None:
+def test_unknown_item_and_unknown_user(fakes: Fakes) -> None:
     assert why_not(fakes, 123_456_789).code == "unknown_item"
     best, last = fakes.world.popular[0][0], fakes.world.popular[-1][0]
     assert why_not(fakes, best, UNKNOWN_USER).code == "in_the_list"
@@ -153,7 +153,7 @@ class NarrowWorld(SourceWorld):
 
 
 @pytest.mark.parametrize("kind", [NarrowWorld])
-def test_every_item_with_a_vector_has_a_rank_however_far_from_the_cut(fakes: Fakes) -> None:
+def test_every_item_with_a_vector_has_a_rank(fakes: Fakes) -> None:
     unseen = sorted(set(fakes.world.trained) - set(fakes.world.seen[USER]))
     ranks = [at.rank for itemid in unseen for at in why_not(fakes, itemid).channels.values()]
     assert None not in ranks

@@ -45,7 +45,7 @@ def test_neighbours_are_what_is_similar(client: Gorse, http: FlaskClient) -> Non
     assert client.get_neighbors("4", n=3) + client.get_neighbors("4", n=2, offset=3) == wanted
 
 
-def test_what_is_popular(http: FlaskClient) -> None:
+def test_popular_items(http: FlaskClient) -> None:
     popular = [name for name, _ in listed(http, userid=UNKNOWN_USER, size=5)]
     found = http.get("/api/popular?n=4&offset=1").json
     assert [each["Id"] for each in found] == popular[1:]

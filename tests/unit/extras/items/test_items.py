@@ -66,7 +66,7 @@ def test_a_new_item_is_found_everywhere(shop: FlaskClient, fakes: Fakes, world: 
     assert not any(everywhere(shop, world, item).values())
 
 
-def test_one_of_the_releases_own_is_changed_hidden_and_comes_back(shop: FlaskClient, world: World) -> None:
+def test_a_release_item_is_changed_hidden_and_restored(shop: FlaskClient, world: World) -> None:
     number = next(itemid for itemid in world.trained if itemid not in world.seen[USER])
     item, user = world.own_item(number), world.own_user(USER)
     before = ask(shop, 200, "/ml/rank", userid=user, candidates=[item])["item_list"]
@@ -107,7 +107,7 @@ def _added(fakes: Fakes) -> Any:
 
 
 @ONE_WORLD
-def test_what_cannot_be_is_refused_and_says_what_there_is(shop: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_attributes_are_refused_with_valid_values(shop: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     for item, said in (
         ({"attributes": {"genres": ["Comdy"]}}, "No item has 'Comdy' as genres; there are: Action, Adventure"),
         ({"attributes": {"genre": ["Comedy"]}}, "no attribute 'genre' here; there are: genres"),

@@ -1,4 +1,4 @@
-"""New items among known ones on synthetic data: where they are placed, and whom they are shown to."""
+"""New items among known ones on synthetic data: where they are placed, and which users see them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def guarded(fakes: Fakes, path: Path) -> FlaskClient:
     return app(fakes, path, keys_for="all").test_client()
 
 
-def asked(http: FlaskClient, authorization: str | None = None, path: str = "/ml/rec") -> Any:
+def requested(http: FlaskClient, authorization: str | None = None, path: str = "/ml/rec") -> Any:
     headers = {"Authorization": authorization} if authorization is not None else {}
     return http.post(path, json={"userid": 1, "size": 1}, headers=headers)
 
@@ -42,7 +42,7 @@ def asked(http: FlaskClient, authorization: str | None = None, path: str = "/ml/
 def test_a_known_key_is_named_in_the_log(guarded: FlaskClient, path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = keys.add(path, "shop"), keys.add(path, "phone.app")
     with caplog.at_level(logging.INFO, "online.access"):
-        assert [asked(guarded, f"Bearer {key}").status_code for key in (first, second)] == [200, 200]
+        assert [requested(guarded, f"Bearer {key}").status_code for key in (first, second)] == [200, 200]
     lines = [record.facts["key"] for record in caplog.records if record.name == "online.access"]  # type: ignore[attr-defined]
     assert lines == ["shop", "phone.app"]
 
@@ -54,9 +54,9 @@ def test_a_known_key_is_named_in_the_log(guarded: FlaskClient, path: Path, caplo
 )  # fmt: skip
 def test_others_are_not(guarded: FlaskClient, path: Path, fakes: Fakes, authorization: str | None) -> None:
     key = keys.add(path, "shop")
-    told = {"key": key, "hash": keys.hashed(key)}
-    assert told["hash"] in path.read_text()
-    response = asked(guarded, authorization.format_map(told) if authorization is not None else None)
+    reported = {"key": key, "hash": keys.hashed(key)}
+    assert reported["hash"] in path.read_text()
+    response = requested(guarded, authorization.format_map(reported) if authorization is not None else None)
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].lower() == "bearer"
     assert set(response.json["error"]) == {"code", "message"}
@@ -72,13 +72,13 @@ def test_a_folder_that_was_there_stays_as_closed_as_it_was(tmp_path: Path) -> No
 
 
 def test_a_key_is_good_and_good_no_longer_without_a_restart(guarded: FlaskClient, path: Path) -> None:
-    assert asked(guarded, "Bearer x").status_code == 401
+    assert requested(guarded, "Bearer x").status_code == 401
     kept, revoked = keys.add(path, "kept"), keys.add(path, "revoked")
-    assert [asked(guarded, f"Bearer {key}").status_code for key in (kept, revoked)] == [200, 200]
+    assert [requested(guarded, f"Bearer {key}").status_code for key in (kept, revoked)] == [200, 200]
     keys.revoke(path, "revoked")
-    assert [asked(guarded, f"Bearer {key}").status_code for key in (kept, revoked)] == [200, 401]
+    assert [requested(guarded, f"Bearer {key}").status_code for key in (kept, revoked)] == [200, 401]
     path.unlink()
-    assert asked(guarded, f"Bearer {kept}").status_code == 401
+    assert requested(guarded, f"Bearer {kept}").status_code == 401
 
 
 def test_health_is_open_to_all(guarded: FlaskClient) -> None:
@@ -88,7 +88,7 @@ def test_health_is_open_to_all(guarded: FlaskClient) -> None:
         assert guarded.get(path).status_code == 401
 
 
-def test_all_that_writes_needs_a_key_but_for_events_until_a_first_one_is_handed_out(fakes: Fakes, path: Path) -> None:
+def test_writes_need_a_key_and_events_once_a_key_exists(fakes: Fakes, path: Path) -> None:
     http = app(fakes, path).test_client()
     writes = [
         (re.sub("<[^>]+>", "1", rule.rule), method)
@@ -112,14 +112,14 @@ def test_all_that_writes_needs_a_key_but_for_events_until_a_first_one_is_handed_
 def test_a_damaged_line_lets_nobody_in_and_keeps_nobody_out(guarded: FlaskClient, path: Path, content: str) -> None:
     key = keys.add(path, "good")
     path.write_text(content + path.read_text())
-    assert asked(guarded, f"Bearer {key}").status_code == 200
-    assert asked(guarded, "Bearer nohash").status_code == 401
+    assert requested(guarded, f"Bearer {key}").status_code == 200
+    assert requested(guarded, "Bearer nohash").status_code == 401
 
 
 def test_a_file_that_is_no_text_lets_nobody_in(guarded: FlaskClient, path: Path) -> None:
     key = keys.add(path, "good")
     path.write_bytes(b"\xff\xfe" + path.read_bytes())
-    assert asked(guarded, f"Bearer {key}").status_code == 401
+    assert requested(guarded, f"Bearer {key}").status_code == 401
 
 
 def test_keys_are_long_and_different_and_kept_as_hashes(path: Path) -> None:
@@ -192,16 +192,16 @@ def bearer(key: str) -> dict[str, str]:
 def test_an_open_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
     http = app(fakes, path, **server).test_client()
     assert http.post("/ml/event", json=EVENT).status_code == 401
-    assert asked(http).status_code == 401
+    assert requested(http).status_code == 401
     for read in ("/ml/history?userid=1", "/ml/users", "/metrics", "/ml/why-not?userid=1&itemid=1"):
         assert http.get(read).status_code == 401
     assert http.get("/healthz").status_code == 200
-    assert asked(http, f"Bearer {keys.add(path, 'reader', ['read'])}").status_code == 200
+    assert requested(http, f"Bearer {keys.add(path, 'reader', ['read'])}").status_code == 200
 
 
 def test_an_open_server_may_let_anybody_read_but_not_write(fakes: Fakes, path: Path) -> None:
     http = app(fakes, path, host="0.0.0.0", keys_for="writes").test_client()
-    assert asked(http).status_code == 200
+    assert requested(http).status_code == 200
     assert http.get("/ml/history?userid=1").status_code == 200
     assert http.post("/ml/event", json=EVENT).status_code == 401
     assert http.get("/ml/why-not?userid=1&itemid=1").status_code == 403  # a strict request

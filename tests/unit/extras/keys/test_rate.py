@@ -25,53 +25,53 @@ def limited(fakes: Fakes, port: int = 0, *, cluster: bool = False, **server: Any
     return create_app(fakes.recommender, settings).test_client()
 
 
-def asked(http: FlaskClient, address: str = "10.0.0.1", **headers: str) -> Any:
+def requested(http: FlaskClient, address: str = "10.0.0.1", **headers: str) -> Any:
     return http.post("/ml/rec", json={"userid": 1}, environ_base={"REMOTE_ADDR": address}, headers=headers)
 
 
-def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_answered(fakes: Fakes) -> None:
+def test_rate_limited_clients_get_retry_after(fakes: Fakes) -> None:
     http = limited(fakes, rate="3/day")
-    assert [asked(http).status_code for _ in range(3)] == [200] * 3
-    refused = asked(http)
+    assert [requested(http).status_code for _ in range(3)] == [200] * 3
+    refused = requested(http)
     assert refused.status_code == 429
     assert refused.json["error"]["code"] == "too_many_requests"
     assert "3 per 1 day" in refused.json["error"]["message"]
     assert 0 <= int(refused.headers["Retry-After"]) <= 86_400
-    assert asked(http, "10.0.0.2").status_code == 200
+    assert requested(http, "10.0.0.2").status_code == 200
     assert http.get("/healthz", environ_base={"REMOTE_ADDR": "10.0.0.1"}).status_code == 200
     page = http.get("/metrics", environ_base={"REMOTE_ADDR": "10.0.0.1"}).text
     assert 'outcome="too_many_requests",status="429"' in page
 
 
-def test_a_cluster_that_is_not_there_when_the_server_starts_does_not_keep_it_from_starting(fakes: Fakes) -> None:
+def test_server_starts_without_the_rate_limit_cluster(fakes: Fakes) -> None:
     http = limited(fakes, cluster=True, rate="3/day")
-    assert [asked(http).status_code for _ in range(4)] == [200, 200, 200, 429]
+    assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
-def test_a_redis_that_answers_a_byte_now_and_then_is_not_waited_for(fakes: Fakes) -> None:
+def test_a_trickling_redis_does_not_delay_requests(fakes: Fakes) -> None:
     with service(b"+" + b"O" * 1_000) as port:  # for twenty seconds
         http = limited(fakes, port, rate="3/day")
         began = time.perf_counter()
-        assert [asked(http).status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert [requested(http).status_code for _ in range(4)] == [200, 200, 200, 429]
         assert time.perf_counter() - began < 5
 
 
-def test_a_redis_that_is_silent_is_not_waited_for_by_every_request(fakes: Fakes) -> None:
+def test_a_silent_redis_does_not_delay_every_request(fakes: Fakes) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
         http = limited(fakes, silent.getsockname()[1], rate="30/day")
-        assert [asked(http).status_code for _ in range(31)] == [200] * 30 + [429]
+        assert [requested(http).status_code for _ in range(31)] == [200] * 30 + [429]
         silent.setblocking(False)
-        asked_redis = 0
+        requested_redis = 0
         with suppress(BlockingIOError):
             while True:
                 silent.accept()[0].close()
-                asked_redis += 1
-    assert 1 <= asked_redis <= 10  # once for the first request, and looks, more and more seldom, whether it is back
+                requested_redis += 1
+    assert 1 <= requested_redis <= 10  # once for the first request, and looks, more and more seldom, whether it is back
 
 
 def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
     http = limited(fakes)
-    answers = [asked(http) for _ in range(50)]
+    answers = [requested(http) for _ in range(50)]
     assert {answer.status_code for answer in answers} == {200}
     assert not any("RateLimit" in name for name, _ in answers[0].headers)
 
@@ -79,17 +79,17 @@ def test_without_the_setting_nobody_is_counted(fakes: Fakes) -> None:
 @pytest.mark.parametrize(("proxies", "expected"), [(0, [200, 429, 429]), (1, [200, 200, 429])])
 def test_a_forwarded_address_counts_behind_a_proxy_alone(fakes: Fakes, proxies: int, expected: list[int]) -> None:
     http = limited(fakes, rate="1/day", proxies=proxies)
-    told = [{"X-Forwarded-For": "1.1.1.1"}, {"X-Forwarded-For": "2.2.2.2"}, {"X-Forwarded-For": "3.3.3.3, 2.2.2.2"}]
-    assert [asked(http, **headers).status_code for headers in told] == expected
+    reported = [{"X-Forwarded-For": "1.1.1.1"}, {"X-Forwarded-For": "2.2.2.2"}, {"X-Forwarded-For": "3.3.3.3, 2.2.2.2"}]
+    assert [requested(http, **headers).status_code for headers in reported] == expected
 
 
-def test_who_sends_a_key_is_counted_by_it_and_others_by_their_address(fakes: Fakes, tmp_path: Path) -> None:
+def test_limits_count_by_key_or_address(fakes: Fakes, tmp_path: Path) -> None:
     path = tmp_path / "keys" / "api_keys"
     shop, namesake = keys.add(path, "shop"), keys.add(path, "10.0.0.9")
     http = limited(fakes, rate="1/day", keys_file=path)
 
     def status(address: str, key: str = "") -> int:
-        return asked(http, address, **({"Authorization": f"Bearer {key}"} if key else {})).status_code
+        return requested(http, address, **({"Authorization": f"Bearer {key}"} if key else {})).status_code
 
     assert [status("10.0.0.1", shop), status("10.0.0.2", shop)] == [200, 429]
     assert [status("10.0.0.1"), status("10.0.0.1", "recsys_nobodys")] == [200, 429]
@@ -97,7 +97,7 @@ def test_who_sends_a_key_is_counted_by_it_and_others_by_their_address(fakes: Fak
 
 
 @pytest.mark.parametrize("rate", ["20", "often", "0/second", "20/second;", "20/fortnight", "-1/day"])
-def test_a_limit_that_is_none_is_refused_when_the_settings_are_read(rate: str) -> None:
+def test_an_invalid_limit_is_refused_by_the_settings(rate: str) -> None:
     assert ServerSettings(rate="20/second; 1000/hour").rate
     with pytest.raises(ValidationError, match="no limit of requests"):
         ServerSettings(rate=rate)
@@ -105,5 +105,5 @@ def test_a_limit_that_is_none_is_refused_when_the_settings_are_read(rate: str) -
 
 def test_wrong_keys_are_counted(fakes: Fakes) -> None:
     http = limited(fakes, rate="3/day", keys_for="all")
-    wrong = [asked(http, Authorization=f"Bearer recsys_{number}").status_code for number in range(4)]
+    wrong = [requested(http, Authorization=f"Bearer recsys_{number}").status_code for number in range(4)]
     assert wrong == [401, 401, 401, 429]

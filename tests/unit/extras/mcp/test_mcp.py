@@ -32,7 +32,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_every_tool_answers(url: str) -> None:
-    async def walk() -> None:
+    async def run_steps() -> None:
         command = StdioServerParameters(
             command=sys.executable, args=["-m", "extras.mcp", "--url", url], cwd=ROOT, env=dict(os.environ)
         )
@@ -74,18 +74,18 @@ def test_every_tool_answers(url: str) -> None:
             some = {"genres": {"any": ["Comedy", "Drama"], "none": ["Action"]}}
             assert (await call("recommend", userid=USER, where=some, size=3))["matching"] > 0
 
-    asyncio.run(walk())
+    asyncio.run(run_steps())
 
 
 def test_without_a_server_a_tool_says_so() -> None:
     from extras.client import Client as Recommender
     from extras.mcp.__main__ import server
 
-    async def walk() -> None:
+    async def run_steps() -> None:
         with Recommender("http://127.0.0.1:9", retries=0) as recommender:
             async with Client(server(recommender)) as client:
                 found = await client.call_tool("popular", {})
                 assert found.is_error
                 assert "No server answers at http://127.0.0.1:9" in str(found.content)
 
-    asyncio.run(walk())
+    asyncio.run(run_steps())

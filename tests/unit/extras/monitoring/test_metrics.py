@@ -37,7 +37,7 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     assert value(page, "requests_in_flight") == 0
 
 
-def test_what_a_client_gets_wrong_is_no_failure_of_a_service(http: FlaskClient) -> None:
+def test_client_errors_are_no_service_failures(http: FlaskClient) -> None:
     assert http.post("/ml/rec", json={"userid": 1, "release": "cccccccccccc"}).status_code == 404
     assert http.open("/ml/rec", method="OPTIONS").status_code == 405
     page = http.get("/metrics").text
@@ -46,7 +46,7 @@ def test_what_a_client_gets_wrong_is_no_failure_of_a_service(http: FlaskClient) 
     assert requests_of(page, 405, "method_not_allowed", "unmatched") == 1
 
 
-def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> None:
+def test_process_metrics_are_exported(http: FlaskClient, fakes: Fakes) -> None:
     assert "recsys_release_workers{" not in http.get("/metrics").text
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
@@ -64,7 +64,7 @@ def test_what_a_process_is_doing_is_told(http: FlaskClient, fakes: Fakes) -> Non
     assert value(page, "release_workers", release=other.release, recipe=recipe) == 1
 
 
-def test_breakers_are_told_as_numbers(http: FlaskClient, fakes: Fakes) -> None:
+def test_breaker_states_are_numbers(http: FlaskClient, fakes: Fakes) -> None:
     fakes.recommender.breakers["redis"].force_open("is dead")
     page = http.get("/metrics").text
     assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]

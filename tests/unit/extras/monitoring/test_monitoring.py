@@ -37,15 +37,15 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
     expect_sound("test", "rules", HERE / "alerts_test.yml")
 
 
-def test_what_alerts_and_dashboard_ask_for_is_what_the_server_tells(http: FlaskClient) -> None:
+def test_alerts_and_dashboard_use_existing_metrics(http: FlaskClient) -> None:
     http.post("/ml/rec", json={"userid": 1})
     page = http.get("/metrics").text
-    told = {family.name for family in text_string_to_metric_families(page)}
-    told |= {refused._name}
+    reported = {family.name for family in text_string_to_metric_families(page)}
+    reported |= {refused._name}
     assert refused in REGISTRY._collector_to_names
-    asked = {name for each in EXPRESSIONS for name in re.findall(r"\brecsys_\w+", each)}
-    assert len(asked) > 10
-    assert {re.sub(r"_(total|bucket)$", "", name) for name in asked} <= told
+    requested = {name for each in EXPRESSIONS for name in re.findall(r"\brecsys_\w+", each)}
+    assert len(requested) > 10
+    assert {re.sub(r"_(total|bucket)$", "", name) for name in requested} <= reported
 
 
 def test_every_expression_is_understood(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_every_expression_is_understood(tmp_path: Path) -> None:
     expect_sound("check", "rules", tmp_path / "rules.yml")
 
 
-def test_prometheus_is_told_where_this_machines_server_is(tmp_path: Path) -> None:
+def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
     settings = settings_on_free_ports(tmp_path)
     settings = settings.model_copy(update={"server": settings.server.model_copy(update={"key": SecretStr("hush")})})
     config = monitoring.write(settings)

@@ -77,7 +77,7 @@ def test_a_proposal_is_usable(tmp_path: Path, made: Callable[[Path], Path], caps
     assert len(tables_of(folder).ratings) > 0
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten(tmp_path: Path) -> None:
     before = (shop(tmp_path) / "dataset.toml").read_text()
     with pytest.raises(StepError, match="is there already"):
         main(Settings(), tmp_path)
@@ -139,7 +139,7 @@ def test_files_in_folders_of_the_folder_are_looked_at(tmp_path: Path) -> None:
     assert len(tables_of(tmp_path).ratings) > 0
 
 
-def test_what_is_liked_is_written_with_all_its_digits(tmp_path: Path) -> None:
+def test_the_like_threshold_keeps_all_digits(tmp_path: Path) -> None:
     events = "".join(f"u{n % 31},i{n % 27},{1_700_000_000 + n},{1_234_567 + n % 3}\n" for n in range(900))
     (tmp_path / "interactions.csv").write_text("user,item,time,rating\n" + events)
     above = parse(propose(tmp_path)).interactions.positive_above

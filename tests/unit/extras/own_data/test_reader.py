@@ -99,7 +99,7 @@ def test_every_form_reads_the_same(tmp_path: Path, form: str) -> None:
         pd.testing.assert_frame_equal(getattr(found, name), getattr(expected, name))
 
 
-def test_ids_of_another_type_than_text_are_read_as_people_write_them(tmp_path: Path) -> None:
+def test_ids_of_other_types_are_read_as_written(tmp_path: Path) -> None:
     """Whole numbers stay whole where an empty cell makes pandas read floats; times may be dates."""
     frame = pd.DataFrame({"customer": [7.0, 8.0, 7.0], "sku": ["a", "b", "b"]}).astype({"sku": "category"})
     frame["at"] = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"]).date
@@ -118,7 +118,7 @@ def test_finer_times_than_seconds_keep_their_order(tmp_path: Path) -> None:
     assert found.ratings["timestamp"].tolist() == [1_700_000_001] * 3
 
 
-def test_negative_and_many_values_are_levels_cut_at_what_is_liked(tmp_path: Path) -> None:
+def test_negative_and_many_values_become_levels(tmp_path: Path) -> None:
     values = np.round(np.random.default_rng(0).normal(size=400), 3)
     rows = "".join(f"{n % 7},{n % 11},2024-01-01T00:00:00.{n:03d}Z,{value}\n" for n, value in enumerate(values))
     toml = SHOP + 'value = "stars"\npositive_above = 0.25\n'
@@ -274,7 +274,7 @@ def test_a_user_with_more_events_than_a_person_has_is_refused(tmp_path: Path, mo
         ("iso", ["20001101", "20001102"], [973036800, 973123200]),
     ],
 )
-def test_a_time_is_in_its_unit_and_a_date_is_read_as_the_whole_column_allows(
+def test_times_by_unit_and_dates_by_the_whole_column(
     tmp_path: Path, unit: str, cells: list[str], times: list[int]
 ) -> None:
     rows = "".join(f'u{n},i{n},"{cell}"\n' for n, cell in enumerate(cells))
@@ -375,7 +375,7 @@ GOOD = "u,i,t\n1,5,900000000\n2,6,900000000\n"
         ([], r"holds no file like log-\*\.csv, which \[interactions\]"),
     ],
 )
-def test_what_is_wrong_with_a_part_is_said(tmp_path: Path, parts: list[str], message: str) -> None:
+def test_an_invalid_part_is_explained(tmp_path: Path, parts: list[str], message: str) -> None:
     with pytest.raises(StepError, match=message):
         read(in_parts(tmp_path, *parts))
 

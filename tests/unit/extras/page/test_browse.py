@@ -24,7 +24,7 @@ def got(http: FlaskClient, path: str, schema: str) -> Any:
     return response.json
 
 
-def test_users_are_listed_by_id_or_by_how_little_is_known_of_them(http: FlaskClient, fakes: Fakes) -> None:
+def test_users_are_listed_by_id_or_activity(http: FlaskClient, fakes: Fakes) -> None:
     world = fakes.world
     answer = got(http, "/ml/users?size=100", "Users")
     by_text = sorted(world.userids, key=str)
@@ -34,7 +34,7 @@ def test_users_are_listed_by_id_or_by_how_little_is_known_of_them(http: FlaskCli
     assert [user["events"] for user in fewest] == sorted(len(each) for each in world.histories.values())[:3]
 
 
-def test_users_are_found_by_how_their_id_begins_and_that_very_id_comes_first(http: FlaskClient) -> None:
+def test_users_are_found_by_id_prefix_exact_match_first(http: FlaskClient) -> None:
     assert [user["userid"] for user in got(http, "/ml/users?q=1", "Users")["users"]] == [1, 10, 11, 12]
     ones = [user for user in got(http, "/ml/users?q=1&fewest=true", "Users")["users"] if user["userid"] != 1]
     assert [user["events"] for user in ones] == sorted(user["events"] for user in ones)
@@ -43,7 +43,7 @@ def test_users_are_found_by_how_their_id_begins_and_that_very_id_comes_first(htt
     assert got(http, "/ml/users?q=x", "Users")["users"] == []
 
 
-def test_a_user_known_by_events_alone_is_found_by_the_whole_id_and_blanks_do_not_count(http: FlaskClient) -> None:
+def test_a_user_with_events_only_is_found_by_exact_id(http: FlaskClient) -> None:
     assert got(http, f"/ml/users?q={UNKNOWN_USER}", "Users")["users"] == []
     event = {"eventid": "a", "userid": UNKNOWN_USER, "itemid": 4, "type": "rating", "value": 5}
     assert http.post("/ml/event", json=event).status_code == 200
@@ -79,7 +79,7 @@ def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:
     assert found[0].keys() == {"itemid", "title", *fakes.world.attributes(found[0]["itemid"])}
 
 
-def test_the_map_has_the_items_with_a_vector_the_most_popular_first(http: FlaskClient, fakes: Fakes) -> None:
+def test_the_map_has_items_with_vectors_by_popularity(http: FlaskClient, fakes: Fakes) -> None:
     answer, world = got(http, "/ml/map", "ItemMap"), fakes.world
     assert answer["channel"] == world.recipe.recall.searched[0].name
     found = [item["itemid"] for item in answer["item_list"]]
@@ -108,7 +108,7 @@ def test_parallel_requests_for_a_map_make_it_once(http: FlaskClient, fakes: Fake
     assert len(fakes.items.calls) == before + 1
 
 
-def test_a_map_without_elasticsearch_says_so_and_is_made_when_it_is_back(http: FlaskClient, fakes: Fakes) -> None:
+def test_the_map_without_elasticsearch_is_made_later(http: FlaskClient, fakes: Fakes) -> None:
     http.get("/ml/users")
     fakes.items.down = True
     answer = http.get("/ml/map")
@@ -154,29 +154,29 @@ def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> No
     assert got(http, f"/ml/history?userid=1&release={OTHER}", "UserHistory")["release"] == OTHER
 
 
-def test_a_release_that_is_gone_is_not_found_and_no_other_answers_for_it(http: FlaskClient, fakes: Fakes) -> None:
-    asked = {"userid": 1, "release": OTHER}
-    assert http.post("/ml/rec", json=asked).status_code == 404
+def test_a_deleted_release_is_not_found_and_not_replaced(http: FlaskClient, fakes: Fakes) -> None:
+    requested = {"userid": 1, "release": OTHER}
+    assert http.post("/ml/rec", json=requested).status_code == 404
     assert http.get(f"/ml/items?q=a&release={OTHER}").status_code == 404
     fakes.add(replace(fakes.world, release=OTHER))
-    assert http.post("/ml/rec", json=asked).status_code == 200
+    assert http.post("/ml/rec", json=requested).status_code == 200
     del fakes.users.worlds[OTHER]
-    response = http.post("/ml/rec", json=asked | {"userid": UNKNOWN_USER})
+    response = http.post("/ml/rec", json=requested | {"userid": UNKNOWN_USER})
     assert response.status_code == 404
     conforms(response.json, "ErrorAnswer")
     assert response.json["error"]["field"] == "release"
 
 
-def test_a_named_release_is_not_replaced_by_another_when_a_service_fails(http: FlaskClient, fakes: Fakes) -> None:
+def test_a_named_release_is_not_replaced_on_service_failure(http: FlaskClient, fakes: Fakes) -> None:
     fakes.add(replace(fakes.world, release=OTHER))
-    asked = {"userid": 1, "release": OTHER}
-    assert http.post("/ml/rec", json=asked).json["release"] == OTHER  # type: ignore[index]
+    requested = {"userid": 1, "release": OTHER}
+    assert http.post("/ml/rec", json=requested).json["release"] == OTHER  # type: ignore[index]
     del fakes.items.worlds[OTHER]  # gone there, as if it was being deleted
-    answer = http.post("/ml/rec", json=asked).json
+    answer = http.post("/ml/rec", json=requested).json
     assert answer["release"] == OTHER
     assert [each["instead"] for each in answer["degraded"]] == ["exact_search"]
     fakes.users.down = True
-    assert http.post("/ml/rec", json=asked).status_code == 503
+    assert http.post("/ml/rec", json=requested).status_code == 503
 
 
 @pytest.mark.parametrize("kind", [SourceWorld, DefaultWorld, ShopWorld], indirect=True)
@@ -216,7 +216,7 @@ def test_a_release_is_put_live_again(http: FlaskClient, with_a_key: FlaskClient,
     assert http.post("/ml/rec", json={"userid": 1}).json["release"] == OTHER  # type: ignore[index]
 
 
-def test_a_release_that_cannot_answer_or_be_tried_is_not_put_live(with_a_key: FlaskClient, fakes: Fakes) -> None:
+def test_a_release_that_cannot_answer_is_not_activated(with_a_key: FlaskClient, fakes: Fakes) -> None:
     unlisted = "cccccccccccc"
     for release in (OTHER, unlisted):
         fakes.add(replace(fakes.world, release=release, model_version=2 if release == OTHER else 1))
@@ -239,7 +239,7 @@ TITLES = {4: "Titanic (1997)", 1: "Amélie (2001)", 2: "Star Wars (1977)", 3: "W
         ("art", [5]), ("nothing", []),
     ],
 )  # fmt: skip
-def test_every_word_is_in_the_title_and_the_best_known_come_first(text: str, found: list[int]) -> None:
+def test_title_search_matches_all_words_by_popularity(text: str, found: list[int]) -> None:
     assert find([(itemid, folded(title)) for itemid, title in TITLES.items()], text, 10) == found
 
 

@@ -18,7 +18,7 @@ OURS = [path for path in sorted(STATIC.rglob("*")) if path.is_file() and "vendor
 pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 
 
-def test_the_page_and_its_files_are_served_and_may_reach_nobody_else(http: FlaskClient) -> None:
+def test_the_page_is_served_with_a_strict_policy(http: FlaskClient) -> None:
     for path in ("/", *(f"/page/{file.relative_to(STATIC)}" for file in OURS)):
         response = http.get(path)
         assert response.status_code == 200, path
@@ -29,13 +29,13 @@ def test_the_page_and_its_files_are_served_and_may_reach_nobody_else(http: Flask
     assert http.get("/page/nothing.js").status_code == 404
 
 
-def test_whoever_needs_a_key_gets_the_page_without(fakes: Fakes) -> None:
+def test_the_page_needs_no_key(fakes: Fakes) -> None:
     settings = Settings(server={"keys_for": "all", "keys_file": "/nowhere/keys"})
     http = create_app(fakes.recommender, settings, fakes.stores).test_client()
     assert [http.get(path).status_code for path in ("/", "/page/style.css", "/ml/releases")] == [200, 200, 401]
 
 
-def test_a_library_says_its_version_and_licence_and_where_it_is_from_and_is_that_file(kind: type[World]) -> None:
+def test_vendored_libraries_state_version_licence_and_hash(kind: type[World]) -> None:
     lines = (STATIC / "vendor/SHA256SUMS").read_text().splitlines()
     origins = {digest_and_name: origin for origin, digest_and_name in zip(lines[::2], lines[1::2], strict=True)}
     libraries = sorted((STATIC / "vendor").glob("*.mjs"))

@@ -101,7 +101,7 @@ def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, do
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_a_popular_list_from_the_disk_is_paged_whatever_diversity_is_wanted(fakes: Fakes, tmp_path: Path) -> None:
+def test_a_saved_popular_list_is_paged_with_any_diversity(fakes: Fakes, tmp_path: Path) -> None:
     last = LastRelease(tmp_path / "saved.json")
     last.keep(fakes.recommender.releases.get_active())
     fakes.down(*SERVICES)

@@ -10,7 +10,7 @@ from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import ask, ids
 from tests.unit.online.world import AT, UNKNOWN_USER, ShopWorld
 
-STRANGER = UNKNOWN_USER
+UNKNOWN_USER_ = UNKNOWN_USER
 MORE: list[dict[str, Any]] = [{}, {"where": {"genres": ["Drama"]}}, {"diversity": 0.5, "explain": True}]
 
 
@@ -45,9 +45,9 @@ def test_the_answer_is_that_of_a_stored_user_with_these_events(fakes: Fakes, htt
     assert not fakes.users.events
     assert given == answer(history=events, userid=1), "what is stored of a user does not count"
     for n, event in enumerate(events):
-        stored = http.post("/ml/event", json={"eventid": f"{n}", "userid": STRANGER, **event})
+        stored = http.post("/ml/event", json={"eventid": f"{n}", "userid": UNKNOWN_USER_, **event})
         assert stored.status_code == 200, stored.text
-    assert given == answer(userid=STRANGER)
+    assert given == answer(userid=UNKNOWN_USER_)
     assert not given[0]["cold_start"]
     assert given != answer(userid=1)
 

@@ -55,7 +55,7 @@ def test_every_candidate_is_ranked_or_named(fakes: Fakes, http: FlaskClient) -> 
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_what_recall_has_not_found_follows_in_the_order_of_the_channels(fakes: Fakes, http: FlaskClient) -> None:
+def test_items_recall_missed_follow_in_channel_order(fakes: Fakes, http: FlaskClient) -> None:
     fakes.scorer.down = True
     found = ask(http, size=200, explain="recall")["recall"]["fused"]
     everything = fakes.world.itemids

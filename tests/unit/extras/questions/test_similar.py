@@ -22,7 +22,7 @@ def similar(http: FlaskClient, *itemids: Any, status: int = 200, **more: Any) ->
     return dict(response.json or {})
 
 
-def test_items_come_by_the_channels_with_their_places_and_what_they_share(fakes: Fakes, http: FlaskClient) -> None:
+def test_similar_items_name_channels_ranks_and_attributes(fakes: Fakes, http: FlaskClient) -> None:
     answer = similar(http, ITEM)
     assert len(answer["item_list"]) == 20
     assert ITEM not in ids(answer)

@@ -39,7 +39,7 @@ def test_all_that_match_come_whatever_is_away(fakes: Fakes, http: FlaskClient, d
     assert {each["service"] for each in answer.get("degraded", [])} == ({down} if down else set())
 
 
-def test_a_stranger_and_a_server_without_services_get_the_popular_ones_of_them(fakes: Fakes, http: FlaskClient) -> None:
+def test_unknown_user_or_no_services_get_popular_matches(fakes: Fakes, http: FlaskClient) -> None:
     popular = [itemid for itemid, _ in fakes.world.popular if itemid in matching(fakes.world)]
     assert ids(ask(http, userid=UNKNOWN_USER, where=WHERE, size=60)) == popular[:60]
     fakes.down(*SERVICES)
@@ -149,7 +149,7 @@ def test_all_conditions_hold(where: dict[str, Any], found: list[int]) -> None:
     assert FILMS.itemids[FILMS.select(where)].tolist() == found
 
 
-def test_errors_name_the_range_of_a_number_and_of_many_values_those_that_are_alike() -> None:
+def test_errors_name_a_numbers_range_or_similar_values() -> None:
     many = Attributes.of({n: {"brand": [f"brand {n}"]} for n in range(100)})
     with pytest.raises(BadRequestError, match=r"among the 100 that there are: brand 77, "):
         many.select({"brand": ["brand77"]})
@@ -159,7 +159,7 @@ def test_errors_name_the_range_of_a_number_and_of_many_values_those_that_are_ali
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_scores_of_items_that_a_channel_finds_go_on_behind_its_list(fakes: Fakes, http: FlaskClient) -> None:
+def test_scores_continue_below_a_channels_list(fakes: Fakes, http: FlaskClient) -> None:
     """Of 55 items of which 54 have vectors, all are scored by both channels, in the order of their products."""
     only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:55]
     assert NO_VECTOR_ITEM in only

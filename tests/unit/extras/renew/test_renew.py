@@ -174,7 +174,7 @@ def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) ->
 
 
 @pytest.mark.parametrize(("users", "enough"), [(160, True), (60, False)])
-def test_what_either_was_fitted_on_is_no_target(stack: Stack, tmp_path: Path, users: int, enough: bool) -> None:
+def test_fitted_events_are_no_targets(stack: Stack, tmp_path: Path, users: int, enough: bool) -> None:
     """Where many users have events in the part that is held back, these are all targets."""
     events = collected(stack.settings, users)
     candidate = stack.settings.model_copy(update={"exchange_dir": tmp_path / "candidate"})
@@ -202,7 +202,7 @@ def test_half_a_data_set_is_refused_before_it_is_trained_on(stack: Stack, tmp_pa
     assert served(stack, former)
 
 
-def test_shuffled_labels_are_refused_by_what_the_live_release_holds_out(stack: Stack, tmp_path: Path) -> None:
+def test_shuffled_labels_are_refused_by_the_gate(stack: Stack, tmp_path: Path) -> None:
     former = stack.live
     with pytest.raises(renew.RefusedError, match=r"the candidate's NDCG@50 is 0\.\d+, the live release's"):
         stack.renew(data=damaged(stack.settings, tmp_path / "shuffled", shuffled))
@@ -260,7 +260,7 @@ def test_items_taken_off_a_list_leave_no_gaps() -> None:
     assert renew.taken_off(lists, items).tolist() == [[3, 2, 0, 0], [3, 4, 0, 0]]
 
 
-def test_a_service_that_dies_is_waited_for_and_nothing_is_trained_twice(stack: Stack) -> None:
+def test_a_dead_service_is_awaited_without_retraining(stack: Stack) -> None:
     former = stack.live
     collected(stack.settings, users=160)
     stack.fails = ["Triton does not answer"]
@@ -273,7 +273,7 @@ def test_a_service_that_dies_is_waited_for_and_nothing_is_trained_twice(stack: S
     assert served(stack, stack.report["candidate"])
 
 
-def test_killed_in_the_middle_of_training_it_goes_on_with_the_next_step(stack: Stack) -> None:
+def test_killed_in_training_it_resumes_at_the_next_step(stack: Stack) -> None:
     collected(stack.settings, users=160)
     stack.killed_after = 4
     with pytest.raises(KeyboardInterrupt):
@@ -283,7 +283,7 @@ def test_killed_in_the_middle_of_training_it_goes_on_with_the_next_step(stack: S
     assert stack.ran == [each.path for each in provenance.STEPS]
 
 
-def test_what_cannot_be_trained_on_is_read_again(stack: Stack, tmp_path: Path) -> None:
+def test_unusable_training_data_is_read_again(stack: Stack, tmp_path: Path) -> None:
     former, empty = stack.live, tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(StepError, match="holds no data set"):
@@ -292,7 +292,7 @@ def test_what_cannot_be_trained_on_is_read_again(stack: Stack, tmp_path: Path) -
     assert stack.renew()["verdict"] == "unchanged"
 
 
-def test_what_cannot_be_loaded_is_refused_in_the_end(stack: Stack) -> None:
+def test_a_release_that_cannot_load_is_refused(stack: Stack) -> None:
     former = stack.live
     collected(stack.settings, users=160)
     stack.fails = ["offline and online disagree"] * renew.TRIES

@@ -44,7 +44,7 @@ def by_name(memory: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in memory.get_finished_spans()}
 
 
-def test_a_request_has_a_span_and_each_of_the_four_calls_one_within(fakes: Fakes, memory: InMemorySpanExporter) -> None:
+def test_a_request_has_a_span_with_one_per_service_call(fakes: Fakes, memory: InMemorySpanExporter) -> None:
     traced(fakes).post("/ml/rec", json={"userid": 1}, headers={"X-Request-ID": "mine"})
     spans = by_name(memory)
     whole = spans.pop("POST /ml/rec")

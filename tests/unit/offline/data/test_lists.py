@@ -37,7 +37,7 @@ def test_an_age_beyond_the_four_bytes_is_the_longest_there_is() -> None:
         np.ones((2, 2), np.float32), (), np.eye(5, 2, dtype=np.float32), np.zeros(5, np.float32), np.arange(5) > 0,
     )  # fmt: skip
     points, nobody = Points(np.array([0, 0]), np.array([1, 2]), np.array(times[1:])), np.zeros((1, 0), int)
-    found = recall_lists(data, points, nobody, [channel], replace(ASKED, weights=(1.0,), size=2, history=2))
+    found = recall_lists(data, points, nobody, [channel], replace(REQUESTED, weights=(1.0,), size=2, history=2))
     assert found.ages.tolist() == [[40, 0], [2**31 - 1, 2**31 - 1]]
 
 
@@ -57,7 +57,7 @@ def test_the_next_is_made_while_one_is_used() -> None:
         assert not any(event.is_set() for event in made[number + 2 :])
 
 
-def test_who_stops_early_leaves_no_thread() -> None:
+def test_stopping_early_leaves_no_thread() -> None:
     before = set(threading.enumerate())
     found = prefetch(itertools.count())
     assert next(found) == 0
@@ -66,7 +66,7 @@ def test_who_stops_early_leaves_no_thread() -> None:
     assert not started.is_alive()
 
 
-def test_what_fails_is_raised_where_it_is_used() -> None:
+def test_failures_are_raised_at_the_consumer() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("the second")
@@ -104,7 +104,7 @@ def test_the_liked_are_always_there_and_the_disliked_are_not(lists: Lists) -> No
         assert np.array_equal(lists.candidates[row, kept], sample.candidates[row])
 
 
-def test_others_are_drawn_each_time_and_the_same_with_the_same_seed(lists: Lists) -> None:
+def test_sampling_differs_by_draw_and_repeats_by_seed(lists: Lists) -> None:
     rng = np.random.default_rng(1)
     one, two = (sampled(lists, 20, rng)[0].candidates for _ in range(2))
     assert not np.array_equal(one, two)
@@ -129,7 +129,7 @@ def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
     assert not sampled(bad, 20, np.random.default_rng(1))[1].any()
 
 
-def test_a_list_has_the_same_sample_whoever_draws_for_it(lists: Lists) -> None:
+def test_a_lists_sample_does_not_depend_on_the_process(lists: Lists) -> None:
     whole, weights = sampled(lists, 16, np.random.default_rng(0))
     own = np.arange(LISTS) % 3 == 0
     part, part_weights = sampled(lists.take(own), 16, np.random.default_rng(0), own)
@@ -155,25 +155,25 @@ def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path
 
 
 RANKER = ListRankerRecipe(seed=7, stride=3, past=0.4)
-ASKED = ListsConfig.of(DEFAULT.model_copy(update={"ranker": RANKER}))
+REQUESTED = ListsConfig.of(DEFAULT.model_copy(update={"ranker": RANKER}))
 
 
-def test_requests_come_after_what_training_channels_know_and_returns_again_years_later() -> None:
-    data = replace(WALKERS.data, times=WALKERS.data.times * 6)  # each event is a return
-    points = ASKED.requests(data)
+def test_requests_follow_the_known_past_with_long_absences() -> None:
+    data = replace(RUNNERS.data, times=RUNNERS.data.times * 6)  # each event is a return
+    points = REQUESTED.requests(data)
     assert len(points) > 50
     assert (points.positions >= data.earlier_lengths(0.4)[points.users]).all()
     assert (points.times > data.times.max()).mean() == 0.5
-    again = ASKED.requests(data)
+    again = REQUESTED.requests(data)
     assert points.times.tolist() == again.times.tolist()
 
 
 # Lists become rows as the server makes them, one request at a time
 
 NOW = 10**6
-WALKERS = inputs_of(np.arange(39))
-SPEC = list_spec(WALKERS, DEFAULT, ListRankerRecipe(history=4))
-STORED = StoredFeatures.of(WALKERS.data, WALKERS, SPEC, DEFAULT)
+RUNNERS = inputs_of(np.arange(39))
+SPEC = list_spec(RUNNERS, DEFAULT, ListRankerRecipe(history=4))
+STORED = StoredFeatures.of(RUNNERS.data, RUNNERS, SPEC, DEFAULT)
 
 
 def lists_of(users: list[int]) -> Lists:
@@ -185,7 +185,7 @@ def lists_of(users: list[int]) -> Lists:
         users=np.array(users, np.int32),
         times=np.full(m, NOW),
         lengths=np.arange(m, dtype=np.int32) + 7,
-        statistics=user_statistics_after(WALKERS.data, np.array(users), np.arange(m) + 7),
+        statistics=user_statistics_after(RUNNERS.data, np.array(users), np.arange(m) + 7),
         events=random.integers(1, 30, (m, 4)).astype(np.int32),
         ratings=random.integers(1, 6, (m, 4)).astype(np.int8),
         ages=random.integers(0, 10**5, (m, 4)).astype(np.int32),
@@ -194,10 +194,10 @@ def lists_of(users: list[int]) -> Lists:
 
 def as_served(lists: Lists, row: int) -> Float32:
     """The rows of one list, from raw values by id."""
-    past, user = WALKERS.data, int(lists.users[row])
+    past, user = RUNNERS.data, int(lists.users[row])
     begun = past.select(past.positions < np.where(past.users == user, lists.lengths[row], past.lengths[past.users]))
-    users = user_statistics(begun, WALKERS.users).iloc[[user]]
-    items = item_statistics(past, WALKERS).iloc[lists.candidates[row] - 1]
+    users = user_statistics(begun, RUNNERS.users).iloc[[user]]
+    items = item_statistics(past, RUNNERS).iloc[lists.candidates[row] - 1]
     itemids, times = past.itemids[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
 

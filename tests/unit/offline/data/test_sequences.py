@@ -81,7 +81,7 @@ def test_a_request_sees_strictly_earlier_events(lengths: list[int], stride: int,
     assert np.all(ages[items > 0] > 0)
 
 
-def test_every_return_comes_once_more_two_to_thirty_years_later_and_sees_the_same() -> None:
+def test_returns_are_augmented_2_to_30_years_later() -> None:
     data = made([400] * 5)
     hours = np.concatenate([np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths])
     data = replace(data, times=hours)

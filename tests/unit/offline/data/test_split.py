@@ -38,14 +38,14 @@ def test_the_split_is_what_a_loop_over_users_gives(rows: list[tuple[int, int, in
 
 
 @given(RATINGS, st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(0, 20)), max_size=40))
-def test_what_servers_were_told_is_trained_on_and_moves_no_other_row(
-    rows: list[tuple[int, int, int]], told: list[tuple[int, int, int]]
+def test_feedback_is_trained_on_and_moves_no_other_row(
+    rows: list[tuple[int, int, int]], reported: list[tuple[int, int, int]]
 ) -> None:
-    recorded = np.arange(len(rows) + len(told)) >= len(rows)
-    found = label_and_split(table(rows + told), STARS, 0.8, recorded)
-    is_told = found[Columns.ITEM] >= len(rows)
-    assert (found.loc[is_told, Columns.SPLIT] == Split.RECORDED).all()
-    own = found[~is_told].reset_index(drop=True)
+    recorded = np.arange(len(rows) + len(reported)) >= len(rows)
+    found = label_and_split(table(rows + reported), STARS, 0.8, recorded)
+    is_reported = found[Columns.ITEM] >= len(rows)
+    assert (found.loc[is_reported, Columns.SPLIT] == Split.RECORDED).all()
+    own = found[~is_reported].reset_index(drop=True)
     assert own.equals(label_and_split(table(rows), STARS, 0.8))
 
 

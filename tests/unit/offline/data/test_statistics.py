@@ -49,7 +49,7 @@ def spec_of(*names: str) -> FeatureSpec:
     return FeatureSpec(one_hot=(), multi_hot=(), dense=dense, genres=())
 
 
-def test_an_attribute_with_the_name_of_a_statistic_is_one_sentence() -> None:
+def test_an_attribute_named_like_a_statistic_is_refused() -> None:
     assert require_unique_columns(spec_of("item_ratings", "item_year")).width == 2
     with pytest.raises(StepError, match="2 columns of the ranker are called 'item_ratings'"):
         require_unique_columns(spec_of("item_ratings", "item_year", "item_ratings"))

@@ -90,7 +90,7 @@ def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
     assert terms.preferences(counted, "abcd", at_least=3)[Columns.GENRES].tolist() == [[2, 1, 3], [], [4]]
 
 
-def test_popularity_is_the_share_of_users_who_clicked_however_often() -> None:
+def test_popularity_is_the_share_of_users_who_clicked() -> None:
     rows = [(1, 7, 1), (1, 5, 1), (1, 5, 1), (1, 9, 0), (2, 7, 1), (2, 5, 1), (3, 9, 1), (4, 8, 0)]
     past = pd.DataFrame(rows, columns=[Columns.USER, Columns.ITEM, Columns.LABEL])
     found = terms.popularity(*terms.clicked_items(past))

@@ -96,7 +96,7 @@ def test_an_estimate_of_nobody_is_not_a_number() -> None:
     ("difference", "p_value"),
     [([], 1.0), ([np.nan], 1.0), ([0.0, 0.0], 1.0), ([0.5, 0.5, 0.5], 0.0), ([0.0], 1.0), ([0.5], 0.0)],
 )
-def test_where_there_is_no_t_test_alike_is_one_and_otherwise_nought(difference: list[float], p_value: float) -> None:
+def test_p_values_without_variance_are_one_or_zero(difference: list[float], p_value: float) -> None:
     assert metrics.compare(np.array(difference), np.zeros(len(difference)))["p_value"] == p_value
 
 

@@ -39,7 +39,7 @@ def test_the_past_holds_nothing_of_the_held_out_part() -> None:
     assert holdout.times.tolist() == [data.times[end - LAST] for end in data.starts[1:]]
 
 
-def test_users_without_a_past_or_a_future_are_in_no_slice_by_time() -> None:
+def test_users_without_past_or_future_are_in_no_time_slice() -> None:
     data = made_up()
     nothing = data.select(np.zeros(len(data.items), dtype=bool))
     for holdout in (replay.holdout_of(nothing, data), replay.holdout_of(data, nothing)):
@@ -47,7 +47,7 @@ def test_users_without_a_past_or_a_future_are_in_no_slice_by_time() -> None:
         assert not holdout.slices["same session"].any()
 
 
-def test_what_was_known_is_no_target() -> None:
+def test_known_items_are_no_targets() -> None:
     """The same item again, in the holdout or twice within it, is liked once at most, and only where it is new."""
     data = made_up()
     items = data.items.copy()
@@ -58,7 +58,7 @@ def test_what_was_known_is_no_target() -> None:
     assert holdout.relevance.max() == 1
 
 
-def test_what_is_liked_later_changes_no_past() -> None:
+def test_later_likes_change_no_past() -> None:
     data = made_up()
     late = data.positions >= np.repeat(data.lengths - LAST, data.lengths)
     other = replace(data, liked=np.where(late, ~data.liked, data.liked))
@@ -75,7 +75,7 @@ def rated_one_page() -> Sequences:
     return replace(data, times=times)
 
 
-def test_what_shares_the_requests_second_is_neither_known_nor_a_target() -> None:
+def test_events_in_the_requests_second_are_ignored() -> None:
     data = rated_one_page()
     holdout, first = replay.hold_out(data, LAST_FOUR), data.starts[2] - LAST
     page = data.items[first - 2 : first]
@@ -109,7 +109,7 @@ def test_lists_are_full_after_judging(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.scores[1].tolist() == [-2, -3, -4, -5, -6]
 
 
-def test_users_of_whom_nothing_is_known_are_without_a_past() -> None:
+def test_users_without_events_have_no_past() -> None:
     """All of a user's events are of one second, as where data has dates alone; a later request has the same answer."""
     data = made_up()
     every = replay.hold_out(data, LAST_FOUR)
@@ -123,7 +123,7 @@ def test_users_of_whom_nothing_is_known_are_without_a_past() -> None:
         assert each.cold.nnz == each.cold[user].nnz == every.relevance[user].nnz > 0
 
 
-def test_asked_a_second_later_the_page_is_known() -> None:
+def test_a_second_later_the_page_is_known() -> None:
     holdout = replay.hold_out(rated_one_page(), LAST_FOUR)
     later = holdout.at(holdout.times + 1)
     assert np.array_equal(later.known.items, holdout.past.items)

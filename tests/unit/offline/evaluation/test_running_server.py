@@ -42,13 +42,13 @@ class Server:
     kind: IdKind = "integer"  # of the ids of users and items
     reply: Reply | None = None  # None: the exact answers
     ready: dict[str, Any] = field(default_factory=lambda: {"ready": True, "release": RELEASE})
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requested: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         if request.command == "GET":
             return 200, json.dumps(self.ready).encode()
-        self.asked.append(json.loads(body))
-        status, content = (self.reply or self.exactly)(self.asked[-1])
+        self.requested.append(json.loads(body))
+        status, content = (self.reply or self.exactly)(self.requested[-1])
         return status, json.dumps(content).encode()
 
     def exactly(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -97,7 +97,7 @@ def server(served_exactly: tuple[Settings, Holdout, Answers]) -> Iterator[Server
 
 
 @pytest.mark.parametrize("kind", ["integer", "string"])
-def test_what_the_server_answers_is_read_to_the_last_place(server: Server, kind: IdKind) -> None:
+def test_the_servers_answer_is_read_completely(server: Server, kind: IdKind) -> None:
     server.kind = kind
     found, exact = server.ask(), server.exact
     assert np.array_equal(found.ranked, exact.ranked)
@@ -107,67 +107,63 @@ def test_what_the_server_answers_is_read_to_the_last_place(server: Server, kind:
     assert found.scores == pytest.approx(exact.scores, nan_ok=True)
 
 
-def test_everybody_is_asked_once_at_the_first_held_out_rating(server: Server) -> None:
+def test_each_user_has_one_request_at_the_first_held_out_rating(server: Server) -> None:
     server.ask()
     wanted = [
         {"userid": int(user), "timestamp": int(time), "size": 200, "explain": "recall", "strict": True}
         for user, time in zip(server.holdout.past.userids, server.holdout.times, strict=True)
     ]
-    assert sorted(server.asked, key=lambda request: request["userid"]) == wanted
+    assert sorted(server.requested, key=lambda request: request["userid"]) == wanted
 
 
-def test_a_stranger_has_the_popular_list_and_no_channel(server: Server) -> None:
+def test_an_unknown_user_has_the_popular_list_and_no_channel(server: Server) -> None:
     past = server.holdout.past
     items = [{"itemid": int(itemid), "score": 0.5} for itemid in past.itemids[:3]]
-    server.reply = lambda _: (200, {**STRANGER, "item_list": items})
+    server.reply = lambda _: (200, {**UNKNOWN_USER, "item_list": items})
     found = server.ask()
     assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * past.n_users
     assert np.array_equal(found.fused[:, : found.ranked.shape[1]], found.ranked)
     assert not found.channels["tower"].any()
 
 
-STRANGER = {"release": RELEASE, "cold_start": True}
+UNKNOWN_USER = {"release": RELEASE, "cold_start": True}
 
 
 @pytest.mark.parametrize(
     ("status", "content", "message"),
     [
         (503, {"error": {"message": "redis is away."}}, r"answered 503 for user \d+: redis is away\."),
-        (200, {**STRANGER, "item_list": [{"itemid": 10**6, "score": 0.5}]}, "do not know"),
+        (200, {**UNKNOWN_USER, "item_list": [{"itemid": 10**6, "score": 0.5}]}, "do not know"),
         (200, [], "is not this server"),
     ],
 )
-def test_a_wrong_answer_ends_it_in_one_sentence_and_an_error_soon(
-    server: Server, status: int, content: Any, message: str
-) -> None:
+def test_a_wrong_answer_is_a_one_sentence_error(server: Server, status: int, content: Any, message: str) -> None:
     def reply(_: object) -> tuple[int, Any]:
-        if status != 200 and len(server.asked) > 1:
+        if status != 200 and len(server.requested) > 1:
             time.sleep(0.2)  # enough to give up before everybody has been asked
         return status, content
 
     server.reply = reply
     with pytest.raises(StepError, match=message):
         server.ask()
-    assert len(server.asked) < server.holdout.past.n_users or status == 200
+    assert len(server.requested) < server.holdout.past.n_users or status == 200
 
 
 @pytest.mark.parametrize("opening", [(200, {"release": "the one before"}), (503, {"error": {"code": module.OPENING}})])
-def test_a_worker_that_is_still_opening_the_release_is_asked_again(
-    server: Server, opening: tuple[int, dict[str, Any]]
-) -> None:
+def test_a_worker_still_loading_the_release_is_retried(server: Server, opening: tuple[int, dict[str, Any]]) -> None:
     answered = itertools.count()
     server.reply = lambda request: server.exactly(request) if next(answered) > 2 else opening
     assert np.array_equal(server.ask().ranked, server.exact.ranked)
 
 
-def test_a_release_that_stays_another_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_release_is_an_error(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "OPENING_S", 0.1)
     server.reply = lambda request: (200, server.exactly(request)[1] | {"release": "another"})
     with pytest.raises(StepError, match=f"answers from release another, not {RELEASE}"):
         server.ask()
 
 
-def test_something_else_that_answers_there_is_told(server: Server) -> None:
+def test_another_program_on_the_port_is_an_error(server: Server) -> None:
     server.ready = {"status": "fine"}
     with pytest.raises(StepError, match="is not this server"):
         expect_release(server.url, RELEASE)

@@ -33,7 +33,7 @@ def answers(released: Settings, holdout: Holdout) -> Answers:
     return served.answers(released, holdout)
 
 
-def test_lists_hold_nothing_seen_and_the_best_of_what_was_recalled(answers: Answers, holdout: Holdout) -> None:
+def test_lists_are_the_best_unseen_recalled_items(answers: Answers, holdout: Holdout) -> None:
     seen = holdout.past.seen()
     for user in range(holdout.past.n_users):
         ranked, fused = answers.ranked[user], answers.fused[user]
@@ -96,13 +96,13 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     folder = tmp_path / "exchange"
     shutil.copytree(settings.exchange_dir, folder)
     users = artifacts.USER_VECTORS.read(folder)
-    stranger = int(users[Columns.USER].iloc[4])
-    artifacts.USER_VECTORS.write(folder, users[users[Columns.USER] != stranger])
+    unknown_user = int(users[Columns.USER].iloc[4])
+    artifacts.USER_VECTORS.write(folder, users[users[Columns.USER] != unknown_user])
     preferences = artifacts.USER_PREFERENCES.read(folder)
-    artifacts.USER_PREFERENCES.write(folder, preferences[preferences[Columns.USER] != stranger])
+    artifacts.USER_PREFERENCES.write(folder, preferences[preferences[Columns.USER] != unknown_user])
     settings = settings.model_copy(update={"exchange_dir": folder})
     holdout = holdout_of(settings)
-    user = int(np.searchsorted(holdout.past.userids, stranger))
+    user = int(np.searchsorted(holdout.past.userids, unknown_user))
     answers = served.answers(settings, holdout)
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
     seen = holdout.past.itemids[holdout.past.seen()[user].indices - 1]
@@ -112,7 +112,7 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     assert not answers.channels["fm"][user].any()
 
 
-def test_the_artifacts_are_asked_as_of_a_second(exchange: Path, tmp_path: Path) -> None:
+def test_artifacts_answer_as_of_a_second(exchange: Path, tmp_path: Path) -> None:
     """How the newest film was rated changes nothing for a request of that very second, and something a second later."""
     folder = shutil.copytree(exchange / "default", tmp_path / "default")
     settings = settings_of("default", tmp_path)

@@ -71,9 +71,7 @@ def test_an_item_that_was_seen_with_no_other_has_no_factors(past: Sequences) -> 
     assert not columns[-1].any()
 
 
-def test_only_a_catalogue_that_is_larger_is_fitted_the_low_rank_way(
-    past: Sequences, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_larger_catalogues_are_fitted_low_rank(past: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = EaseRecipe(dim=4, l2=L2, eigenvectors=3)
     exact = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS}))
     expected = weights(low_rank(ease(past.liked_together(), L2), 4))
@@ -94,7 +92,7 @@ def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
         assert np.isfinite(channel.items).all()
 
 
-def test_who_comes_back_is_known_by_all_likes_alike(past: Sequences) -> None:
+def test_returning_users_weigh_all_likes_equally(past: Sequences) -> None:
     channel = channel_of(past, EaseRecipe(dim=4, l2=L2, taste=8))
     shape, codes = (1, 9), np.arange(1, 10)[None]
     ratings = np.array([[5, 1, 4, 3, 5, 4, 5, 4, 5]])

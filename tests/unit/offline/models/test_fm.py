@@ -44,13 +44,13 @@ def test_the_inner_product_is_the_order_of_the_fm() -> None:
         np.testing.assert_allclose(products - products[0], logits - logits[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("told", [0, 1, 3])
-def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told: int) -> None:
+@pytest.mark.parametrize("reported", [0, 1, 3])
+def test_feedback_trains_and_leaves_the_split_unchanged(reported: int) -> None:
     """Wherever it happened: of user 2, in the middle."""
     own = pd.DataFrame({Columns.USER: np.repeat([1, 2], 10), Columns.ITEM: [*range(1, 11), *range(11, 21)]})
     own[Columns.TIMESTAMP] = 100 * own[Columns.ITEM]
     rows = own.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.TRAIN})
-    more = pd.DataFrame({Columns.USER: [1] * told + [2] * told, Columns.ITEM: range(21, 21 + 2 * told)})
+    more = pd.DataFrame({Columns.USER: [1] * reported + [2] * reported, Columns.ITEM: range(21, 21 + 2 * reported)})
     more[Columns.TIMESTAMP] = np.where(more[Columns.USER] == 1, 9_999, 1_450)
     both = pd.concat([rows, more.assign(**{Columns.RATING: 5, Columns.SPLIT: Split.RECORDED})])
     both = both.sort_values([Columns.USER, Columns.TIMESTAMP], kind="stable")
@@ -59,7 +59,7 @@ def test_what_servers_were_told_trains_and_the_rest_is_split_as_without_it(told:
     (data, _, items), (more_data, _, more_items) = plain, joined
     assert [len(made.test.labels) for made in (data, more_data)] == [4, 4]
     assert set(more_items.ids) == set(items.ids) | set(more[Columns.ITEM])
-    assert len(more_data.train.labels) == len(data.train.labels) + 2 * told
+    assert len(more_data.train.labels) == len(data.train.labels) + 2 * reported
 
 
 # DeepFM: its definition pair by pair

@@ -97,7 +97,7 @@ def test_an_affinity_is_a_weighted_sum_over_the_history(ranker: ListRanker) -> N
     torch.testing.assert_close(found, (weight[:, :3] @ similar[:3]).T)
 
 
-def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRanker) -> None:
+def test_time_since_the_last_event_is_capped_at_two_years(ranker: ListRanker) -> None:
     events, ratings = torch.ones(3, LENGTH, dtype=torch.long), torch.full((3, LENGTH), 5)
     ages = torch.tensor([[3600.0], [2.0 * LONG_AGO_S], [10.0 * LONG_AGO_S]]).expand(3, LENGTH)
     soon, late, later = ranker.summary(events, ratings, ages)
@@ -106,7 +106,7 @@ def test_how_long_ago_the_last_event_was_is_told_up_to_two_years(ranker: ListRan
     assert late[3:].tolist() == [0, 1]
 
 
-def test_who_comes_back_after_an_hour_is_scored_by_given_columns_too(ranker: ListRanker) -> None:
+def test_returning_users_are_scored_by_given_columns_too(ranker: ListRanker) -> None:
     random = np.random.default_rng(5)
     rows = torch.from_numpy(random.random((3, CANDIDATES, SPEC.width), dtype=np.float32))
     rows[:, :, :3] = 1  # codes
@@ -131,7 +131,7 @@ def test_a_spec_without_history_has_no_list_ranker() -> None:
         ListRanker.configure(RECIPE, SPEC.model_copy(update={"history": None}), STARS, {"factors": (4,)})
 
 
-def test_crossed_log_odds_are_positive_where_a_group_likes_an_item_more() -> None:
+def test_crossed_log_odds_are_positive_for_fans() -> None:
     data = events_of([[1, 2], [1, 3, 1]], [[5, 2], [4, 4, 1]])
     odds = crossed_log_odds(data, np.array([0, 1]), 2)
     assert odds[1, 3] > 0 > odds[0, 3]

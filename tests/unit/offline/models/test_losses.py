@@ -89,7 +89,7 @@ def test_value_and_gradients_are_those_of_autograd(drawn_at_most: int | None) ->
         assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_the_expectation_of_a_denominator_is_the_sum_over_all_items() -> None:
+def test_the_expected_denominator_is_the_sum_over_items() -> None:
     """A denominator is what the loss of a request with one target, weighing 1, says it is: exp(loss + its logit)."""
     users, items, bias = (each.detach() for each in inputs())
     row, target = 4, 11

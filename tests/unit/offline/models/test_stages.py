@@ -1,4 +1,4 @@
-"""The ranker of a small recipe and its training channels, fitted on people who walk round the items."""
+"""The ranker of a small recipe and its training channels, fitted on users who take the items in turn."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RECIPE = Recipe(
 
 
 def inputs_of(offsets: np.ndarray) -> Inputs:
-    """Everybody walks round the first ITEMS - 1 items, from a place of their own."""
+    """Each user takes the first ITEMS - 1 items in turn, from an item of their own."""
     items = ((offsets[:, None] + np.arange(EVENTS)) % (ITEMS - 1) + 1).ravel()
     ratings = np.tile(np.arange(EVENTS) % 3 + 3, USERS - 1)
     starts = np.append(np.arange(USERS) * EVENTS, (USERS - 1) * EVENTS)
@@ -136,6 +136,6 @@ def test_an_unknown_column_in_returning_is_refused(inputs: Inputs) -> None:
         ranker_class(RANKER.kind).fit(ranker, examples)
 
 
-def test_what_is_no_list_ranker_is_one_sentence() -> None:
+def test_another_model_than_a_list_ranker_is_refused() -> None:
     with pytest.raises(StepError, match="'deepfm' is not trained on lists"):
         ranker_of_lists(SOURCE)

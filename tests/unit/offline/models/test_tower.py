@@ -73,7 +73,7 @@ def test_a_tower_learns_from_samples(past: Sequences, inputs: Inputs, tower: Tow
     assert share_found(inputs, one) > 0.8
 
 
-def test_a_tower_that_begins_with_what_follows_what_learns_sooner(past: Sequences, inputs: Inputs) -> None:
+def test_a_tower_started_from_transitions_learns_sooner(past: Sequences, inputs: Inputs) -> None:
     def loss(start: str) -> float:
         recipe = RECIPE.model_copy(update={"start": start, "epochs": 1})
         return train_tower(recipe, past, inputs, LAGS)[1][0]

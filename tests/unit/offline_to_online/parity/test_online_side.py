@@ -47,7 +47,7 @@ def either(request: pytest.FixtureRequest, folders: dict[str, Path]) -> OnlineSi
 
 
 def groups(side: OnlineSide) -> list[str]:
-    """Every column of the model, and all that fusion says, in a group that tells how many they are."""
+    """Every column of the model, and all that fusion says, in a group that has their number."""
     spec = side.spec
     sizes = {
         "one-hot": len(spec.one_hot),
@@ -204,7 +204,7 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
         }),
         r"column 'tower_score', user \d+, item \d+: .*column 'tower_standing'",
     ),
-    "only the weights of returning users are wrong: both kinds are asked for": (
+    "only the weights of returning users are wrong: both kinds are requested": (
         "default",
         channels_with(lambda channel: {"base": channel.base + np.array([[0], [1]], np.float32)}),
         r"column 'tower_score', user \d*[02468],",
@@ -269,9 +269,7 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
 
 
 @pytest.mark.parametrize(("recipe", "breaks", "said"), BROKEN.values(), ids=BROKEN)
-def test_what_is_not_as_it_should_be_is_caught_and_named(
-    folders: dict[str, Path], recipe: str, breaks: Break, said: str
-) -> None:
+def test_each_deviation_is_detected_and_named(folders: dict[str, Path], recipe: str, breaks: Break, said: str) -> None:
     side = OnlineSide(folders[recipe], recipe)
     breaks(side)
     with pytest.raises(CheckError, match=said):
@@ -317,7 +315,7 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
         OnlineSide(folders["default"], "default")
 
 
-def test_who_has_seen_all_items_has_no_candidates_on_either_side(either: OnlineSide) -> None:
+def test_a_user_who_saw_everything_has_no_candidates(either: OnlineSide) -> None:
     before, everything = pairs(either), either.truth.itemids.astype(np.int32)
     replete = replace(either.truth.states[USERS[4]], seen=everything)
     either.users.rows[replete.own_id] = replete
@@ -341,7 +339,7 @@ def test_a_tie_at_the_last_place_is_as_good(products: list[float]) -> None:
         assert share_found(np.array([1, last]), np.array([1, 2, 3]), np.array(products), recall) == 1
 
 
-def test_a_small_product_that_a_magnified_search_tells_from_the_last_is_no_tie() -> None:
+def test_small_products_apart_from_the_last_are_no_tie() -> None:
     recall = SOURCE.recall.model_copy(update={"candidates": 2})
     products = np.array([3e-5, 2e-5, 1.99e-5])
     shares = [share_found(np.array([1, last]), np.array([1, 2, 3]), products, recall) for last in (2, 3)]
@@ -376,7 +374,7 @@ def truth_of(folder: Path, recipe: str = "source") -> OfflineTruth:
     return offline_truth(folder, release_of_artifacts(Settings(exchange_dir=folder, recipe_name=recipe)))
 
 
-def test_features_of_fewer_users_than_recall_knows_are_one_sentence(folder: Path) -> None:
+def test_features_of_too_few_users_are_refused(folder: Path) -> None:
     users = artifacts.USER_FEATURES.read(folder)
     artifacts.USER_FEATURES.write(folder, users[users[Columns.USER] != 7])
     with pytest.raises(ArtifactError, match=r"user_features\.parquet: user 7,.*s1_feature_engi\.py"):
@@ -384,15 +382,13 @@ def test_features_of_fewer_users_than_recall_knows_are_one_sentence(folder: Path
 
 
 @pytest.mark.parametrize(("recipe", "changed"), [("source", {"n_dense": 3}), ("default", {"kernels": 3})])
-def test_weights_that_are_damaged_or_of_another_model_are_one_sentence(
-    tmp_path: Path, recipe: str, changed: dict[str, int]
-) -> None:
+def test_damaged_or_foreign_weights_are_refused(tmp_path: Path, recipe: str, changed: dict[str, int]) -> None:
     write_artifacts(tmp_path, recipe=recipe)
     weights, report = artifacts.RANK_WEIGHTS.read(tmp_path), artifacts.RANK_REPORT.read(tmp_path)
     other = {**report, "model": {**report["model"], **changed}}
-    for content, told in ((b"", report), (b"no weights", report), (b"PK\x03\x04", report), (weights, other)):
+    for content, reported in ((b"", report), (b"no weights", report), (b"PK\x03\x04", report), (weights, other)):
         artifacts.RANK_WEIGHTS.write(tmp_path, content)
-        artifacts.RANK_REPORT.write(tmp_path, told)
+        artifacts.RANK_REPORT.write(tmp_path, reported)
         with pytest.raises(ArtifactError, match=r"ranker\.pt: cannot be loaded.*s2_model_train\.py"):
             truth_of(tmp_path, recipe)
 

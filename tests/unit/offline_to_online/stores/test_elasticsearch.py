@@ -47,7 +47,7 @@ MANIFEST = cast(Manifest, SimpleNamespace(release="aaaaaaaaaaaa", recipe=SOURCE)
         ("surplus", 1),
     ],
 )
-def test_a_document_that_is_missing_or_unlike_its_source_is_named(field: str, value: object) -> None:
+def test_missing_or_different_documents_are_named(field: str, value: object) -> None:
     check_document(ROW, ROW.document())
     with pytest.raises(CheckError, match="item 'sku 7': no document"):
         check_document(ROW, None)
@@ -98,7 +98,7 @@ def test_a_failed_search_leaves_no_mark_of_an_earlier_check(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("meta", [None, {"checked": False}])
-def test_what_an_interrupted_first_load_left_is_deleted_and_a_whole_index_is_not(meta: dict[str, bool] | None) -> None:
+def test_an_interrupted_load_is_deleted_a_whole_index_kept(meta: dict[str, bool] | None) -> None:
     client, index = MagicMock(), wire.item_index("aaaaaaaaaaaa")
     quiet = client.options.return_value
     quiet.indices.get_mapping.return_value = {index: {"mappings": {"_meta": meta} if meta else {}}}

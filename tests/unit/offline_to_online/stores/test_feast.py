@@ -116,26 +116,24 @@ def test_a_missing_column_is_named(settings: Settings) -> None:
         compare("item", frame, answer_of(frame[[Columns.ITEM]]), OWN_IDS)
 
 
-def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+def reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """The commands that a process runs which finds the repository as another one has left it."""
     commands: list[Sequence[str]] = []
-    monkeypatch.setattr(feast, "run_feast", lambda _, *told: commands.extend(told))
+    monkeypatch.setattr(feast, "run_feast", lambda _, *reported: commands.extend(reported))
     FeastStore(settings).settle()
     return commands
 
 
-def test_feast_is_told_what_a_process_has_changed_that_was_killed_before_it_could(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_feast_applies_changes_of_a_killed_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(settings)
-    assert told(settings, monkeypatch) == []
+    assert reported(settings, monkeypatch) == []
     FeastStore(settings).activate("bbbbbbbbbbbb")
     FeastStore(settings).activate("bbbbbbbbbbbb")
-    assert told(settings, monkeypatch) == [["apply"]]
-    assert told(settings, monkeypatch) == []
+    assert reported(settings, monkeypatch) == [["apply"]]
+    assert reported(settings, monkeypatch) == []
     FeastStore(settings).delete({"aaaaaaaaaaaa"})
     assert not folder.exists()
-    assert told(settings, monkeypatch) == [["apply"]]
+    assert reported(settings, monkeypatch) == [["apply"]]
 
 
 def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
@@ -147,17 +145,17 @@ def test_of_a_release_that_is_half_deleted_feast_knows_nothing(
     assert found == [["items.parquet", "users.parquet"]]
 
 
-def test_each_feature_server_must_know_a_release_and_the_one_that_is_away_is_named(settings: Settings) -> None:
-    asked: list[str] = []
+def test_each_feature_server_must_know_the_release(settings: Settings) -> None:
+    requested: list[str] = []
 
     def answer(request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, bytes]:
         if request.command == "GET":
             return 200, b""
         query = json.loads(body)
-        asked.append(query["feature_service"])
+        requested.append(query["feature_service"])
         ((key, ids),) = query["entities"].items()
         known = {"metadata": {"feature_names": [key]}, "results": [{"values": ids}]}
-        return (200, json.dumps(known).encode()) if asked.count(asked[-1]) > 1 else (404, b"")  # not at once
+        return (200, json.dumps(known).encode()) if requested.count(requested[-1]) > 1 else (404, b"")  # not at once
 
     (away,) = free_ports(1)
     with serving(answer) as port:
@@ -166,7 +164,7 @@ def test_each_feature_server_must_know_a_release_and_the_one_that_is_away_is_nam
         for wait in (store.expect_alive, lambda: store.wait_until_served("a")):
             with pytest.raises(StepError, match=rf"^Feast at http://127\.0\.0\.1:{away} cannot be reached.*make up"):
                 wait()
-    assert asked == [*["ml_user_a"] * 2, *["ml_item_a"] * 2]
+    assert requested == [*["ml_user_a"] * 2, *["ml_item_a"] * 2]
 
 
 @pytest.mark.parametrize("found", [None, CheckError("user 'u-5', feature 'age'")])

@@ -23,7 +23,7 @@ def stored(row: UserRow) -> dict[bytes, bytes]:
 
 
 @given(ids, vectors, ids, events)
-def test_what_is_packed_is_accepted_when_read_back(
+def test_packed_values_are_accepted_when_read_back(
     genres: list[int], vector: list[float] | None, seen: list[int], rated: list[tuple[int, int, int]]
 ) -> None:
     row = row_of(1, genres, vector, seen, rated)
@@ -67,7 +67,7 @@ def test_a_field_nobody_wrote_is_refused() -> None:
         check_user(row, {**stored(row), VECTOR.encode(): wire.pack_vector([1.0])})
 
 
-def test_values_that_differ_are_told_as_a_person_reads_them() -> None:
+def test_differing_values_are_shown_readably() -> None:
     row, other = (row_of(1, [2], None, [3], [(5, rating, 100)]) for rating in (4, 1))
     with pytest.raises(CheckError, match=rf"'{wire.USER_HISTORY}': Redis gave History\(.*array\(\[1\]"):
         check_user(row, stored(other))

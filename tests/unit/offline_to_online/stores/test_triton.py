@@ -60,7 +60,7 @@ def models(store: TritonStore, exported: bytes, truth: OfflineTruth) -> Models:
     return Models(store, exported, truth.spec.widths)
 
 
-def test_a_release_keeps_its_version_and_the_next_one_gets_the_next(store: TritonStore, models: Models) -> None:
+def test_a_release_keeps_its_version_and_the_next_increments(store: TritonStore, models: Models) -> None:
     assert [models.write(release) for release in (A, B, A)] == [Place("ml_rec", version) for version in (1, 2, 1)]
     assert {place.version: model.release for place, model in store.versions().items()} == {1: A, 2: B}
 
@@ -89,7 +89,7 @@ def test_the_mark_holds_for_the_bytes_that_came_up_alone(
     assert not store.is_checked(A)
 
 
-def test_what_a_broken_off_write_left_behind_is_no_version(store: TritonStore, models: Models) -> None:
+def test_an_interrupted_write_is_no_version(store: TritonStore, models: Models) -> None:
     rest = store.aside / f"arriving-{A}" / "7"
     rest.mkdir(parents=True)
     (rest / MODEL_FILE).write_bytes(models.exported[:100])
@@ -107,7 +107,7 @@ def test_an_untouched_configuration_keeps_its_time_stamp(store: TritonStore, mod
     assert config.stat().st_mtime_ns == before
 
 
-def test_another_width_stands_beside_the_first_under_a_name_of_its_own(store: TritonStore, models: Models) -> None:
+def test_another_width_is_a_model_of_its_own_name(store: TritonStore, models: Models) -> None:
     wider = models.widths._replace(row=62)
     name = f"ml_rec_{wider}"
     assert models.write(A) == Place("ml_rec", 1)
@@ -152,7 +152,7 @@ def test_a_number_is_not_given_to_a_second_model(store: TritonStore, models: Mod
     assert models.write(B) == Place("ml_rec", 2)
 
 
-def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(store: TritonStore, models: Models) -> None:
+def test_deleting_covers_all_models_and_removes_empty_ones(store: TritonStore, models: Models) -> None:
     for release in (A, B):
         models.write(release)
     other = models.write(C, 62)
@@ -166,7 +166,7 @@ def test_deleting_goes_over_all_models_and_an_empty_one_goes_away(store: TritonS
 
 
 @pytest.mark.parametrize("error", [requests.ReadTimeout("too slow"), KeyboardInterrupt(), CheckError("not ready")])
-def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
+def test_a_version_that_fails_to_load_is_removed(
     store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fail(*_: object) -> None:
@@ -182,15 +182,17 @@ def test_a_version_that_does_not_come_up_is_taken_back_whatever_the_reason(
 
 @pytest.fixture
 def triton(tmp_path: Path) -> Iterator[tuple[SimpleNamespace, TritonStore]]:
-    """A Triton that lists versions as it is told, and a store that knows its address."""
-    told = SimpleNamespace(status=200, index=[], asked=[])
+    """A Triton that lists versions as it is reported, and a store that knows its address."""
+    reported = SimpleNamespace(status=200, index=[], requested=[])
 
     def answer(request: Any, _: bytes) -> tuple[int, bytes]:
-        told.asked.append(request.path)
-        return told.status, json.dumps(told.index if request.path.endswith("index") else {"version": "2"}).encode()
+        reported.requested.append(request.path)
+        return reported.status, json.dumps(
+            reported.index if request.path.endswith("index") else {"version": "2"}
+        ).encode()
 
     with serving(answer) as port:
-        yield told, TritonStore(Settings(exchange_dir=tmp_path, triton=TritonSettings(nodes=f"127.0.0.1:{port}")))
+        yield reported, TritonStore(Settings(exchange_dir=tmp_path, triton=TritonSettings(nodes=f"127.0.0.1:{port}")))
 
 
 def listed(state: str, version: str = "7", **more: str) -> dict[str, str]:
@@ -201,25 +203,25 @@ def test_it_waits_for_its_own_version(
     triton: tuple[SimpleNamespace, TritonStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("offline_to_online.stores.triton.READY_S", 0.3)
-    told, store = triton
-    for told.index in ([], [listed("READY", "6")], [listed("LOADING")]):
+    reported, store = triton
+    for reported.index in ([], [listed("READY", "6")], [listed("LOADING")]):
         with pytest.raises(CheckError, match="ml_rec version 7 is not ready after"):
             store.wait_until_ready(Place("ml_rec", 7))
-    told.index = [listed("UNAVAILABLE", "6", reason="unloaded"), listed("READY")]
+    reported.index = [listed("UNAVAILABLE", "6", reason="unloaded"), listed("READY")]
     store.wait_until_ready(Place("ml_rec", 7))
 
 
-def test_what_cannot_be_loaded_is_an_error_with_the_reason(triton: tuple[SimpleNamespace, TritonStore]) -> None:
-    told, store = triton
-    told.index = [listed("UNAVAILABLE", reason="Internal: InvalidProtobuf")]
+def test_a_failed_load_is_an_error_with_the_reason(triton: tuple[SimpleNamespace, TritonStore]) -> None:
+    reported, store = triton
+    reported.index = [listed("UNAVAILABLE", reason="Internal: InvalidProtobuf")]
     with pytest.raises(CheckError, match="cannot load ml_rec version 7: Internal: InvalidProtobuf"):
         store.wait_until_ready(Place("ml_rec", 7))
 
 
 def test_a_triton_that_is_ending_is_not_alive(triton: tuple[SimpleNamespace, TritonStore]) -> None:
-    told, store = triton
+    reported, store = triton
     store.expect_alive()
-    told.status = 400
+    reported.status = 400
     with pytest.raises(StepError, match=r"^Triton at .*answered /v2/health/live with status 400.*make up"):
         store.expect_alive()
 

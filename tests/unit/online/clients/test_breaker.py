@@ -25,7 +25,7 @@ def fail(breaker: Breaker, times: int = FAILURES, error: ServiceError = ERROR) -
             breaker.call(Mock(side_effect=error))
 
 
-def test_one_success_begins_the_count_anew() -> None:
+def test_one_success_resets_the_count() -> None:
     breaker = Breaker("triton")
     fail(breaker, FAILURES - 1)
     breaker.call(int)
@@ -39,17 +39,17 @@ def test_after_a_moment_one_request_finds_out(error: ServiceError | None, clock:
     fail(breaker)
     clock[0] = PROBE_S
     assert breaker.state == "half_open"
-    asked, go = threading.Event(), threading.Event()
+    requested, go = threading.Event(), threading.Event()
 
     def slow() -> None:
-        asked.set()
+        requested.set()
         assert go.wait(60)
         if error is not None:
             raise error
 
     with ThreadPoolExecutor(1) as pool:
         probe = pool.submit(breaker.call, slow)
-        assert asked.wait(60)
+        assert requested.wait(60)
         with pytest.raises(ServiceError, match="circuit breaker"):  # while the first call runs
             breaker.call(int)
         go.set()
@@ -57,7 +57,7 @@ def test_after_a_moment_one_request_finds_out(error: ServiceError | None, clock:
     assert breaker.state == ("closed" if error is None else "open")
 
 
-def test_what_is_not_stored_is_not_the_services_fault() -> None:
+def test_missing_data_is_no_service_failure() -> None:
     breaker = Breaker("triton")
     fail(breaker, 10, GoneError("triton", "does not serve the model of this release"))
     assert breaker.state == "closed"
@@ -72,7 +72,7 @@ def test_a_bug_neither_opens_it_nor_keeps_it_from_probing(clock: list[float]) ->
     assert breaker.call(lambda: 1) == 1
 
 
-def test_one_that_is_declared_dead_is_not_even_asked_by_those_who_insist() -> None:
+def test_a_forced_open_breaker_stops_strict_requests_too() -> None:
     breaker, service = Breaker("triton"), Mock(return_value=1)
     breaker.force_open("is declared dead")
     with pytest.raises(ServiceError, match="declared dead"):

@@ -62,7 +62,7 @@ def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(name: str, mann
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_what_has_no_time_left_is_not_asked(name: str) -> None:
+def test_no_call_is_made_without_time_left(name: str) -> None:
     make, query, _ = SERVICES[name]
     with closing(make(1)) as client, pytest.raises(ServiceError, match="in time"):
         client.call(query, Deadline.after(0))
@@ -72,7 +72,7 @@ def test_what_has_no_time_left_is_not_asked(name: str) -> None:
     "sent", [b"", HTTP[:20], b"\x00\xff nonsense\r\n" * 100], ids=["nothing", "the start", "nonsense"]
 )
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_that_hangs_up_or_answers_nonsense_is_an_error_that_names_it(name: str, sent: bytes) -> None:
+def test_a_reset_or_garbage_is_an_error_naming_the_service(name: str, sent: bytes) -> None:
     make, query, _ = SERVICES[name]
     with talking(lambda client: (client.recv(64 * 1024), client.sendall(sent))) as port, closing(make(port)) as client:
         with pytest.raises(ServiceError, match=rf"^{name}: ") as raised:
@@ -91,7 +91,7 @@ def test_a_lost_connection_is_made_again_once(
         assert users.call(WHICH_IS_LIVE).live == WORLD.release
 
 
-def test_what_is_left_is_never_below_zero_and_is_shared() -> None:
+def test_the_remaining_time_is_never_negative() -> None:
     assert Deadline.after(-1).left() == 0
     whole = Deadline.after(100)
     assert 39 < whole.share(0.4).left() <= 40
@@ -109,7 +109,7 @@ def test_a_deadline_is_its_threads_own() -> None:
     assert current() is NEVER
 
 
-def test_a_connections_own_timeout_counts_where_it_is_shorter_and_is_kept() -> None:
+def test_a_shorter_connection_timeout_is_kept() -> None:
     with service(b"") as port, TimelyConnection(port=port)._connect() as socket:
         for own, deadline in ((0.02, 5.0), (5.0, 0.02)):
             socket.settimeout(own)
@@ -118,7 +118,7 @@ def test_a_connections_own_timeout_counts_where_it_is_shorter_and_is_kept() -> N
             assert socket.gettimeout() == own
 
 
-def test_a_call_within_a_deadline_ends_by_it_though_it_has_none_of_its_own() -> None:
+def test_a_call_without_timeout_ends_by_the_deadline() -> None:
     with service(SERVICES["redis"][2]) as port, closing(RedisUsers(RedisSettings(port=port, timeout_s=5))) as users:
         started = time.perf_counter()
         with until(Deadline.after(LIMIT_S)), pytest.raises(ServiceError, match=OUT_OF_TIME):

@@ -16,13 +16,13 @@ from tests.unit.online.world import DefaultWorld, SourceWorld
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])
-def test_small_products_keep_their_digits_in_elasticsearchs_scores(weight: float) -> None:
+def test_small_products_keep_their_digits_in_scores(weight: float) -> None:
     """Its float32 scores are p + 1, or 1 / (1 - p) below zero: products close to zero would become one."""
     products = np.array([-50.0, -1.0, -1e-3, -1e-5, 0.0, 1e-5, 1e-5 + 1e-11, 1e-3, 1e-3 + 1e-9, 1.0, 50.0])
     channel = EaseRecipe(vector_weight=weight)
     search = channel_query(channel, ItemQuery("", DEFAULT.recall, {"ease": np.ones(1, np.float32)}), unseen_filter(()))
-    asked = products * search["knn"]["query_vector"][0]  # of items whose vectors are the products
-    scores = (weight * np.where(asked >= 0, asked + 1, 1 / (1 + np.abs(asked)))).astype(np.float32)
+    requested = products * search["knn"]["query_vector"][0]  # of items whose vectors are the products
+    scores = (weight * np.where(requested >= 0, requested + 1, 1 / (1 + np.abs(requested)))).astype(np.float32)
     found = inner_products(scores.astype(np.float64), channel, DEFAULT.recall)
     np.testing.assert_allclose(found, products, rtol=1e-6, atol=1e-12)
     assert (np.diff(found) > 0).all()
@@ -37,7 +37,7 @@ def test_a_quantized_index_is_searched_within_its_items_range(index: VectorIndex
 
 
 @pytest.mark.parametrize("terms", [(), (2,)])
-def test_all_neighbours_count_beside_the_genres(terms: tuple[int, ...]) -> None:
+def test_all_neighbours_count_besides_genres(terms: tuple[int, ...]) -> None:
     """Without its k, Elasticsearch 8.18 and later take the search's size: fewer neighbours, other candidates."""
     (channel,) = SOURCE.recall.channels
     query = ItemQuery("", SOURCE.recall, {channel.name: np.ones(4, np.float32)}, terms)
@@ -59,12 +59,12 @@ WHOLE = {"status": 200, "hits": {"hits": [HIT]}}
         ({**WHOLE, "_shards": {"failed": 1}}, ServiceError, "a part of its index"),
     ],
 )
-def test_an_error_inside_the_answer_to_several_searches_is_told(
+def test_an_error_within_a_multi_search_is_raised(
     answer: dict[str, Any], error: type[ServiceError], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
-    told = HttpAnswer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
-    monkeypatch.setattr(client._http, "post", lambda *_: told)
+    reported = HttpAnswer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
+    monkeypatch.setattr(client._http, "post", lambda *_: reported)
     with pytest.raises(ServiceError, match=message) as raised:
         client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
     assert type(raised.value) is error
@@ -75,21 +75,23 @@ def test_an_error_inside_the_answer_to_several_searches_is_told(
     [{**WHOLE, "_shards": {"failed": 1}}, {"status": 503, "error": {"type": "search_phase_execution_exception"}}],
 )
 @pytest.mark.parametrize("cluster", [True, False])
-def test_a_cluster_is_asked_once_more(lacking: dict[str, Any], cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_request_is_retried_once(
+    lacking: dict[str, Any], cluster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a cluster, where the others have copies."""
     client, world = ElasticItems(ElasticsearchSettings(cluster=cluster)), DefaultWorld()
     query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))
     whole = lambda found: HttpAnswer(200, json.dumps({"responses": found}).encode())  # noqa: E731
-    told = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
-    monkeypatch.setattr(client._http, "post", lambda *_: whole(next(told)))
+    reported = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
+    monkeypatch.setattr(client._http, "post", lambda *_: whole(next(reported)))
     if cluster:
         assert len(client.call(query)) == len(query.recall.searched)
     with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):
         client.call(query)
-    assert len(list(told)) == (0 if cluster else 3)
+    assert len(list(reported)) == (0 if cluster else 3)
 
 
-def test_terms_are_asked_for_only_where_the_recipe_weighs_them() -> None:
+def test_terms_are_searched_only_if_the_recipe_weighs_them() -> None:
     for world, hybrid in ((SourceWorld(), True), (DefaultWorld(), False)):
         query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1), (1, 4), (7,))
         for channel in world.recipe.recall.channels:

@@ -46,7 +46,7 @@ def test_status_and_body_come_back_whatever_the_status_is() -> None:
         assert http.get("/200") == HttpAnswer(200, b"GET")
 
 
-def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headers_and_login_are_sent_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     seen: list[Any] = []
@@ -62,7 +62,7 @@ def test_headers_and_login_are_sent_and_the_environments_proxy_is_not_used(monke
     assert "Content-Type" not in seen[1], "of the next call"
 
 
-def test_a_connection_that_the_server_has_closed_meanwhile_is_made_anew() -> None:
+def test_a_closed_connection_is_reopened() -> None:
     with talking(answer("ok")) as url, closing(Http(url, timeout_s=5)) as http:
         assert [http.post("/", b"{}").body for _ in range(3)] == [b"ok"] * 3
 
@@ -78,7 +78,7 @@ def test_an_answer_without_end_is_given_up() -> None:
         http.get("/")
 
 
-def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
+def test_a_timeout_leaves_other_connections_open() -> None:
     """Otherwise one client in a hurry would have everybody reconnect."""
     arrived, over, connections = threading.Semaphore(0), threading.Event(), set()
 
@@ -104,7 +104,7 @@ def test_a_call_out_of_time_leaves_the_other_connections_as_they_are() -> None:
         assert len(connections) == 2
 
 
-def test_https_believes_the_authority_that_it_is_told_and_no_other(tmp_path: Path) -> None:
+def test_https_trusts_only_the_given_authority(tmp_path: Path) -> None:
     authority, ca_certs = trustme.CA(), tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(ca_certs))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -139,16 +139,16 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
-def asked(http: Http, times: int) -> Counter[str]:
+def requested(http: Http, times: int) -> Counter[str]:
     return Counter(http.get("/").body.decode() for _ in range(times))
 
 
 def test_of_several_each_is_called_in_its_turn() -> None:
     with named("a", "b", "c") as urls, closing(Http(*urls, timeout_s=5)) as http:
-        assert asked(http, 9) == {"a": 3, "b": 3, "c": 3}
+        assert requested(http, 9) == {"a": 3, "b": 3, "c": 3}
 
 
-def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_node_is_skipped_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_http, "DOWN_S", 600.0)
     calls: list[object] = []
     with (
@@ -157,11 +157,11 @@ def test_past_one_that_is_gone_nobody_notices_and_it_is_left_alone_for_a_while(m
         named("b", "c") as urls,
         closing(Http(refusing, resetting, *urls, timeout_s=5)) as http,
     ):
-        assert set(asked(http, 30)) == {"b", "c"}
+        assert set(requested(http, 30)) == {"b", "c"}
     assert len(calls) == 1
 
 
-def test_an_answer_that_is_cut_short_is_asked_of_the_next() -> None:
+def test_a_truncated_answer_is_retried_on_the_next_node() -> None:
     with talking(answer("part", length=100)) as cutting, named("b") as (other,):
         with closing(Http(cutting, other, timeout_s=5)) as http:
             assert http.get("/").body == b"b"
@@ -177,9 +177,9 @@ def test_one_that_comes_back_is_called_again(monkeypatch: pytest.MonkeyPatch) ->
         named("b") as (other,),
         closing(Http(url, other, timeout_s=5)) as http,
     ):
-        assert asked(http, 4) == {"b": 4}
+        assert requested(http, 4) == {"b": 4}
         gone = False
-        assert asked(http, 4) == {"back": 2, "b": 2}
+        assert requested(http, 4) == {"back": 2, "b": 2}
 
 
 def test_one_that_takes_all_the_time_costs_one_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_one_that_takes_all_the_time_costs_one_answer(monkeypatch: pytest.Monkey
         with closing(Http(slow, other, timeout_s=5)) as http:
             with until(Deadline.after(0.5)), pytest.raises(TimeoutError):
                 http.get("/")
-            assert asked(http, 5) == {"b": 5}
+            assert requested(http, 5) == {"b": 5}
         over.set()
 
 

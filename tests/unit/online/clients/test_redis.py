@@ -27,7 +27,7 @@ def client() -> RedisUsers:
     return RedisUsers(RedisSettings())
 
 
-def test_a_whole_hash_is_a_user_and_what_is_no_vector_is_not_taken_for_one(client: RedisUsers) -> None:
+def test_a_complete_hash_is_a_user_and_vectors_are_checked(client: RedisUsers) -> None:
     user = client._decode(1, {**STORED, b"later": b"x"})
     assert user.number == 17
     assert user.seen.tolist() == [7, 9]

@@ -31,16 +31,16 @@ def answer(scores: Any = SCORES, **changed: Any) -> bytes:
 
 @pytest.fixture
 def triton() -> Iterator[tuple[SimpleNamespace, TritonScores]]:
-    """It gives the configured answer. Asked: path, the request's JSON, bytes of numbers."""
-    told = SimpleNamespace(status=200, body=answer(), asked=[])
+    """It gives the configured answer. Requests: path, the request's JSON, bytes of numbers."""
+    reported = SimpleNamespace(status=200, body=answer(), requested=[])
 
     def infer(request: Any, body: bytes) -> tuple[int, bytes]:
         head = int(request.headers["Inference-Header-Content-Length"])
-        told.asked.append((request.path, json.loads(body[:head]), len(body) - head))
-        return told.status, told.body
+        reported.requested.append((request.path, json.loads(body[:head]), len(body) - head))
+        return reported.status, reported.body
 
     with serving(infer) as port, closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as client:
-        yield told, client
+        yield reported, client
 
 
 def query(rows: int = ROWS) -> ScoreQuery:
@@ -48,9 +48,9 @@ def query(rows: int = ROWS) -> ScoreQuery:
 
 
 def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, TritonScores]) -> None:
-    told, client = triton
+    reported, client = triton
     assert client.call(query()).tolist() == SCORES.tolist()
-    ((path, head, size),) = told.asked
+    ((path, head, size),) = reported.requested
     assert path == "/v2/models/ml_rec/versions/7/infer"
     assert size == 4 * (ROWS * 5 + 60)
     assert [(each["name"], each["shape"]) for each in head["inputs"]] == [
@@ -66,9 +66,9 @@ def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, Tr
         answer(datatype="FP64"), answer(shape=[1, ROWS]), answer(size=4), b"{}", b"", b"nonsense, but of some length",
     ],
 )  # fmt: skip
-def test_what_is_no_list_of_scores_is_an_error(triton: tuple[SimpleNamespace, TritonScores], body: bytes) -> None:
-    told, client = triton
-    told.body = body
+def test_a_malformed_score_list_is_an_error(triton: tuple[SimpleNamespace, TritonScores], body: bytes) -> None:
+    reported, client = triton
+    reported.body = body
     with pytest.raises(ServiceError) as raised:
         client.call(query())
     assert raised.value.service == "triton"
@@ -82,11 +82,11 @@ def test_what_is_no_list_of_scores_is_an_error(triton: tuple[SimpleNamespace, Tr
         (500, "broken", False),
     ],
 )
-def test_a_model_that_is_gone_is_told_from_other_errors(
+def test_a_missing_model_has_its_own_error(
     triton: tuple[SimpleNamespace, TritonScores], status: int, problem: str, gone: bool
 ) -> None:
-    told, client = triton
-    told.status, told.body = status, json.dumps({"error": problem}).encode()
+    reported, client = triton
+    reported.status, reported.body = status, json.dumps({"error": problem}).encode()
     with pytest.raises(ServiceError) as raised:
         client.call(query())
     assert isinstance(raised.value, GoneError) == gone
@@ -103,11 +103,11 @@ def test_a_triton_on_a_unix_socket_is_asked(tmp_path: Path, folder: str) -> None
             assert client.call(query()).tolist() == SCORES.tolist()
 
 
-def test_a_long_list_is_asked_for_in_parts(triton: tuple[SimpleNamespace, TritonScores]) -> None:
-    told, client = triton
-    told.body = answer([])
+def test_a_long_list_is_scored_in_parts(triton: tuple[SimpleNamespace, TritonScores]) -> None:
+    reported, client = triton
+    reported.body = answer([])
     assert client.call(query(0)).shape == (0,)
-    assert not told.asked
-    told.body = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
+    assert not reported.requested
+    reported.body = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
     assert client.call(query(2 * wire.MAX_BATCH)).shape == (2 * wire.MAX_BATCH,)
-    assert len(told.asked) == 2
+    assert len(reported.requested) == 2

@@ -99,9 +99,9 @@ def test_nonsense_user_features_are_as_good_as_none(fakes: Fakes, what: str, mon
         answer = ask(fakes)
         assert answer.item_list == before.item_list
         assert degraded(answer) == [(Outcome.LAST_FEATURES, "feast")]
-    stranger = ask(fakes, 8)
-    assert stranger.itemids == stranger.recall["fused"][:50]
-    assert degraded(stranger) == [(Outcome.NOT_RANKED, "feast")]
+    unknown_user = ask(fakes, 8)
+    assert unknown_user.itemids == unknown_user.recall["fused"][:50]
+    assert degraded(unknown_user) == [(Outcome.NOT_RANKED, "feast")]
     with pytest.raises(ServiceError, match="feast: gives user features"):
         ask(fakes, strict=True)
 
@@ -115,7 +115,7 @@ def test_without_redis_others_get_the_popular_list(fakes: Fakes) -> None:
     assert not answer.cold_start
 
 
-def test_with_all_four_away_there_is_still_a_list_and_every_reason(fakes: Fakes) -> None:
+def test_with_all_services_down_a_list_and_reasons_remain(fakes: Fakes) -> None:
     before = ask(fakes)
     fakes.down(*SERVICES)
     answer = ask(fakes)
@@ -124,16 +124,16 @@ def test_with_all_four_away_there_is_still_a_list_and_every_reason(fakes: Fakes)
 
 
 @pytest.mark.parametrize("gone", SERVICES)
-def test_after_a_few_requests_a_dead_service_is_not_asked_any_more(fakes: Fakes, gone: str) -> None:
+def test_a_dead_service_is_skipped_after_a_few_requests(fakes: Fakes, gone: str) -> None:
     for _ in range(2):
         ask(fakes)
     fakes.down(gone)
-    asked: list[str] = []
-    fakes.service(gone).on_call = lambda: asked.append(gone)
+    requested: list[str] = []
+    fakes.service(gone).on_call = lambda: requested.append(gone)
     began = time.monotonic()
     answers = [ask(fakes) for _ in range(20)]
     probes = (time.monotonic() - began) / PROBE_S  # more than none on a busy machine
-    assert FAILURES <= len(asked) <= FAILURES + probes
+    assert FAILURES <= len(requested) <= FAILURES + probes
     assert all(len(answer.item_list) == 50 for answer in answers)
     assert any("circuit breaker" in answer.degraded[0].reason for answer in answers)
     fakes.down()
@@ -154,7 +154,7 @@ def test_a_small_budget_opens_no_breaker(fakes: Fakes, slow: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("gone", SERVICES)
-def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) -> None:
+def test_strict_requests_get_the_error_and_always_call(fakes: Fakes, gone: str) -> None:
     before = ask(fakes)
     fakes.down(gone)
     for _ in range(FAILURES + 2):
@@ -169,7 +169,7 @@ def test_who_is_strict_is_told_instead_and_always_asks(fakes: Fakes, gone: str) 
 
 
 @pytest.mark.parametrize("away", [SERVICES, ("redis",), ("elasticsearch",), ("feast",)])
-def test_beside_dead_services_the_disk_has_a_popular_list(fakes: Fakes, tmp_path: Path, away: tuple[str, ...]) -> None:
+def test_with_dead_services_the_saved_popular_list_answers(fakes: Fakes, tmp_path: Path, away: tuple[str, ...]) -> None:
     path = tmp_path / "last.json"
     ask(fakes)
     until(path.exists)
@@ -183,7 +183,7 @@ def test_beside_dead_services_the_disk_has_a_popular_list(fakes: Fakes, tmp_path
     assert degraded(answer) == [(Outcome.POPULAR, away[0])]
 
 
-def test_with_nothing_on_disk_either_the_error_is_told(fakes: Fakes, tmp_path: Path) -> None:
+def test_without_a_saved_list_the_error_is_returned(fakes: Fakes, tmp_path: Path) -> None:
     fakes.down("redis")
     with fakes.restarted(tmp_path / "nothing.json") as server:
         with pytest.raises(ServiceError):
@@ -203,15 +203,15 @@ def test_nobody_waits_for_a_release_that_is_being_opened(fakes: Fakes, deleted: 
     fakes.users.live_release = second.release
     try:
         started = time.perf_counter()
-        known, stranger = ask(fakes, 1), ask(fakes, UNKNOWN_USER)
+        known, unknown_user = ask(fakes, 1), ask(fakes, UNKNOWN_USER)
         assert time.perf_counter() - started < 20  # the gate opens by itself after 25
     finally:
         gate.set()
     assert known.item_list == before.item_list
-    assert stranger.itemids == popular(fakes.world)
-    assert known.release == stranger.release == fakes.world.release
+    assert unknown_user.itemids == popular(fakes.world)
+    assert known.release == unknown_user.release == fakes.world.release
     assert known.outcomes == ((Outcome.LAST_STATE,) if deleted else ())
-    assert stranger.outcomes == (Outcome.POPULAR if deleted else Outcome.COLD_START,)
+    assert unknown_user.outcomes == (Outcome.POPULAR if deleted else Outcome.COLD_START,)
     assert not deleted or second.release in known.degraded[0].reason
     until(lambda: ask(fakes, UNKNOWN_USER).release == second.release)
 
@@ -224,14 +224,14 @@ def test_redis_that_has_lost_everything_does_not_end_the_answers(fakes: Fakes) -
         ask(fakes, strict=True)
 
 
-def test_redis_that_has_lost_the_live_release_makes_nobody_a_stranger(fakes: Fakes) -> None:
+def test_losing_the_active_release_makes_no_user_unknown(fakes: Fakes) -> None:
     before = ask(fakes)
     del fakes.users.worlds[fakes.world.release]
-    known, stranger = ask(fakes), ask(fakes, 8)
+    known, unknown_user = ask(fakes), ask(fakes, 8)
     assert known.item_list == before.item_list
     assert [each.outcome for each in known.degraded] == [Outcome.LAST_STATE]
-    assert not stranger.cold_start
-    assert degraded(stranger) == [(Outcome.POPULAR, "redis")]
+    assert not unknown_user.cold_start
+    assert degraded(unknown_user) == [(Outcome.POPULAR, "redis")]
     with pytest.raises(ServiceError, match=f"redis: lacks the data of release {fakes.world.release}"):
         ask(fakes, strict=True)
 
@@ -250,13 +250,13 @@ def test_a_call_that_is_stuck_holds_nobody_beyond_the_budget(fakes: Fakes) -> No
     assert [each.outcome for each in answer.degraded] == [Outcome.LAST_FEATURES]
 
 
-def test_what_a_request_has_waited_for_a_thread_is_of_its_budget(fakes: Fakes) -> None:
+def test_queueing_time_counts_towards_the_budget(fakes: Fakes) -> None:
     ask(fakes)
     timed = fakes.recommender.timed(Request(userid=1, budget_ms=10_000), Stopwatch(time.perf_counter() - 3))
     assert 0 < timed.deadline.left() <= 7
 
 
-def test_who_has_waited_too_long_for_a_thread_is_answered_from_memory(fakes: Fakes) -> None:
+def test_late_requests_are_answered_from_memory(fakes: Fakes) -> None:
     ask(fakes)
     before = [len(service.calls) for service in fakes.services]
 

@@ -39,7 +39,7 @@ STATE = SourceWorld().stored(1)
 ROW = Encoded.none(SourceWorld().spec.of("user"), rows=1)
 
 
-def test_who_was_here_longest_ago_is_forgotten_first() -> None:
+def test_the_least_recent_user_is_evicted_first() -> None:
     known = KnownUsers(2, 60)
     for userid in (1, 2, 1, 3):
         known.keep_state("a", userid, STATE)
@@ -61,7 +61,7 @@ def test_a_state_grows_old_and_features_do_not() -> None:
     assert known.features("a", 1) is ROW
 
 
-def test_releases_are_apart_and_features_alone_are_not_remembered() -> None:
+def test_releases_are_separate_and_need_a_state() -> None:
     known = KnownUsers(5, 60)
     known.keep_state("a", 1, STATE)
     known.keep_features("b", 1, ROW)

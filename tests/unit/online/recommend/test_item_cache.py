@@ -87,7 +87,7 @@ def test_a_refresh_that_fails_is_logged_and_tried_again(error: Exception, caplog
     assert copy(cache) == 2
 
 
-def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_incomplete_refresh_keeps_the_current_copy(caplog: pytest.LogCaptureFixture) -> None:
     """A store that gives nulls for a moment must not empty the cache until the next refresh."""
     copies = [encoded(itemids, [0] * len(itemids)) for itemids in ([1, 2, 3], [2], [], [1, 2, 3, 4])]
     later, now = Later(), [0.0]
@@ -102,7 +102,7 @@ def test_a_refresh_that_lost_items_does_not_replace_the_copy_at_hand(caplog: pyt
     assert "3 of 3 items have lost their features" in caplog.text
 
 
-def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out() -> None:
+def test_items_are_fetched_in_chunks() -> None:
     world = SourceWorld()
     store = FakeFeatures(world)
     ids = [*world.itemids, *range(100_000, 100_000 + CHUNK)]
@@ -112,7 +112,7 @@ def test_items_are_fetched_in_chunks_and_the_ones_without_features_are_left_out(
     assert items.itemids.tolist() == sorted(world.item_features)
 
 
-def test_items_with_hundreds_of_features_are_fetched_in_smaller_calls() -> None:
+def test_items_with_many_features_use_smaller_calls() -> None:
     world, store = SourceWorld(), FakeFeatures(SourceWorld())
     wide = world.spec.model_copy(
         update={"multi_hot": tuple(FlagFeature(name=f"flag_{n}", entity="item") for n in range(300))}

@@ -37,16 +37,18 @@ def test_a_string_of_any_content_is_a_users_id(http: FlaskClient, fakes: Fakes, 
 
 
 @SHOP
-def test_items_are_told_by_their_own_ids_and_without_what_they_do_not_have(fakes: Fakes) -> None:
+def test_items_have_own_ids_and_only_existing_attributes(fakes: Fakes) -> None:
     answer = ask(fakes, "u-8f3a")
-    told = answer.model_dump(mode="json")
-    assert {item["itemid"] for item in told["item_list"]} <= {
+    reported = answer.model_dump(mode="json")
+    assert {item["itemid"] for item in reported["item_list"]} <= {
         fakes.world.own_item(itemid) for itemid in fakes.world.itemids
     }
-    for item in told["item_list"]:
+    for item in reported["item_list"]:
         assert list(item) == ["itemid", "score", "title"]
         assert item["title"] == item["itemid"]
-    assert told["recall"]["fused"] == [fakes.world.own_item(itemid) for itemid in fakes.world.recalled(1).ids.tolist()]
+    assert reported["recall"]["fused"] == [
+        fakes.world.own_item(itemid) for itemid in fakes.world.recalled(1).ids.tolist()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_an_id_in_an_address_is_written_in_one_way(text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [SourceWorld])
-def test_a_release_with_ids_of_another_kind_takes_over_and_back_without_a_restart(fakes: Fakes) -> None:
+def test_switching_id_kinds_and_back_needs_no_restart(fakes: Fakes) -> None:
     shop = ShopWorld(model="ml_rec_28")
     fakes.add(shop)
     first = ask(fakes, 1)
@@ -129,7 +131,7 @@ def test_the_first_answer_after_opening_a_release_is_ranked(fakes: Fakes, named:
     assert (answer.release, answer.outcomes) == (shop.release, ())
 
 
-def test_an_id_of_the_wrong_kind_costs_one_question_while_no_other_release_is_live(fakes: Fakes) -> None:
+def test_a_wrong_kind_of_id_costs_one_lookup(fakes: Fakes) -> None:
     right = fakes.world.own_user(1)
     ask(fakes, right)
     fakes.users.calls.clear()

@@ -76,19 +76,19 @@ def test_the_answer_is_the_models_order_of_unseen_items(fakes: Fakes, userid: in
     np.testing.assert_allclose(scores, fakes.world.expected_scores(userid, itemids, timestamp), rtol=1e-5)
     for item in answer.item_list:
         shown = fakes.world.shown(int(item.itemid))
-        told = item.model_dump(exclude={"score"})
-        assert told == {"itemid": shown.own_id, "title": shown.title, **shown.attributes}
+        reported = item.model_dump(exclude={"score"})
+        assert reported == {"itemid": shown.own_id, "title": shown.title, **shown.attributes}
 
 
 def test_recall_is_explained_on_request(fakes: Fakes) -> None:
     world = fakes.world
-    told = ask(fakes, 1, 5, explain="recall").recall
-    assert list(told) == ["fused", *(channel.name for channel in world.recipe.recall.channels)]
-    assert told["fused"] == world.recalled(1).ids.tolist()
+    reported = ask(fakes, 1, 5, explain="recall").recall
+    assert list(reported) == ["fused", *(channel.name for channel in world.recipe.recall.channels)]
+    assert reported["fused"] == world.recalled(1).ids.tolist()
     for channel in world.recipe.recall.channels:
         vector = world.user_vectors(1)[channel.name]
         expected = world.search(channel, vector, world.user_terms[1], world.seen[1], world.recipe.recall.candidates)
-        assert told[channel.name] == expected.ids.tolist()
+        assert reported[channel.name] == expected.ids.tolist()
     assert ask(fakes, 1, 5).recall == {}
     assert ask(fakes, UNKNOWN_USER, 5, explain="recall").recall == {"fused": []}
 
@@ -99,7 +99,7 @@ def test_ties_go_by_itemid(fakes: Fakes) -> None:
     assert itemids == sorted(itemids)
 
 
-def test_one_redis_and_one_elasticsearch_and_one_feast_call_a_request(fakes: Fakes) -> None:
+def test_one_call_per_service_and_request(fakes: Fakes) -> None:
     ask(fakes, 1)
     for service in fakes.services:
         service.calls.clear()
@@ -149,7 +149,7 @@ def test_all_items_seen_is_an_empty_list_of_full_quality(fakes: Fakes) -> None:
     assert ask(fakes, 1, strict=True).item_list == []
 
 
-def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
+def test_a_vector_of_another_width_is_an_error(fakes: Fakes) -> None:
     ask(fakes, 1)
     name = fakes.world.recipe.recall.channels[0].name
     fakes.world.stored_vectors[1][name] = np.zeros(77, np.float32)
@@ -159,7 +159,7 @@ def test_a_vector_of_another_width_is_told(fakes: Fakes) -> None:
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld])
-def test_profile_codes_that_no_table_has_are_told(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_profile_codes_are_an_error(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(fakes, 1)
     monkeypatch.setattr(DefaultWorld, "profile", lambda _, userid: np.array([1000, 1000, 1000], np.int32))
     with pytest.raises(ServiceError, match="redis: holds data of this user"):
@@ -201,7 +201,7 @@ def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: py
 
 
 @pytest.mark.parametrize("triton_is_down", [False, True])
-def test_items_that_are_not_in_the_catalogue_are_left_out_and_logged(
+def test_items_missing_in_the_catalogue_are_logged(
     fakes: Fakes, triton_is_down: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ask(fakes, 1)
@@ -228,7 +228,7 @@ def test_a_server_may_start_before_its_services(fakes: Fakes, name: str) -> None
     assert len(ask(fakes, 1).item_list) == 50
 
 
-def test_a_pointer_to_nowhere_is_told(fakes: Fakes) -> None:
+def test_a_dangling_pointer_is_an_error(fakes: Fakes) -> None:
     fakes.users.live_release = "cccccccccccc"
     with pytest.raises(NoReleaseError, match=r"cccccccccccc .*s1_go_live\.py again"):
         ask(fakes, 1)
@@ -254,14 +254,14 @@ def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> Non
         fakes.users.live_release = release
         alone[release] = until_from(fakes, release).item_list
     assert alone[releases[0]] != alone[releases[1]]
-    asked = []
+    requested = []
     with ThreadPoolExecutor(8) as pool:
         for turn in range(200):
             fakes.users.live_release = releases[turn % 2]
-            asked.append(pool.submit(ask, fakes, 1))
+            requested.append(pool.submit(ask, fakes, 1))
             if turn % 20 < 2:
-                asked[-1].result()  # so that each is asked while it is live
-    answers = [each.result() for each in asked]
+                requested[-1].result()  # so that each is called while it is live
+    answers = [each.result() for each in requested]
     assert {answer.release for answer in answers} == set(releases)
     assert all((answer.outcomes, answer.item_list) == ((), alone[answer.release]) for answer in answers)
 
@@ -297,7 +297,7 @@ def test_published_releases_are_loaded_before_they_are_asked_for(fakes: Fakes) -
     assert releases.loaded_count == 1
 
 
-def test_what_serves_is_kept_on_the_disk(fakes: Fakes, tmp_path: Path) -> None:
+def test_the_popular_list_is_saved_to_disk(fakes: Fakes, tmp_path: Path) -> None:
     kept = lambda: getattr(LastRelease(tmp_path / "last.json").saved, "release", None)  # noqa: E731
     for world in (fakes.world, loaded(fakes)):
         fakes.users.live_release = world.release
@@ -333,7 +333,7 @@ def test_a_damaged_release_does_not_end_the_one_before(fakes: Fakes, caplog: pyt
     assert ask(fakes, 1).item_list == first.item_list
 
 
-def test_when_the_old_release_is_pruned_the_new_one_is_waited_for(fakes: Fakes) -> None:
+def test_a_pruned_release_waits_for_the_new_one(fakes: Fakes) -> None:
     ask(fakes, 1)
     second = loaded(fakes)
     for service in fakes.services:
@@ -352,7 +352,7 @@ def test_a_release_is_opened_once_however_many_ask(fakes: Fakes) -> None:
     assert sum(len(q.ids) for q in items_read) == len(fakes.world.itemids)
 
 
-def test_another_version_of_the_models_is_found_without_a_restart(fakes: Fakes) -> None:
+def test_a_new_model_version_needs_no_restart(fakes: Fakes) -> None:
     first = ask(fakes, 1)
     fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = type(fakes.world)(
         model_version=9
@@ -363,7 +363,7 @@ def test_another_version_of_the_models_is_found_without_a_restart(fakes: Fakes) 
     assert fakes.scorer.calls[-1].version == 9
 
 
-def test_a_model_that_is_not_there_at_all_is_told_at_once(fakes: Fakes) -> None:
+def test_a_missing_model_is_an_error_at_once(fakes: Fakes) -> None:
     ask(fakes, 1)
     fakes.scorer.worlds.clear()
     fakes.scorer.calls.clear()
@@ -381,7 +381,7 @@ def finish_background_work(fakes: Fakes) -> None:
     both.wait()
 
 
-def test_a_model_that_is_not_there_is_not_looked_for_with_every_request(fakes: Fakes) -> None:
+def test_a_missing_model_is_not_queried_every_request(fakes: Fakes) -> None:
     ask(fakes, 1)
     fakes.scorer.worlds.clear()
     assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)  # looks, in vain
@@ -395,7 +395,7 @@ def test_a_model_that_is_not_there_is_not_looked_for_with_every_request(fakes: F
 
 
 @pytest.mark.parametrize("name", ["elasticsearch", "feast", "triton"])
-def test_a_request_whose_release_is_cleared_away_meanwhile_is_answered_by_the_new_one(fakes: Fakes, name: str) -> None:
+def test_a_request_on_a_deleted_release_gets_the_new_one(fakes: Fakes, name: str) -> None:
     ask(fakes, 1)
     second = loaded(fakes)
     gate = fakes.items.gate = threading.Event()  # the new one takes its time to open

@@ -21,11 +21,11 @@ def soon(seconds: float = 30.0) -> Deadline:
 class SlowFeatures(FakeFeatures):
     def __init__(self, *worlds: World) -> None:
         super().__init__(*worlds)
-        self.asked = threading.Semaphore(0)
+        self.requested = threading.Semaphore(0)
         self.go = threading.Event()
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
-        self.asked.release()
+        self.requested.release()
         assert self.go.wait(60)
         return super()._call(query)
 
@@ -45,17 +45,17 @@ def features(store: SlowFeatures) -> Iterator[UserFeatures]:
     users.close()
 
 
-def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
+def test_requests_during_a_call_share_the_next_one(store: SlowFeatures, features: UserFeatures) -> None:
     world = SourceWorld()
     first = features.fetch(world.release, 1, soon())
-    assert store.asked.acquire(timeout=60)
+    assert store.requested.acquire(timeout=60)
     rest = {userid: features.fetch(world.release, userid, soon()) for userid in (8, 2, NO_FEATURES_USER, 3)}
     again = features.fetch(world.release, 8, soon())
     assert features.waiting == 5
     store.go.set()
     assert features.result(first).columns["userid"] == [1]
-    for userid, asked in [*rest.items(), (8, again)]:
-        rows = features.result(asked)
+    for userid, requested in [*rest.items(), (8, again)]:
+        rows = features.result(requested)
         if userid == NO_FEATURES_USER:
             assert rows.ids == ()
             assert set(rows.missing) == {userid}
@@ -69,12 +69,12 @@ def test_who_comes_while_a_call_is_in_flight_shares_the_next_one(store: SlowFeat
 
 def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, features: UserFeatures) -> None:
     features.fetch("aaaaaaaaaaaa", 1, soon())
-    assert store.asked.acquire(timeout=60)
-    asked = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in range(100, 100 + MAX_USERS + 5)]
+    assert store.requested.acquire(timeout=60)
+    requested = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in range(100, 100 + MAX_USERS + 5)]
     other = features.fetch("bbbbbbbbbbbb", 1, soon())
     store.go.set()
     assert features.result(other).ids == (1,)
-    assert all(features.result(one).ids == () for one in asked)
+    assert all(features.result(one).ids == () for one in requested)
     assert [(query.release[0], len(query.ids)) for query in store.calls] == [
         ("a", 1), ("a", MAX_USERS), ("a", 5), ("b", 1),
     ]  # fmt: skip
@@ -82,16 +82,16 @@ def test_releases_are_never_mixed_and_calls_are_bounded(store: SlowFeatures, fea
 
 def test_an_error_reaches_everybody_who_shared_the_call(store: SlowFeatures, features: UserFeatures) -> None:
     store.down = True
-    asked = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in (1, 2, 3)]
+    requested = [features.fetch("aaaaaaaaaaaa", userid, soon()) for userid in (1, 2, 3)]
     store.go.set()
-    for one in asked:
+    for one in requested:
         with pytest.raises(ServiceError, match="feast"):
             features.result(one)
 
 
-def test_nobody_waits_beyond_the_deadline_even_behind_another_call(store: SlowFeatures, features: UserFeatures) -> None:
+def test_no_request_waits_beyond_its_deadline(store: SlowFeatures, features: UserFeatures) -> None:
     features.fetch("aaaaaaaaaaaa", 1, soon())
-    assert store.asked.acquire(timeout=60)
+    assert store.requested.acquire(timeout=60)
     queued = features.fetch("aaaaaaaaaaaa", 2, soon(0.1))
     started = time.perf_counter()
     with pytest.raises(ServiceError, match="in time"):
@@ -102,11 +102,11 @@ def test_nobody_waits_beyond_the_deadline_even_behind_another_call(store: SlowFe
     assert [list(query.ids) for query in store.calls] == [[1]]  # no query for a request that gave up
 
 
-def test_who_is_strict_is_waited_for_by_nobody_else(store: SlowFeatures, features: UserFeatures) -> None:
+def test_strict_requests_delay_no_others(store: SlowFeatures, features: UserFeatures) -> None:
     strict = features.fetch("aaaaaaaaaaaa", 1, soon(), strict=True)
-    assert store.asked.acquire(timeout=60)
+    assert store.requested.acquire(timeout=60)
     other = features.fetch("aaaaaaaaaaaa", 2, soon())
-    assert store.asked.acquire(timeout=60)  # though the first call is still in flight
+    assert store.requested.acquire(timeout=60)  # though the first call is still in flight
     store.go.set()
     assert (features.result(strict).ids, features.result(other).ids) == ((1,), (2,))
 
@@ -119,11 +119,11 @@ def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, mon
     for _ in range(FAILURES):
         with pytest.raises(ServiceError, match="feast"):
             features.result(features.fetch("aaaaaaaaaaaa", 1, soon()))
-        assert store.asked.acquire(timeout=60)
+        assert store.requested.acquire(timeout=60)
     store.down = False
     store.go.clear()
     probe = features.fetch("aaaaaaaaaaaa", 1, soon())
-    assert store.asked.acquire(timeout=60)
+    assert store.requested.acquire(timeout=60)
     other = features.fetch("aaaaaaaaaaaa", 2, soon())
     assert other.rows.done()
     with pytest.raises(ServiceError, match="circuit breaker"):
@@ -133,7 +133,7 @@ def test_nobody_queues_behind_a_probe_of_a_dead_service(store: SlowFeatures, mon
     features.close()
 
 
-def test_an_answer_that_lacks_a_column_is_told_to_all_who_share_it() -> None:
+def test_a_missing_column_is_an_error_for_all_who_share_it() -> None:
     """Nobody waits until the deadline for an answer that will not come."""
 
     class Uneven(FakeFeatures):
@@ -141,7 +141,7 @@ def test_an_answer_that_lacks_a_column_is_told_to_all_who_share_it() -> None:
             return FeatureRows(tuple(query.ids), {"userid": []}, {})
 
     features = UserFeatures(Uneven(SourceWorld()), Breaker("feast"))
-    asked = features.fetch(SourceWorld().release, 1, soon(120))
+    requested = features.fetch(SourceWorld().release, 1, soon(120))
     with pytest.raises(IndexError):
-        asked.rows.result(60)
+        requested.rows.result(60)
     features.close()

@@ -49,7 +49,7 @@ def test_a_request_is_a_line_with_its_facts(http: FlaskClient, fakes: Fakes, cap
     assert "triton_ms" in failed
 
 
-def test_whatever_is_said_in_a_request_bears_its_id(
+def test_log_lines_of_a_request_have_its_id(
     http: FlaskClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caplog.handler, "formatter", JsonLines())

@@ -53,7 +53,7 @@ def post(app: Flask, **body: Any) -> Any:
     return app.test_client().post("/ml/rec", json={"userid": 1, "timestamp": AT, **body})
 
 
-def test_an_extra_adds_fields_and_has_two_places_on_the_way_of_a_request(fakes: Fakes) -> None:
+def test_an_extension_adds_fields_and_hooks(fakes: Fakes) -> None:
     app = create_app(fakes.recommender, plain(Settings()))
     before = post(app).json
     best = before["item_list"][0]["itemid"]
@@ -65,7 +65,7 @@ def test_an_extra_adds_fields_and_has_two_places_on_the_way_of_a_request(fakes: 
     assert post(app, hidden="x").json["error"]["message"] == "hidden must be an item's number."
 
 
-def test_another_application_over_the_same_recommender_has_none_of_it(fakes: Fakes) -> None:
+def test_another_application_has_no_hooks_of_the_first(fakes: Fakes) -> None:
     first = create_app(fakes.recommender, plain(Settings()))
     register(first, first.extensions["recsys"])
     assert "shop" not in post(create_app(fakes.recommender, plain(Settings()))).json
@@ -91,7 +91,7 @@ def test_the_servers_own_come_first_in_order_and_others_after(fakes: Fakes, monk
     assert registered == ["keys", "page", "shop"]
 
 
-def test_one_that_needs_a_room_that_is_gone_is_left_out(
+def test_an_extension_with_a_missing_package_is_left_out(
     fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = ModuleNotFoundError("No module", name="extras.events")
@@ -125,7 +125,7 @@ def test_a_named_one_whose_folder_is_gone_is_left_out(
 
 
 @pytest.mark.parametrize("wanted", [{"keys_for": "all"}, {"rate": "20/second"}], ids=str)
-def test_a_server_with_keys_does_not_start_without_what_checks_them(fakes: Fakes, wanted: dict[str, Any]) -> None:
+def test_a_server_with_keys_needs_the_keys_extension(fakes: Fakes, wanted: dict[str, Any]) -> None:
     server = ServerSettings(extras="page", **wanted)
     with pytest.raises(UnguardedError, match="name it in RECSYS_SERVER__EXTRAS"):
         create_app(fakes.recommender, Settings().model_copy(update={"server": server}))

@@ -128,7 +128,7 @@ def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fa
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o not in (Outcome.PERSONAL, Outcome.COLD_START)])
-def test_whatever_an_answer_lacks_is_said_in_a_word_and_in_a_sentence(outcome: Outcome) -> None:
+def test_degradations_have_a_code_and_a_sentence(outcome: Outcome) -> None:
     degradation = Degradation.of(outcome, "triton", "did not answer in time")
     assert re.fullmatch(r"[a-z_]+", degradation.instead)
     assert re.fullmatch(r"triton did not answer in time: [^.]+\.", degradation.sentence)
@@ -158,7 +158,7 @@ def test_readyz_says_what_is_away(http: FlaskClient, fakes: Fakes, name: str, mo
     assert (ready.status_code, ready.json["status"]) == (200, "ready")
 
 
-def test_the_wait_for_a_thread_is_of_the_time_that_an_answer_took(http: FlaskClient) -> None:
+def test_queueing_time_is_part_of_took_ms(http: FlaskClient) -> None:
     since, strict = {COMPLETE_SINCE: time.perf_counter() - 6}, {"userid": 1, "strict": True}
     late: Any = http.post("/ml/rec", json=strict, environ_overrides=since).get_json()
     assert late["took_ms"]["total"] > 6_000

@@ -126,13 +126,13 @@ def environment(pod: Object) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("name", ["server", "first-release", "nightly-release"])
 def test_settings_are_known_and_lead_to_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     (maker,) = [each for each in MAKERS if each["metadata"]["name"] == name]
-    told = {variable: value for variable, value in environment(pod_of(maker)) if variable.startswith("RECSYS_")}
+    reported = {variable: value for variable, value in environment(pod_of(maker)) if variable.startswith("RECSYS_")}
     (tmp_path / "password").write_text("secret")
-    for variable, value in (told | {"RECSYS_REDIS__PASSWORD_FILE": str(tmp_path / "password")}).items():
+    for variable, value in (reported | {"RECSYS_REDIS__PASSWORD_FILE": str(tmp_path / "password")}).items():
         monkeypatch.setenv(variable, value)
     settings = load_settings()
     heard = settings.environment()
-    assert set(told) - {"RECSYS_REDIS__PASSWORD_FILE"} <= set(heard), "a variable that no setting has"
+    assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} <= set(heard), "a variable that no setting has"
     addresses = [*settings.redis.addresses, (settings.feast.host, settings.feast.port)]
     addresses += [(settings.triton.host, settings.triton.http_port)]
     addresses += [tuple(url.removeprefix("http://").split(":")) for url in settings.elasticsearch.urls]
@@ -205,21 +205,21 @@ def test_the_chapter_creates_every_entry_of_the_secret() -> None:
     assert created == set().union(*SECRETS.values())
 
 
-def reaches(asking: str, asked: str, port: int) -> bool:
+def reaches(asking: str, requested: str, port: int) -> bool:
     """Whether both ends allow it: what leaves one pod, and what enters the other."""
     leaves = enters = False
     for policy in (each["spec"] for each in of_kind("NetworkPolicy")):
         takes = selected(policy["podSelector"])
         for rule in policy.get("egress", ()) if asking in takes else ():
-            leaves = leaves or any(asked in selected(to["podSelector"]) for to in rule.get("to", ()))
-        for rule in policy.get("ingress", ()) if asked in takes else ():
+            leaves = leaves or any(requested in selected(to["podSelector"]) for to in rule.get("to", ()))
+        for rule in policy.get("ingress", ()) if requested in takes else ():
             allowed = {each["port"] for each in rule["ports"]}
             froms = [each["podSelector"] for each in rule["from"] if "podSelector" in each]
             enters = enters or (port in allowed and any(asking in selected(each) for each in froms))
     return leaves and enters
 
 
-def test_who_reaches_whom() -> None:
+def test_network_policies() -> None:
     services = (("redis", 6379), ("elasticsearch", 9200), ("feast", 6566), ("triton", 8000))
     for asking, name, port, expected in (
         *((asking, *service, True) for asking in ("server", "steps") for service in services),

@@ -57,19 +57,19 @@ def test_a_worker_without_a_gpu_of_its_own_says_what_to_do(monkeypatch: pytest.M
         pass
 
 
-def test_workers_meet_after_a_restart_whoever_comes_first() -> None:
+def test_workers_meet_after_a_restart_in_any_order() -> None:
     """None looks for another where that one was before it died."""
     assert group.by_workers(TrainingSettings(workers=2, restarts=1), together.meet_after_a_restart) == [2, 2]
 
 
-def test_what_a_worker_refuses_is_one_sentence_and_restarts_none(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_workers_refusal_is_one_sentence_without_restarts(capfd: pytest.CaptureFixture[str]) -> None:
     assert group.by_workers(TrainingSettings(workers=2, restarts=1), together.refused) == [1, 1]
     said = capfd.readouterr().err
     assert said.count("StepError: there are no ratings") == 2
     assert "Traceback" not in said
 
 
-def test_torchrun_must_not_share_its_store_where_it_starts_workers_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_must_not_share_its_store_on_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The variables are those that torchrun gives a worker."""
     for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
         monkeypatch.setenv(name, value)

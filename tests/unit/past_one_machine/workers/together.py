@@ -41,7 +41,7 @@ class Trained(NamedTuple):
 
 
 def world() -> Sequences:
-    """Users walk round the items; some have no event, some one, and the first has most."""
+    """Users take the items in turn; some have no event, some one, and the first has most."""
     random = np.random.default_rng(0)
     lengths = random.integers(0, 16, USERS)
     lengths[:3] = 60, 0, 1

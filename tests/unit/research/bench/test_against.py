@@ -14,7 +14,7 @@ from research.bench.load import Answered, Run, summary
 def test_a_commit_that_was_trained_on_other_data_is_not_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its answers to strangers are cheap: it looked three times as fast."""
+    """Its answers to unknown users are cheap: it looked three times as fast."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder, name in ((ours, "ml-1m"), (theirs, "ml-100k")):
         artifacts.DATASET.write(folder, {"name": name})
@@ -30,7 +30,7 @@ def test_a_commit_that_was_trained_on_other_data_is_not_compared(
         pass
 
 
-def test_a_ratio_is_the_median_of_neighbouring_turns_and_keeps_each() -> None:
+def test_a_ratio_is_the_median_of_adjacent_turns() -> None:
     this, other = (
         [Run(seconds, (Answered(ms / 1e3),) * 10, 0.1, {"server": 0.1}) for seconds, ms in turns]
         for turns in (((1.0, 5.0), (2.0, 8.0), (1.0, 9.0)), ((2.0, 10.0), (2.0, 10.0), (4.0, 10.0)))

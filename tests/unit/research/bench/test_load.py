@@ -16,10 +16,10 @@ STALL_S = 3.0  # much longer than a busy machine takes for an answer
 
 
 @contextmanager
-def answering(asked: Counter[int] | None = None, stall_s: float = 0.0) -> Iterator[str]:
+def answering(requested: Counter[int] | None = None, stall_s: float = 0.0) -> Iterator[str]:
     """Its address. Release b for user 7, an error for user 13, release a for the others.
 
-    ``asked``: counts the users; ``stall_s``: for so long after the first request, nobody is answered.
+    ``requested``: counts the users; ``stall_s``: for so long after the first request, nobody is answered.
     """
     until: list[float] = []
 
@@ -28,21 +28,21 @@ def answering(asked: Counter[int] | None = None, stall_s: float = 0.0) -> Iterat
             until.append(time.monotonic() + stall_s)
         time.sleep(max(until[0] - time.monotonic(), 0.0))
         userid = json.loads(body)["userid"]
-        if asked is not None:
-            asked[userid] += 1
-        told = {"release": "b" if userid == 7 else "a", "took_ms": {"redis": 1.0, "total": float(userid)}}
-        return 503 if userid == 13 else 200, json.dumps(told).encode()
+        if requested is not None:
+            requested[userid] += 1
+        reported = {"release": "b" if userid == 7 else "a", "took_ms": {"redis": 1.0, "total": float(userid)}}
+        return 503 if userid == 13 else 200, json.dumps(reported).encode()
 
     with serving(answer) as port:
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("loading", [Loading(in_flight=5), Loading(per_s=1_000.0)])
-def test_every_user_is_asked_for_once(loading: Loading) -> None:
-    users, asked = list(range(100, 137)), Counter[int]()
-    with answering(asked) as url:
+def test_every_user_is_requested_once(loading: Loading) -> None:
+    users, requested = list(range(100, 137)), Counter[int]()
+    with answering(requested) as url:
         run = generate(url, users, loading)
-    assert asked == Counter(users)
+    assert requested == Counter(users)
     assert sorted(answer.took_ms["total"] for answer in run.good if answer.took_ms) == users
     assert run.seconds > 0
     assert run.generator_s > 0
@@ -56,7 +56,7 @@ def test_an_error_is_not_a_fast_answer() -> None:
         expect_answers(url, run)
 
 
-def test_a_server_that_stalls_is_charged_for_those_who_would_have_come_meanwhile() -> None:
+def test_a_stall_counts_for_requests_due_meanwhile() -> None:
     """A closed loop sees one slow answer; at a fixed rate, all who come during the stall wait for its end."""
     with answering(stall_s=STALL_S) as url:
         fixed = generate(url, [1, 2, 3, 4], Loading(per_s=100.0))

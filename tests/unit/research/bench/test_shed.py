@@ -13,7 +13,7 @@ def turn(whole: int, degraded: int = 0, refused: int = 0, seconds: float = 1.0) 
     return Run(seconds, (*answers, *[Answered(0.0, HTTPStatus.SERVICE_UNAVAILABLE)] * refused), generator_s=0.1)
 
 
-def test_a_point_is_the_median_turns_goodput_and_all_turns_answers() -> None:
+def test_a_point_has_median_goodput_and_all_answers() -> None:
     found = point([turn(90), turn(50, 20, 30), turn(80, 20)], 1.0, {"requests_per_s": 100.0})
     assert found["goodput"] == 0.8
     assert found["turns"] == {"goodput": [0.9, 0.5, 0.8], "p99_ms": [100.0, 200.0, 200.0]}

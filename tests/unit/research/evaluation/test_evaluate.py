@@ -37,7 +37,7 @@ def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None
     assert "live against exact" not in found
 
 
-def test_the_source_is_measured_only_where_it_is_asked_for(exchange: Path) -> None:
+def test_the_source_is_measured_only_on_request(exchange: Path) -> None:
     found = evaluate(settings_of("default", exchange), "")
     assert not [system for system in found["systems"] if system.startswith("source")]
 

@@ -29,7 +29,7 @@ def of_times(times: list[list[int]]) -> Sequences:
     return events_of(items, [[5] * len(own) for own in times], times, max(map(len, times)))
 
 
-def test_the_last_session_of_each_user_with_enough_before_it_is_held_out() -> None:
+def test_the_last_session_is_held_out() -> None:
     session = list(range(0, 300, 60))  # five events within minutes
     data = of_times(
         [
@@ -66,17 +66,17 @@ def test_at_one_moment_for_all_nothing_later_is_known() -> None:
 def test_as_of_now_those_alone_count_who_came_back() -> None:
     session = list(range(0, 300, 60))
     holdout = holdout_at(of_times([[*session, 400], [*session, 300 + 40 * DAY], [*session, 300 + DAY]]), 301, 3)
-    asked: list[int] = []
+    requested: list[int] = []
 
     def answer(at: protocols.Holdout) -> tuple[np.ndarray, np.ndarray]:
-        asked.append(int(at.times.min()))
+        requested.append(int(at.times.min()))
         wanted = np.full((3, 50), 0)
         wanted[:, 0] = 6  # each user's next item
         return np.zeros_like(wanted), wanted
 
     found = compared(holdout, answer)
-    assert asked[0] == 400
-    assert asked[1] > 10**9
+    assert requested[0] == 400
+    assert requested[1] > 10**9
     users = {when: {name: row["users"] for name, row in groups.items()} for when, groups in found.items()}
     gap = {"a day to a month": 1, "a month and longer": 1}
     assert users[AT_ITS_TIME] == {"all": 3, "below an hour": 1, **gap, "few ratings": 3}

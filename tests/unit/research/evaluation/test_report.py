@@ -118,7 +118,7 @@ def found() -> dict[str, Any]:
     }
 
 
-def test_what_is_reached_passes(found: dict[str, Any]) -> None:
+def test_reached_thresholds_pass(found: dict[str, Any]) -> None:
     check(found)
 
 
@@ -137,7 +137,7 @@ def test_what_is_reached_passes(found: dict[str, Any]) -> None:
         (("ranking", "recall@50", "difference"), -0.02, "recall@50 of recall's order by -0.0200"),
     ],
 )
-def test_what_is_not_reached_is_named(
+def test_missed_thresholds_are_named(
     found: dict[str, Any], where: tuple[str, str, str], value: float, words: str
 ) -> None:
     first, second, third = where
@@ -147,7 +147,7 @@ def test_what_is_not_reached_is_named(
     assert words in str(caught.value)
 
 
-def test_an_order_that_is_worse_than_recalls_in_any_slice_is_named(found: dict[str, Any]) -> None:
+def test_an_order_worse_than_recalls_is_named(found: dict[str, Any]) -> None:
     row = found["protocols"]["next session"]["as of now"]["all"]
     row["difference"] = {"ndcg@50": {"difference": -0.022, "low": -0.027, "high": -0.017}}
     with pytest.raises(StepError, match=r"next session, as of now, all: .* by -0\.0220 \(-0\.0270 to -0\.0170\)"):
@@ -168,7 +168,7 @@ def test_other_recipes_and_made_up_data_are_only_reported(found: dict[str, Any])
 
 def test_the_smaller_data_set_has_bounds_of_its_own(found: dict[str, Any]) -> None:
     good = {"recall@200": 0.8, "recall@50": 0.52, "ndcg@50": 0.31}
-    found |= {"dataset": "ml-100k", "ranking": {}}  # whose differences are not asked for
+    found |= {"dataset": "ml-100k", "ranking": {}}  # whose differences are not requested
     found["table"] |= {"default: recall": dict(good), "default: ranked": dict(good)}
     check(found)
     found["table"]["default: recall"]["recall@50"] = 0.49

@@ -32,7 +32,7 @@ def tracked(pattern: str) -> list[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_chinese_pages_have_an_english_twin_and_every_page_gets_its_figures() -> None:
+def test_chinese_pages_have_an_english_twin_and_figures() -> None:
     assert {english for english, _ in PAIRS} <= set(readmes.readmes())
     known = {str(path.relative_to(ROOT)) for path in pages()}
     assert known == {*readmes.readmes(), *readmes.readmes(readmes.CHINESE)}

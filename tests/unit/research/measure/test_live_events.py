@@ -22,19 +22,21 @@ class NextInLine:
     """Recommends the items that come after the last event's, and knows nothing else."""
 
     def __init__(self) -> None:
-        self.told: dict[OwnId, list[Event]] = {}
+        self.reported: dict[OwnId, list[Event]] = {}
 
     def ask(self, userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        known = [event for event in self.told.get(userid, []) if timestamp is None or event.timestamp < timestamp]
+        known = [event for event in self.reported.get(userid, []) if timestamp is None or event.timestamp < timestamp]
         last = max(known, key=lambda event: event.timestamp).itemid if known else 1_000
         return list(range(last + 1, last + 1 + size))
 
     def tell(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.told.setdefault(event.userid, []).append(event)
+            self.reported.setdefault(event.userid, []).append(event)
 
     def take_back(self, userid: OwnId, prefix: str) -> None:
-        self.told[userid] = [event for event in self.told.get(userid, []) if not event.eventid.startswith(prefix)]
+        self.reported[userid] = [
+            event for event in self.reported.get(userid, []) if not event.eventid.startswith(prefix)
+        ]
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def replay() -> Replay:
 
 
 @pytest.mark.parametrize("late", [0, 1, 5, 100])
-def test_the_later_it_is_told_the_further_behind_is_the_list(replay: Replay, late: int) -> None:
+def test_later_events_leave_the_list_further_behind(replay: Replay, late: int) -> None:
     ranks = replayed(NextInLine(), 0, replay, late)
     assert ranks.tolist() == [late + 1.0 if step > late else float("inf") for step in range(HELD)]
 
@@ -72,40 +74,40 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
     theirs = Event("theirs", USERS[0], 900, "rating", 5, 4.0)
     loop.tell([theirs, Event(f"{PREFIX}of a killed run", USERS[0], 29, "rating", 6, 4.0)])
     found = summary(replay_all(replay, [0, 1], tmp_path / "kept", ABOUT, each))
-    assert [event for events in loop.told.values() for event in events] == [theirs]
+    assert [event for events in loop.reported.values() for event in events] == [theirs]
     rows = found["replay"]
     assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
     assert rows["never told"]["hit@50"]["mean"] == 0
     assert rows["told at once"]["events"] == rows["never told"]["events"] == 2 * HELD
-    assert found["strangers"]["1"]["mean"] == 1
+    assert found["unknown_users"]["1"]["mean"] == 1
 
     def broken(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
-        if loop.told.get(userid, []) not in ([], [theirs]):
+        if loop.reported.get(userid, []) not in ([], [theirs]):
             raise ConnectionError
         return []
 
     loop.ask = broken  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
         replay_all(replay, [0], tmp_path / "kept", ABOUT, each)
-    assert [event for events in loop.told.values() for event in events] == [theirs]
+    assert [event for events in loop.reported.values() for event in events] == [theirs]
 
 
-def test_an_interrupted_run_resumes_and_results_of_another_release_are_not_kept(
+def test_a_run_resumes_only_with_the_same_release(
     replay: Replay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_events, "KEPT_AT_ONCE", 1)
-    path, asked = tmp_path / "kept", []
+    path, requested = tmp_path / "kept", []
 
     def each(of: Callable[[NextInLine, int], Replayed], users: Sequence[int]) -> Iterator[Replayed]:
         for user in users:
-            asked.append(user)
+            requested.append(user)
             yield of(NextInLine(), user)
-            if len(asked) == 1:
+            if len(requested) == 1:
                 raise ConnectionError
 
     with pytest.raises(ConnectionError):
         replay_all(replay, [0, 1], path, ABOUT, each)
     found = replay_all(replay, [0, 1], path, ABOUT, each)
-    assert asked == [0, 1]
+    assert requested == [0, 1]
     assert repr(replay_all(replay, [0, 1], path, ABOUT | {"release": "another"}, each)) == repr(found)
-    assert asked == [0, 1, 0, 1]
+    assert requested == [0, 1, 0, 1]

@@ -1,4 +1,4 @@
-"""The core works without the rooms that hang on it: each is taken away from a copy of the repository, in turn.
+"""The core works without its optional packages: each is taken away from a copy of the repository, in turn.
 
 Taking a folder and its tests away is all that is done; nothing is edited.
 """
@@ -16,11 +16,11 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.road import ml_100k as written
+from tests.e2e.pipeline import ml_100k as written
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CORE: Final = ("data_exchange_center", "offline", "offline_to_online", "online")
-ROOMS: Final = ("extras", "past_one_machine", "research")
+PACKAGES: Final = ("extras", "past_one_machine", "research")
 EXTRAS: Final = tuple(sorted(f"extras/{path.parent.name}" for path in (ROOT / "extras").glob("*/__init__.py")))
 # The environment finds the packages of this checkout; a copy must not find in it what was taken away.
 ABSENT: Final = """
@@ -35,7 +35,7 @@ sys.meta_path.insert(0, Absent())
 """
 IMPORT_ALL: Final = """
 import importlib, pathlib, sys
-paths = [p for room in sys.argv[1:] for p in sorted(pathlib.Path(room).rglob("*.py"))]
+paths = [p for package in sys.argv[1:] for p in sorted(pathlib.Path(package).rglob("*.py"))]
 skipped = ("model.py", "definitions.py", "cli.py", "launch.py", "__main__.py")  # files of Triton and Feast; commands
 modules = [".".join(p.with_suffix("").parts) for p in paths if p.name not in skipped]
 for module in modules:
@@ -79,12 +79,12 @@ class Copy:
         return done.stdout
 
 
-def without(rooms: Collection[str], folder: Path) -> Copy:
-    """Copy the repository without ``rooms`` and their tests."""
+def without(packages: Collection[str], folder: Path) -> Copy:
+    """Copy the repository without ``packages`` and their tests."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    tests = tuple(f"tests/{kind}/{room}/" for room in rooms for kind in ("", "unit", "services"))
-    gone = (*(f"{room}/" for room in rooms), *(name.replace("//", "/") for name in tests))
+    tests = tuple(f"tests/{kind}/{package}/" for package in packages for kind in ("", "unit", "services"))
+    gone = (*(f"{package}/" for package in packages), *(name.replace("//", "/") for name in tests))
     for name in files:
         if not name.startswith(gone) and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def without(rooms: Collection[str], folder: Path) -> Copy:
         subprocess.run(["git", *command], cwd=folder, check=True)
     for shared in (".venv", ".services"):
         (folder / shared).symlink_to(ROOT / shared)
-    modules = tuple(f"{room.replace('/', '.')}." for room in rooms)
+    modules = tuple(f"{package.replace('/', '.')}." for package in packages)
     (folder / "sitecustomize.py").write_text(ABSENT.format(gone=modules), encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECSYS_", "MAKE", "MFLAGS"))}
     return Copy(folder, {**kept, "PYTHONPATH": str(folder), "RECSYS_EXCHANGE_DIR": str(folder / "exchange")})
@@ -105,25 +105,25 @@ def ml_100k(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(tmp_path_factory.mktemp("ml-100k") / "data")
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_without_a_room_the_core_is_imported_and_the_steps_run(room: str, tmp_path: Path, ml_100k: Path) -> None:
-    copy = without([room], tmp_path)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_core_imports_and_steps_run_without_a_package(package: str, tmp_path: Path, ml_100k: Path) -> None:
+    copy = without([package], tmp_path)
     assert int(copy.run(sys.executable, "-c", IMPORT_ALL, *CORE).splitlines()[-1]) > 80
     printed = copy.run("make", "offline", RECSYS_DATA=str(ml_100k))
     assert "ml-100k: 100,000 ratings of 943 users" in printed
     assert "=== offline/rank/s2_model_train.py" in printed
 
 
-@pytest.mark.parametrize("room", [*ROOMS, *EXTRAS])
-def test_without_a_room_or_an_extra_the_server_answers(room: str, tmp_path: Path) -> None:
-    paths = without([room], tmp_path).run(sys.executable, "-c", REQUEST)
+@pytest.mark.parametrize("package", [*PACKAGES, *EXTRAS])
+def test_server_answers_without_a_package_or_extension(package: str, tmp_path: Path) -> None:
+    paths = without([package], tmp_path).run(sys.executable, "-c", REQUEST)
     assert "/ml/rec" in paths
-    assert ("/ml/why-not" in paths) == (room not in ("extras", "extras/explain"))
-    assert ("/ml/event" in paths) == (room not in ("extras", "extras/events"))
+    assert ("/ml/why-not" in paths) == (package not in ("extras", "extras/explain"))
+    assert ("/ml/event" in paths) == (package not in ("extras", "extras/events"))
 
 
-def test_without_all_rooms_the_cores_unit_tests_pass(tmp_path: Path) -> None:
-    copy = without(ROOMS, tmp_path)
-    tests = [f"tests/unit/{room}" for room in CORE]
+def test_core_unit_tests_pass_without_optional_packages(tmp_path: Path) -> None:
+    copy = without(PACKAGES, tmp_path)
+    tests = [f"tests/unit/{package}" for package in CORE]
     options = ("-q", "-x", "-p", "no:cacheprovider", "--numprocesses", "2", "--dist", "loadfile")
     assert " passed" in copy.run(sys.executable, "-m", "pytest", *tests, *options)

@@ -31,7 +31,7 @@ from offline.evaluation import replay, served
 from offline.models.kinds import load_ranker
 from offline.readers import read_inputs, read_with_holdout
 from tests.datasets import dumped, parsed
-from tests.unit.offline.synthetic import made_up_movielens, step, walk
+from tests.unit.offline.synthetic import made_up_movielens, run_steps, step
 
 USERS, FEW, LAST = 60, 10, 10  # users 1..10 have no more ratings than are held out
 COLD = {5 * (user + 1) for user in range(FEW)}
@@ -40,7 +40,7 @@ COLD = {5 * (user + 1) for user in range(FEW)}
 Touched = dict[tuple[str, str], set[str]]  # (step, "read" or "write") -> artifacts' paths
 
 
-def walk_watched(settings: Settings) -> Touched:
+def run_watched(settings: Settings) -> Touched:
     """Run the steps, and say what each has read and written."""
     touched: Touched = {}
 
@@ -61,28 +61,28 @@ def walk_watched(settings: Settings) -> Touched:
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Settings, Touched]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, tuple[Settings, Touched]]:
     """Recipe -> where its steps have run, and what they touched."""
-    folder = tmp_path_factory.mktemp("roads")
+    folder = tmp_path_factory.mktemp("pipelines")
     data = made_up_movielens(folder / "ml")
-    roads = [Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES]
-    return {settings.recipe_name: (settings, walk_watched(settings)) for settings in roads}
+    pipelines = [Settings(data=data, exchange_dir=folder / name, recipe_name=name) for name in RECIPES]
+    return {settings.recipe_name: (settings, run_watched(settings)) for settings in pipelines}
 
 
 @pytest.fixture(scope="module")
-def roads(walked: Mapping[str, tuple[Settings, Touched]]) -> Mapping[str, Settings]:
+def pipelines(finished: Mapping[str, tuple[Settings, Touched]]) -> Mapping[str, Settings]:
     """Recipe -> where its steps have run."""
-    return {name: settings for name, (settings, _) in walked.items()}
+    return {name: settings for name, (settings, _) in finished.items()}
 
 
 @pytest.fixture(params=sorted(RECIPES))
-def settings(request: pytest.FixtureRequest, roads: Mapping[str, Settings]) -> Settings:
-    return roads[request.param]
+def settings(request: pytest.FixtureRequest, pipelines: Mapping[str, Settings]) -> Settings:
+    return pipelines[request.param]
 
 
 @pytest.fixture
-def source(roads: Mapping[str, Settings]) -> Settings:
-    return roads["source"]
+def source(pipelines: Mapping[str, Settings]) -> Settings:
+    return pipelines["source"]
 
 
 def offline_rows(settings: Settings) -> pd.DataFrame:
@@ -108,12 +108,12 @@ def test_every_artifact_is_there_and_makes_a_release(settings: Settings) -> None
 @pytest.mark.parametrize("declared", provenance.STEPS, ids=lambda declared: declared.path)
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_step_reads_and_writes_what_is_declared(
-    declared: provenance.Step, name: str, walked: Mapping[str, tuple[Settings, Touched]]
+    declared: provenance.Step, name: str, finished: Mapping[str, tuple[Settings, Touched]]
 ) -> None:
-    settings, touched = walked[name]
+    settings, touched = finished[name]
     inputs = [file.path for file in declared.inputs(settings.recipe)]
-    told = {artifacts.DATASET.path} - set(inputs)  # names figures
-    assert touched.get((declared.path, "read"), set()) - told == set(inputs)
+    reported = {artifacts.DATASET.path} - set(inputs)  # names figures
+    assert touched.get((declared.path, "read"), set()) - reported == set(inputs)
     assert touched[declared.path, "write"] == {file.path for file in declared.outputs(settings.recipe)}
     if declared.report:
         assert list(declared.report.read(settings.exchange_dir)[provenance.INPUTS]) == inputs
@@ -139,17 +139,17 @@ def test_no_training_input_holds_the_last_ten(settings: Settings, tmp_path: Path
     data = parsed(settings.data)
     other = Settings(data=tmp_path / "turned", exchange_dir=tmp_path / "exchange", recipe_name=settings.recipe_name)
     dumped(data._replace(ratings=with_another_future(data.ratings)), other.data)
-    walk(other)
-    before, after = (artifacts.RATINGS.read(road.exchange_dir) for road in (settings, other))
+    run_steps(other)
+    before, after = (artifacts.RATINGS.read(pipeline.exchange_dir) for pipeline in (settings, other))
     held_out = before[Columns.SPLIT] == Split.HOLDOUT
     assert (before[~held_out] == after[~held_out]).all(axis=None)
     assert (before[held_out] != after[held_out])[[Columns.ITEM, Columns.TIMESTAMP]].mean().min() > 0.9
 
     reports = {report.path for report in provenance.REPORTS}
-    told = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
+    reported = {artifacts.DATASET.path, artifacts.RATINGS.path}  # what the other ratings are
     compared = set()
-    for file in files_of(settings) - told - {artifacts.RAW_INTERACTIONS.path}:
-        one, two = ((road.exchange_dir / file).read_bytes() for road in (settings, other))
+    for file in files_of(settings) - reported - {artifacts.RAW_INTERACTIONS.path}:
+        one, two = ((pipeline.exchange_dir / file).read_bytes() for pipeline in (settings, other))
         if file in reports:
             one, two = (without_inputs(content) for content in (one, two))
         assert one == two, file
@@ -170,9 +170,9 @@ def without_inputs(report: bytes) -> bytes:
     return json.dumps(content).encode()
 
 
-def test_walking_the_road_again_gives_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
+def test_running_the_steps_again_gives_the_same_bytes(settings: Settings, tmp_path: Path) -> None:
     again = settings.model_copy(update={"exchange_dir": tmp_path / "exchange"})
-    walk(again)
+    run_steps(again)
     assert files_of(again) == files_of(settings)
     for file in files_of(again):
         assert (again.exchange_dir / file).read_bytes() == (settings.exchange_dir / file).read_bytes(), file
@@ -235,9 +235,9 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
     assert samples[Columns.LABEL].equals(rows[Columns.LABEL])
 
 
-def test_what_is_served_is_what_the_ranker_was_taught(roads: Mapping[str, Settings]) -> None:
+def test_serving_inputs_equal_training_inputs(pipelines: Mapping[str, Settings]) -> None:
     """Lists and scores of the artifacts, as a server reads them, and by the functions that made the training lists."""
-    default = roads["default"]
+    default = pipelines["default"]
     folder, spec = default.exchange_dir, read_feature_spec(default.exchange_dir)
     everything, past = read_with_holdout(default), read_inputs(default).data
     holdout = replay.hold_out(everything.data, everything.dataset.holdout)
@@ -252,13 +252,15 @@ def test_what_is_served_is_what_the_ranker_was_taught(roads: Mapping[str, Settin
     ranker = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"]).ranker
     with torch.no_grad():
         taught = torch.sigmoid(ranker(torch.from_numpy(stored.rows(lists))))[..., 0].numpy()
-    taught, told = (  # by item
+    taught, reported = (  # by item
         np.take_along_axis(scores, np.argsort(codes, axis=1, kind="stable"), axis=1)
         for scores, codes in ((taught, lists.candidates), (answers.scores[users], answers.ranked[users]))
     )
-    there = np.isfinite(told)
-    assert told[there].std() > 0.001
-    np.testing.assert_allclose(taught[there], told[there], atol=2e-3)  # training lists hold features in half precision
+    there = np.isfinite(reported)
+    assert reported[there].std() > 0.001
+    np.testing.assert_allclose(
+        taught[there], reported[there], atol=2e-3
+    )  # training lists hold features in half precision
 
 
 @pytest.mark.parametrize("recipe", ["source", "default"])
@@ -278,7 +280,7 @@ def test_a_raw_file_that_changed_is_noticed(tmp_path: Path) -> None:
         step(settings, 1)
 
 
-def test_a_data_set_that_memory_cannot_hold_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_data_larger_than_memory_is_refused_before_reading(tmp_path: Path) -> None:
     settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
     small = settings.model_copy(update={"pandas": PandasSettings(memory_gb=1e-5)})
@@ -295,7 +297,7 @@ def test_too_little_to_train_the_default_on_is_one_sentence(
     data = made_up_movielens(tmp_path / "ml", users=users)
     settings = Settings(data=data, exchange_dir=tmp_path, recipe_name="default")
     with pytest.raises(StepError, match=message):
-        walk(settings)
+        run_steps(settings)
 
 
 def test_a_failed_read_leaves_what_was_there(source: Settings, tmp_path: Path) -> None:

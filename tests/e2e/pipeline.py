@@ -39,7 +39,7 @@ DEMO_SECONDS = 1_800
 
 
 @dataclass(frozen=True)
-class Road:
+class Pipeline:
     """A checkout where `make demo` has run, and how to drive it further."""
 
     env: Mapping[str, str]
@@ -47,7 +47,7 @@ class Road:
     output: str  # what `make demo` printed
 
     def run(self, *command: str, folder: str = ".", seconds: float = 600) -> subprocess.CompletedProcess[str]:
-        """A command in a folder of the checkout, with this road's settings. Does not raise on failure."""
+        """A command in a folder of the checkout, with this run's settings. Does not raise on failure."""
         return subprocess.run(
             command, cwd=ROOT / folder, env=self.env, text=True, timeout=seconds, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -80,7 +80,7 @@ class Road:
             kept.rename(folder)
 
     @contextmanager
-    def with_data(self, data: Path) -> Iterator[Road]:
+    def with_data(self, data: Path) -> Iterator[Pipeline]:
         """This stack with other data's release live on it; afterwards artifacts and live release are as before."""
         before = self.recommend(1).json()["release"]
         checked = self.step("offline_to_online/rank/s3_check_offline_and_online.py")  # it may have been loaded again
@@ -160,8 +160,8 @@ def ml_100k(folder: Path) -> Path:
 
 
 @contextmanager
-def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Road]:
-    """A road after `make demo` in the folder ``exchange``, on the default ports shifted, and taken down at the end.
+def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Pipeline]:
+    """A run after `make demo` in the folder ``exchange``, on the default ports shifted, and taken down at the end.
 
     ``variables``: more of the environment. The shift keeps away from the default stack, below the ephemeral ports.
     """
@@ -173,7 +173,7 @@ def demo(exchange: Path, port_shift: int, **variables: str) -> Iterator[Road]:
     for name, value in changes.items():
         patch.setenv(name, value)
     try:
-        before = Road(env=dict(os.environ), settings=Settings(), output="")
+        before = Pipeline(env=dict(os.environ), settings=Settings(), output="")
         done = before.run("make", "demo", seconds=DEMO_SECONDS)
         assert done.returncode == 0, done.stdout
         yield dataclasses.replace(before, output=done.stdout)
