@@ -142,6 +142,6 @@ def test_items_that_were_added_are_known(settings: Settings) -> None:
     assert added(settings, dataset) == {}
     store = ItemStore(settings.redis)
     for own, title in ((9001, "New"), (9002, None)):
-        store.change(dataset.base_name, own, lambda before, title=title: Record(title=title))  # type: ignore[misc]
+        store.change(dataset.base_name, {own: lambda before, title=title: Record(title=title)})  # type: ignore[misc]
     assert added(settings, dataset) == {9001: "New"}
     store.close()
