@@ -9,6 +9,7 @@ import pytest
 
 from data_exchange_center.settings import ELASTICSEARCH_NODES, Settings
 from offline_to_online.stores.base import patient
+from stack.service import LOOPBACK
 from tests.cluster.redis_cluster import clustered
 from tests.free_ports import free_block, settings_on_free_ports
 from tests.own_stack import own_or_running_stack
@@ -21,9 +22,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 
 def all_clustered(exchange_dir: Path) -> Settings:
-    """Patient settings, as the machine may be busy: three shards, a replica each."""
+    """Patient settings, as the machine may be busy: three shards, a replica each.
+
+    Triton listens on a port, as one of several does.
+    """
     settings = patient(clustered(settings_on_free_ports(exchange_dir)), 2.5)
     first = free_block(2 * ELASTICSEARCH_NODES)
     search = {"cluster": True, "port": first, "transport_port": first + ELASTICSEARCH_NODES}
     elasticsearch = settings.elasticsearch.model_copy(update={**search, "shards": 3, "replicas": 1})
-    return settings.model_copy(update={"elasticsearch": elasticsearch})
+    on_port = {"socket_dir": None, "nodes": f"{LOOPBACK}:{settings.triton.http_port}"}
+    triton = settings.triton.model_copy(update=on_port)
+    return settings.model_copy(update={"elasticsearch": elasticsearch, "triton": triton})
