@@ -158,7 +158,7 @@ def _changed(path: Path) -> Iterator[dict[str, Key]]:
         fcntl.flock(folder, fcntl.LOCK_EX)  # until it is closed
         keys = read(path)
         yield keys
-        with written_in_place(path) as temporary:
+        with written_in_place(path, mode=0o644) as temporary:
             temporary.write_text("".join(key.line for key in keys.values()), encoding="utf-8")
     finally:
         os.close(folder)

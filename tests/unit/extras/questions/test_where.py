@@ -154,7 +154,7 @@ def test_errors_name_a_numbers_range_or_similar_values() -> None:
     with pytest.raises(BadRequestError, match=r"among the 100 that there are: brand 77, "):
         many.select({"brand": ["brand77"]})
     for value in (1985.0, "1990"):
-        with pytest.raises(BadRequestError, match=r"as year; there are: 1980 to 1990\."):
+        with pytest.raises(BadRequestError, match=r"as year; values are from 1980 to 1990\."):
             FILMS.select({"year": [value]})
 
 

@@ -59,8 +59,10 @@ FORBIDDEN = (403, "forbidden")
         ({**PROXIED, "host": OPEN, "published_on": "127.0.0.1"}, {"strict": True}, FORBIDDEN),
     ],
 )
-def test_which_requests_are_answered(fakes: Fakes, server: dict[str, Any], sent: dict[str, Any], expected: Any) -> None:
-    assert code(client(fakes, **server), **sent) == expected
+def test_which_requests_are_answered(
+    opened: Fakes, server: dict[str, Any], sent: dict[str, Any], expected: Any
+) -> None:
+    assert code(client(opened, **server), **sent) == expected
 
 
 @pytest.mark.parametrize("server", [{"host": OPEN}, {"proxies": 1}], ids=str)

@@ -79,7 +79,7 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
     assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
     assert rows["never told"]["hit@50"]["mean"] == 0
     assert rows["told at once"]["events"] == rows["never told"]["events"] == 2 * HELD
-    assert found["unknown_users"]["1"]["mean"] == 1
+    assert found["strangers"]["1"]["mean"] == 1
 
     def broken(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
         if loop.reported.get(userid, []) not in ([], [theirs]):
