@@ -274,7 +274,7 @@ def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> li
 def _offline_answer(truth: OfflineTruth, online: CheckedRequest) -> CheckedRequest:
     state, who, own_ids = truth.states.get(online.userid), f"user {online.own_id!r}", truth.own_ids
     if state is None or state.own_id != online.own_id:
-        raise CheckError(f"{who}: Redis gives the number {online.userid}, which is somebody else's or nobody's")
+        raise CheckError(f"{who}: Redis gives the number {online.userid}, which is another user's or no user's")
     if len(seen := np.intersect1d(np.concatenate(list(online.found.values())), state.seen)):
         raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
     fused = truth.fused(truth.channel_scores(state, online.timestamp), online.found)

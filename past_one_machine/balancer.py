@@ -58,7 +58,7 @@ def render(kind: str, port: int, behind: Sequence[str], host: str = LOOPBACK) ->
     if kind not in KINDS:
         raise StackError(f"no kind is called {kind!r}; there are: {', '.join(KINDS)}")
     if not behind:
-        raise StackError(f"nobody stands behind port {port}: name at least one host:port")
+        raise StackError(f"no backend for port {port}: name at least one host:port")
     for address in behind:
         if not re.fullmatch(r"[\w.-]+:\d{1,5}", address):
             raise StackError(f"{address!r} is no address: say for example 127.0.0.1:5001")

@@ -6,5 +6,5 @@ from data_exchange_center.settings import load_settings
 from stack.commands import main
 from stack.service import run
 
-again = "interrupted; run it again and it goes on from there; `make down` stops what was started"
+again = "interrupted; run it again to resume; `make down` stops what was started"
 run(lambda: main(sys.argv[1:], load_settings()), interrupted=again)

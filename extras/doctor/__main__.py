@@ -40,7 +40,7 @@ class Finding(NamedTuple):
     """One line of what is printed."""
 
     what: str  # a step, a service, the server
-    state: str  # done, stale, missing; up, down; live, not live
+    state: str  # done, stale, missing; up, down; live, not live; note
     detail: str = ""
     command: str = ""  # that fixes it; empty: nothing is wrong
 
@@ -126,6 +126,19 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
         yield Finding(GO_LIVE, "not live", f"release {live} is live" if live else "no release is", "make sync")
 
 
+def access(settings: Settings) -> Finding:
+    """Name the local services that other accounts of this machine can reach: those that have no password."""
+    local = settings.triton.socket_dir is not None
+    ports = {
+        "Elasticsearch": settings.elasticsearch.port,
+        "Feast": settings.feast.port,
+        "Triton's metrics" if local else "Triton": settings.triton.metrics_port if local else settings.triton.http_port,
+    }
+    reached = ", ".join(f"{name} ({port})" for name, port in ports.items())
+    where = "stack/README.md, Who can reach them"
+    return Finding("access", "note", f"other accounts of a shared machine reach {reached}: {where}")
+
+
 def server(url: str, release: str | None) -> Finding:
     """Whether the server answers, and from ``release`` (None: unknown, as the artifacts are not whole)."""
     try:
@@ -159,7 +172,7 @@ def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Sto
             found += sync_steps(settings, stores, release)
         except RecsysError as error:
             found.append(Finding("release", "unknown", error.problem, "make logs"))
-    found.append(server(settings.server.url, release))
+    found += (access(settings), server(settings.server.url, release))
     return found
 
 

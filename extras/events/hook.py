@@ -68,7 +68,7 @@ def register(app: Flask, parts: Parts) -> None:
     app.url_map.converters["any_text"] = AnyText
     described = operation(
         "record",
-        "What somebody did with an item: one event, or a list",
+        "Record events of users with items: one event, or a list",
         responses(EventsAnswer, *_ERRORS, 409),
         description=(
             "On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it "

@@ -26,7 +26,7 @@ EXPECTED: Final = {
 
 
 class PastEvent(BaseModel):
-    """What somebody did with an item."""
+    """An event of the user with an item."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 

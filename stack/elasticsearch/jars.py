@@ -59,13 +59,13 @@ def fetch(jar: Jar, folder: Path) -> None:
             Downloader().download(Artifact.parse(jar.coordinate), str(temporary))
         except RequestException as error:
             raise StackError(
-                f"{jar.coordinate} could not be brought from Maven Central ({error}): is the network there? "
-                "Run `make services` again; what was brought already is kept."
+                f"{jar.coordinate} could not be downloaded from Maven Central ({error}). Check the network, then run "
+                "`make services` again; the jars downloaded so far are kept."
             ) from error
         if (found := sha256(temporary)) != jar.sha256:
             raise StackError(
                 f"{jar.coordinate}: sha256 is {found}, {LOCK.name} says {jar.sha256}. "
-                "The download is not what was locked: run `make services` again."
+                "The download is damaged or another file: run `make services` again."
             )
 
 
@@ -79,4 +79,4 @@ def fetch_all(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: fetch_all(Path(sys.argv[1])), interrupted="interrupted; run it again and it goes on from there")
+    run(lambda: fetch_all(Path(sys.argv[1])), interrupted="interrupted; run it again to resume")

@@ -81,6 +81,9 @@ def test_after_the_offline_steps_the_services_are_started(settings: Settings) ->
     assert [each.state for each in found[:7]] == ["done"] * 7
     assert state(found, "redis") == ("up", "1.2")
     assert state(found, "feast") == ("down", "cannot be reached")
+    name, reached = state(found, "access")
+    assert name == "note"
+    assert f"Feast ({settings.feast.port})" in reached
     assert next_command(found) == "Run next:  make up"
 
 

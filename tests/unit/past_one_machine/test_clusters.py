@@ -64,7 +64,7 @@ def test_each_kind_is_balanced_and_haproxy_takes_it(tmp_path: Path, kind: str) -
     ("kind", "behind", "said"),
     [
         ("redis", ("a:1",), "no kind is called 'redis'; there are: server, feast, triton"),
-        ("server", (), "nobody stands behind port 8080"),
+        ("server", (), "no backend for port 8080"),
         ("server", ("a",), "'a' is no address"),
         ("server", ("a:1\nglobal",), "is no address"),
     ],

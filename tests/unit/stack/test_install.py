@@ -58,7 +58,7 @@ def fetch(settings: Settings) -> None:
 
 def test_an_interrupted_installation_goes_on_where_it_was(settings: Settings, repository: Repository) -> None:
     repository.fails_after = 7
-    with pytest.raises(StackError, match="could not be brought from Maven Central"):
+    with pytest.raises(StackError, match="could not be downloaded from Maven Central"):
         fetch(settings)
     left = list(service.library(settings).iterdir())
     assert all(path.read_bytes() == CONTENT for path in left)  # nothing that is half written
