@@ -115,7 +115,7 @@ class VectorChannel(Channel):
 
     @abstractmethod
     def user_vectors(self, requests: Requests) -> Float32:
-        """(m, d); NaN for a user about whom it knows nothing, so that all items would score alike."""
+        """(m, d); NaN for a user without events or profile, whose items would all score alike."""
 
     @cached_property
     def _item_vectors(self) -> Float32:

@@ -126,7 +126,7 @@ def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int 
     """
     if folder.exists():
         raise StepError(f"{folder} is there already: name another folder=, or remove it.")
-    _expect_room(source, factors)
+    _require_memory(source, factors)
     users, items = len(source.users), len(source.items)
     # places of users and items in the source, by event; the events are sorted by user and time
     of_users = np.searchsorted(source.users[Columns.USER].to_numpy(), source.ratings[Columns.USER].to_numpy())
@@ -199,7 +199,7 @@ def copies(shares: Floats, events: int, random: np.random.Generator) -> NDArray[
     return np.minimum(drawn, len(shares) - 1)  # a sum of shares may end just below one
 
 
-def _expect_room(source: Source, factors: Factors) -> None:
+def _require_memory(source: Source, factors: Factors) -> None:
     """Raise StepError where the source is too small for the factors, or its ids would run over."""
     if factors.items > len(source.items):
         raise StepError(f"items={factors.items}: the data set has {len(source.items):,} items, and at most so many.")

@@ -107,7 +107,9 @@ def merge(
     # forgotten users out, unknown users in, then everybody's events
     gone = users[Columns.OWN_ID].isin(forgotten)
     left = ratings[~ratings[Columns.USER].isin(users.loc[gone, Columns.USER])] if gone.any() else ratings
-    people = _with_strangers(users[~gone] if gone.any() else users, set(fitting.loc[known & rates, "userid"]), dataset)
+    people = _with_unknown_users(
+        users[~gone] if gone.any() else users, set(fitting.loc[known & rates, "userid"]), dataset
+    )
     of_people = _numbers(people, Columns.USER)
     used = fitting[known]
     now, recorded = _updated(left, used[used["userid"].isin(of_people)], of_people, numbers, dataset)
@@ -133,7 +135,7 @@ def _numbers(table: pd.DataFrame, key: str) -> dict[str, int]:
     return dict(zip(table[Columns.OWN_ID], table[key].tolist(), strict=True))
 
 
-def _with_strangers(users: pd.DataFrame, rated: set[str], dataset: Dataset) -> pd.DataFrame:
+def _with_unknown_users(users: pd.DataFrame, rated: set[str], dataset: Dataset) -> pd.DataFrame:
     """The users and those of ``rated`` who are not among them."""
     new = sorted(rated - set(users[Columns.OWN_ID]), key=lambda text: (len(text), text))
     if not new:

@@ -82,7 +82,7 @@ def levels_of(rounds: Sequence[Levels]) -> list[dict[str, Any]]:
 
 BASELINE, COMPARED = SOURCE.name, DEFAULT.name
 _SWITCH_S = 60.0  # until every worker serves a release that has gone live
-_ASKED = 32  # requests, over connections enough for every worker to get some
+_REQUESTED = 32  # requests, over connections enough for every worker to get some
 
 
 class Loaded(NamedTuple):
@@ -120,7 +120,7 @@ def until_served(url: str, userids: Sequence[OwnId], release: str) -> None:
     """Wait until every worker of the server answers from a release. Raises StepError when they do not."""
 
     def requested() -> None:
-        run = expect_answers(url, generate(url, userids, Loading(_ASKED // 2)))
+        run = expect_answers(url, generate(url, userids, Loading(_REQUESTED // 2)))
         if any(answer.release != release for answer in run.answers):
             raise TryAgain
 
@@ -146,7 +146,7 @@ def measure_recipes(
         for number in range(rounds):
             for recipe in in_turns(list(releases), number):
                 go_back(settings, releases[recipe])
-                until_served(url, userids[:_ASKED], releases[recipe])
+                until_served(url, userids[:_REQUESTED], releases[recipe])
                 taken[recipe].append(measured(releases[recipe]))
                 log.info("%s, release %s: turn %d of %d", recipe, releases[recipe], number + 1, rounds)
     finally:

@@ -118,8 +118,8 @@ def live_events(found: Found) -> Figure:
         left.plot(range(1, len(hits) + 1), hits, "o-", color=shade, label=name)
     left.set(title="the next liked film is among the fifty", xlabel="held-out event", ylim=(0, None))
     left.legend(frameon=False)
-    means, errors = _intervals(list(found["strangers"].values()))
-    right.errorbar(list(map(int, found["strangers"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
+    means, errors = _intervals(list(found["unknown_users"].values()))
+    right.errorbar(list(map(int, found["unknown_users"])), means, yerr=errors, fmt="o-", color=OURS, capsize=2)
     right.set(title="recall@50 of unknown users", xlabel="events that the server has", ylim=(0, None))
     return figure
 

@@ -238,15 +238,15 @@ def live_events(figure: Figure) -> str:
     """The replay, variant by variant; unknown users by number of events."""
     metrics = ("hit@10", "hit@50", "ndcg@50")
     rows = [
-        (name.replace("told", "").strip(), *(span(found[metric]) for metric in metrics))
+        (name.replace("sent", "").strip(), *(span(found[metric]) for metric in metrics))
         for name, found in figure["replay"].items()
     ]
     replay = table(("the server gets an event", "HR@10", "HR@50", "NDCG@50"), rows)
-    unknown_users = figure["strangers"]
+    unknown_users = figure["unknown_users"]
     values = [span(found) for found in unknown_users.values()]
     by_number = table(("events of an unknown user", *unknown_users), [("recall@50", *values)])
     note = (
-        f"{figure['users']:,} users, {figure['replay']['told at once']['events']:,} liked events, one after the other; "
+        f"{figure['users']:,} users, {figure['replay']['sent at once']['events']:,} liked events, one after the other; "
         "means over users. Unknown users: recall@50 of the liked held-out items, by how many of the events "
         f"before it the server had ({next(iter(unknown_users.values()))['users']:,} users)."
     )
@@ -316,7 +316,7 @@ def diversity(figure: Figure) -> str:
     cost, low, high = (_cost(change[name], first) for name in ("difference", "high", "low"))
     note = (
         f"By validation {figure['chosen']:g} is the largest value that costs less than 1 %; on the last ten it costs "
-        f"{cost} of the NDCG@50 ({low} to {high}). {figure['users']:,} users, lists of {figure['asked']} items; "
+        f"{cost} of the NDCG@50 ({low} to {high}). {figure['users']:,} users, lists of {figure['requested']} items; "
         f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
     )
     return shown(figure, head, lines, note)

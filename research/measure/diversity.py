@@ -86,7 +86,7 @@ def main(settings: Settings) -> None:
                 f"coverage@{K}": coverage(lists[:, :K], holdout.past.n_items),
                 "change": metrics.compare(values[NDCG], without),
             }
-    counts = {"release": release.release, "users": len(requests.rows), "asked": REQUESTED, "chosen": chosen}
+    counts = {"release": release.release, "users": len(requests.rows), "requested": REQUESTED, "chosen": chosen}
     ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}
     found = plain({**opening, **counts, "diversity": of_strengths, "ms": ms})
     code = (*PIPELINE, "extras/diversity", "research/measure/diversity.py")

@@ -82,7 +82,7 @@ def summary(found: Sequence[Replayed]) -> dict[str, Any]:
     rows = {name: _of_ranks([user.ranks[name] for user in found]) for name in LATE}
     shares = np.array([user.shares for user in found])
     unknown_users = {str(given): mean(shares[:, row]) for row, given in enumerate(GIVEN)}
-    return {"replay": rows, "strangers": unknown_users}
+    return {"replay": rows, "unknown_users": unknown_users}
 
 
 def _of_ranks(found: Sequence[list[float]]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def loops(settings: Settings, release: str, dataset: str) -> Iterator[Each]:
 
 K: Final = 50
 NEVER: Final = 1_000_000  # events late
-LATE: Final = {"told at once": 0, "told 1 event late": 1, "told 5 events late": 5, "never told": NEVER}
+LATE: Final = {"sent at once": 0, "sent 1 event late": 1, "sent 5 events late": 5, "never sent": NEVER}
 GIVEN: Final = (0, 1, 2, 3, 5, 10)  # events that an unknown user is known by
 LONG: Final = 200  # items that a server answers with at most
 PREFIX: Final = "evaluate-live:"  # of eventids
@@ -175,7 +175,7 @@ class Replayed(NamedTuple):
 
     Attributes:
         ranks: a name of `LATE` -> as `replayed` gives it.
-        shares: as `as_stranger` gives it.
+        shares: as `as_unknown_user` gives it.
     """
 
     user: int
@@ -188,7 +188,7 @@ def of_user(loop: ServerLoop, user: int, replay: Replay) -> Replayed:
     never = replayed(loop, user, replay, NEVER)
     ranks = {name: never if late == NEVER else replayed(loop, user, replay, late, never) for name, late in LATE.items()}
     of_events = {name: row.tolist() for name, row in ranks.items()}
-    return Replayed(user, of_events, as_stranger(loop, user, replay).tolist())
+    return Replayed(user, of_events, as_unknown_user(loop, user, replay).tolist())
 
 
 def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floats | None = None) -> Floats:
@@ -215,7 +215,7 @@ def replayed(loop: ServerLoop, user: int, replay: Replay, late: int, never: Floa
     return ranks
 
 
-def as_stranger(loop: ServerLoop, user: int, replay: Replay) -> Floats:
+def as_unknown_user(loop: ServerLoop, user: int, replay: Replay) -> Floats:
     """(`GIVEN`,) share of the liked held-out items within the first `K`, by how many events the unknown user has.
 
     What the user had seen before is removed from the list, as it cannot be a target. NaN without a liked item, or with

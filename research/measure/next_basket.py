@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LEAST: Final = 2  # baskets before the target
 SIZES: Final = (10, 20)
-REQUESTED: Final = 2000  # users for whom the running server is queried
+REQUESTED: Final = 2000  # users of the requests to the running server
 HAD, NEW = "had before", "new to the user"
 CHUNK: Final = 1000  # users at once
 PERSONAL, TIFU, RANKED = "personal top", "TIFU-KNN", "ranked"

@@ -193,7 +193,7 @@ def test_noted_events_of_a_user_are_limited(settings: Settings, client: redis.Re
         assert log.call(Recording(FILMS, [views[0], rating(241, 9)], {"view"})) == (False, True)
 
 
-def test_exported_noted_events_make_room(settings: Settings, client: redis.Redis, tmp_path: Path) -> None:
+def test_exported_noted_events_are_trimmed(settings: Settings, client: redis.Redis, tmp_path: Path) -> None:
     """The newest stay, and those that are not exported, and what was compacted, which training reads again."""
     views = [replace(rating(251, number), type="view", value=None) for number in range(8)]
     with closing(EventLog(settings.redis, lambda userid, dataset: ["e90"], most=1, most_noted=8)) as log:

@@ -92,7 +92,7 @@ def test_a_filter_that_leaves_nothing_is_no_degradation(
     assert "degraded" not in answer
 
 
-def test_a_filter_that_leaves_few_is_told_apart_from_a_fault(fakes: Fakes, http: FlaskClient) -> None:
+def test_a_filter_that_leaves_few_is_no_degradation(fakes: Fakes, http: FlaskClient) -> None:
     only = [i for i in fakes.world.itemids if i not in fakes.world.seen[USER]][:5]
     answer = ask(http, only=only)
     assert (len(answer["item_list"]), answer["short"]) == (5, "filter")

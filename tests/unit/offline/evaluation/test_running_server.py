@@ -140,7 +140,7 @@ UNKNOWN_USER = {"release": RELEASE, "cold_start": True}
 def test_a_wrong_answer_is_a_one_sentence_error(server: Server, status: int, content: Any, message: str) -> None:
     def reply(_: object) -> tuple[int, Any]:
         if status != 200 and len(server.requested) > 1:
-            time.sleep(0.2)  # enough to give up before everybody has been asked
+            time.sleep(0.2)  # enough to give up before all requests are sent
         return status, content
 
     server.reply = reply

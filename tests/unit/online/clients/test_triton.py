@@ -93,7 +93,7 @@ def test_a_missing_model_has_its_own_error(
 
 
 @pytest.mark.parametrize("folder", ["s", "s" * 120], ids=["short", "long"])
-def test_a_triton_on_a_unix_socket_is_asked(tmp_path: Path, folder: str) -> None:
+def test_a_triton_on_a_unix_socket_answers(tmp_path: Path, folder: str) -> None:
     place = tmp_path / folder
     place.mkdir()
     with closing(TritonScores(TritonSettings(socket_dir=place))) as client:

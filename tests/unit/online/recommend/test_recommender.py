@@ -285,7 +285,7 @@ def test_a_release_is_waited_for_as_long_as_the_caller_says(fakes: Fakes, prefer
     assert loaded_here.find(1, fakes.users, preferred=preferred)[0].release == third.release
 
 
-def test_published_releases_are_loaded_before_they_are_asked_for(fakes: Fakes) -> None:
+def test_published_releases_are_loaded_before_any_request(fakes: Fakes) -> None:
     ask(fakes, 1)
     second, releases = loaded(fakes), fakes.recommender.releases
     fakes.users.activate(second.release)

@@ -76,10 +76,10 @@ def test_nothing_stays_of_it_and_nothing_else_goes(replay: Replay, tmp_path: Pat
     found = summary(replay_all(replay, [0, 1], tmp_path / "kept", ABOUT, each))
     assert [event for events in loop.reported.values() for event in events] == [theirs]
     rows = found["replay"]
-    assert rows["told at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
-    assert rows["never told"]["hit@50"]["mean"] == 0
-    assert rows["told at once"]["events"] == rows["never told"]["events"] == 2 * HELD
-    assert found["strangers"]["1"]["mean"] == 1
+    assert rows["sent at once"]["by event"] == [0.0, *[1.0] * (HELD - 1)]
+    assert rows["never sent"]["hit@50"]["mean"] == 0
+    assert rows["sent at once"]["events"] == rows["never sent"]["events"] == 2 * HELD
+    assert found["unknown_users"]["1"]["mean"] == 1
 
     def broken(userid: OwnId, timestamp: int | None, size: int) -> Sequence[OwnId]:
         if loop.reported.get(userid, []) not in ([], [theirs]):
