@@ -413,7 +413,7 @@ class Settings(BaseSettings):
         """These settings as environment variables, for a child process with the same settings; those of extensions'
         own settings (`ExtensionSettings`) as they are here."""
         own = tuple(f"RECSYS_{name.upper()}" for name in (*type(self).model_fields, "recipe"))
-        others = (name for name in os.environ if name.startswith("RECSYS_") and not name.startswith(own))
+        others = (name for name in sorted(os.environ) if name.startswith("RECSYS_") and not name.startswith(own))
         variables = {name: os.environ[name] for name in others}
         for name, value in self.model_dump(exclude_none=True).items():
             variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"

@@ -66,13 +66,13 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
     _refuse_orphans(settings, supervisor)
     before = _running(supervisor)
     preflight.check(settings, [service for service in services if service.name not in before])
-    for service in services:
-        service.prepare(settings)
+    # Those that run too: a changed setting restarts them, and a password is there before programs are described.
+    for service in PROGRAMS:
+        if service in services or service.name in before:
+            service.prepare(settings)
     supervisor.start(PROGRAMS)
     running = _running(supervisor)
     stopped = [s for s in PROGRAMS if s.name in before - running]  # a changed setting has stopped them
-    for service in stopped:
-        service.prepare(settings)
     for service in PROGRAMS:
         if service in stopped or (service in services and service.name not in running):
             supervisor.run(service)

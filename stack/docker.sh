@@ -203,6 +203,7 @@ timed() { # name, command
 
 demo() {
     check_local_stack
+    write_password
     timed images get_images_and_steps
     timed services start
     timed offline in_steps make offline
@@ -213,6 +214,7 @@ demo() {
 
 up() {
     check_local_stack
+    write_password
     get_images
     start
 }
@@ -237,7 +239,6 @@ choose_notes
 choose_build_secrets
 check_docker
 choose_folder
-write_password
 case ${1:-} in
     demo) demo ;;
     up) up ;;

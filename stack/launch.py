@@ -13,4 +13,6 @@ with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 (each import d
 os.chdir(program["directory"])
 if "socket" in program and os.path.exists(program["socket"]):  # noqa: PTH110 (left by a killed process, it would be in the way)
     os.unlink(program["socket"])  # noqa: PTH108
-os.execvpe(program["command"][0], program["command"], {**os.environ, **program["environment"]})  # noqa: S606
+# Settings are the described ones alone: those of the shell that started supervisord may be others.
+own = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+os.execvpe(program["command"][0], program["command"], {**own, **program["environment"]})  # noqa: S606

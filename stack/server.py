@@ -110,7 +110,8 @@ def _expect(settings: Settings, count: Callable[[], int], at_least: int) -> None
 def _try_to_start(settings: Settings) -> None:
     """Start the application in a process of its own: a worker that does not start ends gunicorn, and all others."""
     again = "The running server is unchanged. Fix the code, then run `make serve` again."
-    environment = {**os.environ, **SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
+    environment = {**own, **SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
     command, within_s = [sys.executable, "-c", _TRIAL], SERVER.ready_within_s
     try:
         tried = subprocess.run(

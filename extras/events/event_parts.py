@@ -199,11 +199,26 @@ def bring(client: redis.Redis, dataset: str, parts: EventParts, batch: int = BAT
         for partition in range(wire.EVENT_PARTITIONS):
             ranges: list[tuple[Position, Position | None]] = [*parts.missing(partition), (parts.last(partition), None)]
             for after, up_to in ranges:
+                if up_to is not None:
+                    _expect_log(client, event_log_key(dataset, partition), up_to)
                 for entries, begin, end in _batches(client, event_log_key(dataset, partition), after, up_to, batch):
                     parts.append(partition, entries, begin, end)
                     gone = sum(entry.event is None for entry in entries)
                     events, forgotten = events + len(entries) - gone, forgotten + gone
     return events, forgotten
+
+
+def _expect_log(client: redis.Redis, key: str, up_to: Position) -> None:
+    """Raise StepError unless the log has lived on since ``up_to``: an emptied one has nothing to fill a gap with."""
+    try:
+        last: Position = position_of(client.xinfo_stream(key)["last-generated-id"])  # type: ignore[index]
+    except redis.ResponseError:  # no such stream
+        last = BEGINNING
+    if last < up_to:
+        raise StepError(
+            f"files of the exported events are missing, and Redis no longer has those events in {key}",
+            "Restore the files from a backup.",
+        )
 
 
 def _batches(

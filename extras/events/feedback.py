@@ -63,7 +63,7 @@ class Merged(NamedTuple):
         rated: recorded events that rate an item which the data set knows.
         unknown_items: recorded events left out, as no item of the data set has that id.
         other_ids: recorded events and users left out, whose id is of another kind than the data set's.
-        unknown users: users who were not in the data set.
+        unknown_users: users who were not in the data set.
         forgotten: users who are not in it any more.
         changed: whether the merge has changed the data set.
     """

@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import struct
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -47,6 +49,7 @@ EXPOSE: Final = f"recsys_expose_{_DIGEST}"
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are there
 _SCANNED: Final = 5_000  # keys that one call looks at
+_IDS_KEY: Final = re.compile(rb"ml:(\w{12}):ids")  # `wire.ids_key`, and what replaces it
 _SLICE: Final = 500  # of a user's entries that one call deletes
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
@@ -189,7 +192,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
     def _forget_events(self, userid: OwnId, dataset: str) -> int:
         """Delete a user's events and exposures, some at a time: others are answered in between."""
         log_key, counting, noted = _keys(dataset, userid)
-        going = f"{noted}:forgotten"
+        going = noted.replace("ml:noted:", "ml:forgetting:", 1)
         begin = Call(FORGET, (log_key, counting, noted, going), (json.dumps(userid),))
         deleted: int = 0
         begun, some = False, 0
@@ -214,13 +217,13 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             activated: list[Any] = self._redis.lrange(wire.ACTIVATED_KEY, 0, -1)  # type: ignore[assignment]
             live: Any = self._redis.get(wire.LIVE_KEY)
         found = {raw.decode() for raw in (*activated, live) if raw}
-        keys = iter(self._redis.scan_iter("ml:????????????:ids*", count=_SCANNED))
+        keys = iter(self._redis.scan_iter("ml:*", count=_SCANNED))  # a rare pattern would scan all keys in one call
         while True:
             with self._limited("forget"):
-                key = next(keys, None)
-            if key is None:
+                some = list(islice(keys, _SCANNED))
+            if not some:
                 return found
-            found.add(key.decode().split(":")[1])
+            found |= {match[1].decode() for key in some if (match := _IDS_KEY.match(key))}
 
     def _run(self, *calls: Call) -> list[Any]:
         return run(self._redis, calls, self._replicas, current().left())

@@ -193,7 +193,9 @@ class Experimenting:
         first = self._recommender.recommend(request, watch, control, FIRST_LIST)
         if getattr(request, "cursor", False):  # a cursor continues one list
             return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
-        second = first if other == control else self._recommender.recommend(request, Stopwatch(watch.began), other)
+        again = Stopwatch(watch.began)
+        again.stages |= watch.stages  # it has not waited for a thread: the first list has taken the time
+        second = first if other == control else self._recommender.recommend(request, again, other)
         degraded = {each.outcome for each in (*first.degraded, *second.degraded)} & WITHOUT_A_SERVICE
         if (first.release, second.release) != (control, other) or degraded:
             return _with_arm(experiment, request, first, experiment.control, as_dealt=False)
@@ -219,6 +221,8 @@ def interleaved(first: Answer, second: Answer, size: int, experiment: str) -> tu
         "degraded": degraded,
         "cold_start": cold_start,
         "reason": sentences(degraded, cold_start=cold_start),
+        "short": first.short if len(places) < size else "",
+        "filled_up": max(first.filled_up, second.filled_up),  # at least: of which list an item is, teams say
     }
     for name in EACH_ITEM & type(first).model_fields.keys():
         entries = [getattr(each, name) for each in of_list]  # a list may have ended with the budget

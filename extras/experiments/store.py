@@ -202,7 +202,7 @@ def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
 class ExposureQueue(Generic[Shown]):
     """Exposures on their way to Redis. Shared by threads; its own thread begins with the first exposure.
 
-    While Redis is away they wait; beyond ``package`` they are dropped. One whose acknowledgement was lost is written
+    While Redis is away they wait; beyond ``capacity`` they are dropped. One whose acknowledgement was lost is written
     twice, so readers drop duplicates.
     """
 

@@ -278,10 +278,13 @@ class Follower:
                 overlay, hidden, changed = opened.overlay, set(opened.hidden.tolist()), kept.changed
             else:
                 overlay, hidden, changed = Overlay.of(base), set(), frozenset(kept.records)
-            items, gone = [], set()
+            items, gone = [], set[int | None]()
             for own in changed:
                 record, number = kept.records.get(own), base.numbers.get(own)
                 hidden.discard(number)
+                former = opened.numbers.get(own)  # of a text id that was removed and added again since, another number
+                if number is None and record is not None and former is not None and former != record.number:
+                    gone.add(former)
                 if record is None or record.title is None:
                     gone.add(opened.numbers.get(own) if number is None else number)
                     hidden |= {number} if record is not None and number is not None else set()

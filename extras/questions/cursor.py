@@ -29,7 +29,7 @@ from data_exchange_center.settings import RedisSettings
 from extras.questions.rank import kept
 from online.recommend.loaded_release import Release
 from online.recommend.phases import Slate
-from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, absent_by_default
+from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Outcome, Request, absent_by_default
 
 MAX_SHOWN: Final = 10_000  # items of all pages
 EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}
@@ -38,6 +38,7 @@ _RATIO: Final = 10
 _DIGEST: Final = 16  # bytes
 _BEFORE_ALL: Final = (-1, 0)  # a position before every event in the log
 END: Final = ("end_of_list", "The list ends here.")
+_AFTER_ALL: Final = (2**63 - 1, 0)  # a position after every event: the first page knew none, all count from then on
 _NONE: Final = np.empty(0, np.int64)
 # Fields that may change from page to page
 _FREE: Final = frozenset({"cursor", "size", "explain", "stages", "budget_ms", "strict", "experiments"})
@@ -98,8 +99,9 @@ class CursorRequest(Request):
 
     @property
     def fewest(self) -> int:
-        """With the items that are dropped after ranking."""
-        return self.size + (len(self._goes_on.page) if self._goes_on else 0)
+        """With the items that are dropped after ranking: none where they are left out of the search."""
+        found = self._goes_on
+        return self.size + (len(found.page) if found and found.left >= self.size else 0)
 
     def shown(self, release: str) -> tuple[list[OwnId], list[OwnId]]:
         """Items of the pages before: those that are left out of the search, and those that are dropped after it."""
@@ -128,8 +130,7 @@ class CursorAnswer(Answer):
 
 def key_from(settings: RedisSettings) -> bytes:
     """Derive the key of the cursors' digests."""
-    password = settings.password.get_secret_value() if settings.password else ""
-    return blake2b(password.encode(), digest_size=32, person=b"cursor key").digest()
+    return blake2b((settings.secret or "").encode(), digest_size=32, person=b"cursor key").digest()
 
 
 def shown(request: Request, opened: Release, *, searched: bool = False) -> NDArray[np.int64]:
@@ -147,7 +148,7 @@ def as_of_first_page(request: Request, opened: Release, stored: StoredUser | Non
     """The user with the events that counted for the first page."""
     if not isinstance(request, CursorRequest) or not request.cursor or stored is None:
         return stored
-    if (found := request._goes_on) is None:
+    if (found := request._goes_on) is None or found.newest == _AFTER_ALL:
         request._newest = max((each.position for each in stored.events), default=None)
         return stored
     return replace(stored, events=tuple(each for each in stored.events if each.position <= found.newest))
@@ -178,6 +179,7 @@ def add(slate: Slate) -> None:
         return
     release = opened.release if opened else ""
     left_out, page = request.shown(release)
+    without_state = any(each.outcome is Outcome.POPULAR for each in slate.degraded)
     now = [item.itemid for item in slate.items]
     if request._goes_on is not None:
         slate.end = END
@@ -186,7 +188,7 @@ def add(slate: Slate) -> None:
     slate.more["cursor"] = Cursor(
         request=request.digest,
         timestamp=request.timestamp,
-        newest=request._newest or _BEFORE_ALL,
+        newest=request._newest or (_AFTER_ALL if without_state else _BEFORE_ALL),
         release=release,
         left=len(ranked.itemids) - len(now),
         left_out=sorted(left_out, key=str),

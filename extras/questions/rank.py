@@ -74,6 +74,7 @@ def limit_popular(slate: Slate) -> None:
     request, opened = slate.timed.request, slate.opened
     if not isinstance(request, RankRequest):
         return
+    slate.end = "", ""  # the candidates are given: fewer than the size is no short list
     if slate.saved is not None:
         wanted = set(request.candidates)
         slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid in wanted]

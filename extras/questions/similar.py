@@ -163,11 +163,13 @@ def alike(opened: Release, query: SimilarQuery, in_order: InOrder) -> Similar:
     kinds = {name: table.kind for name, table in tables_of(opened).items()}
     # Equal weights, chosen by `make evaluate-similar`, on pairs of an earlier time than those that it reports on
     fused = fuse(list(lists.values()), [1.0] * len(lists), _LIST)
-    order = in_order(opened, fused.ids)[: query.size]
+    shown_here = np.isin(fused.ids, np.fromiter(opened.catalogue, np.int64))  # without items removed since the release
+    ids, scores = fused.ids[shown_here], fused.scores[shown_here]
+    order = in_order(opened, ids)[: query.size]
     what = f"“{opened.catalogue[given[0]].title}”" if len(given) == 1 else f"these {len(given)} items"
     found: list[Item] = []
-    items = items_of(opened.catalogue, fused.ids[order], fused.scores[order])
-    for itemid, item in zip(fused.ids[order].tolist(), items, strict=True):
+    items = items_of(opened.catalogue, ids[order], scores[order])
+    for itemid, item in zip(ids[order].tolist(), items, strict=True):
         ranks = {name: int(at[0]) + 1 for name, hits in lists.items() if len(at := np.flatnonzero(hits.ids == itemid))}
         sentence = _SENTENCES[kinds.get(min(ranks, key=ranks.__getitem__), BY_ATTRIBUTES)].format(what)
         if shared := sorted(wanted & values[itemid]):

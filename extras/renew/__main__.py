@@ -89,6 +89,8 @@ def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m extras.renew", description=__doc__.splitlines()[0])
     parser.add_argument("--margin", type=float, default=MARGIN, help="default: %(default)s")
     margin = parser.parse_args().margin
+    if not 0 <= margin < 1:
+        parser.error("--margin must be from 0 to below 1")
     with locked(settings.service_dir("renewal")):
         report = renew(settings, margin)
     print(json.dumps(report, indent=2))  # noqa: T201 (a command speaks to a person)
@@ -123,7 +125,9 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     # Resume what was killed; after a failed step start over, as it would fail again on the same data
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
-    by_gate = report.get("verdict") == "refused" and report.get("gate", {}).get("margin", margin) != margin
+    gate = report.get("gate", {})
+    by_gate = report.get("verdict") == "refused" and gate.get("margin", margin) != margin
+    by_gate = by_gate and gate[gate["judged by"]]["users"] >= LEAST_USERS  # else it is more feedback that is needed
     begun = trained and ("verdict" not in report or (by_gate and "tries" not in report))
     recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
     wanted = {"live": live, "recipe": recipe, "data": str(settings.data)}
@@ -178,6 +182,8 @@ def _stages(settings: Settings, candidate: Settings, previous: Path, report: dic
             shutil.rmtree(previous, ignore_errors=True)
             settings.offline_dir.rename(previous)
         candidate.offline_dir.rename(settings.offline_dir)
+        if (kept := previous / "evaluation").exists():  # for `make evaluate against=`
+            shutil.copytree(kept, settings.offline_dir / "evaluation", dirs_exist_ok=True)
     report["tries"] = report.get("tries", 0) + 1
     write_json(path, report)
     try:

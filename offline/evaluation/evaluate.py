@@ -49,7 +49,7 @@ def evaluate(settings: Settings, command: str, answerer: Answerer | None = None,
 
     Raises ArtifactError or StepError when `make offline` has not run, and what ``answerer`` and `against` raise.
     """
-    folder = folder_of(settings)
+    folder = folder_of(settings) / ("server" if answerer else "offline")  # whose lists differ: compared apart
     opening = head(command, settings)
     if other:
         against.find(folder, other, opening["release"])  # before minutes are spent

@@ -163,9 +163,11 @@ class Http:
             if kind is not UnreadableError:
                 node.down_until = time.monotonic() + DOWN_S
             raise kind(f"{message} (libcurl's error {code})") from error
+        answer = HttpAnswer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))
+        parts.clear()  # which the idle connection would hold until its next call
         node.down_until = 0.0
-        node.idle.append(curl)
-        return HttpAnswer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))
+        node.idle.append(curl)  # last: another thread may take it at once
+        return answer
 
     def _connection(self, url: str) -> pycurl.Curl:
         """Connection for one thread at a time. It connects at its first use, and again where the server has hung up."""

@@ -108,7 +108,7 @@ class Slate:
         by_fault = {each.outcome for each in self.degraded} & {Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}
         if self.opened is not None and len(self.ranked.itemids) < request.size and not by_fault:
             short, no_more = self.end
-            why = f"{why} {no_more}".lstrip()
+            why = f"{why} {no_more}".strip()
         return {
             "release": self.opened.release if self.opened else self.saved.release if self.saved else "",
             "cold_start": cold_start,

@@ -131,7 +131,7 @@ class Recommender(ServerProcess):
         budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self.server.budget_ms)
         waited = watch.seconds()
         deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
-        late = not patient and waited > MAX_QUEUE_SHARE * budget_ms / 1e3
+        late = not (patient or watch.stages) and waited > MAX_QUEUE_SHARE * budget_ms / 1e3
         again = self.releases.recently_reloaded
         return TimedRequest(request, deadline, watch, short_budget, patient, late, preferred, again)
 

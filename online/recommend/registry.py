@@ -54,7 +54,8 @@ class Registry:
         self._lock, self._keeping = threading.Lock(), threading.Lock()
         self._loaded: dict[str, Release] = {}
         self._loading: dict[str, Future[Release]] = {}  # those that have failed, too
-        self._failed_at = self._reloaded_at = -math.inf  # monotonic seconds
+        self._failed_at: dict[str, float] = {}  # release -> monotonic seconds
+        self._reloaded_at = -math.inf  # monotonic seconds
         self.active: Release | None = None
         self.active_id: str | None = None
         self.forgotten = 0
@@ -110,7 +111,10 @@ class Registry:
             return opened, answer.user
         if active is None:
             raise LoadingError(active_id)
-        return active, users.call(UserQuery(userid, active.release, active.dataset)).user
+        answer = users.call(UserQuery(userid, active.release, active.dataset))
+        if answer.user is None and not answer.kept:
+            raise StoredError("redis", f"lacks the data of release {active.release}, which is active")
+        return active, answer.user
 
     def get(self, release: str | None = None, wait_s: float | None = None, users: Users | None = None) -> Release:
         """The named release, or the active one, once it is loaded. ``wait_s``: at most; None: `LOADING_WAIT_S`.
@@ -119,7 +123,8 @@ class Registry:
         """
         if release is None:
             return self.active or self.get_active(wait_s, users)
-        known = release in self._loaded or release in self._loading
+        loading = self._loading.get(release)
+        known = release in self._loaded or (loading is not None and not loading.done())
         if not known and self._users.published(release) is None:
             raise UnknownReleaseError(release)
         return self.wait_for(release, wait_s)
@@ -162,9 +167,13 @@ class Registry:
         for release in published:
             self.loaded(release)
         with self._lock:
-            kept = {*published, active_id, self.active.release if self.active else None}
+            kept, now = {*published, active_id, self.active.release if self.active else None}, time.monotonic()
             self._loaded = {name: each for name, each in self._loaded.items() if name in kept}
-            self._loading = {name: each for name, each in self._loading.items() if name in kept or not each.done()}
+            self._failed_at = {name: at for name, at in self._failed_at.items() if now < at + RETRY_AFTER_S}
+            # what has been loaded is in `_loaded` alone; a failure is remembered until it may be tried again
+            self._loading = {
+                name: each for name, each in self._loading.items() if not each.done() or name in self._failed_at
+            }
         return True
 
     def reload(self, release: str) -> None:
@@ -179,9 +188,15 @@ class Registry:
         return time.monotonic() < self._reloaded_at + RETRY_AFTER_S
 
     def replace_each(self, view: Callable[[Release], Release]) -> list[Release]:
-        """Replace each loaded release by ``view`` of it. Returns those that are loaded now."""
-        with self._lock:
-            self._loaded = {name: view(each) for name, each in self._loaded.items()}
+        """Replace each loaded release by ``view`` of it. Returns those that are loaded now.
+
+        Views are computed without the lock, which requests need; a release that was loaded again meanwhile stays.
+        """
+        for name, before in list(self._loaded.items()):
+            after = view(before)
+            with self._lock:
+                if self._loaded.get(name) is before:
+                    self._loaded = {**self._loaded, name: after}
         if self.active is not None:
             self._answer_from(self._loaded.get(self.active.release, self.active))
         return list(self._loaded.values())
@@ -208,7 +223,8 @@ class Registry:
         """Begin to load a release; one that failed again after `RETRY_AFTER_S`, or at once while none can answer."""
         with self._lock:
             loading = self._loading.get(release)
-            retry = self.active is None or time.monotonic() >= self._failed_at + RETRY_AFTER_S
+            failed_at = self._failed_at.get(release, -math.inf)
+            retry = self.active is None or time.monotonic() >= failed_at + RETRY_AFTER_S
             if loading is None or (retry and loading.done() and release not in self._loaded):
                 loading = self._loading[release] = self._background.submit(self._load, release)
             return loading
@@ -218,7 +234,8 @@ class Registry:
         try:
             opened = self._load_release(release)
         except Exception as error:
-            self._failed_at = time.monotonic()
+            with self._lock:
+                self._failed_at[release] = time.monotonic()
             if isinstance(error, (ServiceError, NoReleaseError)):
                 log.warning("release %s cannot be loaded: %s", release, error)
                 raise

@@ -37,7 +37,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
         self._keepalive_handle = self.worker.loop.call_later(self.arrives_within_s, self._keepalive_timeout)
         if self.worker.nr_conns > self.most:
             refused.labels("too_many_connections").inc()
-            next(iter(self.waiting)).transport.abort()
+            oldest = next(iter(self.waiting))
+            self.waiting.pop(oldest)  # it is only scheduled to close: the next connection closes another one
+            oldest.transport.abort()
 
     def _on_message_complete(self) -> None:
         self.waiting.pop(self, None)

@@ -180,7 +180,10 @@ def is_cross_site() -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
         return site not in ("same-origin", "none")
-    return origin is not None and urlsplit(origin).netloc != request.host
+    try:
+        return origin is not None and urlsplit(origin).netloc != request.host
+    except ValueError:  # no origin that a browser sends
+        return True
 
 
 def may_record_exposures() -> bool:

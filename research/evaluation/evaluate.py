@@ -135,7 +135,7 @@ def timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
 
 def show(found: Mapping[str, Any], console: Console) -> None:
     """Print the headline metrics as tables: all users, users without a past, each protocol."""
-    one_table.show(found, console)
+    one_table.show({name: part for name, part in found.items() if name != "against"}, console)
     for name, by_time in found.get("protocols", {}).items():
         rows = {
             f"{when}, {users} ({row['users']:,}): {order}": row[order]

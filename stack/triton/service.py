@@ -221,11 +221,12 @@ class Triton(Service):
     def version(self, settings: Settings) -> str:
         with closing(Http(settings.triton.http_url, timeout_s=2.0)) as http:
             try:
-                ready, whole = http.get("/v2/health/ready"), http.get("/v2")
+                # live, not ready: Triton is not ready for as long as it remembers a version that it could not load
+                live, whole = http.get("/v2/health/live"), http.get("/v2")
             except OSError as error:
                 raise NotReadyError(f"{self.title} does not answer on {self.where(settings)} yet") from error
-        if ready.status != HTTPStatus.OK:
-            raise NotReadyError(f"{self.title} is loading or unloading a model")
+        if live.status != HTTPStatus.OK:
+            raise NotReadyError(f"{self.title} is starting")
         return str(json.loads(whole.body)["version"])
 
 

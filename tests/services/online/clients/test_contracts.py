@@ -19,6 +19,7 @@ from online.clients.redis import RedisUsers
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online import contracts
 from tests.unit.online.world import World
+from tests.waiting import until
 
 
 def client_of(kind: Callable[[Any], Client[Any, Any]], part: str) -> Any:
@@ -47,19 +48,27 @@ class TestTritonScores(contracts.TritonScoresContract):
     client = client_of(TritonScores, "triton")
 
     def test_a_deleted_version_has_its_own_error(self, client: TritonScores, stack: Settings, world: World) -> None:
-        folder = stack.service_dir("triton") / world.model
-        cleared = folder / "900"
+        """Triton polls its repository: it finds a version, or misses one, within a second or two."""
+        folder, aside = stack.service_dir("triton") / world.model, TritonStore(stack).aside
+        copy, published = aside / "900", folder / "900"
         query = ScoreQuery(contracts.random_inputs(world, 1), 900, world.model)
-        shutil.copytree(folder / str(world.model_version), cleared)
+        aside.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(folder / str(world.model_version), copy)
+        copy.rename(published)
         try:
-            TritonStore(stack).command("load", world.model)
-            assert client.call(query).shape == (1,)
+            until(lambda: client.call(query).shape == (1,), 60, despite=(ServiceError,))
         finally:
-            shutil.rmtree(cleared)
-            TritonStore(stack).command("load", world.model)
-        with pytest.raises(GoneError) as raised:
-            client.call(query)
-        assert raised.value.service == "triton"
+            published.rename(copy)
+            shutil.rmtree(copy)
+
+        def gone() -> bool:
+            try:
+                client.call(query)
+            except GoneError as error:
+                return error.service == "triton"
+            return False
+
+        until(gone, 60, despite=(ServiceError,))
         # Triton calls itself not ready for the two seconds that an unloading takes.
         ready = Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), retry=retry_if_exception_type(ServiceError))
         assert ready(client.ping)
