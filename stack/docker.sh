@@ -202,8 +202,6 @@ timed() { # name, command
 }
 
 demo() {
-    check_local_stack
-    write_password
     timed images get_images_and_steps
     timed services start
     timed offline in_steps make offline
@@ -213,8 +211,6 @@ demo() {
 }
 
 up() {
-    check_local_stack
-    write_password
     get_images
     start
 }
@@ -239,6 +235,10 @@ choose_notes
 choose_build_secrets
 check_docker
 choose_folder
+case ${1:-} in # the others change nothing
+    demo | up) check_local_stack && write_password ;;
+    run) write_password ;;
+esac
 case ${1:-} in
     demo) demo ;;
     up) up ;;

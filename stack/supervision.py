@@ -101,7 +101,9 @@ class Supervisor:
         environment = {**os.environ, **place, MARK: str(folder(self._settings))}
         command = [sys.executable, str(BIN / "supervisord"), "-c", str(CONFIGURATION)]
         cwd = folder(self._settings).parent
-        done = subprocess.run(command, cwd=cwd, env=environment, check=False, capture_output=True, text=True)
+        done = subprocess.run(  # its own log is opened before its configuration's umask counts
+            command, cwd=cwd, env=environment, check=False, capture_output=True, text=True, umask=0o077
+        )
         if done.returncode:
             raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
         if not until(lambda: self.running, PATIENCE_S):

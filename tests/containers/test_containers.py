@@ -15,6 +15,7 @@ import requests
 from data_exchange_center import artifacts
 from stack.commands import PROGRAMS, by_name
 from stack.service import LOOPBACK, Service
+from stack.triton import service as triton
 from tests.containers.conftest import PASSWORD, TOKEN, UID, Containers, while_docker_keeps_its_proxies
 from tests.services.online.load import load
 from tests.waiting import until
@@ -41,7 +42,7 @@ class TestDemo:
         url = f"{containers.settings.server.url}/readyz"  # of any worker: another one may still open the release
         until(lambda: requests.get(url, timeout=30).ok, said=lambda: requests.get(url, timeout=30).text)
         ready = requests.get(url, timeout=30)
-        assert ready.json()["services"]["triton"]["version"] == by_name("triton").version(containers.settings)
+        assert ready.json()["services"]["triton"]["version"] == triton.VERSION
 
     def test_written_files_belong_to_the_user(self, containers: Containers) -> None:
         exchange = containers.settings.exchange_dir

@@ -48,7 +48,8 @@ def listening(settings: Settings) -> list[Any]:
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN and connection.pid in pids
     ]
-    assert {port.number(settings) for service in SERVICES for port in service.ports} <= {each.port for each in found}
+    expected = {number for service in SERVICES for port in service.ports for number in port.numbers(settings)}
+    assert expected <= {each.port for each in found}
     return found
 
 

@@ -130,7 +130,7 @@ def test_without_docker_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) -> None:
-    done = said_by(tmp_path, WELL, "up", RECSYS_REDIS__PASSWORD="s3cret with $ and '")
+    done = said_by(tmp_path, WELL, "run", "true", RECSYS_REDIS__PASSWORD="s3cret with $ and '")
     assert done.returncode == 0, done.stderr
     file = tmp_path / "exchange/online/secrets/redis/password"
     assert file.read_text() == "s3cret with $ and '"
@@ -140,7 +140,7 @@ def test_the_password_goes_into_a_file_that_others_cannot_reach(tmp_path: Path) 
 
 def test_a_password_in_a_file_of_yours_is_copied(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("s3cret\n")
-    done = said_by(tmp_path, WELL, "up", cwd=tmp_path, RECSYS_REDIS__PASSWORD_FILE="mine")
+    done = said_by(tmp_path, WELL, "run", "true", cwd=tmp_path, RECSYS_REDIS__PASSWORD_FILE="mine")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "s3cret"
 

@@ -304,6 +304,30 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
     np.testing.assert_allclose(rebuilt.items.current().rows.values, step_by_step.items.current().rows.values)
 
 
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_a_text_id_that_is_added_again_is_one_item(fakes: Fakes, world: World) -> None:
+    """The second time it has another number; a process may learn of both changes at once."""
+    fakes.recommender.warm_up().result()
+    follower = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
+    fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="first")})
+    follower.catch_up()
+    fakes.new_items.change(world.dataset, {"x": lambda before: None})
+    fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="second")})
+    follower.catch_up()
+    opened = fakes.recommender.releases.get_active()
+    assert [item.title for item in opened.catalogue.values() if item.own_id == "x"] == ["second"]
+
+
+@ONE_WORLD
+def test_similar_items_leave_removed_ones_out(shop: FlaskClient, world: World) -> None:
+    query = {"itemid": [world.own_item(world.trained[0])]}
+    nearest, *_ = ids(dict(shop.get("/ml/similar", query_string=query).json or {}))
+    assert shop.delete(f"/ml/item/{nearest}").status_code == 200
+    answer = shop.get("/ml/similar", query_string=query)
+    assert answer.status_code == 200
+    assert nearest not in ids(dict(answer.json or {}))
+
+
 @ONE_WORLD
 def test_writes_that_arrive_together_share_an_update(fakes: Fakes, world: World) -> None:
     fakes.recommender.warm_up().result()

@@ -153,3 +153,9 @@ def test_a_forged_cursor_is_refused_before_it_is_read(fakes: Fakes, http: FlaskC
     assert ask(http, 400, cursor=forged(Cursor.key, **long), timestamp=None)["error"]["field"] == "cursor"
     keys = {key_from(RedisSettings(password=SecretStr(each) if each else None)) for each in ("", "one pass", "another")}
     assert len(keys) == 3
+
+
+def test_the_cursors_key_comes_from_a_password_file(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("one pass")
+    in_file = RedisSettings(password_file=tmp_path / "password")
+    assert key_from(in_file) == key_from(RedisSettings(password=SecretStr("one pass"))) != key_from(RedisSettings())

@@ -20,6 +20,7 @@ from online.clients.base import NEVER, Deadline, ServiceError
 from online.clients.feast import FeatureQuery
 from online.recommend import registry
 from online.recommend.last_release import LastRelease
+from online.recommend.loaded_release import Release
 from online.recommend.types import MAX_SIZE, Answer, LoadingError, NoReleaseError, Outcome, Request
 from tests.unit.online.conftest import SERVICES, Fakes
 from tests.unit.online.world import (
@@ -295,6 +296,31 @@ def test_published_releases_are_loaded_before_any_request(fakes: Fakes) -> None:
     fakes.users.history = [second.release]  # the first is published no longer
     assert releases.follow()
     assert releases.loaded_count == 1
+
+
+def test_a_failing_release_does_not_keep_another_from_loading(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of an experiment's arm whose release is deleted try to load it again and again."""
+    ask(fakes, 1)
+    second, releases = loaded(fakes), fakes.recommender.releases
+    load, failed = releases._load_release, threading.Event()
+
+    def load_once_more(release: str) -> Release:
+        if release == second.release and not failed.is_set():
+            failed.set()
+            raise ServiceError("elasticsearch", "did not answer in time")
+        return load(release)
+
+    monkeypatch.setattr(releases, "_load_release", load_once_more)
+    monkeypatch.setattr(registry, "RETRY_AFTER_S", 0.3)
+    fakes.users.activate(second.release)
+
+    def follows() -> bool:
+        releases.loaded("ffffffffffff")  # deleted
+        releases.follow()
+        return releases.active is not None and releases.active.release == second.release
+
+    until(follows, 20)
+    assert failed.is_set()
 
 
 def test_the_popular_list_is_saved_to_disk(fakes: Fakes, tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ SITES = [
     ({"Sec-Fetch-Site": "nonsense"}, True),
     ({"Origin": "http://localhost:8080"}, True),
     ({"Origin": "null"}, True),
+    ({"Origin": "http://["}, True),
 ]
 
 

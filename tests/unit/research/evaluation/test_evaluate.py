@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from offline.evaluation import served
 from research.evaluation import evaluate as module
-from research.evaluation.evaluate import evaluate, source_artifacts
+from research.evaluation.evaluate import evaluate, show, source_artifacts
 from tests.synthetic_release import write_inputs
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 
@@ -35,6 +36,9 @@ def test_the_report_of_either_recipe(released: Settings, exchange: Path) -> None
     assert set(found["against"]) == {"popularity", "EASE"}
     assert set(found["funnel"]["200"]["channels"]) == {channel.name for channel in released.recipe.recall.channels}
     assert "live against exact" not in found
+    console = Console(record=True, width=200)
+    show(found, console)
+    assert "recall@200" in console.export_text()
 
 
 def test_the_source_is_measured_only_on_request(exchange: Path) -> None:
