@@ -236,7 +236,10 @@ choose_build_secrets
 check_docker
 choose_folder
 case ${1:-} in # the others change nothing
-    demo | up) check_local_stack && write_password ;;
+    demo | up)
+        check_local_stack
+        write_password
+        ;;
     run) write_password ;;
 esac
 case ${1:-} in

@@ -23,6 +23,7 @@ from past_one_machine.spark import s1_data_split as split_on_spark
 from past_one_machine.spark import s1_term_recall as term_recall_on_spark
 from past_one_machine.spark import s2_term_trans as terms_on_spark
 from past_one_machine.spark import users
+from past_one_machine.spark.settings import SparkSettings
 from tests.past_one_machine.spark.worlds import NOW, World, settings_of, world
 
 Twin = Callable[[ModuleType, Settings], None]
@@ -72,7 +73,7 @@ def test_terms_and_term_recall(run_twin: Twin, made: World, tmp_path: Path) -> N
     for twin in (terms_on_spark, term_recall_on_spark):
         run_twin(twin, there)
     expect_same_files(here.exchange_dir, there.exchange_dir, (*OF_TERMS, *OF_TERM_RECALL))
-    assert len(list(artifacts.USER_SEEN.at(there.exchange_dir).iterdir())) == there.spark.partitions
+    assert len(list(artifacts.USER_SEEN.at(there.exchange_dir).iterdir())) == SparkSettings.load().partitions
 
 
 @pytest.mark.usefixtures("small_batches")
@@ -85,7 +86,7 @@ def test_split(run_twin: Twin, made: World, tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().out == said
     tables = (artifacts.RATINGS, artifacts.USERS, artifacts.ITEMS)
     expect_same_files(here.exchange_dir, there.exchange_dir, tables)
-    assert len(list(artifacts.RATINGS.at(there.exchange_dir).iterdir())) == there.spark.partitions
+    assert len(list(artifacts.RATINGS.at(there.exchange_dir).iterdir())) == SparkSettings.load().partitions
 
 
 def test_feedback_of_the_server_is_refused(run_twin: Twin, tmp_path: Path) -> None:
