@@ -71,7 +71,7 @@ def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None
     exact = served.answers(settings, holdout)
     found = evaluate(settings, "")
     worse = {name: np.where(np.isnan(v), v, 0.0) for name, v in per_user(holdout.relevance, exact.ranked).items()}
-    against.keep(folder_of(settings), "0" * 12, "source", holdout, worse)
+    against.keep(folder_of(settings) / "offline", "0" * 12, "source", holdout, worse)
     for other in ("source", "0" * 12):  # by recipe, by release
         compared = evaluate(settings, "", other=other)["against"]
         assert (compared["release"], compared["recipe"]) == ("0" * 12, "source")
@@ -90,6 +90,6 @@ def test_other_held_out_events_are_not_compared(exchange: Path) -> None:
     holdout = holdout_of(settings)
     values = per_user(holdout.relevance, served.answers(settings, holdout).ranked)
     later = holdout.at(holdout.times + 1)
-    against.keep(folder_of(settings), "1" * 12, "elsewhere", later, values)
+    against.keep(folder_of(settings) / "offline", "1" * 12, "elsewhere", later, values)
     with pytest.raises(StepError, match="other held-out events"):
         evaluate(settings, "", other="elsewhere")
