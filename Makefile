@@ -76,7 +76,7 @@ endef
 
 # A lock file names all that is needed, without some packages' unused dependencies: see [tool.uv] in pyproject.toml.
 install = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes
-.venv/.dev .venv/.research: .venv/.%: .venv/.ready requirements-%.txt
+.venv/.dev .venv/.research .venv/.docs: .venv/.%: .venv/.ready requirements-%.txt
 	$(install) --requirement requirements-$*.txt
 	@touch $@
 
@@ -97,6 +97,7 @@ compile_image = $(compile) $(2) --constraint requirements-dev.txt --generate-has
 lock: ## pin the Python packages again: requirements*.txt and the images' (upgrade=1: to the newest)
 	$(compile_all) --group dev --output-file requirements-dev.txt $(if $(upgrade),--upgrade)
 	$(compile_all) --group research --constraint requirements-dev.txt --output-file requirements-research.txt
+	$(compile_all) --group docs --constraint requirements-dev.txt --output-file requirements-docs.txt
 	$(compile_all) --group mcp --constraint requirements-dev.txt --output-file requirements-mcp.txt
 	$(compile_all) --group stack --constraint requirements-dev.txt $(unneeded) --output-file requirements.txt
 	$(compile) <(echo uv) --universal --generate-hashes --no-annotate --no-header --output-file requirements-uv.txt $(if $(upgrade),--upgrade)

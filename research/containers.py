@@ -3,7 +3,7 @@
 The stack has to be up, with a release live. Each container is restarted, one after the other. A health check runs
 every few seconds, so starts are measured to that precision.
 Reads   the images and the running containers, from Docker
-Writes  pic/figures/containers.json, which RESULTS.md shows
+Writes  pic/figures/containers.json, which docs/results/costs.md shows
 Run     make docker-figures, or python -m research.containers
 """
 

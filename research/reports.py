@@ -1,4 +1,4 @@
-"""Reports of measurements: check whether they are current, resume them, write them, print them as in RESULTS.md."""
+"""Reports of measurements: check whether they are current, resume them, write them, print them as in docs/results."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def publish(path: Path, found: Mapping[str, Any], code: Iterable[str], draw: Cal
 
 
 def show(found: Mapping[str, Any], draw: Callable[[Figure], str]) -> None:
-    """Print a report; ``draw``: its block of RESULTS.md."""
+    """Print a report; ``draw``: its block of docs/results."""
     Console(width=max(Console().width, 140)).print(Markdown(draw({**found, "machine": machine()})))
 
 

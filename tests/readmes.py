@@ -47,10 +47,11 @@ def commands(readme: str) -> list[Command]:
 
 
 def readmes(name: str = ENGLISH) -> list[str]:
-    """Paths of the READMEs of that name that git knows; RESULTS.md counts as an English one."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", name, f"**/{name}"]
+    """Paths of the READMEs of that name that git knows; with the English ones, the pages of docs."""
+    patterns = [name, f"**/{name}", *(["docs/*.md", "docs/**/*.md"] if name == ENGLISH else [])]
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
     tracked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    return [path for path in (*tracked, *(["RESULTS.md"] if name == ENGLISH else [])) if (ROOT / path).is_file()]
+    return [path for path in dict.fromkeys(tracked) if (ROOT / path).is_file()]
 
 
 def to_run() -> list[Command]:

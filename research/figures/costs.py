@@ -153,6 +153,20 @@ def serving(figure: Figure) -> str:
     return shown(figure, head, rows, IN_BRACKETS)
 
 
+@block("speed", "serving.json")
+def speed_beside_source(figure: Figure) -> str:
+    """Requests per second at four in flight, and those of the source's own stack, in a sentence."""
+    level, source = (
+        next(each for each in found["levels" if found is figure else "serving"] if each["concurrency"] == 4)
+        for found in (figure, read(SOURCE))
+    )
+    return (
+        f"{level['requests_per_s']:.0f} requests/s on two cores with four in flight (p50 {level['p50_ms']:.0f} ms); "
+        f"the source's own stack, on another such machine: {source['requests_per_s']} "
+        f"({source['p50_ms']} ms). {measured(figure)}"
+    )
+
+
 @block("against", "serving_against.json")
 def against(figure: Figure) -> str:
     """This checkout against another commit, level by level; then where a request's time went, and goes."""

@@ -11,7 +11,10 @@ from pathlib import Path
 from tests.unit.stack.test_compose import pins
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("requirements.txt", "requirements-mcp.txt", "requirements-research.txt", "requirements-dev.txt")
+LOCKS = (
+    *("requirements.txt", "requirements-docs.txt", "requirements-mcp.txt", "requirements-research.txt"),
+    "requirements-dev.txt",
+)
 
 
 def test_the_demo_installs_no_tool_of_tests_and_measurements() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +42,17 @@ def test_chinese_pages_have_an_english_twin_and_figures() -> None:
 @pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
 def test_the_first_page_is_short(name: str) -> None:
     assert len(text_of(name).splitlines()) <= 150
+    assert len(text_of(name).split()) <= 800
+
+
+@pytest.mark.parametrize("name", [readmes.ENGLISH, readmes.CHINESE])
+def test_badges_say_what_the_project_says(name: str) -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    versions = re.findall(r"3\.\d+", re.findall(r"badge/Python-(\S+)-blue", text_of(name))[0])
+    assert [f">={versions[0]}", f"<3.{int(versions[-1][2:]) + 1}"] == project["requires-python"].split(",")
+    assert f"badge/licence-{project['license']}-blue" in text_of(name)
+    workflow = re.findall(r"actions/workflows/([\w.]+)/badge.svg", text_of(name))
+    assert (ROOT / ".github/workflows" / workflow[0]).is_file()
 
 
 def test_every_make_command_is_a_target(readme: str) -> None:
