@@ -22,8 +22,7 @@ from pydantic_core import to_jsonable_python
 from data_exchange_center import VERSION, steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from extras.client import Client, Similar
-from online.main.client import Recommended, ServerError
+from extras.client import Client, Recommended, ServerError, Similar
 from online.recommend.types import MAX_SIZE
 
 INSTRUCTIONS = (

@@ -18,16 +18,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import requests
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_dataset, read_user_ids
 from data_exchange_center.settings import Settings
-from online.main.client import Client
 
+_TIMEOUT_S = 10
 _ALWAYS = ("itemid", "score", "title")  # of an item; its other fields are the data set's attributes
 
 
@@ -75,9 +78,24 @@ def diversity(text: str) -> float:
 
 
 def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
-    """Request recommendations from the server, with a key where one is needed. Raises ServerError."""
-    with Client(url, key) as client:
-        return client.recommend(**body).model_dump()
+    """Request recommendations from the server, with a key where one is needed. Raises RecsysError."""
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    try:
+        with local_session() as session:
+            response = session.post(f"{url.rstrip('/')}/ml/rec", json=body, headers=headers, timeout=_TIMEOUT_S)
+        answer: dict[str, Any] = response.json()
+        if response.ok:
+            return answer
+        problem = f"The server at {url} answered {response.status_code}: {answer['error']['message']}"
+    except (requests.JSONDecodeError, LookupError, TypeError) as error:
+        raise RecsysError(f"What answers at {url} is not this server: no JSON as expected.") from error
+    except requests.Timeout as error:
+        raise RecsysError(f"The server at {url} did not answer within {_TIMEOUT_S} s. See `make logs`.") from error
+    except requests.ConnectionError as error:
+        raise RecsysError(f"No server answers at {url}. Start it with `make serve`, or name another address.") from error
+    except requests.RequestException as error:
+        raise RecsysError(f"{url} is not a usable address ({error}).") from error
+    raise RecsysError(problem)
 
 
 def as_curl(url: str, userid: OwnId) -> str:

@@ -21,7 +21,7 @@ from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from online.main.client import Client
+from extras.client import Client
 from research.figure_files import FIGURES, PIPELINE
 from research.figures import costs
 from research.reports import publish

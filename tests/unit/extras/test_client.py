@@ -10,9 +10,9 @@ from flask.testing import FlaskClient
 from rich.console import Console
 
 from data_exchange_center.dataset import OwnId
-from extras.client import Client
+from data_exchange_center.errors import RecsysError
+from extras.client import Client, ServerError
 from online.main import s2_client
-from online.main.client import ServerError
 from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
 from online.web.guard import EXPECTED, parse
@@ -85,17 +85,20 @@ def test_items_without_titles_and_any_attributes_are_shown() -> None:
     [("http://127.0.0.1:9", r"No server answers at http://127\.0\.0\.1:9\."), ("nonsense", "not a usable address")],
 )
 def test_where_no_server_is_it_is_one_sentence(url: str, said: str) -> None:
-    with pytest.raises(ServerError, match=said):
+    with pytest.raises(RecsysError, match=said):
         ask(url, {"userid": 1, "size": 50})
 
 
 def test_server_errors_are_shown_and_other_servers_detected(url: str, fakes: Fakes) -> None:
     fakes.users.down = True
-    with pytest.raises(ServerError, match="503: redis"):
+    with pytest.raises(RecsysError, match="503: redis"):
         ask(url, {"userid": 1, "size": 50})
     elsewhere = serving(lambda environ, start: (start("200 OK", []), [b"<html>"])[1])
-    with elsewhere as address, pytest.raises(ServerError, match="not this server"):
-        ask(address, {"userid": 1, "size": 50})
+    with elsewhere as address, Client(address) as client:
+        with pytest.raises(RecsysError, match="not this server"):
+            ask(address, {"userid": 1, "size": 50})
+        with pytest.raises(ServerError, match="not this server"):
+            client.recommend(1)
 
 
 def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:
