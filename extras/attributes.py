@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
-from online.recommend.types import BadRequestError
+from online.recommend.outcomes import BadRequestError
 
 _NAMED: Final = 30  # values in an error
 _SHOWN: Final = 40  # characters of what was sent that are echoed

@@ -21,7 +21,8 @@ from werkzeug.datastructures import MultiDict
 
 from data_exchange_center.dataset import IdKind, OwnId, kind_of
 from online.recommend.loaded_release import Release
-from online.recommend.types import Answer, BadRequestError, WrongIdError
+from online.recommend.outcomes import BadRequestError, WrongIdError
+from online.recommend.types import Answer
 from online.web.guard import View, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts

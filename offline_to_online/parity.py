@@ -56,8 +56,8 @@ from online.clients.elastic import magnified
 from online.clients.feast import FeatureQuery
 from online.clients.redis import UserQuery
 from online.clients.triton import ScoreQuery
-from online.recommend.loaded_release import fetch_items
-from online.recommend.recall import channel_candidates, checked_vectors
+from online.recommend.rank import fetch_items
+from online.recommend.recall import checked_vectors, search_channels
 from online.recommend.recommend import Recommender
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
@@ -119,7 +119,8 @@ def online_answers(
         stored = server.users.call(UserQuery.of(own_id, manifest)).user
         if stored is None:
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
-        recalled[own_id] = stored, channel_candidates(server.items, manifest, channels, stored, timestamp)
+        lists = search_channels(server.items, manifest, channels, stored, timestamp)
+        recalled[own_id] = stored, fused_lists(manifest.recipe.recall, lists)
     itemids = sorted({int(itemid) for _, found in recalled.values() for itemid in found.itemids})
     items = fetch_items(server.features, spec, release, itemids)
     if unknown := sorted({*itemids} - {*items.itemids.tolist()}):

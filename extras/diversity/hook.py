@@ -20,8 +20,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
-from online.recommend.types import Answer, Ranked, Request, absent_by_default
+from online.recommend.types import Answer, Ranked, Request, Slate, absent_by_default
 from online.web.parts import Parts
 
 STAGE: Final = "diversity"  # among the stages of a request

@@ -27,9 +27,11 @@ from extras.routes import route
 from online.clients.base import ServiceError
 from online.clients.redis import WHICH_IS_LIVE, UserQuery
 from online.recommend.loaded_release import Release
+from online.recommend.outcomes import BadRequestError, NoReleaseError, UnknownReleaseError
 from online.recommend.recommend import Recommender
-from online.recommend.types import MAX_TIMESTAMP, BadRequestError, NoReleaseError, UnknownReleaseError, UserId, read_id
-from online.web.guard import current_record, error_response, open_at_first, validated
+from online.recommend.types import MAX_TIMESTAMP, UserId, read_id
+from online.web.errors import error_response
+from online.web.guard import current_record, open_at_first, validated
 from online.web.openapi import KEY, json_of, operation, responses
 from online.web.parts import Parts
 
@@ -104,7 +106,7 @@ def register(app: Flask, parts: Parts) -> None:
         dataset = release_for_events(recommender).manifest.dataset
         own = read_id("userid", userid, dataset.user_ids)
         forgotten = log.forget(own, dataset.base_name)
-        recommender.forget(own)
+        recommender.fallbacks.known.forget(own)
         for hear in app.extensions.get(FORGOTTEN, ()):
             hear(dataset.base_name, own)
         return ForgottenAnswer(

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from data_exchange_center.dataset import OwnId
 from online.clients.redis import RedisUsers
-from online.recommend.types import RELEASE, BadRequestError
+from online.recommend.outcomes import BadRequestError
+from online.recommend.types import RELEASE
 
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400

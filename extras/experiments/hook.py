@@ -24,8 +24,9 @@ from extras.experiments import declaration
 from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Experiments, ExperimentView, arm_of
 from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
 from extras.routes import route
+from online.recommend.outcomes import WITHOUT_A_SERVICE, WrongIdError, sentences
 from online.recommend.recommend import Recommender
-from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request, Stopwatch, WrongIdError, read_id, sentences
+from online.recommend.types import Answer, Request, Stopwatch, read_id
 from online.web.guard import may_record_exposures
 from online.web.parts import Parts
 

@@ -35,8 +35,7 @@ from extras.explain.shapes import (
 from online.clients.base import Caller, Deadline, ServiceError
 from online.clients.triton import ScoreQuery
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
-from online.recommend.types import Ranked
+from online.recommend.types import Ranked, Slate
 
 Scorer = Caller[ScoreQuery, NDArray[np.float32]]
 Ints = NDArray[np.integer]

@@ -14,7 +14,6 @@ from extras.explain.explain import Evidence, Scorer, explained, explained_as_pop
 from extras.explain.shapes import Explanation, WhyNot
 from extras.explain.why_not import why_not
 from extras.routes import route
-from online.recommend.phases import Slate
 from online.recommend.recommend import SCORES_SHARE, Recommender
 from online.recommend.types import (
     MAX_SIZE,
@@ -23,6 +22,7 @@ from online.recommend.types import (
     OwnText,
     Request,
     Size,
+    Slate,
     Stopwatch,
     TimedRequest,
     Timestamp,

@@ -14,8 +14,8 @@ from data_exchange_center.fusion import Hits
 from extras.explain.explain import Evidence, Scorer, channel_places, diversified, effects, joined, place
 from extras.explain.shapes import ChannelPlace, Sentence, WhyNot, WhyNotCode
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
 from online.recommend.recall import search_channels
+from online.recommend.types import Slate
 from online.web.parts import InOrder
 
 _AGAINST: Final = 2  # columns in a sentence

@@ -25,7 +25,8 @@ from extras.events.hook import MAX_EVENTS, record, refusal, release_for_events
 from extras.questions.similar import SimilarQuery, alike
 from extras.routes import route
 from online.clients.redis import RedisUsers, UserQuery
-from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, BadRequestError, Item, read_id
+from online.recommend.outcomes import BadRequestError
+from online.recommend.types import MAX_SIZE, MAX_TIMESTAMP, Item, read_id
 from online.web.guard import current_record, only_reads, open_at_first
 from online.web.parts import Parts
 

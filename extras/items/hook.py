@@ -26,8 +26,10 @@ from extras.routes import expect_kind, per_release, route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
-from online.recommend.types import BadRequestError, Request, UserId, read_id
-from online.web.guard import View, current_record, error_response
+from online.recommend.outcomes import BadRequestError
+from online.recommend.types import Request, UserId, read_id
+from online.web.errors import error_response
+from online.web.guard import View, current_record
 from online.web.parts import Parts
 
 PATH: Final = "/ml/item"

@@ -32,15 +32,8 @@ from data_exchange_center.settings import RedisSettings, ServerSettings
 from online.clients.base import Deadline, until
 from online.clients.redis import TimelyConnection
 from online.web.asgi import WATCHES
-from online.web.guard import (
-    SCOPES,
-    current_record,
-    error_response,
-    may,
-    missing_scope,
-    required_scope,
-    writes,
-)
+from online.web.errors import error_response
+from online.web.guard import SCOPES, current_record, missing_scope
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
 from online.web.parts import Parts
 
@@ -79,11 +72,11 @@ def register(app: Flask, parts: Parts) -> None:
     # needs one.
     @app.before_request
     def check() -> None:
-        scope = required_scope()
-        if is_public(request.path) or may(scope):
+        record = current_record()
+        if is_public(request.path) or record.may(record.scope):
             return
-        if settings.reads_need_key or (writes() and keys.there_were_any()):
-            raise missing_scope(scope)
+        if settings.reads_need_key or (record.scope != "read" and keys.there_were_any()):
+            raise missing_scope(record.scope)
 
 
 def is_public(path: str) -> bool:

@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from online.web.guard import Record
-from online.web.openapi import KEY, operation, text
+from online.web.openapi import KEY, operation, responses
 from online.web.parts import Parts
 
 PATH: Final = "/metrics"
@@ -30,8 +30,8 @@ def register(app: Flask, parts: Parts) -> None:
     """Count requests, and answer `GET /metrics`."""
     metrics = Metrics(parts)
     parts.observers.append(metrics.count)
-    responses = text("Prometheus's text format.", "text/plain")
-    parts.describe({PATH: {"get": operation("metrics", "Numbers for Prometheus", responses, security=KEY)}}, [])
+    answers = responses("Prometheus's text format.", 401, 429, 500, mimetype="text/plain")
+    parts.describe({PATH: {"get": operation("metrics", "Numbers for Prometheus", answers, security=KEY)}}, [])
 
     @app.before_request
     def begin() -> None:

@@ -22,9 +22,10 @@ from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import UserQuery as StateQuery
 from online.recommend.loaded_release import Release
+from online.recommend.outcomes import WrongIdError
 from online.recommend.recommend import Recommender
-from online.recommend.types import RELEASE, Request, WrongIdError, read_id
-from online.web.openapi import operation, text
+from online.recommend.types import RELEASE, Request, read_id
+from online.web.openapi import operation, responses
 from online.web.parts import Parts
 
 Titles = list[tuple[int, str]]
@@ -55,7 +56,7 @@ def register(app: Flask, parts: Parts) -> None:
         return response
 
     app.register_blueprint(page)
-    parts.describe({"/": {"get": operation("page", "The page for people", text("A page.", "text/html"))}}, [])
+    parts.describe({"/": {"get": operation("page", "The page for people", responses("A page.", 401, 429, 500))}}, [])
 
     browse = Browse(parts.recommender, parts.stores.get("page") or UserList(parts.settings.redis))
 

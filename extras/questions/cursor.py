@@ -28,8 +28,8 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import RedisSettings
 from extras.questions.rank import kept
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
-from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Outcome, Request, absent_by_default
+from online.recommend.outcomes import BadRequestError, Outcome
+from online.recommend.types import MAX_TIMESTAMP, Answer, Request, Slate, absent_by_default
 
 MAX_SHOWN: Final = 10_000  # items of all pages
 EXPECTED: Final = {"cursor": 'true for a first page, then the "cursor" of the answer before'}

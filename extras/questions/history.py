@@ -16,8 +16,9 @@ from data_exchange_center.dataset import OwnId
 from extras.events.events import Event, Logged
 from extras.events.hook import MAX_EVENTS, refusal
 from online.recommend.loaded_release import Release
-from online.recommend.types import MAX_TIMESTAMP, Answer, BadRequestError, Request, UserId, absent_by_default
-from online.web.guard import EXPECTED as CORE
+from online.recommend.outcomes import BadRequestError
+from online.recommend.types import MAX_TIMESTAMP, Answer, Request, UserId, absent_by_default
+from online.web.errors import EXPECTED as CORE
 
 EXPECTED: Final = {
     "userid": CORE["userid"],

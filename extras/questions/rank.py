@@ -19,10 +19,9 @@ from extras.questions import history
 from extras.questions.history import HistoryRequest
 from extras.routes import expect_kind
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
 from online.recommend.recall import search_channels
-from online.recommend.types import Answer, Ranked, Request, UserId, absent_by_default
-from online.web.guard import EXPECTED as CORE
+from online.recommend.types import Answer, Ranked, Request, Slate, UserId, absent_by_default
+from online.web.errors import EXPECTED as CORE
 
 MAX_CANDIDATES: Final = 1_000
 EXAMPLE: Final[dict[str, Any]] = {"userid": 1, "candidates": [1, 2858, 260]}

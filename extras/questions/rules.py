@@ -45,10 +45,10 @@ from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, connect
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
+from online.recommend.outcomes import NoReleaseError
 from online.recommend.recommend import Recommender
 from online.recommend.registry import NONE_ACTIVE
-from online.recommend.types import NoReleaseError, Request, UserId
+from online.recommend.types import Request, Slate, UserId
 
 log = logging.getLogger(__name__)
 

@@ -26,9 +26,8 @@ from extras.experiments.store import ExposureQueue
 from extras.questions.rank import kept
 from online.clients.base import ServiceError
 from online.clients.redis import RedisClient
-from online.recommend.phases import Slate
 from online.recommend.recommend import Recommender
-from online.recommend.types import Request
+from online.recommend.types import Request, Slate
 from online.web.guard import may_record_exposures
 
 FACTOR: Final = 1.25

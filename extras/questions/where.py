@@ -20,8 +20,8 @@ from extras.attributes import no_attribute, no_value
 from extras.questions.rank import kept, numbers_of
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
-from online.recommend.types import Answer, BadRequestError, Request, UserId, absent_by_default
+from online.recommend.outcomes import BadRequestError
+from online.recommend.types import Answer, Request, Slate, UserId, absent_by_default
 
 MAX_IDS: Final = 10_000  # of a list
 _MAX_VALUES: Final = 100

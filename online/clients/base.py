@@ -105,11 +105,13 @@ class Client(ABC, Generic[Query, Found]):
     Their sockets keep the `current` deadline.
 
     Attributes:
+        lost_errors: those of the library's errors that say that the connection ended before an answer.
         timeout_s: of a whole call, connecting included, however slowly its answer comes.
     """
 
     service: ClassVar[str]
     library_errors: ClassVar[tuple[type[Exception], ...]] = (OSError,)
+    lost_errors: tuple[type[Exception], ...] = (ConnectionResetError,)
     timeout_s: float = 1.0
 
     def call(self, query: Query, deadline: Deadline = NEVER) -> Found:
@@ -122,7 +124,7 @@ class Client(ABC, Generic[Query, Found]):
             try:
                 return self._call(query)
             except self.library_errors as error:
-                if not self._is_lost(error) or limit.left() < at_first / 2:
+                if not isinstance(error, self.lost_errors) or limit.left() < at_first / 2:
                     raise
             return self._call(query)
 
@@ -146,11 +148,11 @@ class Client(ABC, Generic[Query, Found]):
         """Limit one call; log an error with the call's time, and turn the library's errors into ServiceError."""
         started = time.monotonic()
         limit = Deadline(min(started + self.timeout_s, deadline.at, current().at))
+        token = _current.set(limit)
         try:
             if limit.at <= started:
-                raise self._wrong(OUT_OF_TIME)
-            with until(limit):
-                yield limit
+                raise ServiceError(self.service, OUT_OF_TIME)
+            yield limit
         except Exception as error:
             failed = f"{self.service} {what} failed after {(time.monotonic() - started) * 1e3:.1f} ms"
             if isinstance(error, ServiceError):
@@ -158,18 +160,14 @@ class Client(ABC, Generic[Query, Found]):
                 raise
             if isinstance(error, self.library_errors):
                 log.warning("%s: %r", failed, error)
-                raise self._wrong(_explain(error) if limit.left() else OUT_OF_TIME) from error
+                raise ServiceError(self.service, _explain(error) if limit.left() else OUT_OF_TIME) from error
             if isinstance(error, (LookupError, TypeError, ValueError, AttributeError)):  # an answer of another shape
                 log.exception(failed)
-                raise self._wrong(f"answered with something that cannot be read ({type(error).__name__})") from error
+                unreadable = f"answered with something that cannot be read ({type(error).__name__})"
+                raise ServiceError(self.service, unreadable) from error
             raise
-
-    def _is_lost(self, error: Exception) -> bool:
-        """Whether the library's error says that the connection ended before an answer."""
-        return isinstance(error, ConnectionResetError)
-
-    def _wrong(self, what: str) -> ServiceError:
-        return ServiceError(self.service, what)
+        finally:
+            _current.reset(token)
 
 
 def _explain(error: Exception) -> str:

@@ -20,17 +20,16 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
-from data_exchange_center.wire import product_of_score, vector_of
-from online.clients.base import Caller, GoneError
+from online.clients.base import Caller, GoneError, ServiceError
 from online.clients.http import Http, HttpClient
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
 # which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
 _MAGNIFIED: Final = np.float32(2**20)
 _BY_FLOATS: Final = ("flat", "hnsw")  # indices; quantized ones clip a query to the range of their items' components
-# Ties by itemid. Where a search by vector is cut off among ties, Lucene keeps the documents that were loaded first:
-# those with the smaller itemids, as an index is loaded in their order and merged to one segment.
-# The sort keys of each hit, which are part of the answer, hold score and itemid: no field has to be fetched.
+# Ties by number. Where a search by vector is cut off among ties, Lucene keeps the documents that were loaded first:
+# those with the smaller numbers, as an index is loaded in their order and merged to one segment.
+# The sort keys of each hit, which are part of the answer, hold score and number: no field has to be fetched.
 _KEYS_ONLY: Final = {
     "sort": [{"_score": "desc"}, {wire.ITEM_ID: "asc"}],
     "track_total_hits": False,
@@ -48,9 +47,9 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int6
     return {"bool": allowed}
 
 
-def _any_of(itemids: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
+def _any_of(numbers: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
     """Terms queries for these items, of at most `_MAX_TERMS` each."""
-    ids = np.asarray(itemids, dtype=np.int64)
+    ids = np.asarray(numbers, dtype=np.int64)
     return [{"terms": {wire.ITEM_ID: ids[at : at + _MAX_TERMS]}} for at in range(0, max(len(ids), 1), _MAX_TERMS)]
 
 
@@ -66,7 +65,7 @@ def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, An
     if (vector := query.vectors.get(channel.name)) is not None:
         near = {
             "knn": {
-                "field": vector_of(channel.name),
+                "field": wire.vector_of(channel.name),
                 "query_vector": vector * magnified(query.recall) if alone else vector,
                 "k": query.recall.num_candidates,  # without it, newer versions take the search's size
                 "num_candidates": query.recall.num_candidates,
@@ -85,13 +84,8 @@ def magnified(recall: RecallRecipe) -> np.float32:
     return _MAGNIFIED if recall.index in _BY_FLOATS else np.float32(1)
 
 
-def inner_products(scores: NDArray[np.float64], channel: VectorRecipe, recall: RecallRecipe) -> NDArray[np.float64]:
-    """The inner products behind the scores of a search by vector alone."""
-    return product_of_score(scores / channel.vector_weight) / magnified(recall)
-
-
 def best_of(hits: Hits, others: Hits, size: int) -> Hits:
-    """Merge the hits of two searches into the best ``size``; ties by itemid."""
+    """Merge the hits of two searches into the best ``size``; ties by number."""
     ids, scores = np.concatenate([hits.ids, others.ids]), np.concatenate([hits.scores, others.scores])
     best = np.lexsort((ids, -scores))[:size]
     return Hits(ids[best], scores[best])
@@ -142,7 +136,10 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         answers = self._msearch(query.release, bodies)
         # A search by vector has several phases, and all of them call the copy of a shard that the first one called: a
         # node that ends in between leaves an answer without its shards, though other nodes have copies. So try again.
-        if self._copies and any(map(_lacks_a_shard, answers)):
+        if self._copies and any(
+            answer.get("_shards", {}).get("failed") or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR
+            for answer in answers
+        ):
             answers = self._msearch(query.release, bodies)
         rest = iter(answers)
         found = tuple(
@@ -163,16 +160,20 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         if "error" in answer:
             if answer["status"] == HTTPStatus.NOT_FOUND:
                 raise GoneError(self.service, self.gone)
-            raise self._wrong(f"refused the search of channel {channel.name} ({answer['error']['type']})")
+            raise ServiceError(
+                self.service, f"refused the search of channel {channel.name} ({answer['error']['type']})"
+            )
         self._require_whole(answer)
         hits = answer.get("hits", {}).get("hits", [])  # filter_path leaves empty lists out
-        keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)  # score and itemid of each
-        scores = keys[::2]
-        return Hits(keys[1::2].astype(np.int64), inner_products(scores, channel, recall) if by_vector_alone else scores)
+        keys = np.array([key for hit in hits for key in hit["sort"]], np.float64)  # score and number of each
+        numbers, scores = keys[1::2].astype(np.int64), keys[::2]
+        if by_vector_alone:  # the inner products behind the scores
+            scores = wire.product_of_score(scores / channel.vector_weight) / magnified(recall)
+        return Hits(numbers, scores)
 
     def _require_whole(self, answer: Mapping[str, Any]) -> None:
         if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
-            raise self._wrong("answered from a part of its index only")
+            raise ServiceError(self.service, "answered from a part of its index only")
 
     def _search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Send one search; its hits."""
@@ -196,17 +197,17 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             with self._limited("catalogue"):
                 hits = self._search(release, page)
                 for hit in hits:
-                    itemid, *shown = (hit["_source"][field] for field in _SHOWN)
-                    items[itemid] = CatalogueItem(*shown)
+                    number, *shown = (hit["_source"][field] for field in _SHOWN)
+                    items[number] = CatalogueItem(*shown)
             if len(hits) < _PAGE:
                 return items
             page["search_after"] = hits[-1]["sort"]
 
-    def indexed(self, release: str, itemids: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
+    def indexed(self, release: str, numbers: Sequence[int], channels: Sequence[str]) -> Iterator[IndexedItem]:
         """Read terms and vectors of some items of a release, in no order. Raises ServiceError."""
-        fields = {name: vector_of(name) for name in channels}
-        for start in range(0, len(itemids), _VECTORS):
-            wanted = list(itemids[start : start + _VECTORS])
+        fields = {name: wire.vector_of(name) for name in channels}
+        for start in range(0, len(numbers), _VECTORS):
+            wanted = list(numbers[start : start + _VECTORS])
             shown = [wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()]
             body = {"size": len(wanted), "query": {"terms": {wire.ITEM_ID: wanted}}, "_source": shown}
             with self._limited("indexed"):
@@ -218,11 +219,6 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def _ping(self) -> str:
         health = self._read(self._http.get("/_cluster/health?filter_path=status"))
         if health["status"] == "red":
-            raise self._wrong("is up, but its cluster is red")
+            raise ServiceError(self.service, "is up, but its cluster is red")
         nodes = self._read(self._http.get("/_nodes/http?filter_path=nodes.*.version"))["nodes"]
         return ", ".join(sorted({node["version"] for node in nodes.values()}))
-
-
-def _lacks_a_shard(answer: Mapping[str, Any]) -> bool:
-    """Whether a search lacks the answer of some shard, or of all."""
-    return bool(answer.get("_shards", {}).get("failed")) or answer["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -13,6 +13,7 @@ import orjson
 from data_exchange_center import wire
 from data_exchange_center.columns import Entity
 from data_exchange_center.settings import FeastSettings
+from online.clients.base import ServiceError
 from online.clients.http import Http, HttpClient
 
 _JSON = "Content-Type: application/json"
@@ -24,7 +25,7 @@ class FeatureQuery:
 
     entity: Entity
     release: str | None
-    ids: Sequence[int]  # userids or itemids
+    ids: Sequence[int]  # numbers of users or items
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,11 @@ class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
     def _ping(self) -> str:
         """Version of the package installed here, if any: the server does not report its own, and both are pinned."""
         if (status := self._http.get("/health").status) != HTTPStatus.OK:
-            raise self._wrong(f"answered its health check with status {status}")
+            raise ServiceError(self.service, f"answered its health check with status {status}")
         try:
             return version("feast")
         except PackageNotFoundError:  # the server's own image
-            return "not said"
+            return "unknown"
 
 
 def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> FeatureRows:

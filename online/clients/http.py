@@ -6,6 +6,7 @@ DNS lookup, connecting, sending, and an answer that trickles in.
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import time
@@ -22,7 +23,7 @@ import certifi
 import orjson
 import pycurl
 
-from online.clients.base import NEVER, Client, Found, GoneError, Query, current
+from online.clients.base import NEVER, Client, Found, GoneError, Query, ServiceError, current
 
 DOWN_S: Final = 2.0  # how long a server that did not answer is tried last
 _UNIX: Final = "unix:"
@@ -69,16 +70,12 @@ class _Node:
                 self.idle.pop().close()
 
 
-def _socket_address(path: Path) -> str:
-    """The path, or one by a descriptor of its folder: a socket's address has 107 bytes at most."""
-    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES or not path.parent.is_dir():
-        return str(path)
-    return f"/proc/self/fd/{_descriptor(path.parent)}/{path.name}"
-
-
 @cache
-def _descriptor(folder: Path) -> int:
-    return os.open(folder, os.O_PATH | os.O_DIRECTORY)  # stays open
+def _folder(path: Path) -> str:
+    """The folder of a socket, by a descriptor where its path is too long: an address has 107 bytes at most."""
+    if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES or not path.parent.is_dir():
+        return str(path.parent)
+    return f"/proc/self/fd/{os.open(path.parent, os.O_PATH | os.O_DIRECTORY)}"  # stays open
 
 
 class Http:
@@ -103,17 +100,14 @@ class Http:
 
     def get(self, path: str) -> HttpAnswer:
         """GET a path. Returns and raises as `post`."""
-        return self._call(path, None, ())
+        return self.post(path, None)
 
-    def post(self, path: str, body: bytes, *headers: str) -> HttpAnswer:
-        """Return the answer, whatever its status.
+    def post(self, path: str, body: bytes | None, *headers: str) -> HttpAnswer:
+        """Return the answer, whatever its status. ``body``: None: GET the path.
 
         Raises TimeoutError, ConnectionRefusedError where nothing answers, ConnectionResetError where the connection
         ended before the whole answer was there, and UnreadableError, also for an answer of more than 16 MiB.
         """
-        return self._call(path, body, headers)
-
-    def _call(self, path: str, body: bytes | None, headers: Sequence[str]) -> HttpAnswer:
         # Round robin, and those that did not answer lately last
         first, now = next(self._turn) % len(self._nodes), time.monotonic()
         nodes = self._nodes[first:] + self._nodes[:first]
@@ -131,19 +125,10 @@ class Http:
             curl = node.idle.pop()  # used last, so that the others may be closed by the server
         except IndexError:
             curl = self._connection(node.url)
-        parts: list[bytes] = []
-        size = 0
-
-        def take(part: bytes) -> int | None:
-            """Keep a part of the answer; libcurl ends the call unless all bytes are taken (None: they are)."""
-            nonlocal size
-            size += len(part)
-            parts.append(part)
-            return 0 if size > _MOST else None
-
+        answer = io.BytesIO()
         curl.setopt(pycurl.URL, (_OVER_SOCKET if node.url.startswith(_UNIX) else node.url) + path)
         curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])  # send a body at once, without waiting for 100 Continue
-        curl.setopt(pycurl.WRITEFUNCTION, take)
+        curl.setopt(pycurl.WRITEDATA, answer)
         left_s = self._timeout_s if current() is NEVER else current().left()
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(left_s * 1e3)))
         if body is None:
@@ -154,8 +139,6 @@ class Http:
             curl.perform()
         except pycurl.error as error:
             curl.close()
-            if size > _MOST:
-                raise UnreadableError(f"an answer of more than {_MOST} bytes") from error
             code, message = error.args
             kind = _OSERRORS.get(code, UnreadableError)
             if issubclass(kind, ConnectionError):
@@ -163,11 +146,11 @@ class Http:
             if kind is not UnreadableError:
                 node.down_until = time.monotonic() + DOWN_S
             raise kind(f"{message} (libcurl's error {code})") from error
-        answer = HttpAnswer(curl.getinfo(pycurl.RESPONSE_CODE), b"".join(parts))
-        parts.clear()  # which the idle connection would hold until its next call
+        status, body = curl.getinfo(pycurl.RESPONSE_CODE), answer.getvalue()
+        answer.close()  # which the idle connection would hold until its next call
         node.down_until = 0.0
         node.idle.append(curl)  # last: another thread may take it at once
-        return answer
+        return HttpAnswer(status, body)
 
     def _connection(self, url: str) -> pycurl.Curl:
         """Connection for one thread at a time. It connects at its first use, and again where the server has hung up."""
@@ -175,8 +158,10 @@ class Http:
         curl.setopt(pycurl.NOSIGNAL, 1)  # as threads use it
         curl.setopt(pycurl.PROXY, "")  # none between us and our own service, whatever the environment names
         curl.setopt(pycurl.BUFFERSIZE, _BUFFER)
+        curl.setopt(pycurl.MAXFILESIZE, _MOST)  # also ends an answer that does not say how long it is
         if url.startswith(_UNIX):
-            curl.setopt(pycurl.UNIX_SOCKET_PATH, _socket_address(Path(url.removeprefix(_UNIX))))
+            path = Path(url.removeprefix(_UNIX))
+            curl.setopt(pycurl.UNIX_SOCKET_PATH, f"{_folder(path)}/{path.name}")
         if self._login is not None:
             curl.setopt(pycurl.USERNAME, self._login[0].encode())
             curl.setopt(pycurl.PASSWORD, self._login[1].encode())
@@ -202,7 +187,7 @@ class HttpClient(Client[Query, Found]):
         if answer.status == HTTPStatus.NOT_FOUND:
             raise GoneError(self.service, self.gone)
         if answer.status != HTTPStatus.OK:
-            raise self._wrong(f"answered with status {answer.status}")
+            raise ServiceError(self.service, f"answered with status {answer.status}")
         return dict(orjson.loads(answer.body))
 
     def close(self) -> None:

@@ -33,36 +33,37 @@ USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
 ERRORS: Final[tuple[type[Exception], ...]] = (redis.RedisError, RedisClusterException, OSError)
 # Errors after which another server has the slot, or will have it soon.
-MOVED: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError, redis.TimeoutError)
+_LOST: Final = (MovedError, AskError, ClusterDownError, redis.ReadOnlyError, redis.ConnectionError)
+MOVED: Final = (*_LOST, redis.TimeoutError)
 
 
-class _TimelySocket(socket.socket):
-    """A socket whose operations end by the deadline of their thread, or by its own timeout where that is shorter.
+def _timely(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """An operation of a socket that ends by the deadline of its thread, or by the socket's timeout if that is shorter.
 
     A socket's timeout applies to each read alone: redis-py would wait forever for a server that trickles bytes.
     """
 
-    def _within(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+    def within(self: socket.socket, *arguments: Any) -> Any:
         left, own = current().left(), self.gettimeout()
         if own is not None and own <= left:
-            return operation(*arguments)
+            return operation(self, *arguments)
         if not left:
             raise TimeoutError("the deadline is over")
         self.settimeout(left)
         try:
-            return operation(*arguments)
+            return operation(self, *arguments)
         finally:
             if self.fileno() >= 0:
                 self.settimeout(own)
 
-    def recv(self, *arguments: Any) -> bytes:
-        return bytes(self._within(super().recv, *arguments))
+    return within
 
-    def recv_into(self, *arguments: Any) -> int:
-        return int(self._within(super().recv_into, *arguments))
 
-    def sendall(self, *arguments: Any) -> None:
-        self._within(super().sendall, *arguments)
+class _TimelySocket(socket.socket):
+    """A socket that keeps the deadline of its thread."""
+
+    recv, recv_into = _timely(socket.socket.recv), _timely(socket.socket.recv_into)
+    sendall = _timely(socket.socket.sendall)
 
 
 class TimelyConnection(redis.Connection):
@@ -169,14 +170,12 @@ class RedisClient(Client[Query, Found]):
 
     service: ClassVar[str] = "redis"
     library_errors: ClassVar[tuple[type[Exception], ...]] = ERRORS
+    lost_errors = _LOST
 
     def __init__(self, settings: RedisSettings, timeout_s: float | None = None) -> None:
         """``timeout_s``: of a call, if not as the settings say."""
         self.timeout_s = timeout_s or settings.timeout_s
         self._redis = connect(settings, timeout_s=timeout_s)
-
-    def _is_lost(self, error: Exception) -> bool:
-        return isinstance(error, MOVED) and not isinstance(error, redis.TimeoutError)
 
     def _ping(self) -> str:
         info: dict[str, object] = self._redis.info("server")  # type: ignore[assignment]
@@ -234,7 +233,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         return UserAnswer(
             live.decode() if live else None,
             bool(kept),
-            self._user(query.userid, stored, since, bool(kept)),
+            self._user(userid, stored, since, bool(kept)),
             int(forgotten or 0),
             experiments,
         )
@@ -249,11 +248,8 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 events = tuple(map(plugins.load(plugins.FEEDBACK, "unpack"), since.values()))
             except (TypeError, ValueError) as error:
                 raise StoredError(self.service, f"holds events of user {userid!r} that cannot be read") from error
-        if stored and forgotten is None:
-            return self._decode(userid, stored, events)
-        return StoredUser.unknown(events) if events and kept else None
-
-    def _decode(self, userid: OwnId, stored: Mapping[bytes, bytes], events: tuple[Any, ...] = ()) -> StoredUser:
+        if not stored or forgotten is not None:
+            return StoredUser.unknown(events) if events and kept else None
         try:
             return StoredUser.of_fields({name.decode(): raw for name, raw in stored.items()}, events)
         except KeyError as error:  # without the filter a seen item could be recommended

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import GoneError
+from online.clients.base import GoneError, ServiceError
 from online.clients.http import Http, HttpClient
 
 _FLOAT: Final = "FP32"
@@ -54,13 +54,20 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _part(self, query: ScoreQuery, inputs: ModelInputs) -> NDArray[np.float32]:
-        head, numbers = _request(inputs)
+        # The body is JSON, and the numbers that follow it
+        tensors = {name: values.astype("<f4", copy=False).tobytes() for name, values in inputs.by_name.items()}
+        described = [
+            {"name": name, "datatype": _FLOAT, "shape": inputs.by_name[name].shape,
+             "parameters": {"binary_data_size": len(numbers)}}
+            for name, numbers in tensors.items()
+        ]  # fmt: skip
+        head = orjson.dumps({"inputs": described, "outputs": _WANTED})
         path = f"/v2/models/{query.model}/versions/{query.version}/infer"
-        answer = self._http.post(path, head + numbers, f"{_HEAD_LENGTH}: {len(head)}")
+        answer = self._http.post(path, b"".join((head, *tensors.values())), f"{_HEAD_LENGTH}: {len(head)}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
                 raise GoneError(self.service, self.gone)
-            raise self._wrong(f"answered with status {answer.status}")
+            raise ServiceError(self.service, f"answered with status {answer.status}")
         return self._scores(answer.body, len(inputs))
 
     def _scores(self, body: bytes, rows: int) -> NDArray[np.float32]:
@@ -69,10 +76,10 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         found = [(each["name"], each["datatype"], each["shape"], each["parameters"]) for each in outputs]
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.
         if found != [(wire.MODEL_OUTPUT, _FLOAT, [rows, 1], {"binary_data_size": size})]:
-            raise self._wrong(f"gave {found} for {rows} rows")
+            raise ServiceError(self.service, f"gave {found} for {rows} rows")
         scores = np.frombuffer(body[-size:], dtype="<f4")
         if not np.isfinite(scores).all():
-            raise self._wrong("gave scores that are not numbers")
+            raise ServiceError(self.service, "gave scores that are not numbers")
         return scores
 
     def _ping(self) -> str:
@@ -80,16 +87,5 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         for path in ("/v2/health/live", "/v2"):
             answer = self._http.get(path)
             if answer.status != HTTPStatus.OK:
-                raise self._wrong(f"answered {path} with status {answer.status}")
+                raise ServiceError(self.service, f"answered {path} with status {answer.status}")
         return str(orjson.loads(answer.body)["version"])
-
-
-def _request(inputs: ModelInputs) -> tuple[bytes, bytes]:
-    """Body of a scoring request: JSON, and the numbers that follow it."""
-    tensors = {name: values.astype("<f4", copy=False).tobytes() for name, values in inputs.by_name.items()}
-    described = [
-        {"name": name, "datatype": _FLOAT, "shape": inputs.by_name[name].shape,
-         "parameters": {"binary_data_size": len(numbers)}}
-        for name, numbers in tensors.items()
-    ]  # fmt: skip
-    return orjson.dumps({"inputs": described, "outputs": _WANTED}), b"".join(tensors.values())

@@ -24,20 +24,18 @@ without it, and says so under "degraded".
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from typing import Any, Final
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
 from online.recommend.recommend import Recommender
 from online.recommend.registry import LOADING_WAIT_S
-from online.web import guard
-from online.web.asgi import MAX_BODY, Edge
-from online.web.openapi import Alive, description, register_description
+from online.web import asgi, errors, guard, openapi
 from online.web.parts import Parts, register_extras
 
 # In the order in which they see a request, and an answer
@@ -56,33 +54,36 @@ def create_app(
     """
     settings = settings or load_settings()
     if recommender is None:
-        guard.log_as_json()
+        handler = logging.StreamHandler()
+        handler.setFormatter(guard.JsonLines())
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
-        with suppress(FutureTimeoutError):  # requests are accepted after this; it ends early if services are down
+        with suppress(TimeoutError):  # requests are accepted after this; it ends early if services are down
             recommender.warm_up().result(LOADING_WAIT_S + settings.server.warm_up_s)
         recommender.follow(recommender.releases.follow)
     app = Flask(__name__)
     if settings.server.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.server.proxies)  # type: ignore[method-assign]
-    app.config |= {"MAX_CONTENT_LENGTH": MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
+    app.config |= {"MAX_CONTENT_LENGTH": asgi.MAX_BODY, "PROVIDE_AUTOMATIC_OPTIONS": False}
     # Each request gets a record, is refused or answered, and then logged.
     observers: list[guard.Observer] = [guard.log_request]
-    guard.register_records(app, observers)
-    guard.register_guard(app, settings.server)
-    guard.register_errors(app)
+    guard.register_records(app, settings.server, observers)
+    errors.register_errors(app)
     # The extras add routes, and fields to requests and answers; the API's description is made after them.
     recommender.reset_extensions()  # remove the hooks of an earlier application
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
-    guard.expect_keys_are_checked(settings, register_extras(app, parts, EXTRAS))
+    register_extras(app, parts, EXTRAS)
     guard.guard_writes(app, settings.server)
-    register_description(app, description(parts.request_model, recommender.answer_model, parts.paths, parts.models))
+    document = openapi.description(parts.request_model, recommender.answer_model, parts.paths, parts.models)
+    openapi.register_description(app, document)
 
     @app.post("/ml/rec")
     @guard.only_reads
     def recommend() -> Response:
-        record = guard.current_record()
-        wanted = guard.parse(request.get_data(cache=False), parts.request_model, parts.expected)
+        record: guard.Record = g.record
+        body, read = request.get_data(cache=False), parts.request_model.model_validate_json
+        wanted = guard.validated(body, read, parts.expected)
         guard.expect_within_budget(settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms)
         record.facts |= {"user": wanted.userid, "size": wanted.size}
         answer = parts.recommend(wanted, record.watch)
@@ -91,7 +92,7 @@ def create_app(
 
     @app.get("/healthz")
     def healthz() -> Response:
-        return Response(Alive(alive=True).model_dump_json(), mimetype="application/json")
+        return Response(openapi.Alive(alive=True).model_dump_json(), mimetype="application/json")
 
     @app.get("/readyz")
     def readyz() -> Response:
@@ -102,7 +103,7 @@ def create_app(
     return app
 
 
-def create_asgi() -> Edge:
+def create_asgi() -> asgi.Edge:
     """Create the application behind `Edge`, which gunicorn's `asgi` worker serves; see online/gunicorn_conf.py."""
     settings = load_settings()
-    return Edge(create_app(settings=settings), settings.server)
+    return asgi.Edge(create_app(settings=settings), settings.server)

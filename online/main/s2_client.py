@@ -92,7 +92,9 @@ def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, 
     except requests.Timeout as error:
         raise RecsysError(f"The server at {url} did not answer within {_TIMEOUT_S} s. See `make logs`.") from error
     except requests.ConnectionError as error:
-        raise RecsysError(f"No server answers at {url}. Start it with `make serve`, or name another address.") from error
+        raise RecsysError(
+            f"No server answers at {url}. Start it with `make serve`, or name another address."
+        ) from error
     except requests.RequestException as error:
         raise RecsysError(f"{url} is not a usable address ({error}).") from error
     raise RecsysError(problem)

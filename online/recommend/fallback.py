@@ -28,18 +28,10 @@ from data_exchange_center.features import Encoded
 from data_exchange_center.settings import ServerSettings
 from online.clients.base import Deadline, GoneError, ServiceError, StoredError, until
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate, State
+from online.recommend.outcomes import Degradation, LoadingError, NoReleaseError, Outcome
 from online.recommend.recall import Items, completed
 from online.recommend.registry import Registry
-from online.recommend.types import (
-    Degradation,
-    LoadingError,
-    NoReleaseError,
-    Outcome,
-    Ranked,
-    TimedRequest,
-    is_of_kind,
-)
+from online.recommend.types import Ranked, Slate, State, TimedRequest, is_of_kind
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +48,11 @@ def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> De
     return Degradation.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
 
 
+def may_fall_back(timed: TimedRequest, error: ServiceError) -> bool:
+    """Whether a fallback answers in the place of a stage that has failed; else its error ends this try."""
+    return not timed.request.strict and (timed.last_try or not isinstance(error, GoneError))
+
+
 class Fallbacks:
     """Makes each stage, or what replaces it. Shared by threads."""
 
@@ -66,30 +63,28 @@ class Fallbacks:
     # --- the answer as a whole
 
     def slate(self, timed: TimedRequest, read: Read, rank: Callable[[State], Slate]) -> Slate:
-        """The slate; the popular list where no stage and no fallback can answer, or where it is too late for them."""
+        """The slate; the popular list where no stage and no fallback can answer, or where it is too late for them.
+
+        If a stage fails, once more: another release may be active, and this one deleted. It is deleted from Redis
+        first, so what Redis says now is true of the other stores, too.
+        """
         releases = self._releases
         try:
             if timed.late:  # more work on it would make later requests late, too
                 raise ServiceError("server", BUSY)
-            return self._ranked(self.state(timed, read), read, rank)
+            state = self.state(timed, read)
+            try:
+                return rank(state)
+            except ServiceError as error:
+                again = self._again(state, read, error)
+                if again is None and timed.request.strict:
+                    raise
+            again = again or state
+            return rank(replace(again, timed=replace(again.timed, last_try=True)))
         except (ServiceError, NoReleaseError) as error:
-            if timed.strict or timed.request.release or not releases.can_serve:
+            if timed.request.strict or timed.request.release or not releases.can_serve:
                 raise
             return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.saved)
-
-    def _ranked(self, state: State, read: Read, rank: Callable[[State], Slate]) -> Slate:
-        """The slate of a state; once more if a stage fails: another release may be active, and this one deleted.
-
-        A release is deleted from Redis first, so what Redis says now is true of the other stores, too.
-        """
-        try:
-            return rank(state)
-        except ServiceError as error:
-            again = self._again(state, read, error)
-            if again is None and state.timed.strict:
-                raise
-        again = again or state
-        return rank(replace(again, timed=replace(again.timed, last_try=True)))
 
     def _again(self, state: State, read: Read, error: ServiceError) -> State | None:
         """The state by another release; None: no other can answer."""
@@ -122,7 +117,7 @@ class Fallbacks:
         except (ServiceError, NoReleaseError) as error:
             opened = (releases.loaded(timed.preferred) if timed.preferred else None) or releases.active
             loading = isinstance(error, LoadingError)
-            if timed.strict or request.release or opened is None or (loading and self._is_alone(timed)):
+            if request.strict or request.release or opened is None or (loading and self._is_alone(timed)):
                 raise
             state = known.state(opened.release, request.userid)
             outcome = Outcome.LAST_STATE if state else Outcome.POPULAR
@@ -151,7 +146,7 @@ class Fallbacks:
             return read(timed)
         except LoadingError as error:
             alone = self._is_alone(timed)
-            if only_if_alone and not (alone or timed.strict or self._releases.active is None):
+            if only_if_alone and not (alone or timed.request.strict or self._releases.active is None):
                 raise
             if timed.request.budget_ms or not (alone or timed.patient):
                 self._releases.wait_for(error.release, timed.deadline.share(LOADING_SHARE).left())
@@ -169,7 +164,7 @@ class Fallbacks:
             with timed.watch.stage("elasticsearch"):
                 return search(items)
         except ServiceError as error:
-            if not timed.may_fall_back(error):
+            if not may_fall_back(timed, error):
                 raise
             try:
                 found = search(opened.exact)
@@ -187,7 +182,7 @@ class Fallbacks:
         try:
             features = read()
         except ServiceError as error:
-            if not timed.may_fall_back(error):
+            if not may_fall_back(timed, error):
                 raise
             features = self.known.features(opened.release, userid)
             outcome = Outcome.NOT_RANKED if features is None else Outcome.LAST_FEATURES
@@ -207,7 +202,7 @@ class Fallbacks:
             with timed.watch.stage("triton"):
                 ranked = score()
         except ServiceError as error:
-            if not timed.may_fall_back(error):
+            if not may_fall_back(timed, error):
                 raise
             degraded.append(degradation_of(error, Outcome.NOT_RANKED))
             return Ranked(candidates.itemids, candidates.scores)

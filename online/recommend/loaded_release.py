@@ -1,15 +1,8 @@
-"""A loaded release: what a process holds of one in memory.
-
-Item features are cached, encoded but for what depends on a request's time: Feast needs 33 ms for those of 200 items,
-more than all the rest of a request.
-"""
+"""A loaded release: what a process holds of one in memory."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,23 +13,14 @@ from numpy.typing import NDArray
 from data_exchange_center.candidates import ExactItems, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
-from data_exchange_center.features import Encoded, FeatureSpec
-from data_exchange_center.fusion import Hits, Vocabulary
+from data_exchange_center.features import FeatureSpec
+from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import ServerSettings
-from online.clients.base import Client
 from online.clients.elastic import CatalogueItem, ElasticItems
-from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.redis import RedisUsers
-from online.recommend.types import NoReleaseError
-
-log = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 5.0  # pause after a release, or its items' features, could not be loaded
-CHUNK = 500  # items per call at most; with the source's 18 features they take about 0.1 s, well within the timeout
-VALUES = 18 * CHUNK  # features times items per call
-
-FeatureStore = Client[FeatureQuery, FeatureRows]
+from online.recommend.outcomes import NoReleaseError
+from online.recommend.rank import FeatureStore, ItemCache, fetch_items
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,69 +103,3 @@ def load_release(
         items=ItemCache(fetch, server.item_cache_ttl_s, background),
         exact=ExactItems.of(items.indexed(release, exact, list(dims)), dims),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedItems:
-    """The features of all items that have every feature."""
-
-    itemids: NDArray[np.int32]  # (n,) ascending
-    rows: Encoded  # (n,)
-
-    def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
-        """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
-        codes = Vocabulary(self.itemids).codes(wanted)
-        known = codes > 0
-        return known, self.rows[codes[known] - 1]
-
-
-def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, itemids: Sequence[int]) -> EncodedItems:
-    """Fetch and encode items' features, at most `CHUNK` items and `VALUES` values per call. Raises ServiceError."""
-    found: list[int] = []
-    parts = [Encoded.none(spec.of("item"))]
-    ordered = sorted(itemids)
-    size = min(CHUNK, max(1, VALUES // max(1, len(spec.stored("item")))))
-    for start in range(0, len(ordered), size):
-        rows = store.call(FeatureQuery("item", release, ordered[start : start + size]))
-        if rows.ids:
-            found.extend(rows.ids)
-            parts.append(spec.encode_items(rows.columns))
-    if missing := len(ordered) - len(found):
-        log.warning("release %s: %d of %d items have no features and cannot be ranked", release, missing, len(ordered))
-    return EncodedItems(np.array(found, np.int32), Encoded.joined(parts))
-
-
-class ItemCache:
-    """Encoded items, fetched again when older than ``ttl_s``; the stale copy serves until the new one is there."""
-
-    def __init__(
-        self, fetch: Callable[[], EncodedItems], ttl_s: float, background: Executor,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
-        """Fetches at once. Raises what ``fetch`` raises."""
-        self._fetch, self._ttl_s, self._background, self._clock = fetch, ttl_s, background, clock
-        self._refreshing = threading.Lock()
-        self._items = fetch()
-        self.fetched_at = time.time()  # Unix seconds, of the copy at hand
-        self._stale_at = clock() + ttl_s
-
-    def current(self) -> EncodedItems:
-        """The copy at hand; a refresh is started when it is stale."""
-        if self._clock() >= self._stale_at and self._refreshing.acquire(blocking=False):
-            self._background.submit(self._refresh)
-        return self._items
-
-    def _refresh(self) -> None:
-        wait_s = RETRY_AFTER_S
-        try:
-            fresh, held = self._fetch(), self._items
-            lost = int((~np.isin(held.itemids, fresh.itemids)).sum())
-            if lost:  # a release never loses items, so the store is at fault
-                log.warning("%d of %d items have lost their features, which are kept", lost, len(held.itemids))
-            else:
-                self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
-        except Exception:
-            log.exception("item features could not be refreshed, the ones at hand serve on")
-        finally:
-            self._stale_at = self._clock() + wait_s
-            self._refreshing.release()

@@ -16,9 +16,10 @@ from online.clients.base import OUT_OF_TIME, Breaker, Client, ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.loaded_release import Release
+from online.recommend.outcomes import NoReleaseError
 from online.recommend.recall import recall
 from online.recommend.registry import Registry
-from online.recommend.types import NoReleaseError, read_id
+from online.recommend.types import read_id
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from data_exchange_center import candidates
-from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser, fill_up, fused_lists
+from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
@@ -31,7 +31,8 @@ def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, fewe
     Where they are fewer than ``fewest``, popular unseen items complete them (`completed`). Items that the release's
     catalogue lacks are left out: there is nothing to show of them.
     """
-    found = channel_candidates(items, opened.manifest, opened.channels, user, timestamp)
+    lists = search_channels(items, opened.manifest, opened.channels, user, timestamp)
+    found = candidates.fused_lists(opened.manifest.recipe.recall, lists)
     itemids = found.itemids.tolist()
     if not opened.catalogue.keys() >= set(itemids):
         known = np.array([itemid in opened.catalogue for itemid in itemids], np.bool_)
@@ -44,28 +45,19 @@ def completed(opened: Release, user: StoredUser, found: Candidates | None = None
     """Candidates, filled up by popular unseen items that can be ranked; ``found``: None: the channels found nothing."""
     popular = opened.by_popularity.ids
     rankable = popular[np.isin(popular, opened.items.current().itemids)]
-    return fill_up(opened.manifest.recipe.recall, found, rankable, user)
-
-
-def channel_candidates(
-    items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int
-) -> Candidates:
-    """Search all channels and fuse their lists; may be empty.
-
-    Raises ServiceError, StoredError for a state that is unusable.
-
-    A searched channel that has neither a vector nor preferred genres for this user finds nothing.
-    """
-    recipe = manifest.recipe.recall
-    return fused_lists(recipe, search_channels(items, manifest, channels, user, timestamp, recipe.candidates))
+    return candidates.fill_up(opened.manifest.recipe.recall, found, rankable, user)
 
 
 def search_channels(
-    items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int
+    items: Items, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int, size: int | None = None
 ) -> dict[str, Hits]:
-    """Channel name -> its best ``size`` unseen items, in the recipe's order. Raises as `channel_candidates`."""
+    """Channel name -> its best unseen items, in the recipe's order: ``size``, or the recipe's number of candidates.
+
+    A searched channel that has neither a vector nor preferred genres for this user finds nothing. Raises ServiceError,
+    StoredError for a state that is unusable.
+    """
     recipe = manifest.recipe.recall
-    if size != recipe.candidates:
+    if size is not None:
         recipe = recipe.model_copy(update={"candidates": size})
     vectors = checked_vectors(manifest, channels, user, timestamp)
     searched = items.call(ItemQuery(manifest.release, recipe, vectors, user.terms, user.seen, user.only))

@@ -6,17 +6,22 @@ Redis -> Elasticsearch and Feast in parallel -> Triton. `fallback` has what repl
 
 from __future__ import annotations
 
+import time
 import uuid
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded
 from online.clients.base import Client, Deadline, Found, LimitedClient, Query
-from online.recommend.phases import Slate, State
+from online.recommend import rank, types
+from online.recommend.outcomes import Outcome, sentences
 from online.recommend.process import ServerProcess
-from online.recommend.rank import encoded_user, rank
 from online.recommend.recall import recall
-from online.recommend.types import MAX_BUDGET_MS, Answer, Ranked, Request, Stopwatch, TimedRequest, check_userid
+from online.recommend.types import Answer, Ranked, Request, Slate, State, Stopwatch, TimedRequest
 
 # Shares of the time that is left when a stage begins. Redis usually takes 1 % of its share: the rest is for the others.
 STATE_SHARE = 0.4  # Redis
@@ -43,17 +48,25 @@ class Recommender(ServerProcess):
             share: how much of the budget may be used, 0 to 1.
         """
         timed = self.timed(request, watch or Stopwatch(), preferred, share)
+        slate = self.slate(timed)
         return self.answer_model.model_construct(
             userid=request.userid,
             recommendation=uuid.uuid4().hex,
-            **self.slate(timed).fields(),
+            **answer_fields(slate),
             took_ms=timed.watch.took_ms(),
         )
 
     def slate(self, timed: TimedRequest) -> Slate:
         """Make all parts of the answer to a request, after extensions have seen it. Raises as `recommend`."""
-        slate = self.fallbacks.slate(timed, self._state, self._ranked)
-        for act in (*self.phases.rerank, *self.phases.page, *self.phases.annotate):
+        slate, size = self.fallbacks.slate(timed, self._state, self._ranked), timed.request.size
+        for rerank in self.phases.rerank:
+            rerank(slate)
+        if slate.opened is not None:
+            shown, ranked = slate.ranked.shown(size), slate.ranked  # (size,) indices
+            slate.items = types.items_of(slate.opened.catalogue, ranked.itemids[shown], ranked.scores[shown])
+        elif slate.saved is not None:
+            slate.items = slate.saved.item_list[:size]
+        for act in (*self.phases.page, *self.phases.annotate):
             act(slate)
         return slate
 
@@ -67,10 +80,10 @@ class Recommender(ServerProcess):
     def _ranked(self, state: State) -> Slate:
         """A user's candidates, ranked; the popular list for a user without data.
 
-        Raises ServiceError where no fallback answers: see `TimedRequest.may_fall_back`.
+        Raises ServiceError where no fallback answers: see `Fallbacks`.
         """
         timed, opened, request, phases = state.timed, state.opened, state.timed.request, self.phases
-        check_userid(request.userid, opened.user_ids)
+        types.check_userid(request.userid, opened.user_ids)
         stored, degraded = state.user, [*state.degraded]
         for own_state in phases.state:
             stored = own_state(request, opened, stored)
@@ -80,8 +93,10 @@ class Recommender(ServerProcess):
             stored = of_history(request, opened, stored)
         if stored is None:
             return Slate.popular(timed, opened, degraded)
-        # The user as of the request's time: events since the release are part of history and seen items.
-        user = opened.current(stored, request.before)
+        # The user as of the request's time: events since the release are part of history and seen items. A request that
+        # names no time sees all that was acknowledged, even in this second: so a rating counts at once.
+        before = request.timestamp if "timestamp" in request.model_fields_set else None
+        user = stored.current(opened.manifest.dataset, opened.numbers, before)
         for of_user in phases.recall:
             user = of_user(request, opened, user)
         if user.is_blank:
@@ -92,7 +107,7 @@ class Recommender(ServerProcess):
         if user.number:  # an unknown user has none
             by = timed.deadline.share(RECALL_SHARE)
             pending = self.user_features.fetch(
-                opened.release, user.number, by, strict=timed.strict, short_budget=timed.short_budget
+                opened.release, user.number, by, strict=request.strict, short_budget=timed.short_budget
             )
         try:
             search = partial(recall, opened=opened, user=user, timestamp=request.timestamp, fewest=request.fewest)
@@ -102,18 +117,19 @@ class Recommender(ServerProcess):
                 candidates = of_candidates(request, opened, user, candidates)
             features: Encoded | None = Encoded.none(opened.spec.of("user"), 1)
             if pending is not None:
-                read = lambda: encoded_user(opened.spec, self.user_features.result(pending))  # noqa: E731
+                read = lambda: rank.encoded_user(opened.spec, self.user_features.result(pending))  # noqa: E731
                 features = self.fallbacks.features(timed, opened, degraded, read)
         finally:  # record Feast's time even if the request fails here
             if pending is not None:
                 timed.watch.stages["feast"] = pending.stage()
         if features is not None and stored.events:
-            features = features.having(Columns.N_RATINGS, [len(opened.current(stored, None).history)])
+            events = stored.current(opened.manifest.dataset, opened.numbers, None).history
+            features = features.having(Columns.N_RATINGS, [len(events)])
         # The ranking model's scores, by Triton, give the order.
         ranked = Ranked(candidates.itemids, candidates.scores)
         if features is not None and len(candidates.itemids):
             scorer = self.within(self.scorer, timed, SCORES_SHARE)
-            score = partial(rank, scorer, opened, features, user.history, candidates, request.timestamp)
+            score = partial(rank.rank, scorer, opened, features, user.history, candidates, request.timestamp)
             ranked = self.fallbacks.rank(timed, candidates, degraded, score)
         return Slate(timed, opened, user, candidates, ranked, degraded)
 
@@ -128,8 +144,8 @@ class Recommender(ServerProcess):
         """
         short_budget = 0 < request.budget_ms < self.server.budget_ms
         patient = request.strict or not self.releases.can_serve
-        budget_ms = request.budget_ms or (MAX_BUDGET_MS if patient else self.server.budget_ms)
-        waited = watch.seconds()
+        budget_ms = request.budget_ms or (types.MAX_BUDGET_MS if patient else self.server.budget_ms)
+        waited = time.perf_counter() - watch.began
         deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not (patient or watch.stages) and waited > MAX_QUEUE_SHARE * budget_ms / 1e3
         again = self.releases.recently_reloaded
@@ -137,6 +153,41 @@ class Recommender(ServerProcess):
 
     def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
         """A client limited by a request's deadline and the breaker; ``share``: of the time that is left, 0 to 1."""
-        return LimitedClient(
-            client, self.breakers[client.service], timed.deadline.share(share), timed.strict, timed.short_budget
-        )
+        by, strict = timed.deadline.share(share), timed.request.strict
+        return LimitedClient(client, self.breakers[client.service], by, strict, timed.short_budget)
+
+
+def answer_fields(slate: Slate) -> dict[str, Any]:
+    """The fields of the answer that say what the list is made of."""
+    request, opened, candidates = slate.timed.request, slate.opened, slate.candidates
+    cold_start = slate.user is None and not slate.degraded
+    why = sentences(slate.degraded, cold_start=cold_start) if slate.degraded or cold_start else ""
+    filled_up, short = 0, ""
+    if candidates is not None and len(candidates.filled):
+        shown = slate.ranked.itemids[slate.ranked.shown(request.size)]
+        filled_up = int(np.isin(shown, candidates.filled).sum())
+    by_fault = {each.outcome for each in slate.degraded} & {Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}
+    if opened is not None and len(slate.ranked.itemids) < request.size and not by_fault:
+        short, no_more = slate.end
+        why = f"{why} {no_more}".strip()
+    return {
+        "release": opened.release if opened else slate.saved.release if slate.saved else "",
+        "cold_start": cold_start,
+        "item_list": slate.items,
+        "degraded": slate.degraded,
+        "filled_up": filled_up,
+        "short": short,
+        "reason": why,
+        "recall": recalled(slate) if request.explain == "recall" else {},
+        **slate.more,
+    }
+
+
+def recalled(slate: Slate) -> dict[str, list[OwnId]]:
+    """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
+    opened, candidates = slate.opened, slate.candidates
+    if opened is None or candidates is None:
+        return {types.FUSED: []}
+    lists = {types.FUSED: candidates.itemids, **{name: hits.ids for name, hits in candidates.by_channel.items()}}
+    shown = opened.catalogue
+    return {name: [shown[each].own_id for each in ids.tolist() if each in shown] for name, ids in lists.items()}

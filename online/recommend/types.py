@@ -1,29 +1,31 @@
-"""Types of a request's stages, in this order: Request -> StoredUser -> Candidates -> Ranked -> Answer.
+"""Types of a request's stages, in this order: Request -> State -> Candidates -> Ranked -> Slate -> Answer.
 
-`StoredUser` and `Candidates` are in `data_exchange_center.candidates`.
-
-The models are the ones that the API describes, and extras add fields to two of them (`online.web.parts`).
+`Candidates` are in `data_exchange_center.candidates`, the errors and outcomes of a request in `outcomes`. Request and
+Answer are the models that the API describes; extras add fields to both (`online.web.parts`).
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, IdKind, OwnId, own_id
-from data_exchange_center.errors import RecsysError
-from online.clients.base import Deadline, GoneError, ServiceError
-from online.clients.elastic import CatalogueItem
-from online.clients.triton import ScoreQuery
+from data_exchange_center.fusion import NO_HITS
+from online.clients import base, elastic, triton
+from online.recommend.outcomes import NO_MORE, BadRequestError, Degradation, UnknownReleaseError, WrongIdError
+
+if TYPE_CHECKING:
+    from online.recommend.last_release import SavedPopular
+    from online.recommend.loaded_release import Release
 
 MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
@@ -56,9 +58,8 @@ class Request(BaseModel):
     userid: UserId
     size: Size = 50
     timestamp: Timestamp
-    explain: bool | Literal["recall"] = (
-        False  # "recall": what recall found; true: why each item is there (extras/explain)
-    )
+    # "recall": what recall found; true: why each item is there (extras/explain)
+    explain: bool | Literal["recall"] = False
     budget_ms: Annotated[int, Field(ge=MIN_BUDGET_MS, le=MAX_BUDGET_MS, default_factory=int)]  # 0: not given
     strict: bool = False  # rather no answer than one without a service: for checks and measurements
     release: Annotated[str, Field(pattern=RELEASE)] | None = None  # instead of the live one
@@ -67,30 +68,6 @@ class Request(BaseModel):
     def fewest(self) -> int:
         """How many candidates there have to be: recall completes a shorter list."""
         return self.size
-
-    @property
-    def before(self) -> int | None:
-        """Second before which events are known. None: all that was acknowledged, even in this second.
-
-        So a rating counts at once for a request that names no time.
-        """
-        return self.timestamp if "timestamp" in self.model_fields_set else None
-
-
-class BadRequestError(RecsysError):
-    """The request cannot be understood.
-
-    Attributes:
-        field: one of the request's fields, an unknown field's name, or ``body`` for the whole.
-    """
-
-    def __init__(self, field: str, message: str) -> None:
-        self.field = field
-        super().__init__(message)
-
-
-class WrongIdError(BadRequestError):
-    """An id is not of the kind that the release's users, or items, have."""
 
 
 def read_id(field: str, text: str, kind: IdKind) -> OwnId:
@@ -114,90 +91,6 @@ def check_userid(userid: OwnId, kind: IdKind) -> None:
     raise WrongIdError("userid", 'userid must be a whole number from 1 on in this release, for example {"userid": 1}.')
 
 
-class UnknownReleaseError(RecsysError):
-    """The requested release was never live, or is no longer kept."""
-
-    def __init__(self, release: str) -> None:
-        super().__init__(
-            f"No release {release} was ever live here, or it is kept no longer: GET /ml/releases lists them."
-        )
-
-
-class NoReleaseError(RecsysError):
-    """Nothing can be served: no release was ever put live, or the live one cannot be opened."""
-
-
-class LoadingError(NoReleaseError):
-    """The request's release is being loaded, for longer than the request waits."""
-
-    def __init__(self, release: str) -> None:
-        self.release = release
-        super().__init__(f"Release {release} is loading; retry in a few seconds.")
-
-
-class Outcome(StrEnum):
-    """Outcome of a request that is answered. All but `PERSONAL` is logged, and stated in the answer."""
-
-    PERSONAL = "personal"
-    COLD_START = "cold_start"
-    NO_RECALL = "no_recall"
-    NO_USER_FEATURES = "no_user_features"
-    NO_ITEM_FEATURES = "no_item_features"
-    LAST_STATE = "last_state"
-    EXACT_SEARCH = "exact_search"
-    LAST_FEATURES = "last_features"
-    NOT_RANKED = "not_ranked"
-    POPULAR = "popular"
-
-
-# Outcomes without a service. The others are of full quality: the data has no more on the user or the item.
-WITHOUT_A_SERVICE: Final = frozenset(
-    {Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR}
-)
-_UNKNOWN_USER = "Unknown user: the items are in the order of popularity."
-# Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
-_INSTEAD: Mapping[Outcome, tuple[str, str]] = {
-    Outcome.NO_RECALL: ("popular_unseen", "these are popular unseen items, ranked for the user"),
-    Outcome.NO_USER_FEATURES: ("recall_order", "the items are in recall's order, not ranked"),
-    Outcome.NO_ITEM_FEATURES: ("left_out", "those are left out"),
-    Outcome.LAST_STATE: ("last_state", "the user's history is the one last known"),
-    Outcome.EXACT_SEARCH: ("exact_search", "the server has searched its own copy of the vectors"),
-    Outcome.LAST_FEATURES: ("last_features", "the user's features are the ones last known"),
-    Outcome.NOT_RANKED: ("recall_order", "the items are in recall's order, not ranked"),
-    Outcome.POPULAR: ("popular", "the items are in the order of popularity"),
-}
-
-
-# Why a list is shorter than its request's size: a word for programs, and a sentence.
-NO_MORE: Final = ("no_more_items", "There are no more items that may be shown to this user.")
-
-
-class Degradation(BaseModel):
-    """One thing that an answer lacks."""
-
-    model_config = ConfigDict(frozen=True)
-
-    service: str = Field(description="whose part is missing")
-    reason: str = Field(description="what is wrong with it")  # the rest of a sentence that begins with its name
-    instead: str = Field(description="what the answer has in its place: a word for programs")
-    _outcome: Outcome = PrivateAttr(default=Outcome.PERSONAL)
-
-    @property
-    def outcome(self) -> Outcome:
-        return self._outcome
-
-    @property
-    def sentence(self) -> str:
-        return f"{self.service} {self.reason}: {_INSTEAD[self.outcome][1]}."
-
-    @classmethod
-    def of(cls, outcome: Outcome, service: str, reason: str) -> Degradation:
-        """Make one from its outcome, which says what the answer has instead."""
-        found = cls(service=service, reason=reason, instead=_INSTEAD[outcome][0])
-        found._outcome = outcome
-        return found
-
-
 class Item(BaseModel, extra="allow", title="Item"):
     """One recommended item, with what the data set says of it."""
 
@@ -210,7 +103,7 @@ _ITEMS: Final = TypeAdapter(list[Item])
 
 
 def items_of(
-    catalogue: Mapping[int, CatalogueItem], itemids: NDArray[np.integer], scores: NDArray[np.floating]
+    catalogue: Mapping[int, elastic.CatalogueItem], itemids: NDArray[np.integer], scores: NDArray[np.floating]
 ) -> list[Item]:
     """Build the items of an answer, validated in one batch: a third of the time of one after the other."""
     shown = ((catalogue[itemid], score) for itemid, score in zip(itemids.tolist(), scores.tolist(), strict=True))
@@ -245,19 +138,9 @@ class Answer(BaseModel):
     took_ms: dict[str, float] = Field(description="milliseconds with each service, on diversity, and in total")
 
     @property
-    def outcomes(self) -> tuple[Outcome, ...]:
-        """Outcomes other than `PERSONAL`; empty for a personal answer of full quality."""
-        return (*((Outcome.COLD_START,) if self.cold_start else ()), *(each.outcome for each in self.degraded))
-
-    @property
     def itemids(self) -> list[OwnId]:
         """The items' own ids, in the answer's order."""
         return [item.itemid for item in self.item_list]
-
-
-def sentences(degraded: Sequence[Degradation], *, cold_start: bool) -> str:
-    """Explain in sentences what an answer lacks, and why it is not personal."""
-    return " ".join([*([_UNKNOWN_USER] if cold_start else []), *(each.sentence for each in degraded)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -266,13 +149,76 @@ class Ranked:
 
     itemids: NDArray[np.integer]  # (n,)
     scores: NDArray[np.float32]  # (n,)
-    query: ScoreQuery | None = None  # to the ranking model; None where it did not rank
+    query: triton.ScoreQuery | None = None  # to the ranking model; None where it did not rank
     rows: NDArray[np.intp] | None = None  # (n,) row of each item in ``query``
     order: NDArray[np.intp] | None = None  # (n,) indices into itemids in display order; None: as ranked
 
     def shown(self, size: int) -> NDArray[np.intp]:
         """(size,) indices into itemids of the first ``size`` items in display order."""
         return np.arange(len(self.itemids))[:size] if self.order is None else self.order[:size]
+
+
+@dataclass(slots=True, eq=False)
+class Slate:
+    """All that an answer is made of.
+
+    Attributes:
+        opened: the release; None where there is only the popular list that was kept on disk.
+        user: the state as the request sees it; None: nothing is known of the user, and the popular list answers.
+        candidates: None where the popular list answers.
+        ranked: the candidates, best first; an extension that reorders them sets ``order``.
+        degraded: what the answer lacks, in the order of the stages.
+        saved: the popular list from disk; only where ``opened`` is None.
+        items: those that the answer shows, once the phase `rerank` is over.
+        end: why there are no more items, if the list turns out short: a word for programs, and a sentence.
+        more: fields that extensions add to the answer.
+    """
+
+    timed: TimedRequest
+    opened: Release | None
+    user: StoredUser | None
+    candidates: Candidates | None
+    ranked: Ranked
+    degraded: list[Degradation]
+    saved: SavedPopular | None = None
+    items: list[Item] = field(default_factory=list)
+    end: tuple[str, str] = NO_MORE
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def popular(
+        cls, timed: TimedRequest, opened: Release | None, degraded: list[Degradation], saved: SavedPopular | None = None
+    ) -> Slate:
+        """A release's popular list; without a release the ``saved`` one, as a copy that extensions may change."""
+        popular = opened.by_popularity if opened else NO_HITS
+        slate = cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), degraded)
+        if opened is None and saved is not None:
+            slate.saved = saved.model_copy(update={"item_list": [*saved.item_list]})
+        return slate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What the first stage gives: the release that answers, and the user's stored state; None: unknown."""
+
+    timed: TimedRequest
+    opened: Release
+    user: StoredUser | None
+    degraded: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRequest:
+    """A request with its deadline."""
+
+    request: Request
+    deadline: base.Deadline
+    watch: Stopwatch
+    short_budget: bool = False  # the caller has given it less time than the server's own budget
+    patient: bool = False  # it is strict, or there is nothing to fall back on
+    late: bool = False  # it has waited so long for a thread that little of its time is left
+    preferred: str | None = None  # the release that is to answer instead of the live one, where it can
+    last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
 
 
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a service
@@ -287,19 +233,19 @@ class Stage:
     failed: bool = False
 
 
+@dataclass(slots=True)
 class Stopwatch:
     """Timings of one request's stages; they may overlap. A stage that is repeated replaces its first run.
 
     The caller that makes it can read the stages of a request that failed, too.
 
     Attributes:
+        began: when the request was complete, in seconds of `time.perf_counter`.
         stages: those that have ended, in the order of a request; those of extras come last.
     """
 
-    def __init__(self, began: float | None = None) -> None:
-        """``began``: when, in seconds of `time.perf_counter`, if not now."""
-        self.began = time.perf_counter() if began is None else began
-        self.stages: dict[str, Stage] = {}
+    began: float = field(default_factory=time.perf_counter)
+    stages: dict[str, Stage] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -314,33 +260,7 @@ class Stopwatch:
         finally:
             self.stages[name] = Stage(began, time.perf_counter() - began, failed)
 
-    def seconds(self) -> float:
-        """Seconds in total so far."""
-        return time.perf_counter() - self.began
-
     def took_ms(self) -> dict[str, float]:
         """Milliseconds of each stage, and in total so far, to two places."""
         took = {name: round(stage.seconds * 1e3, 2) for name, stage in self.stages.items()}
         return {**took, "total": round((time.perf_counter() - self.began) * 1e3, 2)}
-
-
-@dataclass(frozen=True, slots=True)
-class TimedRequest:
-    """A request with its deadline."""
-
-    request: Request
-    deadline: Deadline
-    watch: Stopwatch
-    short_budget: bool = False  # the caller has given it less time than the server's own budget
-    patient: bool = False  # it is strict, or there is nothing to fall back on
-    late: bool = False  # it has waited so long for a thread that little of its time is left
-    preferred: str | None = None  # the release that is to answer instead of the live one, where it can
-    last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
-
-    @property
-    def strict(self) -> bool:
-        return self.request.strict
-
-    def may_fall_back(self, error: ServiceError) -> bool:
-        """Whether a fallback answers in the place of a stage that has failed; else its error ends this try."""
-        return not self.strict and (self.last_try or not isinstance(error, GoneError))

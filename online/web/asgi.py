@@ -95,27 +95,19 @@ class Pool:
     """Thread pool with a bounded queue: at most ``most`` requests are being answered or wait."""
 
     def __init__(self, threads: int, most: int, name: str) -> None:
-        self._threads = ThreadPoolExecutor(threads, name)
-        self._number, self._most = threads, most
-        self._in_hand = 0  # read and written by the event loop alone
-
-    @property
-    def busy(self) -> bool:
-        return self._in_hand >= self._number
-
-    @property
-    def full(self) -> bool:
-        return self._in_hand >= self._most
+        self._executor = ThreadPoolExecutor(threads, name)
+        self.threads, self.most = threads, most
+        self.in_hand = 0  # read and written by the event loop alone
 
     async def run(self, reply: Callable[[dict[str, Any]], Reply], environ: dict[str, Any]) -> Reply:
         """Reply on a thread of the pool. Its place is freed when the thread is done, even if the client hangs up."""
-        self._in_hand += 1
-        future = asyncio.get_running_loop().run_in_executor(self._threads, reply, environ)
+        self.in_hand += 1
+        future = asyncio.get_running_loop().run_in_executor(self._executor, reply, environ)
         future.add_done_callback(self._left)
         return await asyncio.shield(future)
 
     def _left(self, _: object) -> None:
-        self._in_hand -= 1
+        self.in_hand -= 1
 
 
 class Edge:
@@ -157,13 +149,13 @@ class Edge:
         if scope["path"] == ALIVE:
             return self._respond(_environ(scope, body))
         pool = self._watched if scope["path"] == METRICS else self._pool
-        if pool.full:
+        if pool.in_hand >= pool.most:
             return OVERLOADED.reply()
         status, reply_headers, content = await pool.run(self._respond, _environ(scope, body))
         # Clients that connect at the same moment may all be accepted by one worker, and would stay with it. So a worker
         # whose threads are all busy asks some of them to connect again: whichever worker is free accepts them. It is a
         # hint: gunicorn serves the connection for as long as the client keeps it.
-        if self._pool.busy and random.random() < self._reconnects:  # noqa: S311
+        if self._pool.in_hand >= self._pool.threads and random.random() < self._reconnects:  # noqa: S311
             reply_headers.append((b"connection", b"close"))
         return status, reply_headers, content
 

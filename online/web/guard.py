@@ -1,4 +1,4 @@
-"""A request at the edge: its record, who may send it, what it may contain, its errors, its line in the log.
+"""A request at the edge: its record, who may send it, the reading of its body, its line in the log.
 
 Extras observe records, too. The log is JSON, one object a line, one line a request.
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -22,40 +23,23 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, g, has_request_context, request
 from pydantic import ValidationError
 from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import (
-    ClientDisconnected,
-    Forbidden,
-    HTTPException,
-    RequestEntityTooLarge,
-    SecurityError,
-    Unauthorized,
-)
+from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER
-from data_exchange_center.errors import RecsysError
-from data_exchange_center.settings import ServerSettings, Settings, is_loopback
-from online.clients.base import ServiceError
-from online.recommend.types import (
-    MAX_BUDGET_MS,
-    MAX_SIZE,
-    MAX_TIMESTAMP,
-    MIN_BUDGET_MS,
-    Answer,
-    BadRequestError,
-    LoadingError,
-    NoReleaseError,
-    Outcome,
-    Request,
-    Stopwatch,
-    UnknownReleaseError,
-)
-from online.web.asgi import BODY_TOO_LARGE, COMPLETE_SINCE, error_body
+from data_exchange_center.settings import ServerSettings, is_loopback
+from online.recommend.outcomes import BadRequestError, Outcome
+from online.recommend.types import Answer, Stopwatch
+from online.web import asgi, errors
 
-log = logging.getLogger(__name__)
 access = logging.getLogger("online.access")
 
 Parsed = TypeVar("Parsed")
 View = TypeVar("View", bound=Callable[..., Any])
+Scope = Literal["read", "events", "admin"]
+SCOPES: Final[dict[Scope, str]] = {
+    "read": "recommendations, histories and metrics",
+    "events": "recording events",
+    "admin": "everything, also forgetting users, items, experiments and switching releases",
+}
 
 # --- its record
 
@@ -63,6 +47,8 @@ HEADER: Final = "X-Request-ID"
 _GIVEN = re.compile(r"[\w.-]{1,64}", re.ASCII)
 UNMATCHED: Final = "unmatched"  # endpoint of a path without a route
 _PATH = 100  # characters of a path that are logged
+_READS: Final = frozenset({"GET", "HEAD"})
+_LOCAL_NAMES: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
 
 
 @dataclass(slots=True)
@@ -72,6 +58,7 @@ class Record:
     id: str  # the client's own when it sent a sane one
     endpoint: str  # the rule that its path matches, never the path itself
     watch: Stopwatch
+    scope: Scope = "read"  # that a key needs for it
     status: int = 0
     seconds: float = 0.0
     outcome: str = ""  # "personal", "cold_start" or "degraded" for an answer, the error's code for an error
@@ -80,10 +67,15 @@ class Record:
     scopes: frozenset[str] = frozenset()  # of its API key; none: it came without a valid one
     trusted: bool = True  # False: it comes from another site's page, or without a key to an open server
 
+    def may(self, scope: Scope) -> bool:
+        """Whether the request's key has a scope."""
+        return not self.scopes.isdisjoint((scope, "admin"))
+
     def recommended(self, answer: Answer) -> None:
         """Record how a recommendation ended."""
-        self.degradations = tuple(o.value for o in answer.outcomes if o is not Outcome.COLD_START)
-        self.outcome = "degraded" if self.degradations else "cold_start" if answer.cold_start else "personal"
+        self.degradations = tuple(each.outcome.value for each in answer.degraded)
+        ended = Outcome.COLD_START if answer.cold_start else Outcome.PERSONAL
+        self.outcome = "degraded" if self.degradations else ended.value
         self.facts |= {"recommendation": answer.recommendation, "release": answer.release}
         if self.degradations:
             self.facts["degraded"] = self.degradations
@@ -98,44 +90,25 @@ def current_record() -> Record:
     return record
 
 
-def register_records(app: Flask, observers: Sequence[Observer]) -> None:
-    """Give every request a record and an id, and call the observers with it when it has its response."""
+def needs_scope(scope: Scope) -> Callable[[View], View]:
+    """Mark the view of a POST, PUT, PATCH or DELETE that needs no key with the scope admin, as others do."""
 
-    @app.before_request
-    def begin() -> None:
-        given = request.headers.get(HEADER, "")
-        g.record = Record(
-            id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
-            endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
-            watch=Stopwatch(request.environ.get(COMPLETE_SINCE)),  # the wait for a thread counts
-        )
+    def mark(view: View) -> View:
+        view.scope = scope  # type: ignore[attr-defined]
+        return view
 
-    @app.after_request
-    def end(response: Response) -> Response:
-        record = current_record()
-        record.status = response.status_code
-        record.seconds = record.watch.seconds()
-        response.headers[HEADER] = record.id
-        for observer in observers:
-            observer(record)
-        return response
+    return mark
 
 
-# --- who may send it
-
-_READS: Final = frozenset({"GET", "HEAD"})
-_LOCAL_NAMES: Final = ["localhost", "127.0.0.1"]  # werkzeug matches no IPv6 address
-
-Scope = Literal["read", "events", "admin"]
-SCOPES: Final[dict[Scope, str]] = {
-    "read": "recommendations, histories and metrics",
-    "events": "recording events",
-    "admin": "everything, also forgetting users, items, experiments and switching releases",
-}
+only_reads = needs_scope("read")  # a POST that changes nothing
+open_at_first = needs_scope("events")  # records events: on this machine it needs no key until a first one exists
 
 
-def register_guard(app: Flask, server: ServerSettings) -> None:
-    """Refuse requests to other host names (400, by Flask), and from other machines unless the settings allow (403)."""
+def register_records(app: Flask, server: ServerSettings, observers: Sequence[Observer]) -> None:
+    """Give every request a record and an id, and call the observers with it when it has its response.
+
+    Refuses requests to other host names (400, by Flask), and from other machines unless the settings allow (403).
+    """
     local = is_loopback(server.host) and not server.proxies
     if allowed := [host.strip() for host in server.allowed_hosts.split(",") if host.strip()]:
         app.config["TRUSTED_HOSTS"] = allowed
@@ -144,10 +117,31 @@ def register_guard(app: Flask, server: ServerSettings) -> None:
     loopback = lru_cache(maxsize=1024)(is_loopback)
 
     @app.before_request
-    def only_this_machine() -> None:
-        """Flask's own server listens where its command line says, whatever the settings say."""
+    def begin() -> None:
+        given, view = request.headers.get(HEADER, ""), current_app.view_functions.get(request.endpoint or "")
+        complete = request.environ.get(asgi.COMPLETE_SINCE)  # the wait for a thread counts
+        g.record = Record(
+            id=given if _GIVEN.fullmatch(given) else uuid.uuid4().hex[:16],
+            endpoint=request.url_rule.rule if request.url_rule else UNMATCHED,
+            watch=Stopwatch(complete or time.perf_counter()),
+            scope="read" if request.method in _READS or view is None else getattr(view, "scope", "admin"),
+        )
+        # Flask's own server listens where its command line says, whatever the settings say.
         if local and request.remote_addr and not loopback(request.remote_addr):
             raise Forbidden("This server serves its own machine only; RECSYS_SERVER__HOST=0.0.0.0 opens it to others.")
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        record: Record = g.record
+        record.status = response.status_code
+        record.seconds = time.perf_counter() - record.watch.began
+        response.headers[HEADER] = record.id
+        for observer in observers:
+            observer(record)
+        return response
+
+
+# --- who may send it
 
 
 def guard_writes(app: Flask, server: ServerSettings) -> None:
@@ -156,18 +150,17 @@ def guard_writes(app: Flask, server: ServerSettings) -> None:
     Events need one on an open server, anything else that writes needs one everywhere. Register it after the extras:
     `extras.keys` notes the scopes of a request's key first, and may require keys for more.
     """
-
     is_open = server.is_open
 
     @app.before_request
     def check() -> None:
-        record, scope = current_record(), required_scope()
+        record: Record = g.record
         cross_site = is_cross_site()
         record.trusted = bool(record.scopes) or not (is_open or cross_site)
-        if scope == "read" or may(scope):
+        if record.scope == "read" or record.may(record.scope):
             return
-        if scope == "admin" or is_open or record.scopes:
-            raise missing_scope(scope)
+        if record.scope == "admin" or is_open or record.scopes:
+            raise missing_scope(record.scope)
         if cross_site:
             raise Forbidden("Cross-site writes require an API key.")
 
@@ -195,43 +188,6 @@ def may_record_exposures() -> bool:
     return not has_request_context() or current_record().trusted
 
 
-def only_reads(view: View) -> View:
-    """Mark a POST that changes nothing. Any other one counts as a write, which needs a key."""
-    view.only_reads = True  # type: ignore[attr-defined]
-    return view
-
-
-def open_at_first(view: View) -> View:
-    """Mark a view that records events: the scope events suffices, and on this machine no key until a first one exists.
-
-    Any other view that writes needs a key with the scope admin.
-    """
-    view.open_at_first = True  # type: ignore[attr-defined]
-    return view
-
-
-def writes() -> bool:
-    """Whether the request changes something: no read by its method, and its view is not marked `only_reads`."""
-    return request.method not in _READS and (found := view()) is not None and not getattr(found, "only_reads", False)
-
-
-def required_scope() -> Scope:
-    """The scope that a key needs for the request."""
-    if not writes():
-        return "read"
-    return "events" if getattr(view(), "open_at_first", False) else "admin"
-
-
-def may(scope: Scope) -> bool:
-    """Whether the request's key has a scope."""
-    return not current_record().scopes.isdisjoint((scope, "admin"))
-
-
-def view() -> Callable[..., Any] | None:
-    """The view that answers the request."""
-    return current_app.view_functions.get(request.endpoint or "")
-
-
 def missing_scope(scope: Scope) -> HTTPException:
     """The error of a request that needs a key: 401 without a valid one, 403 with one that lacks the scope."""
     record, create = current_record(), f"make api-key name=<name> scope={scope} creates one."
@@ -249,7 +205,7 @@ def expect_within_budget(server: ServerSettings, *, strict: bool, budget_ms: int
     Only on an open server. Strict requests wait for the timeouts of the services.
     """
     beyond = budget_ms > server.budget_ms
-    if not (strict or beyond) or server.strict_for == "all" or not server.is_open or may("read"):
+    if not (strict or beyond) or server.strict_for == "all" or not server.is_open or current_record().may("read"):
         return
     if strict:
         raise Forbidden("A strict request needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all.")
@@ -259,142 +215,23 @@ def expect_within_budget(server: ServerSettings, *, strict: bool, budget_ms: int
         )
 
 
-class UnguardedError(RecsysError):
-    """The settings require keys or rates, and the extra that checks them is not enabled."""
-
-
-def expect_keys_are_checked(settings: Settings, extras: Collection[str]) -> None:
-    """Raise UnguardedError where the settings require keys or rates, and `extras.keys` is not among ``extras``."""
-    server, problem = settings.server, ""
-    if server.keys_for == "all" or server.rate:
-        problem = "RECSYS_SERVER__KEYS_FOR=all and RECSYS_SERVER__RATE need"
-    elif settings.keys_file.exists():
-        problem = f"The file of keys, {settings.keys_file}, needs"
-    elif server.reads_need_key:
-        problem = "A server open to other machines, where RECSYS_SERVER__KEYS_FOR=writes does not open reading, needs"
-    if problem and "keys" not in extras:
-        raise UnguardedError(f"{problem} the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS.")
-
-
-# --- what it may contain
-
-_BODY = "body"
-_SHOWN = 40  # characters of a user's field name that are echoed
-_DEEPEST = 3  # names and indices of an error's place
-EXPECTED: Final = {
-    "userid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
-    "size": f"a whole number from 1 to {MAX_SIZE}",
-    "timestamp": f"a whole number of seconds since 1970-01-01 UTC, from 0 to {MAX_TIMESTAMP}",
-    "explain": 'true, false or "recall"',
-    "budget_ms": f"a whole number of milliseconds from {MIN_BUDGET_MS} to {MAX_BUDGET_MS}",
-    "strict": "true or false",
-    "release": "a release's id, twelve characters of 0-9 and a-f",
-}
-
-
-def parse(body: bytes, model: type[Request], expected: Mapping[str, str]) -> Request:
-    """Read a request. Raises BadRequestError. The Content-Type is ignored, so that a plain `curl -d` works."""
-    return validated(body, model.model_validate_json, expected, 'for example {"userid": 1, "size": 50}')
+# --- its body
 
 
 def validated(
-    body: bytes, validate: Callable[[bytes], Parsed], expected: Mapping[str, str], example: str,
-    shape: str = "a JSON object",
+    body: bytes, validate: Callable[[bytes], Parsed], expected: Mapping[str, str],
+    example: str = 'for example {"userid": 1, "size": 50}', shape: str = "a JSON object",
 ) -> Parsed:  # fmt: skip
-    """Parse a body by ``validate``. Raises BadRequestError.
+    """Parse a body by ``validate``, whatever its Content-Type, so that a plain `curl -d` works. Raises BadRequestError.
 
     ``expected``: what each field must be; ``example``: of a body, and ``shape``: what it must be as a whole.
     """
     if not body.strip():
-        raise BadRequestError(_BODY, f"The body is empty; expected {shape}, {example}.")
+        raise BadRequestError(errors.BODY, f"The body is empty; expected {shape}, {example}.")
     try:
         return validate(body)
     except ValidationError as error:
-        raise _explained(error, expected, example, shape) from error
-
-
-def _explained(error: ValidationError, expected: Mapping[str, str], example: str, shape: str) -> BadRequestError:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    kind, path, message = first["type"], first["loc"], first["msg"]
-    if kind == "json_invalid":
-        return BadRequestError(_BODY, f"The body is not JSON ({message}); expected {shape}, {example}.")
-    where = f"[{path[0]}]." if path and isinstance(path[0], int) else ""  # of a list
-    path = path[1:] if where else path
-    if not path:
-        whole = f"The body is not as expected: {shape}, {example}"
-        said = message.removeprefix("Value error, ") if kind == "value_error" else whole
-        return BadRequestError(where[:-1] or _BODY, f"{said}.")
-    name = str(path[0])
-    field = where + name
-    if name not in expected:
-        shown = field if len(name) <= _SHOWN else field[: len(where) + _SHOWN] + "..."
-        return BadRequestError(shown, f"{shown!r} is not a field of this request; there are: {', '.join(expected)}.")
-    if kind == "missing" and len(path) == 1:
-        return BadRequestError(field, f"{field} is missing; expected {expected[name]}.")
-    inner = field + _place(path[1:])
-    if inner != field or kind in ("too_long", "too_short"):  # which element is wrong, or how many there are
-        return BadRequestError(inner, f"{inner}: {message}; {field} must be {expected[name]}.")
-    return BadRequestError(field, f"{field} must be {expected[name]}.")
-
-
-# names that pydantic adds to the place of an error for a member of a union
-_UNION_MEMBER: Final = re.compile(r"int|float|str|bool|[A-Z]\w*|.*[\[(].*|constrained-\w+")
-
-
-def _place(path: Sequence[int | str]) -> str:
-    """The place of an error within a field, such as ``[0].value``: indices and names, without types."""
-    named = [part for part in path if isinstance(part, int) or not _UNION_MEMBER.fullmatch(part)]
-    shown = [f"[{part}]" if isinstance(part, int) else f".{part[:_SHOWN]}" for part in named]
-    return "".join(shown[:_DEEPEST])
-
-
-# --- every error in one JSON shape: {"error": {"code", "message", ...}}
-
-_KEPT = ("allow", "www-authenticate")  # headers: which methods there are; that a key is needed
-
-
-def error_response(status: int, code: str, message: str, **more: Any) -> Response:
-    """The response of an error. ``more``: ``field`` or ``service``."""
-    record = current_record()
-    record.outcome = code
-    record.facts |= more
-    return Response(error_body(code, message, **more), status, mimetype="application/json")
-
-
-def register_errors(app: Flask) -> None:
-    """Turn exceptions of the recommender and Flask into JSON errors; any other is a 500 without details."""
-
-    @app.errorhandler(Exception)
-    def failed(error: Exception) -> Response:
-        match error:
-            case BadRequestError():
-                return error_response(400, "bad_request", str(error), field=error.field)
-            case UnknownReleaseError():
-                return error_response(404, "unknown_release", str(error), field="release")
-            case ServiceError():
-                said = f"{error.service} {error.what}."
-                return error_response(503, "service_unavailable", said, service=error.service)
-            case LoadingError():
-                response = error_response(503, "release_opening", str(error))
-                response.headers["Retry-After"] = "1"
-                return response
-            case NoReleaseError():
-                return error_response(503, "no_release", str(error))
-            case RequestEntityTooLarge():
-                return error_response(413, "body_too_large", BODY_TOO_LARGE, field=_BODY)
-            case SecurityError():
-                said = "The request's Host is not a name of this server; RECSYS_SERVER__ALLOWED_HOSTS lists its names."
-                return error_response(400, "unknown_host", said)
-            case ClientDisconnected() | HTTPException(code=400):
-                return error_response(400, "bad_request", "The body could not be read to its end.", field=_BODY)
-            case HTTPException():
-                code = error.name.lower().replace(" ", "_")
-                response = error_response(error.code or 500, code, error.description or "")
-                headers = error.get_headers(request.environ)
-                response.headers.extend((name, value) for name, value in headers if name.lower() in _KEPT)
-                return response
-        log.error("unexpected error in request %s", current_record().id, exc_info=error)
-        return error_response(500, "internal_error", "Internal error; see the log for this request id.")
+        raise errors.explained(error, expected, example, shape) from error
 
 
 # --- the log
@@ -425,15 +262,8 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         if has_request_context() and "record" in g:
-            line["id"] = current_record().id
+            line["id"] = g.record.id
         line |= getattr(record, "facts", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-def log_as_json() -> None:
-    """Log everything in this process as JSON lines from now on."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])

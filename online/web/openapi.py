@@ -58,9 +58,7 @@ def register_description(app: Flask, content: Mapping[str, Any]) -> None:
     """Serve the document, which `description` makes, and the page that shows it."""
     pages = Blueprint("description", __name__, template_folder="templates")
 
-    @pages.get(DESCRIPTION_PATH)
-    def openapi() -> Response:
-        return jsonify(content)
+    pages.add_url_rule(DESCRIPTION_PATH, "openapi", lambda: jsonify(content))
 
     @pages.get(PAGE_PATH)
     def docs() -> Response:
@@ -92,8 +90,9 @@ def description(
     unready = {"503": {"description": "It could not.", "content": json_of(Ready)}}
     ready_says = "Whether the server could answer now, and each service's version"
     ready = operation("ready", ready_says, responses(Ready, 500) | unready)
-    describe = operation("describe", "This description", text("OpenAPI 3.1.", "application/json"))
-    read = operation("read", "This description, to be read", text("A page.", "text/html"))
+    itself = responses("OpenAPI 3.1.", 401, 429, 500, mimetype="application/json")
+    describe = operation("describe", "This description", itself)
+    read = operation("read", "This description, to be read", responses("A page.", 401, 429, 500))
     about = "Recommendations by Redis, Elasticsearch, Feast and Triton. Every error has one shape."
     return {
         "openapi": "3.1.0",
@@ -110,21 +109,16 @@ def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any
     return {"operationId": name, "summary": summary, **more, "responses": responses}
 
 
-def responses(answer: type[BaseModel], *statuses: int) -> dict[str, Any]:
-    """An answer, and the errors that there may be instead."""
-    said = (answer.__doc__ or "").splitlines()[0]
-    return {"200": {"description": said, "content": json_of(answer)}, **_errors(*statuses)}
-
-
-def text(what: str, mimetype: str) -> dict[str, Any]:
-    """The responses of an endpoint whose answer has no model."""
-    schema = {"type": "object"} if mimetype == "application/json" else {"type": "string"}
-    return {"200": {"description": what, "content": {mimetype: {"schema": schema}}}, **_errors(401, 429, 500)}
-
-
-def _errors(*statuses: int) -> dict[str, Any]:
+def responses(answer: type[BaseModel] | str, *statuses: int, mimetype: str = "text/html") -> dict[str, Any]:
+    """An answer, by its model, or in words with its ``mimetype``; and the errors that there may be instead."""
+    if isinstance(answer, str):
+        schema = {"type": "object" if mimetype == "application/json" else "string"}
+        good = {"description": answer, "content": {mimetype: {"schema": schema}}}
+    else:
+        good = {"description": (answer.__doc__ or "").splitlines()[0], "content": json_of(answer)}
     every = sorted({*statuses, *(_IMPLIES[status] for status in statuses if status in _IMPLIES)})
-    return {str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)} for status in every}
+    errors = {str(status): {"description": _ERRORS[status], "content": json_of(ErrorAnswer)} for status in every}
+    return {"200": good, **errors}
 
 
 def json_of(model: type[BaseModel], **more: Any) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel, create_model
 
 from data_exchange_center import plugins
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.settings import Settings
 from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.guard import EXPECTED, Observer
+from online.web import errors, guard
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +55,13 @@ class Parts:
     settings: Settings
     recommender: Recommender
     stores: Mapping[str, Any]
-    observers: list[Observer]
+    observers: list[guard.Observer]
     recommend: Callable[[Request, Stopwatch], Answer]
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     preferred: Callable[[str], str | None] = lambda userid: None
     in_order: InOrder = lambda opened, itemids: np.arange(len(itemids))
     request_model: type[Request] = Request
-    expected: dict[str, str] = field(default_factory=lambda: dict(EXPECTED))
+    expected: dict[str, str] = field(default_factory=lambda: dict(errors.EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)
     models: list[type[BaseModel]] = field(default_factory=list)
 
@@ -79,6 +80,10 @@ class Parts:
         self.models += models
 
 
+class UnguardedError(RecsysError):
+    """The settings require keys or rates, and the extra that checks them is not enabled."""
+
+
 def _extended(model: type[Model], fields: type[Model]) -> type[Model]:
     """A model with the fields that a subclass of its base declares; those of earlier subclasses stay as they are."""
     own = vars(fields)["__annotations__"]
@@ -89,11 +94,11 @@ def _extended(model: type[Model], fields: type[Model]) -> type[Model]:
     return extended
 
 
-def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> list[str]:
+def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     """Register the extras that the settings name, those of this repository in the order of ``own``, then others.
 
-    One whose folder is not here, or that needs one that is not, is left out with a warning. Returns the names of those
-    that were registered. Raises PluginError for an unknown name in the settings.
+    One whose folder is not here, or that needs one that is not, is left out with a warning. Raises PluginError for an
+    unknown name in the settings, and UnguardedError where these require keys or rates and `extras.keys` is left out.
     """
     there = plugins.find(GROUP)
     every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
@@ -111,4 +116,12 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> list[str]:
         else:
             register(app, parts)
             registered.append(name)
-    return registered
+    server, problem = parts.settings.server, ""
+    if server.keys_for == "all" or server.rate:
+        problem = "RECSYS_SERVER__KEYS_FOR=all and RECSYS_SERVER__RATE need"
+    elif parts.settings.keys_file.exists():
+        problem = f"The file of keys, {parts.settings.keys_file}, needs"
+    elif server.reads_need_key:
+        problem = "A server open to other machines, where RECSYS_SERVER__KEYS_FOR=writes does not open reading, needs"
+    if problem and "keys" not in registered:
+        raise UnguardedError(f"{problem} the extra keys, which is not enabled: name it in RECSYS_SERVER__EXTRAS.")

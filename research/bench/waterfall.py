@@ -28,8 +28,9 @@ from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from online.clients.base import NEVER, Client, Deadline
+from online.recommend.outcomes import LoadingError
 from online.recommend.recommend import Recommender
-from online.recommend.types import STAGES, LoadingError, Request
+from online.recommend.types import STAGES, Request
 from research.bench.load import (
     CODE,
     Answered,

@@ -22,8 +22,9 @@ from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.evaluation import metrics
+from online.recommend.outcomes import WITHOUT_A_SERVICE
 from online.recommend.recommend import Recommender
-from online.recommend.types import WITHOUT_A_SERVICE, Answer, Request
+from online.recommend.types import Answer, Request
 from research.figure_files import PIPELINE
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of

@@ -15,7 +15,8 @@ from extras.client import Client, ServerError
 from online.main import s2_client
 from online.main.s2_client import as_curl, ask, render
 from online.recommend.types import Request
-from online.web.guard import EXPECTED, parse
+from online.web.errors import EXPECTED
+from online.web.guard import validated
 from tests.unit.extras.conftest import Fakes, serving
 from tests.unit.online.world import AT, STRANGE_IDS, UNKNOWN_USER
 
@@ -66,7 +67,7 @@ def test_a_userid_is_a_number_or_a_string_as_it_is_typed(typed: str, requested: 
 def test_a_shell_reads_the_curl_as_it_is_meant(userid: OwnId) -> None:
     program, option, body, address = shlex.split(as_curl("http://127.0.0.1:5000/", userid))
     assert (program, option, address) == ("curl", "-d", "http://127.0.0.1:5000/ml/rec")
-    assert parse(body.encode(), Request, EXPECTED).userid == userid
+    assert validated(body.encode(), Request.model_validate_json, EXPECTED).userid == userid
 
 
 def test_items_without_titles_and_any_attributes_are_shown() -> None:

@@ -14,7 +14,9 @@ from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
 from online.recommend import registry
 from online.recommend.last_release import LastRelease
+from online.recommend.outcomes import Outcome
 from online.recommend.recommend import Recommender
+from online.recommend.types import Answer
 from tests.unit.online.fakes import FakeFeatures, FakeItems, FakeScorer, FakeUsers
 from tests.unit.online.world import KINDS, World
 
@@ -83,6 +85,11 @@ def opened(fakes: Fakes) -> Fakes:
 def http(fakes: Fakes) -> FlaskClient:
     """Client of a server without extras."""
     return create_app(fakes.recommender, plain(Settings())).test_client()
+
+
+def outcomes(answer: Answer) -> tuple[Outcome, ...]:
+    """What a recommendation is or lacks; nothing for a personal one of full quality."""
+    return (*((Outcome.COLD_START,) if answer.cold_start else ()), *(each.outcome for each in answer.degraded))
 
 
 def plain(settings: Settings) -> Settings:

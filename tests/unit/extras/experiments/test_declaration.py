@@ -31,7 +31,7 @@ from extras.experiments.declaration import (
     started,
     stopped,
 )
-from online.recommend.types import BadRequestError
+from online.recommend.outcomes import BadRequestError
 
 LIVE, BEFORE, OTHER_DATA = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 USERS = range(1, 20_001)

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from extras.questions.where import Attributes, Condition
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
-from online.recommend.types import BadRequestError
+from online.recommend.outcomes import BadRequestError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids

@@ -85,7 +85,7 @@ def test_a_lost_connection_is_made_again_once(
     losses: int, expected: AbstractContextManager[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users, lost = FakeUsers(WORLD, live=WORLD.release), iter([True] * losses)
-    monkeypatch.setattr(users, "_is_lost", lambda error: True)
+    monkeypatch.setattr(users, "lost_errors", (Exception,))
     users.on_call = lambda: setattr(users, "down", next(lost, False))
     with expected:
         assert users.call(WHICH_IS_LIVE).live == WORLD.release

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from data_exchange_center.candidates import ItemQuery
-from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, VectorIndex
+from data_exchange_center.recipes import DEFAULT, SOURCE, EaseRecipe, RecallRecipe, VectorIndex
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import GoneError, ServiceError
-from online.clients.elastic import ElasticItems, channel_query, inner_products, unseen_filter
+from online.clients.elastic import ElasticItems, channel_query, unseen_filter
 from online.clients.http import HttpAnswer
 from tests.unit.online.world import DefaultWorld, SourceWorld
+
+
+def inner_products(scores: np.ndarray, channel: EaseRecipe, recall: RecallRecipe) -> np.ndarray:
+    """What the client reads from the scores of a search by vector alone."""
+    hits = [{"sort": [score, number]} for number, score in enumerate(scores.tolist())]
+    client = ElasticItems(ElasticsearchSettings())
+    return client._hits({"status": 200, "hits": {"hits": hits}}, channel, recall, by_vector_alone=True).scores
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5])

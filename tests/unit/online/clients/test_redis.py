@@ -28,7 +28,8 @@ def client() -> RedisUsers:
 
 
 def test_a_complete_hash_is_a_user_and_vectors_are_checked(client: RedisUsers) -> None:
-    user = client._decode(1, {**STORED, b"later": b"x"})
+    user = client._user(1, {**STORED, b"later": b"x"}, {}, True)
+    assert user is not None
     assert user.number == 17
     assert user.seen.tolist() == [7, 9]
     assert {name: vector.tolist() for name, vector in user.vectors.items()} == {"fm": [1.0, 2.0]}
@@ -39,13 +40,13 @@ def test_a_complete_hash_is_a_user_and_vectors_are_checked(client: RedisUsers) -
 def test_half_a_user_is_an_error_that_names_what_is_absent(client: RedisUsers, field: str) -> None:
     stored = {name: raw for name, raw in STORED.items() if name != field.encode()}
     with pytest.raises(ServiceError, match=f"incomplete user 1: no field '{field}'"):
-        client._decode(1, stored)
+        client._user(1, stored, {}, True)
 
 
 @pytest.mark.parametrize("field", ["number", "filter", "history", "vector_fm"])
 def test_bytes_that_are_cut_off_are_an_error(client: RedisUsers, field: str) -> None:
     with pytest.raises(ServiceError, match="user 1 that cannot be read"):
-        client._decode(1, {**STORED, field.encode(): STORED[field.encode()][:-1]})
+        client._user(1, {**STORED, field.encode(): STORED[field.encode()][:-1]}, {}, True)
 
 
 def test_a_release_of_another_format_is_refused_as_that(client: RedisUsers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from online.clients.base import FAILURES, NEVER, OUT_OF_TIME, PROBE_S, Deadline, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
+from online.recommend.outcomes import NoReleaseError, Outcome
 from online.recommend.recommend import MAX_QUEUE_SHARE
-from online.recommend.types import Answer, NoReleaseError, Outcome, Request, Stopwatch
-from tests.unit.online.conftest import SERVICES, Fakes
+from online.recommend.types import Answer, Request, Stopwatch
+from tests.unit.online.conftest import SERVICES, Fakes, outcomes
 from tests.unit.online.world import AT, LONG_HISTORY_USER, NO_TERMS_USER, UNKNOWN_USER, World
 from tests.waiting import until
 
@@ -210,8 +211,8 @@ def test_nobody_waits_for_a_release_that_is_being_opened(fakes: Fakes, deleted: 
     assert known.item_list == before.item_list
     assert unknown_user.itemids == popular(fakes.world)
     assert known.release == unknown_user.release == fakes.world.release
-    assert known.outcomes == ((Outcome.LAST_STATE,) if deleted else ())
-    assert unknown_user.outcomes == (Outcome.POPULAR if deleted else Outcome.COLD_START,)
+    assert outcomes(known) == ((Outcome.LAST_STATE,) if deleted else ())
+    assert outcomes(unknown_user) == (Outcome.POPULAR if deleted else Outcome.COLD_START,)
     assert not deleted or second.release in known.degraded[0].reason
     until(lambda: ask(fakes, UNKNOWN_USER).release == second.release)
 

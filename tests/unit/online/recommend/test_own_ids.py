@@ -13,9 +13,10 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import ServerSettings
 from online.clients.feast import FeatureQuery
 from online.recommend import registry
+from online.recommend.outcomes import NoReleaseError, Outcome, WrongIdError
 from online.recommend.recommend import Recommender
-from online.recommend.types import Answer, NoReleaseError, Outcome, Request, WrongIdError, read_id
-from tests.unit.online.conftest import Fakes
+from online.recommend.types import Answer, Request, read_id
+from tests.unit.online.conftest import Fakes, outcomes
 from tests.unit.online.world import AT, STRANGE_IDS, DefaultWorld, ShopWorld, SourceWorld
 
 SHOP = pytest.mark.parametrize("kind", [ShopWorld])
@@ -106,7 +107,7 @@ def test_no_id_is_refused_while_a_release_that_may_know_it_opens(fakes: Fakes, m
             started = time.perf_counter()
             answer = ask(fakes, "u-8f3a", **limits)
             assert time.perf_counter() - started < 2.5  # a part of the longest budget is 3
-            assert (answer.release, answer.outcomes) == (fakes.world.release, (Outcome.POPULAR,))
+            assert (answer.release, outcomes(answer)) == (fakes.world.release, (Outcome.POPULAR,))
     finally:
         gate.set()
     monkeypatch.setattr(registry, "LOADING_WAIT_S", 60.0)
@@ -128,7 +129,7 @@ def test_the_first_answer_after_opening_a_release_is_ranked(fakes: Fakes, named:
             fakes.users.live_release = shop.release
         request = Request(userid="u-8f3a", timestamp=AT, release=shop.release if named else None)
         answer = recommender.recommend(request)
-    assert (answer.release, answer.outcomes) == (shop.release, ())
+    assert (answer.release, outcomes(answer)) == (shop.release, ())
 
 
 def test_a_wrong_kind_of_id_costs_one_lookup(fakes: Fakes) -> None:

@@ -84,13 +84,13 @@ def test_a_slow_search_ends_the_quiet_one_only(fakes: Fakes, monkeypatch: pytest
 
 @pytest.fixture
 def warming(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    monkeypatch.setattr(process, "WARM", 50)
+    monkeypatch.setattr(readiness, "WARM", 50)
     fakes.recommender.server = fakes.recommender.server.model_copy(update={"warm_up_s": 10.0})
     return fakes
 
 
 def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "HOT", 200)
+    monkeypatch.setattr(readiness, "HOT", 200)
     monkeypatch.setattr(process, "_IDLE", 0.0)
     warming.recommender.warm_up().result(60)
     assert warming.items.answered >= 50
@@ -98,7 +98,7 @@ def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, mon
 
 
 def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "HOT", 10**9)
+    monkeypatch.setattr(readiness, "HOT", 10**9)
     warming.recommender.warm_up().result(60)
     (quiet,) = (thread for thread in threading.enumerate() if thread.name == "warm-up")
     warming.recommender.closed.set()

@@ -21,8 +21,9 @@ from online.clients.feast import FeatureQuery
 from online.recommend import registry
 from online.recommend.last_release import LastRelease
 from online.recommend.loaded_release import Release
-from online.recommend.types import MAX_SIZE, Answer, LoadingError, NoReleaseError, Outcome, Request
-from tests.unit.online.conftest import SERVICES, Fakes
+from online.recommend.outcomes import LoadingError, NoReleaseError, Outcome
+from online.recommend.types import MAX_SIZE, Answer, Request
+from tests.unit.online.conftest import SERVICES, Fakes, outcomes
 from tests.unit.online.world import (
     AT,
     LAST_EVENT,
@@ -117,7 +118,7 @@ def test_items_that_no_channel_finds_complete_a_short_list(fakes: Fakes) -> None
     for name in world.item_vectors:
         world.item_vectors[name].clear()
     answer = ask(fakes, NO_TERMS_USER, 200, explain="recall")
-    assert (answer.outcomes, answer.filled_up, answer.short) == ((), 3, "no_more_items")
+    assert (outcomes(answer), answer.filled_up, answer.short) == ((), 3, "no_more_items")
     assert set(answer.itemids) == set(left)
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
     assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
@@ -135,7 +136,7 @@ def test_a_list_that_the_channels_fill_only_in_part_is_completed(fakes: Fakes) -
     for name, vectors in world.item_vectors.items():
         world.item_vectors[name] = {itemid: vectors[itemid] for itemid in found}
     answer = ask(fakes, NO_TERMS_USER, 50, explain="recall")
-    assert (answer.outcomes, len(answer.item_list), answer.short) == ((), 50, "")
+    assert (outcomes(answer), len(answer.item_list), answer.short) == ((), 50, "")
     assert set(answer.recall["fused"][:10]) == set(found)
     assert answer.filled_up == len(set(answer.itemids) - set(found)) >= 40
     assert [item.score for item in answer.item_list] == sorted((i.score for i in answer.item_list), reverse=True)
@@ -145,7 +146,7 @@ def test_a_list_that_the_channels_fill_only_in_part_is_completed(fakes: Fakes) -
 def test_all_items_seen_is_an_empty_list_of_full_quality(fakes: Fakes) -> None:
     fakes.world.seen[1] = list(fakes.world.itemids)
     answer = ask(fakes, 1)
-    assert (answer.item_list, answer.outcomes, answer.short) == ([], (), "no_more_items")
+    assert (answer.item_list, outcomes(answer), answer.short) == ([], (), "no_more_items")
     assert answer.reason
     assert ask(fakes, 1, strict=True).item_list == []
 
@@ -182,7 +183,7 @@ def assert_popular_unseen(fakes: Fakes) -> None:
 def test_a_user_without_features_is_served_in_recalls_order(fakes: Fakes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         answer = ask(fakes, NO_FEATURES_USER)
-    assert answer.outcomes == (Outcome.NO_USER_FEATURES,)
+    assert outcomes(answer) == (Outcome.NO_USER_FEATURES,)
     assert len(answer.item_list) == 50
     assert fakes.scorer.calls == []
     assert "no user features" in caplog.text
@@ -195,7 +196,7 @@ def test_items_without_features_are_left_out_and_logged(fakes: Fakes, caplog: py
     fakes.world.seen[1] = []
     with caplog.at_level(logging.WARNING):
         answer = ask(fakes, 1, MAX_SIZE)
-    assert answer.outcomes == (Outcome.NO_ITEM_FEATURES,)
+    assert outcomes(answer) == (Outcome.NO_ITEM_FEATURES,)
     assert strange not in set(answer.itemids)
     assert len(answer.item_list) == min(MAX_SIZE, fakes.world.recipe.recall.candidates - 1)
     assert str(strange) in caplog.text
@@ -214,7 +215,7 @@ def test_items_missing_in_the_catalogue_are_logged(
     monkeypatch.setattr(fakes.items, "call", first)
     fakes.scorer.down = triton_is_down
     answer = ask(fakes, 1, MAX_SIZE, explain="recall")
-    assert answer.outcomes == ((Outcome.NOT_RANKED,) if triton_is_down else ())
+    assert outcomes(answer) == ((Outcome.NOT_RANKED,) if triton_is_down else ())
     assert all(strange not in itemids for itemids in answer.recall.values())
     assert len(answer.item_list) == min(MAX_SIZE, len(answer.recall["fused"])) >= MAX_SIZE - 1
     assert str(strange) in caplog.text
@@ -264,7 +265,7 @@ def test_no_answer_is_of_two_releases_while_they_take_turns(fakes: Fakes) -> Non
                 requested[-1].result()  # so that each is called while it is live
     answers = [each.result() for each in requested]
     assert {answer.release for answer in answers} == set(releases)
-    assert all((answer.outcomes, answer.item_list) == ((), alone[answer.release]) for answer in answers)
+    assert all((outcomes(answer), answer.item_list) == ((), alone[answer.release]) for answer in answers)
 
 
 @pytest.mark.parametrize("preferred", [None, "bbbbbbbbbbbb"])
@@ -367,7 +368,7 @@ def test_a_pruned_release_waits_for_the_new_one(fakes: Fakes) -> None:
     fakes.users.live_release = second.release
     answer = ask(fakes, 1, strict=True)
     assert answer.release == second.release
-    assert Outcome.COLD_START not in answer.outcomes
+    assert Outcome.COLD_START not in outcomes(answer)
 
 
 def test_a_release_is_opened_once_however_many_ask(fakes: Fakes) -> None:
@@ -383,8 +384,8 @@ def test_a_new_model_version_needs_no_restart(fakes: Fakes) -> None:
     fakes.users.worlds[fakes.world.release] = fakes.scorer.worlds[fakes.world.release] = type(fakes.world)(
         model_version=9
     )
-    assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)  # the release is being read again
-    until(lambda: not ask(fakes, 1).outcomes)
+    assert outcomes(ask(fakes, 1)) == (Outcome.NOT_RANKED,)  # the release is being read again
+    until(lambda: not outcomes(ask(fakes, 1)))
     assert ask(fakes, 1).item_list == first.item_list
     assert fakes.scorer.calls[-1].version == 9
 
@@ -410,12 +411,12 @@ def finish_background_work(fakes: Fakes) -> None:
 def test_a_missing_model_is_not_queried_every_request(fakes: Fakes) -> None:
     ask(fakes, 1)
     fakes.scorer.worlds.clear()
-    assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)  # looks, in vain
+    assert outcomes(ask(fakes, 1)) == (Outcome.NOT_RANKED,)  # looks, in vain
     finish_background_work(fakes)
     for service in (fakes.users, fakes.items, fakes.scorer):
         service.calls.clear()
     for _ in range(3):
-        assert ask(fakes, 1).outcomes == (Outcome.NOT_RANKED,)
+        assert outcomes(ask(fakes, 1)) == (Outcome.NOT_RANKED,)
     assert [len(service.calls) for service in (fakes.users, fakes.items, fakes.scorer)] == [3, 3, 3]
     assert fakes.users.opened.count(fakes.world.release) == 2
 

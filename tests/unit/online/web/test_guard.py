@@ -7,7 +7,8 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from online.main.s1_server import create_app
-from online.web.guard import UnguardedError, may_record_exposures
+from online.web.guard import may_record_exposures
+from online.web.parts import UnguardedError
 from tests.unit.online.conftest import Fakes
 
 OPEN = "0.0.0.0"

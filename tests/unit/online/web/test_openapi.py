@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Request
-from online.web.guard import EXPECTED, BadRequestError, parse
+from online.web.errors import EXPECTED
+from online.web.guard import validated
 
 
 def schemas(http: FlaskClient) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def test_the_description_equals_what_is_accepted(body: dict[str, Any]) -> None:
     if any(isinstance(value, float) and value.is_integer() for value in body.values()):
         return
     try:
-        parse(json.dumps(body).encode(), Request, EXPECTED)
+        validated(json.dumps(body).encode(), Request.model_validate_json, EXPECTED)
         accepted = True
     except BadRequestError:
         accepted = False

@@ -15,10 +15,8 @@ from data_exchange_center.plugins import PluginError
 from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Slate
-from online.recommend.types import Answer, Request
-from online.web.guard import UnguardedError
-from online.web.parts import Parts
+from online.recommend.types import Answer, Request, Slate
+from online.web.parts import Parts, UnguardedError
 from tests.unit.online.conftest import Fakes, plain
 from tests.unit.online.world import AT, DefaultWorld
 

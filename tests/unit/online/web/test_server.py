@@ -12,10 +12,12 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings
 from online.recommend import readiness
-from online.recommend.types import Degradation, Outcome, Request
+from online.recommend.outcomes import Degradation, Outcome, sentences
+from online.recommend.types import Request
 from online.web import asgi
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
-from online.web.guard import EXPECTED, parse
+from online.web.errors import EXPECTED
+from online.web.guard import validated
 from tests.unit.online.conftest import Fakes
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
 
@@ -91,8 +93,11 @@ def test_json_is_accepted_whatever_the_content_type(http: FlaskClient, headers: 
 
 def test_a_request_without_a_time_is_of_now() -> None:
     before = int(time.time())
-    assert before <= parse(b'{"userid": 1}', Request, EXPECTED).timestamp <= time.time()
-    assert parse(b'{"userid": 1, "timestamp": 978300760}', Request, EXPECTED).timestamp == 978300760
+    assert before <= validated(b'{"userid": 1}', Request.model_validate_json, EXPECTED).timestamp <= time.time()
+    assert (
+        validated(b'{"userid": 1, "timestamp": 978300760}', Request.model_validate_json, EXPECTED).timestamp
+        == 978300760
+    )
 
 
 def test_scores_have_six_significant_digits(http: FlaskClient, fakes: Fakes) -> None:
@@ -131,7 +136,7 @@ def test_every_answer_that_is_not_personal_says_why(http: FlaskClient, fakes: Fa
 def test_degradations_have_a_code_and_a_sentence(outcome: Outcome) -> None:
     degradation = Degradation.of(outcome, "triton", "did not answer in time")
     assert re.fullmatch(r"[a-z_]+", degradation.instead)
-    assert re.fullmatch(r"triton did not answer in time: [^.]+\.", degradation.sentence)
+    assert re.fullmatch(r"triton did not answer in time: [^.]+\.", sentences([degradation], cold_start=False))
 
 
 def answered(http: FlaskClient, body: dict[str, Any]) -> dict[str, Any]:
@@ -208,7 +213,7 @@ def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool)
 def test_a_busy_worker_asks_clients_to_reconnect(others: int, share: float, workers: int, closes: object) -> None:
     with patch.object(asgi, "RECONNECTS", share):
         edge, send = asgi.Edge(Flask("app"), ServerSettings(threads=3, workers=workers)), AsyncMock()
-    edge._pool._in_hand = others
+    edge._pool.in_hand = others
     scope = {
         "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": [], "http_version": "1.1",
         "scheme": "http", "server": None, "client": None,
