@@ -37,6 +37,7 @@ html_title = f"recsys_pipeline {VERSION}"
 html_extra_path = ["extra"]  # index.html of the site's root, which leads to docs/index.html
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 html_theme_options = {"navigation_with_keys": True}
 
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<path>[\w./-]+)\)")

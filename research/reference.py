@@ -16,6 +16,7 @@ import io
 import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +28,12 @@ from data_exchange_center.settings import ExtensionSettings, Settings
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from research.figure_files import ROOT
-from research.figures.tables import table
+from research.figures import tables
 
 FOLDER: Final = ROOT / "docs" / "reference"
 PACKAGES: Final = ("extras", "past_one_machine", "stack")  # that may have settings of their own
 STEPS: Final = ("offline", "offline_to_online", "online", "extras")
+table = partial(tables.table, words=True)
 # A schema's keyword -> how a limit is written
 LIMITS: Final = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 
@@ -155,7 +157,7 @@ def http_api_page() -> str:
         "A running server describes itself: `/docs` is a page, `/openapi.json` the OpenAPI 3.1 document that this page "
         "is made of. [What the fields of a request do](../../online/README.md#one-request-step-by-step).",
     ]
-    for path, methods in document["paths"].items():
+    for path, methods in sorted(document["paths"].items(), key=lambda path: path[0] != "/ml/rec"):  # that one first
         for method, operation in methods.items():
             if isinstance(operation, dict):
                 parts += _operation(f"{method.upper()} {path}", operation)

@@ -49,9 +49,9 @@ def shown(figure: Figure, head: Sequence[str], rows: Iterable[Sequence[object]],
     return f"{table(head, rows)}\n\n{note}{' ' if note else ''}{measured(figure)}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, first column left, the others right."""
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: bool = False) -> str:
+    """A Markdown table, first column left, the others right; ``words``: all left."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + ("---|" if words else "---:|") * (len(head) - 1)]
     lines += ["| " + " | ".join("-" if cell is None else str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)
 
