@@ -123,7 +123,7 @@ def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser,
     Raises LookupError, TypeError or ValueError where a state does not fit the channels.
     """
     computed = channels.query_vectors(user.history, user.profile, timestamp)
-    stored = {channel.name: user.vectors[channel.name] for channel in recipe.searched if channel.name in user.vectors}
+    stored = {channel.name: user.vectors[channel.name] for channel in recipe.channels if channel.name in user.vectors}
     return {**computed, **stored}
 
 
@@ -234,7 +234,8 @@ def channel_lists(
 
     ``searched``: one list for each of `RecallRecipe.searched`. Raises as `search_vectors`.
     """
-    lists = {channel.name: found for channel, found in zip(recipe.searched, searched, strict=True)}
+    names = [channel.name for channel in recipe.channels if isinstance(channel, VectorRecipe)]
+    lists = dict(zip(names, searched, strict=True))
     if len(lists) < len(recipe.channels):
         left_out = user.seen
         if user.only is not None:

@@ -41,16 +41,16 @@ _MAX_TERMS: Final = 65_536  # of one terms query, by Elasticsearch's default
 
 def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int64] | None = None) -> dict[str, Any]:
     """The items that may be found: none that was seen, and, where ``only`` is given, none but those."""
-    allowed: dict[str, Any] = {"must_not": _any_of(seen)}
+    any_of = {}
+    for name, numbers in (("must_not", seen), ("should", only)):
+        if numbers is not None:
+            ids = np.asarray(numbers, dtype=np.int64)
+            starts = range(0, max(len(ids), 1), _MAX_TERMS)
+            any_of[name] = [{"terms": {wire.ITEM_ID: ids[start : start + _MAX_TERMS]}} for start in starts]
+    allowed: dict[str, Any] = {"must_not": any_of["must_not"]}
     if only is not None:
-        allowed["filter"] = {"bool": {"should": _any_of(only)}}
+        allowed["filter"] = {"bool": {"should": any_of["should"]}}
     return {"bool": allowed}
-
-
-def _any_of(numbers: Sequence[int] | NDArray[np.integer]) -> list[dict[str, Any]]:
-    """Terms queries for these items, of at most `_MAX_TERMS` each."""
-    ids = np.asarray(numbers, dtype=np.int64)
-    return [{"terms": {wire.ITEM_ID: ids[at : at + _MAX_TERMS]}} for at in range(0, max(len(ids), 1), _MAX_TERMS)]
 
 
 def channel_query(channel: VectorRecipe, query: ItemQuery, allowed: dict[str, Any]) -> dict[str, Any] | None:
@@ -128,7 +128,11 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
 
     def _call(self, query: ItemQuery) -> tuple[Hits, ...]:
         allowed = unseen_filter(query.seen, query.only)
-        searches = [(channel, channel_query(channel, query, allowed)) for channel in query.recall.searched]
+        searches = [
+            (channel, channel_query(channel, query, allowed))
+            for channel in query.recall.channels
+            if isinstance(channel, VectorRecipe)
+        ]
         how = {"size": query.recall.candidates, **_KEYS_ONLY}
         bodies = [{"query": search, **how} for _, search in searches if search is not None]
         if not bodies:

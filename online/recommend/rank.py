@@ -26,7 +26,7 @@ from data_exchange_center.history import History
 from online.clients.base import OUT_OF_TIME, Breaker, Caller, Client, Deadline, LimitedClient, ServiceError
 from online.clients.feast import FeatureQuery, FeatureRows
 from online.clients.triton import ScoreQuery
-from online.recommend.types import Ranked, Stage
+from online.recommend.types import Ranked
 
 if TYPE_CHECKING:
     from online.recommend.loaded_release import Release
@@ -172,11 +172,6 @@ class PendingRow:
     rows: Future[FeatureRows] = field(default_factory=Future)
     began: float = field(default_factory=time.perf_counter)
     ended: float | None = None
-
-    def stage(self) -> Stage:
-        """How long it took so far, and whether it gave a row."""
-        failed = not self.rows.done() or self.rows.cancelled() or self.rows.exception() is not None
-        return Stage(self.began, (self.ended or time.perf_counter()) - self.began, failed)
 
 
 class UserFeatures:

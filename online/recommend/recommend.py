@@ -121,7 +121,9 @@ class Recommender(ServerProcess):
                 features = self.fallbacks.features(timed, opened, degraded, read)
         finally:  # record Feast's time even if the request fails here
             if pending is not None:
-                timed.watch.stages["feast"] = pending.stage()
+                row, took_s = pending.rows, (pending.ended or time.perf_counter()) - pending.began
+                failed = not row.done() or row.cancelled() or row.exception() is not None
+                timed.watch.stages["feast"] = types.Stage(pending.began, took_s, failed)
         if features is not None and stored.events:
             events = stored.current(opened.manifest.dataset, opened.numbers, None).history
             features = features.having(Columns.N_RATINGS, [len(events)])
