@@ -129,20 +129,25 @@ offline: .venv/.ready ## run the seven offline steps: data, split, statistics, r
 
 # The four loads read nothing of one another and run at the same time.
 loads := recall/s1_user_to_redis recall/s2_item_to_es rank/s1_feature_to_feast rank/s2_model_to_triton
-.PHONY: sync $(loads)
-sync: ## load Redis, Elasticsearch, Feast and Triton, check, go live (needs `make up`)
+.PHONY: sync publish loaded $(loads)
+sync: loaded ## load Redis, Elasticsearch, Feast and Triton, check, publish, go live (needs `make up`)
+	$(call step,offline_to_online/release,s1_go_live.py)
+
+publish: loaded ## the same without going live: requests that name the release are answered from it
+	@$(BIN)/python -m offline_to_online.releases publish
+
+loaded:
 	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target $(loads)
 	$(call step,offline_to_online/rank,s3_check_offline_and_online.py)
-	$(call step,offline_to_online/release,s1_go_live.py)
 
 $(loads):
 	$(call step,offline_to_online/$(@D),$(@F).py)
 
 .PHONY: releases activate
-releases: setup ## list the releases in the stores, the live one and those to go back to
+releases: setup ## list the releases in the stores: live, published, or just loaded
 	@$(BIN)/python -m offline_to_online.releases list
 
-activate: setup ## serve an earlier release again: make activate release=<id>
+activate: setup ## have a published release, new or earlier, answer by default: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
 	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
 
@@ -158,7 +163,7 @@ demo: setup ## run the whole pipeline: data, training, services, sync, server, f
 
 # Ranking many small lists: BLAS's threads, one a core, only wait for one another (evaluate-offline: 28 s of processor
 # time instead of 39). Training keeps them.
-evaluate evaluate-offline sync: export OPENBLAS_NUM_THREADS := $(or $(OPENBLAS_NUM_THREADS),1)
+evaluate evaluate-offline sync publish: export OPENBLAS_NUM_THREADS := $(or $(OPENBLAS_NUM_THREADS),1)
 .PHONY: evaluate evaluate-offline
 evaluate: setup ## evaluate the running server on the held-out events: one table (two minutes; against=<recipe or release evaluated before>: does it help?)
 	$(BIN)/python -m offline.evaluation.evaluate --server $(if $(against),--against "$(against)")

@@ -344,6 +344,7 @@ class Settings(BaseSettings):
     recipe_name: Annotated[str, AfterValidator(_known_recipe)] = Field(
         default="default", validation_alias="RECSYS_RECIPE"
     )
+    kept_releases: Annotated[int, Field(ge=2)] = 3  # published ones that the stores keep, the active one among them
     # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
     engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
     pandas: PandasSettings = PandasSettings()

@@ -19,9 +19,8 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.recipes import VectorRecipe
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
-LIVE_KEY: Final = "ml:live"  # string: id of the release that is served
-ACTIVATED_KEY: Final = "ml:activated"  # list: ids of activated releases, newest first
-KEPT_RELEASES: Final = 2  # of that list, the live one among them
+LIVE_KEY: Final = "ml:live"  # string: id of the active release, which answers by default
+PUBLISHED_KEY: Final = "ml:published"  # list: ids of the published releases, last published or activated first
 USER_NUMBER: Final = "number"  # the user's number in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's

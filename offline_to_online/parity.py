@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, plugins
-from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, fused_lists, model_inputs
+from data_exchange_center import artifacts, plugins, release_parts
+from data_exchange_center.candidates import ExactItems, ItemQuery, fused_lists, model_inputs
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
@@ -32,19 +32,11 @@ from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.recipes import DataRecipe, RecallRecipe
-from data_exchange_center.release_parts import (
-    OwnIds,
-    UserRow,
-    read_channels,
-    read_dataset,
-    read_item_ids,
-    read_items,
-    read_users,
-)
+from data_exchange_center.release_parts import OwnIds, UserRow
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
+from offline.data import statistics
 from offline.data.sequences import profile_codes
-from offline.data.statistics import HUNDREDS, PRIOR, RECENT, number_column
 from offline.data.terms import clicks, impressions
 from offline.evaluation.served import OfflineRanker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class
@@ -154,11 +146,6 @@ class OfflineTruth:
     ranker: OfflineRanker  # the model in PyTorch, with the features of the users and items
 
     @property
-    def itemids(self) -> Ints:
-        """(items,) ascending numbers."""
-        return self.index.itemids
-
-    @property
     def spec(self) -> FeatureSpec:
         return self.manifest.feature_spec
 
@@ -177,7 +164,7 @@ class OfflineTruth:
         except ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves
-        codes, scores = self.channels.codes(self.itemids), {}
+        codes, scores = self.channels.codes(self.index.itemids), {}
         for name, values in self.channels.scores(user.history, user.profile, timestamp).items():
             known = (codes > 0) & np.isfinite(values[codes])
             scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
@@ -191,14 +178,9 @@ class OfflineTruth:
             scores[channel.name] = scored.astype(np.float64)
         return {channel.name: scores[channel.name] for channel in recipe.channels}
 
-    def fused(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Candidates:
-        """Fuse the lists that online found (channel name -> ids, best first), with offline scores."""
-        lists = {name: Hits(found[name], of_all[self.positions(found[name])]) for name, of_all in scores.items()}
-        return fused_lists(self.manifest.recipe.recall, lists)
-
     def positions(self, itemids: Ints) -> NDArray[np.intp]:
-        """Positions of items in `itemids`. Raises CheckError for an unknown one."""
-        codes = Vocabulary(self.itemids).codes(itemids)
+        """Positions of items in the index. Raises CheckError for an unknown one."""
+        codes = Vocabulary(self.index.itemids).codes(itemids)
         if not codes.all():
             raise CheckError(
                 f"Elasticsearch found an item with the number {itemids[codes == 0][0]}, which none of the items has"
@@ -226,8 +208,8 @@ class OfflineTruth:
 def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     """Read a release from its artifacts. Raises ArtifactError when one is missing or does not belong to the others."""
     model = read_model(exchange_dir, manifest)  # first: it has the clearest error for another recipe's artifacts
-    channels = read_channels(exchange_dir)
-    index = read_items(exchange_dir)
+    channels = release_parts.read_channels(exchange_dir)
+    index = release_parts.read_items(exchange_dir)
     # channels that compute user vectors also compute their item vectors
     codes = channels.codes(index.itemids)
     computed = {
@@ -240,8 +222,8 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         manifest=manifest,
         channels=channels,
         index=replace(index, vectors=vectors),
-        own_ids=read_item_ids(exchange_dir),
-        states={row.number: row for row in read_users(exchange_dir)},
+        own_ids=release_parts.read_item_ids(exchange_dir),
+        states={row.number: row for row in release_parts.read_users(exchange_dir)},
         ranker=OfflineRanker(manifest.feature_spec, model, *read_features(exchange_dir)),
     )
 
@@ -269,26 +251,27 @@ def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> li
     The items that each channel found, and their order, are taken from online; their scores are not. Raises CheckError
     for a seen item, and where fusion gives another list.
     """
-    return [_offline_answer(truth, answer) for answer in online]
-
-
-def _offline_answer(truth: OfflineTruth, online: CheckedRequest) -> CheckedRequest:
-    state, who, own_ids = truth.states.get(online.userid), f"user {online.own_id!r}", truth.own_ids
-    if state is None or state.own_id != online.own_id:
-        raise CheckError(f"{who}: Redis gives the number {online.userid}, which is another user's or no user's")
-    if len(seen := np.intersect1d(np.concatenate(list(online.found.values())), state.seen)):
-        raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
-    fused = truth.fused(truth.channel_scores(state, online.timestamp), online.found)
-    if not np.array_equal(fused.itemids, online.itemids):
-        ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.itemids, online.itemids))
-        raise CheckError(
-            f"{who}: fusion gives {ours}... offline and {theirs}... online "
-            f"({len(fused.itemids)} and {len(online.itemids)} items)"
-        )
-    inputs = truth.ranker.inputs(state, fused, online.timestamp)
-    return replace(
-        online, itemids=fused.itemids, recalled=fused.features, rows=inputs.joined(), scores=truth.ranker.scores(inputs)
-    )
+    answers, own_ids = [], truth.own_ids
+    for answer in online:
+        state, found, who = truth.states.get(answer.userid), answer.found, f"user {answer.own_id!r}"
+        if state is None or state.own_id != answer.own_id:
+            raise CheckError(f"{who}: Redis gives the number {answer.userid}, which is another user's or no user's")
+        if len(seen := np.intersect1d(np.concatenate(list(found.values())), state.seen)):
+            raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
+        # the lists that online found, with offline scores
+        of_all = truth.channel_scores(state, answer.timestamp)
+        lists = {name: Hits(found[name], scores[truth.positions(found[name])]) for name, scores in of_all.items()}
+        fused = fused_lists(truth.manifest.recipe.recall, lists)
+        if not np.array_equal(fused.itemids, answer.itemids):
+            ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.itemids, answer.itemids))
+            raise CheckError(
+                f"{who}: fusion gives {ours}... offline and {theirs}... online "
+                f"({len(fused.itemids)} and {len(answer.itemids)} items)"
+            )
+        inputs = truth.ranker.inputs(state, fused, answer.timestamp)
+        rows, scored = inputs.joined(), truth.ranker.scores(inputs)
+        answers.append(replace(answer, itemids=fused.itemids, recalled=fused.features, rows=rows, scores=scored))
+    return answers
 
 
 # Offline: what the ratings say, counted again.
@@ -303,12 +286,14 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
         raise artifacts.USER_FEATURES.wrong(
             exchange_dir, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
         )
-    dataset, ratings = read_dataset(exchange_dir), artifacts.RATINGS.read(exchange_dir)
+    dataset, ratings = release_parts.read_dataset(exchange_dir), artifacts.RATINGS.read(exchange_dir)
     served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
     own = served[served[Columns.USER].isin(userids)]
     users, items = truth.ranker.users.loc[list(userids)], truth.ranker.items
     known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
-    numbers = {number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers}
+    numbers = {
+        statistics.number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers
+    }
     terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES]
     by_genre = _by_genre(own.groupby(Columns.USER).tail(recipe.window), terms, users.index, truth.spec.genres)
     users = _counted_again(users, truth.spec, "user", ServedRatings(own, users.index), by_genre)
@@ -366,15 +351,12 @@ class ServedRatings:
         return ratings.groupby(by).size().reindex(self.ids, fill_value=0)
 
 
-def _recent(served: ServedRatings) -> pd.Series:
-    times = served.ratings[Columns.TIMESTAMP]
-    return served.size(Columns.ITEM, times > np.quantile(times, RECENT))
-
-
 def _mean_rating(served: ServedRatings) -> pd.Series:
     total = served.ratings.groupby(Columns.ITEM)[Columns.RATING].sum().reindex(served.ids, fill_value=0)
-    mean = (total + PRIOR * served.ratings[Columns.RATING].mean()) / (served.size(Columns.ITEM) + PRIOR)
-    return (HUNDREDS * mean).round().astype(np.int64)
+    mean = (total + statistics.PRIOR * served.ratings[Columns.RATING].mean()) / (
+        served.size(Columns.ITEM) + statistics.PRIOR
+    )
+    return (statistics.HUNDREDS * mean).round().astype(np.int64)
 
 
 # Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `ServedRatings.ids`; those of
@@ -383,7 +365,9 @@ RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
     "n_ratings": lambda served: served.size(Columns.USER),
     "item_ratings": lambda served: served.size(Columns.ITEM),
     "item_likes": lambda served: served.size(Columns.ITEM, served.ratings[Columns.LABEL] == 1),
-    "item_recent": _recent,
+    "item_recent": lambda served: served.size(
+        Columns.ITEM, (times := served.ratings[Columns.TIMESTAMP]) > np.quantile(times, statistics.RECENT)
+    ),
     "item_mean_rating_x100": _mean_rating,
 }
 
@@ -484,10 +468,10 @@ def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict
         user = truth.states[answer.userid]
         scores = truth.channel_scores(user, answer.timestamp)
         wrong += [f"user {answer.own_id!r}: {said}" for said in truth.disorder(scores, answer.found)]
-        unseen = ~np.isin(truth.itemids, user.seen)
+        unseen = ~np.isin(truth.index.itemids, user.seen)
         for name, found in answer.found.items():
             open_ = unseen & ~np.isnan(scores[name])
-            shares[name][number] = share_found(found, truth.itemids[open_], scores[name][open_], recall)
+            shares[name][number] = share_found(found, truth.index.itemids[open_], scores[name][open_], recall)
     if wrong:
         raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong[:SHOWN]))
     for name, share in shares.items():

@@ -1,11 +1,13 @@
-"""Going live, going back, deleting the releases that are no longer kept, and listing releases.
+"""The life of a release: publish, activate, retire; and the list of all releases.
 
-A manifest says what was released, and whether it passed the check of offline against online. The pointer
-`wire.LIVE_KEY` in Redis is the one atomic switch: the server looks at it with every request. Everything that the server
-needs of the release is in place before it moves; the names that people use (the alias in Elasticsearch, Feast's plain
-service names) follow. The live release and the one before it are kept, so that going back only moves the pointer.
+A release is *loaded* when all four stores hold it. `publish`, which requires that it passed the check of offline
+against online, writes its manifest into Redis: servers load it, and answer from it the requests that name it (previews,
+arms of experiments). `activate` has it answer all others, too: the pointer `wire.LIVE_KEY` in Redis is the one atomic
+switch, which a server reads with every request. `retire` deletes all but the active release and the last others that
+were published or active, ``RECSYS_KEPT_RELEASES`` in all; going back to one of them only moves the pointer.
 
 Run:  python -m offline_to_online.releases list
+      python -m offline_to_online.releases publish
       python -m offline_to_online.releases activate <release>
 """
 
@@ -22,7 +24,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
-from data_exchange_center import plugins, wire
+from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.manifest import Manifest, ParityRecord, Published, why_unreadable
@@ -33,6 +35,7 @@ from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
+from online.clients.publishing import kept_releases
 
 log = logging.getLogger(__name__)
 CHECK: str = "offline_to_online/rank/s3_check_offline_and_online.py"
@@ -65,13 +68,15 @@ def open_release(settings: Settings) -> Manifest:
     ArtifactError when a part is missing.
     """
     manifest = release_of_artifacts(settings)
-    _write(settings, manifest)
+    record_parity(settings, manifest, None)
     return manifest
 
 
-def record_parity(settings: Settings, manifest: Manifest, record: ParityRecord) -> None:
-    """Write into the manifest that offline and online agree."""
-    _write(settings, manifest.model_copy(update={"parity": record}))
+def record_parity(settings: Settings, manifest: Manifest, record: ParityRecord | None) -> None:
+    """Write the manifest, with the record that offline and online agree, or None."""
+    with written_in_place(manifest_path(settings, manifest.release)) as temporary:
+        content = manifest.model_copy(update={"parity": record}).model_dump_json(indent=2)
+        temporary.write_text(f"{content}\n", encoding="utf-8")
 
 
 def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRecord]:
@@ -83,25 +88,20 @@ def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRe
         raise StepError(f"{path} cannot be read ({why_unreadable(error)})", f"Run {CHECK} again.") from error
     if manifest is None or manifest.parity is None:
         raise StepError(
-            f"release {release} must not go live: it has not passed the check of offline against online since it was "
-            f"last loaded (no record in {path})",
+            f"release {release} must not be published: it has not passed the check of offline against online since it "
+            f"was last loaded (no record in {path})",
             f"Run {CHECK}.",
         )
     return manifest, manifest.parity
 
 
-def _write(settings: Settings, manifest: Manifest) -> None:
-    with written_in_place(manifest_path(settings, manifest.release)) as temporary:
-        temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+# Publish, activate, retire.
 
 
-# Going live and back.
-
-
-def require_loaded(stores: Stores, release: str) -> Place:
+def require_loaded(stores: Stores, release: str, checked: Place | None = None) -> Place:
     """Require that a release is whole and checked in all four stores, and served. Returns its model's place.
 
-    Raises StepError naming the step to run.
+    ``checked``: the place that it must have. Raises StepError naming the step to run.
     """
     for store in stores:
         if not store.is_checked(release):
@@ -111,55 +111,81 @@ def require_loaded(stores: Stores, release: str) -> Place:
             )
     for store in stores:
         store.wait_until_served(release)
-    return stores.triton.place_of(release)
+    place = stores.triton.find(release)
+    if place is None or (checked is not None and place != checked):
+        raise StepError(f"release {release} was checked with {checked} in Triton, and is {place} now: sync it again")
+    return place
 
 
-def go_live(settings: Settings, release: str) -> set[str]:
-    """Serve a release from now on, and delete those that are no longer kept. Returns the deleted ones.
-
-    A release is deleted from Redis first, its manifest before all, so that it cannot be activated meanwhile; and as a
-    request reads Redis first: a server that still has it open finds its user unknown, reads the live pointer again and
-    switches, before items or features are missing.
+def publish(settings: Settings, release: str) -> None:
+    """Have servers answer from a release the requests that name it. Which release answers the others stays the same.
 
     Raises StepError when the release is not whole, or has not passed the check of offline against online.
     """
     stores = Stores.of(settings)
     manifest, parity = require_parity(settings, release)
-    place = Place(parity.triton_model, parity.triton_version)
-    _require_place(stores, release, place)
+    place = require_loaded(stores, release, Place(parity.triton_model, parity.triton_version))
     stores.redis.publish(Published(manifest=manifest, triton_model=place.model, triton_version=place.version))
-    _activate(stores, release)
-    _, keep = stores.redis.activated()
-    held = [store.releases() for store in stores]
-    deleted = stores.redis.retire(set().union(*held) - set(keep))  # but not what was activated meanwhile
-    for store, releases in zip(stores, held, strict=True):
-        store.delete(releases & deleted)
+
+
+def activate(settings: Settings, release: str, *, settle: bool = True) -> None:
+    """Have a published release answer by default from now on. Nothing is deleted.
+
+    Raises StepError when it is not published, is not whole any more, or was loaded again and not checked since.
+
+    Args:
+        settle: apply it to Feast's plain services, which takes seconds; False if `retire` follows, which does that.
+    """
+    stores = Stores.of(settings)
+    published = stores.redis.published(release)
+    require_parity(settings, release)
+    require_loaded(stores, release, Place(published.triton_model, published.triton_version))
     for store in stores:
-        store.settle()
+        store.activate(release)
+    log.info("release %s is live", release)
+    if settle:
+        stores.feast.settle()
+
+
+def retire(settings: Settings) -> set[str]:
+    """Delete the releases that are not kept, and what interrupted loads have left behind. Returns their ids.
+
+    A release is deleted from Redis first, its manifest before all, so that it cannot be activated meanwhile; and as a
+    request reads Redis first: a server that still has it loaded finds its user unknown, reads the pointer again and
+    switches, before items or features are missing.
+    """
+    stores = Stores.of(settings)
+    held = [store.releases() for store in stores]
+    gone = stores.redis.retire(set().union(*held))
+    for store, releases in zip(stores, held, strict=True):
+        store.delete(releases & gone)
+    stores.feast.settle()
     for name in plugins.find(plugins.RELEASED):  # for example experiments, whose arms may be gone
-        plugins.load(plugins.RELEASED, name)(settings, deleted)
-    return deleted
+        plugins.load(plugins.RELEASED, name)(settings, gone)
+    return gone
 
 
-def consequences(redis: RedisStore, manifest: Manifest) -> str:
-    """What going live will replace and delete, as a sentence; empty where it is neither."""
-    live, order = redis.activated()
-    others = [release for release in order if release != manifest.release]
-    deleted = others[wire.KEPT_RELEASES - 1 :]
-    if live in (None, manifest.release) and not deleted:
-        return ""
-    name = manifest.dataset.name
-    replaced = [f"replaces release {live}" if live != manifest.release else ""]
-    with suppress(StepError):  # the manifest of the live release is gone
-        if live and (other := redis.published(live).manifest.dataset).base_name != manifest.dataset.base_name:
-            replaced = [f"replaces release {live} of another data set, {other.name}"]
-    replaced += [f"deletes {', '.join(deleted)}"] if deleted else []
-    what = " and ".join(filter(None, replaced))
-    return f"going live with release {manifest.release} ({name}) {what}; until then Ctrl-C leaves all as it is"
+def consequences(settings: Settings, manifest: Manifest) -> str:
+    """Describe what publishing a release will delete, and what activating it will replace; empty: nothing."""
+    redis, release = RedisStore(settings), manifest.release
+    active, published = redis.listed()
+    kept = kept_releases(active, [release, *published], settings.kept_releases)
+    parts = []
+    if deleted := [each for each in published if each not in {release, *kept}]:
+        parts.append(f"publishing it deletes {', '.join(deleted)}")
+    if active not in (None, release):
+        replaced = f"activating it replaces release {active}"
+        with suppress(StepError):  # the manifest of the active release is gone
+            other = redis.published(active).manifest.dataset
+            if other.base_name != manifest.dataset.base_name:
+                replaced += f" of another data set, {other.name}"
+        parts.append(replaced)
+    what = f"release {release} ({manifest.dataset.name}): {' and '.join(parts)}"
+    return f"{what}; until then Ctrl-C leaves all as it is" if parts else ""
 
 
 def files_of_another(settings: Settings, release: str) -> str:
-    """Where the artifacts make another release than the one that serves, say so, and what to run; else empty."""
+    """Where the artifacts make another release than the active one, say so, and what to run; else empty."""
     try:
         made = release_of_artifacts(settings).release
         what = f"the files in {settings.offline_dir} make release {made}"
@@ -167,51 +193,26 @@ def files_of_another(settings: Settings, release: str) -> str:
         made, what = None, f"the files in {settings.offline_dir} make no release ({error.problem})"
     if made == release:
         return ""
-    recipe = Stores.of(settings).redis.published(release).manifest.recipe.name
+    recipe = RedisStore(settings).published(release).manifest.recipe.name
     return (
         f"Release {release} (recipe {recipe}) answers from now on; {what}. `make evaluate`, `make doctor` and "
         f"`make sync` go by the files: RECSYS_RECIPE={recipe} make offline, with the same RECSYS_DATA, makes its own."
     )
 
 
-def go_back(settings: Settings, release: str) -> None:
-    """Serve an earlier release again; nothing is deleted.
-
-    Raises StepError when it was never live, is not whole any more, or was loaded again and not checked since.
-    """
-    stores = Stores.of(settings)
-    published = stores.redis.published(release)
-    require_parity(settings, release)
-    _require_place(stores, release, Place(published.triton_model, published.triton_version))
-    _activate(stores, release)
-    for store in stores:
-        store.settle()
-
-
-def _require_place(stores: Stores, release: str, checked: Place) -> None:
-    if (place := require_loaded(stores, release)) != checked:
-        raise StepError(f"release {release} was checked with {checked} in Triton, and is {place} now: sync it again")
-
-
-def _activate(stores: Stores, release: str) -> None:
-    for store in stores:
-        store.activate(release)
-    log.info("release %s is live", release)
-
-
 # The commands.
 
 
 def overview(settings: Settings) -> Table:
-    """Every release that any store holds: whether it is live, and where it lies."""
+    """Every release that any store holds: whether it is live (active), published or loaded, and where it lies."""
     stores = Stores.of(settings)
-    live, order = stores.redis.activated()
+    active, published = stores.redis.listed()
     held = {store.title: store.releases() for store in stores}
     columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
     table = Table(*columns, title="releases")
     known = set().union(*held.values())
-    for release in (*(r for r in order if r in known), *sorted(known - set(order))):
-        state = "live" if release == live else "was live" if release in order else "loaded"
+    for release in (*(each for each in published if each in known), *sorted(known.difference(published))):
+        state = "live" if release == active else "published" if release in published else "loaded"
         where = ["yes" if release in releases else "-" for releases in held.values()]
         if (place := stores.triton.find(release)) is not None:
             where[-1] = str(place)  # Triton is the last
@@ -219,12 +220,17 @@ def overview(settings: Settings) -> Table:
     return table
 
 
-def main(settings: Settings, release: str | None) -> None:
-    """List the releases; first serve ``release`` again, where one is given."""
-    if release is not None:
-        go_back(settings, release)
+def main(settings: Settings, command: str, release: str | None = None) -> None:
+    """Publish the release that the artifacts make, or activate one, or neither; then list the releases."""
+    if command == "publish":
+        release = release_of_artifacts(settings).release
+        publish(settings, release)
+        deleted = ", ".join(sorted(retire(settings))) or "none"
+        log.info("release %s is published: make activate release=%s; deleted: %s", release, release, deleted)
+    elif release is not None:
+        activate(settings, release)
     Console().print(overview(settings))
-    if release is not None and (note := files_of_another(settings, release)):
+    if command == "activate" and release and (note := files_of_another(settings, release)):
         log.warning("%s", note)
 
 
@@ -236,6 +242,7 @@ if __name__ == "__main__":
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the releases in the stores")
-    activate = commands.add_parser("activate", help="serve an earlier release again")
-    activate.add_argument("release", help="its id, as `list` shows it")
-    run(partial(main, release=getattr(parser.parse_args(), "release", None)))
+    commands.add_parser("publish", help="have requests that name it answered from the release that the files make")
+    activation = commands.add_parser("activate", help="have a published release answer all other requests, too")
+    activation.add_argument("release", help="its id, as `list` shows it")
+    run(partial(main, **vars(parser.parse_args())))

@@ -11,20 +11,12 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts, wire
+from data_exchange_center import artifacts, release_parts, wire
 from data_exchange_center.candidates import IndexedItem
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.release_parts import (
-    OwnIds,
-    UserRow,
-    read_dataset,
-    read_item_ids,
-    read_user_ids,
-    read_users,
-    vectors_by,
-)
+from data_exchange_center.release_parts import OwnIds, UserRow
 from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 
@@ -50,7 +42,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
     """Read the recall state from the offline files. Raises ArtifactError when one is missing."""
     popular = artifacts.POPULAR.read(exchange_dir)
     return RecallState(
-        users=tuple(read_users(exchange_dir)),
+        users=tuple(release_parts.read_users(exchange_dir)),
         popular=tuple(zip(popular[Columns.ITEM].tolist(), popular[Columns.SCORE].tolist(), strict=True)),
         channels=artifacts.CHANNELS.read(exchange_dir),
     )
@@ -84,11 +76,11 @@ def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> lis
     ``numbers``: first and last number to read, both included; None: all.
     """
     only = None if numbers is None else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
-    dataset, items = read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
+    dataset, items = release_parts.read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
     items = items.sort_values(Columns.ITEM)
     own_ids = OwnIds(items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids)
     genres = artifacts.ITEM_TERMS.read(exchange_dir, only=only).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
-    vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
+    vectors = release_parts.vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
     return [
         ItemRow(
             itemid=itemid,
@@ -131,25 +123,22 @@ def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.Dat
         "item": artifacts.ITEM_FEATURES.read(exchange_dir),
     }
     own_ids = feature_ids(exchange_dir)
-    return {entity: _stored(frame, entity, spec, own_ids[entity]) for entity, frame in frames.items()}
+    for entity, frame in frames.items():
+        names = [feature.name for feature in spec.stored(entity)]
+        if absent := [name for name in names if name not in frame.columns]:
+            raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
+        frames[entity] = stored = frame[[wire.FEAST_KEY[entity], *names]]
+        nulls = stored.isna()
+        if nulls.to_numpy().any():
+            name = str(nulls.any().idxmax())
+            row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
+            raise CheckError(f"{entity} {own_ids[entity][row]!r} has no value for feature {name!r}")
+    return frames
 
 
 def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
     """Own ids of users and items by number, for each entity."""
-    return {"user": read_user_ids(exchange_dir), "item": read_item_ids(exchange_dir)}
-
-
-def _stored(frame: pd.DataFrame, entity: Entity, spec: FeatureSpec, own_ids: OwnIds) -> pd.DataFrame:
-    names = [feature.name for feature in spec.stored(entity)]
-    if absent := [name for name in names if name not in frame.columns]:
-        raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
-    stored = frame[[wire.FEAST_KEY[entity], *names]]
-    nulls = stored.isna()
-    if nulls.to_numpy().any():
-        name = str(nulls.any().idxmax())
-        row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
-        raise CheckError(f"{entity} {own_ids[row]!r} has no value for feature {name!r}")
-    return stored
+    return {"user": release_parts.read_user_ids(exchange_dir), "item": release_parts.read_item_ids(exchange_dir)}
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Self
 
@@ -23,7 +23,8 @@ from redis.retry import Retry
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import RedisSettings
-from online.clients.redis import ERRORS, MOVED, TimelyConnection, note_activated
+from online.clients.publishing import kept_releases, listed, put_first
+from online.clients.redis import ERRORS, MOVED, TimelyConnection
 
 _LOOK_AGAIN_S: Final = 0.2  # at least between two discoveries, while a node does not answer
 
@@ -145,29 +146,44 @@ class ClusterClient:
             if cluster.get(key) == now:  # nobody else has changed it meanwhile
                 return
 
-    def move_live(self, release: str) -> bool:
-        """Make a release live: the partitions follow within milliseconds. If interrupted, call it again.
+    def publish_release(self, release: str, manifest: str) -> None:
+        """Write a release's manifest, then list it. If interrupted, call it again."""
+        key = wire.manifest_key(release)
+        self._connected().set(key, manifest)
+        self.set_copies(key)
+        self._put_first(release)
 
-        False: it was deleted. No transaction spans its manifest and the pointer, which are in different slots.
+    def activate_release(self, release: str) -> bool:
+        """Have a published release answer by default: the partitions follow within milliseconds; False: it is not
+        published. If interrupted, call it again.
+
+        No transaction spans its manifest, the list and the pointer, which are in different slots.
         """
-        if not self._connected().exists(wire.manifest_key(release)):
+        cluster: Any = self._connected()
+        if not cluster.exists(wire.manifest_key(release)):
             return False
-        with self.at(wire.ACTIVATED_KEY) as server, server.pipeline(transaction=True) as pipe:
-            note_activated(pipe, release)
-            pipe.execute()
-        self._connected().set(wire.LIVE_KEY, release)
+        self._put_first(release, listed(cluster)[0])
+        cluster.set(wire.LIVE_KEY, release)
         self.set_copies(wire.LIVE_KEY)
         return True
 
-    def retire(self, release: str) -> bool:
-        """Delete a release's manifest; False: it is an activated one. No transaction, as for `move_live`."""
+    def _put_first(self, release: str, second: str | None = None) -> None:
+        with self.at(wire.PUBLISHED_KEY) as server, server.pipeline(transaction=True) as pipe:
+            put_first(pipe, release, second)
+            pipe.execute()
+
+    def retire_releases(self, releases: Collection[str], keep: int) -> set[str]:
+        """Unpublish all releases but ``keep``. Returns those, of ``releases`` too, not to keep. No transaction, as in
+        `activate_release`."""
         cluster: Any = self._connected()
-        if release.encode() in cluster.lrange(wire.ACTIVATED_KEY, 0, -1):
-            return False
-        manifest = wire.manifest_key(release)
-        for key in (manifest, *self.copies(manifest)):
-            cluster.delete(key)
-        return True
+        active, published = listed(cluster)
+        gone = {*releases, *published}.difference(kept_releases(active, published, keep))
+        for release in gone:
+            manifest = wire.manifest_key(release)
+            cluster.lrem(wire.PUBLISHED_KEY, 0, release)
+            for key in (manifest, *self.copies(manifest)):
+                cluster.delete(key)
+        return gone
 
     def close(self) -> None:
         with self._lock:

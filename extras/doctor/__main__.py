@@ -119,7 +119,7 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
         yield Finding(CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")
     except RecsysError as error:
         yield Finding(CHECK, "missing", error.problem, "make sync")
-    live, _ = stores.redis.activated()
+    live, _ = stores.redis.listed()
     if live == release:
         yield Finding(GO_LIVE, "live", f"release {release}")
     else:

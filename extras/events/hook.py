@@ -185,7 +185,7 @@ def unneeded_events(recommender: Recommender, userid: OwnId, dataset: str) -> Co
     """
     users = recommender.users
     states: list[tuple[StoredUser, Release]] = []
-    for release in users.activated()[1]:
+    for release in users.listed()[1]:
         try:
             opened = recommender.releases.get(release)
         except UnknownReleaseError:  # deleted since

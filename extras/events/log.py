@@ -33,6 +33,7 @@ from data_exchange_center.manifest import Manifest, Published
 from data_exchange_center.settings import RedisSettings
 from extras.events.events import Event
 from online.clients.base import NEVER, Deadline, current
+from online.clients.publishing import listed
 from online.clients.redis import Connected, RedisClient, connect
 
 log = logging.getLogger(__name__)
@@ -212,11 +213,9 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return deleted
 
     def _loaded(self) -> set[str]:
-        """Releases that have users in Redis, or had: those that were never activated, or are being loaded, too."""
+        """Releases that have users in Redis, or had: those that are not published, or are being loaded, too."""
         with self._limited("forget"):
-            activated: list[Any] = self._redis.lrange(wire.ACTIVATED_KEY, 0, -1)  # type: ignore[assignment]
-            live: Any = self._redis.get(wire.LIVE_KEY)
-        found = {raw.decode() for raw in (*activated, live) if raw}
+            found = set(listed(self._redis)[1])
         keys = iter(self._redis.scan_iter("ml:*", count=_SCANNED))  # a rare pattern would scan all keys in one call
         while True:
             with self._limited("forget"):

@@ -76,9 +76,9 @@ def main(settings: Settings) -> None:
         now = int(time.time())
         match arguments.command:
             case "start":
-                live, kept = declaration.kept_releases(users)
+                live, published = declaration.published_releases(users)
                 wanted = declared(arguments, live)
-                there = store.update(lambda before: declaration.started(before, wanted, kept, now))
+                there = store.update(lambda before: declaration.started(before, wanted, published, now))
             case "stop":
                 there = store.update(lambda before: declaration.stopped(before, arguments.name, now))
             case "share":

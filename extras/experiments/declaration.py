@@ -193,25 +193,25 @@ def _places(held: Iterable[Ranges]) -> set[int]:
 # -------------------------------------------------------------------------------------------------------------- changes
 
 
-def kept_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
-    """The live release; and each kept release -> `Dataset.base_name`. Raises ServiceError."""
-    live, activated = users.activated()
-    published = [each.manifest for release in activated if (each := users.published(release)) is not None]
-    return live, {each.release: each.dataset.base_name for each in published}
+def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
+    """The active release; and each published release -> `Dataset.base_name`. Raises ServiceError."""
+    active, listed = users.listed()
+    published = (users.published(release) for release in listed)
+    return active, {each.manifest.release: each.manifest.dataset.base_name for each in published if each}
 
 
-def started(experiments: Experiments, declared: Declaration, kept: Mapping[str, str], now: int) -> Experiments:
-    """Add an experiment, which runs from now on. ``kept``: as `kept_releases`. Raises ExperimentError."""
+def started(experiments: Experiments, declared: Declaration, published: Mapping[str, str], now: int) -> Experiments:
+    """Add an experiment, which runs from now on. ``published``: as `published_releases`. Raises ExperimentError."""
     if any(each.name == declared.name for each in experiments):
         there = f"There is an experiment called {declared.name!r}"
         raise ExperimentError("name", f"{there}. Choose a new name: its log bears the name.")
     for name, arm in declared.arms.items():
-        if arm.release not in kept:
-            there = ", ".join(kept) or "none"
+        if arm.release not in published:
+            there = ", ".join(published) or "none"
             raise ExperimentError(
-                "arms", f"Arm {name!r} names release {arm.release}, which is not kept; the kept ones are: {there}"
+                "arms", f"Arm {name!r} names release {arm.release}, which is not published; published: {there}"
             )
-    datasets = {kept[arm.release] for arm in declared.arms.values()}
+    datasets = {published[arm.release] for arm in declared.arms.values()}
     if len(datasets) > 1:
         raise ExperimentError("arms", f"The arms' releases are of several data sets: {', '.join(sorted(datasets))}")
     buckets = _buckets(experiments, declared, declared.share)

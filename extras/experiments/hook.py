@@ -95,8 +95,8 @@ def register(app: Flask, parts: Parts) -> None:
     )  # fmt: skip
     def start_experiment(declared: Declaration) -> ExperimentView:
         """Start an experiment: from now on users are dealt to its arms' releases."""
-        _, kept = declaration.kept_releases(users)
-        there = store.update(lambda before: declaration.started(before, declared, kept, int(time.time())))
+        _, published = declaration.published_releases(users)
+        there = store.update(lambda before: declaration.started(before, declared, published, int(time.time())))
         return ExperimentView.of(declaration.named(there, declared.name))
 
     stopping = (400, 401, 411, 429, 500, 503)

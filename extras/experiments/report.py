@@ -89,14 +89,13 @@ def outcomes_of(settings: Settings, experiment: Experiment, dataset: Dataset, no
 
 
 def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
-    """The data set, by a kept release of the experiment or the live one. Raises ServiceError, StepError."""
-    live, _ = users.activated()
-    for release in (*(arm.release for arm in experiment.arms.values()), live):
-        published = users.published(release) if release is not None else None
+    """The data set, by a published release of it. Raises ServiceError, StepError."""
+    for release in users.listed()[1]:
+        published = users.published(release)
         if published is not None and published.manifest.dataset.base_name == experiment.dataset:
             return published.manifest.dataset
     raise StepError(
-        f"No release of data set {experiment.dataset} is kept that says what the events mean.",
+        f"No release of data set {experiment.dataset} is published that says what the events mean.",
         "Load one with `make sync`.",
     )
 

@@ -203,7 +203,7 @@ class KeptRelease(BaseModel):
 
 
 class KeptReleases(BaseModel):
-    """The live release and the one before it, newest activation first."""
+    """The published releases, last published or activated first."""
 
     releases: list[KeptRelease]
 
@@ -291,8 +291,8 @@ class Browse:
 
     def releases(self) -> KeptReleases:
         """The releases that a request can name."""
-        live, activated = self._users.activated()
-        manifests = [each.manifest for release in activated if (each := self._users.published(release)) is not None]
+        live, published = self._users.listed()
+        manifests = [each.manifest for release in published if (each := self._users.published(release)) is not None]
         return KeptReleases(
             releases=[
                 KeptRelease(
@@ -311,7 +311,7 @@ class Browse:
         )
 
     def activate(self, release: str) -> Activated:
-        """Serve an earlier release again, once it has answered through all services."""
+        """Serve a published release by default, once it has answered through all services."""
         release = parse_query(Activation, {"release": release}).release
         opened = self._releases.get(release)
         users = self._listed.call(Listing(release, opened.manifest.dataset.base_name, TRIED_USERS))

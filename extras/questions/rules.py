@@ -90,7 +90,8 @@ class Rules:
         self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = WeakKeyDictionary()
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
         self._kept = Kept()
-        self._disk = disk / "rules.json" if (disk := self._releases.disk) else None  # for a start without Redis
+        kept = self._releases.last.path
+        self._disk = kept.with_name("rules.json") if kept else None  # for a start without Redis
         if self._disk and self._disk.exists():
             try:
                 self._kept = Kept.model_validate_json(self._disk.read_bytes())

@@ -119,7 +119,7 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     previous, path = folder / "previous", folder / "report.json"
     if not settings.offline_dir.exists() and previous.exists():  # killed between two renames
         previous.rename(settings.offline_dir)
-    live, _ = RedisStore(settings).activated()
+    live, _ = RedisStore(settings).listed()
     if live is None:
         raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -28,7 +28,7 @@ def main(settings: Settings) -> None:
     model, widths = read_model(settings.exchange_dir, manifest), manifest.feature_spec.widths
     onnx = export_onnx(model, widths, manifest.release)
     check_onnx(onnx, model, widths)
-    place = store.load(manifest, onnx)
+    place = store.load(manifest.release, widths, onnx)
     history = f", {wire.MODEL_HISTORY} FP32 [1, {widths.history}]" if widths.history else ""
     print(f"release {manifest.release}: {place} in Triton at {store.address}")
     print(f"  {wire.MODEL_INPUT} FP32 [-1, {widths.row}]{history} -> {wire.MODEL_OUTPUT}")

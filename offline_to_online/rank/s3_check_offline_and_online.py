@@ -17,16 +17,7 @@ Expect: MovieLens-1M: 200 users; 40,000 pairs in 59 columns by the source's reci
 from data_exchange_center.manifest import ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.parity import (
-    TOLERANCE,
-    compare,
-    compare_lists,
-    offline_answers,
-    offline_truth,
-    online_answers,
-    recount,
-    server_of,
-)
+from offline_to_online import parity
 from offline_to_online.releases import Stores, open_release, record_parity, require_loaded
 from offline_to_online.rows import request_time, sampled_users
 
@@ -38,19 +29,20 @@ USERS = 200
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
-    truth = offline_truth(settings.exchange_dir, manifest)
+    truth = parity.offline_truth(settings.exchange_dir, manifest)
     stores = Stores.of(settings)
     users = [row.own_id for row in truth.states.values()]
     known = stores.redis.remembered(users, manifest.dataset.base_name)  # not users who were forgotten
     states = [row for row in truth.states.values() if row.own_id in known]
     userids = [row.number for row in sampled_users(states, USERS)]
-    truth = recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
+    truth = parity.recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
     place = require_loaded(stores, manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
-    with server_of(settings) as server:
+    with parity.server_of(settings) as server:
         times = {row.own_id: request_time(row) for row in (truth.states[userid] for userid in userids)}
-        online = online_answers(server, published, times, truth.own_ids)
-    gaps, shares = compare(offline_answers(truth, online), online, truth), compare_lists(online, truth)
+        online = parity.online_answers(server, published, times, truth.own_ids)
+    gaps = parity.compare(parity.offline_answers(truth, online), online, truth)
+    shares = parity.compare_lists(online, truth)
     record = ParityRecord(
         users=len(online),
         pairs=sum(len(answer.itemids) for answer in online),
@@ -61,7 +53,7 @@ def main(settings: Settings) -> None:
     record_parity(settings, manifest, record)
     print(f"release {manifest.release}: {record.pairs:,} pairs of {record.users} users, offline against online")
     for group, gap in gaps.items():
-        print(f"  {group:<24} differs by at most {gap:.1e} (allowed: {TOLERANCE:g})")
+        print(f"  {group:<24} differs by at most {gap:.1e} (allowed: {parity.TOLERANCE:g})")
     for name, share in shares.items():
         print(
             f"  {name}: {share.mean():.4%} of the exact {manifest.recipe.recall.candidates} candidates found "

@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
     manifest = open_release(settings)
     state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
     store = RedisStore(settings)
-    if what := consequences(store, manifest):
+    if what := consequences(settings, manifest):
         log.warning("%s", what)
     known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
     users = tuple(row for row in state.users if row.own_id in known)

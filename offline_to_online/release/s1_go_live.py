@@ -1,13 +1,14 @@
-"""Put the release that was loaded and checked live: from now on the server answers from it.
+"""Publish the release that was loaded and checked, and activate it: from now on the server answers from it.
 
 Industry separates deploying from switching: everything is in place before one small, reversible change. Here that is a
 pointer in Redis, which the server looks at with every request. A release that is not whole in all four stores, or that
-has not passed the check of offline against online since it was loaded, is refused. The live release and the one before
-it are kept (`make releases` lists them, `make activate release=<id>` goes back); all others are deleted.
+has not passed the check of offline against online since it was loaded, is refused. The live release, the one before it
+and others that were published last are kept, RECSYS_KEPT_RELEASES in all (`make releases` lists them, `make activate
+release=<id>` goes back); all others are deleted. `make publish` does the same without the switch.
 
 Reads:  data_exchange_center/offline/ (which release it is) and offline_to_online/<release>/manifest.json; the services
-Writes: in Redis ml:<release>:manifest and the pointer ml:live; the alias ml_item; Feast's services ml_user and ml_item;
-        deletes all but the live release and the one before it
+Writes: in Redis ml:<release>:manifest, the list ml:published and the pointer ml:live; the alias ml_item; Feast's
+        services ml_user and ml_item; deletes the releases that are not kept
 Run:    cd offline_to_online/release && python s1_go_live.py
 Expect: the release is live
 """
@@ -15,12 +16,14 @@ Expect: the release is live
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online.releases import go_live
+from offline_to_online.releases import activate, publish, retire
 
 
 def main(settings: Settings) -> None:
     release = release_of_artifacts(settings).release
-    deleted = go_live(settings, release)
+    publish(settings, release)
+    activate(settings, release, settle=False)
+    deleted = retire(settings)
     print(f"release {release} is live" + (f"; deleted: {', '.join(sorted(deleted))}" if deleted else ""))
 
 

@@ -75,9 +75,6 @@ class ReleaseStore(ABC):
     def activate(self, release: str) -> None:  # noqa: B027
         """Point the names that carry no release (pointer, alias, plain service names) to this one."""
 
-    def settle(self) -> None:  # noqa: B027
-        """Apply the changes of `activate` and `delete` to the service, where that takes a command."""
-
 
 def patient(settings: Settings, timeout_s: float = TIMEOUT_S) -> Settings:
     """Return settings with timeouts long enough for a load, for the server's own clients."""

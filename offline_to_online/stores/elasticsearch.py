@@ -79,14 +79,11 @@ class ElasticsearchStore(ReleaseStore):
                     log.warning("%s: writing the release's items again", error)
                 else:
                     return  # it is equal to its source, so nothing need be written
-            place, kind = self.settings.elasticsearch, manifest.recipe.recall.index
-            write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, self.writer())
-
-    def writer(self) -> Put:
-        """This step's `put_documents`, or a plugin that RECSYS_ENGINE names. Raises PluginError where there is none."""
-        if self.settings.engine == IN_MEMORY:
-            return put_documents
-        return partial(plugins.load("recsys.index", self.settings.engine), self.settings)
+            place, engine = self.settings.elasticsearch, self.settings.engine
+            # this step's own writer, or that of a plugin
+            put = put_documents if engine == IN_MEMORY else partial(plugins.load("recsys.index", engine), self.settings)
+            kind = manifest.recipe.recall.index
+            write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, put)
 
     def check(self, manifest: Manifest, items: Sequence[ItemRow]) -> tuple[dict[int, int], dict[str, int]]:
         """Check every document, every genre and each item's own vectors, and mark the release as checked.
@@ -101,7 +98,7 @@ class ElasticsearchStore(ReleaseStore):
             tied = check_self_first(self.settings, manifest, items)
             mark(client, release, checked=True)
             if not client.indices.exists_alias(name=wire.ITEM_ALIAS):  # before the first release goes live
-                _point_alias(client, release)
+                self.activate(release)
         return genres, tied
 
     def is_checked(self, release: str) -> bool:
@@ -114,9 +111,13 @@ class ElasticsearchStore(ReleaseStore):
             return {name.removeprefix(f"{wire.ITEM_ALIAS}-") for name in indices}
 
     def activate(self, release: str) -> None:
-        """Move the alias that people search."""
+        """Move the alias that people search, atomically: there is no moment without one."""
+        actions: list[dict[str, Any]] = [
+            {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
+            {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
+        ]
         with self.client() as client:
-            _point_alias(client, release)
+            client.indices.update_aliases(actions=actions)
 
     def delete(self, releases: Collection[str]) -> None:
         with self.client() as client:
@@ -183,7 +184,7 @@ def write_items(
     mark(client, release, checked=False)
 
 
-# The mark, the alias, deletion.
+# The mapping, the mark, deletion.
 
 
 def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,15 +215,6 @@ def mark_of(client: Elasticsearch, release: str) -> bool | None:
 
 def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
     client.indices.put_mapping(index=wire.item_index(release), meta={CHECKED: checked})
-
-
-def _point_alias(client: Elasticsearch, release: str) -> None:
-    """Move the alias atomically: there is no moment without one."""
-    actions: list[dict[str, Any]] = [
-        {"remove": {"index": f"{wire.ITEM_ALIAS}-*", "alias": wire.ITEM_ALIAS, "must_exist": False}},
-        {"add": {"index": wire.item_index(release), "alias": wire.ITEM_ALIAS}},
-    ]
-    client.indices.update_aliases(actions=actions)
 
 
 def delete_index(client: Elasticsearch, release: str) -> None:

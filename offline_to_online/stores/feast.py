@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Final, NamedTuple, cast
+from typing import ClassVar, Final, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -48,10 +48,10 @@ CHUNK: Final = 500  # entities per request
 _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
+_UNAPPLIED: Final = ".unapplied"  # file: `settle` has work to do; made before a change, so that a kill is noticed
 _TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
-_JOB: Final = "data_exchange_center.feature_repo.cli"
 # The feature server looks at the registry again every few seconds
 _WAITING: Final = Retrying(
     retry=retry_if_exception_type(ServiceError), stop=stop_after_delay(READY_S), wait=wait_fixed(0.25), reraise=True
@@ -66,12 +66,8 @@ class FeastEngine(NamedTuple):
     # of the process; FEAST_OFFLINE_STORE and FEAST_BATCH_ENGINE are for feature_store.yaml and definitions.py
     variables: Callable[[Settings], dict[str, str]]
 
-    @classmethod
-    def of(cls, settings: Settings) -> FeastEngine:
-        """Return the engine that the settings name. Raises PluginError for an unknown name."""
-        if settings.engine == IN_MEMORY:
-            return cls(lambda _: Path(sys.executable), _JOB, lambda _: {})
-        return cast(FeastEngine, plugins.load("recsys.feast", settings.engine))
+
+_OWN_ENGINE: Final = FeastEngine(lambda _: Path(sys.executable), "data_exchange_center.feature_repo.cli", lambda _: {})
 
 
 class FeastStore(ReleaseStore):
@@ -114,7 +110,7 @@ class FeastStore(ReleaseStore):
         (release_dir(settings, release) / _CHECKED).unlink(missing_ok=True)
         write_features(settings, release, manifest.feature_spec, frames, at)
         materialize(settings, release)
-        wait_until_known(settings, release)
+        self.wait_until_served(release)
 
     def check(self, manifest: Manifest, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:
         """Read all of it back and mark the release as checked. Raises CheckError naming the row.
@@ -130,7 +126,7 @@ class FeastStore(ReleaseStore):
             again = ["materialize", "--disable-event-timestamp", *_views(release)]
             run_feast(settings, ["apply"], again)
             check_features(settings, release, frames, own_ids)
-        wait_until_known(settings, None)
+        self.wait_until_served(None)
         (release_dir(settings, release) / _CHECKED).touch()
 
     def is_checked(self, release: str) -> bool:
@@ -140,35 +136,34 @@ class FeastStore(ReleaseStore):
         folder = feature_repo(self.settings) / "releases"
         return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
-    def wait_until_served(self, release: str) -> None:
-        wait_until_known(self.settings, release)
+    def wait_until_served(self, release: str | None) -> None:
+        """Wait until each feature server answers for a release's services (None: the live ones)."""
+        for server in self.each_server():
+            with server.client() as features:
+                for entity in ENTITIES:
+                    _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
 
     def activate(self, release: str) -> None:
         """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `settle` applies it."""
         alone = self.releases() == {release}  # then they stand for it already
         if (live_release(self.settings) or (release if alone else None)) != release:
-            self._unapplied.touch()
+            (feature_repo(self.settings) / _UNAPPLIED).touch()
         with written_in_place(feature_repo(self.settings) / _LIVE) as temporary:
             temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
         for release in releases:
-            self._unapplied.touch()
+            (feature_repo(self.settings) / _UNAPPLIED).touch()
             folder = release_dir(self.settings, release)
             (folder / _FIELDS).unlink(missing_ok=True)  # first what makes it visible to Feast: a kill may follow
             shutil.rmtree(folder)
 
-    @property
-    def _unapplied(self) -> Path:
-        """Marker file: `settle` has work to do. Created before the change, so that a kill in between is noticed."""
-        return feature_repo(self.settings) / ".unapplied"
-
     def settle(self) -> None:
-        """Run ``feast apply``, which takes seconds, if there was a change."""
-        if self._unapplied.exists():
+        """Run ``feast apply``, which takes seconds, if `activate` or `delete` has changed something."""
+        if (unapplied := feature_repo(self.settings) / _UNAPPLIED).exists():
             run_feast(self.settings, ["apply"])
-            self._unapplied.unlink()
+            unapplied.unlink()
 
 
 # The repository: files of each release.
@@ -223,7 +218,9 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change the
     registry wait: of two copies of it, the later one would undo the earlier.
     """
-    repo, engine = prepare_feast_repo(settings), FeastEngine.of(settings)
+    repo = prepare_feast_repo(settings)
+    named: FeastEngine | None = None if settings.engine == IN_MEMORY else plugins.load("recsys.feast", settings.engine)
+    engine = named or _OWN_ENGINE
     registry, copy = repo / _REGISTRY, repo / _NEXT
     with (repo / "data" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process
@@ -246,15 +243,7 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
         copy.replace(registry)
 
 
-# The running feature servers: are they alive, do they know a release, are the values right.
-
-
-def wait_until_known(settings: Settings, release: str | None) -> None:
-    """Return when each feature server answers for a release's services (None: the live ones). Raises StepError."""
-    for server in FeastStore(settings).each_server():
-        with server.client() as features:
-            for entity in ENTITIES:
-                _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
+# The values that the running feature servers give.
 
 
 def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:

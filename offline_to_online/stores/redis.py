@@ -1,16 +1,17 @@
 """Recall state in Redis, under the release's keys: one hash per user, the popular list, the channels.
 
 The key `wire.users_key` marks a checked release: it is written once everything was read back, so it is absent after an
-interrupted load or a failed check. The live pointer `wire.LIVE_KEY` is here, too: moving it puts a release live.
+interrupted load or a failed check. The list of published releases and the pointer to the active one are here, too.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from itertools import groupby, islice
+from itertools import islice
 from typing import ClassVar, Final, TypeVar
 
 from redis.exceptions import RedisClusterException, RedisError
@@ -24,6 +25,7 @@ from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement
 from offline_to_online.rows import RecallState
 from offline_to_online.stores.base import ReleaseStore, patient, redis_client
+from online.clients.publishing import listed
 from online.clients.redis import Connected, RedisUsers
 
 Row = TypeVar("Row")
@@ -39,7 +41,7 @@ _RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
 
 
 class RedisStore(ReleaseStore):
-    """User state for recall, and which release is live."""
+    """User state for recall; which releases are published, and which of them is active."""
 
     title: ClassVar[str] = "Redis"
     step: ClassVar[str] = "offline_to_online/recall/s1_user_to_redis.py"
@@ -54,12 +56,6 @@ class RedisStore(ReleaseStore):
         with self.reaching(), redis_client(self.settings) as client:
             yield client
 
-    @contextmanager
-    def users(self) -> Iterator[RedisUsers]:
-        """Open the server's own client, which reads and moves the live pointer."""
-        with self.reaching(), closing(RedisUsers(patient(self.settings).redis)) as users:
-            yield users
-
     def load(self, manifest: Manifest, content: RecallState) -> None:
         """Replace each user's hash in one transaction, so that a reader sees the old or the new one, never a mixture.
 
@@ -68,15 +64,13 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
-
-            def slot(row: UserRow) -> int:
-                return client.slot_of(row.own_id)
-
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
-                for _, rows in groupby(sorted(chunk, key=slot), slot):  # keys of one slot fit in a transaction
-                    hashes = {client.user_key(release, row.own_id): dict(row.fields()) for row in rows}
+                by_slot: dict[int, dict[str, dict[str, bytes]]] = defaultdict(dict)
+                for row in chunk:
+                    by_slot[client.slot_of(row.own_id)][client.user_key(release, row.own_id)] = row.fields()
+                for hashes in by_slot.values():  # keys of one slot fit in a transaction
                     with client.at(next(iter(hashes))) as server, server.pipeline(transaction=True) as pipe:
                         for key, fields in hashes.items():
                             pipe.delete(key)
@@ -146,8 +140,9 @@ class RedisStore(ReleaseStore):
 
     def activate(self, release: str) -> None:
         """Move the live pointer: the one atomic switch, which the server looks at with every request."""
-        with self.users() as users:
-            users.activate(release)
+        with self.client() as client:
+            if not client.activate_release(release):
+                raise StepError(f"release {release} was deleted while it was activated: sync it again")
 
     def delete(self, releases: Collection[str]) -> None:
         """Delete all keys, marks first: an interrupted deletion then never looks like a complete release."""
@@ -159,29 +154,27 @@ class RedisStore(ReleaseStore):
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
 
-    def retire(self, releases: Collection[str]) -> set[str]:
-        """Keep releases from going live any more, before they are deleted. Returns those that are not activated."""
-        with self.client() as client:
-            return {release for release in releases if client.retire(release)}
-
-    def activated(self) -> tuple[str | None, list[str]]:
-        """Return the live release (None: none was ever live), and the kept releases, newest activation first."""
-        with self.users() as users:
-            return users.activated()
-
     def publish(self, published: Published) -> None:
-        """Write the manifest by which a server opens a release; to be called before the pointer is moved to it."""
+        """Write the manifest by which a server loads a release, and list the release as published."""
         with self.client() as client:
-            key = wire.manifest_key(published.manifest.release)
-            client.set(key, published.model_dump_json())
-            client.set_copies(key)
+            client.publish_release(published.manifest.release, published.model_dump_json())
+
+    def retire(self, releases: Collection[str]) -> set[str]:
+        """Unpublish the releases beyond the setting. Returns those, and those of ``releases``, that are not kept."""
+        with self.client() as client:
+            return client.retire_releases(releases, self.settings.kept_releases)
+
+    def listed(self) -> tuple[str | None, list[str]]:
+        """Return the active release (None: none was ever activated), and the published ones, newest first."""
+        with self.client() as client:
+            return listed(client)
 
     def published(self, release: str) -> Published:
-        """Manifest and model version with which a release went live. Raises StepError if it never did or is deleted."""
-        with self.users() as users:
+        """Manifest and model version that a release was published with. Raises StepError if it is not published."""
+        with self.reaching(), closing(RedisUsers(patient(self.settings).redis)) as users:
             found = users.published(release)
         if found is None:
-            raise StepError(f"release {release} was never live, or is no longer kept: `make releases` lists the others")
+            raise StepError(f"release {release} is not published, or no longer: `make releases` lists those that are")
         return found
 
 

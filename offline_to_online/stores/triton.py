@@ -29,8 +29,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
 from data_exchange_center.files import sha256, written_in_place
-from data_exchange_center.manifest import Manifest
-from data_exchange_center.settings import TRITON_SOCKET
+from data_exchange_center.settings import TRITON_SOCKET, Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
 from online.clients.http import Http
@@ -38,6 +37,7 @@ from online.clients.triton import TritonScores
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata
+_TENSOR: Final = '{{ name: "{}" data_type: TYPE_FP32 dims: [ {} ] }}'
 _CONFIG: Final = """\
 name: "{model}"
 platform: "onnxruntime_onnx"
@@ -81,10 +81,19 @@ class ModelFile(NamedTuple):
 
 
 class TritonStore(ReleaseStore):
-    """One version of the ranking model per release."""
+    """One version of the ranking model per release.
+
+    Attributes:
+        repository: the model repository, which Triton reads.
+        aside: folder on the same file system, which Triton does not read: see the module.
+    """
 
     title: ClassVar[str] = "Triton"
     step: ClassVar[str] = "offline_to_online/rank/s2_model_to_triton.py"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.repository, self.aside = settings.service_dir("triton"), settings.service_dir("triton-aside")
 
     @property
     def address(self) -> str:
@@ -93,23 +102,9 @@ class TritonStore(ReleaseStore):
             return f"{folder.relative_to(self.settings.exchange_dir)}/{TRITON_SOCKET}"
         return url
 
-    @property
-    def repository(self) -> Path:
-        """The model repository, which Triton reads."""
-        return self.settings.service_dir("triton")
-
-    @property
-    def aside(self) -> Path:
-        """Folder on the same file system, which Triton does not read: see the module."""
-        return self.settings.service_dir("triton-aside")
-
     # Load: write a version, wait until Triton has found and loaded it.
 
-    def load(self, manifest: Manifest, onnx: bytes) -> Place:
-        with self.reaching():
-            return self.publish(manifest.release, manifest.feature_spec.widths, onnx)
-
-    def publish(self, release: str, widths: Widths, onnx: bytes) -> Place:
+    def load(self, release: str, widths: Widths, onnx: bytes) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
         Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
@@ -143,7 +138,14 @@ class TritonStore(ReleaseStore):
             return known
         taken = {place.model: model.widths for place, model in self.versions().items()}
         model = wire.MODEL if taken.get(wire.MODEL, widths) == widths else f"{wire.MODEL}_{widths}"
-        place, folder = Place(model, self._next_version(model)), self.repository / model
+        # a number that this model has never had, since what Triton says of a version may be a second old
+        folder, last = self.repository / model, self.aside / f"{model}.last"
+        used = [int(path.name) for path in folder.glob("[0-9]*") if path.name.isdecimal()]
+        if last.is_file():
+            used.append(int(last.read_text(encoding="utf-8")))
+        place = Place(model, max(used, default=0) + 1)
+        with written_in_place(last) as temporary:
+            temporary.write_text(str(place.version), encoding="utf-8")
         arriving = self.aside / f"arriving-{release}"
         shutil.rmtree(arriving, ignore_errors=True)
         version = arriving / str(place.version)
@@ -158,18 +160,6 @@ class TritonStore(ReleaseStore):
             self._configure(arriving, model, widths)
             arriving.rename(folder)
         return place
-
-    def _next_version(self, model: str) -> int:
-        """A number that this model has never had, since what Triton says of a version may be a second old."""
-        last = self.aside / f"{model}.last"
-        there = (self.repository / model).glob("[0-9]*")
-        used = [int(path.name) for path in there if path.name.isdecimal()]
-        if last.is_file():
-            used.append(int(last.read_text(encoding="utf-8")))
-        number = max(used, default=0) + 1
-        with written_in_place(last) as temporary:
-            temporary.write_text(str(number), encoding="utf-8")
-        return number
 
     def _configure(self, folder: Path, model: str, widths: Widths) -> None:
         path, text = folder / "config.pbtxt", config_pbtxt(model, widths)
@@ -237,12 +227,6 @@ class TritonStore(ReleaseStore):
         places = [place for place, model in self.versions().items() if model.release == release]
         return max(places, key=lambda place: place.version, default=None)
 
-    def place_of(self, release: str) -> Place:
-        """Place of a release's newest model. Raises StepError when there is none."""
-        if (place := self.find(release)) is None:
-            raise StepError(f"release {release} has no model in Triton: run {self.step}")
-        return place
-
     def releases(self) -> set[str]:
         return {model.release for model in self.versions().values() if model.release}
 
@@ -251,7 +235,9 @@ class TritonStore(ReleaseStore):
     def wait_until_served(self, release: str) -> None:
         if len(self.settings.triton.node_urls) == 1:  # of several, one may be starting again
             self.expect_alive()
-        self.wait_until_ready(self.place_of(release))
+        if (place := self.find(release)) is None:
+            raise StepError(f"release {release} has no model in Triton: run {self.step}")
+        self.wait_until_ready(place)
 
     def delete(self, releases: Collection[str]) -> None:
         """Remove the versions, and models without any version. Triton unloads them within a second.
@@ -277,17 +263,12 @@ def config_pbtxt(model: str, widths: Widths) -> str:
     history input takes one list per request, whose rows share the history, so Triton does not batch it.
     """
     max_batch = 0 if widths.history else wire.MAX_BATCH
-    rows = () if max_batch else (-1,)  # Triton itself adds a batch's first dimension
-    inputs = [_tensor(wire.MODEL_INPUT, *rows, widths.row)]
+    rows = "" if max_batch else "-1, "  # Triton itself adds a batch's first dimension
+    inputs = [_TENSOR.format(wire.MODEL_INPUT, f"{rows}{widths.row}")]
     if widths.history:
-        inputs.append(_tensor(wire.MODEL_HISTORY, 1, widths.history))
-    return _CONFIG.format(
-        model=model, max_batch=max_batch, inputs=", ".join(inputs), output=_tensor(wire.MODEL_OUTPUT, *rows, 1)
-    )
-
-
-def _tensor(name: str, *dims: int) -> str:
-    return f'{{ name: "{name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, dims))} ] }}'
+        inputs.append(_TENSOR.format(wire.MODEL_HISTORY, f"1, {widths.history}"))
+    output = _TENSOR.format(wire.MODEL_OUTPUT, f"{rows}1")
+    return _CONFIG.format(model=model, max_batch=max_batch, inputs=", ".join(inputs), output=output)
 
 
 def _is_ready(url: str, place: Place) -> bool:

@@ -26,6 +26,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.manifest import Manifest, Published, why_unreadable
 from data_exchange_center.settings import RedisSettings
 from online.clients.base import Client, Found, Query, StoredError, current
+from online.clients.publishing import Publishing, listed
 
 Stored = TypeVar("Stored")
 
@@ -81,7 +82,7 @@ class TimelyConnection(redis.Connection):
         return timely
 
 
-class Connected(redis.Redis):
+class Connected(Publishing):
     """redis-py's client of one server, which also says where keys lie. A cluster's client has the same methods."""
 
     @contextmanager
@@ -111,39 +112,6 @@ class Connected(redis.Redis):
 
     def set_copies(self, key: str) -> None:
         """Bring the copies of a string up to date."""
-
-    def move_live(self, release: str) -> bool:
-        """Put a release live and first in the list of activated ones, in one transaction; False: it was deleted."""
-
-        def move(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
-            if not pipe.exists(wire.manifest_key(release)):
-                return False
-            pipe.multi()
-            pipe.set(wire.LIVE_KEY, release)
-            note_activated(pipe, release)
-            return True
-
-        return bool(self.transaction(move, wire.manifest_key(release), value_from_callable=True))
-
-    def retire(self, release: str) -> bool:
-        """Delete a release's manifest in one transaction, so that it cannot go live; False: it is an activated one."""
-
-        def retire(pipe: redis.client.Pipeline) -> Any:  # typed to return nothing
-            activated: Any = pipe.lrange(wire.ACTIVATED_KEY, 0, -1)
-            if release.encode() in activated:
-                return False
-            pipe.multi()
-            pipe.delete(wire.manifest_key(release))
-            return True
-
-        return bool(self.transaction(retire, wire.ACTIVATED_KEY, value_from_callable=True))
-
-
-def note_activated(pipe: redis.client.Pipeline, release: str) -> None:
-    """Put a release first on the list of those that were activated."""
-    pipe.lrem(wire.ACTIVATED_KEY, 0, release)
-    pipe.lpush(wire.ACTIVATED_KEY, release)
-    pipe.ltrim(wire.ACTIVATED_KEY, 0, wire.KEPT_RELEASES - 1)
 
 
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
@@ -206,8 +174,8 @@ WHICH_IS_LIVE: Final = UserQuery(0, None, None)
 class UserAnswer:
     """``user=None``: Redis does not know that user under that release, and nothing was sent of this user since."""
 
-    live: str | None  # None: nothing was ever activated
-    kept: bool  # Redis still holds the requested release; where it does not, an unknown user means nothing
+    live: str | None  # the active release; None: none was ever activated
+    kept: bool  # Redis holds the requested release; where it does not, an unknown user means nothing
     user: StoredUser | None
     forgotten: int = 0  # how often somebody was forgotten
     experiments: bytes | None = None  # those that run, packed; None: none does
@@ -230,13 +198,9 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
                 pipeline.hgetall(wire.user_events_key(query.dataset, userid))
             (live, forgotten, experiments), *rows = pipeline.execute()
         stored, kept, since = rows or ({}, 0, {})
-        return UserAnswer(
-            live.decode() if live else None,
-            bool(kept),
-            self._user(userid, stored, since, bool(kept)),
-            int(forgotten or 0),
-            experiments,
-        )
+        user = self._user(userid, stored, since, bool(kept))
+        kept = bool(kept) or user is not None  # it may have been deleted after the user was read
+        return UserAnswer(live.decode() if live else None, kept, user, int(forgotten or 0), experiments)
 
     def _user(
         self, userid: OwnId, stored: Mapping[bytes, bytes], since: dict[bytes, bytes], kept: bool
@@ -264,7 +228,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         return found or b""
 
     def published(self, release: str) -> Published | None:
-        """Read a release's manifest; None when it was never activated or is pruned. Raises ServiceError."""
+        """Read a release's manifest; None when it is not published. Raises ServiceError."""
         return self._stored("a manifest", release, wire.manifest_key(release), Published.model_validate_json)
 
     def channels(self, release: str) -> ChannelSet:
@@ -291,19 +255,17 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
             why = f" ({why_unreadable(error)})" if isinstance(error, ValidationError) else ""
             raise StoredError(self.service, f"holds {what} of release {release} that cannot be read{why}") from error
 
-    def activated(self) -> tuple[str | None, list[str]]:
-        """Read the live release and the kept ones, itself included, newest activation first. Raises ServiceError."""
-        with self._limited("activated"):
-            live: Any = self._redis.get(wire.LIVE_KEY)  # typed for the asynchronous client too
-            before: Any = self._redis.lrange(wire.ACTIVATED_KEY, 0, -1)
-        return live.decode() if live else None, [raw.decode() for raw in before]
+    def listed(self) -> tuple[str | None, list[str]]:
+        """Read the active release and the published ones, last published or activated first. Raises ServiceError."""
+        with self._limited("listed"):
+            return listed(self._redis)
 
     def activate(self, release: str) -> None:
-        """Have a release served from now on. Raises ServiceError, StoredError if it was deleted."""
+        """Have a release answer by default from now on. Raises ServiceError, StoredError if it is not published."""
         with self._limited("activate"):
-            moved = self._redis.move_live(release)
-        if not moved:
-            raise StoredError(self.service, f"holds no manifest of release {release}: it was deleted")
+            is_published = self._redis.activate_release(release)
+        if not is_published:
+            raise StoredError(self.service, f"holds no manifest of release {release}: it is not published")
 
     def some_users(self, release: str, at_most: int) -> list[str]:
         """First own ids of a release's users, as sorted text. Raises ServiceError, StoredError if there is no list."""

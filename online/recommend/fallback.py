@@ -84,7 +84,7 @@ class Fallbacks:
         except (ServiceError, NoReleaseError) as error:
             if timed.request.strict or timed.request.release or not releases.can_serve:
                 raise
-            return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.saved)
+            return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.last.saved)
 
     def _again(self, state: State, read: Read, error: ServiceError) -> State | None:
         """The state by another release; None: no other can answer."""

@@ -25,12 +25,15 @@ class LastRelease:
     """The file with the list.
 
     Attributes:
+        path: None: the list is kept in memory alone.
         saved: None where the file is missing or cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.saved: SavedPopular | None = None
+        if path is None:
+            return
         try:
             self.saved = SavedPopular.model_validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -46,6 +49,8 @@ class LastRelease:
         if (saved := SavedPopular(release=opened.release, item_list=items)) == self.saved:
             return
         self.saved = saved
+        if self.path is None:
+            return
         try:
             with written_in_place(self.path) as temporary:
                 temporary.write_text(saved.model_dump_json(), encoding="utf-8")

@@ -29,12 +29,10 @@ class WrongIdError(BadRequestError):
 
 
 class UnknownReleaseError(RecsysError):
-    """The requested release was never live, or is no longer kept."""
+    """The requested release is not published, or no longer."""
 
     def __init__(self, release: str) -> None:
-        super().__init__(
-            f"No release {release} was ever live here, or it is kept no longer: GET /ml/releases lists them."
-        )
+        super().__init__(f"No release {release} is published here, or no longer: GET /ml/releases lists them.")
 
 
 class NoReleaseError(RecsysError):

@@ -47,7 +47,7 @@ class ServerProcess:
         atexit.register(self.closed.set)
         self._background = ThreadPoolExecutor(2, "background")
         self.user_features = rank.UserFeatures(features, self.breakers[features.service])
-        self.releases = registry.Registry(users, self._load, self._background, last)
+        self.releases = registry.Registry(users, self._load, self._background, last or LastRelease())
         self.fallbacks = fallback.Fallbacks(self.releases, server)
         self.readiness = readiness.Readiness(self.releases, self.clients, self.breakers)
         self.reset_extensions()

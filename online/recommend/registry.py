@@ -2,9 +2,8 @@
 
 A release is *published* when all four stores hold it and Redis has its manifest, *loaded* when this process holds its
 catalogue, channels and item features, and *active* when it answers the requests that name no other one. Loading takes
-about a second and happens in the background: `Registry.follow`, which the server polls, begins it for each published
-release, and so does a request that finds the active one, or its experiment's, not loaded yet. A request itself only
-looks up which loaded release is its own (`Registry.find`).
+about a second and happens in the background: a thread polls `Registry.follow`, which loads what is published. A request
+only looks up which loaded release is its own (`Registry.find`); what it does not find is loaded from then on.
 """
 
 from __future__ import annotations
@@ -16,13 +15,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from pathlib import Path
 
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from online.clients.base import Caller, ServiceError, StoredError
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
-from online.recommend.last_release import LastRelease, SavedPopular
+from online.recommend.last_release import LastRelease
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import LoadingError, NoReleaseError, UnknownReleaseError
 from online.recommend.rank import RETRY_AFTER_S
@@ -44,15 +42,16 @@ class Registry:
 
     Attributes:
         active: what answers: the active release, or the one before it until that is loaded; None: none was loaded yet.
+        last: the popular list of the release that was active last, in this process or an earlier one.
         active_id, forgotten, experiments: as Redis said last: the active release, how many users were forgotten, and
             the running experiments, serialized.
     """
 
     def __init__(
-        self, users: RedisUsers, load: Callable[[str], Release], background: Executor, last: LastRelease | None
+        self, users: RedisUsers, load: Callable[[str], Release], background: Executor, last: LastRelease
     ) -> None:
-        """``load`` reads a release from the services, on ``background``; ``last``: where its popular list is kept."""
-        self._users, self._load_release, self._background, self._last = users, load, background, last
+        """``load`` reads a release from the services, on ``background``."""
+        self._users, self._load_release, self._background, self.last = users, load, background, last
         self._lock, self._keeping = threading.Lock(), threading.Lock()
         self._loaded: dict[str, Release] = {}
         self._loading: dict[str, Future[Release]] = {}  # those that have failed, too
@@ -64,18 +63,8 @@ class Registry:
         self.experiments: bytes | None = None
 
     @property
-    def saved(self) -> SavedPopular | None:
-        """The popular list of the release that was active last, in this process or an earlier one."""
-        return self._last.saved if self._last else None
-
-    @property
-    def disk(self) -> Path | None:
-        """Folder of what is kept for a start without services; None: nothing is."""
-        return self._last.path.parent if self._last else None
-
-    @property
     def can_serve(self) -> bool:
-        return self.active is not None or self.saved is not None
+        return self.active is not None or self.last.saved is not None
 
     @property
     def loaded_count(self) -> int:
@@ -88,52 +77,50 @@ class Registry:
     ) -> tuple[Release, StoredUser | None]:
         """The release that answers, and the user's state (None: unknown), in one round trip unless another is active.
 
-        ``named``: the release that the request wants and no other; ``preferred``: one that answers if it is loaded and
-        Redis still holds it. Raises LoadingError if the request's release is not loaded, NoReleaseError,
-        UnknownReleaseError, WrongIdError for a named release, ServiceError.
+        ``users``: the client with the request's limits; ``named``: the release that the request wants and no other;
+        ``preferred``: one that answers if it is loaded and Redis still holds it. Raises LoadingError if the request's
+        release is not loaded, NoReleaseError, UnknownReleaseError, WrongIdError for a named release, ServiceError.
         """
         if named is not None:
-            own = self.get(named, wait_s=0)
-            check_userid(userid, own.user_ids)
-            answer = users.call(UserQuery(userid, own.release, own.dataset))
-            if answer.user is None and not answer.kept:
+            opened = self.get(named, 0, users)
+            check_userid(userid, opened.user_ids)
+        else:
+            opened = (self.loaded(preferred) if preferred else None) or self.active or self.get_active(0, users)
+        answer = users.call(UserQuery(userid, opened.release, opened.dataset))
+        if named is not None:
+            if not answer.kept:
                 raise UnknownReleaseError(named)
-            return own, answer.user
-        opened = (self.loaded(preferred) if preferred else None) or self.active or self.get(None, 0, users)
-        answer, active_id = self._call(UserQuery(userid, opened.release, opened.dataset), users)
-        held = answer.kept or answer.user is not None
-        if opened.release == active_id and not held:
-            raise StoredError("redis", f"lacks the data of release {active_id}, which is active")
-        can_answer = held and is_of_kind(userid, opened.user_ids)
-        if opened.release == active_id or (opened.release == preferred and can_answer):
             return opened, answer.user
-        # Another one is active. Until it is loaded, the former one answers while Redis still holds it.
-        active = self.loaded(active_id)
-        if active is None and can_answer:
-            return opened, answer.user
-        if active is None:
-            raise LoadingError(active_id)
-        answer = users.call(UserQuery(userid, active.release, active.dataset))
-        if answer.user is None and not answer.kept:
-            raise StoredError("redis", f"lacks the data of release {active.release}, which is active")
-        return active, answer.user
+        active_id = self._note(answer)
+        if opened.release != active_id:
+            can_answer = answer.kept and is_of_kind(userid, opened.user_ids)
+            active = None if can_answer and opened.release == preferred else self.loaded(active_id)
+            if active is None and can_answer:  # while Redis holds the former release, it answers
+                return opened, answer.user
+            if active is None:
+                raise LoadingError(active_id)
+            opened, answer = active, users.call(UserQuery(userid, active.release, active.dataset))
+        if not answer.kept:
+            raise StoredError("redis", f"lacks the data of release {opened.release}, which is active")
+        return opened, answer.user
 
     def get(self, release: str | None = None, wait_s: float | None = None, users: Users | None = None) -> Release:
-        """The named release, or the active one, once it is loaded. ``wait_s``: at most; None: `LOADING_WAIT_S`.
+        """The named release, or the active one, once it is loaded, after ``wait_s`` (None: `LOADING_WAIT_S`) at most.
 
-        Raises UnknownReleaseError for one that is not published, LoadingError, NoReleaseError, ServiceError.
+        ``users``: the client with a request's limits. Raises UnknownReleaseError for one that is not published,
+        LoadingError, NoReleaseError, ServiceError.
         """
         if release is None:
             return self.active or self.get_active(wait_s, users)
         loading = self._loading.get(release)
         known = release in self._loaded or (loading is not None and not loading.done())
-        if not known and self._users.published(release) is None:
+        if not known and not (users or self._users).call(UserQuery(0, release, "")).kept:
             raise UnknownReleaseError(release)
         return self.wait_for(release, wait_s)
 
     def get_active(self, wait_s: float | None = None, users: Users | None = None) -> Release:
         """The release that Redis says is active. Otherwise as `get`."""
-        return self.wait_for(self._call(WHICH_IS_LIVE, users or self._users)[1], wait_s)
+        return self.wait_for(self._note((users or self._users).call(WHICH_IS_LIVE)), wait_s)
 
     def loaded(self, release: str) -> Release | None:
         """The release; None: it is not loaded, and is being loaded from now on."""
@@ -150,26 +137,26 @@ class Registry:
         except FutureTimeoutError as error:
             raise LoadingError(release) from error
 
-    def _call(self, query: UserQuery, users: Users) -> tuple[UserAnswer, str]:
-        """Redis's answer, and which release is active. Raises NoReleaseError, ServiceError."""
-        answer = users.call(query)
+    def _note(self, answer: UserAnswer) -> str:
+        """Note what Redis said of all users. Returns the active release. Raises NoReleaseError."""
         self.forgotten, self.experiments = answer.forgotten, answer.experiments
         if answer.live != self.active_id or self.active is None or self.active.release != answer.live:
-            self._activate(answer.live)
+            self.active_id = answer.live
+            self._switch()
         if answer.live is None:
             raise NoReleaseError(NONE_ACTIVE)
-        return answer, answer.live
+        return answer.live
 
     # --- what is loaded
 
     def follow(self) -> bool:
         """Load the published releases, and drop those that are published no longer. Raises ServiceError."""
-        active_id, published = self._users.activated()
-        self._activate(active_id)
-        for release in published:
+        self.active_id, published = self._users.listed()
+        self._switch()
+        for release in sorted(published, key=lambda each: each != self.active_id):  # the active one first
             self.loaded(release)
         with self._lock:
-            kept, now = {*published, active_id, self.active.release if self.active else None}, time.monotonic()
+            kept, now = {*published, self.active.release if self.active else None}, time.monotonic()
             self._loaded = {name: each for name, each in self._loaded.items() if name in kept}
             self._failed_at = {name: at for name, at in self._failed_at.items() if now < at + RETRY_AFTER_S}
             # what has been loaded is in `_loaded` alone; a failure is remembered until it may be tried again
@@ -199,27 +186,22 @@ class Registry:
             with self._lock:
                 if self._loaded.get(name) is before:
                     self._loaded = {**self._loaded, name: after}
-        if self.active is not None:
-            self._answer_from(self._loaded.get(self.active.release, self.active))
+        self._switch()
         return list(self._loaded.values())
 
-    def _activate(self, release: str | None) -> None:
-        """Answer from this release from now on, or once it is loaded."""
-        self.active_id = release
-        if release is not None and (opened := self._loaded.get(release)) is not None:
-            self._answer_from(opened)
-
-    def _answer_from(self, opened: Release) -> None:
-        if opened is not self.active:
+    def _switch(self) -> None:
+        """Answer from the active release; while it is not loaded, from the former one as it is loaded now."""
+        former = self.active.release if self.active is not None else ""
+        opened = self._loaded.get(self.active_id or "") or self._loaded.get(former)
+        if opened is not None and opened is not self.active:
             self.active = opened
-            if self._last is not None:
-                self._background.submit(self._keep_active)
+            self._background.submit(self._keep_active)
 
     def _keep_active(self) -> None:
         """Keep the popular list of what answers when this runs: after two switches, these may run in any order."""
         with self._keeping:
-            if self._last is not None and self.active is not None:
-                self._last.keep(self.active)
+            if self.active is not None:
+                self.last.keep(self.active)
 
     def _begin(self, release: str) -> Future[Release]:
         """Begin to load a release; one that failed again after `RETRY_AFTER_S`, or at once while none can answer."""
@@ -246,7 +228,6 @@ class Registry:
             raise NoReleaseError(damaged, "Load it again: `make sync`.") from error
         with self._lock:
             self._loaded = {**self._loaded, release: opened}
-        if release == self.active_id or (self.active is not None and self.active.release == release):
-            self._answer_from(opened)
+        self._switch()
         log.info("release %s is loaded: %d items", release, len(opened.catalogue))
         return opened

@@ -29,7 +29,7 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.recipes import DEFAULT, SOURCE
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.releases import go_back
+from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
     CODE,
@@ -94,10 +94,10 @@ class Loaded(NamedTuple):
 
 
 def loaded_releases(settings: Settings) -> tuple[list[Loaded], str | None]:
-    """Releases in the stores, the newest activation first, and the live one. Raises StepError."""
+    """Releases in the stores, those that were published or live last first, and the live one. Raises StepError."""
     store = RedisStore(settings)
-    live, activated = store.activated()
-    manifests = [(release, store.published(release).manifest) for release in activated]
+    live, published = store.listed()
+    manifests = [(release, store.published(release).manifest) for release in published]
     found = [Loaded(release, manifest.recipe.name, manifest.dataset.name) for release, manifest in manifests]
     return found, live
 
@@ -145,12 +145,12 @@ def measure_recipes(
     try:
         for number in range(rounds):
             for recipe in in_turns(list(releases), number):
-                go_back(settings, releases[recipe])
+                activate(settings, releases[recipe])
                 until_served(url, userids[:_REQUESTED], releases[recipe])
                 taken[recipe].append(measured(releases[recipe]))
                 log.info("%s, release %s: turn %d of %d", recipe, releases[recipe], number + 1, rounds)
     finally:
-        go_back(settings, live or releases[COMPARED])
+        activate(settings, live or releases[COMPARED])
     recipes = {recipe: {"release": releases[recipe], "levels": levels_of(turns)} for recipe, turns in taken.items()}
     return {"rounds": rounds, "recipes": recipes}
 

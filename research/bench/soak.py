@@ -30,7 +30,7 @@ import psutil
 from data_exchange_center import artifacts, steps
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline_to_online.releases import go_back
+from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
     CODE,
@@ -95,7 +95,7 @@ class Soak:
                 if until == switch_due:  # the other release goes live while requests go on coming
                     self.switches += 1
                     requests = asking.submit(ask, url, drawn.next(int(3 * per_s)), Loading(per_s=per_s))
-                    go_back(self._settings, self._releases[self.switches % 2])
+                    activate(self._settings, self._releases[self.switches % 2])
                     self.answers += requests.result().answers
 
     def figures(self, grows_at_most: float) -> dict[str, Any]:
@@ -197,21 +197,21 @@ def one_user_changed(settings: Settings) -> Iterator[Settings]:
 
 
 def two_releases(settings: Settings) -> tuple[str, str]:
-    """The live release and another one in the stores. Where there is none, it is made, synced and checked like any.
+    """The live release and another one in the stores. Where there is none, it is made, checked and published like any.
 
     Raises StepError.
     """
     store = RedisStore(settings)
-    live, activated = store.activated()
+    live, published = store.listed()
     if live is None:
         raise StepError("no release is live: run `make sync` first")
-    others = [release for release in activated if release != live]
+    others = [release for release in published if release != live]
     if not others:
         with one_user_changed(settings) as twin:
             environment = {**os.environ, "RECSYS_EXCHANGE_DIR": str(twin.exchange_dir)}
-            if subprocess.run(("make", "sync"), cwd=ROOT, env=environment, check=False).returncode:
+            if subprocess.run(("make", "publish"), cwd=ROOT, env=environment, check=False).returncode:
                 raise StepError("the second release could not be loaded: see above")
-        others = store.activated()[1][:1]
+        others = store.listed()[1][:1]
     return live, others[0]
 
 
@@ -239,7 +239,7 @@ def main(settings: Settings) -> None:
         with generator() as ask:
             soak.run(ask, Drawn(known_userids(settings), given.seed), parts_of(settings))
     finally:
-        go_back(settings, live)
+        activate(settings, live)
     figures = soak.figures(given.grows_at_most)
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)

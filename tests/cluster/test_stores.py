@@ -17,7 +17,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
 from extras.doctor import __main__ as doctor
-from offline_to_online.releases import Stores, go_back
+from offline_to_online.releases import Stores, activate
 from offline_to_online.stores.base import elastic_client, redis_client
 from online.clients.redis import RedisUsers, UserQuery
 from online.recommend.recommend import Recommender
@@ -66,7 +66,7 @@ def test_activate_next_roll_back_and_delete(settings: Settings) -> None:
         step.main(second)
     other = live(second).manifest.release
     assert other != first.manifest.release
-    go_back(settings, first.manifest.release)
+    activate(settings, first.manifest.release)
     assert same(answer(settings, live(settings)), before)
     with closing(RedisUsers(settings.redis)) as users:
         pointers = {users.call(UserQuery(userid, None, None)).live for userid in range(100)}

@@ -91,9 +91,9 @@ class Pipeline:
                 done = other.run("make", target, seconds=DEMO_SECONDS)
                 assert done.returncode == 0, done.stdout
             yield other
-        self.go_back(before)
+        self.activate(before)
 
-    def go_back(self, release: str) -> dict[str, Any]:
+    def activate(self, release: str) -> dict[str, Any]:
         """`make activate`; user 1's first answer of that release."""
         done = self.run("make", "activate", f"release={release}")
         assert done.returncode == 0, done.stdout

@@ -29,7 +29,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def _clear(stack: Settings) -> None:
     with redis_client(stack) as client:
-        client.delete(wire.LIVE_KEY, wire.ACTIVATED_KEY)
+        client.delete(wire.LIVE_KEY, wire.PUBLISHED_KEY)
     models = TritonStore(stack)
     models.delete(models.releases())
     # Triton is not ready while it unloads a model.

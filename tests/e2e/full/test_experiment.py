@@ -17,7 +17,7 @@ def test_one_is_started_reported_and_stopped(pipeline: Pipeline) -> None:
         return " ".join(done.stdout.split())  # a narrow terminal's lines end anywhere
 
     arms = "arms=control=live same=live"
-    assert "which is not kept" in make("experiment-start", "name=trial", "arms=a=live b=ffffffffffff", fails=True)
+    assert "which is not published" in make("experiment-start", "name=trial", "arms=a=live b=ffffffffffff", fails=True)
     assert "trial" in make("experiment-start", "name=trial", arms, "horizon=3600")
     assert "There is an experiment called 'trial'" in make("experiment-start", "name=trial", arms, fails=True)
     url = f"{pipeline.settings.server.url}/ml/rec"

@@ -1,4 +1,4 @@
-"""A release is loaded while people ask; a bad one never goes live."""
+"""A release is published, activated and rolled back while requests come; a bad one never goes live."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ def test_a_new_release_goes_live_without_a_failed_request(pipeline: Pipeline) ->
     preferences = artifacts.USER_PREFERENCES.read(folder)
     try:
         artifacts.USER_PREFERENCES.write(folder, preferences.assign(genres=[[] for _ in preferences.index]))
+        release = release_of_artifacts(pipeline.settings).release
+        assert release != first["release"]
         bodies = [{"userid": userid, "size": 10, "strict": True} for userid in range(1, 51)]
         with load(pipeline.settings.server.url, bodies, clients=1) as requested:
-            done = pipeline.run("make", "sync", seconds=900)
+            done = pipeline.run("make", "publish", seconds=900)
             assert done.returncode == 0, done.stdout
-            second = pipeline.wait_for_release(release_of_artifacts(pipeline.settings).release)
-            assert second["release"] != first["release"]
+            assert pipeline.recommend(1, release=release).json()["release"] == release  # by name, before it is live
+            assert pipeline.recommend(1).json()["release"] == first["release"]
+            assert {answer.body["release"] for answer in requested.answers} == {first["release"]}
+            second = pipeline.activate(release)
             requested.wait(lambda answer: answer.body.get("release") == second["release"], 120)
+            pipeline.activate(first["release"])
+            pipeline.activate(release)
         assert {answer.status for answer in requested.answers} == {200}
         assert {answer.body["release"] for answer in requested.answers} == {first["release"], second["release"]}
     finally:

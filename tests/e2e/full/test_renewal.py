@@ -42,4 +42,4 @@ def test_a_service_that_dies_in_the_middle(pipeline: Pipeline, tmp_path: Path) -
         assert '"verdict": "activated"' in printed, printed
         assert "=== offline/" not in printed  # nothing is trained again
         assert pipeline.wait_for_release(report(pipeline)["candidate"])
-        pipeline.go_back(before["release"])
+        pipeline.activate(before["release"])

@@ -30,7 +30,7 @@ def written(settings: Settings, recipe: str, seed: int) -> Settings:
 
 def live(settings: Settings) -> Published:
     store = RedisStore(settings)
-    release, _ = store.activated()
+    release, _ = store.listed()
     return store.published(release)
 
 

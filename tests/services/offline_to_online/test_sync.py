@@ -25,7 +25,7 @@ from data_exchange_center.steps import StepError
 from offline_to_online.rank import s3_check_offline_and_online
 from offline_to_online.recall import s1_user_to_redis, s2_item_to_es
 from offline_to_online.release import s1_go_live
-from offline_to_online.releases import Stores, go_back, require_loaded
+from offline_to_online.releases import Stores, activate, publish, require_loaded
 from offline_to_online.rows import item_rows
 from offline_to_online.stores import feast
 from offline_to_online.stores.base import elastic_client, redis_client
@@ -100,7 +100,7 @@ def test_a_sync_goes_live(stack: Settings, ids: dict[str, str], capsys: pytest.C
     settings = load(stack, "first")
     assert feast.live_release(stack) is None  # not before every check is passed
     s3_check_offline_and_online.main(settings)
-    assert RedisStore(stack).activated()[0] is None  # nor by the check itself
+    assert RedisStore(stack).listed()[0] is None  # nor by the check itself
     s1_go_live.main(settings)
     assert feast.live_release(stack) == ids["first"]
     said = capsys.readouterr().out
@@ -191,13 +191,17 @@ def test_the_second_goes_live_and_the_first_can_be_had_again(
     first = live(stack)
     before = answer(stack, first)
     s3_check_offline_and_online.main(second)
+    with background_requests(stack, first):
+        publish(second, ids["second"])
+    assert RedisStore(stack).listed() == (ids["first"], [ids["second"], ids["first"]])
+    assert feast.live_release(stack) == ids["first"]
     s1_go_live.main(second)
     said = capsys.readouterr().out
     for group in ("one-hot (", "dense (", "candidate (", "history (", "score"):
         assert f"  {group}" in said
     assert manifest_of(stack) == release_of_artifacts(second)
     assert sum(len(each.scores) for each in answer(stack, live(stack))) > 100
-    go_back(stack, ids["first"])
+    activate(stack, ids["first"])
     assert live(stack) == first
     assert same(answer(stack, first), before)
     assert feast.live_release(stack) == ids["first"]
@@ -208,12 +212,12 @@ def test_the_second_goes_live_and_the_first_can_be_had_again(
 def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: dict[str, str], second: Settings) -> None:
     """Live before: first, then second. Third and first are kept, as first was served last."""
     gone = require_loaded(Stores.of(second), ids["second"])
-    settings = load(stack, "third")
+    settings = load(stack, "third").model_copy(update={"kept_releases": 2})
     s3_check_offline_and_online.main(settings)
     s1_go_live.main(settings)
     kept = {ids["third"], ids["first"]}
     store = RedisStore(stack)
-    assert store.activated() == (ids["third"], [ids["third"], ids["first"]])
+    assert store.listed() == (ids["third"], [ids["third"], ids["first"]])
     assert [each.releases() for each in Stores.of(stack)] == [kept] * 4
     with redis_client(stack) as client:
         assert [client.exists(wire.channels_key(ids[name])) for name in RELEASES] == [1, 0, 1]

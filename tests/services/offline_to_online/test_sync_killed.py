@@ -62,7 +62,7 @@ def test_a_load_that_is_killed(standing: Standing, step: ModuleType) -> None:
         if not written.dead:
             break
         assert standing.is_served(), written.last
-        assert RedisStore(standing.settings).activated()[0] != standing.release
+        assert RedisStore(standing.settings).listed()[0] != standing.release
     assert kill_at > 3
     assert standing.is_served()
 
@@ -79,7 +79,7 @@ def named(settings: Settings) -> tuple[str, bool]:
 
 def test_going_live_that_is_killed(standing: Standing) -> None:
     """The one before answers, or the new one, whole, as soon as the pointer has moved."""
-    settings = standing.settings
+    settings = standing.settings.model_copy(update={"kept_releases": 2})
     for step in SYNC[:-1]:
         step.main(settings)
     kill_at = 0

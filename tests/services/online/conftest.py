@@ -63,7 +63,7 @@ def load_feast(settings: Settings, world: World) -> None:
     at = pd.Timestamp("2001-01-01", tz="UTC")
     feast.write_features(settings, world.release, world.spec, frames, at)
     feast.materialize(settings, world.release)
-    feast.wait_until_known(settings, world.release)
+    feast.FeastStore(settings).wait_until_served(world.release)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +79,7 @@ def worlds(stack: Settings) -> dict[type[World], World]:
     for kind in ALL_KINDS:
         bare = kind()
         content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
-        place = TritonStore(stack).publish(bare.release, bare.spec.widths, content)
+        place = TritonStore(stack).load(bare.release, bare.spec.widths, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)
@@ -93,13 +93,13 @@ def world(stack: Settings, worlds: dict[type[World], World], request: pytest.Fix
     """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
     with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
-        before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.ACTIVATED_KEY, 0, -1)
+        before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.PUBLISHED_KEY, 0, -1)
         client.set(wire.LIVE_KEY, world.release)
-        client.lpush(wire.ACTIVATED_KEY, world.release)
+        client.lpush(wire.PUBLISHED_KEY, world.release)
         yield world
-        client.delete(wire.ACTIVATED_KEY)
+        client.delete(wire.PUBLISHED_KEY)
         if activated:
-            client.rpush(wire.ACTIVATED_KEY, *activated)
+            client.rpush(wire.PUBLISHED_KEY, *activated)
         if before is None:
             client.delete(wire.LIVE_KEY)
         else:

@@ -45,7 +45,7 @@ class Held(SimpleNamespace):
     def is_checked(self, release: str) -> bool:
         return release in self.holds
 
-    def activated(self) -> tuple[str | None, list[str]]:
+    def listed(self) -> tuple[str | None, list[str]]:
         return self.is_live, []
 
 

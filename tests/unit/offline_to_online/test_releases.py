@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -16,22 +15,24 @@ from data_exchange_center.manifest import FORMAT, Manifest, ParityRecord
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline_to_online import releases
+from offline_to_online.release import s1_go_live
 from offline_to_online.releases import CHECK, Stores, manifest_path, open_release, record_parity, require_parity
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore, check_features
 from offline_to_online.stores.redis import RedisStore
 from offline_to_online.stores.triton import Place, TritonStore
+from online.clients.redis import RedisUsers
 from tests.http_server import serving
 from tests.synthetic_release import write_artifacts
 
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
 TITLES = ("Redis", "Elasticsearch", "Feast", "Triton")
 STORES = (RedisStore, ElasticsearchStore, FeastStore, TritonStore)
-CHANGES = ("wait_until_served", "publish", "activate", "delete", "settle")
+CHANGES = ("wait_until_served", "publish", "activate", "retire", "delete", "settle")
 
 
 class Loaded:
-    """A release that four stores hold, whole and checked, next to two others, of which one was live before."""
+    """A release that four stores hold, whole and checked, next to two others, of which one is kept."""
 
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self.settings, self.manifest, self.called = settings, manifest, Mock()
@@ -42,21 +43,21 @@ class Loaded:
             store.title, store.step = title, f"offline_to_online/{title}/step.py"
             store.is_checked.return_value, store.releases.return_value = True, {"oldest", "before", manifest.release}
         redis = self.stores.redis
-        redis.retire.side_effect = set
-        redis.activated.return_value = manifest.release, [manifest.release, "before"]
+        redis.retire.side_effect = lambda releases: releases - {manifest.release, "before"}
+        redis.listed.return_value = manifest.release, [manifest.release, "before"]
         redis.published.side_effect = lambda _: redis.publish.call_args.args[0]
-        self.stores.triton.place_of.return_value = Place("ml_rec", 4)
+        self.stores.triton.find.return_value = Place("ml_rec", 4)
 
     @property
     def changes(self) -> list[str]:
         """Calls of the stores, and waited for, in order."""
         return [name for name, *_ in self.called.mock_calls if name.partition(".")[2] in CHANGES]
 
-    def go_live(self) -> set[str]:
-        return releases.go_live(self.settings, self.manifest.release)
+    def publish(self) -> None:
+        releases.publish(self.settings, self.manifest.release)
 
-    def go_back(self) -> None:
-        releases.go_back(self.settings, self.manifest.release)
+    def activate(self) -> None:
+        releases.activate(self.settings, self.manifest.release)
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def passed(loaded: Loaded) -> Loaded:
 
 def test_a_release_without_the_record_of_its_check_is_refused(loaded: Loaded) -> None:
     with pytest.raises(
-        StepError, match=rf"{loaded.manifest.release} must not go live.*s3_check_offline_and_online\.py"
+        StepError, match=rf"{loaded.manifest.release} must not be published.*s3_check_offline_and_online\.py"
     ):
-        loaded.go_live()
+        loaded.publish()
     assert loaded.changes == []
 
 
@@ -116,31 +117,34 @@ def test_a_damaged_or_foreign_manifest_is_refused(settings: Settings, manifest: 
             require_parity(settings, manifest.release)
 
 
-def test_the_pointer_moves_after_loading_and_before_deleting(passed: Loaded) -> None:
-    assert passed.go_live() == {"oldest"}
-    assert passed.changes == [
-        *(f"{title}.wait_until_served" for title in TITLES),
-        "Redis.publish",
-        *(f"{title}.{change}" for change in ("activate", "delete", "settle") for title in TITLES),
-    ]
-    for store in passed.stores:
-        store.delete.assert_called_once_with({"oldest"})
+def test_publishing_leaves_the_pointer_where_it_is(passed: Loaded) -> None:
+    passed.publish()
+    assert passed.changes == [*(f"{title}.wait_until_served" for title in TITLES), "Redis.publish"]
     (document,) = passed.stores.redis.publish.call_args.args
     assert (document.triton_model, document.triton_version) == ("ml_rec", 4)
     assert document.manifest == passed.manifest.model_copy(update={"parity": RECORD})
+
+
+def test_the_pointer_moves_after_publishing_and_before_deleting(passed: Loaded) -> None:
+    s1_go_live.main(passed.settings)
+    served = [f"{title}.wait_until_served" for title in TITLES]
+    moved, deleted = ([f"{title}.{change}" for title in TITLES] for change in ("activate", "delete"))
+    assert passed.changes == [*served, "Redis.publish", *served, *moved, "Redis.retire", *deleted, "Feast.settle"]
+    for store in passed.stores:
+        store.delete.assert_called_once_with({"oldest"})
 
 
 def test_plugins_hear_of_what_is_deleted(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[object] = []
     mine = SimpleNamespace(RELEASED="", find=lambda _: ("mine",), load=lambda *_: lambda *each: heard.append(each))
     monkeypatch.setattr(releases, "plugins", mine)
-    passed.go_live()
+    releases.retire(passed.settings)
     assert heard == [(passed.settings, {"oldest"})]
 
 
 def test_a_release_activated_meanwhile_is_not_deleted(passed: Loaded) -> None:
     passed.stores.redis.retire.side_effect = lambda releases: set()
-    assert passed.go_live() == set()
+    assert releases.retire(passed.settings) == set()
     for store in passed.stores:
         store.delete.assert_called_once_with(set())
 
@@ -150,33 +154,33 @@ def test_a_release_missing_in_a_store_names_its_step(passed: Loaded, number: int
     store = passed.stores[number]
     store.is_checked.return_value = False
     with pytest.raises(StepError, match=rf"not in {store.title}, .*: run {store.step}"):
-        passed.go_live()
+        passed.publish()
     assert passed.changes == []
 
 
 def test_a_model_that_was_exchanged_after_the_check_is_refused(passed: Loaded) -> None:
-    passed.stores.triton.place_of.return_value = Place("ml_rec", 5)
+    passed.stores.triton.find.return_value = Place("ml_rec", 5)
     with pytest.raises(StepError, match="was checked with ml_rec version 4 in Triton, and is ml_rec version 5 now"):
-        passed.go_live()
+        passed.publish()
 
 
-def test_rollback_to_a_release_never_active_is_refused(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RedisStore, "users", lambda _: nullcontext(Mock(published=lambda _: None)))
+def test_activating_a_release_that_is_not_published_is_refused(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RedisUsers, "published", lambda *_: None)
     passed.stores.redis.published.side_effect = RedisStore(passed.settings).published
-    with pytest.raises(StepError, match=rf"^release {passed.manifest.release} was never live, .*`make releases`"):
-        passed.go_back()
+    with pytest.raises(StepError, match=rf"^release {passed.manifest.release} is not published, .*`make releases`"):
+        passed.activate()
 
 
-def test_rollback_deletes_nothing_and_needs_a_checked_release(passed: Loaded) -> None:
-    passed.go_live()
+def test_activation_deletes_nothing_and_needs_a_checked_release(passed: Loaded) -> None:
+    passed.publish()
     before = len(passed.changes)
-    passed.go_back()
+    passed.activate()
     after = passed.changes[before:]
-    assert "Redis.activate" in after
+    assert (after.count("Redis.activate"), after[-1]) == (1, "Feast.settle")
     assert not any("delete" in change for change in after)
     open_release(passed.settings)
-    with pytest.raises(StepError, match="must not go live"):
-        passed.go_back()
+    with pytest.raises(StepError, match="has not passed the check"):
+        passed.activate()
     assert passed.changes[before:] == after
 
 
@@ -184,7 +188,7 @@ def test_a_service_that_is_down_is_a_one_sentence_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("RECSYS_REDIS__PORT", "1")
-    for read in (RedisStore.activated, lambda store: store.published("aaaaaaaaaaaa")):
+    for read in (RedisStore.listed, lambda store: store.published("aaaaaaaaaaaa")):
         with pytest.raises(SystemExit):
             run(lambda settings, read=read: read(RedisStore(settings)))
         assert re.fullmatch(r"StepError: Redis at .*make up.*\n", capsys.readouterr().err)
@@ -201,24 +205,33 @@ def test_a_service_that_is_down_is_a_one_sentence_error(
     [
         (None, [], "", ()),
         ("before", ["before"], "", ("before",)),
-        ("before", ["before", "oldest"], "", ("replaces release before", "deletes oldest")),
+        ("before", ["before", "older"], "", ("replaces release before",)),
+        ("before", ["before", "older", "oldest"], "", ("deletes oldest", "replaces release before")),
+        ("older", ["before", "older", "oldest"], "", ("deletes oldest", "replaces release older")),
         ("before", ["before"], "shop", ("before of another data set, shop",)),
     ],
 )
-def test_loading_says_what_going_live_replaces_and_deletes(
-    passed: Loaded, live: str | None, order: list[str], dataset: str, said: tuple[str, ...]
+def test_loading_says_what_is_replaced_and_deleted(
+    passed: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    live: str | None,
+    order: list[str],
+    dataset: str,
+    said: tuple[str, ...],
 ) -> None:
     redis, manifest = passed.stores.redis, passed.manifest
-    redis.activated.return_value = live, order
+    redis.listed.return_value = live, order
     other = manifest.dataset.model_copy(update={"name": dataset or manifest.dataset.name})
     redis.published.side_effect = lambda _: SimpleNamespace(manifest=SimpleNamespace(dataset=other))
-    sentence = releases.consequences(redis, manifest)
+    monkeypatch.setattr(releases, "RedisStore", lambda _: redis)
+    sentence = releases.consequences(passed.settings, manifest)
     assert bool(sentence) == bool(said)
     assert all(part in sentence for part in said)
 
 
-def test_activating_says_whose_files_there_are(passed: Loaded) -> None:
-    passed.go_live()
+def test_activating_says_whose_files_there_are(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed.publish()
+    monkeypatch.setattr(releases, "RedisStore", lambda _: passed.stores.redis)
     release, recipe = passed.manifest.release, passed.manifest.recipe.name
     assert releases.files_of_another(passed.settings, release) == ""
     other = passed.settings.model_copy(update={"recipe_name": "source" if recipe == "default" else "default"})

@@ -100,16 +100,16 @@ class RedisUsersContract(ClientContract):
             client.some_users(NOWHERE, 100)
 
     def test_activating_the_live_release_changes_nothing(self, client: RedisUsers, world: World) -> None:
-        live, before = client.activated()
+        live, before = client.listed()
         assert live == world.release == before[0]
         client.activate(world.release)
-        assert client.activated() == (live, before)
+        assert client.listed() == (live, before)
 
     def test_a_deleted_release_cannot_be_activated(self, client: RedisUsers, world: World) -> None:
-        before = client.activated()
+        before = client.listed()
         with pytest.raises(StoredError, match=NOWHERE):
             client.activate(NOWHERE)
-        assert client.activated() == before == (world.release, before[1])
+        assert client.listed() == before == (world.release, before[1])
 
     def test_the_popular_list(self, client: RedisUsers, world: World) -> None:
         assert client.popular(world.release) == world.popular

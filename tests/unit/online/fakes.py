@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import wire
 from data_exchange_center.candidates import IndexedItem, ItemQuery, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import OwnId
@@ -71,7 +70,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
         self.opened: list[str] = []  # releases whose manifest was read
-        self.history = [live] if live is not None else []  # activated releases, newest first
+        self.history = [live] if live is not None else []  # published releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
         self.values: dict[str, bytes] = {}  # that extras keep
 
@@ -102,16 +101,18 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
             self.opened.append(release)
             return self.worlds[release].published if release in self.worlds else None
 
-    def activated(self) -> tuple[str | None, list[str]]:
-        with self._requested("activated"):
-            return self.live_release, self.history
+    def listed(self) -> tuple[str | None, list[str]]:
+        with self._requested("listed"):
+            active = [self.live_release] if self.live_release else []
+            return self.live_release, list(dict.fromkeys([*self.history, *active]))
 
     def activate(self, release: str) -> None:
         with self._requested("activate"):
             if release not in self.worlds:
                 raise StoredError(self.service, f"holds no manifest of release {release}")
             self.live_release = release
-            self.history = [release, *(each for each in self.history if each != release)][: wire.KEPT_RELEASES]
+            before = [self.live_release] if self.live_release else []
+            self.history = list(dict.fromkeys([release, *before, *self.history]))
 
     def some_users(self, release: str, at_most: int) -> list[str]:
         with self._requested("some_users"):

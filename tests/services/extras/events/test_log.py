@@ -128,7 +128,7 @@ def test_the_functions_are_loaded_again_where_they_are_lost(log: EventLog, clien
 
 def test_a_forgotten_user_is_in_no_log_and_no_state(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     key = wire.user_key(RELEASE, 151)
-    client.lpush(wire.ACTIVATED_KEY, RELEASE)
+    client.lpush(wire.PUBLISHED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([17])})
     lists = wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)
     for each in lists:
@@ -158,7 +158,7 @@ def test_a_user_of_another_data_set_is_somebody_else(log: EventLog, client: redi
     shop = "shop", "ffffffffffff"
     published = DefaultWorld(release=shop[1], name="shop+events").published
     client.set(wire.manifest_key(shop[1]), published.model_dump_json())
-    client.lpush(wire.ACTIVATED_KEY, RELEASE, shop[1])
+    client.lpush(wire.PUBLISHED_KEY, RELEASE, shop[1])
     for release in (RELEASE, shop[1]):
         client.hset(wire.user_key(release, 221), mapping=dict(row_of(9, [], None, [1]).fields()))
     assert log.call(Recording("shop", [rating(221, 1)])) == (True,)
@@ -338,7 +338,7 @@ def test_forgetting_can_be_retried(
     log: EventLog, client: redis.Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = wire.user_key(RELEASE, 181)
-    client.lpush(wire.ACTIVATED_KEY, RELEASE)
+    client.lpush(wire.PUBLISHED_KEY, RELEASE)
     client.hset(key, mapping={wire.USER_NUMBER: wire.pack_ids([18])})
     with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(18), "x", "1")
@@ -396,8 +396,8 @@ def test_forgetting_keeps_other_data_sets_user_of_same_number(
     films, shop = DefaultWorld(release="fffffffffff1"), DefaultWorld(release="fffffffffff2", name="shop")
     client.set(wire.manifest_key(films.release), films.published.model_dump_json())
     client.set(wire.manifest_key(shop.release), shop.published.model_dump_json())
-    client.delete(wire.ACTIVATED_KEY)
-    client.rpush(wire.ACTIVATED_KEY, films.release, shop.release)
+    client.delete(wire.PUBLISHED_KEY)
+    client.rpush(wire.PUBLISHED_KEY, films.release, shop.release)
     dataset = films.published.manifest.dataset.base_name
     for release in (films.release, shop.release):
         client.hset(wire.user_key(release, 221), mapping={wire.USER_NUMBER: wire.pack_ids([22])})
@@ -410,4 +410,4 @@ def test_forgetting_keeps_other_data_sets_user_of_same_number(
         assert set(features.hkeys(feast_online_key(22))) == others
         log.forget(221, "shop")
         assert not features.exists(feast_online_key(22))
-    client.delete(wire.ACTIVATED_KEY)
+    client.delete(wire.PUBLISHED_KEY)

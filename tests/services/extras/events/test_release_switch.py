@@ -89,7 +89,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
                     assert trained.wait(60)
                 assert log.call(Recording(FILMS, [event])) == (True,)
                 acknowledged.release()
-                live, _ = users.activated()
+                live, _ = users.listed()
                 user = current(users, live, int(event.userid), data)
                 assert int(event.itemid) in user.seen
                 assert np.count_nonzero(user.history.itemids == event.itemid) == 1

@@ -38,7 +38,7 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
     """A release that is kept next to the one that is live. Afterwards there is no experiment."""
     other = worlds[SourceWorld]
     with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
-        client.rpush(wire.ACTIVATED_KEY, other.release)
+        client.rpush(wire.PUBLISHED_KEY, other.release)
         try:
             yield other
         finally:

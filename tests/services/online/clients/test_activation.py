@@ -1,53 +1,93 @@
-"""Activating and deleting releases at the same time, in a real Redis."""
+"""Publishing, activating and retiring releases at the same time, in a real Redis."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import pytest
 import redis
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from online.clients import redis as clients
+from online.clients import publishing
 from online.clients.base import StoredError
 from online.clients.redis import RedisUsers, connect
 
-OLD, LIVE = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+OLD, LIVE, NEW = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 
 
 @pytest.fixture(autouse=True)
-def _published(client: redis.Redis) -> None:
+def _published(settings: Settings, client: redis.Redis) -> None:
     client.flushdb()
-    for release in (OLD, LIVE):
-        client.set(wire.manifest_key(release), "{}")
-    client.set(wire.LIVE_KEY, LIVE)
-    client.lpush(wire.ACTIVATED_KEY, LIVE)
+    with closing(connect(settings.redis)) as server:
+        for release in (OLD, LIVE):
+            server.publish_release(release, "{}")
+        server.activate_release(LIVE)
 
 
 def test_a_release_deleted_while_it_is_activated_stays_deleted(
     settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = clients.note_activated
+    original = publishing.put_first
 
-    def deleted_meanwhile(pipe: redis.client.Pipeline, release: str) -> None:
-        client.delete(wire.manifest_key(release))
-        original(pipe, release)
+    def deleted_meanwhile(pipe: redis.client.Pipeline, *releases: Any) -> None:
+        client.delete(wire.manifest_key(OLD))
+        original(pipe, *releases)
 
-    monkeypatch.setattr(clients, "note_activated", deleted_meanwhile)
+    monkeypatch.setattr(publishing, "put_first", deleted_meanwhile)
     with closing(RedisUsers(settings.redis)) as users:
         with pytest.raises(StoredError, match=OLD):
             users.activate(OLD)
-        assert users.activated() == (LIVE, [LIVE])
+        assert users.listed()[0] == LIVE
 
 
-def test_an_activated_release_is_not_retired(settings: Settings) -> None:
+def test_the_active_release_is_kept_and_the_last_published(settings: Settings, client: redis.Redis) -> None:
     with closing(RedisUsers(settings.redis)) as users, closing(connect(settings.redis)) as server:
-        assert not server.retire(LIVE)
-        users.activate(OLD)
-        assert not server.retire(OLD)
-        assert users.activated() == (OLD, [OLD, LIVE])
-        server.lrem(wire.ACTIVATED_KEY, 0, LIVE)
-        assert server.retire(LIVE)
+        assert users.listed() == (LIVE, [LIVE, OLD])
+        assert server.retire_releases({OLD, LIVE}, 2) == set()
+        server.publish_release(NEW, "{}")
+        assert users.listed() == (LIVE, [NEW, LIVE, OLD])
+        assert server.retire_releases({OLD, LIVE, NEW, "dddddddddddd"}, 2) == {OLD, "dddddddddddd"}
+        assert users.listed() == (LIVE, [NEW, LIVE])
+        assert not client.exists(wire.manifest_key(OLD))
         with pytest.raises(StoredError):
-            users.activate(LIVE)
+            users.activate(OLD)
+
+
+def test_the_release_that_is_replaced_is_retired_last(settings: Settings) -> None:
+    with closing(RedisUsers(settings.redis)) as users, closing(connect(settings.redis)) as server:
+        server.publish_release(NEW, "{}")
+        server.publish_release(OLD, "{}")
+        users.activate(NEW)
+        assert users.listed() == (NEW, [NEW, LIVE, OLD])
+
+
+def test_a_release_activated_meanwhile_is_not_retired(
+    settings: Settings, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = publishing.kept_releases, 0
+
+    def activated_meanwhile(*listed: Any) -> list[str]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            client.set(wire.LIVE_KEY, OLD)
+        return original(*listed)
+
+    monkeypatch.setattr(publishing, "kept_releases", activated_meanwhile)
+    with closing(connect(settings.redis)) as server:
+        server.publish_release(NEW, "{}")
+        assert server.retire_releases({OLD, LIVE, NEW}, 2) == {LIVE}
+    assert calls == 2
+
+
+def test_the_active_release_of_an_earlier_version_is_kept(settings: Settings, client: redis.Redis) -> None:
+    """An exchange folder of a version without the list has the pointer and the manifests alone."""
+    client.delete(wire.PUBLISHED_KEY)
+    with closing(RedisUsers(settings.redis)) as users, closing(connect(settings.redis)) as server:
+        assert users.listed() == (LIVE, [LIVE])
+        server.publish_release(NEW, "{}")
+        users.activate(NEW)
+        assert server.retire_releases({OLD, LIVE, NEW}, 3) == {OLD}
+        assert users.listed() == (NEW, [NEW, LIVE])

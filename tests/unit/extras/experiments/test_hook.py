@@ -253,7 +253,7 @@ def test_an_unreadable_experiment_is_ignored(http: FlaskClient, both: Fakes) -> 
 
 
 LIVE = DefaultWorld().release
-NOT_KEPT = f"'new' names release ffffffffffff, which is not kept; the kept ones are: {LIVE}"
+NOT_PUBLISHED = f"'new' names release ffffffffffff, which is not published; published: {LIVE}"
 BODY = {"name": "ranker", "arms": {"control": {"release": LIVE}, "same": {"release": LIVE, "weight": 3}}}
 
 
@@ -278,7 +278,7 @@ def test_one_is_started_looked_up_and_stopped(with_a_key: FlaskClient) -> None:
         ({**BODY, "arms": {}}, "arms", "arms must be an object of 2 to 8 arms"),
         ({**BODY, "kind": "interleaved"}, "body", "interleaved arms have no weights"),
         ({**BODY, "buckets": []}, "buckets", "'buckets' is not a field of this request"),
-        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", NOT_KEPT),  # type: ignore[dict-item]
+        ({**BODY, "arms": {**BODY["arms"], "new": {"release": "f" * 12}}}, "arms", NOT_PUBLISHED),  # type: ignore[dict-item]
     ],
 )
 def test_an_invalid_declaration_is_explained(with_a_key: FlaskClient, body: Any, field: str, message: str) -> None:

@@ -239,5 +239,5 @@ def live(name: str) -> FakeUsers:
 
 def test_event_meaning_comes_from_the_active_release() -> None:
     assert dataset_of(experiment(), live("films")).base_name == "films"  # type: ignore[arg-type]
-    with pytest.raises(StepError, match="No release of data set films is kept"):
+    with pytest.raises(StepError, match="No release of data set films is published"):
         dataset_of(experiment(), live("books"))  # type: ignore[arg-type]

@@ -212,7 +212,7 @@ def test_a_release_is_put_live_again(http: FlaskClient, with_a_key: FlaskClient,
     response = with_a_key.post(f"/ml/releases/{OTHER}/activate")
     assert response.status_code == 200, response.text
     conforms(response.json, "Activated")
-    assert fakes.users.activated() == (OTHER, [OTHER, fakes.world.release])
+    assert fakes.users.listed() == (OTHER, [OTHER, fakes.world.release])
     assert http.post("/ml/rec", json={"userid": 1}).json["release"] == OTHER  # type: ignore[index]
 
 

@@ -90,7 +90,7 @@ def stack(made: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
                 raise KeyboardInterrupt
 
     published = SimpleNamespace(manifest=SimpleNamespace(recipe=recipe))
-    store = SimpleNamespace(activated=lambda: (stack.live, []), published=lambda release: published)
+    store = SimpleNamespace(listed=lambda: (stack.live, []), published=lambda release: published)
     monkeypatch.setattr(renew, "RedisStore", lambda settings: store)
     monkeypatch.setattr(renew, "run_steps", run)
     monkeypatch.setattr(renew, "sync", stack.sync)

@@ -316,7 +316,7 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
 
 
 def test_a_user_who_saw_everything_has_no_candidates(either: OnlineSide) -> None:
-    before, everything = pairs(either), either.truth.itemids.astype(np.int32)
+    before, everything = pairs(either), either.truth.index.itemids.astype(np.int32)
     replete = replace(either.truth.states[USERS[4]], seen=everything)
     either.users.rows[replete.own_id] = replete
     either.truth = replace(either.truth, states={**either.truth.states, replete.number: replete})
@@ -347,14 +347,14 @@ def test_small_products_apart_from_the_last_are_no_tie() -> None:
 
 
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
-    history_side.truth.positions(np.array([history_side.truth.itemids[5]]))
+    history_side.truth.positions(np.array([history_side.truth.index.itemids[5]]))
     with pytest.raises(CheckError, match="number 999999, which none of the items has"):
         history_side.truth.positions(np.array([999_999]))
 
 
 def test_an_item_that_a_channel_never_met_is_named(history_side: OnlineSide) -> None:
     """It has no vector, so it must not compete; the last item of the artifacts is such a one."""
-    truth, last = history_side.truth, history_side.truth.itemids[-1:]
+    truth, last = history_side.truth, history_side.truth.index.itemids[-1:]
     scores = truth.channel_scores(truth.states[1], 0)
     (said,) = truth.disorder(scores, {"ease": last})
     assert said == f"channel 'ease' found item {last[0]}, which it does not know"

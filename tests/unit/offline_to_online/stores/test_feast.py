@@ -175,8 +175,9 @@ def test_loading_keeps_no_old_mark_and_only_a_passed_check_marks(
         if found is not None:
             raise found
 
-    for name in ("materialize", "run_feast", "wait_until_known"):
+    for name in ("materialize", "run_feast"):
         monkeypatch.setattr(feast, name, lambda *_: None)
+    monkeypatch.setattr(FeastStore, "wait_until_served", lambda *_: None)
     monkeypatch.setattr(feast, "check_features", compared)
     store, manifest, frames = FeastStore(settings), release_of_artifacts(settings), frames_of(settings)
     for _ in range(2):

@@ -21,7 +21,7 @@ from online.clients.feast import FeatureQuery
 from online.recommend import registry
 from online.recommend.last_release import LastRelease
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import LoadingError, NoReleaseError, Outcome
+from online.recommend.outcomes import LoadingError, NoReleaseError, Outcome, UnknownReleaseError
 from online.recommend.types import MAX_SIZE, Answer, Request
 from tests.unit.online.conftest import SERVICES, Fakes, outcomes
 from tests.unit.online.world import (
@@ -287,6 +287,31 @@ def test_a_release_is_waited_for_as_long_as_the_caller_says(fakes: Fakes, prefer
     assert loaded_here.find(1, fakes.users, preferred=preferred)[0].release == third.release
 
 
+def test_a_named_release_is_looked_up_within_the_limits(fakes: Fakes) -> None:
+    """The look-up of a release that is not loaded goes through the request's breaker, and by its deadline."""
+    ask(fakes, 1)
+    second = loaded(fakes)
+    redis, calls = fakes.recommender.breakers["redis"], len(fakes.users.calls)
+    redis.force_open("is not called")
+    with pytest.raises(ServiceError, match="is not called"):
+        ask(fakes, 1, release=second.release)
+    assert len(fakes.users.calls) == calls
+    redis.force_open(None)
+    assert ask(fakes, 1, release=second.release).release == second.release
+    with pytest.raises(UnknownReleaseError):
+        ask(fakes, 1, release="ffffffffffff")
+
+
+def test_a_published_release_answers_by_name_before_it_is_active(fakes: Fakes) -> None:
+    ask(fakes, 1)
+    second, releases = loaded(fakes), fakes.recommender.releases
+    fakes.users.history.insert(0, second.release)
+    assert releases.follow()
+    until(lambda: releases.loaded_count == 2)
+    assert ask(fakes, 1, release=second.release).release == second.release
+    assert ask(fakes, 1).release == fakes.world.release
+
+
 def test_published_releases_are_loaded_before_any_request(fakes: Fakes) -> None:
     ask(fakes, 1)
     second, releases = loaded(fakes), fakes.recommender.releases
@@ -341,7 +366,7 @@ def test_two_switches_keep_the_list_of_the_second(fakes: Fakes, monkeypatch: pyt
     jobs: list[tuple[Any, ...]] = []
     kept: list[str] = []
     monkeypatch.setattr(releases, "_background", SimpleNamespace(submit=lambda *job: jobs.append(job)))
-    monkeypatch.setattr(releases, "_last", SimpleNamespace(keep=lambda opened: kept.append(opened.release)))
+    monkeypatch.setattr(releases, "last", SimpleNamespace(keep=lambda opened: kept.append(opened.release)))
     for world in (second, fakes.world):
         fakes.users.live_release = world.release
         ask(fakes, 1)
@@ -466,7 +491,7 @@ def test_nobody_waits_long_for_a_release_that_opens(fakes: Fakes, monkeypatch: p
         gate.set()
     monkeypatch.setattr(registry, "LOADING_WAIT_S", 60.0)
     assert len(ask(fakes, 1).item_list) == 50
-    assert fakes.users.opened.count(fakes.world.release) == 1 + named  # one that is named is looked up first
+    assert fakes.users.opened.count(fakes.world.release) == 1
 
 
 def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
