@@ -233,8 +233,8 @@ test: setup-dev ## run lint, unit tests, the demo with MovieLens-100K on the rea
 test-full: setup-dev ## run what `make test` leaves out (half an hour; package=events: all tests of that package alone)
 	@$(BIN)/python -m tests.run full $(package)
 
-outer := tests/unit/research tests/unit/past_one_machine
-test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without research and past one machine, of=outer: these alone)
+outer := tests/unit/docs tests/unit/research tests/unit/past_one_machine
+test-unit: setup-dev ## run the unit tests, without services (two minutes; of=core: without docs, research and past one machine, of=outer: these alone)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(filter outer,$(of)),$(outer),tests/unit) $(if $(filter core,$(of)),$(outer:%=--ignore %)) -q --numprocesses 2 --dist loadfile
 
 .PHONY: fuzz
