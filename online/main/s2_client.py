@@ -15,7 +15,6 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import requests
@@ -42,7 +41,7 @@ def main(settings: Settings) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="show each item's place in what recall found, and why it is there"
     )
-    parser.add_argument("--diversity", type=diversity, help="0, best first, to 1; default: the server's setting")
+    parser.add_argument("--diversity", type=float, help="0, best first, to 1; default: the server's setting")
     parser.add_argument("--url", default=settings.server.url, help="default: %(default)s")
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
@@ -67,14 +66,6 @@ def userid(text: str) -> OwnId:
         return int(text)
     quoted = re.fullmatch(r'"(.*)"', text, re.DOTALL)
     return quoted[1] if quoted else text
-
-
-def diversity(text: str) -> float:
-    """Read a number from 0 to 1. Raises ArgumentTypeError."""
-    with suppress(ValueError):
-        if 0 <= (number := float(text)) <= 1:
-            return number
-    raise argparse.ArgumentTypeError(f"a number from 0 to 1 is expected, found {text!r}")
 
 
 def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
