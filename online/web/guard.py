@@ -207,12 +207,8 @@ def expect_within_budget(server: ServerSettings, *, strict: bool, budget_ms: int
     beyond = budget_ms > server.budget_ms
     if not (strict or beyond) or server.strict_for == "all" or not server.is_open or current_record().may("read"):
         return
-    if strict:
-        raise Forbidden("A strict request needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all.")
-    if beyond:
-        raise Forbidden(
-            f"budget_ms above {server.budget_ms} needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all."
-        )
+    what = "A strict request" if strict else f"budget_ms above {server.budget_ms}"
+    raise Forbidden(f"{what} needs an API key on an open server, or RECSYS_SERVER__STRICT_FOR=all.")
 
 
 # --- its body
