@@ -22,7 +22,7 @@ endif
 endef
 $(foreach name,RECSYS_DATA RECSYS_EXCHANGE_DIR RECSYS_SERVICES_DIR,$(eval $(call absolute,$(name))))
 
-export images ports
+export images ports monitoring
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)
 space := $(subst ,, )
 SERVICES_READY := $(subst $(space),\ ,$(SERVICES))/.ready # a target: make reads a space as the end of a name
@@ -202,6 +202,8 @@ clean_all := $(clean_venv) $(clean_services) $(clean_data) $(clean_caches)
 .PHONY: clean
 clean: ## list what this folder keeps on the disk; what=venv, services, data, caches or all: stop everything and remove that
 	$(if $(what),$(if $(clean_$(what)),,$(error what=$(what) is unknown: name venv, services, data, caches or all)))
+	@$(if $(filter data all,$(what)),lock=data_exchange_center/online/redis/.lock; code=0; if [[ -e $$lock ]]; then flock --nonblock --conflict-exit-code 75 $$lock true || code=$$?; fi; \
+	if [[ $$code == 75 ]]; then echo "Containers use data_exchange_center: end them first (make docker-down)." >&2; exit 1; fi)
 	@$(if $(what),[[ ! -x $(BIN)/python ]] || $(BIN)/python -m stack down; rm -rf $(clean_$(what)),\
 	$(foreach name,venv services data caches,du -shc $(clean_$(name)) 2>/dev/null | awk 'END {printf "%-6s make clean what=$(name)   ($(clean_$(name)))\n", $$1}' || true;) \
 	echo "Outside of this folder: the caches of uv (uv cache clean) and pip (pip cache purge)$(if $(RECSYS_EXCHANGE_DIR),; RECSYS_EXCHANGE_DIR=$(RECSYS_EXCHANGE_DIR))$(if $(RECSYS_SERVICES_DIR),; RECSYS_SERVICES_DIR=$(RECSYS_SERVICES_DIR)).")
@@ -212,7 +214,7 @@ clean: ## list what this folder keeps on the disk; what=venv, services, data, ca
 docker-demo: ## run the demo in containers: build the images, start them, train, sync, fifty films (images=official: pull the services' own, untested)
 	@stack/docker.sh demo
 
-docker-up: ## start the four services and the server in containers (ports=all: publish the services' ports, not the server's alone)
+docker-up: ## start the four services and the server in containers (ports=all: publish the services' ports, not the server's alone; monitoring=1: Prometheus, Grafana and Jaeger, too)
 	@stack/docker.sh up
 
 docker-down: ## stop the containers; the data stays

@@ -26,7 +26,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from research.figure_files import FIGURES, PIPELINE
+from research.figure_files import FIGURES
 from research.figures import costs
 from research.reports import publish
 
@@ -131,8 +131,7 @@ def main(settings: Settings) -> None:
         "engine": docker("version", "--format", "{{.Server.Version}}"),
         "containers": rows,
     }
-    code = (*PIPELINE, "docker-compose.yml", "docker-compose.official.yml", "stack/images/Dockerfile")
-    publish(FIGURES / "containers.json", figures, code, costs.containers)
+    publish(FIGURES / "containers.json", figures, costs.containers)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reports of measurements: check whether they are current, resume them, write them, print them as in docs/results."""
+"""Reports of measurements: resume them, write them, print them as in docs/results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
@@ -20,55 +20,37 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
 from offline.evaluation.replay import Holdout
-from research.figure_files import FIGURES, ROOT, digest, machine, named, recipe_of, write_figure
+from research.figure_files import FIGURES, commit, machine, named, write_figure
 from research.figures.tables import Figure
 
 log = logging.getLogger(__name__)
 
 PICTURES: Final = FIGURES.parent
 COLOURS: Final = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
-UNFINISHED: Final = "not finished"
-
-
-def stale(figure: Mapping[str, Any], here: Mapping[str, Any] | None = None) -> str:
-    """Why a figure has to be measured again; empty where it is current, or cannot be measured here.
-
-    Args:
-        here: the `machine` that it should have been measured on.
-    """
-    if "command" not in figure or "ended" in figure:  # from elsewhere, or of a study whose code is gone
-        return ""
-    age = figure.get("measured")
-    if age is None:
-        return "age unknown"
-    if not all((ROOT / name).exists() for name in age["code"]) or digest(tuple(age["code"])) != age["digest"]:
-        return "the code has changed"
-    if here is not None and figure["machine"] != here:
-        return "measured on another machine"
-    if recipe_of(figure) != age["recipe"]:
-        return "the recipe has changed"
-    return "" if age["finished"] else UNFINISHED
 
 
 def drawn_from(path: Path) -> dict[str, str | None]:
-    """Metadata of a PNG that is drawn from a figure: ``Figure`` is the digest of the file."""
-    return {"Software": None, "Figure": hashlib.sha256(path.read_bytes()).hexdigest()[:12]}
+    """Metadata of a PNG that is drawn from a figure: ``Figure`` is the digest of what the file has measured."""
+    figure = json.loads(path.read_text(encoding="utf-8"))
+    values = {name: value for name, value in figure.items() if name not in ("command", "machine", "measured")}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return {"Software": None, "Figure": digest}
 
 
 def resumed(path: Path, head: Mapping[str, Any], empty: Mapping[str, Any]) -> dict[str, Any]:
-    """``head`` and the parts that an earlier run has measured, if its report has the same head and is still current.
+    """``head`` and the parts that an interrupted run of the same commit, on the same machine, has measured.
 
     Args:
         empty: name -> value of each part before anything is measured.
     """
     found = {**head, **deepcopy(dict(empty))}
-    if not path.is_file():
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    measured = before.get("measured", {})
+    if measured.get("finished", True):
         return found
-    before = json.loads(path.read_text(encoding="utf-8"))
-    why = stale(before, machine()) if head.items() <= before.items() else "it is of other data, or of other requests"
-    if why in ("", UNFINISHED):
+    if head.items() <= before.items() and measured["commit"] == commit() and before["machine"] == machine():
         return found | {name: before[name] for name in empty if name in before}
-    log.warning("%s is begun again: %s", path, why)
+    log.warning("%s is begun again: it is of another commit, machine, data set or request", path)
     return found
 
 
@@ -88,16 +70,16 @@ def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation
     return settings.offline_dir / "evaluation" / f"{name}_{dataset}.json"
 
 
-def write(found: Mapping[str, Any], settings: Settings, kind: str, code: Iterable[str]) -> None:
-    """Write a report to the path `figure`, and log that. ``code``: as in `write_figure`."""
+def write(found: Mapping[str, Any], settings: Settings, kind: str) -> None:
+    """Write a report to the path `figure`, and log that."""
     path = figure(found, settings, kind)
-    write_figure(path, found, code)
+    write_figure(path, found)
     log.info("written: %s", path)
 
 
-def publish(path: Path, found: Mapping[str, Any], code: Iterable[str], draw: Callable[[Figure], str]) -> None:
-    """Write a finished report and print it. ``code``: that it depends on, as in `write_figure`."""
-    write_figure(path, found, code)
+def publish(path: Path, found: Mapping[str, Any], draw: Callable[[Figure], str]) -> None:
+    """Write a finished report and print it."""
+    write_figure(path, found)
     show(found, draw)
     log.info("written: %s", path)
 

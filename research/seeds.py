@@ -29,7 +29,6 @@ from offline.evaluation.metrics import Lists, plain
 from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages, in_both_orders, points_of
-from research.figure_files import OFFLINE
 from research.figures import recommendations
 from research.reports import figure, head, publish
 
@@ -91,7 +90,7 @@ def main(settings: Settings) -> None:
     ranker_of_lists(settings.recipe)  # raises before minutes are spent
     found = plain(by_seed(settings))
     path = figure(found, settings, "evaluation_seeds")
-    publish(path, found, (*OFFLINE, "research/seeds.py"), recommendations.seeds)
+    publish(path, found, recommendations.seeds)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 #
 # images=built (default): the services' images are built here, from the local stack's packages; images=official: the
 # services' own are pulled, which was never tried. ports=all: the services' ports are published, too, not the server's alone.
+# monitoring=1: Prometheus, Grafana and Jaeger run, too.
 set -euo pipefail
 called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -26,6 +27,8 @@ choose_files() {
         all) COMPOSE_FILE+=:docker-compose.ports.yml ;;
         *) fail "ports is '$ports': it can be server or all." ;;
     esac
+    [[ -z ${monitoring:-} ]] ||
+        export COMPOSE_PROFILES=monitoring RECSYS_TRACING__ENDPOINT=${RECSYS_TRACING__ENDPOINT:-http://jaeger:4318/v1/traces}
 }
 
 # Root's containers run as user 1000: Elasticsearch refuses to be root.
@@ -80,7 +83,8 @@ choose_build_secrets() {
 }
 
 # Redis's password, if you choose one yourself, goes where the local stack and the container `prepare` generate one: into a
-# file that only its owner may read.
+# file that only its owner may read. Containers read it when they start: with another one `up` makes them anew.
+recreate=
 write_password() {
     local password=${RECSYS_REDIS__PASSWORD:-} file=${RECSYS_REDIS__PASSWORD_FILE:-}
     if [[ -n "$file" ]]; then
@@ -90,6 +94,10 @@ write_password() {
     fi
     [[ -n "$password" ]] || return 0
     local folder=$exchange/online/secrets/redis
+    if [[ -r $folder/password && $(< "$folder/password") != "$password" ]]; then
+        [[ $1 != run ]] || fail "the containers were started with another password of Redis: make docker-up starts them with this one."
+        recreate=yes
+    fi
     (umask 077 && mkdir -p "$folder" && rm -f "$folder/password" && printf '%s' "$password" > "$folder/password")
     ((EUID != 0)) || chown "$RECSYS_UID" "$folder" "$folder/password" # as whom the containers read it
 }
@@ -165,7 +173,7 @@ get_images_and_steps() {
 
 start() {
     local said=$scratch/said
-    docker compose up --detach --no-build --remove-orphans 2>&1 | tee "$said" || explain "$said"
+    docker compose up --detach --no-build --remove-orphans ${recreate:+--force-recreate} 2>&1 | tee "$said" || explain "$said"
     until_healthy server
 }
 
@@ -191,7 +199,7 @@ in_steps() {
         name=$(basename "$path")
         data=(--volume "$path:/data/$name:ro" --env "RECSYS_DATA=/data/$name")
     fi
-    docker compose run --rm --no-deps --no-TTY "${data[@]}" steps "$@"
+    docker compose run --rm --no-deps --no-TTY ${data[@]+"${data[@]}"} steps "$@"
 }
 
 timed() { # name, command
@@ -238,9 +246,9 @@ choose_folder
 case ${1:-} in # the others change nothing
     demo | up)
         check_local_stack
-        write_password
+        write_password up
         ;;
-    run) write_password ;;
+    run) write_password run ;;
 esac
 case ${1:-} in
     demo) demo ;;

@@ -8,11 +8,16 @@ import json
 import os
 import sys
 
-with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 (each import delays a start)
-    program = json.load(file)
-os.chdir(program["directory"])
-if "socket" in program and os.path.exists(program["socket"]):  # noqa: PTH110 (left by a killed process, it would be in the way)
-    os.unlink(program["socket"])  # noqa: PTH108
-# Settings are the described ones alone: those of the shell that started supervisord may be others.
-own = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-os.execvpe(program["command"][0], program["command"], {**own, **program["environment"]})  # noqa: S606
+
+def environment(described: dict[str, str]) -> dict[str, str]:
+    """This process's variables, with the described settings alone: those of the shell that started it may be others."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")} | described
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123 (each import delays a start)
+        program = json.load(file)
+    os.chdir(program["directory"])
+    if "socket" in program and os.path.exists(program["socket"]):  # noqa: PTH110 (left by a killed process, in the way)
+        os.unlink(program["socket"])  # noqa: PTH108
+    os.execvpe(program["command"][0], program["command"], environment(program["environment"]))  # noqa: S606

@@ -7,7 +7,6 @@ All of them accept from one socket, so no request is lost.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from data_exchange_center import VERSION
 from data_exchange_center.settings import Settings
 from data_exchange_center.wire import LIVE_KEY
 from online.clients.redis import connect
+from stack import launch
 from stack.service import (
     BIN,
     ROOT,
@@ -110,8 +110,7 @@ def _expect(settings: Settings, count: Callable[[], int], at_least: int) -> None
 def _try_to_start(settings: Settings) -> None:
     """Start the application in a process of its own: a worker that does not start ends gunicorn, and all others."""
     again = "The running server is unchanged. Fix the code, then run `make serve` again."
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")}
-    environment = {**own, **SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"}
+    environment = launch.environment({**SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"})
     command, within_s = [sys.executable, "-c", _TRIAL], SERVER.ready_within_s
     try:
         tried = subprocess.run(

@@ -28,10 +28,11 @@ KEPT: Final = "7d"
 
 
 class MonitoringSettings(ExtensionSettings, env_prefix="RECSYS_MONITORING__"):
-    """Prometheus and Grafana, on this machine alone."""
+    """Ports of Prometheus, Grafana and Jaeger, on this machine alone."""
 
     prometheus_port: Port = 9090
     grafana_port: Port = 3000
+    jaeger_port: Port = 16686
 
 
 def write(settings: Settings) -> Path:
@@ -69,7 +70,7 @@ def main(settings: Settings) -> None:
     if program is None:
         raise StackError(
             "Prometheus is not installed on this machine: apt install prometheus (Debian, Ubuntu), or use the "
-            "containers: docker compose --profile monitoring up --no-deps prometheus grafana."
+            "containers: make docker-up monitoring=1."
         )
     config = write(settings)
     print(f"Prometheus is at http://{LOOPBACK}:{MonitoringSettings.load().prometheus_port}", flush=True)  # noqa: T201

@@ -35,7 +35,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from research.bench.load import (
     ANSWERED,
-    CODE,
     Ask,
     Drawn,
     Loading,
@@ -374,7 +373,7 @@ def main(settings: Settings) -> None:
     if none := unanswered(levels, THIS):
         raise StepError("\n".join(("this is no result:", *none)))
     if given.output:
-        write_figure(given.output, found, CODE)
+        write_figure(given.output, found)
     if given.gate and (problems := grown(levels, THIS, OTHER)):
         raise StepError("\n".join((f"dearer than {given.commit}:", *problems)))
 

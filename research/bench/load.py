@@ -38,9 +38,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.base import elastic_client
 from research.bench.processes import Parts, used_s
-from research.figure_files import PIPELINE
 
-CODE: Final = (*PIPELINE, "extras", "research/bench")  # that the figures of the running server depend on
 ANSWERED: Final = 0.99  # share of the requests that a measurement needs answered; with fewer it is no result
 LOST: Final = 0  # the status of a request whose connection ended before its answer, or that waited too long for it
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton", "total")

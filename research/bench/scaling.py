@@ -43,14 +43,13 @@ from extras.experiments.report import STYLE
 from past_one_machine.spark import TWINS
 from past_one_machine.synthesis import Factors, Source, at_hand, expand
 from research.bench.steps import Watch
-from research.figure_files import FIGURES, OFFLINE, ROOT, write_figure
+from research.figure_files import FIGURES, ROOT, write_figure
 from research.figures import costs
 from research.figures.pictures import save
 from research.reports import COLOURS, publish, resumed, whole_numbers
 
 log = logging.getLogger(__name__)
 
-CODE: Final = (*OFFLINE, "past_one_machine", "research/bench/scaling.py")
 OUTPUT: Final = FIGURES / "scale.json"
 FACTORS: Final = (1, 4, 16)
 ITEMS: Final = 16  # times the catalogue, for training: more than a recipe's `sampled_beyond` and `low_rank_beyond`
@@ -72,7 +71,7 @@ def main(settings: Settings, factors: Sequence[int], training_to: int) -> None:
         measure(settings, found, factor, factor <= training_to)
     if training_to and 1 in factors and not found["catalogue"]:
         measure_catalogue(settings, found)
-    publish(OUTPUT, found, CODE, costs.scale)
+    publish(OUTPUT, found, costs.scale)
     if len({row["events"] for row in found["rows"]}) > 1:
         with mpl.rc_context(STYLE):
             save("scale", OUTPUT.name, picture(found))
@@ -91,7 +90,7 @@ def measure(settings: Settings, found: dict[str, Any], factor: int, training: bo
             others = [row for row in found["rows"] if (row["engine"], row["factor"]) != (engine, factor)]
             found["rows"] = [*others, *({"factor": factor, **row} for row in rows)]
             found["lines"] = lines(found["rows"])
-            write_figure(OUTPUT, found, CODE, finished=False)
+            write_figure(OUTPUT, found, finished=False)
 
 
 def measure_catalogue(settings: Settings, found: dict[str, Any]) -> None:

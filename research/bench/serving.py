@@ -32,7 +32,6 @@ from data_exchange_center.steps import StepError
 from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
-    CODE,
     Drawn,
     Loading,
     Run,
@@ -185,7 +184,7 @@ def main(settings: Settings) -> None:
         found = {"levels": levels_of([measured() for _ in range(given.rounds)])}
     output = given.output or FIGURES / f"serving{'_recipes' if given.recipes else ''}.json"
     draw = recommendations.recipes_speed if given.recipes else costs.serving
-    publish(output, report(settings, server, about, found, url), CODE, draw)
+    publish(output, report(settings, server, about, found, url), draw)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from typing import Any, Final
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from research.bench.load import (
-    CODE,
     Answered,
     Ask,
     Drawn,
@@ -126,7 +125,7 @@ def main(settings: Settings) -> None:
         log.info("%g times the best rate: the generator used %.2f cores", each["factor"], each["generator_cores"])
     about = {"command": "make bench-shed", "recipe": server["recipe"]}
     measured = {"best": best, "points": points, **verdict(points, settings.server.budget_ms)}
-    publish(given.output, report(settings, server, about, measured, given.url.rstrip("/")), CODE, costs.shed)
+    publish(given.output, report(settings, server, about, measured, given.url.rstrip("/")), costs.shed)
 
 
 if __name__ == "__main__":

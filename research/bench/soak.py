@@ -33,7 +33,6 @@ from data_exchange_center.steps import StepError
 from offline_to_online.releases import activate
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import (
-    CODE,
     Answered,
     Ask,
     Drawn,
@@ -243,7 +242,7 @@ def main(settings: Settings) -> None:
     figures = soak.figures(given.grows_at_most)
     about = {"command": f"make soak minutes={given.minutes:g}", "recipe": server["recipe"]}
     found = problems(figures)
-    publish(given.output, report(settings, server, about, {**figures, "holds": not found}), CODE, costs.soak)
+    publish(given.output, report(settings, server, about, {**figures, "holds": not found}), costs.soak)
     if found:
         raise StepError("; ".join(found))
 

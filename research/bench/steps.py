@@ -23,7 +23,7 @@ from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.step_runner import run_steps
-from research.figure_files import FIGURES, OFFLINE, named
+from research.figure_files import FIGURES, named
 from research.figures import costs
 from research.reports import publish
 
@@ -131,7 +131,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> float:
 def main(settings: Settings) -> None:
     found = report(settings)
     path = FIGURES / f"{named('offline_bench', settings.recipe.name)}.json"
-    publish(path, found, (*OFFLINE, "research/bench/steps.py"), costs.offline)
+    publish(path, found, costs.offline)
 
 
 if __name__ == "__main__":

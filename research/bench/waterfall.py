@@ -32,7 +32,6 @@ from online.recommend.outcomes import LoadingError
 from online.recommend.recommend import Recommender
 from online.recommend.types import STAGES, Request
 from research.bench.load import (
-    CODE,
     Answered,
     Drawn,
     Loading,
@@ -189,7 +188,7 @@ def main(settings: Settings) -> None:
     about = {"command": "make bench-waterfall", "recipe": server["recipe"]}
     over_chain = {"p50_over_chain": statistics.median(ratios), "p50_over_chain_turns": ratios}
     measured = {"levels": levels, "server_ms": costs, "bare_ms": bare_ms, **over_chain}
-    publish(given.output, report(settings, server, about, measured), CODE, blocks.waterfall)
+    publish(given.output, report(settings, server, about, measured), blocks.waterfall)
 
 
 if __name__ == "__main__":

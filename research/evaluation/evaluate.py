@@ -43,7 +43,6 @@ from offline.step_runner import run_steps
 from research.evaluation import protocols
 from research.evaluation.baselines import EASE, baselines
 from research.evaluation.report import check, report
-from research.figure_files import OFFLINE, PIPELINE
 from research.reports import write
 
 log = logging.getLogger(__name__)
@@ -183,8 +182,7 @@ def main(settings: Settings, *, server: bool = False, with_source: bool = False)
     found = evaluate(settings, command, answerer, source)
     with timed("protocols with fits of their own", found["seconds"]):
         found["protocols"] |= protocols.fitted(settings, found["release"])
-    kind, code = ("evaluation", PIPELINE) if server else ("evaluation_offline", OFFLINE)
-    write(found, settings, kind, (*code, "research/evaluation"))
+    write(found, settings, "evaluation" if server else "evaluation_offline")
     show(found, Console())
     check(found)
 

@@ -27,13 +27,12 @@ from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.movielens import ML_1M
-from research.figure_files import FIGURES, PIPELINE, ROOT
+from research.figure_files import FIGURES, ROOT
 from research.figures import costs
 from research.reports import publish
 
 log = logging.getLogger(__name__)
 
-CODE = (*PIPELINE, "extras", "Makefile", "research/figures/demo.py")
 OUTPUT = FIGURES / "demo.json"
 PRINTED = OUTPUT.with_name("demo_output.json")
 TIMED = re.compile(r"^--- (?P<what>.+): (?P<seconds>\d+) s$", re.MULTILINE)  # what the Makefile prints after each part
@@ -105,7 +104,7 @@ def main(settings: Settings) -> None:
     parser.add_argument("--output", action="store_true", help="run it once, in this checkout, and keep what it prints")
     if parser.parse_args().output:
         _, printed = demo(ROOT)
-        publish(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}, CODE, costs.printed)
+        publish(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}, costs.printed)
         return
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "recsys_pipeline"
@@ -115,7 +114,7 @@ def main(settings: Settings) -> None:
         finally:
             subprocess.run(["make", "down"], cwd=checkout, check=False)
     path = OUTPUT if found["dataset"] == ML_1M else OUTPUT.with_stem(f"demo_{found['dataset']}")
-    publish(path, found, CODE, costs.demo)
+    publish(path, found, costs.demo)
 
 
 if __name__ == "__main__":

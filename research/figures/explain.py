@@ -22,7 +22,7 @@ from data_exchange_center.release_parts import read_user_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.client import Client
-from research.figure_files import FIGURES, PIPELINE
+from research.figure_files import FIGURES
 from research.figures import costs
 from research.reports import publish
 
@@ -83,8 +83,7 @@ def main(settings: Settings) -> None:
             "explained": shown(liked),
             "why_not": {name: why_not.json()[name] for name in ("itemid", "code", "sentence")},
         }
-    code = (*PIPELINE, "extras/explain", "research/figures/explain.py")
-    publish(FIGURES / "explain.json", found, code, costs.explained)
+    publish(FIGURES / "explain.json", found, costs.explained)
 
 
 if __name__ == "__main__":

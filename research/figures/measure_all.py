@@ -1,8 +1,8 @@
 """Measure every figure again on this machine, what the first page shows first: ``make figures``.
 
-A file that is current (`research.reports.stale`: its code, this machine) is skipped, so an interrupted run resumes; a
-study that saves partial results resumes where it was. What some commands need (a live release, both recipes' releases,
-containers) is made once before the first of them. One that fails does not stop the others.
+A file that this version has measured on this machine is skipped, so an interrupted run resumes (``only=`` measures
+again); a study that saves partial results resumes where it was. What some commands need (a live release, both recipes'
+releases, containers) is made once before the first of them. One that fails does not stop the others.
 
 Reads   RECSYS_DATA, like every step: MovieLens-1M; for MovieLens-100K's figure the file ml_100k=<file>
 Writes  pic/figures/*.json; then the pictures and the READMEs
@@ -20,8 +20,8 @@ import sys
 import time
 from typing import Final, NamedTuple
 
+from data_exchange_center import VERSION
 from research.figure_files import FIGURES, ROOT, machine
-from research.reports import stale
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +82,21 @@ PLAN: Final = (
 
 
 def why_measure(file: str) -> str:
-    """Why a file has to be measured on this machine; empty where it is current."""
+    """Why a file has to be measured; empty where this version was measured on this machine."""
     path = FIGURES / file
-    return stale(json.loads(path.read_text(encoding="utf-8")), machine()) if path.is_file() else "not measured yet"
+    figure = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    measured = figure.get("measured", {})
+    if not measured.get("finished", bool(measured)):
+        return "not measured yet"
+    if measured.get("version") != VERSION:
+        return f"measured with version {measured.get('version')}"
+    return "" if figure["machine"] == machine() else "measured on another machine"
 
 
 def main(only: list[str], ml_100k: str) -> None:
     there, failed = "", []
     for file, command, needs in PLAN:
-        why = "" if only and file not in only else why_measure(file)
+        why = ("named" if file in only else "") if only else why_measure(file)
         if not why:
             continue
         if "{ml_100k}" in command and not ml_100k:

@@ -29,7 +29,7 @@ from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE, over_time
-from research.figure_files import FIGURES, OFFLINE, named, write_figure
+from research.figure_files import FIGURES, named, write_figure
 from research.figures.recommendations import METRICS, SLICES
 from research.figures.tables import mean_of, read
 from research.measure.diversity import COST
@@ -403,7 +403,7 @@ def draw_training(settings: Settings) -> None:
     file = f"{named('training', recipe)}.json"
     dataset = artifacts.DATASET.read(settings.exchange_dir)["name"]
     command = f"{'' if recipe == DEFAULT.name else f'RECSYS_RECIPE={recipe} '}make pictures"
-    write_figure(FIGURES / file, {"command": command, "dataset": dataset, "recipe": recipe, "models": reports}, OFFLINE)
+    write_figure(FIGURES / file, {"command": command, "dataset": dataset, "recipe": recipe, "models": reports})
     save(named("training", recipe), file, training(reports))
     if any(report.get("calibration") for report in reports.values()):
         save(named("calibration", recipe), file, calibration(reports))

@@ -5,26 +5,20 @@ Every figure stands in ``pic/figures``, in a file that a command of this reposit
 
 Reads   pic/figures/*.json
 Writes  the pages of docs, and README.md and README.zh-CN.md of the root and of each package
-Run     make readme            check=1: write nothing, and fail where a page or a picture is not of the files; list the
-                               files that are stale, and those of studies that have ended. release=1: fail for stale
-                               ones, too, as a release must
+Run     make readme            check=1: write nothing, and fail where a page or a picture is not of the files
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from research.figure_files import FIGURES
 from research.figures import costs, estimate, pictures, recommendations
 from research.figures.tables import drawn
-from research.reports import stale
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DRAWN_BY: Final = (costs, estimate, recommendations)  # importing them registers their blocks
@@ -61,7 +55,7 @@ _CHINESE: Final = (
     (r"` on ", "`，机器："),
     ("cores", "核"),
     ("; data: ", "；数据："),
-    ("; commit ", "；提交 "),
+    (r"; version (\S+), commit ", r"；版本 \1，提交 "),
 )
 
 
@@ -93,7 +87,6 @@ def pages() -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a page is out of date")
-    parser.add_argument("--release", action="store_true", help="exit 1 when a figure is stale, too")
     given = parser.parse_args()
     for path in pages():
         old = path.read_text(encoding="utf-8")
@@ -107,28 +100,6 @@ def main() -> None:
         sys.exit(
             f"not drawn from the figures that are there: {', '.join(old_pictures)}; see `make help package=research`"
         )
-    found = ages()
-    for why, files in found.items():
-        print(f"{why}: {', '.join(files)}")  # noqa: T201
-    if given.release and any(why.startswith("stale") for why in found):
-        sys.exit("A release shows no stale figures: run make figures")
-
-
-def ages() -> dict[str, list[str]]:
-    """Why -> figures that have to be measured again, then those that cannot be, as their study has ended.
-
-    All have to be of one machine, the most common one.
-    """
-    figures = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
-    machines = [json.dumps(figure["machine"]) for figure in figures.values() if "measured" in figure]
-    here = json.loads(max(machines, key=machines.count)) if machines else None
-    found, over = defaultdict(list), defaultdict(list)
-    for name, figure in figures.items():
-        if why := stale(figure, here):
-            found[f"stale, {why}"].append(name)
-        elif commit := figure.get("ended"):
-            over[f"of a study that has ended, its code is in commit {commit}"].append(name)
-    return {**found, **over}
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def mean_of(value: Any) -> float:
 
 
 def measured(figure: Figure) -> str:
-    """Name the command and the machine; data set, services' versions, commit and date where they are known."""
+    """Name the command and the machine; data set, services' versions, version, commit and date where they are known."""
     machine = figure["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"
     data = f"; data: {figure['dataset']}" if "dataset" in figure else ""
@@ -84,5 +84,5 @@ def measured(figure: Figure) -> str:
     ended = f"a study that has ended, its code is in commit {figure['ended']}," if "ended" in figure else ""
     how = "Measured by " + (ended or f"`{figure['command']}`")
     age = figure.get("measured")
-    when = f"; commit {age['commit']}, {age['date']}" if age else ""
+    when = f"; version {age['version']}, commit {age['commit']}, {age['date']}" if age else ""
     return f"{how} on {where}{data}{services}{warm}{when}."

@@ -25,7 +25,6 @@ from offline.evaluation import metrics
 from online.recommend.outcomes import WITHOUT_A_SERVICE
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request
-from research.figure_files import PIPELINE
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
 from research.reports import figure, head, publish
@@ -104,8 +103,7 @@ def main(settings: Settings) -> None:
         "users": len(requests.rows),
         "cases": cases,
     }
-    code = (*PIPELINE, "research/measure/degraded.py")
-    publish(figure(found, settings, "degraded"), found, code, recommendations.degraded)
+    publish(figure(found, settings, "degraded"), found, recommendations.degraded)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
 from online.recommend.types import Answer, Stopwatch
 from research.evaluation.metrics import coverage, diversity, novelty
-from research.figure_files import PIPELINE
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
 from research.reports import figure, head, publish
@@ -89,8 +88,7 @@ def main(settings: Settings) -> None:
     counts = {"release": release.release, "users": len(requests.rows), "requested": REQUESTED, "chosen": chosen}
     ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}
     found = plain({**opening, **counts, "diversity": of_strengths, "ms": ms})
-    code = (*PIPELINE, "extras/diversity", "research/measure/diversity.py")
-    publish(figure(found, settings, "diversity"), found, code, recommendations.diversity)
+    publish(figure(found, settings, "diversity"), found, recommendations.diversity)
 
 
 def genres_by_code(items: ExactItems, n_genres: int) -> Float32:

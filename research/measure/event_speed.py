@@ -28,7 +28,7 @@ from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from offline.evaluation.running_server import expect_release
 from research.bench.load import Drawn, Loading, expect_answers, generator, known_userids, ready, report
-from research.figure_files import FIGURES, PIPELINE
+from research.figure_files import FIGURES
 from research.figures import costs
 from research.measure.live_events import ServerLoop
 from research.reports import publish
@@ -122,8 +122,7 @@ def main(settings: Settings) -> None:
         batches = measure_batches(loop, unknown_users, list(own_ids.items.numbers), rated)
     server, measured = ready(settings.server.url), {"changed answer": changes, "batches": batches}
     found = report(settings, server, {"command": "make bench-events"}, measured)
-    code = (*PIPELINE, "extras/events", "research/measure/event_speed.py")
-    publish(FIGURES / "events.json", found, code, costs.speed)
+    publish(FIGURES / "events.json", found, costs.speed)
 
 
 if __name__ == "__main__":

@@ -53,12 +53,11 @@ from offline.evaluation.running_server import expect_release
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
 from research.bench.serving import loaded_releases, newest_releases
-from research.figure_files import PIPELINE, write_figure
+from research.figure_files import write_figure
 from research.measure.in_process import SEED, parse_users, sample
 from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops
 from research.reports import write
 
-CODE: Final = (*PIPELINE, "extras/events", "extras/experiments", "research/measure/experiment_replay.py")
 K: Final = 50
 REDEALT: Final = 500  # experiments
 HEARD_S: Final = 60.0  # until every worker has heard of an experiment, or opened a release
@@ -256,9 +255,9 @@ def main(settings: Settings) -> None:
         Console().rule(title)
         show(each_found, Console())
     if output:
-        write_figure(output, plain(measured), CODE)
+        write_figure(output, plain(measured))
     else:
-        write(plain(measured), settings, "experiments", CODE)
+        write(plain(measured), settings, "experiments")
     check(measured)
 
 

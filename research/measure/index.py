@@ -42,16 +42,12 @@ from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import ElasticItems
 from online.recommend.recall import checked_vectors
-from research.figure_files import FIGURES, OFFLINE, write_figure
+from research.figure_files import FIGURES, write_figure
 from research.figures import costs
 from research.reports import publish, resumed, whole_numbers
 
 log = logging.getLogger(__name__)
 
-CODE: Final = (
-    *OFFLINE, "offline_to_online/parity.py", "offline_to_online/rows.py", "offline_to_online/stores", "online/clients",
-    "stack/elasticsearch", "research/measure/index.py",
-)  # fmt: skip
 SCRATCH: Final = "bench"  # in place of a release's id
 WAITS_S: Final = 3600.0  # a graph of 100,000 vectors takes its time
 APART: Final = 0.5  # times the standard deviation of each dimension
@@ -210,10 +206,10 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         try:
             for rows in measure(client, settings, manifest, sizes, found["rows"]):
                 found["rows"] += rows
-                write_figure(path, found, CODE, finished=False)
+                write_figure(path, found, finished=False)
         finally:
             delete_index(client, SCRATCH)
-    publish(path, found, CODE, costs.index_growth if sizes else costs.index)
+    publish(path, found, costs.index_growth if sizes else costs.index)
 
 
 if __name__ == "__main__":

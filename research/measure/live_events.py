@@ -41,12 +41,11 @@ from offline.evaluation.metrics import mean, plain
 from offline.evaluation.running_server import IN_FLIGHT, expect_release
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
-from research.figure_files import PIPELINE, write_figure
+from research.figure_files import write_figure
 from research.figures import recommendations
 from research.measure.in_process import parse_users, sample
 from research.reports import figure, head, publish, resumed
 
-CODE: Final = (*PIPELINE, "extras/events", "research/measure/live_events.py")
 USERS: Final = 2_000  # take a quarter of an hour on two cores
 KEPT_AT_ONCE: Final = 50  # users; what an interrupted run asks again at most
 
@@ -72,7 +71,7 @@ def replay_all(
             found[one.user] = one
             report["replayed"].append(one)
             if len(found) % KEPT_AT_ONCE == 0:
-                write_figure(kept, report, CODE, finished=False)
+                write_figure(kept, report, finished=False)
             bar.update()
     return [found[user] for user in users]
 
@@ -320,7 +319,7 @@ def main(settings: Settings) -> None:
         replayed = replay_all(replay, users, kept, about, each)
     about["command"] += "" if size == USERS else f" users={size or 'all'}"
     found = plain({**about, "users": len(users), **summary(replayed)})
-    publish(figure(found, settings, "evaluation_live_events"), found, CODE, recommendations.live_events)
+    publish(figure(found, settings, "evaluation_live_events"), found, recommendations.live_events)
     kept.unlink(missing_ok=True)
 
 

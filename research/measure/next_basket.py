@@ -38,7 +38,7 @@ from offline.evaluation.running_server import answers_of_server
 from offline.models.kinds import load_ranker
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, in_both_orders
-from research.figure_files import FIGURES, OFFLINE, PIPELINE
+from research.figure_files import FIGURES
 from research.figures import recommendations
 from research.reports import head, publish
 
@@ -242,8 +242,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
 def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
     folder = FIGURES if found["dataset"] in plugins.find(plugins.FETCHED) else settings.offline_dir / "evaluation"
-    code = (*(PIPELINE if server else OFFLINE), "extras/baskets", "research/measure/next_basket.py")
-    publish(folder / f"baskets_{found['dataset']}.json", found, code, recommendations.next_baskets)
+    publish(folder / f"baskets_{found['dataset']}.json", found, recommendations.next_baskets)
 
 
 if __name__ == "__main__":

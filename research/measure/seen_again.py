@@ -83,8 +83,7 @@ def main(settings: Settings) -> None:
         for factor, row in means.items()
     }
     found = {**head("make evaluate-seen-again", settings, settings.recipe), "served": FACTOR, "factors": factors}
-    code = ("extras/questions/seen_again.py", "research/measure/seen_again.py")
-    publish(figure(found, settings, "seen_again"), found, code, recommendations.seen_again)
+    publish(figure(found, settings, "seen_again"), found, recommendations.seen_again)
 
 
 if __name__ == "__main__":

@@ -113,8 +113,7 @@ def main(settings: Settings) -> None:
         "/ml/similar": fused([*tables.values()], past.itemids, float(SERVED)),
     }
     found |= {"pairs": len(given), "systems": {name: hit_rates(lists, given, liked) for name, lists in systems.items()}}
-    code = ("extras/questions/similar.py", "research/measure/similar.py")
-    publish(figure(found, settings, "similar"), found, code, recommendations.similar)
+    publish(figure(found, settings, "similar"), found, recommendations.similar)
     decides = settings.recipe.name == "default" and found["dataset"] == movielens.ML_1M
     if decides and chosen != SERVED:
         raise StepError(f"The weight {chosen} would be chosen, and {SERVED} is served.")

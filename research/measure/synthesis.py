@@ -30,8 +30,7 @@ def main(settings: Settings) -> None:
             found[f"x {factor}"] = of_source(Source.of(folder))
     show(found)
     report = {"command": "make synthesis-figures", "dataset": settings.data and settings.data.stem}
-    code = ("data_exchange_center", "offline/preprocess", "past_one_machine/synthesis.py")
-    write_figure(FIGURES / "synthesis.json", {**report, "seed": SEED, "rows": found}, code)
+    write_figure(FIGURES / "synthesis.json", {**report, "seed": SEED, "rows": found})
 
 
 if __name__ == "__main__":

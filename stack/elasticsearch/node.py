@@ -30,7 +30,7 @@ _PLUGIN: Final = "modules/transport-netty4"
 _SECURITY: Final = "xpack.security.enabled"
 _OF_OTHER_MODULES: Final = ("xpack.", "ingest.geoip.")  # settings for the official image, unknown to this node
 # Limits on the cost of one search; our own look up terms and vectors. A node that runs out of memory ends.
-_LIMITS: Final = {
+LIMITS: Final = {
     "search.allow_expensive_queries": "false",  # regular expressions, wildcards, prefixes, joins, scripts as scores
     "search.max_buckets": "1000",
     "search.max_open_scroll_context": "10",
@@ -89,7 +89,7 @@ def node_settings(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "http.cors.enabled": "true",
         # A disk that is 90 % full is common on a laptop, and 4,000 documents do not fill it.
         "cluster.routing.allocation.disk.threshold_enabled": "false",
-        **_LIMITS,
+        **LIMITS,
         **{name: value for name, value in given.items() if not name.startswith(_OF_OTHER_MODULES)},
     }
 

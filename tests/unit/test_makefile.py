@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -176,6 +177,22 @@ def test_clean_lists_and_removes_what_is_named(tmp_path: Path) -> None:
     make("clean", "what=all", cwd=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Makefile", "data_exchange_center"]
     assert (tmp_path / "data_exchange_center/README.md").is_file()
+
+
+def test_clean_refuses_the_data_of_running_containers(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    lock = tmp_path / "data_exchange_center/online/redis/.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for what in ("data", "all"):
+            refused = make("clean", f"what={what}", cwd=tmp_path)
+            assert refused.returncode != 0
+            assert "make docker-down" in refused.stderr
+        assert lock.is_file()
+        assert make("clean", "what=caches", cwd=tmp_path).returncode == 0
+    assert make("clean", "what=data", cwd=tmp_path).returncode == 0
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
+import tomllib
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
 
 from tests.unit.stack.test_compose import pins
 
@@ -35,6 +40,23 @@ def test_sparks_environment_has_what_the_stores_import() -> None:
     blocked = f"import sys; sys.modules.update(dict.fromkeys({modules}))"
     assert "torch" in modules
     subprocess.run([sys.executable, "-c", f"{blocked}; import past_one_machine.spark.stores"], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("image", ["redis", "elasticsearch", "feast", "server", "steps"])
+def test_an_image_locks_only_what_something_requires(image: str) -> None:
+    """A package that nothing requires any more would be dropped by the next `make lock`, without a reason."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [*project["project"]["dependencies"], *itertools.chain(*project["dependency-groups"].values())]
+    needed = {_normal(Requirement(each).name) for each in declared if isinstance(each, str)}
+    locked = {_normal(name) for name in pins(ROOT / f"stack/images/{image}.txt")}
+    oldest = {"python_full_version": "3.11.0", "python_version": "3.11"}
+    for dist in distributions():
+        extras = ("", *(dist.metadata.get_all("Provides-Extra") or ()))
+        is_locked = _normal(dist.name) in {*locked, "mypy"}  # left out of images, but not what it requires
+        for each in map(Requirement, dist.requires or ()) if is_locked else ():
+            if each.marker is None or any(each.marker.evaluate({**oldest, "extra": extra}) for extra in extras):
+                needed.add(_normal(each.name))
+    assert locked - needed == set()
 
 
 def _normal(package: str) -> str:

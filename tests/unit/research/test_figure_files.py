@@ -1,47 +1,74 @@
-"""A figure says of which code it is: that code's digest is another one when it has changed, not when its words have."""
+"""Figures name the version, the commit, the machine and the command that measured them."""
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from research import figure_files as figures
-from research.figure_files import digest
+from data_exchange_center import VERSION
+from research.figure_files import FIGURES, ROOT, commit, machine, write_figure
+from research.figures.measure_all import PLAN
 
-CODE = '''"""Adds."""
-
-
-def add(one: int, other: int) -> int:
-    """The sum."""
-    return one + other  # of both
-'''
-
-
-@pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A module of a repository of its own."""
-    monkeypatch.setattr(figures, "ROOT", tmp_path)
-    path = tmp_path / "package" / "module.py"
-    path.parent.mkdir()
-    path.write_text(CODE)
-    return path
+MEASURED = {
+    path.name: figure
+    for path in sorted(FIGURES.glob("*.json"))
+    if "command" in (figure := json.loads(path.read_text(encoding="utf-8"))) and "ended" not in figure
+}
 
 
-def digest_now() -> str:
-    digest.cache_clear()
-    figures._without_words.cache_clear()
-    return digest(("package",))
+def make_commands(command: str) -> list[tuple[list[str], list[str]]]:
+    """Targets and arguments' names of each `make` of a shell command."""
+    found = []
+    for part in command.split("&&"):
+        _, words = part.split("make ", 1)
+        names = [name for name, is_value in re.findall(r"(\S+?)(=\S+)?(?=\s|$)", words) if is_value]
+        found.append(([word for word in words.split() if "=" not in word], names))
+    return found
 
 
-@pytest.mark.parametrize(
-    ("changed", "same"),
-    [
-        (CODE.replace("Adds", "Sums up").replace("# of both", "# two numbers").replace("The sum", "Their sum"), True),
-        (CODE.replace("one + other", "one - other"), False),
-    ],
-)
-def test_a_digest_is_of_the_code_without_its_words(code: Path, changed: str, same: bool) -> None:
-    before = digest_now()
-    code.write_text(changed)
-    assert (digest_now() == before) == same
+def rules() -> dict[str, str]:
+    """Target -> its line and recipe, of every Makefile."""
+    names = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "*Makefile")
+    files = subprocess.run(names, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in files)
+    found: dict[str, str] = {}
+    for targets, rule in re.findall(r"^([a-z0-9][a-z0-9 -]*):(.*(?:\n\t.*)*)", text, re.MULTILINE):
+        found |= dict.fromkeys(targets.split(), rule)
+    return found
+
+
+COMMANDS = sorted({each["command"] for each in MEASURED.values()} | {each.command for each in PLAN})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_figures_command_is_a_make_target(command: str) -> None:
+    known = rules()
+    for targets, arguments in make_commands(command):
+        assert targets
+        assert set(targets) <= set(known), command
+        for name in arguments:
+            settings = name.startswith("RECSYS_")
+            assert settings or any(f"$({name})" in known[target] for target in targets), f"{command}: {name}"
+
+
+def test_every_figure_says_what_measured_it() -> None:
+    for name, figure in MEASURED.items():
+        assert set(figure["machine"]) == {"cpu", "cores", "memory_gb", "system", "python"}, name
+        assert set(figure["measured"]) == {"version", "commit", "date"}, name
+
+
+def test_a_figure_is_written_with_version_and_machine(tmp_path: Path) -> None:
+    def written(*, finished: bool) -> dict[str, Any]:
+        write_figure(tmp_path / "figure.json", {"command": "make it", "rows": [1]}, finished=finished)
+        found: dict[str, Any] = json.loads((tmp_path / "figure.json").read_text(encoding="utf-8"))
+        return found
+
+    whole, half = written(finished=True), written(finished=False)
+    assert (whole["rows"], whole["machine"]) == ([1], machine())
+    assert (whole["measured"]["version"], whole["measured"]["commit"]) == (VERSION, commit())
+    assert half["measured"] == {**whole["measured"], "finished": False}

@@ -1,42 +1,56 @@
-"""A figure says of which code and machine it is; when that changes, it is stale."""
+"""An interrupted measurement resumes, and a picture knows the values that it was drawn from."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from research import reports
-from research.figure_files import machine, write_figure
-from research.reports import UNFINISHED, drawn_from, stale
+from research import figure_files, reports
+from research.figure_files import write_figure
+from research.figures import measure_all
+from research.reports import drawn_from, resumed
 
-CODE = "research/reports.py"
-
-
-def written(path: Path, *, finished: bool = True) -> dict[str, Any]:
-    write_figure(path, {"command": "make it", "rows": [1]}, (CODE,), finished=finished)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+HEAD = {"command": "make it", "dataset": "ml-1m"}
 
 
-def test_a_figure_is_stale_when_its_code_has_changed_or_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figure = written(tmp_path / "figure.json")
-    assert figure["rows"] == [1]
-    assert stale(figure, machine()) == ""
-    monkeypatch.setattr(reports, "digest", lambda code: f"another than of {code}")
-    assert stale(figure, machine()) == "the code has changed"
-    monkeypatch.setattr(reports, "ROOT", tmp_path)
-    assert stale(figure, machine()) == "the code has changed"
+def test_an_interrupted_run_resumes_only_what_is_of_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, empty, half = tmp_path / "figure.json", {"rows": []}, {**HEAD, "rows": [1]}
+    assert resumed(path, HEAD, empty) == {**HEAD, "rows": []}
+    write_figure(path, half, finished=False)
+    assert resumed(path, HEAD, empty) == half
+    assert resumed(path, {**HEAD, "dataset": "ml-100k"}, empty)["rows"] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "commit", lambda: "another")
+        assert resumed(path, HEAD, empty)["rows"] == []
+    with monkeypatch.context() as patch:
+        patch.setattr(reports, "machine", dict)
+        assert resumed(path, HEAD, empty)["rows"] == []
+    write_figure(path, half)
+    assert resumed(path, HEAD, empty)["rows"] == [], "a finished one is measured again"
 
 
-def test_a_figure_of_another_machine_or_half_of_one_is_stale(tmp_path: Path) -> None:
-    whole, half = written(tmp_path / "whole.json"), written(tmp_path / "half.json", finished=False)
-    assert stale(whole, {**machine(), "cores": 1024}) == "measured on another machine"
-    assert stale(half, machine()) == UNFINISHED
-    assert stale({"command": "make it"}) == "age unknown"
-    assert stale({"command": "make it", "ended": "8f65f0c"}) == stale({"rows": []}) == ""
-    assert drawn_from(tmp_path / "whole.json") != drawn_from(tmp_path / "half.json")
+def test_a_version_measures_a_figure_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_all, "FIGURES", tmp_path)
+    path = tmp_path / "shed.json"
+    assert measure_all.why_measure(path.name) == "not measured yet"
+    write_figure(path, HEAD, finished=False)
+    assert measure_all.why_measure(path.name) == "not measured yet"
+    write_figure(path, HEAD)
+    assert measure_all.why_measure(path.name) == ""
+    monkeypatch.setattr(measure_all, "machine", dict)
+    assert measure_all.why_measure(path.name) == "measured on another machine"
+    monkeypatch.setattr(measure_all, "VERSION", "99.0.0")
+    assert measure_all.why_measure(path.name).startswith("measured with version")
+
+
+def test_a_picture_is_of_the_values_not_of_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    write_figure(one, {**HEAD, "rows": [1]})
+    monkeypatch.setattr(figure_files, "commit", lambda: "another")
+    write_figure(other, {**HEAD, "command": "make the-same", "rows": [1]})
+    assert drawn_from(one) == drawn_from(other)
+    write_figure(other, {**HEAD, "rows": [2]})
+    assert json.loads(other.read_text())["measured"]["commit"] == "another"
+    assert drawn_from(one) != drawn_from(other)

@@ -115,7 +115,7 @@ def test_the_generated_password_is_mounted_where_it_is_read() -> None:
 
 def test_by_default_every_image_is_built_here() -> None:
     pulled = {name for name, service in SERVICES.items() if "build" not in service}
-    assert pulled == {"prometheus", "grafana"}
+    assert pulled == {"prometheus", "grafana", "jaeger"}
     for name in ("redis", "elasticsearch", "feast", "triton"):
         assert SERVICES[name]["build"]["target"] == name
 

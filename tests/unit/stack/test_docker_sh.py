@@ -29,6 +29,7 @@ def said_by(
     docker.write_text(
         f'#!/bin/bash\nprintf "%s|%s|%s\\n" "$*" "$COMPOSE_FILE" "$RECSYS_EXCHANGE_DIR" >> {tmp_path}/requested\n'
         f'echo "${{BUILDX_CONFIG:-}}" > {tmp_path}/notes\n'
+        f'echo "${{COMPOSE_PROFILES:-}} ${{RECSYS_TRACING__ENDPOINT:-}}" > {tmp_path}/profiles\n'
         f'case "$*" in\n{cases}\nesac\n'
     )
     docker.chmod(docker.stat().st_mode | stat.S_IEXEC)
@@ -151,6 +152,38 @@ def test_without_one_the_generated_password_is_kept(tmp_path: Path) -> None:
     file.write_text("generated")
     assert said_by(tmp_path, WELL, "status").returncode == 0
     assert file.read_text() == "generated"
+
+
+RUNNING = {**WELL, "compose ps": "id", "inspect": "healthy"}
+
+
+def test_another_password_recreates_the_containers(tmp_path: Path) -> None:
+    for password in ("first", "first", "second"):
+        done = said_by(tmp_path, RUNNING, "up", RECSYS_REDIS__PASSWORD=password)
+        assert done.returncode == 0, done.stderr
+    starts = [line for line in requested(tmp_path) if line.startswith("compose up")]
+    assert ["--force-recreate" in line for line in starts] == [False, False, True]
+    refused = said_by(tmp_path, RUNNING, "run", "true", RECSYS_REDIS__PASSWORD="third")
+    assert (refused.returncode, "make docker-up" in refused.stderr) == (1, True)
+    assert (tmp_path / "exchange/online/secrets/redis/password").read_text() == "second"
+
+
+def test_monitoring_is_a_profile_with_traces(tmp_path: Path) -> None:
+    assert said_by(tmp_path, RUNNING, "up").returncode == 0
+    assert (tmp_path / "profiles").read_text() == " \n"
+    assert said_by(tmp_path, RUNNING, "up", monitoring="1").returncode == 0
+    assert (tmp_path / "profiles").read_text() == "monitoring http://jaeger:4318/v1/traces\n"
+    said_by(tmp_path, RUNNING, "up", monitoring="1", RECSYS_TRACING__ENDPOINT="http://mine:4318")
+    assert (tmp_path / "profiles").read_text() == "monitoring http://mine:4318\n"
+
+
+def test_empty_arrays_are_expanded_as_old_bash_needs_it() -> None:
+    """Before 4.4 an empty array is an unbound variable."""
+    script = SCRIPT.read_text(encoding="utf-8")
+    may_be_empty = re.findall(r"\b(\w+)=\(\)", script)
+    assert may_be_empty
+    for name in may_be_empty:
+        assert f'"${{{name}[@]}}"' not in script.replace(f'${{{name}[@]+"${{{name}[@]}}"}}', "")
 
 
 def test_a_relative_path_is_the_callers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -20,11 +21,15 @@ from online.web.asgi import refused
 from stack.service import StackError
 from tests.free_ports import free_ports, settings_on_free_ports
 from tests.needs import program
+from tests.unit.extras.conftest import Fakes
+from tests.unit.online.world import NO_FEATURES_USER, UNKNOWN_USER
+from tests.waiting import until
 
 HERE = Path(__file__).parent
 RULES = yaml.safe_load((monitoring.HERE / monitoring.ALERTS).read_text(encoding="utf-8"))["groups"][0]["rules"]
 PANELS = json.loads((monitoring.HERE / "grafana/dashboard.json").read_text(encoding="utf-8"))["panels"]
-EXPRESSIONS = sorted({each["expr"] for each in (*RULES, *(target for panel in PANELS for target in panel["targets"]))})
+DRAWN = [target["expr"] for panel in PANELS for target in panel["targets"]]
+EXPRESSIONS = sorted({*DRAWN, *(rule["expr"] for rule in RULES)})
 
 
 def expect_sound(*arguments: str | Path) -> None:
@@ -65,22 +70,63 @@ def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
     expect_sound("check", "config", config)
 
 
-def test_prometheus_runs_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program("prometheus")
-    (port,) = free_ports(1)
-    monkeypatch.setenv("RECSYS_MONITORING__PROMETHEUS_PORT", str(port))
-    settings = Settings(exchange_dir=tmp_path)
-    process = subprocess.Popen(
-        monitoring.command(settings, monitoring.write(settings)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
+class Prometheus:
+    """Debian's Prometheus, with the project's configuration for a server at ``url``."""
+
+    def __init__(self, folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        program("prometheus")
+        (port,) = free_ports(1)
+        monkeypatch.setenv("RECSYS_MONITORING__PROMETHEUS_PORT", str(port))
+        settings = Settings(exchange_dir=folder, server={"port": int(url.rpartition(":")[2])})
+        config = monitoring.write(settings)
+        config.write_text(config.read_text().replace("scrape_interval: 5s", "scrape_interval: 250ms"))
+        self._command = monitoring.command(settings, config)
+        self._api = f"http://127.0.0.1:{port}/api/v1"
+
+    def __enter__(self) -> Prometheus:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """An answer's data, once it is there."""
         for attempt in Retrying(stop=stop_after_delay(60), wait=wait_fixed(0.1), reraise=True):
             with attempt:
-                answer = requests.get(f"http://127.0.0.1:{port}/api/v1/rules", timeout=30).json()
-        assert len(answer["data"]["groups"][0]["rules"]) == len(RULES)
-    finally:
-        process.terminate()
-        process.wait(30)
+                answer = requests.get(f"{self._api}/{path}", parameters, timeout=30)
+                assert answer.status_code != 503, "it is starting"
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]
+
+    def value(self, expression: str) -> list[Any]:
+        found: list[Any] = self.get("query", query=expression)["result"]
+        return found
+
+
+def test_dashboard_and_alerts_run_on_a_real_prometheus(
+    url: str, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It scrapes a server that answers and fails; then each query has a result, but those of gunicorn's own counter."""
+
+    def request(userid: int = 1, **more: object) -> None:
+        requests.post(f"{url}/ml/rec", json={"userid": userid, **more}, timeout=30)
+
+    request()
+    with Prometheus(tmp_path, url, monkeypatch) as prometheus:
+        assert len(prometheus.get("rules")["groups"][0]["rules"]) == len(RULES)
+        until(lambda: prometheus.value('count_over_time(recsys_requests_total{outcome="personal"}[1m]) > 1') != [])
+        for userid in (1, NO_FEATURES_USER, UNKNOWN_USER):
+            request(userid)
+        requests.get(f"{url}/healthz", timeout=30)
+        fakes.scorer.down = True
+        request(strict=True)
+        until(lambda: prometheus.value('count_over_time(recsys_requests_total{status="503"}[1m]) > 2') != [])
+        for expression in EXPRESSIONS:
+            assert isinstance(prometheus.value(expression.replace("$__rate_interval", "1m")), list), expression
+        lacking = {each for each in DRAWN if not prometheus.value(each.replace("$__rate_interval", "1m"))}
+        assert lacking == {each for each in DRAWN if refused._name in each}
 
 
 def test_without_prometheus_it_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

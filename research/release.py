@@ -1,0 +1,130 @@
+"""Check that this checkout is a version, and make its archive and its notes: ``make release version=1.0.0``.
+
+Refused unless: the code has that version, the tree is clean and the tag is not another commit's; CHANGELOG.md has a
+section of it, with a date; every figure was measured by it, on one machine, and the documents show the figures;
+licences and known vulnerabilities pass (`make audit`, `make audit-runtimes`). All that is wrong is listed at once.
+
+Reads   the commit that is checked out
+Writes  build/release/<version>/: the archive (.tar.gz), notes.md, CycloneDX documents (sbom/), SHA256SUMS
+Run     make release version=<version>     without="audit figures": leave these checks out, which the notes then say
+Expect  minutes; "Now tag it", with the commands. Nothing is tagged or pushed
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Final
+
+from data_exchange_center import VERSION
+from research.figure_files import FIGURES, ROOT
+
+NAME: Final = "recsys_pipeline"
+CHANGELOG: Final = ROOT / "CHANGELOG.md"
+Check = Callable[[str], Iterator[str]]
+
+
+def git(*arguments: str) -> str:
+    """What a command of git prints; empty where it fails."""
+    done = subprocess.run(("git", *arguments), cwd=ROOT, check=False, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def runs(*command: str) -> bool:
+    """Run a command in the repository's root, with its output. Returns whether it succeeded."""
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def checkout(version: str) -> Iterator[str]:
+    """Problems of version, tree and tag."""
+    if version != VERSION:
+        yield f"the code has version {VERSION}: set VERSION in data_exchange_center/__init__.py"
+    if changed := git("status", "--porcelain"):
+        yield f"the tree is not clean: commit or remove {', '.join(line[3:] for line in changed.splitlines())}"
+    tagged = git("rev-parse", "--verify", "--quiet", f"v{version}^{{commit}}")
+    if tagged and tagged != git("rev-parse", "HEAD"):
+        yield f"the tag v{version} is on another commit, {tagged[:12]}"
+
+
+def changes(version: str) -> str:
+    """The section of a version in CHANGELOG.md, without its heading; empty where there is none with a date."""
+    heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n"
+    found = re.search(rf"{heading}(.*?)(?=^## |\Z)", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return found[1].strip() if found else ""
+
+
+def changelog(version: str) -> Iterator[str]:
+    if not changes(version):
+        yield f"CHANGELOG.md has no section '## [{version}] - <date>' with an entry"
+
+
+def figures(version: str) -> Iterator[str]:
+    """Problems of figures that commands measure; those of studies that have ended stay as they are."""
+    found = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
+    measured = {name: each for name, each in found.items() if "command" in each and "ended" not in each}
+    of_others = [name for name, each in measured.items() if each["measured"]["version"] != version]
+    if of_others:
+        yield f"figures of another version: {', '.join(of_others)}; run make figures"
+    machines = {json.dumps(each["machine"], sort_keys=True) for each in measured.values()}
+    if len(machines) > 1:
+        yield f"figures of {len(machines)} machines: run make figures on one"
+    if not runs("make", "readme", "check=1"):
+        yield "the documents do not show the figures: run make readme"
+
+
+def audit(_: str) -> Iterator[str]:
+    for target in ("audit", "audit-runtimes"):
+        if not runs("make", target):
+            yield f"make {target} has failed: see above"
+
+
+CHECKS: Final[dict[str, Check]] = {"checkout": checkout, "changelog": changelog, "figures": figures, "audit": audit}
+
+
+def problems(version: str, without: Collection[str]) -> list[str]:
+    return [found for name, check in CHECKS.items() if name not in without for found in check(version)]
+
+
+def notes(version: str, without: Collection[str]) -> str:
+    """The notes of a release: what changed, and what was not checked."""
+    unchecked = f"\n\nNot checked for this release: {', '.join(sorted(without))}." if without else ""
+    return f"# {NAME} {version}\n\n{changes(version)}{unchecked}\n"
+
+
+def make(version: str, without: Collection[str], folder: Path) -> None:
+    """Write the archive of HEAD, the notes, the bills of materials and their sums. Raises CalledProcessError."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "notes.md").write_text(notes(version, without), encoding="utf-8")
+    name = f"{NAME}-{version}"
+    archive = ("git", "archive", f"--prefix={name}/", f"--output={folder / f'{name}.tar.gz'}", "HEAD")
+    subprocess.run(archive, cwd=ROOT, check=True)
+    subprocess.run(("make", "sbom"), cwd=ROOT, check=True)
+    shutil.copytree(ROOT / "sbom", folder / "sbom")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder)}\n" for path in files]
+    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+
+
+def main(version: str, without: Collection[str]) -> None:
+    if found := problems(version, without):
+        sys.exit("\n".join((f"{version} cannot be released:", *(f"- {each}" for each in found))))
+    folder = ROOT / "build" / "release" / version
+    make(version, without, folder)
+    tag = f"git tag --annotate v{version} --file {(folder / 'notes.md').relative_to(ROOT)} --cleanup=verbatim"
+    print(f"Written: {folder}. Now tag it:\n  {tag}\n  git push origin v{version}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("version")
+    parser.add_argument("--without", nargs="*", default=[], choices=[name for name in CHECKS if name != "checkout"])
+    given = parser.parse_args()
+    main(given.version, given.without)
