@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import requests
 
 from data_exchange_center import wire
 from data_exchange_center.features import Widths
+from data_exchange_center.files import sha256
 from data_exchange_center.settings import Settings, TritonSettings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.parity import OfflineTruth
@@ -51,7 +53,7 @@ class Models:
         widths = self.widths._replace(row=width or self.widths.row)
         return self.store.write_version(release, widths, self.of(release, width))
 
-    def publish(self, release: str) -> Place:
+    def load(self, release: str) -> Place:
         return self.store.load(release, self.widths, self.of(release))
 
 
@@ -79,14 +81,28 @@ def test_other_bytes_of_a_release_become_a_version_of_their_own(store: TritonSto
 def test_the_mark_holds_for_the_bytes_that_came_up_alone(
     store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Publishing the very same model again takes it away, until Triton answers."""
+    """Loading the very same model again takes it away, until Triton answers."""
     monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: store.is_checked(A) and pytest.fail("too early"))
     assert not store.is_checked(A)
     for _ in range(2):
-        place = models.publish(A)
+        place = models.load(A)
         assert store.is_checked(A)
     (store.folder_of(place) / MODEL_FILE).write_bytes(models.of(A, 62))
     assert not store.is_checked(A)
+
+
+def test_a_repository_of_an_earlier_version_is_checked_again(
+    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions kept the marks in the model's folder: the model stays where it is, and is loaded once more."""
+    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
+    place = models.write(A)
+    (store.repository / wire.MODEL / ".checked-1").write_text(sha256(store.folder_of(place) / MODEL_FILE))
+    shutil.rmtree(store.aside)
+    assert not store.is_checked(A)
+    assert models.load(A) == place
+    assert store.is_checked(A)
+    assert models.write(B) == Place("ml_rec", 2)
 
 
 def test_an_interrupted_write_is_no_version(store: TritonStore, models: Models) -> None:
@@ -134,10 +150,10 @@ def test_triton_sees_versions_come_and_go_and_nothing_else(
 ) -> None:
     """Another file in a model's folder would be a change of all its versions, another folder a broken model."""
     monkeypatch.setattr(TritonStore, "wait_until_ready", lambda *_: None)
-    models.publish(A)
+    models.load(A)
     ((first, there),) = seen_by_triton(store).values()
     assert there == {"1", "config.pbtxt"}
-    models.publish(B)
+    models.load(B)
     assert seen_by_triton(store) == {"ml_rec": (first, {"1", "2", "config.pbtxt"})}
     store.delete({A})
     assert seen_by_triton(store) == {"ml_rec": (first, {"2", "config.pbtxt"})}
@@ -176,7 +192,7 @@ def test_a_version_that_fails_to_load_is_removed(
     monkeypatch.setattr(TritonStore, "wait_until_ready", fail)
     for release in (B, A):  # the second was there before
         with pytest.raises(type(error)):
-            models.publish(release)
+            models.load(release)
         assert list(store.versions()) == [live]
 
 
