@@ -203,7 +203,7 @@ class KeptRelease(BaseModel):
 
 
 class KeptReleases(BaseModel):
-    """The published releases, last published or activated first."""
+    """The published releases: the live one, then those that were published or live last."""
 
     releases: list[KeptRelease]
 
@@ -292,6 +292,7 @@ class Browse:
     def releases(self) -> KeptReleases:
         """The releases that a request can name."""
         live, published = self._users.listed()
+        published.sort(key=lambda release: release != live)  # the live one first
         manifests = [each.manifest for release in published if (each := self._users.published(release)) is not None]
         return KeptReleases(
             releases=[

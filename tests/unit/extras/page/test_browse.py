@@ -135,7 +135,7 @@ def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> Non
 def test_two_releases_answer_side_by_side(http: FlaskClient, fakes: Fakes) -> None:
     other = replace(fakes.world, release=OTHER, seed=1, model_version=2)
     fakes.add(other)
-    fakes.users.history.append(OTHER)
+    fakes.users.history.insert(0, OTHER)  # published after the one that is live
     kept = got(http, "/ml/releases", "KeptReleases")["releases"]
     assert [(each["release"], each["live"]) for each in kept] == [(fakes.world.release, True), (OTHER, False)]
     assert kept[0]["recipe"] == fakes.world.recipe.name
