@@ -16,7 +16,16 @@ from data_exchange_center import plugins, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
-from data_exchange_center.fusion import NO_HITS, NOT_FOUND, Hits, candidate_columns, fuse, fuse_behind, top_k
+from data_exchange_center.fusion import (
+    NO_HITS,
+    NOT_FOUND,
+    Hits,
+    Vocabulary,
+    candidate_columns,
+    fuse,
+    fuse_behind,
+    top_k,
+)
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.wire import hybrid_scores, vector_of
@@ -186,15 +195,20 @@ class ExactItems:
         for channel in query.recall.searched:
             products = np.full(len(self.itemids), np.nan, np.float32)
             if (vector := query.vectors.get(channel.name)) is not None:
-                products[allowed] = self.vectors[channel.name][allowed] @ vector
+                rows = self.vectors[channel.name]
+                products[allowed] = (rows if allowed.all() else rows[allowed]) @ vector
             best = self.best(self.scores(channel, query, products, allowed), allowed, query.recall.candidates)
             found.append(Hits(best.ids, best.scores.astype(np.float64)))
         return tuple(found)
 
     def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
         """(n,) the items that may be found."""
-        allowed = ~np.isin(self.itemids, query.seen)
-        return allowed if query.only is None else allowed & np.isin(self.itemids, query.only)
+        items = Vocabulary(self.itemids)
+        allowed = np.full(len(items) + 1, query.only is None)  # by code
+        if query.only is not None:
+            allowed[items.codes(query.only)] = True
+        allowed[items.codes(query.seen)] = False
+        return allowed[1:]
 
     def scores(
         self, channel: VectorRecipe, query: ItemQuery, products: NDArray[np.floating], allowed: NDArray[np.bool_]

@@ -21,6 +21,7 @@ from data_exchange_center.recipes import VectorRecipe
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the active release, which answers by default
 PUBLISHED_KEY: Final = "ml:published"  # list: ids of the published releases, last published or activated first
+LOADED_KEY: Final = "ml:loaded"  # set: ids of releases that have users in Redis, wholly or in part
 USER_NUMBER: Final = "number"  # the user's number in Feast and in the models, int32 little endian
 USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's

@@ -43,6 +43,7 @@ def route(
     name: str = "",
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
+    parse: Callable[[bytes], Any] | None = None,
     example: Any = None,
     expected: Mapping[str, str] = MappingProxyType({}),
     shape: str = "a JSON object",
@@ -58,6 +59,7 @@ def route(
         query: read from the URL, and the view's first argument.
         body: read from the request, and the next argument; with an ``example``, and ``expected`` and ``shape`` as of
         `validated`.
+        parse: reads the body as that argument, if not as a ``body``.
         conflict: what a 409 means here.
         merge_slashes: as of Flask's `add_url_rule`.
         more: of the operation: security, parameters.
@@ -92,10 +94,10 @@ def route(
 
         @wraps(view)
         def served(**named: str) -> Response:
-            given: list[BaseModel] = [parse_query(query, request.args)] if query else []
+            given: list[Any] = [parse_query(query, request.args)] if query else []
             if body is not None:
                 sent, such_as = request.get_data(cache=False), f"for example {json.dumps(example)}"
-                given.append(validated(sent, body.model_validate_json, expected, such_as, shape))
+                given.append(validated(sent, parse or body.model_validate_json, expected, such_as, shape))
             found = view(*given, **named)
             content = found if isinstance(found, str) else found.model_dump_json()
             return Response(content, mimetype="application/json")

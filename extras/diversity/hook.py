@@ -48,7 +48,8 @@ def register(app: Flask, parts: Parts) -> None:
     """Give requests and answers the field ``diversity``, and re-rank."""
     parts.extend_request(DiversityRequest, diversity="a number from 0, the ranking model's order, to 1")
     parts.extend_answer(DiversityAnswer)
-    parts.recommender.phases.rerank.append(partial(rerank, default=parts.settings.server.diversity))
+    default = parts.settings.server.diversity
+    parts.recommender.phases.rerank.append(partial(rerank, default=default), *([] if default else ["diversity"]))
 
 
 def rerank(slate: Slate, default: float) -> None:

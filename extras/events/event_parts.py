@@ -3,7 +3,8 @@
 Each partition of the log is a series of files, each named by the range that it holds. A file appears whole or not at
 all, so the names are the consumer's offsets; no other record could contradict them. Killed at any moment, a consumer
 resumes where its folder ends; where a file is missing in between, it reads that range again. Several consumers, each
-with its own folder, can read the same log.
+with its own folder, can read the same log. Only noted events that one of them has trimmed (`trim_noted`) are gone for
+those that come later.
 """
 
 from __future__ import annotations
@@ -239,7 +240,8 @@ def _batches(
 def trim_noted(client: Connected, dataset: str, parts: EventParts, most: int = MOST_NOTED // 2) -> int:
     """Delete users' oldest noted events from the log in Redis, beyond the newest ``most``. Returns how many.
 
-    Only what ``parts`` have, and nothing that was compacted: training reads that again where files are lost.
+    Only what ``parts`` have: another consumer that has not read so far does without these, as does a file of ``parts``
+    that is lost and written again. Models are not trained on them. What was compacted stays: they are trained on it.
     """
     deleted = 0
     for key in client.scan_iter(f"ml:noted:{dataset}:*", count=5_000):
@@ -251,7 +253,9 @@ def trim_noted(client: Connected, dataset: str, parts: EventParts, most: int = M
             if count <= most:
                 continue
             noted = [
-                (position_of(raw), field) for field, raw in server.hscan_iter(name, count=1_000) if b" " not in raw
+                (position_of(raw), field)
+                for field, raw in server.hscan_iter(name, count=1_000)
+                if field and b" " not in raw  # without a name: a count
             ]
             old = [(position, field) for position, field in sorted(noted)[:-most] if position <= last]
             for start in range(0, len(old), 500):

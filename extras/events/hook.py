@@ -6,7 +6,6 @@ README's table covers late and future events, and those of unknown users and ite
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from itertools import chain
 from typing import Annotated, Final
 
 import numpy as np
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, current_app
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
@@ -31,8 +30,7 @@ from online.recommend.outcomes import BadRequestError, NoReleaseError, UnknownRe
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_TIMESTAMP, UserId, read_id
 from online.web.errors import error_response
-from online.web.guard import current_record, open_at_first, validated
-from online.web.openapi import KEY, json_of, operation, responses
+from online.web.guard import current_record, open_at_first
 from online.web.parts import Parts
 
 AHEAD_S: Final = 60
@@ -58,7 +56,6 @@ _EXPECTED: Final = {
 }
 _EVENT: Final = {"eventid": "a1", "userid": 1, "itemid": 2858, "type": "rating", "value": 5}
 _ERRORS: Final = (400, 401, 403, 408, 411, 429, 500, 503)
-_EXAMPLE: Final = f"for example {json.dumps(_EVENT)}"
 _SHAPE: Final = f"a JSON object or a list of 1 to {MAX_EVENTS}"
 
 
@@ -68,32 +65,25 @@ def register(app: Flask, parts: Parts) -> None:
     log = parts.stores.get("events") or EventLog(parts.settings.redis, partial(unneeded_events, recommender))
     app.extensions["events"] = log  # for other extras that record events
     app.url_map.converters["any_text"] = AnyText
-    described = operation(
-        "record",
-        "Record events of users with items: one event, or a list",
-        responses(EventsAnswer, *_ERRORS, 409),
-        description=(
-            "On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it "
-            "says (400), none is recorded. Where too many are kept of a user (409), none of that user's is, "
-            "and those of the others are. After an error send the same again: what is there already counts "
-            "once."
-        ),
-        security=KEY,
-        requestBody={"required": True, "content": json_of(IncomingEvents, example=_EVENT)},
-    )
-    parts.describe({"/ml/event": {"post": described}}, [IncomingEvents, EventsAnswer])
 
     @app.errorhandler(TooManyEventsError)
     def too_many_events(error: TooManyEventsError) -> Response:
         return error_response(409, "too_many_events", str(error))
 
-    @app.post("/ml/event")
+    @route(
+        app, parts, "POST", "/ml/event", EventsAnswer, (*_ERRORS, 409), name="record",
+        body=IncomingEvents, parse=parse, example=_EVENT, expected=_EXPECTED, shape=_SHAPE,
+    )  # fmt: skip
     @open_at_first
-    def event() -> Response:
-        body = request.get_data(cache=False)
-        events = validated(body, parse, _EXPECTED, _EXAMPLE, _SHAPE)
-        opened, where = release_for_events(recommender), "[{place}]." if body.lstrip().startswith(b"[") else ""
-        return jsonify(EventsAnswer(events=record(log, opened, events, where)).model_dump())
+    def event(sent: tuple[list[Event], str]) -> EventsAnswer:
+        """Record events of users with items: one event, or a list.
+
+        On disk when acknowledged, and known to the next answer. Where one of a list cannot be what it says (400), none
+        is recorded. Where too many are kept of a user (409), none of that user's is, and those of the others are. After
+        an error send the same again: what is there already counts once.
+        """
+        events, where = sent
+        return EventsAnswer(events=record(log, release_for_events(recommender), events, where))
 
     @route(
         app, parts, "DELETE", "/ml/user/<any_text:userid>", ForgottenAnswer, _ERRORS,
@@ -262,11 +252,14 @@ class IncomingEvents(RootModel[IncomingEvent | Batch]):
     """One event or a list of them."""
 
 
-def parse(body: bytes) -> list[Event]:
-    """Parse `IncomingEvents`. Raises pydantic's ValidationError, whose location starts with an event's index."""
+def parse(body: bytes) -> tuple[list[Event], str]:
+    """Parse `IncomingEvents`, and name an event's place among them for `record`.
+
+    Raises pydantic's ValidationError, whose location starts with an event's index.
+    """
     is_list = body.lstrip().startswith(b"[")
     incoming = _batch.validate_json(body) if is_list else [IncomingEvent.model_validate_json(body)]
-    return [Event(**each.model_dump()) for each in incoming]
+    return [Event(**each.model_dump()) for each in incoming], "[{place}]." if is_list else ""
 
 
 class EventRecorded(BaseModel):

@@ -12,12 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import struct
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -49,12 +47,10 @@ FORGET_EXPOSURES: Final = f"recsys_forget_exposures_{_DIGEST}"
 EXPOSE: Final = f"recsys_expose_{_DIGEST}"
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are there
-_SCANNED: Final = 5_000  # keys that one call looks at
-_IDS_KEY: Final = re.compile(rb"ml:(\w{12}):ids")  # `wire.ids_key`, and what replaces it
 _SLICE: Final = 500  # of a user's entries that one call deletes
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
-MOST_NOTED: Final = 10_000  # of a user's other events; `make events` deletes exported ones where many are there
+MOST_NOTED: Final = 10_000  # of a user's other events but compacted ones; `make events` deletes exported ones
 
 
 class TooManyEventsError(RecsysError):
@@ -87,7 +83,7 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
 
     If a user would have more than ``most`` that count, those that change nothing any more are moved to the noted ones
     (compaction). If that does not help, or there would be more than ``most_noted`` noted ones, none of that user's is
-    recorded, and TooManyEventsError is raised.
+    recorded, and TooManyEventsError is raised. Events that were compacted count as neither.
     """
 
     def __init__(
@@ -213,16 +209,10 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
         return deleted
 
     def _loaded(self) -> set[str]:
-        """Releases that have users in Redis, or had: those that are not published, or are being loaded, too."""
+        """Releases that have users in Redis: those that are not published, or are being loaded, too."""
         with self._limited("forget"):
-            found = set(listed(self._redis)[1])
-        keys = iter(self._redis.scan_iter("ml:*", count=_SCANNED))  # a rare pattern would scan all keys in one call
-        while True:
-            with self._limited("forget"):
-                some = list(islice(keys, _SCANNED))
-            if not some:
-                return found
-            found |= {match[1].decode() for key in some if (match := _IDS_KEY.match(key))}
+            loaded: Any = self._redis.smembers(wire.LOADED_KEY)  # typed for the asynchronous client too
+            return {raw.decode() for raw in loaded} | set(listed(self._redis)[1])
 
     def _run(self, *calls: Call) -> list[Any]:
         return run(self._redis, calls, self._replicas, current().left())
@@ -285,7 +275,10 @@ def event_log_key(dataset: str, partition: int) -> str:
 
 
 def noted_events_key(dataset: str, userid: OwnId) -> str:
-    """Hash: eventid -> position in the log, of the events that change no state. No request reads it."""
+    """Hash: eventid -> position in the log, of the events that change no state; '' -> how many were compacted.
+
+    No request reads it.
+    """
     return f"ml:noted:{dataset}:{wire.partition_tag(userid)}:{userid}"
 
 

@@ -85,7 +85,7 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     parts.extend_request(ExplainRequest, stages="true or false")
     parts.extend_answer(ExplainAnswer)
-    recommender.phases.annotate.append(lambda slate: explain(recommender, slate))
+    recommender.phases.annotate.append(lambda slate: explain(recommender, slate), "explain", "stages")
 
     @route(
         app, parts, "GET", "/ml/why-not", WhyNot, (400, 401, 403, 408, 429, 500, 503),

@@ -21,7 +21,7 @@ from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
 from extras.events.hook import FORGOTTEN, RECORDED, AnyText, release_for_events
 from extras.items.projection import BEFORE, Extended, base_of
-from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Record
+from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Like, Record
 from extras.routes import expect_kind, per_release, route
 from online.clients.base import ServiceError
 from online.clients.redis import UserQuery
@@ -37,6 +37,7 @@ ONE: Final = f"{PATH}/<any_text:itemid>"
 SEVERAL: Final = "/ml/items"
 MAX_AT_ONCE: Final = 1_000  # items of one call
 _MOST: Final = 1e12  # largest absolute value of a number
+_SAYING: Final = ("rates", "retracts")  # effects of events that say whether a user likes an item
 _EXAMPLE: Final = {"itemid": 999_001, "title": "Heat 2", "attributes": {"genres": ["Action", "Crime"]}}
 _EXPECTED: Final = {
     "itemid": f"a whole number from 1 to {MAX_INTEGER}, or a string of 1 to {MAX_BYTES} bytes",
@@ -126,8 +127,8 @@ def register(app: Flask, parts: Parts) -> None:
     store: ItemStore = parts.stores.get("items") or ItemStore(settings.redis)
     follower = Follower(recommender, store, settings.server.item_cache_ttl_s)
     app.url_map.converters["any_text"] = AnyText
-    recommender.phases.recall.append(without_hidden)
-
+    follower.hides = recommender.phases.recall.append(without_hidden)
+    follower.hides.needed = False
     recommender.phases.release.append(follower.view)
     if "items" not in parts.stores:
         recommender.follow(follower.catch_up)
@@ -141,19 +142,17 @@ def register(app: Flask, parts: Parts) -> None:
         return base_of(release_for_events(recommender))
 
     def liked(opened: Release, events: Sequence[Event]) -> None:
-        """Of each user who likes a new item, keep what the user had liked before; a lower rating takes it back."""
+        """Of each user who likes a new item, keep what the user had liked before; see `like_of`."""
         dataset, base = opened.manifest.dataset, base_of(opened)
-        changes: dict[OwnId, list[tuple[OwnId, tuple[OwnId, ...]]]] = {}
+        changes: dict[OwnId, list[Like]] = {}
+        saying = [event for event in events if dataset.event_types.get(event.type) in _SAYING]
         with suppress(ServiceError):  # it is logged; the events are recorded
-            for event in events:
-                record = follower.record(base, event.itemid)
-                if record is None or record.title is None or dataset.event_types.get(event.type) != "rates":
-                    continue
-                before: tuple[OwnId, ...] = ()
-                if likes(event, dataset):
-                    user = recommender.users.call(UserQuery.of(event.userid, opened.manifest)).user
-                    before = liked_before(base, user, event.timestamp) if user else ()
-                changes.setdefault(event.itemid, []).append((event.userid, before))
+            for userid, itemid in dict.fromkeys((event.userid, event.itemid) for event in saying):
+                record = follower.record(base, itemid)
+                if record is not None and record.title is not None:
+                    user = recommender.users.call(UserQuery.of(userid, opened.manifest)).user
+                    like = like_of(base, user, itemid) if user else None
+                    changes.setdefault(itemid, []).append(like or Like(userid, ()))
             if changes:
                 store.change(dataset.base_name, {own: with_likes(of_item) for own, of_item in changes.items()})
 
@@ -166,6 +165,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     def changed(base: Release, changes: Mapping[OwnId, Change]) -> Release:
         """Apply changes, and return the live release with them. Raises as `ItemStore.change`."""
+        follower.expect_changes()
         version = store.change(base.manifest.dataset.base_name, changes)
         follower.include(base, version)
         current_record().facts |= {"items": len(changes)}
@@ -231,8 +231,10 @@ def register(app: Flask, parts: Parts) -> None:
 
     def several(base: Release, own_ids: list[OwnId], changes: list[Change]) -> ItemsState:
         """Apply a change to each of several items. Raises BadRequestError for an id that is there twice."""
-        if twice := [place for place, own in enumerate(own_ids) if own_ids.index(own) < place]:
-            raise BadRequestError(f"[{twice[0]}].itemid", f"[{twice[0]}].itemid is there twice in the list.")
+        first = {own: place for place, own in reversed([*enumerate(own_ids)])}
+        if len(first) < len(own_ids):
+            twice = next(place for place, own in enumerate(own_ids) if first[own] < place)
+            raise BadRequestError(f"[{twice}].itemid", f"[{twice}].itemid is there twice in the list.")
         opened = changed(base, dict(zip(own_ids, changes, strict=True)))
         return ItemsState(release=opened.release, itemids=own_ids, indexed=True)
 
@@ -294,21 +296,32 @@ def removed(base: Release, own: OwnId) -> Change:
 # --- likes, attributes, removed items
 
 
-def liked_before(base: Release, user: StoredUser, second: int) -> tuple[OwnId, ...]:
-    """The newest of the release's items that a user had liked before a second."""
-    history = base.current(user, second).history
-    found = history.itemids[history.ratings > base.manifest.dataset.positive_level]
-    return tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
+def like_of(base: Release, user: StoredUser, item: OwnId) -> Like | None:
+    """A user's like of a new item, with the newest of the release's items that the user had liked before, if any.
+
+    The user's newest event of the item counts, by its time and not by its arrival: a lower rating or a retraction takes
+    a like back.
+    """
+    dataset = base.manifest.dataset
+    said = [each for each in user.events if each.event.itemid == item]
+    said = [each for each in said if dataset.event_types.get(each.event.type) in _SAYING]
+    last = max(said, key=lambda each: each[:2], default=None)
+    if last is None or not likes(last.event, dataset):
+        return None
+    history = base.current(user, last.time).history
+    found = history.itemids[history.ratings > dataset.positive_level]
+    before = tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
+    return Like(last.event.userid, before, last.time)
 
 
-def with_likes(given: Sequence[tuple[OwnId, tuple[OwnId, ...]]]) -> Change:
-    """The change that keeps likes of an item: users, and what each had liked before."""
+def with_likes(given: Sequence[Like]) -> Change:
+    """The change that keeps likes of an item; one without anything that was liked before takes the user's back."""
 
     def change(before: Record | None) -> Record | None:
         if before is None or before.title is None:
             return before
-        for user, liked in given:
-            before = before.with_like(user, liked)
+        for like in given:
+            before = before.with_like(*like)
         return before
 
     return change

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, Final, Self
 
 import numpy as np
@@ -371,6 +372,16 @@ def _place(features: Sequence[Any], name: str) -> int | None:
 # --- a release with them
 
 
+def by_code(terms: Sequence[Sequence[int]], ids: NDArray[np.integer]) -> dict[int, NDArray[np.intp]]:
+    """Term code -> the ids of the items that have it. ``terms``: codes of each item; ``ids``: (n,)."""
+    counts = [len(each) for each in terms]
+    codes = np.fromiter(chain.from_iterable(terms), np.int64, sum(counts))
+    order = np.argsort(codes, kind="stable")
+    found, begins = np.unique(codes[order], return_index=True)
+    having = np.repeat(ids.astype(np.intp), counts)[order]
+    return dict(zip(found.tolist(), np.split(having, begins[1:]), strict=False))  # without any code, one empty part
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Arrays with a row an item."""
@@ -435,17 +446,15 @@ class Overlay:
     @cached_property
     def alone(self) -> ExactItems:
         """The exact search among the new items."""
-        terms: dict[int, list[int]] = {}
-        for position, number in enumerate(self.new.numbers.tolist()):
-            for code in self.items[number].terms:
-                terms.setdefault(code, []).append(position)
+        numbers = self.new.numbers.tolist()
+        terms = by_code([self.items[number].terms for number in numbers], np.arange(len(numbers)))
         nowhere = np.full((len(self.new.numbers), 1), np.nan, np.float32)
         dims = self.spaces.base.manifest.vector_dims
         vectors = {
             name: self.new.arrays.get(f"{_INDEX}{name}", np.repeat(nowhere, width, axis=1))
             for name, width in dims.items()
         }
-        return ExactItems(self.new.numbers, vectors, {code: np.array(of, np.intp) for code, of in terms.items()})
+        return ExactItems(self.new.numbers, vectors, terms)
 
     def channels(self) -> ChannelSet:
         """The channels, with rows for new items, by number; unchanged if not all are sums over the history."""
@@ -471,26 +480,18 @@ class Overlay:
     def exact(self, hidden: NDArray[np.int32]) -> ExactItems:
         """The release's exact search without hidden items and with new ones, by the terms that items have now."""
         before, alone, own = self.spaces.base.exact, self.alone, self.spaces.base.catalogue
-        shown = ~np.isin(before.itemids, hidden)
-        left = before.itemids[shown]
-        at = np.searchsorted(left, alone.itemids)
-        itemids = np.insert(left, at, alone.itemids)
-        vectors = {
-            name: np.insert(rows[shown], at, alone.vectors[name], axis=0) for name, rows in before.vectors.items()
-        }
-        changed = [number for number in self.items if number in own]
-        changed = np.intersect1d(np.array(changed, np.int64), left).tolist()
-        of_code: dict[int, list[int]] = {}
-        for number in changed:
-            for code in self.items[number].terms:
-                of_code.setdefault(code, []).append(number)
-        stays, terms, nowhere = shown & ~np.isin(before.itemids, changed), {}, np.empty(0, np.intp)
+        rows = Rows(before.itemids, before.vectors).updated(hidden.tolist(), alone.itemids, alone.vectors)
+        itemids = rows.numbers
+        changed = np.intersect1d([number for number in self.items if number in own], itemids).astype(np.int64)
+        of_code = by_code([self.items[number].terms for number in changed.tolist()], changed)
+        stays = ~np.isin(before.itemids, [*hidden, *changed])
+        terms, nowhere = {}, np.empty(0, np.intp)
         for code in sorted({*before.terms, *of_code, *alone.terms}):
             there = before.terms.get(code, nowhere)
-            having = [before.itemids[there[stays[there]]], alone.itemids[alone.terms.get(code, nowhere)]]
-            numbers = np.sort(np.concatenate([*having, np.array(of_code.get(code, []), np.int64)]))
-            terms[code] = np.searchsorted(itemids, numbers)
-        return ExactItems(itemids, vectors, terms)
+            having = before.itemids[there[stays[there]]], alone.itemids[alone.terms.get(code, nowhere)]
+            numbers = np.concatenate([*having, of_code.get(code, nowhere)])
+            terms[code] = np.searchsorted(itemids, np.sort(numbers))
+        return ExactItems(itemids, rows.arrays, terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -548,15 +549,15 @@ def extended(overlay: Overlay, hidden: Collection[int], version: int, ttl_s: flo
         "items": ItemCache(lambda: _joined(base.items.current(), overlay.ranked), ttl_s, background),
         "exact": overlay.exact(gone),
     }
-    return Extended(**fields, overlay=overlay, version=version, hidden=gone)
+    made = Extended(**fields, overlay=overlay, version=version, hidden=gone)
+    _ = made.alone, made.numbers, made.by_popularity  # computed here: requests do not wait for them
+    return made
 
 
 def _joined(before: EncodedItems, ranked: Rows) -> EncodedItems:
     """Features with those of new and changed items."""
     if not len(ranked.numbers):
         return before
-    kept = ~np.isin(before.itemids, ranked.numbers)
-    left = before.itemids[kept]
-    at = np.searchsorted(left, ranked.numbers)
-    values = np.insert(before.rows.values[kept], at, ranked.arrays[_FEATURES], axis=0)
-    return EncodedItems(np.insert(left, at, ranked.numbers).astype(np.int32), Encoded(before.rows.features, values))
+    stored = Rows(before.itemids.astype(np.int64), {_FEATURES: before.rows.values})
+    rows = stored.updated((), ranked.numbers, ranked.arrays)
+    return EncodedItems(rows.numbers.astype(np.int32), Encoded(before.rows.features, rows.arrays[_FEATURES]))

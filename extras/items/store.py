@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import RedisClient
 from online.recommend.loaded_release import Release
+from online.recommend.phases import Hook
 from online.recommend.recommend import Recommender
 
 log = logging.getLogger(__name__)
@@ -35,16 +37,22 @@ LIKES: Final = 30  # of an item that are kept: the newest, one a user
 _CHANGES: Final = 2 * MAX_ITEMS  # items that the sorted set has: the last ones that were changed
 _PAUSE: Final = 5  # between two updates of a process, in durations of the last one: requests come first
 _MAX_PAUSE_S: Final = 1.0
+_CALM_S: Final = 2.0  # after the last change: a series of changes is over
+_LONGEST_S: Final = 60.0  # after which garbage is collected even if it is not
+_NO_FULL_COLLECTION: Final = 1_000_000  # threshold of Python's oldest generation
+_TURN_S: Final = 0.0005  # how long a thread keeps the interpreter from others while items change
+_USUAL_TURN_S: Final = sys.getswitchinterval()  # 5 ms
 _M_MMAP_THRESHOLD: Final = -3  # of glibc's malloc.h
 _MAPPED: Final = 2**20  # bytes
 _VERSION: Final = ""  # field of the hash; no own id is empty
 
 
 class Like(NamedTuple):
-    """A user's like of an item, and the newest items that the user had liked before, by their own ids."""
+    """A user's like of an item, the newest items that the user had liked before, by their own ids, and its second."""
 
     user: OwnId
     before: tuple[OwnId, ...]
+    at: int = 0
 
 
 class Record(BaseModel):
@@ -54,7 +62,7 @@ class Record(BaseModel):
         number: of an item that was new; if ids are strings, a release that has the item gives it another number.
         title: None: the item is removed.
         numbers: name -> value of the numeric attributes that were given.
-        likes: the newest ones, at most one a user, the newest last.
+        likes: the newest ones, at most one a user, the newest last, by the time of the event.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,10 +73,11 @@ class Record(BaseModel):
     numbers: dict[str, float | None] = {}
     likes: tuple[Like, ...] = ()
 
-    def with_like(self, user: OwnId, before: tuple[OwnId, ...]) -> Record:
-        """Let a user's newest like count, instead of an earlier one; ``before``: empty takes it back."""
-        others = tuple(like for like in self.likes if like.user != user)
-        likes = (*others, Like(user, before))[-LIKES:] if before else others
+    def with_like(self, user: OwnId, before: tuple[OwnId, ...], at: int = 0) -> Record:
+        """Let a user's like count, instead of an earlier one; ``before``: empty takes it back."""
+        likes = tuple(like for like in self.likes if like.user != user)
+        if before:
+            likes = tuple(sorted((*likes, Like(user, before, at)), key=lambda like: like.at)[-LIKES:])
         return self if likes == self.likes else self.model_copy(update={"likes": likes})
 
 
@@ -233,23 +242,22 @@ class Follower:
         self._lock = threading.RLock()
         self._kept: dict[tuple[str, IdKind], Kept] = {}
         self._free_at = 0.0  # monotonic seconds: when the next update may begin
+        self._changed_at = 0.0  # ... and when the last one ended
+        self.hides: Hook[Any] | None = None  # of requests, which has nothing to do until an item is removed
+        self._changing, self._changing_since = False, 0.0  # whether a series of changes is not over yet
+        self._usual_thresholds = gc.get_threshold()
 
     def catch_up(self) -> bool:
-        """Read changed records, and extend the open releases; for `Recommender.follow`. Raises ServiceError."""
+        """Read changed records, and extend the open releases; for `ServerProcess.follow`. Raises ServiceError."""
         with self._lock:
-            opened = self._releases.replace_each(self.view)  # `view` also notes their data sets
-            for of, kept in list(self._kept.items()):
-                found = self._store.call(Query(*of, kept.version))
-                if found.version != kept.version:
-                    started = time.monotonic()
-                    self._kept[of] = kept.updated(found)
-                    opened = self._releases.replace_each(self.view)
-                    if len(self._kept[of].records) != len(kept.records):
-                        give_memory_back()
-                    now = time.monotonic()
-                    self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
-            new = [each for each in opened if isinstance(each, Extended) and len(each.alone.itemids)]
-            self._items.more = {each.release: each.alone for each in new}
+            now = time.monotonic()
+            if now >= self._free_at:
+                self._update()
+            if self._changing and now >= min(self._changed_at + _CALM_S, self._changing_since + _LONGEST_S):
+                self._changing = False
+                sys.setswitchinterval(_USUAL_TURN_S)
+                gc.set_threshold(*self._usual_thresholds)
+                give_memory_back()
         return True
 
     def include(self, base: Release, version: int) -> None:
@@ -258,7 +266,35 @@ class Follower:
             kept = self._kept.get(_data_of(base))
             if kept is None or kept.version < version:
                 time.sleep(max(0.0, self._free_at - time.monotonic()))
-                self.catch_up()
+                self._update()
+
+    def _update(self) -> None:
+        opened = self._releases.replace_each(self.view)  # `view` also notes their data sets
+        for of, kept in list(self._kept.items()):
+            found = self._store.call(Query(*of, kept.version))
+            if found.version != kept.version:
+                started = time.monotonic()
+                self.expect_changes()
+                self._kept[of] = kept.updated(found)
+                opened = self._releases.replace_each(self.view)
+                self._changed_at = now = time.monotonic()
+                self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
+        new = [each for each in opened if isinstance(each, Extended) and len(each.alone.itemids)]
+        self._items.more = {each.release: each.alone for each in new}
+
+    def expect_changes(self) -> None:
+        """Let threads take shorter turns, and collect no garbage of long-lived objects, until the changes are over.
+
+        A request waits for the interpreter after each call to a service. A thread that computes an update gives it up
+        after a turn; a full collection, which takes several times as long as an update, does not.
+        """
+        self._changed_at = time.monotonic()
+        if not self._changing:
+            self._changing, self._changing_since = True, self._changed_at
+            sys.setswitchinterval(_TURN_S)
+            self._usual_thresholds = gc.get_threshold()
+            gc.set_threshold(*self._usual_thresholds[:2], _NO_FULL_COLLECTION)
+            map_large_arrays()
 
     def record(self, base: Release, own: OwnId) -> Record | None:
         """A new item, as this process knows it; None for one that the release has of its own."""
@@ -290,21 +326,29 @@ class Follower:
                     hidden |= {number} if record is not None and number is not None else set()
                 else:
                     items.append(_described(overlay, number, own, record.title, record))
+            if self.hides is not None and hidden:
+                self.hides.needed = True
             overlay = overlay.updated(items, [number for number in gone if number is not None])
             return extended(overlay, hidden, kept.version, self._ttl_s, self._background)
+
+
+def map_large_arrays() -> None:
+    """Have glibc, where it is the C library, give arrays of a megabyte back to the system as soon as they are freed."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED)
 
 
 def give_memory_back() -> None:
     """Free former versions of releases, and have glibc, where it is the C library, return their memory to the system.
 
-    Errors of degraded requests hold the release that they met until they are collected, which servers seldom do; and
-    each thread that has updated a release would keep the memory of several versions of it.
+    Errors of degraded requests hold the release that they met until they are collected, which servers seldom do. It
+    takes tens of milliseconds in which no request is answered, so it waits until a series of changes is over.
     """
     gc.collect()
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED)  # larger arrays are mapped, and unmapped when they are freed
-        libc.malloc_trim(0)  # what was freed so far
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _data_of(base: Release) -> tuple[str, IdKind]:

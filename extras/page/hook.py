@@ -278,7 +278,8 @@ class Browse:
 
     def _new_map(self, opened: Release) -> str:
         """`ItemMap` as JSON: the most popular items for which the first channel has a vector in Elasticsearch."""
-        channel, ranks = opened.manifest.recipe.recall.searched[0].name, _ranks(opened)
+        channel = opened.manifest.recipe.recall.searched[0].name
+        ranks = {itemid: rank for rank, itemid in enumerate(opened.by_popularity.ids.tolist())}
         indexed = self._recommender.items.indexed(opened.release, list(ranks)[:MOST_ITEMS], [channel])
         vectors = {item.itemid: item.vectors[channel] for item in indexed if channel in item.vectors}
         itemids = sorted(vectors, key=ranks.__getitem__)
@@ -334,12 +335,6 @@ def _shown(item: CatalogueItem) -> dict[str, Any]:
     return {"itemid": item.own_id, "title": item.title, **item.attributes}
 
 
-def _ranks(opened: Release) -> dict[int, int]:
-    """Item's number -> rank from 0: the popular list, then all other items."""
-    ordered = dict.fromkeys([*opened.popular.ids.tolist(), *opened.catalogue])
-    return {itemid: rank for rank, itemid in enumerate(ordered)}
-
-
 def projected(vectors: NDArray[np.float32], ranks: NDArray[np.integer]) -> NDArray[np.float64]:
     """Project (n, dim) vectors to (n, 2) places within -1 to 1: PCA of what popularity does not explain.
 
@@ -370,7 +365,7 @@ def folded(text: str) -> str:
 @per_release
 def folded_titles(opened: Release) -> Titles:
     """Items by number with their folded titles, the popular ones first."""
-    return [(itemid, folded(opened.catalogue[itemid].title)) for itemid in _ranks(opened)]
+    return [(itemid, folded(opened.catalogue[itemid].title)) for itemid in opened.by_popularity.ids.tolist()]
 
 
 def find(titles: Titles, text: str, size: int) -> list[int]:

@@ -15,8 +15,6 @@ def register(app: Flask, parts: Parts) -> None:
     """`where`, `exclude`, `only`, `cursor` and `history` of requests; `POST /ml/rank`; `GET /ml/similar`."""
     recommender = parts.recommender
     held = rules.Rules(recommender)
-    held.look()
-    recommender.follow(held.look)
     parts.in_order = held.order
     cursor.Cursor.key = cursor.key_from(parts.settings.redis)
     parts.extend_request(where.FilterRequest, **where.EXPECTED)
@@ -25,14 +23,19 @@ def register(app: Flask, parts: Parts) -> None:
     for fields in (where.FilterAnswer, cursor.CursorAnswer, history.HistoryAnswer, rank.RankAnswer):
         parts.extend_answer(fields)
     phases = recommender.phases
-    phases.state.append(history.own_state)
-    phases.history.append(cursor.as_of_first_page)
-    phases.recall.extend([where.limit_search, cursor.leave_out_shown, held.leave_out_hidden])
-    phases.candidates.extend([rank.choose, held.drop_hidden])
+    phases.state.append(history.own_state, "history")
+    phases.history.append(cursor.as_of_first_page, "cursor")
+    phases.recall.append(where.limit_search, *where.EXPECTED)
+    phases.recall.append(cursor.leave_out_shown, "cursor")
+    phases.candidates.append(rank.choose, "candidates")
     # A list is filtered before other extensions re-rank it; the cursor records the result.
-    phases.rerank.extend([where.limit_popular, rank.limit_popular, held.reorder])
-    phases.page.append(cursor.add)
-    phases.annotate.append(rank.name_unknown)
+    phases.rerank.append(where.limit_popular, *where.EXPECTED)
+    phases.rerank.append(rank.limit_popular, "candidates")
+    held.register(phases)
+    held.look()
+    recommender.follow(held.look)
+    phases.page.append(cursor.add, "cursor")
+    phases.annotate.append(rank.name_unknown, "candidates")
     if parts.settings.server.seen_again == "discount":
         from extras.questions import seen_again  # needs extras/experiments, too
 
@@ -40,7 +43,7 @@ def register(app: Flask, parts: Parts) -> None:
         again = seen_again.SeenAgain(recommender, store)
         phases.rerank.append(again.demote)
         phases.page.append(again.record)
-    phases.rerank.append(cursor.drop_shown)
+    phases.rerank.append(cursor.drop_shown, "cursor")
 
     reading = (400, 401, 408, 429, 500, 503)
 

@@ -1,7 +1,7 @@
 """Stock and business rules: hide items from every answer, boost others.
 
 A file names them, and Redis keeps them, by data set. Each worker polls for changes twice a second, on a thread of its
-own: a change needs no release, and without rules requests do no extra work. While Redis is away the last rules hold,
+own: a change needs no release, and without rules no request runs this code. While Redis is away the last rules hold,
 and a server that starts meanwhile reads them from its disk.
 
 A boosted item moves to half its rank, rounded down: the 40th becomes the 20th. One that recall does not find is not
@@ -26,7 +26,7 @@ from collections.abc import Container, Sequence
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -40,12 +40,13 @@ from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
-from extras.questions.rank import RankRequest, kept
+from extras.questions.rank import kept
 from online.clients.base import ServiceError
 from online.clients.elastic import ElasticItems
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, connect
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import NoReleaseError
+from online.recommend.phases import Hook, Phases
 from online.recommend.recommend import Recommender
 from online.recommend.registry import NONE_ACTIVE
 from online.recommend.types import Request, Slate, UserId
@@ -90,6 +91,7 @@ class Rules:
         self._numbers: WeakKeyDictionary[Release, tuple[Kept, Ids, Ids]] = WeakKeyDictionary()
         self._raw: tuple[str, bytes] | None = None  # data set, and what Redis had last
         self._kept = Kept()
+        self._hooks: list[Hook[Any]] = []
         kept = self._releases.last.path
         self._disk = kept.with_name("rules.json") if kept else None  # for a start without Redis
         if self._disk and self._disk.exists():
@@ -97,6 +99,19 @@ class Rules:
                 self._kept = Kept.model_validate_json(self._disk.read_bytes())
             except (OSError, ValidationError) as error:
                 log.warning("%s cannot be read, so no rule holds until Redis answers: %s", self._disk, error)
+
+    def register(self, phases: Phases) -> None:
+        """Act on requests, while there are rules."""
+        self._hooks = [
+            phases.recall.append(self.leave_out_hidden),
+            phases.candidates.append(self.drop_hidden, "candidates"),
+            phases.rerank.append(self.reorder),
+        ]
+        self._turn_on()
+
+    def _turn_on(self) -> None:
+        for hook in self._hooks:
+            hook.needed = bool(self._kept.rules)
 
     # --- the current rules
 
@@ -116,6 +131,7 @@ class Rules:
             log.error("%s cannot be read, the last rules hold: %s", rules_key(dataset), error)
             return False
         self._raw, self._kept = found, Kept(dataset=dataset, rules=rules)
+        self._turn_on()
         log.info("rules of %s: %d items are hidden, %d boosted", dataset, len(rules.hidden), len(rules.boosted))
         if self._disk and (rules or self._disk.exists()):
             try:
@@ -138,20 +154,16 @@ class Rules:
 
     def leave_out_hidden(self, request: Request, opened: Release, user: StoredUser) -> StoredUser:
         """The user, with hidden items among those that are left out of the search."""
-        if not self._kept.rules or user.is_blank or not len(hidden := self.of(opened)[0]):
-            return user
-        return user.without(hidden)
+        hidden = self.of(opened)[0]
+        return user if user.is_blank or not len(hidden) else user.without(hidden)
 
     def drop_hidden(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
         """The candidates of a client, without hidden ones."""
-        if not self._kept.rules or not isinstance(request, RankRequest):
-            return found
         return found.only(~np.isin(found.itemids, self.of(opened)[0]))
 
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
-        if not (rules := self._kept.rules):
-            return
+        rules = self._kept.rules
         if slate.opened is not None:
             slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.itemids))
         elif slate.saved is not None:

@@ -70,10 +70,6 @@ class FilterRequest(Request):
     only: Ids = Field(default=[], description="where it is given, no other items are in the list")
     _allowed: tuple[Release, Mask] | None = PrivateAttr(default=None)  # looked up once, for all stages
 
-    @property
-    def filters(self) -> bool:
-        return not self.model_fields_set.isdisjoint(EXPECTED)
-
 
 class FilterAnswer(Answer):
     """With the number of items that a filter leaves."""
@@ -158,7 +154,7 @@ def attributes_of(opened: Release) -> Attributes:
 
 def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredUser:
     """The user, with the items that channels may find. Raises BadRequestError."""
-    if not isinstance(request, FilterRequest) or not request.filters:
+    if not isinstance(request, FilterRequest):
         return user
     itemids, allowed = attributes_of(opened).itemids, _allowed(request, opened)
     if user.is_blank:  # and gets the popular list
@@ -171,7 +167,7 @@ def limit_search(request: Request, opened: Release, user: StoredUser) -> StoredU
 def limit_popular(slate: Slate) -> None:
     """Limit a popular list, and count what is left. Raises BadRequestError."""
     request, opened = slate.timed.request, slate.opened
-    if not isinstance(request, FilterRequest) or not request.filters:
+    if not isinstance(request, FilterRequest):
         return
     slate.end = FILTERED
     if opened is not None:

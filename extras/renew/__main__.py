@@ -127,7 +127,8 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
     gate = report.get("gate", {})
     by_gate = report.get("verdict") == "refused" and gate.get("margin", margin) != margin
-    by_gate = by_gate and gate[gate["judged by"]]["users"] >= LEAST_USERS  # else it is more feedback that is needed
+    judged = gate.get(gate.get("judged by"), {})  # an earlier version's report does not say so
+    by_gate = by_gate and judged.get("users", 0) >= LEAST_USERS  # else it is more feedback that is needed
     begun = trained and ("verdict" not in report or (by_gate and "tries" not in report))
     recipe = f"{settings.recipe.name} {hashlib.sha256(settings.recipe.model_dump_json().encode()).hexdigest()[:12]}"
     wanted = {"live": live, "recipe": recipe, "data": str(settings.data)}

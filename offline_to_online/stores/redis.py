@@ -64,6 +64,7 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
+            client.sadd(wire.LOADED_KEY, release)
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
@@ -153,6 +154,7 @@ class RedisStore(ReleaseStore):
                 keys = iter(client.scan_iter(f"ml:{release}:*", count=5_000))
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
+                client.srem(wire.LOADED_KEY, release)
 
     def publish(self, published: Published) -> None:
         """Write the manifest by which a server loads a release, and list the release as published."""

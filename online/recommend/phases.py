@@ -1,17 +1,50 @@
 """Phases: where extensions act on a request, in this order.
 
 An extension appends a function to a phase: ``recommender.phases.rerank.append(by_stock)``. Within a phase functions run
-in the order in which extensions register: `online.main.s1_server.EXTRAS`, then those of other packages.
+in the order in which extensions register: `online.main.s1_server.EXTRAS`, then those of other packages. One that serves
+a field of requests runs only for requests that have it: ``phases.rerank.append(by_stock, "in_stock")``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from online.recommend.loaded_release import Release
 from online.recommend.types import Request, Slate
+
+Act = TypeVar("Act", bound=Callable[..., Any])
+
+
+@dataclass(slots=True, eq=False)
+class Hook(Generic[Act]):
+    """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
+
+    act: Act
+    fields: frozenset[str]  # of requests that it acts on: those that give one of these; empty: all requests
+    needed: bool = True
+
+
+class Phase(Generic[Act]):
+    """The functions of one phase."""
+
+    def __init__(self) -> None:
+        self._hooks: list[Hook[Act]] = []
+
+    def append(self, act: Act, *fields: str) -> Hook[Act]:
+        """Add a function, for all requests or those that give one of some ``fields``."""
+        self._hooks.append(Hook(act, frozenset(fields)))
+        return self._hooks[-1]
+
+    def of(self, request: Request) -> list[Act]:
+        """The functions that act on a request."""
+        given = request.model_fields_set
+        return [
+            hook.act for hook in self._hooks
+            if hook.needed and (not hook.fields or not hook.fields.isdisjoint(given))
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -21,16 +54,16 @@ class Phases:
     # a release that was just loaded, before it answers
     release: list[Callable[[Release], Release]] = field(default_factory=list)
     # the user's state from Redis, None: unknown; a request may bring one of its own
-    state: list[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = field(default_factory=list)
+    state: Phase[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = field(default_factory=Phase)
     # the state before its events are applied to history and seen items: which of them count
-    history: list[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = field(default_factory=list)
+    history: Phase[Callable[[Request, Release, StoredUser | None], StoredUser | None]] = field(default_factory=Phase)
     # the state that recall searches for: further seen items, or the only ones that may be found
-    recall: list[Callable[[Request, Release, StoredUser], StoredUser]] = field(default_factory=list)
+    recall: Phase[Callable[[Request, Release, StoredUser], StoredUser]] = field(default_factory=Phase)
     # what recall has found, before it is ranked
-    candidates: list[Callable[[Request, Release, StoredUser, Candidates], Candidates]] = field(default_factory=list)
+    candidates: Phase[Callable[[Request, Release, StoredUser, Candidates], Candidates]] = field(default_factory=Phase)
     # the ranked or popular list: other orders, fewer items
-    rerank: list[Callable[[Slate], None]] = field(default_factory=list)
+    rerank: Phase[Callable[[Slate], None]] = field(default_factory=Phase)
     # the items that are shown (`Slate.items`): what is recorded of them
-    page: list[Callable[[Slate], None]] = field(default_factory=list)
+    page: Phase[Callable[[Slate], None]] = field(default_factory=Phase)
     # further fields of the answer
-    annotate: list[Callable[[Slate], None]] = field(default_factory=list)
+    annotate: Phase[Callable[[Slate], None]] = field(default_factory=Phase)

@@ -59,14 +59,14 @@ class Recommender(ServerProcess):
     def slate(self, timed: TimedRequest) -> Slate:
         """Make all parts of the answer to a request, after extensions have seen it. Raises as `recommend`."""
         slate, size = self.fallbacks.slate(timed, self._state, self._ranked), timed.request.size
-        for rerank in self.phases.rerank:
+        for rerank in self.phases.rerank.of(timed.request):
             rerank(slate)
         if slate.opened is not None:
             shown, ranked = slate.ranked.shown(size), slate.ranked  # (size,) indices
             slate.items = types.items_of(slate.opened.catalogue, ranked.itemids[shown], ranked.scores[shown])
         elif slate.saved is not None:
             slate.items = slate.saved.item_list[:size]
-        for act in (*self.phases.page, *self.phases.annotate):
+        for act in (*self.phases.page.of(timed.request), *self.phases.annotate.of(timed.request)):
             act(slate)
         return slate
 
@@ -85,11 +85,11 @@ class Recommender(ServerProcess):
         timed, opened, request, phases = state.timed, state.opened, state.timed.request, self.phases
         types.check_userid(request.userid, opened.user_ids)
         stored, degraded = state.user, [*state.degraded]
-        for own_state in phases.state:
+        for own_state in phases.state.of(request):
             stored = own_state(request, opened, stored)
         if stored is not state.user:  # the request has brought it
             degraded.clear()
-        for of_history in phases.history:
+        for of_history in phases.history.of(request):
             stored = of_history(request, opened, stored)
         if stored is None:
             return Slate.popular(timed, opened, degraded)
@@ -97,7 +97,7 @@ class Recommender(ServerProcess):
         # names no time sees all that was acknowledged, even in this second: so a rating counts at once.
         before = request.timestamp if "timestamp" in request.model_fields_set else None
         user = stored.current(opened.manifest.dataset, opened.numbers, before)
-        for of_user in phases.recall:
+        for of_user in phases.recall.of(request):
             user = of_user(request, opened, user)
         if user.is_blank:
             return Slate.popular(timed, opened, degraded)
@@ -113,7 +113,7 @@ class Recommender(ServerProcess):
             search = partial(recall, opened=opened, user=user, timestamp=request.timestamp, fewest=request.fewest)
             items = self.within(self.items, timed, RECALL_SHARE)
             candidates = self.fallbacks.recall(timed, opened, user, degraded, items, search)
-            for of_candidates in phases.candidates:
+            for of_candidates in phases.candidates.of(request):
                 candidates = of_candidates(request, opened, user, candidates)
             features: Encoded | None = Encoded.none(opened.spec.of("user"), 1)
             if pending is not None:

@@ -209,6 +209,29 @@ def test_exported_noted_events_are_trimmed(settings: Settings, client: redis.Red
         assert log.call(Recording(FILMS, views[7:], {"view"})) == (True,)
 
 
+def test_compacted_events_do_not_count_as_noted(settings: Settings, client: redis.Redis) -> None:
+    views = [replace(rating(281, number), type="view", value=None) for number in range(100, 103)]
+    with closing(EventLog(settings.redis, lambda userid, dataset: all_of_them, most=2, most_noted=3)) as log:
+        all_of_them = [f"e{number}" for number in range(20)]
+        for number in range(20):
+            assert log.call(Recording(FILMS, [rating(281, number)])) == (True,)
+        assert log.call(Recording(FILMS, views[:2], {"view"})) == (True, True)
+        assert log.call(Recording(FILMS, [rating(281, 0), views[2]], {"view"})) == (False, True), "each counts once"
+        with pytest.raises(TooManyEventsError):
+            log.call(Recording(FILMS, [replace(views[0], eventid="another")], {"view"}))
+        assert trim_noted(client, FILMS, EventParts(Path("/nonexistent")), most=1) == 0, "nothing is exported"
+        assert log.forget(281, FILMS).events == 23
+    assert logged(client, 281) == []
+    assert not client.keys("ml:*:*281")
+
+
+def test_forgetting_does_not_scan_the_store(log: EventLog, client: redis.Redis) -> None:
+    client.sadd(wire.LOADED_KEY, RELEASE)
+    client.config_resetstat()
+    log.forget(291, FILMS)
+    assert "cmdstat_scan" not in client.info("commandstats")
+
+
 def test_forgetting_many_noted_events_takes_short_calls(settings: Settings, client: redis.Redis) -> None:
     views = [replace(rating(261, number), type="view", value=None) for number in range(2_000)]
     views += [replace(rating(262, number), type="view", value=None) for number in range(2_000)]
@@ -253,6 +276,7 @@ def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
     """Also where the release was never activated, or is being loaded. The mark alone names the user."""
     name = "zq-forget-me"
     for release in ("cccccccccccc", RELEASE):
+        client.sadd(wire.LOADED_KEY, release)
         client.hset(wire.user_key(release, name), mapping={wire.USER_NUMBER: wire.pack_ids([28])})
     for key in (wire.ids_key("cccccccccccc"), wire.replacement(wire.event_counts_key(RELEASE))):
         client.zadd(key, {name: 0})
@@ -357,6 +381,7 @@ def test_forgetting_can_be_retried(
 
 def test_a_forgotten_user_is_not_listed_or_reloaded(log: EventLog, client: redis.Redis, settings: Settings) -> None:
     rows = [row_of(number, [], None, [1]) for number in (201, 202)]
+    client.sadd(wire.LOADED_KEY, "dddddddddddd")
     for row in rows:
         client.hset(wire.user_key("dddddddddddd", row.own_id), mapping=dict(row.fields()))
         for key in (wire.ids_key("dddddddddddd"), wire.event_counts_key("dddddddddddd")):

@@ -72,3 +72,13 @@ def test_a_load_without_users_leaves_none_of_the_ones_before(settings: Settings,
     nobody = replace(state, users=())
     store.load(MANIFEST, nobody)
     store.check(MANIFEST, nobody)
+
+
+def test_loaded_releases_are_listed_until_deleted(settings: Settings, state: RecallState) -> None:
+    """An interrupted load, too: by this list a forgotten user is found in each of them."""
+    store = RedisStore(settings)
+    with redis_client(settings) as client:
+        store.load(MANIFEST, state)
+        assert client.sismember(wire.LOADED_KEY, RELEASE)
+        store.delete([RELEASE])
+        assert not client.sismember(wire.LOADED_KEY, RELEASE)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from data_exchange_center.dataset import OwnId
+from extras.items import store
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import LIKES, Follower, Record
 from tests.unit.extras.conftest import Fakes
@@ -184,13 +187,38 @@ def test_a_user_counts_once_among_the_likes(shop: FlaskClient, fakes: Fakes, wor
     assert len(fakes.new_items.records[world.dataset][NEW].likes) == 1
 
 
+@ONE_WORLD
+def test_a_retraction_takes_a_like_back(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    """By the time of the events: a like that arrives late, from before the retraction, does not count."""
+    add(shop, attributes={"genres": ["Comedy"]})
+    userid = next(u for u in world.userids if (world.histories[u].ratings > 3).any())
+    event = {"userid": userid, "itemid": NEW, "type": "rating", "value": 5}
+    undo = {"userid": userid, "itemid": NEW, "type": "undo"}
+    for n, (sent, second, likes) in enumerate(
+        [(event, 10, 1), (undo, 20, 0), (event, 15, 0), (event, 30, 1), ({**event, "value": 1}, 25, 1), (undo, 31, 0)]
+    ):
+        response = shop.post("/ml/event", json={**sent, "eventid": f"{n}", "timestamp": AT + second})
+        assert response.status_code == 200, response.text
+        assert len(fakes.new_items.records[world.dataset][NEW].likes) == likes, n
+
+
+@ONE_WORLD
+def test_likes_of_new_items_need_a_key(shop: FlaskClient, fakes: Fakes, world: World) -> None:
+    """Adding one needs a key, and once there is one, events do, too."""
+    add(shop)
+    event = {"eventid": "e", "userid": world.userids[0], "itemid": NEW, "type": "rating", "value": 5}
+    assert shop.post("/ml/event", json=event, headers={"Authorization": ""}).status_code == 401
+
+
 def test_the_newest_likes_replace_the_oldest() -> None:
     record = Record(title="x")
     for n in range(LIKES + 5):
         record = record.with_like(n, (1, 2))
     assert [like.user for like in record.likes] == list(range(5, LIKES + 5))
     again = record.with_like(7, (3,))
-    assert (len(again.likes), again.likes[-1]) == (LIKES, (7, (3,)))
+    assert (len(again.likes), again.likes[-1]) == (LIKES, (7, (3,), 0))
+    late = again.with_like(99, (4,), at=-1)
+    assert 99 not in [like.user for like in late.likes]
     assert Record.model_validate_json(again.model_dump_json()) == again
 
 
@@ -313,6 +341,7 @@ def test_a_text_id_that_is_added_again_is_one_item(fakes: Fakes, world: World) -
     follower.catch_up()
     fakes.new_items.change(world.dataset, {"x": lambda before: None})
     fakes.new_items.change(world.dataset, {"x": lambda before: Record(title="second")})
+    follower._free_at = 0
     follower.catch_up()
     opened = fakes.recommender.releases.get_active()
     assert [item.title for item in opened.catalogue.values() if item.own_id == "x"] == ["second"]
@@ -342,3 +371,39 @@ def test_writes_that_arrive_together_share_an_update(fakes: Fakes, world: World)
     follower.include(base, second)
     assert len(fakes.new_items.calls) == calls
     assert fakes.recommender.releases.active is opened
+
+
+@ONE_WORLD
+def test_memory_is_given_back_once_changes_are_over(
+    fakes: Fakes, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile threads take short turns, so that requests get the interpreter soon."""
+    fakes.recommender.warm_up().result()
+    follower, usual, given_back = Follower(fakes.recommender, fakes.new_items, 60), store._USUAL_TURN_S, list[None]()  # type: ignore[arg-type]
+    monkeypatch.setattr(store, "give_memory_back", lambda: given_back.append(None))
+    monkeypatch.setattr(store, "_CALM_S", math.inf)
+    fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
+    follower.catch_up()
+    fakes.new_items.change(world.dataset, {NEW: lambda before: None})
+    follower._free_at = 0
+    follower.catch_up()
+    assert (sys.getswitchinterval() < usual, given_back) == (True, [])
+    monkeypatch.setattr(store, "_CALM_S", 0)
+    for _ in range(2):
+        follower.catch_up()
+    assert (sys.getswitchinterval(), given_back) == (usual, [None])
+
+
+@ONE_WORLD
+def test_polls_pause_between_updates(fakes: Fakes, world: World) -> None:
+    fakes.recommender.warm_up().result()
+    follower = Follower(fakes.recommender, fakes.new_items, 60)  # type: ignore[arg-type]
+    fakes.new_items.change(world.dataset, {NEW: lambda before: Record(title="x")})
+    follower.catch_up()
+    follower._free_at = math.inf
+    fakes.new_items.change(world.dataset, {NEW + 1: lambda before: Record(title="y")})
+    follower.catch_up()
+    assert NEW + 1 not in fakes.recommender.releases.active.numbers  # type: ignore[union-attr]
+    follower._free_at = 0
+    follower.catch_up()
+    assert NEW + 1 in fakes.recommender.releases.active.numbers  # type: ignore[union-attr]

@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.files import write_json
 from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -160,7 +161,10 @@ def test_nothing_new_is_no_new_release(stack: Stack) -> None:
 def test_new_events_are_trained_on_and_the_newest_of_them_judge(stack: Stack) -> None:
     former = stack.live
     events = collected(stack.settings, users=160)
+    kept = stack.settings.offline_dir / "evaluation" / f"{former}.json"
+    write_json(kept, {"ndcg": 0.5})
     found = stack.renew()
+    assert json.loads(kept.read_text("utf-8")) == {"ndcg": 0.5}  # for `make evaluate against=`
     assert (found["verdict"], found["live"], found["candidate"]) == ("activated", former, stack.live)
     assert found["events"] == {"new": 800, "held back": 160}
     fitted = artifacts.EVENTS.read(stack.settings.exchange_dir)
@@ -242,6 +246,14 @@ def test_a_refused_candidate_is_judged_by_another_margin(stack: Stack, tmp_path:
     assert (found["verdict"], found["gate"]["margin"]) == ("activated", 1.0)
     assert len(stack.ran) == 2 * len(provenance.STEPS)
     assert served(stack, found["candidate"])
+
+
+def test_a_refused_report_without_its_judge_starts_over(stack: Stack, tmp_path: Path) -> None:
+    """As an earlier version has written it."""
+    collected(stack.settings, users=160)
+    report = {"live": stack.live, "verdict": "refused", "candidate": "x", "gate": {"margin": 0.5, "users": 200}}
+    write_json(stack.settings.service_dir("renewal") / "report.json", report)
+    assert stack.renew()["verdict"] == "activated"
 
 
 @pytest.mark.parametrize(("exposed", "judged_by"), [(40, "unexposed"), (100, "all")])

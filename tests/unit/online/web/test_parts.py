@@ -63,6 +63,24 @@ def test_an_extension_adds_fields_and_hooks(fakes: Fakes) -> None:
     assert post(app, hidden="x").json["error"]["message"] == "hidden must be an item's number."
 
 
+def test_hooks_run_for_the_requests_they_concern(fakes: Fakes) -> None:
+    """For those that give one of their fields, and while their extension needs them."""
+    app, ran = create_app(fakes.recommender, plain(Settings())), list[str]()
+    phases = fakes.recommender.phases
+    register(app, app.extensions["recsys"])
+    phases.annotate.append(lambda slate: ran.append("every"))
+    phases.annotate.append(lambda slate: ran.append("hidden"), "hidden", "stock")
+    hook = phases.rerank.append(lambda slate: ran.append("needed"))
+    for body, expected in (({}, ["needed", "every"]), ({"hidden": 0}, ["needed", "every", "hidden"])):
+        ran.clear()
+        assert post(app, **body).status_code == 200
+        assert ran == expected
+    hook.needed = False
+    ran.clear()
+    post(app)
+    assert ran == ["every"]
+
+
 def test_another_application_has_no_hooks_of_the_first(fakes: Fakes) -> None:
     first = create_app(fakes.recommender, plain(Settings()))
     register(first, first.extensions["recsys"])
