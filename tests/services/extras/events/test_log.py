@@ -222,7 +222,7 @@ def test_compacted_events_do_not_count_as_noted(settings: Settings, client: redi
         assert trim_noted(client, FILMS, EventParts(Path("/nonexistent")), most=1) == 0, "nothing is exported"
         assert log.forget(281, FILMS).events == 23
     assert logged(client, 281) == []
-    assert not client.keys("ml:*:*281")
+    assert not client.keys("ml:noted:*281*")
 
 
 def test_forgetting_does_not_scan_the_store(log: EventLog, client: redis.Redis) -> None:
