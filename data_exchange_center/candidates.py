@@ -42,12 +42,12 @@ class StoredUser:
 
     number: int  # the user's number in models and feature store; 0: an unknown user
     terms: tuple[int, ...]  # preferred genre codes, most clicked first
-    seen: NDArray[np.int32]  # itemids left out of this user's lists: rated or hidden
+    seen: NDArray[np.int32]  # numbers of items left out of this user's lists: rated or hidden
     profile: NDArray[np.int32]  # (profile fields,) codes that the channels' tables are read by
     history: History
     vectors: Mapping[str, Float32]  # channel -> (dim,), of those that learned one for this user
     events: tuple[Any, ...] = ()  # feedback received by servers, in any order, as its plugin unpacks it
-    only: NDArray[np.int64] | None = None  # itemids that a request is limited to, ascending; None: no limit
+    only: NDArray[np.int64] | None = None  # item numbers that a request is limited to, ascending; None: no limit
 
     @classmethod
     def unknown(cls, events: tuple[Any, ...]) -> StoredUser:
@@ -60,9 +60,9 @@ class StoredUser:
         """Whether nothing is known of the user: an unknown user without history and without seen items."""
         return not (self.number or len(self.history) or len(self.seen))
 
-    def without(self, itemids: NDArray[np.integer]) -> StoredUser:
-        """Exclude ``itemids`` from the user's recommendations too."""
-        return replace(self, seen=np.union1d(self.seen, itemids).astype(np.int32))
+    def without(self, item_numbers: NDArray[np.integer]) -> StoredUser:
+        """Exclude ``item_numbers`` from the user's recommendations too."""
+        return replace(self, seen=np.union1d(self.seen, item_numbers).astype(np.int32))
 
     def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
         """Apply the feedback to history and seen items: the state as a request sees it; all else stays as stored.
@@ -114,16 +114,17 @@ class StoredUser:
 class Candidates:
     """Unseen items in recall's order, best first, with recall's features of each."""
 
-    itemids: NDArray[np.int64]  # (n,)
+    item_numbers: NDArray[np.int64]  # (n,)
     scores: NDArray[np.float32]  # (n,)
     columns: Sequence[str]
     features: NDArray[np.float32]  # (n, columns)
     by_channel: Mapping[str, Hits]  # what each channel found
-    filled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # itemids by `fill_up`
+    filled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # those added by `fill_up`
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
-        return replace(self, itemids=self.itemids[kept], scores=self.scores[kept], features=self.features[kept])
+        numbers, scores, features = (part[kept] for part in (self.item_numbers, self.scores, self.features))
+        return replace(self, item_numbers=numbers, scores=scores, features=features)
 
 
 def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:
@@ -148,14 +149,14 @@ class ItemQuery:
     vectors: Mapping[str, Float32]  # channel name -> (dim,); an item near it earns `vector_weight` x its score
     terms: Sequence[int] = ()  # genre codes; an item with at least one of them earns `term_weight`
     seen: Sequence[int] | NDArray[np.int32] = ()
-    only: NDArray[np.int64] | None = None  # itemids that the search is limited to; None: no limit
+    only: NDArray[np.int64] | None = None  # item numbers that the search is limited to; None: no limit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IndexedItem:
     """Terms and vectors by which an item is found."""
 
-    itemid: int
+    number: int
     terms: tuple[int, ...]  # genre codes
     vectors: Mapping[str, Float32]  # channel -> (dim,), of the channels that have one
 
@@ -166,19 +167,19 @@ class ExactItems:
     does not answer.
 
     Attributes:
-        itemids: (n,), ascending.
+        item_numbers: (n,), ascending.
         vectors: channel -> (n, dim), NaN for an item without one.
         terms: term code -> positions of the items that have it.
     """
 
-    itemids: NDArray[np.int64]
+    item_numbers: NDArray[np.int64]
     vectors: Mapping[str, NDArray[np.floating]]
     terms: Mapping[int, NDArray[np.intp]]
 
     @classmethod
     def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
         """Build the index. ``dims``: channel -> width of its vectors."""
-        ordered = sorted(items, key=lambda item: item.itemid)
+        ordered = sorted(items, key=lambda item: item.number)
         vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}
         terms: dict[int, list[int]] = {}
         for position, item in enumerate(ordered):
@@ -187,13 +188,13 @@ class ExactItems:
             for code in item.terms:
                 terms.setdefault(code, []).append(position)
         positions = {code: np.array(of_code, np.intp) for code, of_code in terms.items()}
-        return cls(np.array([item.itemid for item in ordered], np.int64), vectors, positions)
+        return cls(np.array([item.number for item in ordered], np.int64), vectors, positions)
 
     def call(self, query: ItemQuery) -> tuple[Hits, ...]:
-        """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by itemid."""
+        """Search as `ElasticItems` does: `Hits` of each searched channel, best first; ties by number."""
         allowed, found = self.allowed(query), []
         for channel in query.recall.searched:
-            products = np.full(len(self.itemids), np.nan, np.float32)
+            products = np.full(len(self.item_numbers), np.nan, np.float32)
             if (vector := query.vectors.get(channel.name)) is not None:
                 rows = self.vectors[channel.name]
                 products[allowed] = (rows if allowed.all() else rows[allowed]) @ vector
@@ -203,7 +204,7 @@ class ExactItems:
 
     def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
         """(n,) the items that may be found."""
-        items = Vocabulary(self.itemids)
+        items = Vocabulary(self.item_numbers)
         allowed = np.full(len(items) + 1, query.only is None)  # by code
         if query.only is not None:
             allowed[items.codes(query.only)] = True
@@ -230,7 +231,7 @@ class ExactItems:
     def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
         """The ``size`` best items, best first, of those that are allowed and have a score."""
         best = _best(scores, allowed, size)
-        return Hits(self.itemids[best], scores[best])
+        return Hits(self.item_numbers[best], scores[best])
 
 
 def _best(scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
@@ -253,7 +254,7 @@ def channel_lists(
     if len(lists) < len(recipe.channels):
         left_out = user.seen
         if user.only is not None:
-            left_out = np.union1d(left_out, channels.itemids[~np.isin(channels.itemids, user.only)])
+            left_out = np.union1d(left_out, channels.item_numbers[~np.isin(channels.item_numbers, user.only)])
         lists |= channels.lists(user.history, user.profile, timestamp, left_out, recipe.candidates)
     return {channel.name: lists[channel.name] for channel in recipe.channels}
 
@@ -277,11 +278,12 @@ def behind(
     names = [channel.name for channel in recipe.channels]
     weights = [channel.fusion_weight for channel in recipe.channels]
     lists = [found.by_channel[name] for name in names]
-    after = fuse_behind(lists, [tails[name] if tails else NO_HITS for name in names], weights, more, len(found.itemids))
+    tail_hits = [tails[name] if tails else NO_HITS for name in names]
+    after = fuse_behind(lists, tail_hits, weights, more, len(found.item_numbers))
     last = found.scores.min(initial=np.inf)
     return replace(
         found,
-        itemids=np.concatenate([found.itemids, after.ids]),
+        item_numbers=np.concatenate([found.item_numbers, after.ids]),
         scores=np.concatenate([found.scores, np.minimum(after.scores, last)]),
         features=np.concatenate([found.features, after.features]),
     )
@@ -296,10 +298,10 @@ def fill_up(
     """
     if found is None:
         found = fused_lists(recipe, {channel.name: NO_HITS for channel in recipe.channels})
-    left = popular[~np.isin(popular, np.concatenate([user.seen, found.itemids]))]
+    left = popular[~np.isin(popular, np.concatenate([user.seen, found.item_numbers]))]
     if user.only is not None:
         left = left[np.isin(left, user.only)]
-    more = left[: max(recipe.candidates - len(found.itemids), 0)].astype(np.int64)
+    more = left[: max(recipe.candidates - len(found.item_numbers), 0)].astype(np.int64)
     return replace(behind(recipe, found, more), filled=more)
 
 

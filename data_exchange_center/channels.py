@@ -241,12 +241,12 @@ class StoredVectors(VectorChannel):
 class ChannelSet:
     """All channels of a release that compute something when a request comes, over one vocabulary of items."""
 
-    itemids: NDArray[np.int64]  # (items,) ascending; the code of ``itemids[c - 1]`` is c
+    item_numbers: NDArray[np.int64]  # (items,) ascending; the code of ``item_numbers[c - 1]`` is c
     channels: tuple[Channel, ...]  # none in a release that has stored vectors only
 
-    def codes(self, itemids: Ints) -> NDArray[np.int64]:
-        """Codes of ``itemids``, any shape; 0 for an unknown item."""
-        return Vocabulary(self.itemids).codes(itemids)
+    def codes(self, item_numbers: Ints) -> NDArray[np.int64]:
+        """Codes of ``item_numbers``, any shape; 0 for an unknown item."""
+        return Vocabulary(self.item_numbers).codes(item_numbers)
 
     def requests(
         self, channels: Sequence[Channel], history: History, profile: Ints, timestamp: int
@@ -256,7 +256,7 @@ class ChannelSet:
         ``profile``: (profile fields,) codes.
         """
         lengths = {channel.events for channel in channels}
-        codes = self.codes(history.itemids[: max(lengths, default=0)])
+        codes = self.codes(history.item_numbers[: max(lengths, default=0)])
         return {
             events: Requests(
                 items=codes[None, :events],
@@ -283,17 +283,17 @@ class ChannelSet:
         return {channel.name: channel.scores(requests[channel.events])[0] for channel in channels}
 
     def lists(self, history: History, profile: Ints, timestamp: int, seen: Ints, size: int) -> Mapping[str, Hits]:
-        """The best ``size`` unseen items, as itemids, of each channel without vectors."""
+        """The best ``size`` unseen items, as numbers, of each channel without vectors."""
         found, codes = {}, self.codes(seen)
         for name, scores in self.scores(history, profile, timestamp).items():
             (hits,) = top_k(scores[None].copy(), size, np.zeros(len(codes), np.int64), codes)
-            found[name] = Hits(self.itemids[hits.ids - 1], hits.scores)
+            found[name] = Hits(self.item_numbers[hits.ids - 1], hits.scores)
         return found
 
     def pack(self) -> bytes:
         """Serialize as .npz, without pickle."""
         arrays: dict[str, NDArray[np.generic]] = {
-            "itemids": self.itemids,
+            "itemids": self.item_numbers,
             "names": np.array([channel.name for channel in self.channels], dtype=np.str_),
             "forms": np.array([channel.form for channel in self.channels], dtype=np.str_),
         }

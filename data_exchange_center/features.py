@@ -331,7 +331,7 @@ class FeatureSpec(Frozen):
 
     def encode_history(self, history: History, timestamp: int) -> Float32:
         """One user's history at a moment (seconds) -> (1, history columns), which may be none."""
-        codes = self._items.encode(history.itemids)
+        codes = self._items.encode(history.item_numbers)
         return self.encode_history_codes(codes[None], history.ratings[None], history.ages(timestamp)[None])
 
     def encode_history_codes(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:

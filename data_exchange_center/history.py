@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.integer]
-_EVENT = np.dtype([("itemid", "<i4"), ("rating", "u1"), ("time", "<i8")])
+_EVENT = np.dtype([("number", "<i4"), ("rating", "u1"), ("time", "<i8")])
 
 
 def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
@@ -43,12 +43,12 @@ def first_of_second(users: Ints, times: Ints) -> NDArray[np.int64]:
 class History:
     """One user's events, newest first."""
 
-    itemids: NDArray[np.int64]  # (n,)
+    item_numbers: NDArray[np.int64]  # (n,)
     ratings: NDArray[np.int64]  # (n,) codes of `Dataset.levels`, from 1
     times: NDArray[np.int64]  # (n,) seconds since 1970-01-01 UTC
 
     def __len__(self) -> int:
-        return len(self.itemids)
+        return len(self.item_numbers)
 
     def ages(self, timestamp: int) -> NDArray[np.int64]:
         """(n,) seconds from each event to ``timestamp``; 0 for events after it."""
@@ -57,19 +57,19 @@ class History:
     def as_of(self, second: int) -> History:
         """The events that a request at ``second`` sees."""
         seen = happened(self.times, second)
-        return self if seen.all() else History(self.itemids[seen], self.ratings[seen], self.times[seen])
+        return self if seen.all() else History(self.item_numbers[seen], self.ratings[seen], self.times[seen])
 
     def pack(self) -> bytes:
-        """Serialize in 13 bytes an event: itemid, rating, time."""
+        """Serialize in 13 bytes an event: item number, rating, time."""
         events = np.empty(len(self), dtype=_EVENT)
-        events["itemid"], events["rating"], events["time"] = self.itemids, self.ratings, self.times
+        events["number"], events["rating"], events["time"] = self.item_numbers, self.ratings, self.times
         return events.tobytes()
 
     @classmethod
     def unpack(cls, raw: bytes) -> History:
         """Inverse of `pack`. Raises ValueError when ``raw`` is no whole number of events."""
         events = np.frombuffer(raw, dtype=_EVENT)
-        return cls(*(events[name].astype(np.int64) for name in ("itemid", "rating", "time")))
+        return cls(*(events[name].astype(np.int64) for name in ("number", "rating", "time")))
 
     @classmethod
     def empty(cls) -> History:
@@ -81,4 +81,4 @@ def state_as_of(history: History, seen: NDArray[np.int32], second: int | None) -
     if second is None:
         return history, seen
     known = history.as_of(second)
-    return known, seen[~np.isin(seen, np.setdiff1d(history.itemids, known.itemids))]
+    return known, seen[~np.isin(seen, np.setdiff1d(history.item_numbers, known.item_numbers))]

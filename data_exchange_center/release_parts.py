@@ -160,23 +160,23 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     profiles = dict(zip(states[Columns.USER].tolist(), states[Columns.PROFILE], strict=True))
     columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
     histories = {
-        userid: History(*(np.asarray(part, dtype=np.int64) for part in events))
-        for userid, *events in zip(*(states[column] for column in columns), strict=True)
+        number: History(*(np.asarray(part, dtype=np.int64) for part in events))
+        for number, *events in zip(*(states[column] for column in columns), strict=True)
     }
-    userids: list[int] = sorted({*genres, *seen, *vectors, *histories})
-    if without_id := set(userids) - own_ids.keys():
+    numbers: list[int] = sorted({*genres, *seen, *vectors, *histories})
+    if without_id := set(numbers) - own_ids.keys():
         raise artifacts.USERS.wrong(exchange_dir, f"user number {min(without_id)} is not in it")
     return [
         UserRow(
-            number=userid,
-            own_id=own_ids[userid],
-            terms=tuple(map(int, genres.get(userid, ()))),
-            seen=np.asarray(seen.get(userid, ()), np.int32),
-            profile=np.asarray(profiles.get(userid, ()), np.int32),
-            history=histories.get(userid, History.empty()),
-            vectors=vectors.get(userid, {}),
+            number=number,
+            own_id=own_ids[number],
+            terms=tuple(map(int, genres.get(number, ()))),
+            seen=np.asarray(seen.get(number, ()), np.int32),
+            profile=np.asarray(profiles.get(number, ()), np.int32),
+            history=histories.get(number, History.empty()),
+            vectors=vectors.get(number, {}),
         )
-        for userid in userids
+        for number in numbers
     ]
 
 
@@ -186,8 +186,8 @@ def read_items(exchange_dir: Path) -> ExactItems:
     vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
     dims = {channel: len(vector) for by_channel in vectors.values() for channel, vector in by_channel.items()}
     items = (
-        IndexedItem(itemid, tuple(codes), vectors.get(itemid, {}))
-        for itemid, codes in zip(terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True)
+        IndexedItem(number, tuple(codes), vectors.get(number, {}))
+        for number, codes in zip(terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True)
     )
     return ExactItems.of(items, dims)
 

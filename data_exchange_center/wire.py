@@ -27,7 +27,7 @@ USER_TERM: Final = "term"  # genre codes, int32 little endian
 # ... and `vector_of(channel)` where a channel's vector is stored: float32 little endian, as wide as the index's
 USER_HISTORY: Final = "history"  # all events, as `History.pack` lays them out
 USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are read by, int32 little endian
-USER_FILTER: Final = "filter"  # seen itemids, int32 little endian
+USER_FILTER: Final = "filter"  # numbers of seen items, int32 little endian
 
 
 def vector_of(channel: str) -> str:
@@ -35,9 +35,9 @@ def vector_of(channel: str) -> str:
     return f"vector_{channel}"
 
 
-def user_key(release: str, userid: OwnId) -> str:
+def user_key(release: str, own_id: OwnId) -> str:
     """Hash: a user's state, on one server."""
-    return f"ml:{release}:user:{userid}"
+    return f"ml:{release}:user:{own_id}"
 
 
 def ids_key(release: str) -> str:
@@ -60,20 +60,20 @@ FORGOTTEN_COUNT_KEY: Final = "ml:forgotten"  # string: how often somebody was fo
 EXPERIMENTS_KEY: Final = "ml:experiments"  # string: the experiments that run, as JSON; or absent
 
 
-def event_partition(userid: OwnId) -> int:
+def event_partition(own_id: OwnId) -> int:
     """Number of the log that has a user's events."""
-    return zlib.crc32(f"{userid}".encode()) % EVENT_PARTITIONS
+    return zlib.crc32(f"{own_id}".encode()) % EVENT_PARTITIONS
 
 
-def partition_tag(userid: OwnId) -> str:
+def partition_tag(own_id: OwnId) -> str:
     """The part of a key by which a cluster chooses its slot."""
-    return f"{{{event_partition(userid)}}}"
+    return f"{{{event_partition(own_id)}}}"
 
 
-def user_events_key(dataset: str, userid: OwnId) -> str:
+def user_events_key(dataset: str, own_id: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
     `events.Logged.unpack` reads it; or `FORGOTTEN`."""
-    return f"ml:events:{dataset}:{{{event_partition(userid)}}}:{userid}"
+    return f"ml:events:{dataset}:{{{event_partition(own_id)}}}:{own_id}"
 
 
 def manifest_key(release: str) -> str:
@@ -92,7 +92,7 @@ def channels_key(release: str) -> str:
 
 
 def popular_key(release: str) -> str:
-    """String: JSON list of [itemid, score], best first; served to cold-start users."""
+    """String: JSON list of [item number, score], best first; served to cold-start users."""
     return f"ml:{release}:popular"
 
 
@@ -114,7 +114,7 @@ def unpack_ids(raw: bytes) -> NDArray[np.int32]:
 
 # --- Elasticsearch: one index a release, behind an alias ----------------------------------------------------------
 ITEM_ALIAS: Final = "ml_item"
-ITEM_ID: Final = "itemid"  # the item's number
+ITEM_NUMBER: Final = "itemid"  # the item's number
 ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes

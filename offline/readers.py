@@ -95,6 +95,6 @@ def read_lists(settings: Settings, past: Sequences, table: pa.Table | None = Non
     """
     found = artifacts.LISTS.read_arrow(settings.exchange_dir) if table is None else table
     try:
-        return Lists.of_table(found, past.userids)
+        return Lists.of_table(found, past.user_numbers)
     except ValueError as error:
         raise artifacts.LISTS.wrong(settings.exchange_dir, str(error)) from error

@@ -68,10 +68,10 @@ class CheckedRequest:
     """One request's candidates in recall's order, with recall's features and the ranking model's scores."""
 
     own_id: OwnId  # of the user
-    userid: int  # the user's number, as Redis says
+    user_number: int  # the user's number, as Redis says
     timestamp: int  # of the request, seconds
     found: Mapping[str, NDArray[np.integer]]  # channel name -> items, best first
-    itemids: NDArray[np.int64]  # (n,) candidates
+    item_numbers: NDArray[np.int64]  # (n,) candidates
     recalled: Float32  # (n, columns of fusion)
     rows: Float32  # (n, width) model inputs, the history in every row
     scores: Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
@@ -113,21 +113,21 @@ def online_answers(
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
         lists = search_channels(server.items, manifest, channels, stored, timestamp)
         recalled[own_id] = stored, fused_lists(manifest.recipe.recall, lists)
-    itemids = sorted({int(itemid) for _, found in recalled.values() for itemid in found.itemids})
-    items = fetch_items(server.features, spec, release, itemids)
-    if unknown := sorted({*itemids} - {*items.itemids.tolist()}):
+    item_numbers = sorted({int(number) for _, found in recalled.values() for number in found.item_numbers})
+    items = fetch_items(server.features, spec, release, item_numbers)
+    if unknown := sorted({*item_numbers} - {*items.item_numbers.tolist()}):
         raise CheckError(f"item {item_ids[unknown[0]]!r}: online has no value (null) of some feature")
     answers = []
     for own_id, (stored, found) in progress(recalled.items(), "scores", leave=False):
         row = server.features.call(FeatureQuery("user", release, [stored.number]))
         for names in row.missing.values():
             raise CheckError(f"column {names[0]!r}, user {own_id!r}: online has no value (null)")
-        user, (_, item_rows) = spec.encode_users(row.columns), items.find(found.itemids)
+        user, (_, item_rows) = spec.encode_users(row.columns), items.find(found.item_numbers)
         inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
         scores = server.scorer.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
         request = own_id, stored.number, timestamps[own_id], by_channel
-        answers.append(CheckedRequest(*request, found.itemids, found.features, inputs.joined(), scores))
+        answers.append(CheckedRequest(*request, found.item_numbers, found.features, inputs.joined(), scores))
     return answers
 
 
@@ -164,7 +164,7 @@ class OfflineTruth:
         except ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves
-        codes, scores = self.channels.codes(self.index.itemids), {}
+        codes, scores = self.channels.codes(self.index.item_numbers), {}
         for name, values in self.channels.scores(user.history, user.profile, timestamp).items():
             known = (codes > 0) & np.isfinite(values[codes])
             scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
@@ -178,19 +178,19 @@ class OfflineTruth:
             scores[channel.name] = scored.astype(np.float64)
         return {channel.name: scores[channel.name] for channel in recipe.channels}
 
-    def positions(self, itemids: Ints) -> NDArray[np.intp]:
+    def positions(self, found: Ints) -> NDArray[np.intp]:
         """Positions of items in the index. Raises CheckError for an unknown one."""
-        codes = Vocabulary(self.index.itemids).codes(itemids)
+        codes = Vocabulary(self.index.item_numbers).codes(found)
         if not codes.all():
             raise CheckError(
-                f"Elasticsearch found an item with the number {itemids[codes == 0][0]}, which none of the items has"
+                f"Elasticsearch found an item with the number {found[codes == 0][0]}, which none of the items has"
             )
         return codes - 1
 
     def disorder(self, scores: Mapping[str, Float64], found: Mapping[str, Ints]) -> Iterator[str]:
         """Yield one sentence per channel whose list is not in the order of its offline scores, ties aside."""
         for name, ids in found.items():
-            ranked, names = scores[name][self.positions(ids)], [repr(self.own_ids[itemid]) for itemid in ids.tolist()]
+            ranked, names = scores[name][self.positions(ids)], [repr(self.own_ids[number]) for number in ids.tolist()]
             if np.isnan(ranked).any():
                 yield f"channel {name!r} found item {names[np.isnan(ranked).argmax()]}, which it does not know"
                 continue
@@ -211,7 +211,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
     channels = release_parts.read_channels(exchange_dir)
     index = release_parts.read_items(exchange_dir)
     # channels that compute user vectors also compute their item vectors
-    codes = channels.codes(index.itemids)
+    codes = channels.codes(index.item_numbers)
     computed = {
         channel.name: np.where(channel.trained[codes, None], channel.item_vectors()[codes], np.nan)
         for channel in channels.channels
@@ -253,43 +253,46 @@ def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> li
     """
     answers, own_ids = [], truth.own_ids
     for answer in online:
-        state, found, who = truth.states.get(answer.userid), answer.found, f"user {answer.own_id!r}"
+        state, found, who = truth.states.get(answer.user_number), answer.found, f"user {answer.own_id!r}"
         if state is None or state.own_id != answer.own_id:
-            raise CheckError(f"{who}: Redis gives the number {answer.userid}, which is another user's or no user's")
+            raise CheckError(f"{who}: Redis gives the number {answer.user_number}, another user's or no user's")
         if len(seen := np.intersect1d(np.concatenate(list(found.values())), state.seen)):
             raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
         # the lists that online found, with offline scores
         of_all = truth.channel_scores(state, answer.timestamp)
         lists = {name: Hits(found[name], scores[truth.positions(found[name])]) for name, scores in of_all.items()}
         fused = fused_lists(truth.manifest.recipe.recall, lists)
-        if not np.array_equal(fused.itemids, answer.itemids):
-            ours, theirs = ([own_ids[item] for item in ids[:5].tolist()] for ids in (fused.itemids, answer.itemids))
+        if not np.array_equal(fused.item_numbers, answer.item_numbers):
+            both = fused.item_numbers, answer.item_numbers
+            ours, theirs = ([own_ids[number] for number in numbers[:5].tolist()] for numbers in both)
             raise CheckError(
                 f"{who}: fusion gives {ours}... offline and {theirs}... online "
-                f"({len(fused.itemids)} and {len(answer.itemids)} items)"
+                f"({len(fused.item_numbers)} and {len(answer.item_numbers)} items)"
             )
         inputs = truth.ranker.inputs(state, fused, answer.timestamp)
         rows, scored = inputs.joined(), truth.ranker.scores(inputs)
-        answers.append(replace(answer, itemids=fused.itemids, recalled=fused.features, rows=rows, scores=scored))
+        answers.append(
+            replace(answer, item_numbers=fused.item_numbers, recalled=fused.features, rows=rows, scores=scored)
+        )
     return answers
 
 
 # Offline: what the ratings say, counted again.
 
 
-def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids: Sequence[int]) -> OfflineTruth:
+def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, user_numbers: Sequence[int]) -> OfflineTruth:
     """Recount these users' histories, profiles and seen items, and all statistics, from the ratings; vectors stay.
 
     Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
     """
-    if absent := sorted({*userids} - {*truth.ranker.users.index}):
+    if absent := sorted({*user_numbers} - {*truth.ranker.users.index}):
         raise artifacts.USER_FEATURES.wrong(
             exchange_dir, f"user {truth.states[absent[0]].own_id!r}, who is known to recall, is not in it"
         )
     dataset, ratings = release_parts.read_dataset(exchange_dir), artifacts.RATINGS.read(exchange_dir)
     served = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]  # excluded: each user's last ones
-    own = served[served[Columns.USER].isin(userids)]
-    users, items = truth.ranker.users.loc[list(userids)], truth.ranker.items
+    own = served[served[Columns.USER].isin(user_numbers)]
+    users, items = truth.ranker.users.loc[list(user_numbers)], truth.ranker.items
     known = artifacts.ITEMS.read(exchange_dir).set_index(Columns.ITEM).reindex(items.index)
     numbers = {
         statistics.number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers
@@ -302,7 +305,7 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, userids
         truth,
         ranker=replace(truth.ranker, users=users, items=items),
         states=_states(
-            artifacts.USERS.read(exchange_dir), dataset, own, {user: truth.states[user] for user in userids}
+            artifacts.USERS.read(exchange_dir), dataset, own, {user: truth.states[user] for user in user_numbers}
         ),
     )
 
@@ -314,28 +317,28 @@ def _states(
     profile = [one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
     profiles = dict(zip(people[Columns.USER].tolist(), profile_codes(profile, people).astype(np.int32), strict=True))
     recounted = {}
-    for userid, state in states.items():
-        itemids, *rest = (
-            own.loc[own[Columns.USER] == userid, column].to_numpy(np.int64)
+    for number, state in states.items():
+        items, *rest = (
+            own.loc[own[Columns.USER] == number, column].to_numpy(np.int64)
             for column in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
         )
-        recounted[userid] = replace(
+        recounted[number] = replace(
             state,
-            seen=np.unique(itemids[: 0 if dataset.allows_repeats else None].astype(np.int32)),
-            profile=profiles[userid],
-            history=History(*(column[::-1] for column in (itemids, *rest))),
+            seen=np.unique(items[: 0 if dataset.allows_repeats else None].astype(np.int32)),
+            profile=profiles[number],
+            history=History(*(column[::-1] for column in (items, *rest))),
         )
     return recounted
 
 
-def _by_genre(newest: pd.DataFrame, terms: pd.Series, userids: pd.Index, genres: Sequence[str]) -> dict[str, list[int]]:
+def _by_genre(newest: pd.DataFrame, terms: pd.Series, users: pd.Index, genres: Sequence[str]) -> dict[str, list[int]]:
     """How often each genre is among the ``newest`` ratings of each user (impressions), and how often liked (clicks)."""
     shown, clicked, counted = impressions(genres), clicks(genres), Counter[tuple[str, int]]()
-    for userid, itemid, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
-        for code in terms.get(itemid, ()):
-            counted[shown[code - 1], userid] += 1
-            counted[clicked[code - 1], userid] += label
-    return {name: [counted[name, userid] for userid in userids] for name in (*shown, *clicked)}
+    for user, item, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
+        for code in terms.get(item, ()):
+            counted[shown[code - 1], user] += 1
+            counted[clicked[code - 1], user] += label
+    return {name: [counted[name, user] for user in users] for name in (*shown, *clicked)}
 
 
 @dataclass(frozen=True)
@@ -343,7 +346,7 @@ class ServedRatings:
     """Ratings that statistics are counted from, and the users or items they are counted for."""
 
     ratings: pd.DataFrame  # all but the held-out rows, of the users or of everybody
-    ids: pd.Index  # userids or itemids
+    ids: pd.Index  # numbers of users or items
 
     def size(self, by: str, rows: pd.Series | None = None) -> pd.Series:
         """Number of ratings for each id in the column ``by``, of all or (a mask) some ``rows``; 0 where none."""
@@ -404,9 +407,10 @@ def compare(
     user, item and both values.
     """
     # (pairs,) of users and items, one below the other
-    userids = np.repeat([answer.userid for answer in offline], [len(answer.itemids) for answer in offline])
-    itemids = np.concatenate([answer.itemids for answer in offline])
-    if not len(itemids):
+    lengths = [len(answer.item_numbers) for answer in offline]
+    users = np.repeat([answer.user_number for answer in offline], lengths)
+    items = np.concatenate([answer.item_numbers for answer in offline])
+    if not len(items):
         raise CheckError(f"none of {len(offline)} users has a candidate that both sides could be compared by")
     ours, theirs = _columns_of(offline, truth), _columns_of(online, truth)
     gaps = {
@@ -430,10 +434,10 @@ def compare(
         differ = [column for column in columns if gaps[column].max() > TOLERANCE]
         for column in differ[:SHOWN]:
             worst = int(gaps[column].argmax())
-            user, item = truth.states[int(userids[worst])].own_id, truth.own_ids[int(itemids[worst])]
+            user, item = truth.states[int(users[worst])].own_id, truth.own_ids[int(items[worst])]
             wrong.append(
                 f"column {column!r}, user {user!r}, item {item!r}: offline {ours[column][worst]:.6g}, online "
-                f"{theirs[column][worst]:.6g} ({int((gaps[column] > TOLERANCE).sum()):,} of {len(itemids):,} pairs "
+                f"{theirs[column][worst]:.6g} ({int((gaps[column] > TOLERANCE).sum()):,} of {len(items):,} pairs "
                 "differ)"
             )
         if len(differ) > SHOWN:
@@ -465,13 +469,13 @@ def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict
     recall = truth.manifest.recipe.recall
     wrong, shares = [], {channel.name: np.ones(len(online)) for channel in recall.channels}
     for number, answer in enumerate(online):
-        user = truth.states[answer.userid]
+        user = truth.states[answer.user_number]
         scores = truth.channel_scores(user, answer.timestamp)
         wrong += [f"user {answer.own_id!r}: {said}" for said in truth.disorder(scores, answer.found)]
-        unseen = ~np.isin(truth.index.itemids, user.seen)
+        unseen = ~np.isin(truth.index.item_numbers, user.seen)
         for name, found in answer.found.items():
             open_ = unseen & ~np.isnan(scores[name])
-            shares[name][number] = share_found(found, truth.index.itemids[open_], scores[name][open_], recall)
+            shares[name][number] = share_found(found, truth.index.item_numbers[open_], scores[name][open_], recall)
     if wrong:
         raise CheckError(f"{_DISAGREE}: " + "; ".join(wrong[:SHOWN]))
     for name, share in shares.items():
@@ -485,14 +489,14 @@ def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict
     return shares
 
 
-def share_found(found: Ints, itemids: Ints, scores: Float64, recall: RecallRecipe) -> float:
+def share_found(found: Ints, item_numbers: Ints, scores: Float64, recall: RecallRecipe) -> float:
     """Share of a channel's exact candidates that were found (recall at k); items that tie with the last count, too.
 
-    ``itemids`` and ``scores``: of the items that the channel may find, (n,) each.
+    ``item_numbers`` and ``scores``: of the items that the channel may find, (n,) each.
     """
-    wanted = min(recall.candidates, len(itemids))
+    wanted = min(recall.candidates, len(item_numbers))
     if wanted == 0:
         return 1.0
     last = np.partition(scores, -wanted)[-wanted]
-    good = itemids[scores >= last - max(SAME_SCORE * abs(last), SCORE_STEP / float(magnified(recall)))]
+    good = item_numbers[scores >= last - max(SAME_SCORE * abs(last), SCORE_STEP / float(magnified(recall)))]
     return int(np.isin(found, good).sum()) / wanted

@@ -61,7 +61,7 @@ class ItemRow(IndexedItem):
 
     def document(self) -> dict[str, Any]:
         return {
-            wire.ITEM_ID: self.itemid,
+            wire.ITEM_NUMBER: self.number,
             wire.ITEM_OWN_ID: self.own_id,
             wire.ITEM_TITLE: self.title,
             wire.ITEM_GENRES: list(self.terms),
@@ -83,14 +83,14 @@ def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> lis
     vectors = release_parts.vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
     return [
         ItemRow(
-            itemid=itemid,
-            own_id=own_ids[itemid],
+            number=number,
+            own_id=own_ids[number],
             title=title,
-            terms=tuple(int(code) for code in genres.get(itemid, ())),
+            terms=tuple(int(code) for code in genres.get(number, ())),
             attributes=shown,
-            vectors=vectors.get(itemid, {}),
+            vectors=vectors.get(number, {}),
         )
-        for itemid, title, shown in zip(
+        for number, title, shown in zip(
             items[Columns.ITEM].tolist(), items[Columns.TITLE], _attributes(dataset, items), strict=True
         )
     ]

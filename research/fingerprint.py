@@ -46,12 +46,12 @@ def fingerprint(settings: Settings) -> dict[str, Any]:
     answers = served.answers(settings, holdout).shown()
     lists = {f"channel {name}": found for name, found in answers.channels.items()}
     lists |= {"fused": answers.fused, "ranked": answers.ranked}
-    itemids = np.concatenate([[0], holdout.past.itemids])
+    itemids = np.concatenate([[0], holdout.past.item_numbers])
     return {
         "command": "make fingerprint",
         "recipe": settings.recipe.name,
         "dataset": release.dataset.name,
-        "users": holdout.past.userids.tolist(),
+        "users": holdout.past.user_numbers.tolist(),
         "parts": {part.path: part.sha256 for part in release.parts},
         "lists": {name: digests(itemids[found]) for name, found in lists.items()},
         "scores": scores_by_user(answers.scores),

@@ -93,13 +93,13 @@ class SimilarItems:
 def similar_items(opened: Release) -> SimilarItems:
     """Compute the similarity rows and rarities of a release's items."""
     items, popular = opened.exact, opened.popular
-    shares = np.zeros(len(items.itemids))
-    listed = np.isin(popular.ids, items.itemids)
-    shares[np.searchsorted(items.itemids, popular.ids[listed])] = popular.scores[listed]
-    flags = np.zeros((len(items.itemids), len(opened.spec.genres)), np.float32)
+    shares = np.zeros(len(items.item_numbers))
+    listed = np.isin(popular.ids, items.item_numbers)
+    shares[np.searchsorted(items.item_numbers, popular.ids[listed])] = popular.scores[listed]
+    flags = np.zeros((len(items.item_numbers), len(opened.spec.genres)), np.float32)
     for code, positions in items.terms.items():
         flags[positions, code - 1] = 1
-    return SimilarItems(items.itemids, similarity_rows(list(items.vectors.values()), flags), rarity(shares))
+    return SimilarItems(items.item_numbers, similarity_rows(list(items.vectors.values()), flags), rarity(shares))
 
 
 def diversified(similar: SimilarItems, ranked: Ranked, diversity: float, size: int, pool: int) -> Ranked:
@@ -109,8 +109,8 @@ def diversified(similar: SimilarItems, ranked: Ranked, diversity: float, size: i
     """
     if not similar.rows.shape[1]:
         return ranked
-    chosen = diverse_order(*similar.among(ranked.itemids[:pool]), diversity, size)
-    order = np.concatenate([chosen, np.arange(len(chosen), len(ranked.itemids))])
+    chosen = diverse_order(*similar.among(ranked.item_numbers[:pool]), diversity, size)
+    order = np.concatenate([chosen, np.arange(len(chosen), len(ranked.item_numbers))])
     return replace(ranked, order=order)
 
 

@@ -118,10 +118,10 @@ def updated(
         return history, seen
 
     # drop from the history what a later event replaces or retracts; an item without any event left is unseen again
-    kept = ~np.isin(history.itemids, list(last))
+    kept = ~np.isin(history.item_numbers, list(last))
     for place in np.flatnonzero(~kept).tolist():
-        kept[place] = history.times[place] > last[int(history.itemids[place])]
-    remaining = set(history.itemids[kept].tolist())
+        kept[place] = history.times[place] > last[int(history.item_numbers[place])]
+    remaining = set(history.item_numbers[kept].tolist())
     gone = [item for item in rated if not rated[item] and item not in remaining and not hidden.get(item)]
     more = [item for item in rated if rated[item] and not dataset.allows_repeats]
     more += [item for item, is_hidden in hidden.items() if is_hidden]
@@ -134,8 +134,8 @@ def _joined(
 ) -> History:
     """Merge the ``kept`` (n,) events of a history with the new (time, rating) of each item, newest first."""
     there: dict[int, dict[int, set[int]]] = {item: {} for item in rated}  # item -> time -> ratings
-    for place in np.flatnonzero(kept & np.isin(old.itemids, list(rated))).tolist():
-        of_item = there[int(old.itemids[place])]
+    for place in np.flatnonzero(kept & np.isin(old.item_numbers, list(rated))).tolist():
+        of_item = there[int(old.item_numbers[place])]
         of_item.setdefault(int(old.times[place]), set()).add(int(old.ratings[place]))
     new = [
         (item, code, time)
@@ -146,7 +146,7 @@ def _joined(
     # newest first; within one second, the last to arrive first
     new.sort(key=lambda each: each[2])
     columns = np.array(new[::-1], np.int64).reshape(-1, 3).T
-    parts = zip(columns, (old.itemids, old.ratings, old.times), strict=True)
+    parts = zip(columns, (old.item_numbers, old.ratings, old.times), strict=True)
     joined = [np.concatenate([added, column[kept]]) for added, column in parts]
     order = np.argsort(-joined[2], kind="stable")
     return History(*(column[order] for column in joined))

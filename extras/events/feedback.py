@@ -173,9 +173,9 @@ def _updated(
             history = History(*(histories[number][name].to_numpy(np.int64)[::-1] for name in _RATING))
         logged = [_logged(row, dataset) for row in rows.itertuples(index=False)]
         now, _ = updated(history, np.empty(0, np.int32), logged, items, dataset)
-        columns = (now.itemids, now.ratings, now.times)
+        columns = (now.item_numbers, now.ratings, now.times)
         part = pd.DataFrame({name: column[::-1] for name, column in zip(_RATING, columns, strict=True)})
-        before = pd.MultiIndex.from_arrays([history.itemids, history.ratings, history.times])
+        before = pd.MultiIndex.from_arrays([history.item_numbers, history.ratings, history.times])
         part[_IS_NEW] = ~pd.MultiIndex.from_frame(part).isin(before)
         part[Columns.USER] = number
         parts.append(part)

@@ -210,7 +210,7 @@ def trained_on(user: StoredUser, events: Iterable[Logged], items: Mapping[OwnId,
     known = {item: of_item for item, of_item in known.items() if item not in unclear}
     now, now_seen = updated(user.history, user.seen, chain.from_iterable(known.values()), items, dataset)
     before, after = (
-        Counter(zip(each.itemids.tolist(), each.ratings.tolist(), each.times.tolist(), strict=True))
+        Counter(zip(each.item_numbers.tolist(), each.ratings.tolist(), each.times.tolist(), strict=True))
         for each in (user.history, now)
     )
     changed = {item for item, _, _ in (before - after) + (after - before)}

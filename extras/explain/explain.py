@@ -147,7 +147,7 @@ class Evidence:
     def events(self) -> dict[int, dict[str, Any]]:
         """Position in the history, newest first -> an event whose item is in the catalogue."""
         history, levels = self.user.history, self.opened.manifest.dataset.levels
-        rows = zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)
+        rows = zip(history.item_numbers.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True)
         return {
             n: {"itemid": item.own_id, "title": item.title, "rating": levels[rating - 1], "timestamp": time}
             for n, (itemid, rating, time) in enumerate(rows)
@@ -164,13 +164,13 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline,
     reasons_until = deadline.share(_REASONS_SHARE)
     if not reasons_until.left():
         return []
-    fused, order = Hits(candidates.itemids, candidates.scores), Hits(ranked.itemids, ranked.scores)
-    shares, places = evidence.shares(candidates.itemids), ranked.shown(size)
+    fused, order = Hits(candidates.item_numbers, candidates.scores), Hits(ranked.item_numbers, ranked.scores)
+    shares, places = evidence.shares(candidates.item_numbers), ranked.shown(size)
     explanations: list[Explanation] = []
-    for itemid in ranked.itemids[places].tolist():
+    for itemid in ranked.item_numbers[places].tolist():
         if not reasons_until.left():
             break
-        k = int(np.flatnonzero(candidates.itemids == itemid)[0])
+        k = int(np.flatnonzero(candidates.item_numbers == itemid)[0])
         channels = channel_places(evidence, candidates.by_channel, shares, itemid, k)
         explanations.append(
             Explanation(
@@ -201,7 +201,10 @@ def explained_as_popular(slate: Slate) -> list[Explanation]:
         of = len(slate.saved.item_list)
         places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(slate.items, 1)]
     else:
-        whole, shown = Hits(ranked.itemids, ranked.scores), ranked.itemids[ranked.shown(slate.timed.request.size)]
+        whole, shown = (
+            Hits(ranked.item_numbers, ranked.scores),
+            ranked.item_numbers[ranked.shown(slate.timed.request.size)],
+        )
         places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
     fields: dict[str, Any] = {"reason": _worded("popular"), "channels": {}, "fused": Place(of=0)}
     return [
@@ -226,7 +229,7 @@ def diversified(ranked: Ranked, itemid: int) -> Place | None:
     """An item's place in the order that is shown; None where that is the ranked list's own."""
     if ranked.order is None:
         return None
-    at = np.flatnonzero(ranked.itemids[ranked.order] == itemid)
+    at = np.flatnonzero(ranked.item_numbers[ranked.order] == itemid)
     return Place(rank=int(at[0]) + 1 if len(at) else None, of=len(ranked.order))
 
 
@@ -277,7 +280,7 @@ def _reason(
         return found
     names, items = evidence.opened.spec.genres, evidence.opened.exact
     preferred = evidence.user.terms
-    terms = [names[code - 1] for code in preferred if itemid in items.itemids[items.terms.get(code, [])]]
+    terms = [names[code - 1] for code in preferred if itemid in items.item_numbers[items.terms.get(code, [])]]
     if name is None or sums is not None:
         return _worded("popular", values=terms)
     by_terms = {channel.name for channel in evidence.opened.manifest.recipe.recall.searched if channel.term_weight > 0}
@@ -392,5 +395,5 @@ def _without_each(evidence: Evidence) -> Iterator[Float32]:
     """The model's history columns without the newest event, without the second newest, ..."""
     spec, history = evidence.opened.spec, evidence.user.history
     for n in range(min(len(history), spec.history.length) if spec.history else 0):
-        rest = History(*(np.delete(part, n) for part in (history.itemids, history.ratings, history.times)))
+        rest = History(*(np.delete(part, n) for part in (history.item_numbers, history.ratings, history.times)))
         yield spec.encode_history(rest, evidence.timestamp)

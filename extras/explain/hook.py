@@ -152,7 +152,7 @@ def _stages(slate: Slate) -> list[StageReport]:
     if ranked.order is not None:
         shown = ranked.shown(timed.request.size)
         brought_up = int((shown >= len(shown)).sum())  # not shown without diversity
-        facts["diversity"] = {"items": len(ranked.itemids)}, {"shown": len(shown), "brought_up": brought_up}
+        facts["diversity"] = {"items": len(ranked.item_numbers)}, {"shown": len(shown), "brought_up": brought_up}
     return [
         StageReport(
             stage=name,
@@ -181,7 +181,7 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     }
     if candidates is None:
         return facts
-    recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(slate.ranked.itemids)
+    recall, spec, rows = opened.manifest.recipe.recall, opened.spec, len(slate.ranked.item_numbers)
     columns = {
         "one_hot": len(spec.one_hot), "multi_hot": len(spec.multi_hot), "dense": len(spec.dense),
         "recall": len(spec.candidate),
@@ -194,7 +194,7 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
             "excluded": len(user.seen),
             "size": recall.candidates,
         },
-        {"found": found, "fused": len(candidates.itemids)},
+        {"found": found, "fused": len(candidates.item_numbers)},
     )
     facts["feast"] = ({"users": 1}, {"features": len(spec.stored("user"))})
     facts["triton"] = (

@@ -46,9 +46,9 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
         return answer("unknown_item")
     if not len(in_order(opened, np.array([itemid]))):
         return answer("hidden")
-    ranked = place(Hits(slate.ranked.itemids, slate.ranked.scores), itemid)
+    ranked = place(Hits(slate.ranked.item_numbers, slate.ranked.scores), itemid)
     moved = diversified(slate.ranked, itemid)
-    shown = itemid in slate.ranked.itemids[slate.ranked.shown(size)]
+    shown = itemid in slate.ranked.item_numbers[slate.ranked.shown(size)]
     among_first: WhyNotCode | None = "in_the_list" if shown else "too_alike" if 0 < (ranked.rank or 0) <= size else None
     if (evidence := Evidence.of(slate)) is None:  # the popular list, for users that the release does not know
         return answer(among_first or "unknown_user", ranked=ranked, diversified=moved)
@@ -58,7 +58,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     # Its rank by every channel, however far down, and in the fusion of all that they found
     recall, by_channel = opened.manifest.recipe.recall, evidence.candidates.by_channel
     fused = fused_lists(recall, by_channel, sum(len(found.ids) for found in by_channel.values()))
-    at_fusion = place(Hits(fused.itemids, fused.scores), itemid)
+    at_fusion = place(Hits(fused.item_numbers, fused.scores), itemid)
     channels = channel_places(evidence, _full_lists(evidence), evidence.shares(np.array([itemid])), itemid, 0)
     moving = []
     if ranked.rank is not None:  # against the items in the list; against all where this one is among them
@@ -67,7 +67,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
     code: WhyNotCode = "not_found"
     if ranked.rank is not None:
         code = among_first or "ranked_below"
-    elif itemid in evidence.candidates.itemids:
+    elif itemid in evidence.candidates.item_numbers:
         code = "no_features"
     elif at_fusion.rank:
         code = "not_fused"
@@ -86,7 +86,7 @@ def why_not(scorer: Scorer, slate: Slate, opened: Release, own_id: OwnId, in_ord
 
 def _never_trained(opened: Release, itemid: int) -> bool:
     """Whether no channel has a vector of it; False for an item of which the server holds no copy."""
-    rows = np.flatnonzero(opened.exact.itemids == itemid)
+    rows = np.flatnonzero(opened.exact.item_numbers == itemid)
     return len(rows) > 0 and all(np.isnan(vectors[rows]).any() for vectors in opened.exact.vectors.values())
 
 

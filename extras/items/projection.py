@@ -204,7 +204,7 @@ class Spaces:
     def known(self) -> tuple[Numbers, Float64, Float64]:
         """The items that regressions are fitted on: numbers (n,), ascending, inputs (n, columns), weights (n,)."""
         popular, scores = self.base.popular.ids[:_FITTED], self.base.popular.scores[:_FITTED]
-        numbers = np.union1d(popular, self.base.exact.itemids[: _FITTED - len(popular)])
+        numbers = np.union1d(popular, self.base.exact.item_numbers[: _FITTED - len(popular)])
         catalogue = self.base.catalogue
         terms = [term_codes(self.dataset, self.codes, catalogue[each].attributes) for each in numbers.tolist()]
         weights = np.full(len(numbers), _LITTLE)
@@ -224,7 +224,7 @@ class Spaces:
             rows = {f"{channel.name}.rows{n}": of_field for n, of_field in enumerate(channel.rows)}
             rows[f"{channel.name}.items"] = np.column_stack([channel.items, channel.bias])
             found |= {name: np.where(known, of_all[codes], np.nan) for name, of_all in rows.items()}
-        places = Vocabulary(self.base.exact.itemids).codes(numbers) - 1
+        places = Vocabulary(self.base.exact.item_numbers).codes(numbers) - 1
         for name in self.base.exact.vectors.keys() - {channel.name for channel in self.sums}:
             vectors = self.base.exact.vectors[name]
             found[f"{name}.index"] = np.where((places >= 0)[:, None], vectors[places], np.nan)
@@ -461,7 +461,7 @@ class Overlay:
         before, numbers, sums = self.spaces.base.channels, self.new.numbers, self.spaces.sums
         if not sums or not len(numbers):
             return before
-        at = np.searchsorted(before.itemids, numbers)  # where they are inserted
+        at = np.searchsorted(before.item_numbers, numbers)  # where they are inserted
         channels = []
         for channel in sums:
             columns = self.new.arrays[f"{channel.name}.items"]
@@ -475,20 +475,20 @@ class Overlay:
                     trained=np.insert(channel.trained, at + 1, True),
                 )
             )
-        return ChannelSet(np.insert(before.itemids, at, numbers), tuple(channels))
+        return ChannelSet(np.insert(before.item_numbers, at, numbers), tuple(channels))
 
     def exact(self, hidden: NDArray[np.int32]) -> ExactItems:
         """The release's exact search without hidden items and with new ones, by the terms that items have now."""
         before, alone, own = self.spaces.base.exact, self.alone, self.spaces.base.catalogue
-        rows = Rows(before.itemids, before.vectors).updated(hidden.tolist(), alone.itemids, alone.vectors)
+        rows = Rows(before.item_numbers, before.vectors).updated(hidden.tolist(), alone.item_numbers, alone.vectors)
         itemids = rows.numbers
         changed = np.intersect1d([number for number in self.items if number in own], itemids).astype(np.int64)
         of_code = by_code([self.items[number].terms for number in changed.tolist()], changed)
-        stays = ~np.isin(before.itemids, [*hidden, *changed])
+        stays = ~np.isin(before.item_numbers, [*hidden, *changed])
         terms, nowhere = {}, np.empty(0, np.intp)
         for code in sorted({*before.terms, *of_code, *alone.terms}):
             there = before.terms.get(code, nowhere)
-            having = before.itemids[there[stays[there]]], alone.itemids[alone.terms.get(code, nowhere)]
+            having = before.item_numbers[there[stays[there]]], alone.item_numbers[alone.terms.get(code, nowhere)]
             numbers = np.concatenate([*having, of_code.get(code, nowhere)])
             terms[code] = np.searchsorted(itemids, np.sort(numbers))
         return ExactItems(itemids, rows.arrays, terms)
@@ -558,6 +558,6 @@ def _joined(before: EncodedItems, ranked: Rows) -> EncodedItems:
     """Features with those of new and changed items."""
     if not len(ranked.numbers):
         return before
-    stored = Rows(before.itemids.astype(np.int64), {_FEATURES: before.rows.values})
+    stored = Rows(before.item_numbers.astype(np.int64), {_FEATURES: before.rows.values})
     rows = stored.updated((), ranked.numbers, ranked.arrays)
     return EncodedItems(rows.numbers.astype(np.int32), Encoded(before.rows.features, rows.arrays[_FEATURES]))

@@ -279,7 +279,7 @@ class Follower:
                 opened = self._releases.replace_each(self.view)
                 self._changed_at = now = time.monotonic()
                 self._free_at = now + min(_PAUSE * (now - started), _MAX_PAUSE_S)
-        new = [each for each in opened if isinstance(each, Extended) and len(each.alone.itemids)]
+        new = [each for each in opened if isinstance(each, Extended) and len(each.alone.item_numbers)]
         self._items.more = {each.release: each.alone for each in new}
 
     def expect_changes(self) -> None:

@@ -250,7 +250,7 @@ class Browse:
         userid = read_id("userid", query.userid, opened.user_ids)
         user, dataset = self._state(opened, userid), opened.manifest.dataset
         history = user.history if user is not None else History.empty()
-        rows = list(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+        rows = list(zip(history.item_numbers.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
         events = [
             _shown(opened.catalogue[itemid])
             | {"value": dataset.levels[code - 1], "liked": code > dataset.positive_level, "timestamp": time}
@@ -281,7 +281,7 @@ class Browse:
         channel = opened.manifest.recipe.recall.searched[0].name
         ranks = {itemid: rank for rank, itemid in enumerate(opened.by_popularity.ids.tolist())}
         indexed = self._recommender.items.indexed(opened.release, list(ranks)[:MOST_ITEMS], [channel])
-        vectors = {item.itemid: item.vectors[channel] for item in indexed if channel in item.vectors}
+        vectors = {item.number: item.vectors[channel] for item in indexed if channel in item.vectors}
         itemids = sorted(vectors, key=ranks.__getitem__)
         places = projected(np.array([vectors[n] for n in itemids]), np.array([ranks[n] for n in itemids]))
         items = [

@@ -165,7 +165,7 @@ def drop_shown(slate: Slate) -> None:
     """Remove items of earlier pages from a ranked or popular list."""
     request, opened = slate.timed.request, slate.opened
     if opened is not None and len(numbers := shown(request, opened)):
-        slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.itemids, numbers))
+        slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, numbers))
     elif slate.saved is not None and isinstance(request, CursorRequest) and request._goes_on is not None:
         left_out, dropped = request.shown("")
         before = {*left_out, *dropped}
@@ -190,7 +190,7 @@ def add(slate: Slate) -> None:
         timestamp=request.timestamp,
         newest=request._newest or (_AFTER_ALL if without_state else _BEFORE_ALL),
         release=release,
-        left=len(ranked.itemids) - len(now),
+        left=len(ranked.item_numbers) - len(now),
         left_out=sorted(left_out, key=str),
         page=sorted([*page, *now], key=str),
     ).text()

@@ -61,11 +61,11 @@ def choose(request: Request, opened: Release, user: StoredUser, found: Candidate
         found = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
     # Those that no channel has on its list: each channel scores and ranks them by the server's own copy of the vectors,
     # as if its list went on. Seen items may be among them.
-    if len(more := np.setdiff1d(wanted, found.itemids)):
+    if len(more := np.setdiff1d(wanted, found.item_numbers)):
         alone = replace(user, seen=user.seen[:0], only=more)
         tails = search_channels(opened.exact, opened.manifest, opened.channels, alone, request.timestamp, len(more))
         found = behind(opened.manifest.recipe.recall, found, more, tails)
-    return found.only(np.isin(found.itemids, wanted))
+    return found.only(np.isin(found.item_numbers, wanted))
 
 
 def limit_popular(slate: Slate) -> None:
@@ -79,7 +79,7 @@ def limit_popular(slate: Slate) -> None:
         slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid in wanted]
     elif opened is not None and slate.candidates is None:
         numbers = numbers_of(request.candidates, "candidates", opened)
-        slate.ranked = kept(slate.ranked, np.isin(slate.ranked.itemids, numbers))
+        slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, numbers))
 
 
 def name_unknown(slate: Slate) -> None:
@@ -91,7 +91,7 @@ def name_unknown(slate: Slate) -> None:
         placed = {item.itemid for item in slate.saved.item_list} if slate.saved else set()
     else:
         numbers_of(request.candidates, "candidates", opened)  # raises for ids of another kind
-        placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.itemids.tolist()}
+        placed = {opened.catalogue[itemid].own_id for itemid in slate.ranked.item_numbers.tolist()}
     slate.more["unknown"] = [own for own in dict.fromkeys(request.candidates) if own not in placed]
 
 
@@ -106,4 +106,4 @@ def numbers_of(own_ids: list[OwnId], field: str, opened: Release) -> NDArray[np.
 def kept(ranked: Ranked, places: NDArray[np.bool_ | np.intp]) -> Ranked:
     """Some items of a ranked list, by a mask or in the order of their places."""
     rows = None if ranked.rows is None else ranked.rows[places]
-    return replace(ranked, itemids=ranked.itemids[places], scores=ranked.scores[places], rows=rows)
+    return replace(ranked, item_numbers=ranked.item_numbers[places], scores=ranked.scores[places], rows=rows)

@@ -159,13 +159,13 @@ class Rules:
 
     def drop_hidden(self, request: Request, opened: Release, user: StoredUser, found: Candidates) -> Candidates:
         """The candidates of a client, without hidden ones."""
-        return found.only(~np.isin(found.itemids, self.of(opened)[0]))
+        return found.only(~np.isin(found.item_numbers, self.of(opened)[0]))
 
     def reorder(self, slate: Slate) -> None:
         """Take hidden items off a list, and move boosted ones up."""
         rules = self._kept.rules
         if slate.opened is not None:
-            slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.itemids))
+            slate.ranked = kept(slate.ranked, self.order(slate.opened, slate.ranked.item_numbers))
         elif slate.saved is not None:
             items, hidden, boosted = slate.saved.item_list, set(rules.hidden), set(rules.boosted)
             masks = [np.array([item.itemid in own_ids for item in items], np.bool_) for own_ids in (hidden, boosted)]

@@ -105,7 +105,7 @@ class SeenAgain:
         except ServiceError:
             return
         if times:
-            shown = [times.get(opened.catalogue[itemid].own_id, 0) for itemid in slate.ranked.itemids.tolist()]
+            shown = [times.get(opened.catalogue[itemid].own_id, 0) for itemid in slate.ranked.item_numbers.tolist()]
             slate.ranked = kept(slate.ranked, in_order(np.array(shown, np.int64)))
 
     def record(self, slate: Slate) -> None:

@@ -108,7 +108,7 @@ def tables(
         known, vectors = itemids, indexed[recipe.name]
         if isinstance(channel, HistorySum):
             trained = channel.trained[1:, None]
-            known, vectors = channels.itemids, np.where(trained, channel.items[1:], np.float32(np.nan))
+            known, vectors = channels.item_numbers, np.where(trained, channel.items[1:], np.float32(np.nan))
             if not (channel.profile or channel.hidden or channel.base.any()):  # linear: item-item weights
                 rows = np.where(trained, channel.rows[0][1:], np.float32(np.nan))
                 found[recipe.name] = Table("together", known, rows, vectors)
@@ -122,7 +122,7 @@ def tables(
 def tables_of(opened: Release) -> dict[str, Table]:
     """Similarity tables of the release's items, by channel."""
     exact = opened.exact
-    return tables(opened.channels, opened.manifest.recipe.recall, exact.itemids, exact.vectors)
+    return tables(opened.channels, opened.manifest.recipe.recall, exact.item_numbers, exact.vectors)
 
 
 @per_release

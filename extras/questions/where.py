@@ -175,7 +175,7 @@ def limit_popular(slate: Slate) -> None:
         slate.more["matching"] = int(allowed.sum())
         if slate.candidates is None:  # the popular list
             itemids = attributes_of(opened).itemids[allowed]
-            slate.ranked = kept(slate.ranked, np.isin(slate.ranked.itemids, itemids))
+            slate.ranked = kept(slate.ranked, np.isin(slate.ranked.item_numbers, itemids))
     elif slate.saved is not None:
         items = slate.saved.item_list
         saved = Attributes.of({n: item.model_extra or {} for n, item in enumerate(items)}, whole=False)

@@ -402,7 +402,7 @@ def ndcg(settings: Settings, rows: pd.DataFrame) -> pd.DataFrame:
         "all": metrics.ndcg(lists, holdout.relevance, K),
         "unexposed": metrics.ndcg(taken_off(lists, exposed), without(holdout.relevance, exposed), K),
     }
-    return pd.DataFrame(found, [users[userid] for userid in data.userids.tolist()])
+    return pd.DataFrame(found, [users[userid] for userid in data.user_numbers.tolist()])
 
 
 def taken_off(lists: Lists, items: sp.csr_matrix) -> Lists:

@@ -91,7 +91,7 @@ class ListsConfig:
 class Lists:
     """m lists of c candidates; codes 0 pad lists that are shorter."""
 
-    users: NDArray[np.int32]  # (m,) positions in ``Sequences.userids``
+    users: NDArray[np.int32]  # (m,) positions in ``Sequences.user_numbers``
     times: NDArray[np.int64]  # (m,) seconds of the request
     lengths: NDArray[np.int32]  # (m,) how much each user had rated at the request
     # (m, user statistics) of each user at the request, as `statistics.user_statistics_after` counts them
@@ -112,9 +112,9 @@ class Lists:
     def __len__(self) -> int:
         return len(self.users)
 
-    def table(self, userids: Ints) -> pa.Table:
-        """`artifacts.LISTS`: a row a list. ``userids``: those of the past that the lists are of."""
-        columns = {Columns.USER: pa.array(userids[self.users].astype(np.int32))}
+    def table(self, user_numbers: Ints) -> pa.Table:
+        """`artifacts.LISTS`: a row a list. ``user_numbers``: those of the past that the lists are of."""
+        columns = {Columns.USER: pa.array(user_numbers[self.users].astype(np.int32))}
         for name in _PLAIN_COLUMNS:
             array = getattr(self, name)
             kind = pa.from_numpy_dtype(array.dtype)
@@ -122,9 +122,9 @@ class Lists:
         return pa.table({**columns, "features": pa.array([row.tobytes() for row in self.features], pa.binary())})
 
     @classmethod
-    def of_table(cls, table: pa.Table, userids: Ints) -> Lists:
+    def of_table(cls, table: pa.Table, user_numbers: Ints) -> Lists:
         """Inverse of `table`. Raises ValueError where a list is of none of the users, or two differ in size."""
-        codes = Vocabulary(userids).codes(table[Columns.USER].to_numpy())
+        codes = Vocabulary(user_numbers).codes(table[Columns.USER].to_numpy())
         if not codes.any() or not codes.all():
             raise ValueError("these are no lists of these users")
         columns = {name: table[name].to_numpy() for name in _PLAIN_COLUMNS}
@@ -134,7 +134,7 @@ class Lists:
         return cls(users=(codes - 1).astype(np.int32), features=features.reshape(shape), **columns)
 
 
-# fields stored as they are; users are stored as userids, features as bytes of float16
+# fields stored as they are; users are stored as user_numbers, features as bytes of float16
 _PLAIN_COLUMNS: Final = tuple(field.name for field in fields(Lists) if field.name not in ("users", "features"))
 
 

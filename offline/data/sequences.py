@@ -1,7 +1,7 @@
 """Every user's ratings in order, as flat arrays, and request points: moments when a request could have come.
 
-Sequence models, item-item models and evaluation read them. Items are *codes*: 1..n in the order of a vocabulary of
-itemids; 0 is padding and stands for "no item". The input of a model is what a request sees, the past as of its second
+Sequence models, item-item models and evaluation read them. Items are *codes*: 1..n in the order of the items'
+numbers; 0 is padding and stands for "no item". The input of a model is what a request sees, the past as of its second
 (`data_exchange_center.history`); the events from that second on give the targets.
 """
 
@@ -32,8 +32,8 @@ LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `
 class Sequences:
     """Ratings of all users, user after user, each user's oldest first."""
 
-    userids: Ints  # (users,) ascending
-    itemids: Ints  # (items,) itemid of code c is ``itemids[c - 1]``
+    user_numbers: Ints  # (users,) ascending
+    item_numbers: Ints  # (items,) ascending; that of code c is ``item_numbers[c - 1]``
     starts: Ints  # (users + 1,) user u's events are ``starts[u]:starts[u + 1]``
     items: Ints  # (events,) item codes
     ratings: Ints  # (events,) codes of `Dataset.levels`, from 1
@@ -45,11 +45,11 @@ class Sequences:
 
     @property
     def n_users(self) -> int:
-        return len(self.userids)
+        return len(self.user_numbers)
 
     @property
     def n_items(self) -> int:
-        return len(self.itemids)
+        return len(self.item_numbers)
 
     @property
     def lengths(self) -> Ints:
@@ -63,7 +63,7 @@ class Sequences:
 
     @property
     def users(self) -> Ints:
-        """(events,) position of each event's user in ``userids``."""
+        """(events,) position of each event's user in ``user_numbers``."""
         return np.repeat(np.arange(self.n_users), self.lengths)
 
     @property
@@ -162,23 +162,23 @@ class Sequences:
 
 def sequences(
     ratings: pd.DataFrame,
-    itemids: NDArray[np.integer] | list[int],
+    item_numbers: NDArray[np.integer] | list[int],
     positive_level: int,
-    userids: NDArray[np.integer] | list[int] | None = None,
+    user_numbers: NDArray[np.integer] | list[int] | None = None,
     allows_repeats: bool = False,
 ) -> Sequences:
     """Build `Sequences` from a ratings table that is sorted by user and time.
 
     Args:
-        itemids: all items, with ratings or without.
+        item_numbers: all items, with ratings or without.
         positive_level: ratings above it are liked.
-        userids: all users, with ratings or without; None: those with ratings.
+        user_numbers: all users, with ratings or without; None: those with ratings.
         allows_repeats: as `Dataset.allows_repeats`.
 
     Raises:
-        ValueError: an item is not in ``itemids`` or a user not in ``userids``, or the rows are not sorted by user.
+        ValueError: an item or a user is not among these, or the rows are not sorted by user.
     """
-    vocabulary = Vocabulary.of(np.asarray(itemids, dtype=np.int64))
+    vocabulary = Vocabulary.of(np.asarray(item_numbers, dtype=np.int64))
     users = ratings[Columns.USER].to_numpy(dtype=np.int64)
     if np.any(np.diff(users) < 0):
         raise ValueError("ratings are not sorted by user")
@@ -186,14 +186,14 @@ def sequences(
     codes = vocabulary.codes(raw)
     if not codes.all():
         raise ValueError(f"ratings hold item {raw[codes == 0][0]}, which is not among the items")
-    known = np.unique(users if userids is None else np.asarray(userids, dtype=np.int64))
+    known = np.unique(users if user_numbers is None else np.asarray(user_numbers, dtype=np.int64))
     if not np.isin(users, known).all():
         raise ValueError(f"ratings hold user {users[~np.isin(users, known)][0]}, who is not among the users")
     counts = np.bincount(np.searchsorted(known, users), minlength=len(known))
     values = ratings[Columns.RATING].to_numpy(dtype=np.int64)
     return Sequences(
-        userids=known,
-        itemids=vocabulary.ids,
+        user_numbers=known,
+        item_numbers=vocabulary.ids,
         starts=np.concatenate([[0], np.cumsum(counts)]),
         items=codes,
         ratings=values,
@@ -211,7 +211,7 @@ def sequences(
 class Points:
     """m request points."""
 
-    users: Ints  # (m,) positions in ``Sequences.userids``
+    users: Ints  # (m,) positions in ``Sequences.user_numbers``
     positions: Ints  # (m,) how many of the user's events the request sees: all before the one of that position
     times: Ints  # (m,) seconds of the request
 
@@ -326,14 +326,14 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     ``ratings`` are those that may be known; all users and items keep their place, with ratings or without.
     """
     items, users = items.sort_values(Columns.ITEM), users.sort_values(Columns.USER)
-    itemids, userids = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
+    item_numbers, user_numbers = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
     genres = terms.genre_names(items)
     flags = terms.genre_flags(terms.genre_codes(items, genres)[Columns.GENRES], len(genres))
     profile = tuple(one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
     numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
-        data=sequences(ratings, itemids, dataset.positive_level, userids, dataset.allows_repeats),
+        data=sequences(ratings, item_numbers, dataset.positive_level, user_numbers, dataset.allows_repeats),
         genre_names=tuple(genres),
         genres=np.vstack([np.zeros((1, len(genres))), flags]).astype(np.float32),
         numbers=np.vstack([np.full((1, numbers.shape[1]), np.nan), numbers]),

@@ -83,7 +83,7 @@ def trains(position: NDArray[np.int64], size: NDArray[np.int64], share: float) -
 
 
 def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
-    """True for the last ``share`` (rounded down) of every user's rows. ``users``: userids of the training rows,
+    """True for the last ``share`` (rounded down) of every user's rows. ``users``: numbers of the training rows' users,
     sorted as `label_and_split` leaves them."""
     position, size = positions(users)
     held_out: NDArray[np.bool_] = position >= size - np.floor(size * share)

@@ -117,7 +117,7 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpe
     )
     return FeatureSpec(
         one_hot=(
-            one_hot(Columns.ITEM, "item", inputs.data.itemids.tolist()),
+            one_hot(Columns.ITEM, "item", inputs.data.item_numbers.tolist()),
             *(feature for feature in inputs.profile if feature.name in inputs.dataset.crossed),
         ),
         multi_hot=(),
@@ -153,7 +153,7 @@ def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
 def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
     """A row an item: itemid, the statistics at the end of the past, the numbers of the data set."""
     overall = Overall.of(past)
-    return item_table(past.itemids, items_counted(past, overall), overall, inputs.dataset, inputs.numbers[1:])
+    return item_table(past.item_numbers, items_counted(past, overall), overall, inputs.dataset, inputs.numbers[1:])
 
 
 def of_items() -> list[ItemStatistic]:
@@ -167,7 +167,7 @@ def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
 
 
 def item_table(
-    itemids: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
+    item_numbers: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
 ) -> pd.DataFrame:
     """Make the table of ``counted``, `items_counted` of all users, and ``numbers``, (items, k), NaN where unknown."""
     table = {
@@ -178,4 +178,4 @@ def item_table(
         number_column(number.column): number.stored(values)
         for number, values in zip(dataset.numbers, numbers.T, strict=True)
     }
-    return pd.DataFrame({Columns.ITEM: itemids, **table, **known})
+    return pd.DataFrame({Columns.ITEM: item_numbers, **table, **known})

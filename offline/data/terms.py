@@ -92,7 +92,7 @@ def impression_terms(past: pd.DataFrame, item_terms: pd.DataFrame, genres: Seque
 
     Args:
         past: ratings without the held-out ones.
-        item_terms: `genre_codes`, itemids ascending.
+        item_terms: `genre_codes`, item_numbers ascending.
         window: number of newest interactions that count.
     """
     users, times = past[Columns.USER].to_numpy(), past[Columns.TIMESTAMP].to_numpy()
@@ -155,7 +155,7 @@ def seen_items(past: pd.DataFrame, users: pd.Series, allows_repeats: bool = Fals
 
 
 def clicked_items(interactions: pd.DataFrame) -> tuple[pd.Series, int]:
-    """itemid -> how many users clicked an item, 0 if it was only shown; and how many users there are."""
+    """Item number -> how many users clicked an item, 0 if it was only shown; and how many users there are."""
     pairs = interactions.groupby([Columns.ITEM, Columns.USER])[Columns.LABEL].max()
     return pairs.groupby(level=Columns.ITEM).sum().astype(np.int64), interactions[Columns.USER].nunique()
 

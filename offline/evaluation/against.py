@@ -70,7 +70,7 @@ def find(folder: Path, other: str, release: str) -> Path:
 def digest(holdout: Holdout) -> str:
     """Digest of the held-out targets and the times of the requests."""
     targets = holdout.relevance.tocsr()
-    parts = (holdout.past.userids, holdout.past.itemids, targets.indptr, targets.indices, holdout.times)
+    parts = (holdout.past.user_numbers, holdout.past.item_numbers, targets.indptr, targets.indices, holdout.times)
     return hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)).hexdigest()
 
 

@@ -48,7 +48,7 @@ def server_answers(
     """
     expect_release(url, release)
     shown, users = min(size, SHOWN), holdout.past.n_users
-    codes = {own_ids.items[number]: code for code, number in enumerate(holdout.past.itemids.tolist(), start=1)}
+    codes = {own_ids.items[number]: code for code, number in enumerate(holdout.past.item_numbers.tolist(), start=1)}
     sizes = dict.fromkeys((*channels, "fused"), size) | {"ranked": shown}
     lists = {name: np.zeros((users, width), dtype=np.int64) for name, width in sizes.items()}
     scores = np.full((users, shown), np.nan)
@@ -88,7 +88,7 @@ def _requested(url: str, release: str, holdout: Holdout, size: int, own_ids: Dat
     for a while.
     """
     opening = retry_if_result(lambda body: body.get("release") != release)
-    times = zip(holdout.past.userids.tolist(), holdout.times.tolist(), strict=True)
+    times = zip(holdout.past.user_numbers.tolist(), holdout.times.tolist(), strict=True)
     wanted = [
         {"userid": own_ids.users[number], "timestamp": time, "size": size, "explain": "recall", "strict": True}
         for number, time in times

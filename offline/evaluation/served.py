@@ -52,7 +52,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     users = users_at(folder, holdout, stored_events=stored_events)
     index, ranker, channels = read_items(folder), OfflineRanker.read(folder), read_channels(folder)
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
-    codes = Vocabulary(past.itemids).codes
+    codes = Vocabulary(past.item_numbers).codes
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, recipe.candidates), np.nan)
@@ -65,13 +65,13 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
         ]
         for row, ((user, second), hits) in enumerate(zip(requests, searched(index, queries), strict=True), start):
             found = fused_lists(recipe, channel_lists(recipe, channels, user, second, hits))
-            if not len(found.itemids):
+            if not len(found.item_numbers):
                 found = fill_up(recipe, found, popular, user)
             rated = ranker.scores(ranker.inputs(user, found, second))
-            order = np.lexsort((found.itemids, -rated))  # ties by id, as the server breaks them
+            order = np.lexsort((found.item_numbers, -rated))  # ties by id, as the server breaks them
             parts = {name: hits.ids for name, hits in found.by_channel.items()}
-            for name, itemids in (parts | {"fused": found.itemids, "ranked": found.itemids[order]}).items():
-                lists[name][row, : len(itemids)] = codes(itemids)
+            for name, items in (parts | {"fused": found.item_numbers, "ranked": found.item_numbers[order]}).items():
+                lists[name][row, : len(items)] = codes(items)
             scores[row, : len(order)] = rated[order]
     return Answers({name: lists[name] for name in names}, lists["fused"], lists["ranked"], scores)
 
@@ -83,14 +83,15 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Use
     """
     past, known, left_out = holdout.past, holdout.known, holdout.known.left_out()
     stored = {user.number: user for user in read_users(folder)}
-    seen = np.split(past.itemids[left_out.indices - 1], left_out.indptr[1:-1])
-    columns = (past.itemids[known.items - 1], known.ratings, known.times)
+    seen = np.split(past.item_numbers[left_out.indices - 1], left_out.indptr[1:-1])
+    columns = (past.item_numbers[known.items - 1], known.ratings, known.times)
     events = zip(*(np.split(column, known.starts[1:-1]) for column in columns), strict=True)
     users = []
-    for userid, second, itemids, rated in zip(past.userids.tolist(), holdout.times.tolist(), seen, events, strict=True):
-        stored_history = stored[userid].history.as_of(second)
+    numbers, seconds = past.user_numbers.tolist(), holdout.times.tolist()
+    for number, second, items, rated in zip(numbers, seconds, seen, events, strict=True):
+        stored_history = stored[number].history.as_of(second)
         history = stored_history if stored_events else History(*(part[::-1] for part in rated))
-        users.append(replace(stored[userid], history=history, seen=itemids.astype(np.int32)))
+        users.append(replace(stored[number], history=history, seen=items.astype(np.int32)))
     return users
 
 
@@ -135,7 +136,7 @@ class OfflineRanker:
     def inputs(self, user: StoredUser, found: Candidates, timestamp: int) -> ModelInputs:
         """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
         users, items = self._encoded
-        of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.itemids)]
+        of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.item_numbers)]
         return model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
 
     def scores(self, inputs: ModelInputs) -> Float32:

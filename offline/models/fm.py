@@ -82,14 +82,14 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> tuple[PairsData, Vocabulary,
 
     ``past``: everything before the held-out rows.
     """
-    ratings = pd.DataFrame({Columns.USER: past.userids[past.users], Columns.LABEL: past.liked})
-    itemids, is_train = past.itemids[past.items - 1], np.ones(len(ratings), np.bool_)  # recorded feedback trains
+    user_numbers, item_numbers = past.user_numbers[past.users], past.item_numbers[past.items - 1]
+    ratings = pd.DataFrame({Columns.USER: user_numbers, Columns.LABEL: past.liked})
+    is_train = np.ones(len(ratings), np.bool_)  # recorded feedback trains
     own = is_train if past.recorded is None else ~past.recorded
     is_train[own] = trains(*positions(ratings.loc[own, Columns.USER]), recipe.train_share)
     ratings[Columns.SPLIT] = np.where(is_train, Split.TRAIN, Split.TEST)
-    userids = ratings[Columns.USER].to_numpy()
-    users, items = (Vocabulary.of(ids[is_train]) for ids in (userids, itemids))
-    codes = np.stack([users.codes(userids), items.codes(itemids)], axis=1)  # (rows, 2)
+    users, items = (Vocabulary.of(ids[is_train]) for ids in (user_numbers, item_numbers))
+    codes = np.stack([users.codes(user_numbers), items.codes(item_numbers)], axis=1)  # (rows, 2)
     return pairs_data(codes, ratings, recipe.validation_share), users, items
 
 
@@ -99,9 +99,9 @@ def fit(recipe: FMRecipe, past: Sequences, _: Inputs, data: DataRecipe) -> Fitte
     model, report = fit_on_pairs(lambda: FM(len(users) + 1, len(items) + 1, recipe.dim), rows, recipe.train, "FM")
     user_rows, item_rows = model.vectors()
     all_users = np.full((past.n_users, user_rows.shape[1]), np.nan, dtype=np.float32)
-    all_users[Vocabulary(past.userids).codes(users.ids) - 1] = user_rows
+    all_users[Vocabulary(past.user_numbers).codes(users.ids) - 1] = user_rows
     all_items = np.zeros((past.n_items + 1, item_rows.shape[1]), dtype=np.float32)
     trained = np.zeros(past.n_items + 1, dtype=np.bool_)
-    codes = Vocabulary(past.itemids).codes(items.ids)
+    codes = Vocabulary(past.item_numbers).codes(items.ids)
     all_items[codes], trained[codes] = item_rows, True
     return Fitted(StoredVectors(recipe.name, all_users, all_items, trained), report)

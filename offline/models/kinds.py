@@ -67,14 +67,14 @@ def fit_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Fitte
 
 def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
     """Channels that compute something at a request: all but those with a stored vector for each user."""
-    return ChannelSet(past.itemids, tuple(each for each in channels if not isinstance(each, StoredVectors)))
+    return ChannelSet(past.item_numbers, tuple(each for each in channels if not isinstance(each, StoredVectors)))
 
 
 def vector_tables(channels: Sequence[Channel], past: Sequences) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`artifacts.USER_VECTORS` and `artifacts.ITEM_VECTORS`: every user and item; null where a channel was not trained
     on it."""
-    users: dict[str, Any] = {Columns.USER: past.userids}
-    items: dict[str, Any] = {Columns.ITEM: past.itemids}
+    users: dict[str, Any] = {Columns.USER: past.user_numbers}
+    items: dict[str, Any] = {Columns.ITEM: past.item_numbers}
     for each in channels:
         if isinstance(each, StoredVectors):
             users[vector_of(each.name)] = _rows(each.users, np.isfinite(each.users[:, 0]))

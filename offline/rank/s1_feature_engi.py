@@ -101,7 +101,7 @@ def write_lists(settings: Settings) -> None:
 
     # what the training channels recall at moments of the past, labelled: the ranker's training data
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
-    artifacts.LISTS.write(folder, lists.table(past.userids))
+    artifacts.LISTS.write(folder, lists.table(past.user_numbers))
     # what the feature store is to hold
     artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
     artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))

@@ -34,18 +34,18 @@ def main(settings: Settings) -> None:
     users = [row.own_id for row in truth.states.values()]
     known = stores.redis.remembered(users, manifest.dataset.base_name)  # not users who were forgotten
     states = [row for row in truth.states.values() if row.own_id in known]
-    userids = [row.number for row in sampled_users(states, USERS)]
-    truth = parity.recount(settings.exchange_dir, truth, manifest.recipe.data, userids)
+    user_numbers = [row.number for row in sampled_users(states, USERS)]
+    truth = parity.recount(settings.exchange_dir, truth, manifest.recipe.data, user_numbers)
     place = require_loaded(stores, manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     with parity.server_of(settings) as server:
-        times = {row.own_id: request_time(row) for row in (truth.states[userid] for userid in userids)}
+        times = {row.own_id: request_time(row) for row in (truth.states[number] for number in user_numbers)}
         online = parity.online_answers(server, published, times, truth.own_ids)
     gaps = parity.compare(parity.offline_answers(truth, online), online, truth)
     shares = parity.compare_lists(online, truth)
     record = ParityRecord(
         users=len(online),
-        pairs=sum(len(answer.itemids) for answer in online),
+        pairs=sum(len(answer.item_numbers) for answer in online),
         largest_difference=max(gaps.values()),
         triton_model=place.model,
         triton_version=place.version,

@@ -131,7 +131,7 @@ class ElasticsearchStore(ReleaseStore):
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Index the items in bulk, overwriting documents with the same ids."""
     documents = (
-        {"_index": wire.item_index(release), "_id": str(row.itemid), "_source": row.document()}
+        {"_index": wire.item_index(release), "_id": str(row.number), "_source": row.document()}
         for row in progress(rows, desc="items to Elasticsearch", unit="item", leave=False)
     )
     bulk(client, documents)
@@ -167,7 +167,7 @@ def write_items(
     put(client, release, rows)
     client.indices.refresh(index=index)
     if client.count(index=index)["count"] != len(rows):  # documents that somebody added by hand
-        wanted = {str(row.itemid) for row in rows}
+        wanted = {str(row.number) for row in rows}
         surplus = [hit["_id"] for hit in scan(client, index=index, _source=False) if hit["_id"] not in wanted]
         bulk(client, ({"_op_type": "delete", "_index": index, "_id": key} for key in surplus))
         client.indices.refresh(index=index)
@@ -195,7 +195,7 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
     return {
         "dynamic": "strict",
         "properties": {
-            wire.ITEM_ID: {"type": "integer"},
+            wire.ITEM_NUMBER: {"type": "integer"},
             wire.ITEM_OWN_ID: shown_only,
             wire.ITEM_TITLE: shown_only,
             wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
@@ -232,7 +232,7 @@ def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]
         raise CheckError(f"index {index} holds {count} documents, the source {len(rows)} items")
     for start in range(0, len(rows), CHUNK):
         chunk = rows[start : start + CHUNK]
-        answer = client.mget(index=index, ids=[str(row.itemid) for row in chunk])
+        answer = client.mget(index=index, ids=[str(row.number) for row in chunk])
         for row, doc in zip(chunk, answer["docs"], strict=True):
             check_document(row, doc.get("_source"))
 
@@ -270,7 +270,7 @@ def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[Item
     """
     recall = manifest.recipe.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
     names = [channel.name for channel in recall.searched]
-    own_ids, tied = {row.itemid: row.own_id for row in rows}, dict.fromkeys(names, 0)
+    own_ids, tied = {row.number: row.own_id for row in rows}, dict.fromkeys(names, 0)
     queries = (ItemQuery(manifest.release, recall, row.vectors) for row in rows)
     with ExitStack() as stack:
         client = stack.enter_context(closing(ElasticItems(patient(settings).elasticsearch)))
@@ -283,11 +283,11 @@ def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[Item
                     continue
                 vector = row.vectors[name].astype(np.float64)
                 first, best = (int(hits.ids[0]), float(hits.scores[0])) if len(hits.ids) else (0, -np.inf)
-                if first != row.itemid and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
+                if first != row.number and not np.isclose(own := vector @ vector, best, rtol=SAME_SCORE):
                     what = f"item {own_ids[first]!r} first, by {best:.6f}" if first else "nothing"
                     raise CheckError(
                         f"item {row.own_id!r}: its own vector of channel {name} finds {what}; its inner product with "
                         f"itself is {own:.6f}"
                     )
-                tied[name] += first != row.itemid
+                tied[name] += first != row.number
     return tied

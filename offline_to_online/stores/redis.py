@@ -96,9 +96,9 @@ class RedisStore(ReleaseStore):
         with self.client() as client:
             for chunk in _chunks(users, "who was forgotten"):
                 with client.pipeline(transaction=False) as pipe:
-                    for userid in chunk:
-                        pipe.hexists(wire.user_events_key(dataset, userid), wire.FORGOTTEN)
-                    kept |= {userid for userid, gone in zip(chunk, pipe.execute(), strict=True) if not gone}
+                    for own_id in chunk:
+                        pipe.hexists(wire.user_events_key(dataset, own_id), wire.FORGOTTEN)
+                    kept |= {own_id for own_id, gone in zip(chunk, pipe.execute(), strict=True) if not gone}
         return kept
 
     def check(self, manifest: Manifest, content: RecallState) -> None:

@@ -31,7 +31,7 @@ _BY_FLOATS: Final = ("flat", "hnsw")  # indices; quantized ones clip a query to 
 # those with the smaller numbers, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and number: no field has to be fetched.
 _KEYS_ONLY: Final = {
-    "sort": [{"_score": "desc"}, {wire.ITEM_ID: "asc"}],
+    "sort": [{"_score": "desc"}, {wire.ITEM_NUMBER: "asc"}],
     "track_total_hits": False,
     "_source": False,
     "stored_fields": "_none_",
@@ -46,7 +46,7 @@ def unseen_filter(seen: Sequence[int] | NDArray[np.int32], only: NDArray[np.int6
         if numbers is not None:
             ids = np.asarray(numbers, dtype=np.int64)
             starts = range(0, max(len(ids), 1), _MAX_TERMS)
-            any_of[name] = [{"terms": {wire.ITEM_ID: ids[start : start + _MAX_TERMS]}} for start in starts]
+            any_of[name] = [{"terms": {wire.ITEM_NUMBER: ids[start : start + _MAX_TERMS]}} for start in starts]
     allowed: dict[str, Any] = {"must_not": any_of["must_not"]}
     if only is not None:
         allowed["filter"] = {"bool": {"should": any_of["should"]}}
@@ -93,7 +93,7 @@ def best_of(hits: Hits, others: Hits, size: int) -> Hits:
 
 _VECTORS = 500  # documents per request when their vectors are read, too
 _PAGE = 2000  # documents per request when the catalogue is read
-_SHOWN = [wire.ITEM_ID, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
+_SHOWN = [wire.ITEM_NUMBER, wire.ITEM_OWN_ID, wire.ITEM_TITLE, wire.ITEM_ATTRIBUTES]
 _NEEDED = "responses.status,responses.error.type,responses.timed_out,responses._shards.failed,responses.hits.hits.sort"
 _JSON = "Content-Type: application/json"
 _LINES = "Content-Type: application/x-ndjson"
@@ -196,7 +196,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
         """Every item of a release by its number. Raises ServiceError."""
         items: dict[int, CatalogueItem] = {}
-        page = {"size": _PAGE, "sort": [{wire.ITEM_ID: "asc"}], "_source": _SHOWN}
+        page = {"size": _PAGE, "sort": [{wire.ITEM_NUMBER: "asc"}], "_source": _SHOWN}
         while True:
             with self._limited("catalogue"):
                 hits = self._search(release, page)
@@ -212,13 +212,13 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         fields = {name: wire.vector_of(name) for name in channels}
         for start in range(0, len(numbers), _VECTORS):
             wanted = list(numbers[start : start + _VECTORS])
-            shown = [wire.ITEM_ID, wire.ITEM_GENRES, *fields.values()]
-            body = {"size": len(wanted), "query": {"terms": {wire.ITEM_ID: wanted}}, "_source": shown}
+            shown = [wire.ITEM_NUMBER, wire.ITEM_GENRES, *fields.values()]
+            body = {"size": len(wanted), "query": {"terms": {wire.ITEM_NUMBER: wanted}}, "_source": shown}
             with self._limited("indexed"):
                 sources = [hit["_source"] for hit in self._search(release, body)]
             for source in sources:
                 vectors = {name: np.array(source[at], np.float32) for name, at in fields.items() if source.get(at)}
-                yield IndexedItem(source[wire.ITEM_ID], tuple(source.get(wire.ITEM_GENRES, ())), vectors)
+                yield IndexedItem(source[wire.ITEM_NUMBER], tuple(source.get(wire.ITEM_GENRES, ())), vectors)
 
     def _ping(self) -> str:
         health = self._read(self._http.get("/_cluster/health?filter_path=status"))

@@ -205,8 +205,8 @@ class Fallbacks:
             if not may_fall_back(timed, error):
                 raise
             degraded.append(degradation_of(error, Outcome.NOT_RANKED))
-            return Ranked(candidates.itemids, candidates.scores)
-        if unknown := len(candidates.itemids) - len(ranked.itemids):
+            return Ranked(candidates.item_numbers, candidates.scores)
+        if unknown := len(candidates.item_numbers) - len(ranked.item_numbers):
             degraded.append(Degradation.of(Outcome.NO_ITEM_FEATURES, "feast", f"lacks {unknown} of the candidates"))
         return ranked
 

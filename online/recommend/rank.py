@@ -54,16 +54,16 @@ def rank(
     Candidates without features cannot be scored and are left out. Raises ServiceError.
     """
     # The candidates' features, of those that have any
-    known, items = opened.items.current().find(candidates.itemids)  # (n,) of bool; rows of those that are known
+    known, items = opened.items.current().find(candidates.item_numbers)  # (n,) of bool; rows of those that are known
     if not known.all():
-        log.warning("no features for items %s", candidates.itemids[~known].tolist())
+        log.warning("no features for items %s", candidates.item_numbers[~known].tolist())
         candidates = candidates.only(known)
     # Scores by Triton, best first; ties by itemid
     inputs = model_inputs(opened.spec, user, items, candidates, history, timestamp)  # (n, columns), history once
     query = ScoreQuery(inputs, opened.model_version, opened.model)
     scores = scorer.call(query)  # (n,)
-    order = np.lexsort((candidates.itemids, -scores))
-    return Ranked(candidates.itemids[order], scores[order], query, order)
+    order = np.lexsort((candidates.item_numbers, -scores))
+    return Ranked(candidates.item_numbers[order], scores[order], query, order)
 
 
 # --- the items' features
@@ -73,21 +73,21 @@ def rank(
 class EncodedItems:
     """The features of all items that have every feature."""
 
-    itemids: NDArray[np.int32]  # (n,) ascending
+    item_numbers: NDArray[np.int32]  # (n,) ascending
     rows: Encoded  # (n,)
 
     def find(self, wanted: NDArray[np.integer]) -> tuple[NDArray[np.bool_], Encoded]:
         """Mask of ``wanted`` (m,) that are here, and the rows of those, in the order wanted."""
-        codes = Vocabulary(self.itemids).codes(wanted)
+        codes = Vocabulary(self.item_numbers).codes(wanted)
         known = codes > 0
         return known, self.rows[codes[known] - 1]
 
 
-def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, itemids: Sequence[int]) -> EncodedItems:
+def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, item_numbers: Sequence[int]) -> EncodedItems:
     """Fetch and encode items' features, at most `CHUNK` items and `VALUES` values per call. Raises ServiceError."""
     found: list[int] = []
     parts = [Encoded.none(spec.of("item"))]
-    ordered = sorted(itemids)
+    ordered = sorted(item_numbers)
     size = min(CHUNK, max(1, VALUES // max(1, len(spec.stored("item")))))
     for start in range(0, len(ordered), size):
         rows = store.call(FeatureQuery("item", release, ordered[start : start + size]))
@@ -123,9 +123,9 @@ class ItemCache:
         wait_s = RETRY_AFTER_S
         try:
             fresh, held = self._fetch(), self._items
-            lost = int((~np.isin(held.itemids, fresh.itemids)).sum())
+            lost = int((~np.isin(held.item_numbers, fresh.item_numbers)).sum())
             if lost:  # a release never loses items, so the store is at fault
-                log.warning("%d of %d items have lost their features, which are kept", lost, len(held.itemids))
+                log.warning("%d of %d items have lost their features, which are kept", lost, len(held.item_numbers))
             else:
                 self._items, self.fetched_at, wait_s = fresh, time.time(), self._ttl_s
         except Exception:

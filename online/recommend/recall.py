@@ -33,18 +33,19 @@ def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, fewe
     """
     lists = search_channels(items, opened.manifest, opened.channels, user, timestamp)
     found = candidates.fused_lists(opened.manifest.recipe.recall, lists)
-    itemids = found.itemids.tolist()
-    if not opened.catalogue.keys() >= set(itemids):
-        known = np.array([itemid in opened.catalogue for itemid in itemids], np.bool_)
-        log.warning("items %s are not in the catalogue of release %s", found.itemids[~known].tolist(), opened.release)
+    item_numbers = found.item_numbers.tolist()
+    if not opened.catalogue.keys() >= set(item_numbers):
+        known = np.array([number in opened.catalogue for number in item_numbers], np.bool_)
+        unknown = found.item_numbers[~known].tolist()
+        log.warning("items %s are not in the catalogue of release %s", unknown, opened.release)
         found = found.only(known)
-    return found if len(found.itemids) >= fewest else completed(opened, user, found)
+    return found if len(found.item_numbers) >= fewest else completed(opened, user, found)
 
 
 def completed(opened: Release, user: StoredUser, found: Candidates | None = None) -> Candidates:
     """Candidates, filled up by popular unseen items that can be ranked; ``found``: None: the channels found nothing."""
     popular = opened.by_popularity.ids
-    rankable = popular[np.isin(popular, opened.items.current().itemids)]
+    rankable = popular[np.isin(popular, opened.items.current().item_numbers)]
     return candidates.fill_up(opened.manifest.recipe.recall, found, rankable, user)
 
 

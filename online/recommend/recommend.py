@@ -63,7 +63,7 @@ class Recommender(ServerProcess):
             rerank(slate)
         if slate.opened is not None:
             shown, ranked = slate.ranked.shown(size), slate.ranked  # (size,) indices
-            slate.items = types.items_of(slate.opened.catalogue, ranked.itemids[shown], ranked.scores[shown])
+            slate.items = types.items_of(slate.opened.catalogue, ranked.item_numbers[shown], ranked.scores[shown])
         elif slate.saved is not None:
             slate.items = slate.saved.item_list[:size]
         for act in (*self.phases.page.of(timed.request), *self.phases.annotate.of(timed.request)):
@@ -128,8 +128,8 @@ class Recommender(ServerProcess):
             events = stored.current(opened.manifest.dataset, opened.numbers, None).history
             features = features.having(Columns.N_RATINGS, [len(events)])
         # The ranking model's scores, by Triton, give the order.
-        ranked = Ranked(candidates.itemids, candidates.scores)
-        if features is not None and len(candidates.itemids):
+        ranked = Ranked(candidates.item_numbers, candidates.scores)
+        if features is not None and len(candidates.item_numbers):
             scorer = self.within(self.scorer, timed, SCORES_SHARE)
             score = partial(rank.rank, scorer, opened, features, user.history, candidates, request.timestamp)
             ranked = self.fallbacks.rank(timed, candidates, degraded, score)
@@ -166,10 +166,10 @@ def answer_fields(slate: Slate) -> dict[str, Any]:
     why = sentences(slate.degraded, cold_start=cold_start) if slate.degraded or cold_start else ""
     filled_up, short = 0, ""
     if candidates is not None and len(candidates.filled):
-        shown = slate.ranked.itemids[slate.ranked.shown(request.size)]
+        shown = slate.ranked.item_numbers[slate.ranked.shown(request.size)]
         filled_up = int(np.isin(shown, candidates.filled).sum())
     by_fault = {each.outcome for each in slate.degraded} & {Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}
-    if opened is not None and len(slate.ranked.itemids) < request.size and not by_fault:
+    if opened is not None and len(slate.ranked.item_numbers) < request.size and not by_fault:
         short, no_more = slate.end
         why = f"{why} {no_more}".strip()
     return {
@@ -190,6 +190,6 @@ def recalled(slate: Slate) -> dict[str, list[OwnId]]:
     opened, candidates = slate.opened, slate.candidates
     if opened is None or candidates is None:
         return {types.FUSED: []}
-    lists = {types.FUSED: candidates.itemids, **{name: hits.ids for name, hits in candidates.by_channel.items()}}
+    lists = {types.FUSED: candidates.item_numbers, **{name: hits.ids for name, hits in candidates.by_channel.items()}}
     shown = opened.catalogue
     return {name: [shown[each].own_id for each in ids.tolist() if each in shown] for name, ids in lists.items()}

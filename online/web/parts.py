@@ -59,7 +59,7 @@ class Parts:
     recommend: Callable[[Request, Stopwatch], Answer]
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     preferred: Callable[[str], str | None] = lambda userid: None
-    in_order: InOrder = lambda opened, itemids: np.arange(len(itemids))
+    in_order: InOrder = lambda opened, item_numbers: np.arange(len(item_numbers))
     request_model: type[Request] = Request
     expected: dict[str, str] = field(default_factory=lambda: dict(errors.EXPECTED))
     paths: dict[str, Any] = field(default_factory=dict)

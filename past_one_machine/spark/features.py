@@ -48,13 +48,13 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
     """Write `statistics.user_statistics` and `statistics.item_statistics`. ``batch``: rows of ratings read at once."""
     dataset, parts = read_dataset(exchange_dir), users.ranges(exchange_dir, partitions)
     items = artifacts.ITEMS.read(exchange_dir).sort_values(Columns.ITEM)
-    itemids = items[Columns.ITEM].to_numpy()
+    item_numbers = items[Columns.ITEM].to_numpy()
     some_users = partial(users.some_users, exchange_dir, columns=COLUMNS, batch=batch)
 
     def of_users(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, people in some_users(part):
-            userids = people[Columns.USER].to_numpy()
-            past = sequences(users.past_of(ratings), itemids, dataset.positive_level, userids)
+            user_numbers = people[Columns.USER].to_numpy()
+            past = sequences(users.past_of(ratings), item_numbers, dataset.positive_level, user_numbers)
             yield statistics.user_statistics(past, people[[Columns.USER, *dataset.profile]])
 
     kinds = pq.read_schema(parts_of(artifacts.USERS.require(exchange_dir))[0])
@@ -63,7 +63,7 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
     users.write(artifacts.USER_FEATURES, exchange_dir, users.run(spark, parts, of_users, columns))
 
     known = overall(spark, exchange_dir, parts)
-    nobody = sequences(pd.DataFrame(columns=COLUMNS[:4], dtype=np.int64), itemids, dataset.positive_level)
+    nobody = sequences(pd.DataFrame(columns=COLUMNS[:4], dtype=np.int64), item_numbers, dataset.positive_level)
     neutral = statistics.items_counted(nobody, known)  # (items + 1, k) for each statistic
     join = [
         each.joined for each, counts in zip(statistics.of_items(), neutral, strict=True) for _ in range(counts.shape[1])
@@ -71,9 +71,9 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
     names = [f"count{column}" for column in range(len(join))]
 
     def of_items(part: users.Users) -> Iterator[pa.Table]:
-        total, rated = np.concatenate(neutral, axis=1), np.zeros(len(itemids) + 1, np.bool_)
+        total, rated = np.concatenate(neutral, axis=1), np.zeros(len(item_numbers) + 1, np.bool_)
         for ratings, _ in some_users(part):
-            past = sequences(users.past_of(ratings), itemids, dataset.positive_level)
+            past = sequences(users.past_of(ratings), item_numbers, dataset.positive_level)
             some = np.concatenate(statistics.items_counted(past, known), axis=1)
             for column, name in enumerate(join):
                 JOINED[name](total[:, column], some[:, column], out=total[:, column])
@@ -89,7 +89,7 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
     total[found["item"]] = found[names]
     counted: list[Ints] = np.split(total, np.cumsum([counts.shape[1] for counts in neutral])[:-1], axis=1)
     of_data = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
-    artifacts.ITEM_FEATURES.write(exchange_dir, statistics.item_table(itemids, counted, known, dataset, of_data))
+    artifacts.ITEM_FEATURES.write(exchange_dir, statistics.item_table(item_numbers, counted, known, dataset, of_data))
 
 
 def overall(spark: SparkSession, exchange_dir: Path, parts: Sequence[users.Users]) -> Overall:

@@ -51,17 +51,17 @@ class RecallSetup:
 
     Attributes:
         profile: the profile's vocabularies.
-        itemids: (items,) ascending.
+        item_numbers: (items,) ascending.
         channels: in the recipe's order.
     """
 
     config: ListsConfig
     profile: tuple[OneHotFeature, ...]
-    itemids: Ints
+    item_numbers: Ints
     channels: tuple[Channel, ...]
 
     def save(self, folder: Path) -> None:
-        (folder / CHANNELS).write_bytes(ChannelSet(self.itemids, self.channels).pack())
+        (folder / CHANNELS).write_bytes(ChannelSet(self.item_numbers, self.channels).pack())
         profile = [feature.model_dump(mode="json") for feature in self.profile]
         (folder / ABOUT).write_text(json.dumps({"config": asdict(self.config), "profile": profile}), encoding="utf-8")
 
@@ -73,7 +73,7 @@ class RecallSetup:
         channels = ChannelSet.unpack((folder / CHANNELS).read_bytes())
         config = ListsConfig(**about["config"] | {"weights": tuple(about["config"]["weights"])})
         profile = tuple(OneHotFeature.model_validate(each) for each in about["profile"])
-        return cls(config, profile, channels.itemids, channels.channels)
+        return cls(config, profile, channels.item_numbers, channels.channels)
 
     def channels_of(self, some: slice) -> tuple[Channel, ...]:
         """The channels, with the stored vectors of ``some`` of all users."""
@@ -121,8 +121,8 @@ class Lists:
         setup = RecallSetup.load(self.setup)
         draws = setup.draws(part.before)
         for ratings, people in users.some_users(self.exchange_dir, part, COLUMNS, batch=self.batch):
-            userids = people[Columns.USER].to_numpy()
-            past = sequences(users.past_of(ratings), setup.itemids, self.liked_above, userids)
+            user_numbers = people[Columns.USER].to_numpy()
+            past = sequences(users.past_of(ratings), setup.item_numbers, self.liked_above, user_numbers)
             yield past, people, setup.requests(past, draws)
 
     def counted(self, part: users.Users) -> int:
@@ -138,7 +138,7 @@ class Lists:
             channels = setup.channels_of(slice(begin, begin + len(people)))
             begin += len(people)
             for of_one in _by_user(with_late_returns(past, points, draws)):
-                lists = recall_lists(past, of_one, profiles, channels, config, only_liked=True).table(past.userids)
+                lists = recall_lists(past, of_one, profiles, channels, config, only_liked=True).table(past.user_numbers)
                 for first in range(0, len(lists), self.at_once):
                     yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)
 

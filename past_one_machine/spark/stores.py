@@ -47,9 +47,9 @@ def send(spark: SparkSession, settings: Settings, release: str) -> None:
     """Send every item's document into the release's existing index, in a task for each range of items."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    itemids = artifacts.ITEMS.read(settings.exchange_dir, [Columns.ITEM])[Columns.ITEM].to_numpy()
-    tasks = max(SparkSettings.load().partitions, -(-len(itemids) // AT_ONCE))
-    parts = [(int(part[0]), int(part[-1])) for part in np.array_split(np.sort(itemids), tasks) if len(part)]
+    item_numbers = artifacts.ITEMS.read(settings.exchange_dir, [Columns.ITEM])[Columns.ITEM].to_numpy()
+    tasks = max(SparkSettings.load().partitions, -(-len(item_numbers) // AT_ONCE))
+    parts = [(int(part[0]), int(part[-1])) for part in np.array_split(np.sort(item_numbers), tasks) if len(part)]
 
     def sent(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for number in (each for batch in batches for each in batch.column(0).to_pylist()):

@@ -93,7 +93,7 @@ def main(settings: Settings) -> None:
 
 def genres_by_code(items: ExactItems, n_genres: int) -> Float32:
     """(items + 1, genres) 0/1."""
-    flags = np.zeros((len(items.itemids) + 1, n_genres), np.float32)
+    flags = np.zeros((len(items.item_numbers) + 1, n_genres), np.float32)
     for code, positions in items.terms.items():
         flags[positions + 1, code - 1] = 1
     return flags

@@ -85,7 +85,7 @@ class Requests:
         inputs = read_with_holdout(settings)
         holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
         own_ids = read_own_ids(settings.exchange_dir).users
-        userids = [own_ids[number] for number in holdout.past.userids.tolist()]
+        userids = [own_ids[number] for number in holdout.past.user_numbers.tolist()]
         return cls(holdout, userids, sample(len(userids), size))
 
     def lists(self, recommender: Recommender, size: int, name: str, answer: Answerer) -> Lists:
@@ -96,5 +96,5 @@ class Requests:
             fields = {"userid": self.userids[row], "timestamp": moment, "size": size, "budget_ms": MAX_BUDGET_MS}
             itemids, opened = answer(fields).itemids, recommender.releases.active
             ids = [opened.numbers[each] for each in itemids] if opened is not None else []
-            lists[row, : len(ids)] = np.searchsorted(self.holdout.past.itemids, ids) + 1
+            lists[row, : len(ids)] = np.searchsorted(self.holdout.past.item_numbers, ids) + 1
         return lists

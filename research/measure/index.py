@@ -119,15 +119,15 @@ def multiplied(rows: Sequence[ItemRow], items: int, seed: int = 0) -> list[ItemR
         raise StepError(f"items={items}: the release has {len(rows):,} items, and none is left out.")
     rng = np.random.default_rng(seed)
     of = np.concatenate([np.arange(len(rows)), rng.integers(len(rows), size=items - len(rows))])
-    first = max(row.itemid for row in rows) + 1 - len(rows)
+    first = max(row.number for row in rows) + 1 - len(rows)
     channels = {channel for row in rows for channel in row.vectors}
     vectors = {channel: _moved(rows, channel, of, rng) for channel in sorted(channels)}
     found = []
-    for number, original in enumerate(of.tolist()):
+    for place, original in enumerate(of.tolist()):
         row = rows[original]
-        own = {channel: vectors[channel][number] for channel in row.vectors}
-        itemid = row.itemid if number < len(rows) else first + number
-        found.append(replace(row, itemid=itemid, own_id=itemid, vectors=own))
+        own = {channel: vectors[channel][place] for channel in row.vectors}
+        number = row.number if place < len(rows) else first + place
+        found.append(replace(row, number=number, own_id=number, vectors=own))
     return found
 
 
@@ -161,7 +161,7 @@ def searched(
     """Share of a channel's exact candidates among ``rows`` that the index finds, and milliseconds a search."""
     name = channel.name
     known = [row for row in rows if name in row.vectors]
-    itemids = np.array([row.itemid for row in known])
+    numbers = np.array([row.number for row in known])
     vectors = np.stack([row.vectors[name] for row in known]).astype(np.float64)
     alone = recall.model_copy(update={"channels": (channel,)})
     queries = [
@@ -171,9 +171,9 @@ def searched(
     with closing(ElasticItems(settings.elasticsearch.model_copy(update={"timeout_s": WAITS_S}))) as client:
         for query in queries:
             (hits,) = client.call(query)  # also warms up
-            unseen = ~np.isin(itemids, query.seen)
+            unseen = ~np.isin(numbers, query.seen)
             products = vectors @ query.vectors[name].astype(np.float64)
-            found.append(share_found(hits.ids, itemids[unseen], products[unseen], recall))
+            found.append(share_found(hits.ids, numbers[unseen], products[unseen], recall))
         for query in queries:  # one after the other
             begin = time.perf_counter()
             client.call(query)

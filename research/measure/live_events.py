@@ -146,13 +146,13 @@ class Replay:
     dataset: Dataset
 
     def userid(self, user: int) -> OwnId:
-        return self.own_ids.users[int(self.data.userids[user])]
+        return self.own_ids.users[int(self.data.user_numbers[user])]
 
     def unknown_user(self, user: int) -> OwnId:
         """An id that no user has."""
         if self.dataset.user_ids == "string":
             return f"{PREFIX}{user}"
-        return int(self.data.userids.max()) + 1 + user
+        return int(self.data.user_numbers.max()) + 1 + user
 
     def held(self, user: int) -> range:
         """Places of the held-out events."""
@@ -160,7 +160,7 @@ class Replay:
         return range(end - int(self.held_out[user]), end)
 
     def item(self, place: int) -> OwnId:
-        return self.own_ids.items[int(self.data.itemids[self.data.items[place] - 1])]
+        return self.own_ids.items[int(self.data.item_numbers[self.data.items[place] - 1])]
 
     def event(self, place: int, userid: OwnId) -> Event:
         dataset = self.dataset

@@ -177,7 +177,7 @@ def of_users(holdout: Holdout, users: Ints) -> Holdout:
 
     def events(data: Sequences) -> Sequences:
         kept, lengths = data.select(np.isin(data.users, users)), data.lengths[users]
-        return replace(kept, userids=data.userids[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
+        return replace(kept, user_numbers=data.user_numbers[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
 
     rows = {name: getattr(holdout, name)[users] for name in ("relevance", "disliked", "cold", "times")}
     return replace(holdout, past=events(holdout.past), known=events(holdout.known), slices={}, **rows)

@@ -95,11 +95,11 @@ def main(settings: Settings) -> None:
     sizes = holdout_sizes(inputs.dataset.holdout, inputs.data.lengths, inputs.data.newest)
     later = sizes // 2  # the second half of the held-out part
     indexed = {name: rows.astype(np.float32) for name, rows in read_items(folder).vectors.items()}
-    tables = similar.tables(ChannelSet.unpack(artifacts.CHANNELS.read(folder)), recall, past.itemids, indexed)
+    tables = similar.tables(ChannelSet.unpack(artifacts.CHANNELS.read(folder)), recall, past.item_numbers, indexed)
     found = head("make evaluate-similar", settings, settings.recipe)
     # The weight, on the earlier pairs
     given, liked = pairs(past, inputs.data.last(sizes).before_last(later))
-    weights = {f"{w:g}": hit_rates(fused([*tables.values()], past.itemids, w), given, liked) for w in WEIGHTS}
+    weights = {f"{w:g}": hit_rates(fused([*tables.values()], past.item_numbers, w), given, liked) for w in WEIGHTS}
     chosen = max(weights, key=lambda weight: float(weights[weight][CHOSEN_BY]["mean"]))
     found |= {"chosen on": len(given), "weights": weights, "chosen": chosen}
     # The table, of the later ones
@@ -109,8 +109,8 @@ def main(settings: Settings) -> None:
     systems = {
         "popular": by_scores(lambda _: popular),
         "item-kNN": by_scores(lambda code: together[:, code]),
-        **{f"{name} alone": fused([each], past.itemids, 1.0) for name, each in tables.items()},
-        "/ml/similar": fused([*tables.values()], past.itemids, float(SERVED)),
+        **{f"{name} alone": fused([each], past.item_numbers, 1.0) for name, each in tables.items()},
+        "/ml/similar": fused([*tables.values()], past.item_numbers, float(SERVED)),
     }
     found |= {"pairs": len(given), "systems": {name: hit_rates(lists, given, liked) for name, lists in systems.items()}}
     publish(figure(found, settings, "similar"), found, recommendations.similar)

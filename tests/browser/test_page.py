@@ -219,7 +219,7 @@ def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str)
 
 
 def test_any_title_can_be_explained(page: Page, fakes: Fakes) -> None:
-    seen = int(fakes.world.histories[1].itemids[0])
+    seen = int(fakes.world.histories[1].item_numbers[0])
     listed = page.locator(".card h3").first.inner_text()
     view(page, "Why not?")
     for title, reported in ((f"[{seen}]", "The user has seen it"), (listed.split()[1], "It is number 1 of the list.")):

@@ -81,7 +81,7 @@ def test_executors_send_the_documents_that_the_step_sends(settings: Settings, ma
     alone = ElasticsearchStore(settings.model_copy(update={"engine": "pandas"}))
     sync(alone, manifest, items)
     expected = documents(settings, manifest.release)
-    assert set(expected) == {str(row.itemid) for row in items}
+    assert set(expected) == {str(row.number) for row in items}
     alone.delete([manifest.release])
     store = ElasticsearchStore(settings)
     sync(store, manifest, items)
@@ -93,7 +93,7 @@ def test_an_item_that_spark_did_not_see_is_missed(settings: Settings, manifest: 
     """The step compares all documents with its own rows: nothing of what executors say is believed."""
     whole = artifacts.ITEMS.read(settings.exchange_dir)
     ElasticsearchStore(settings).delete([manifest.release])
-    artifacts.ITEMS.write(settings.exchange_dir, whole[whole[Columns.ITEM] != items[0].itemid])
+    artifacts.ITEMS.write(settings.exchange_dir, whole[whole[Columns.ITEM] != items[0].number])
     try:
         with pytest.raises(CheckError, match=f"holds {len(whole) - 1} documents, the source {len(whole)} items"):
             sync(ElasticsearchStore(settings), manifest, items)

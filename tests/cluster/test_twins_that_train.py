@@ -57,7 +57,7 @@ def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: py
         pd.testing.assert_frame_equal(table, file.read(settings.exchange_dir))
     past = read_inputs(settings).data
     of_step, of_twin = (
-        Lists.of_table(each, past.userids) for each in (artifacts.LISTS.read_arrow(settings.exchange_dir), lists)
+        Lists.of_table(each, past.user_numbers) for each in (artifacts.LISTS.read_arrow(settings.exchange_dir), lists)
     )
     assert of_twin.times.tolist() == of_step.times.tolist()
     assert np.mean(of_twin.candidates == of_step.candidates) > 0.99

@@ -77,7 +77,7 @@ def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
 
 
 def seen_items_are_returned(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ExactItems, "allowed", lambda self, query: np.ones(len(self.itemids), np.bool_))
+    patch.setattr(ExactItems, "allowed", lambda self, query: np.ones(len(self.item_numbers), np.bool_))
 
 
 def scores_are_negated(settings: Settings, patch: pytest.MonkeyPatch) -> None:

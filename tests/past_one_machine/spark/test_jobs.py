@@ -102,7 +102,7 @@ def expected_lists(settings: Settings, scratch: Path, requested: Any) -> tuple[p
     ]
     tables = []
     for some in ([requested.recalled(past, inputs.profiles, channels)], one_by_one):
-        artifacts.LISTS.write(scratch, pa.concat_tables(RecalledLists.table(each, past.userids) for each in some))
+        artifacts.LISTS.write(scratch, pa.concat_tables(RecalledLists.table(each, past.user_numbers) for each in some))
         tables.append(artifacts.LISTS.read(scratch))
     return tables[0], tables[1]
 

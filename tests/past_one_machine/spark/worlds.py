@@ -158,5 +158,5 @@ def saved(settings: Settings, folder: Path, config: ListsConfig) -> Lists:
     """The job, in batches that end within users, and in lists that are handed on a few at a time."""
     inputs = read_inputs(settings)
     folder.mkdir()
-    RecallSetup(config, inputs.profile, inputs.data.itemids, made_up(inputs)).save(folder)
+    RecallSetup(config, inputs.profile, inputs.data.item_numbers, made_up(inputs)).save(folder)
     return Lists(settings.exchange_dir, folder, inputs.dataset.positive_level, batch=37, at_once=10)

@@ -42,6 +42,6 @@ def answer(settings: Settings, published: Published) -> list[CheckedRequest]:
 
 def same(one: Sequence[CheckedRequest], other: Sequence[CheckedRequest]) -> bool:
     return all(
-        np.array_equal(a.itemids, b.itemids) and np.array_equal(a.scores, b.scores)
+        np.array_equal(a.item_numbers, b.item_numbers) and np.array_equal(a.scores, b.scores)
         for a, b in zip(one, other, strict=True)
     )

@@ -18,7 +18,7 @@ def history(rows: list[tuple[int, int, int]]) -> History:
 
 
 def rows_of(one: History) -> list[tuple[int, int, int]]:
-    return list(zip(one.itemids.tolist(), one.ratings.tolist(), one.times.tolist(), strict=True))
+    return list(zip(one.item_numbers.tolist(), one.ratings.tolist(), one.times.tolist(), strict=True))
 
 
 @given(events)
@@ -27,7 +27,7 @@ def test_a_history_survives_the_wire_in_13_bytes_an_event(rows: list[tuple[int, 
     assert len(raw) == 13 * len(rows)
     found = History.unpack(raw)
     assert rows_of(found) == rows
-    assert found.itemids.dtype == found.ratings.dtype == found.times.dtype == np.int64
+    assert found.item_numbers.dtype == found.ratings.dtype == found.times.dtype == np.int64
 
 
 def test_half_an_event_is_no_history() -> None:
@@ -48,9 +48,9 @@ def test_of_what_was_seen_only_what_came_later_is_unknown() -> None:
     """An item that was rated before the second, and one that the history is too short for, stay seen."""
     later = history([(4, 5, 200), (2, 3, 100), (9, 4, 40)])
     known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), 100)
-    assert (known.itemids.tolist(), seen.tolist()) == ([9], [1, 9])
+    assert (known.item_numbers.tolist(), seen.tolist()) == ([9], [1, 9])
     known, seen = state_as_of(later, np.array([1, 2, 4, 9], np.int32), None)
-    assert (known.itemids.tolist(), seen.tolist()) == ([4, 2, 9], [1, 2, 4, 9])
+    assert (known.item_numbers.tolist(), seen.tolist()) == ([4, 2, 9], [1, 2, 4, 9])
 
 
 def test_the_first_of_a_second_is_that_of_one_user() -> None:

@@ -57,13 +57,13 @@ def test_popular_list_order_and_channel_bytes_are_kept(folders: dict[str, Path])
 def test_items_without_a_vector_are_documents_without_one(folders: dict[str, Path], recipe: Recipe) -> None:
     folder = folders[recipe.name]
     rows, vectors = item_rows(folder), artifacts.ITEM_VECTORS.read(folder).set_index(Columns.ITEM)
-    assert [row.itemid for row in rows] == sorted(artifacts.ITEMS.read(folder)[Columns.ITEM])
-    some = item_rows(folder, (rows[2].itemid, rows[5].itemid))
+    assert [row.number for row in rows] == sorted(artifacts.ITEMS.read(folder)[Columns.ITEM])
+    some = item_rows(folder, (rows[2].number, rows[5].number))
     assert [row.document() for row in some] == [row.document() for row in rows[2:6]]
     for channel in recipe.recall.channels:
         field = vector_of(channel.name)
         trained = set(vectors.index[vectors[field].notna()])
-        assert {row.itemid for row in rows if field in row.document()} == trained
+        assert {row.number for row in rows if field in row.document()} == trained
         assert len(trained) < len(rows)
 
 
@@ -135,11 +135,11 @@ def side(named: Path) -> OnlineSide:
 
 def test_items_are_rows_of_their_own_ids(named: Path) -> None:
     for row in item_rows(named):
-        assert row.own_id == row.title == row.document()["id"] == item_of(row.itemid)
+        assert row.own_id == row.title == row.document()["id"] == item_of(row.number)
 
 
 def test_a_disagreement_names_user_and_item_as_people_do(side: OnlineSide) -> None:
-    stale = side.items.rows[3].itemid
+    stale = side.items.rows[3].number
     items = side.features.frames["item"]
     items.loc[items[Columns.ITEM] == stale, "item_likes"] += 1
     with pytest.raises(CheckError, match=rf"user 'u .*', item {re.escape(repr(item_of(stale)))}: offline"):

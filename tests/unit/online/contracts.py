@@ -53,7 +53,7 @@ class RedisUsersContract(ClientContract):
             assert user.terms == world.user_terms[userid]
             assert user.seen.tolist() == world.seen[userid]
             assert user.profile.tolist() == world.profile(userid).tolist()
-            for part in ("itemids", "ratings", "times"):
+            for part in ("item_numbers", "ratings", "times"):
                 np.testing.assert_array_equal(getattr(user.history, part), getattr(world.histories[userid], part))
             assert set(user.vectors) == set(world.stored_vectors[userid])
             for name, vector in world.stored_vectors[userid].items():
@@ -230,7 +230,7 @@ class SearchContract:
 class ElasticItemsContract(SearchContract, ClientContract):
     def test_items_are_found_by_vectors_and_terms(self, client: ElasticItems, world: World) -> None:
         channels = list(world.item_vectors)
-        found = {item.itemid: item for item in client.indexed(world.release, world.itemids[1:], channels)}
+        found = {item.number: item for item in client.indexed(world.release, world.itemids[1:], channels)}
         assert sorted(found) == sorted(world.itemids[1:])
         for itemid, item in found.items():
             assert item.terms == world.genres[itemid]

@@ -56,7 +56,7 @@ def load(client: redis.Redis, release: str, data: Tables) -> None:
     for number, rows in data.ratings.groupby(Columns.USER):
         columns = (rows[name].to_numpy(np.int64)[::-1] for name in (Columns.ITEM, Columns.RATING, Columns.TIMESTAMP))
         history = History(*columns)
-        seen = np.unique(history.itemids).astype(np.int32)
+        seen = np.unique(history.item_numbers).astype(np.int32)
         row = UserRow(int(number), (), seen, nothing, history, {}, own_id=int(number))
         client.hset(wire.user_key(release, int(number)), mapping=row.fields())
     client.set(wire.manifest_key(release), "{}")
@@ -92,7 +92,7 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
                 live, _ = users.listed()
                 user = current(users, live, int(event.userid), data)
                 assert int(event.itemid) in user.seen
-                assert np.count_nonzero(user.history.itemids == event.itemid) == 1
+                assert np.count_nonzero(user.history.item_numbers == event.itemid) == 1
 
     def train(client: redis.Redis, release: str) -> int:
         """A release of what the log has by now; how many events that were."""
@@ -125,6 +125,6 @@ def test_releases_switch_while_many_write(settings: Settings, data: Tables) -> N
                 for release in (OLD, TRAINED, LAST):
                     user = current(users, release, userid, data)
                     assert len(user.history) == len(expected) + own, release
-                    assert set(user.history.itemids) - set(range(ITEMS + 1, ITEMS + 4)) == expected
-                    assert set(user.seen) == set(user.history.itemids)
+                    assert set(user.history.item_numbers) - set(range(ITEMS + 1, ITEMS + 4)) == expected
+                    assert set(user.seen) == set(user.history.item_numbers)
                     assert (np.diff(user.history.times) <= 0).all()

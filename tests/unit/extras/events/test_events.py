@@ -35,7 +35,7 @@ def after(
     results, history_before = [], history_of(old)
     for order in itertools.islice(itertools.permutations(logged), 24):  # in whatever order they are stored
         history, items = updated(history_before, seen(history_before), order, ITEMS, dataset, before)
-        rows = list(zip(history.itemids.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
+        rows = list(zip(history.item_numbers.tolist(), history.ratings.tolist(), history.times.tolist(), strict=True))
         results.append((rows, items.tolist()))
         assert items.dtype == np.int32, "as it is stored"
     assert all(result == results[0] for result in results)
@@ -43,7 +43,7 @@ def after(
 
 
 def seen(history: History) -> np.ndarray:
-    return np.unique(history.itemids).astype(np.int32)
+    return np.unique(history.item_numbers).astype(np.int32)
 
 
 NEW = {  # what happens -> events, and how history and seen items look then
@@ -155,7 +155,7 @@ def made_up(seed: int, dataset: Dataset, size: int = 40) -> tuple[History, list[
 def state(history: History, events: Sequence[Logged], dataset: Dataset) -> tuple[list[tuple[int, int, int]], list[int]]:
     """The history after these events, without the order of one second, and what is seen."""
     now, items = updated(history, seen(history), events, KNOWN, dataset)
-    rows = zip(now.times.tolist(), now.itemids.tolist(), now.ratings.tolist(), strict=True)
+    rows = zip(now.times.tolist(), now.item_numbers.tolist(), now.ratings.tolist(), strict=True)
     return sorted(rows), items.tolist()
 
 

@@ -76,7 +76,7 @@ def served(data: Tables, user: OwnId, events: Sequence[Event]) -> list[tuple[int
         kind(own): number for own, number in zip(data.items[Columns.OWN_ID], data.items[Columns.ITEM], strict=True)
     }
     now, _ = updated(History(*columns), np.empty(0, np.int32), logged, items, data.dataset)
-    return list(zip(now.itemids[::-1], now.ratings[::-1], now.times[::-1], strict=True))
+    return list(zip(now.item_numbers[::-1], now.ratings[::-1], now.times[::-1], strict=True))
 
 
 def test_a_user_has_the_history_that_a_server_answers_from(films: Tables, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_steps_train_on_feedback_unless_disabled(settings: Settings, capsys: pyt
     recorded = ratings[ratings[Columns.SPLIT] == Split.RECORDED]
     assert recorded[Columns.TIMESTAMP].tolist() == [NOW + 2, NOW + 1]
     data = read_inputs(settings).data
-    trained_on = {Columns.USER: data.userids[data.users], Columns.ITEM: data.itemids[data.items - 1]}
+    trained_on = {Columns.USER: data.user_numbers[data.users], Columns.ITEM: data.item_numbers[data.items - 1]}
     rows = pd.DataFrame({**trained_on, Columns.TIMESTAMP: data.times})
     assert len(recorded.merge(rows)) == 2, "an unknown user's only event is trained on, too"
     assert not (ratings.loc[ratings[Columns.SPLIT] == Split.HOLDOUT, Columns.TIMESTAMP] > NOW).any()

@@ -96,7 +96,7 @@ def test_the_count_of_a_users_ratings_is_that_of_the_history(http: FlaskClient, 
     send(http, [{**EVENT, "eventid": f"a{item}", "itemid": item} for item in (10, 13, 16)])
     ask(http)
     first, second = (query.inputs.rows[0, column] for query in fakes.scorer.calls)
-    rated = len(fakes.world.histories[1].itemids)
+    rated = len(fakes.world.histories[1].item_numbers)
     feature = next(each for each in fakes.world.spec.dense if each.name == "n_ratings")
     new = sum(item not in fakes.world.seen[1] for item in (10, 13, 16))
     assert [first, second] == pytest.approx([feature.encode([n])[0] for n in (rated, rated + new)])

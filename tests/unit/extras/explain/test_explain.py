@@ -71,7 +71,7 @@ def test_an_events_share_is_what_the_score_loses_without_it(fakes: Fakes) -> Non
     (first, *_) = explained(fakes)
     shares = first.channels["tower"].shares
     for event in shares.history:
-        n = history.itemids.tolist().index(event.itemid)
+        n = history.item_numbers.tolist().index(event.itemid)
         assert event.title == world.titles[int(event.itemid)]
         assert (event.rating, event.timestamp) == (history.ratings[n], history.times[n])
         silenced = replace(tower, lag=tower.lag * (np.arange(tower.events) != n))
@@ -117,8 +117,8 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             assert moved.instead == pytest.approx(expected, abs=1e-4)
         for gone in each.effects.history:
             history = world.histories[8]
-            kept = history.itemids != gone.itemid
-            rest = History(history.itemids[kept], history.ratings[kept], history.times[kept])
+            kept = history.item_numbers != gone.itemid
+            rest = History(history.item_numbers[kept], history.ratings[kept], history.times[kept])
             changed = row.copy()
             changed[world.spec.history_slice] = world.spec.encode_history(rest, AT)
             difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
@@ -152,7 +152,7 @@ def test_it_costs_only_who_asks(fakes: Fakes) -> None:
 @default
 def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
     history = fakes.world.histories[8]
-    liked = set(history.itemids[history.ratings > 3].tolist())
+    liked = set(history.item_numbers[history.ratings > 3].tolist())
     reasons = [each.reason for each in explained(fakes)]
     assert {reason.code for reason in reasons} >= {"liked", "popular", "profile"}
     for reason in reasons:

@@ -40,7 +40,7 @@ def test_it_says_of_every_item_what_the_list_says(fakes: Fakes) -> None:
 def test_an_item_seen_later_is_not_seen_yet(fakes: Fakes) -> None:
     """A request of an earlier time knows nothing of the newest event."""
     history = fakes.world.histories[USER]
-    newest, second = int(history.itemids[0]), int(history.times[1])
+    newest, second = int(history.item_numbers[0]), int(history.times[1])
     assert why_not(fakes, newest).code == "seen"
     assert why_not(fakes, newest, timestamp=second + 1).code != "seen"
 

@@ -166,7 +166,7 @@ def test_likes_move_a_new_item(shop: FlaskClient, fakes: Fakes, world: World) ->
     with_likes = [u for u in world.userids if (world.histories[u].ratings > 3).any()]
     assert [like.user for like in kept] == with_likes
     history = world.histories[world.userids[0]]
-    assert list(kept[0].before) == history.itemids[history.ratings > 3][:BEFORE].tolist()
+    assert list(kept[0].before) == history.item_numbers[history.ratings > 3][:BEFORE].tolist()
     shop.patch(f"/ml/item/{NEW}", json={"title": "Known by now"})
     moved = _added(fakes).vectors["tower"]
     assert not np.allclose(moved, placed)
@@ -321,7 +321,7 @@ def test_increments_equal_a_rebuild(shop: FlaskClient, fakes: Fakes, world: Worl
     assert rebuilt.numbers == step_by_step.numbers
     assert rebuilt.catalogue == step_by_step.catalogue
     for first, second in ((rebuilt.exact, step_by_step.exact), (rebuilt.alone, step_by_step.alone)):
-        assert first.itemids.tolist() == second.itemids.tolist()
+        assert first.item_numbers.tolist() == second.item_numbers.tolist()
         terms = [{code: at.tolist() for code, at in of.terms.items() if len(at)} for of in (first, second)]
         assert terms[0] == terms[1]
         for name, rows in first.vectors.items():

@@ -57,7 +57,7 @@ def test_ids_may_be_any_text(http: FlaskClient, fakes: Fakes) -> None:
     history = http.get("/ml/history", query_string={"userid": "a/b c"}).json
     conforms(history, "UserHistory")
     assert history["known"] is True
-    assert history["item_list"][0]["itemid"] == fakes.world.own_item(int(fakes.world.histories[2].itemids[0]))
+    assert history["item_list"][0]["itemid"] == fakes.world.own_item(int(fakes.world.histories[2].item_numbers[0]))
 
 
 def test_a_history_is_newest_first_with_values_and_titles(http: FlaskClient, fakes: Fakes) -> None:
@@ -65,11 +65,11 @@ def test_a_history_is_newest_first_with_values_and_titles(http: FlaskClient, fak
     answer = got(http, "/ml/history?userid=1&size=5", "UserHistory")
     history, dataset = world.histories[1], world.published.manifest.dataset
     assert (answer["events"], answer["last"], answer["known"]) == (len(history), LAST_EVENT, True)
-    assert [item["itemid"] for item in answer["item_list"]] == history.itemids[:5].tolist()
+    assert [item["itemid"] for item in answer["item_list"]] == history.item_numbers[:5].tolist()
     assert [item["value"] for item in answer["item_list"]] == [dataset.levels[c - 1] for c in history.ratings[:5]]
     assert [item["liked"] for item in answer["item_list"]] == (history.ratings[:5] > 3).tolist()
-    assert answer["item_list"][0]["title"] == world.titles[int(history.itemids[0])]
-    assert answer["item_list"][0]["genres"] == world.attributes(int(history.itemids[0]))["genres"]
+    assert answer["item_list"][0]["title"] == world.titles[int(history.item_numbers[0])]
+    assert answer["item_list"][0]["genres"] == world.attributes(int(history.item_numbers[0]))["genres"]
 
 
 def test_items_are_found_by_title(http: FlaskClient, fakes: Fakes) -> None:

@@ -40,7 +40,7 @@ def test_it_is_near_by_the_cosine_of_a_channels_item_vectors(fakes: Fakes, http:
     name = fakes.world.recipe.recall.searched[0].name
     fitted = {channel.name: channel for channel in opened.channels.channels}
     if name in fitted:  # without popularity and filler
-        vectors = dict(zip(opened.channels.itemids.tolist(), fitted[name].items[1:], strict=True))  # type: ignore[attr-defined]
+        vectors = dict(zip(opened.channels.item_numbers.tolist(), fitted[name].items[1:], strict=True))  # type: ignore[attr-defined]
     else:
         vectors = fakes.world.item_vectors[name]
     cosines = {

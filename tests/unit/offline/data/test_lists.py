@@ -198,7 +198,7 @@ def as_served(lists: Lists, row: int) -> Float32:
     begun = past.select(past.positions < np.where(past.users == user, lists.lengths[row], past.lengths[past.users]))
     users = user_statistics(begun, RUNNERS.users).iloc[[user]]
     items = item_statistics(past, RUNNERS).iloc[lists.candidates[row] - 1]
-    itemids, times = past.itemids[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
+    itemids, times = past.item_numbers[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
 
     def raw(frame: pd.DataFrame) -> dict[str, object]:

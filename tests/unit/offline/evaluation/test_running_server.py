@@ -53,10 +53,10 @@ class Server:
 
     def exactly(self, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         past = self.holdout.past
-        user = int(np.searchsorted(past.userids, self.own_ids.users.numbers[request["userid"]]))
+        user = int(np.searchsorted(past.user_numbers, self.own_ids.users.numbers[request["userid"]]))
 
         def ids(codes: np.ndarray) -> list[OwnId]:
-            return [self.own_ids.items[int(itemid)] for itemid in past.itemids[codes[codes > 0] - 1]]
+            return [self.own_ids.items[int(itemid)] for itemid in past.item_numbers[codes[codes > 0] - 1]]
 
         ranked, recall = ids(self.exact.ranked[user]), {"fused": ids(self.exact.fused[user])}
         recall |= {name: ids(lists[user]) for name, lists in self.exact.channels.items()}
@@ -73,7 +73,7 @@ class Server:
             texts = [str(number) if whole else f"{number % 7} {number}" for number in numbers.tolist()]
             return OwnIds(numbers.tolist(), texts, self.kind)
 
-        return DatasetIds(named(self.holdout.past.userids), named(self.holdout.past.itemids))
+        return DatasetIds(named(self.holdout.past.user_numbers), named(self.holdout.past.item_numbers))
 
     def ask(self) -> Answers:
         recall = self.settings.recipe.recall
@@ -111,14 +111,14 @@ def test_each_user_has_one_request_at_the_first_held_out_rating(server: Server) 
     server.ask()
     wanted = [
         {"userid": int(user), "timestamp": int(time), "size": 200, "explain": "recall", "strict": True}
-        for user, time in zip(server.holdout.past.userids, server.holdout.times, strict=True)
+        for user, time in zip(server.holdout.past.user_numbers, server.holdout.times, strict=True)
     ]
     assert sorted(server.requested, key=lambda request: request["userid"]) == wanted
 
 
 def test_an_unknown_user_has_the_popular_list_and_no_channel(server: Server) -> None:
     past = server.holdout.past
-    items = [{"itemid": int(itemid), "score": 0.5} for itemid in past.itemids[:3]]
+    items = [{"itemid": int(itemid), "score": 0.5} for itemid in past.item_numbers[:3]]
     server.reply = lambda _: (200, {**UNKNOWN_USER, "item_list": items})
     found = server.ask()
     assert found.ranked[:, :4].tolist() == [[1, 2, 3, 0]] * past.n_users

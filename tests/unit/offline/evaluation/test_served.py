@@ -53,7 +53,7 @@ def test_items_nobody_trained_are_on_no_list_of_vectors(exchange: Path) -> None:
     table = artifacts.ITEM_VECTORS.read(settings.exchange_dir)
     untrained = table.loc[table[vector_of("tower")].isna(), Columns.ITEM].to_numpy()
     assert len(untrained) > 0
-    codes = np.searchsorted(holdout.past.itemids, untrained) + 1
+    codes = np.searchsorted(holdout.past.item_numbers, untrained) + 1
     assert not np.isin(answers.channels["tower"], codes).any()
 
 
@@ -64,7 +64,7 @@ def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     spec, (users, items) = read_feature_spec(folder), served.read_features(folder)
     model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
     user, codes = 3, answers.ranked[3]
-    userids, itemids = holdout.past.userids[[user]], holdout.past.itemids[codes[codes > 0] - 1]
+    userids, itemids = holdout.past.user_numbers[[user]], holdout.past.item_numbers[codes[codes > 0] - 1]
     rows = spec.assemble(spec.encode_users(users.loc[userids]), spec.encode_items(items.loc[itemids]), 0)
     with torch.no_grad():
         expected = model(torch.from_numpy(rows))[:, 0].numpy()
@@ -102,13 +102,13 @@ def test_a_user_nothing_is_found_for_gets_the_popular(exchange: Path, tmp_path: 
     artifacts.USER_PREFERENCES.write(folder, preferences[preferences[Columns.USER] != unknown_user])
     settings = settings.model_copy(update={"exchange_dir": folder})
     holdout = holdout_of(settings)
-    user = int(np.searchsorted(holdout.past.userids, unknown_user))
+    user = int(np.searchsorted(holdout.past.user_numbers, unknown_user))
     answers = served.answers(settings, holdout)
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
-    seen = holdout.past.itemids[holdout.past.seen()[user].indices - 1]
+    seen = holdout.past.item_numbers[holdout.past.seen()[user].indices - 1]
     expected = popular[~np.isin(popular, seen)][: settings.recipe.recall.candidates]
     fused = answers.fused[user]
-    assert holdout.past.itemids[fused[fused > 0] - 1].tolist() == expected.tolist()
+    assert holdout.past.item_numbers[fused[fused > 0] - 1].tolist() == expected.tolist()
     assert not answers.channels["fm"][user].any()
 
 

@@ -27,8 +27,8 @@ def past() -> Sequences:
     users, items = np.nonzero(rng.random((USERS, ITEMS)) < share)
     ratings = np.full(len(users), 4)
     return Sequences(
-        userids=np.arange(USERS),
-        itemids=np.arange(ITEMS),
+        user_numbers=np.arange(USERS),
+        item_numbers=np.arange(ITEMS),
         starts=np.searchsorted(users, np.arange(USERS + 1)),
         items=items + 1,
         ratings=ratings,

@@ -56,7 +56,7 @@ def inputs_of(offsets: np.ndarray) -> Inputs:
         feature.name: np.array(feature.vocabulary)[codes - 1]
         for feature, codes in zip(profile, profiles.T, strict=True)
     }
-    users = pd.DataFrame({"userid": data.userids, **raw})
+    users = pd.DataFrame({"userid": data.user_numbers, **raw})
     years = np.append(np.nan, np.arange(1, ITEMS + 1) + 1950)[:, None]
     return Inputs(STARS, data, ("Action", "Drama"), genres, years, users, profile, profiles)
 
@@ -76,7 +76,7 @@ def part_ways(past: Sequences) -> Sequences:
     later = past.positions >= np.repeat(past.earlier(RANKER.past).lengths, past.lengths)
     other = np.where(later, (past.items + 10) % (ITEMS - 1) + 1, past.items)
     ratings = np.where(later, (past.ratings - 2) % 3 + 3, past.ratings)
-    return Sequences(past.userids, past.itemids, past.starts, other, ratings, ratings > 3, past.times)
+    return Sequences(past.user_numbers, past.item_numbers, past.starts, other, ratings, ratings > 3, past.times)
 
 
 def test_training_channels_know_nothing_of_the_targets(inputs: Inputs) -> None:

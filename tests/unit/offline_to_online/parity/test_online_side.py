@@ -70,7 +70,7 @@ def test_an_unchanged_side_agrees(either: OnlineSide) -> None:
 
 
 def pairs(side: OnlineSide) -> int:
-    return sum(len(answer.itemids) for answer in side.answers())
+    return sum(len(answer.item_numbers) for answer in side.answers())
 
 
 def users_with(change: Callable[[UserRow], dict[str, Any]]) -> Break:
@@ -81,7 +81,7 @@ def users_with(change: Callable[[UserRow], dict[str, Any]]) -> Break:
 
 
 def events(history: History, part: slice) -> History:
-    return History(history.itemids[part], history.ratings[part], history.times[part])
+    return History(history.item_numbers[part], history.ratings[part], history.times[part])
 
 
 def channels_with(change: Callable[[Channel], dict[str, Any]]) -> Break:
@@ -295,7 +295,7 @@ def test_the_last_ten_in_the_artifacts_are_caught(tmp_path: Path, recipe: str, c
 @pytest.mark.parametrize(("value", "gap"), [(0.0, 0.9e-5), (0.0, 1.1e-5), (100.0, 0.9e-3), (100.0, 1.1e-3)])
 def test_the_tolerance_is_where_it_is_said_to_be(side: OnlineSide, value: float, gap: float) -> None:
     """1e-5, relative to values above 1."""
-    itemids = np.array([row.itemid for row in side.items.rows[:2]])
+    itemids = np.array([row.number for row in side.items.rows[:2]])
     recalled, rows = np.zeros((2, len(side.truth.columns)), np.float32), np.zeros((2, side.spec.width), np.float32)
     offline = CheckedRequest(2, 2, 0, {}, itemids, recalled, rows, np.array([0, value], np.float32))
     online = replace(offline, scores=np.array([0, value + gap], np.float32))
@@ -316,7 +316,7 @@ def test_a_statistic_that_nobody_counts_again_is_refused(
 
 
 def test_a_user_who_saw_everything_has_no_candidates(either: OnlineSide) -> None:
-    before, everything = pairs(either), either.truth.index.itemids.astype(np.int32)
+    before, everything = pairs(either), either.truth.index.item_numbers.astype(np.int32)
     replete = replace(either.truth.states[USERS[4]], seen=everything)
     either.users.rows[replete.own_id] = replete
     either.truth = replace(either.truth, states={**either.truth.states, replete.number: replete})
@@ -347,14 +347,14 @@ def test_small_products_apart_from_the_last_are_no_tie() -> None:
 
 
 def test_an_item_nobody_knows_is_named(history_side: OnlineSide) -> None:
-    history_side.truth.positions(np.array([history_side.truth.index.itemids[5]]))
+    history_side.truth.positions(np.array([history_side.truth.index.item_numbers[5]]))
     with pytest.raises(CheckError, match="number 999999, which none of the items has"):
         history_side.truth.positions(np.array([999_999]))
 
 
 def test_an_item_that_a_channel_never_met_is_named(history_side: OnlineSide) -> None:
     """It has no vector, so it must not compete; the last item of the artifacts is such a one."""
-    truth, last = history_side.truth, history_side.truth.index.itemids[-1:]
+    truth, last = history_side.truth, history_side.truth.index.item_numbers[-1:]
     scores = truth.channel_scores(truth.states[1], 0)
     (said,) = truth.disorder(scores, {"ease": last})
     assert said == f"channel 'ease' found item {last[0]}, which it does not know"

@@ -25,7 +25,7 @@ from online.clients.elastic import ElasticItems
 
 FIELD = vector_of("fm")
 ROW = ItemRow(
-    itemid=7,
+    number=7,
     own_id="sku 7",
     title="Film",
     terms=(1, 2),

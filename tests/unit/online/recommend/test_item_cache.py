@@ -96,7 +96,7 @@ def test_an_incomplete_refresh_keeps_the_current_copy(caplog: pytest.LogCaptureF
     for expected in ([1, 2, 3], [1, 2, 3], [1, 2, 3, 4]):
         cache.current()
         later.run()
-        assert cache.current().itemids.tolist() == expected
+        assert cache.current().item_numbers.tolist() == expected
         now[0] += RETRY_AFTER_S
     assert "2 of 3 items have lost their features" in caplog.text
     assert "3 of 3 items have lost their features" in caplog.text
@@ -109,7 +109,7 @@ def test_items_are_fetched_in_chunks() -> None:
     items = fetch_items(store, world.spec, world.release, ids)
     assert len(store.calls) == 2
     assert max(len(query.ids) for query in store.calls) <= CHUNK
-    assert items.itemids.tolist() == sorted(world.item_features)
+    assert items.item_numbers.tolist() == sorted(world.item_features)
 
 
 def test_items_with_many_features_use_smaller_calls() -> None:
@@ -119,4 +119,4 @@ def test_items_with_many_features_use_smaller_calls() -> None:
     )
     nobody = fetch_items(store, wide, world.release, range(200_000, 200_090))
     assert [len(query.ids) for query in store.calls] == [VALUES // 300] * 3
-    assert len(nobody.itemids) == 0
+    assert len(nobody.item_numbers) == 0

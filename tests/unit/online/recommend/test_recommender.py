@@ -497,10 +497,10 @@ def test_nobody_waits_long_for_a_release_that_opens(fakes: Fakes, monkeypatch: p
 def test_a_request_sees_what_is_older_than_its_second(fakes: Fakes) -> None:
     """A rating in that second or later does not count: its item may be recommended, and it changes nothing."""
     stored, since = fakes.world.stored(LONG_HISTORY_USER), LAST_EVENT - 100 * 3600
-    rated = stored.history.itemids[stored.history.times >= since]
+    rated = stored.history.item_numbers[stored.history.times >= since]
     there = ask(fakes, LONG_HISTORY_USER, MAX_SIZE, timestamp=since)
     assert set(there.itemids) & set(rated.tolist())
-    older = stored.history.itemids[stored.history.times < since]
+    older = stored.history.item_numbers[stored.history.times < since]
     assert not set(there.itemids) & set(older.tolist())
     history = fakes.world.histories[LONG_HISTORY_USER]
     ratings = np.where(history.times >= since, history.ratings % 5 + 1, history.ratings)

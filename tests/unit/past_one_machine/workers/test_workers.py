@@ -91,14 +91,14 @@ def test_a_worker_does_not_wait_long_for_others_to_be_there(monkeypatch: pytest.
 def test_a_worker_reads_its_share_of_the_lists(settings: Settings) -> None:  # noqa: F811
     past = read_inputs(settings).data
     five = replace(LIST.take(np.zeros(5, np.int64)), lengths=np.arange(5, dtype=np.int32))
-    artifacts.LISTS.write(settings.exchange_dir, five.table(past.userids))
+    artifacts.LISTS.write(settings.exchange_dir, five.table(past.user_numbers))
     own = [read_own_lists(settings.exchange_dir, Workers(rank=rank, world=2)) for rank in range(2)]
     assert [read_lists(settings, past, table).lengths.tolist() for table in own] == [[0, 1], [2, 3, 4]]
 
 
 def test_more_workers_than_lists_are_refused(settings: Settings) -> None:  # noqa: F811
     past = read_inputs(settings).data
-    artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.userids))
+    artifacts.LISTS.write(settings.exchange_dir, LIST.table(past.user_numbers))
     with pytest.raises(StepError, match="RECSYS_TRAINING__WORKERS"):
         read_own_lists(settings.exchange_dir, Workers(rank=0, world=2))
 

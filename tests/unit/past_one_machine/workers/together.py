@@ -49,8 +49,8 @@ def world() -> Sequences:
     users = np.repeat(np.arange(USERS), lengths)
     positions = np.arange(len(users)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return Sequences(
-        userids=np.arange(1, USERS + 1),
-        itemids=np.arange(1, ITEMS + 1),
+        user_numbers=np.arange(1, USERS + 1),
+        item_numbers=np.arange(1, ITEMS + 1),
         starts=np.concatenate([[0], np.cumsum(lengths)]),
         items=(begin[users] + positions) % ITEMS + 1,
         ratings=np.where(positions % 5 == 4, 2, 4),

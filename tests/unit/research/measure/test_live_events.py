@@ -44,8 +44,8 @@ def replay() -> Replay:
     """Everybody sees the items in the order of their numbers, and likes them all."""
     events = len(USERS) * EACH
     data = Sequences(
-        userids=np.array(USERS),
-        itemids=np.arange(1, EACH + 1),
+        user_numbers=np.array(USERS),
+        item_numbers=np.arange(1, EACH + 1),
         starts=np.arange(0, events + 1, EACH),
         items=np.tile(np.arange(1, EACH + 1), len(USERS)),
         ratings=np.full(events, 5),
