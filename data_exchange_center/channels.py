@@ -2,7 +2,7 @@
 
 A channel either gives vectors, which an index of the items is searched with (`VectorChannel`), or scores the items
 itself (`Channel`). Training lists, evaluation and server call the same methods. A release names each channel's class by
-its ``form``; the class is found in the entry points ``recsys.served``.
+its ``form``: of those below, or the kind of a model that is served by a class of its own (`ChannelRecipe.served_as`).
 """
 
 from __future__ import annotations
@@ -237,6 +237,9 @@ class StoredVectors(VectorChannel):
         return self.items
 
 
+FORMS: Final[Mapping[str, type[Channel]]] = {served.form: served for served in (HistorySum, StoredVectors)}
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelSet:
     """All channels of a release that compute something when a request comes, over one vocabulary of items."""
@@ -316,7 +319,8 @@ class ChannelSet:
             channels = []
             for name, form in zip(arrays["names"].tolist(), arrays["forms"].tolist(), strict=True):
                 own = {key[len(name) + 1 :]: array for key, array in arrays.items() if key.startswith(f"{name}.")}
-                channels.append(plugins.load(plugins.SERVED, form).of(name, own))
+                served = FORMS.get(form) or plugins.part(plugins.load(plugins.MODELS, form), "served_as")
+                channels.append(served.of(name, own))
             return cls(arrays["itemids"], tuple(channels))
         except (KeyError, OSError, ValueError, EOFError) as error:
             raise ValueError(f"these are no channels ({error})") from error

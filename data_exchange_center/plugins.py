@@ -2,7 +2,7 @@
 
 Built-in ones are declared in this repository's pyproject.toml, others in their own package's, in the same groups:
 
-    [project.entry-points."recsys.recipes"]
+    [project.entry-points."recsys.models"]
     mine = "my_package.my_channel:MyRecipe"
 
 The core never imports code that depends on it: it looks up a group. An entry point whose folder is gone is skipped.
@@ -14,22 +14,27 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from data_exchange_center.errors import RecsysError
 
-# Groups of models and features; examples/ holds a package that brings some.
-RECIPES: Final = "recsys.recipes"  # kind -> settings of a channel or ranker; the server imports a channel's: no torch
-SERVED: Final = "recsys.served"  # form -> `channels.Channel` as a release holds it; the server imports it: numpy alone
-NAMED_RECIPES: Final = "recsys.named_recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
-MODELS: Final = "recsys.models"  # kind -> how it is trained: see `offline.models.kinds`
+# The groups; examples/ holds a package that brings models and a statistic.
+SERVER: Final = "recsys.server"  # extensions of the server: `register(app, parts)`, see `online.web.parts`
+MODELS: Final = "recsys.models"  # kind -> settings of a channel or a ranker, see `recipes`; the server imports them
+RECIPES: Final = "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
+# Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; or that `fetch` the
+# data set whose name is in RECSYS_DATA, as `offline.movielens.download`
+DATASETS: Final = "recsys.datasets"
+# What works in place of one process. RECSYS_ENGINE names one with `TWINS` (step -> the script that runs instead) and
+# the parts `FEAST` and `PUT_DOCUMENTS` (`offline_to_online.stores`); workers: `TWINS` that train together;
+# redis_cluster: a client; nodes: starts a service's nodes
+ENGINES: Final = "recsys.engines"
 # Feedback received by servers: "unpack" and "apply" it to a user's state, "collect" (step 0) and "merge" (step 1) it
-# into a data set; `extras.events` provides them
+# into a data set, name its "problems"; `extras.events` provides them
 FEEDBACK: Final = "recsys.feedback"
-FETCHED: Final = "recsys.fetched"  # data set's name, for RECSYS_DATA -> a function like `offline.movielens.download`
 RELEASED: Final = "recsys.released"  # called with settings and deleted releases after one has gone live
-RECOUNTS: Final = "recsys.recounts"  # column -> function that counts it a second time, for the parity check
 
 
 class PluginError(RecsysError, ValueError):
@@ -56,9 +61,26 @@ def load(group: str, name: object) -> Any:
         there = ", ".join(sorted(found)) or "none"
         raise PluginError(
             f"No {name!r} among the plugins of {group!r}; there are: {there}. A package brings one by an entry point "
-            f'in its pyproject.toml: [project.entry-points."{group}"].'
+            f'in its pyproject.toml: [project.entry-points."{group}"]; after a change of this one\'s, run make setup.'
         )
     return found[name].load()
+
+
+def part(plugin: Any, name: str) -> Any:
+    """Import a part of a plugin: what its attribute ``name`` says as "module:object".
+
+    So a plugin is imported without what its parts need: PyTorch, Spark. Raises PluginError where it has no such part.
+    """
+    if (place := getattr(plugin, name, None)) is None:
+        raise PluginError(f"{getattr(plugin, '__name__', plugin)} has no {name}; it must name one as 'module:object'.")
+    return resolve_name(place)
+
+
+def engine(name: str) -> Any:
+    """Import what RECSYS_ENGINE names. Raises PluginError where it has no `TWINS`."""
+    if not hasattr(found := load(ENGINES, name), "TWINS"):
+        raise PluginError(f"RECSYS_ENGINE={name} brings no steps; name pandas or spark.")
+    return found
 
 
 def _is_there(module: str) -> bool:

@@ -1,7 +1,7 @@
 """Recipes: named configurations of a recommender, its models and their hyperparameters.
 
-A recipe is settings, not code: the same steps, sync and server read it. Each part names its ``kind``; the kind's
-settings are found in the entry points ``recsys.recipes``, its training in ``recsys.models`` (`offline/models`).
+A recipe is settings, not code: the same steps, sync and server read it. Each part names its ``kind``; the entry points
+``recsys.models`` map a kind to the class of its settings, which names the code that trains it (`offline/models`).
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
 
@@ -39,6 +39,9 @@ class TrainRecipe(Frozen):
 class ChannelRecipe(Frozen):
     """Settings of a recall channel. A kind of channel is a subclass with a ``kind``."""
 
+    trained_by: ClassVar[str]  # "module:function" `fit(recipe, past, inputs, data)`, see `offline.models.kinds`
+    # "module:class" of a `channels.Channel` that has the kind as its form; None: one of those in `channels`
+    served_as: ClassVar[str | None] = None
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
     together: ClassVar[bool] = False  # whether several workers can share its training
 
@@ -55,8 +58,9 @@ class VectorRecipe(ChannelRecipe):
 
 
 class FMRecipe(VectorRecipe):
-    """Factorization machine on userid and itemid, trained on rated pairs: one stored vector a user."""
+    """Factorization machine on user and item, trained on rated pairs: one stored vector a user."""
 
+    trained_by: ClassVar[str] = "offline.models.fm:fit"
     needs: ClassVar[frozenset[Need]] = frozenset({"dislikes"})
 
     kind: Literal["fm"] = "fm"
@@ -71,6 +75,7 @@ class TowerRecipe(VectorRecipe):
     Trained at request points, moments in a user's past when a request could have come: see `offline/data/sequences.py`.
     """
 
+    trained_by: ClassVar[str] = "offline.models.tower:fit"
     together: ClassVar[bool] = True
 
     kind: Literal["tower"] = "tower"
@@ -99,6 +104,8 @@ class EaseRecipe(VectorRecipe):
     Within a session the newest events weigh most; after a break all likes weigh the same, the long-term taste.
     """
 
+    trained_by: ClassVar[str] = "offline.models.ease:fit"
+
     kind: Literal["ease"] = "ease"
     name: str = "ease"
     dim: int = 64
@@ -116,6 +123,7 @@ class EaseRecipe(VectorRecipe):
 class RankerRecipe(Frozen):
     """Settings of a ranker. A kind of ranker is a subclass of `PairsRecipe` or `ListsRecipe` with a ``kind``."""
 
+    trained_by: ClassVar[str]  # "module:class" of its network, a subclass of `offline.models.kinds.Ranker`
     examples: ClassVar[Literal["pairs", "lists"]]  # of its training
     needs: ClassVar[frozenset[Need]] = frozenset()  # of the data set
 
@@ -149,10 +157,11 @@ class ListsRecipe(RankerRecipe):
 class DeepFMRecipe(PairsRecipe):
     """Sparse FM with two embedding widths plus an MLP over the dense features."""
 
+    trained_by: ClassVar[str] = "offline.models.deepfm:DeepFM"
     needs: ClassVar[frozenset[Need]] = frozenset({"dislikes", "terms"})
 
     kind: Literal["deepfm"] = "deepfm"
-    id_dim: int = 16  # userid, itemid
+    id_dim: int = 16  # of user and item
     side_dim: int = 2  # all other sparse features
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0  # of the MLP; made no difference on validation
@@ -161,6 +170,8 @@ class DeepFMRecipe(PairsRecipe):
 
 class ListRankerRecipe(ListsRecipe):
     """Affinities to the history, statistics and recall's own scores, through a small MLP."""
+
+    trained_by: ClassVar[str] = "offline.models.list_ranker:ListRanker"
 
     kind: Literal["list"] = "list"
     kernels: int = 4  # learned weightings of the history for each similarity
@@ -178,7 +189,7 @@ Part = TypeVar("Part", ChannelRecipe, RankerRecipe)
 
 def recipe_class(kind: object, part: type[Part]) -> type[Part]:
     """The settings' class of a kind of channel or ranker. Raises ValueError, listing the known kinds, for another."""
-    found: type[Part] = plugins.load(plugins.RECIPES, kind)
+    found: type[Part] = plugins.load(plugins.MODELS, kind)
     if not issubclass(found, part):
         raise ValueError(f"{kind!r} is no {'channel' if part is ChannelRecipe else 'ranker'}")
     return found
@@ -287,7 +298,7 @@ def recipe_called(name: str) -> Recipe:
     if not name.endswith(".json"):
         if name in RECIPES:
             return RECIPES[name]
-        others = plugins.find(plugins.NAMED_RECIPES)
+        others = plugins.find(plugins.RECIPES)
         if name not in others:
             known = ", ".join(sorted({*RECIPES, *others}))
             raise ValueError(f"no recipe is called {name!r}; there are: {known}; or name a .json file that holds one")

@@ -31,7 +31,7 @@ def _absolute(path: Path) -> Path:
 
 def _data(path: Path) -> Path:
     """A path, or the name of a published data set that a plugin downloads."""
-    is_name = path == Path(path.name) and path.name in plugins.find(plugins.FETCHED)
+    is_name = path == Path(path.name) and path.name in plugins.find(plugins.DATASETS)
     return path if is_name else _absolute(path)
 
 

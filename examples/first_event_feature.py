@@ -2,7 +2,7 @@
 
 Stores cannot hold days that grow until the request comes, so they hold the moment, and the column is an
 `ElapsedFeature`: the model sees the days from the moment to the request. The parity check counts it a second time, in
-another way; a statistic without a second count is refused. pyproject.toml next to it declares both. To try it:
+another way; a statistic without a second count is refused. pyproject.toml next to it declares it. To try it:
 
     pip install --editable examples
     make demo
@@ -31,12 +31,12 @@ def first_event(events: Sequences, users: Ints, counts: Ints) -> Ints:
     return moments
 
 
-FIRST_EVENT = UserStatistic(
-    ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p"), first_event
-)
-
-
 def first_event_again(served: ServedRatings) -> pd.Series:
     """Recompute it for the parity check: each user's smallest time in the table of ratings."""
     times = served.ratings.groupby(Columns.USER)[Columns.TIMESTAMP].min()
     return times.reindex(served.ids, fill_value=NEVER)
+
+
+FIRST_EVENT = UserStatistic(
+    ElapsedFeature(name="first_event", entity="user", scale=5.0, transform="log1p"), first_event, first_event_again
+)

@@ -1,7 +1,7 @@
 """A ranker of your own: an MLP over the statistics and recall's scores of each candidate, without the history.
 
 One file holds its settings and its network; fitting by a softmax over the lists that recall makes comes with `Ranker`.
-pyproject.toml next to it declares them. To try it:
+pyproject.toml next to it declares the settings, which name the network. To try it:
 
     pip install --editable examples
     python -m examples.mlp_ranker > mlp.json
@@ -11,7 +11,7 @@ pyproject.toml next to it declares them. To try it:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from offline.models.kinds import Config, Ranker
 
 class MLPRecipe(ListsRecipe):
     """Settings, as a recipe names them; those of the training lists and of the softmax come with `ListsRecipe`."""
+
+    trained_by: ClassVar[str] = "examples.mlp_ranker:MLP"
 
     kind: Literal["mlp"] = "mlp"
     hidden: tuple[int, ...] = (16,)

@@ -2,7 +2,7 @@
 
 It has no vector, and its list depends on the time of the request. A request after the end of the data, as one of today
 is for MovieLens, gets the data's last days. One file holds its settings, its fit and its served form; pyproject.toml
-next to it declares them. To try it:
+next to it declares the settings, which name the other two. To try it:
 
     pip install --editable examples
     python -m examples.recent_channel > recent.json
@@ -31,6 +31,9 @@ DAY_S = 86_400
 class RecentRecipe(ChannelRecipe):
     """Settings, as a recipe names them."""
 
+    trained_by: ClassVar[str] = "examples.recent_channel:fit"
+    served_as: ClassVar[str] = "examples.recent_channel:LikedRecently"
+
     kind: Literal["recent"] = "recent"
     name: str = "recent"
     days: int = 90
@@ -40,7 +43,7 @@ class RecentRecipe(ChannelRecipe):
 class LikedRecently(Channel):
     """Served form: counts day by day, from which a request cuts its own window."""
 
-    form: ClassVar[str] = "liked_recently"
+    form: ClassVar[str] = "recent"
 
     first_day: int  # days since 1970-01-01
     likes: NDArray[np.int32]  # (days + 1, items + 1) how often each item had been liked before each day began

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, plugins, release_parts
+from data_exchange_center import artifacts, release_parts
 from data_exchange_center.candidates import ExactItems, ItemQuery, fused_lists, model_inputs
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
@@ -363,7 +363,7 @@ def _mean_rating(served: ServedRatings) -> pd.Series:
 
 
 # Every statistic of `offline.data.statistics.STATISTICS` by its column's name, of each of `ServedRatings.ids`; those of
-# other packages are in the entry points ``recsys.recounts``.
+# other packages bring their own ``recount``.
 RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
     "n_ratings": lambda served: served.size(Columns.USER),
     "item_ratings": lambda served: served.size(Columns.ITEM),
@@ -379,18 +379,18 @@ def _counted_again(
     frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
     """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
-    columns = {}
+    columns, others = {}, {each.column.name: each.recount for each in statistics.statistics()}
     for name in (feature.name for feature in spec.dense if feature.entity == entity):
         if name in counted:
             columns[name] = counted[name]
         elif name in RECOUNTS:
             columns[name] = RECOUNTS[name](served)
-        elif name in plugins.find(plugins.RECOUNTS):
-            columns[name] = plugins.load(plugins.RECOUNTS, name)(served)
+        elif again := others.get(name):
+            columns[name] = again(served)
         else:
             raise CheckError(
                 f"feature {name!r} is counted in one place only, so nothing can be checked: say in RECOUNTS of "
-                "offline_to_online/parity.py, or in an entry point recsys.recounts, how it is counted again"
+                "offline_to_online/parity.py, or in the statistic's own recount, how it is counted again"
             )
     return frame.assign(**columns)
 

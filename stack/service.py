@@ -89,11 +89,11 @@ class Program:
 
 def cluster_program(settings: Settings, service: str) -> Program:
     """Run the plugin that keeps a service's cluster of several nodes on this machine. Raises StackError without it."""
-    plugin = plugins.find("recsys.clusters").get(service)
+    plugin = plugins.find(plugins.ENGINES).get("nodes")
     if plugin is None:
         raise StackError(
-            f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin in the group recsys.clusters starts several "
-            f"nodes of {service}: unset it, or install one."
+            f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin nodes in the group {plugins.ENGINES} starts "
+            f"several nodes of {service}: unset it, or install one."
         )
     return Program((sys.executable, "-m", plugin.module, service), environment=settings.environment())
 

@@ -32,6 +32,9 @@ DAY_S: Final = 86_400
 class OwnItemsRecipe(ChannelRecipe):
     """Settings of the channel of a user's own items."""
 
+    trained_by: ClassVar[str] = f"{__name__}:fit_own"
+    served_as: ClassVar[str] = f"{__name__}:OwnItems"
+
     kind: Literal["own_items"] = "own_items"
     name: str = "own"
     decay: float = 0.9  # from one basket to the one before it
@@ -78,6 +81,9 @@ def fit_own(recipe: OwnItemsRecipe, past: Sequences, inputs: Inputs, data: DataR
 
 class LatelyRecipe(ChannelRecipe):
     """Settings of the channel of the last days."""
+
+    trained_by: ClassVar[str] = f"{__name__}:fit_lately"
+    served_as: ClassVar[str] = f"{__name__}:Lately"
 
     kind: Literal["lately"] = "lately"
     name: str = "lately"

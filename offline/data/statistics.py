@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,8 @@ class UserStatistic:
     # events, users (m,), counts (m,) -> (m,) what stores hold after the first ``counts`` events of each user; it must
     # not read later ones
     after: Callable[[Sequences, Ints, Ints], Ints]
+    # `offline_to_online.parity.ServedRatings` -> the statistic, counted in another way; None: `parity.RECOUNTS` has it
+    recount: Callable[[Any], pd.Series] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class ItemStatistic:
     joined: Literal["sum", "max", "min"] = "sum"  # how counts of different users are combined
     # (items + 1, k) of all users -> (items + 1,) the statistic
     finished: Callable[[Ints, Overall], NDArray[np.generic]] = lambda counts, overall: counts[:, 0]
+    recount: Callable[[Any], pd.Series] | None = None  # as of `UserStatistic`
 
 
 PRIOR = 10  # average ratings added to every item's own: shrinks the mean rating

@@ -1,7 +1,7 @@
 """Models as the steps see them: found by kind, fitted, stored, rebuilt, scored.
 
-Entry points ``recsys.models`` map a kind to what trains it: for a channel, a function `fit(recipe, past, inputs, data)`
-that returns `Fitted`; for a ranker, a subclass of `Ranker`. A kind's settings are in `data_exchange_center.recipes`.
+A kind's settings (`data_exchange_center.recipes`) name in ``trained_by`` what trains it: for a channel, a function
+`fit(recipe, past, inputs, data)` that returns `Fitted`; for a ranker, a subclass of `Ranker`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, Ve
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
-from data_exchange_center.recipes import ChannelRecipe, DataRecipe, Recipe, VectorRecipe
+from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe, recipe_class
 from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
@@ -54,7 +54,7 @@ def fit_channel(recipe: ChannelRecipe, past: Sequences, inputs: Inputs, data: Da
 
     Raises TypeError where recipe and channel do not agree on whether there are vectors to search.
     """
-    fitted: Fitted = plugins.load(plugins.MODELS, recipe.kind)(recipe, past, inputs, data)
+    fitted: Fitted = plugins.part(recipe, "trained_by")(recipe, past, inputs, data)
     if isinstance(fitted.channel, VectorChannel) != isinstance(recipe, VectorRecipe):
         raise TypeError(f"{recipe.kind}: a VectorRecipe is served by a VectorChannel, and only a VectorRecipe is")
     return Fitted(fitted.channel, {"recipe": recipe.model_dump(mode="json"), **curves([]), **fitted.report})
@@ -165,7 +165,7 @@ class Ranker(nn.Module, ABC):
 
 def ranker_class(kind: object) -> type[Ranker]:
     """The network's class. Raises ValueError when there is no such kind."""
-    found = plugins.load(plugins.MODELS, kind)
+    found = plugins.part(recipe_class(kind, RankerRecipe), "trained_by")
     if not (isinstance(found, type) and issubclass(found, Ranker)):
         raise ValueError(f"{kind!r} is no ranker")
     return found

@@ -42,7 +42,6 @@ from data_exchange_center.steps import StepError, run
 from offline import movielens
 from offline.movielens import Files
 
-GROUP = "recsys.datasets"  # entry points: modules with a `read` like MovieLens's
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
@@ -79,8 +78,9 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
     if settings.data is not None:
         path = Path(os.path.expandvars(settings.data)).expanduser()
         origin = path.name
-        if not path.exists() and (fetch := plugins.find(plugins.FETCHED).get(path.name)):
-            path, origin = fetch.load()(settings.offline_dir / "download")
+        point = plugins.find(plugins.DATASETS).get(path.name)
+        if not path.exists() and point and (fetch := getattr(point.load(), "fetch", None)):
+            path, origin = fetch(settings.offline_dir / "download")
     elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
         path, origin = raw, "files found in the exchange folder"
     else:
@@ -93,14 +93,14 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
 
 def read(files: Files, where: Path, exchange_dir: Path) -> Dataset:
     """Write `artifacts.RAW` by the first reader that knows the files. Raises StepError where none does."""
-    there = plugins.find(GROUP)
-    others = [point.load() for point in there.values()]
+    there = plugins.find(plugins.DATASETS)
+    others = [module for module in (point.load() for point in there.values()) if hasattr(module, "read")]
     readers: list[Reader] = [stored, *(module.read for module in others), movielens.read]
     for reader in readers:
         if (dataset := reader(files, where, exchange_dir)) is not None:
             return dataset
     expected = "; or ".join([*(module.EXPECTED for module in others), movielens.EXPECTED])
-    missing = sorted(point.module for point in entry_points(group=GROUP) if point.name not in there)
+    missing = sorted(point.module for point in entry_points(group=plugins.DATASETS) if point.name not in there)
     absent = f" There are other readers of data sets, which this installation lacks: {', '.join(missing)}."
     raise StepError(f"{where} holds no data set. Expected anywhere inside: {expected}.{absent if missing else ''}")
 

@@ -81,7 +81,9 @@ class ElasticsearchStore(ReleaseStore):
                     return  # it is equal to its source, so nothing need be written
             place, engine = self.settings.elasticsearch, self.settings.engine
             # this step's own writer, or that of a plugin
-            put = put_documents if engine == IN_MEMORY else partial(plugins.load("recsys.index", engine), self.settings)
+            put: Put = put_documents
+            if engine != IN_MEMORY:
+                put = partial(plugins.part(plugins.engine(engine), "PUT_DOCUMENTS"), self.settings)
             kind = manifest.recipe.recall.index
             write_items(client, release, items, manifest.vector_dims, kind, place.shards, place.replicas, put)
 

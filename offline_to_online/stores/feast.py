@@ -219,8 +219,9 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     registry wait: of two copies of it, the later one would undo the earlier.
     """
     repo = prepare_feast_repo(settings)
-    named: FeastEngine | None = None if settings.engine == IN_MEMORY else plugins.load("recsys.feast", settings.engine)
-    engine = named or _OWN_ENGINE
+    engine: FeastEngine = _OWN_ENGINE
+    if settings.engine != IN_MEMORY:
+        engine = plugins.part(plugins.engine(settings.engine), "FEAST")
     registry, copy = repo / _REGISTRY, repo / _NEXT
     with (repo / "data" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, whatever happens to the process

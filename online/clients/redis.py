@@ -117,7 +117,7 @@ class Connected(Publishing):
 def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int = 0) -> Connected:
     """Return a client without retries. ``timeout_s``: of an answer; ``db``: database number, unused in a cluster."""
     if settings.cluster:
-        return plugins.load("recsys.redis", "cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
+        return plugins.load(plugins.ENGINES, "redis_cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
     pool = redis.ConnectionPool(
         TimelyConnection,
         host=settings.host,

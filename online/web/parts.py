@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from flask import Flask
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 InOrder = Callable[[Release, NDArray[np.integer]], NDArray[np.intp]]
 Model = TypeVar("Model", bound=BaseModel)
-
-GROUP: Final = "recsys.server"  # of entry points
 
 
 @dataclass
@@ -100,7 +98,7 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     One whose folder is not here, or that needs one that is not, is left out with a warning. Raises PluginError for an
     unknown name in the settings, and UnguardedError where these require keys or rates and `extras.keys` is left out.
     """
-    there = plugins.find(GROUP)
+    there = plugins.find(plugins.SERVER)
     every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
     registered = []
     for name in parts.settings.server.named_extras(every):
@@ -108,7 +106,7 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
             log.warning("the extra %s is left out: its folder is not here", name)
             continue
         try:
-            register = plugins.load(GROUP, name)
+            register = plugins.load(plugins.SERVER, name)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "extras":
                 raise

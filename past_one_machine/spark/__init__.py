@@ -13,3 +13,6 @@ TWINS: Final = {  # step -> the script that is run in its place
     "offline/rank/s1_feature_engi.py": "past_one_machine/spark/s1_feature_engi.py",
     "offline/rank/s2_model_train.py": "past_one_machine/spark/s2_model_train.py",
 }
+# what the stores load a release by
+FEAST: Final = "past_one_machine.spark.stores:FEAST"
+PUT_DOCUMENTS: Final = "past_one_machine.spark.stores:put_documents"

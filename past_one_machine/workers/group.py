@@ -256,7 +256,7 @@ def _join(step: str, others: Callable[[Settings, Workers], None], settings: Sett
     folder = settings.offline_dir / f"checkpoints-{Path(sys.argv[0]).stem}"
     with joined(TrainingSettings.load(), folder) as workers:
         if workers.first:
-            twins = {} if settings.engine == IN_MEMORY else plugins.load("recsys.steps", settings.engine)
+            twins = {} if settings.engine == IN_MEMORY else plugins.engine(settings.engine).TWINS
             importlib.import_module(twins.get(step, step).removesuffix(".py").replace("/", ".")).main(settings)
         else:
             others(settings, workers)

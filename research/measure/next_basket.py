@@ -241,7 +241,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
 
 def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
-    folder = FIGURES if found["dataset"] in plugins.find(plugins.FETCHED) else settings.offline_dir / "evaluation"
+    folder = FIGURES if found["dataset"] in plugins.find(plugins.DATASETS) else settings.offline_dir / "evaluation"
     publish(folder / f"baskets_{found['dataset']}.json", found, recommendations.next_baskets)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_a_failed_step_keeps_those_behind_it_from_running(runs: Runs, recipe: st
 def test_an_engine_puts_scripts_in_the_place_of_steps(monkeypatch: pytest.MonkeyPatch, runs: Runs) -> None:
     """Those that it has; the step itself is not started."""
     twins = {provenance.TERMS.path: "elsewhere/s2.py"}
-    monkeypatch.setattr(plugins, "load", lambda group, name: {("recsys.steps", "large"): twins}[group, name])
+    monkeypatch.setattr(plugins, "engine", lambda name: {"large": SimpleNamespace(TWINS=twins)}[name])
     assert len(runs(engine="large")) == len(provenance.STEPS)
     assert {step: script for step, (_, script) in runs.begun.items() if script} == twins
 
