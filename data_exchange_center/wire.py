@@ -30,25 +30,19 @@ USER_PROFILE: Final = "profile"  # profile codes that the channels' tables are r
 USER_FILTER: Final = "filter"  # numbers of seen items, int32 little endian
 
 
-def vector_of(channel: str) -> str:
-    """Name of a recall channel's vector: a field of a user's state, a field of the item index, a column."""
-    return f"vector_{channel}"
-
-
-def user_key(release: str, own_id: OwnId) -> str:
-    """Hash: a user's state, on one server."""
-    return f"ml:{release}:user:{own_id}"
-
-
-def ids_key(release: str) -> str:
-    """Sorted set: the own ids of the release's users, all with score 0, hence in lexicographic order."""
-    return f"ml:{release}:ids"
-
-
-def event_counts_key(release: str) -> str:
-    """Sorted set: the own ids of the release's users by the number of their events in it."""
-    return f"ml:{release}:event_counts"
-
+# Name of a recall channel's vector: a field of a user's state, a field of the item index, a column
+vector_of: Final = "vector_{}".format
+# Keys of a release, each a function of its id: manifest_key(release)
+user_key: Final = "ml:{}:user:{}".format  # (release, own id) -> hash: a user's state, on one server
+ids_key: Final = "ml:{}:ids".format  # sorted set: own ids of the users, all with score 0, hence in lexicographic order
+event_counts_key: Final = "ml:{}:event_counts".format  # sorted set: own ids of the users by the number of their events
+manifest_key: Final = "ml:{}:manifest".format  # string: the release's manifest as JSON
+users_key: Final = "ml:{}:users".format  # string: mark of a complete load, written once every user was read back
+channels_key: Final = "ml:{}:channels".format  # string: the packed `ChannelSet`: a history -> the index's query vectors
+# string: JSON list of [item number, score], best first; served to cold-start users
+popular_key: Final = "ml:{}:popular".format
+# Temporary key, in the same slot of a cluster, that is filled and then renamed to the key that it is a function of
+replacement: Final = "{0}:new:{{{0}}}".format
 
 # Feedback belongs to the user, not to a release. It lies under keys that name the data set (`Dataset.base_name`,
 # in which there is neither a colon nor a brace), as two data sets may have a user of the same id. Their tag, {0} to
@@ -73,27 +67,7 @@ def partition_tag(own_id: OwnId) -> str:
 def user_events_key(dataset: str, own_id: OwnId) -> str:
     """Hash, of the events that change the user's state: eventid -> position in the log and event, as
     `events.Logged.unpack` reads it; or `FORGOTTEN`."""
-    return f"ml:events:{dataset}:{{{event_partition(own_id)}}}:{own_id}"
-
-
-def manifest_key(release: str) -> str:
-    """String: the release's manifest as JSON."""
-    return f"ml:{release}:manifest"
-
-
-def users_key(release: str) -> str:
-    """String: mark of a complete load, written once every user was read back."""
-    return f"ml:{release}:users"
-
-
-def channels_key(release: str) -> str:
-    """String: the release's `ChannelSet`, packed: how a history becomes the query vectors of the index."""
-    return f"ml:{release}:channels"
-
-
-def popular_key(release: str) -> str:
-    """String: JSON list of [item number, score], best first; served to cold-start users."""
-    return f"ml:{release}:popular"
+    return f"ml:events:{dataset}:{partition_tag(own_id)}:{own_id}"
 
 
 def pack_vector(vector: Sequence[float] | NDArray[Any]) -> bytes:
@@ -122,9 +96,7 @@ ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by nam
 # ... and `vector_of(channel)`, a dense vector a channel
 
 
-def item_index(release: str) -> str:
-    return f"{ITEM_ALIAS}-{release}"
-
+item_index: Final = (ITEM_ALIAS + "-{}").format  # release -> name of its index
 
 # --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------
 USER_SERVICE: Final = "ml_user"
@@ -133,10 +105,7 @@ FEAST_SERVICE: Final[Mapping[Entity, str]] = {"user": USER_SERVICE, "item": ITEM
 FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
 
 
-def feast_name(service: str, release: str) -> str:
-    """Name of a release's feature view and of the feature service over it."""
-    return f"{service}_{release}"
-
+feast_name: Final = "{}_{}".format  # (service, release) -> name of the feature view and of the service over it
 
 # --- Triton: one model, a version a release -----------------------------------------------------------------------
 MODEL: Final = "ml_rec"
@@ -144,11 +113,6 @@ MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each 
 MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): sigmoid of the network's output; of a ranker of pairs a probability
 MAX_BATCH: Final = 256  # rows a request
-
-
-def replacement(key: str) -> str:
-    """Temporary key, in the same slot of a cluster, that is filled and then renamed to ``key``."""
-    return f"{key}:new:{{{key}}}"
 
 
 Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])
