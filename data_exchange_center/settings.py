@@ -10,11 +10,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -79,8 +79,18 @@ class ServiceSettings(Part):
             return tuple((host, int(port)) for host, _, port in named)
         return tuple((self.host, port + n) for n in range(here if self.host in _LOOPBACK else 1))
 
-    def _urls(self, nodes: str, port: int, here: int = 1, scheme: str = "http") -> tuple[str, ...]:
-        return tuple(f"{scheme}://{host}:{port}" for host, port in self._places(nodes, port, here))
+
+class HttpService(ServiceSettings, ABC):
+    """Settings of a service that is reached over HTTP."""
+
+    @property
+    @abstractmethod
+    def urls(self) -> tuple[str, ...]:
+        """Where requests are sent, round robin: URLs of all known servers; ``url``: the first, for messages."""
+
+    @property
+    def url(self) -> str:
+        return self.urls[0]
 
 
 def _for_every_client(password: SecretStr) -> SecretStr:
@@ -109,7 +119,9 @@ class RedisSettings(ServiceSettings):
     write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
 
     @model_validator(mode="after")
-    def _one_readable_password(self) -> Self:
+    def _one_readable_password_and_a_clusters_nodes(self) -> Self:
+        if self.nodes and not self.cluster:
+            raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
         if self.password and self.password_file:
             raise ValueError("password and password_file are both given; unset one of them")
         try:
@@ -129,18 +141,12 @@ class RedisSettings(ServiceSettings):
         except FileNotFoundError:  # the stack has not made it yet
             return None
 
-    @model_validator(mode="after")
-    def _nodes_are_a_clusters(self) -> Self:
-        if self.nodes and not self.cluster:
-            raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
-        return self
-
     @property
     def addresses(self) -> tuple[Address, ...]:
         return self._places(self.nodes, self.port, REDIS_SERVERS if self.cluster else 1)
 
 
-class ElasticsearchSettings(ServiceSettings):
+class ElasticsearchSettings(HttpService):
     """Elasticsearch: inverted index and vector index of the items."""
 
     port: Port = 9200
@@ -158,12 +164,8 @@ class ElasticsearchSettings(ServiceSettings):
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """URLs of all known nodes; ``url``: the first, for messages."""
-        return self._urls(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1, self.scheme)
-
-    @property
-    def url(self) -> str:
-        return self.urls[0]
+        places = self._places(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1)
+        return tuple(f"{self.scheme}://{host}:{port}" for host, port in places)
 
     @model_validator(mode="after")
     def _certificates_are_for_https(self) -> Self:
@@ -172,24 +174,20 @@ class ElasticsearchSettings(ServiceSettings):
         return self
 
 
-class FeastSettings(ServiceSettings):
+class FeastSettings(HttpService):
     """Feast feature server: user and item features for ranking."""
 
     port: Port = 6566
     timeout_s: Seconds = 1.0
-    nodes: Nodes = ""  # of all feature servers, where there are several; empty: host and port
+    # of all feature servers, where there are several, each of which must know a release before it goes live
+    nodes: Nodes = ""
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """HTTP URLs of the feature servers, used round robin; each must know a release before it goes live."""
-        return self._urls(self.nodes, self.port)
-
-    @property
-    def url(self) -> str:
-        return self.urls[0]
+        return tuple(f"http://{host}:{port}" for host, port in self._places(self.nodes, self.port))
 
 
-class TritonSettings(ServiceSettings):
+class TritonSettings(HttpService):
     """Triton Inference Server: scores of the ranking model, over HTTP."""
 
     http_port: Port = 8000
@@ -202,30 +200,27 @@ class TritonSettings(ServiceSettings):
     http_nodes: Nodes = ""  # where requests are sent: Tritons, or a load balancer; empty: host and port
 
     @property
-    def http_urls(self) -> tuple[str, ...]:
+    def urls(self) -> tuple[str, ...]:
         """Where requests are sent; ``unix:/path`` for a socket."""
-        return self._socket_urls or self._urls(self.http_nodes, self.http_port)
-
-    @property
-    def http_url(self) -> str:
-        return self.http_urls[0]
+        return self._urls_of(self.http_nodes)
 
     @property
     def node_urls(self) -> tuple[str, ...]:
         """Each Triton by itself."""
-        return self._socket_urls or self._urls(self.nodes, self.http_port)
+        return self._urls_of(self.nodes)
 
-    @property
-    def _socket_urls(self) -> tuple[str, ...]:
-        return (f"unix:{self.socket_dir / TRITON_SOCKET}",) if self.socket_dir else ()
+    def _urls_of(self, nodes: str) -> tuple[str, ...]:
+        if self.socket_dir:
+            return (f"unix:{self.socket_dir / TRITON_SOCKET}",)
+        return tuple(f"http://{host}:{port}" for host, port in self._places(nodes, self.http_port))
 
     @model_validator(mode="after")
     def _scoring_nodes_are_known(self) -> Self:
         if self.socket_dir and (self.nodes or self.http_nodes):
             raise ValueError("socket_dir and nodes are both given; unset one of them")
-        if len(self.http_urls) > len(self.node_urls):
+        if len(self.urls) > len(self.node_urls):
             raise ValueError(
-                f"http_nodes names {len(self.http_urls)} Tritons and nodes {len(self.node_urls)}; name each in "
+                f"http_nodes names {len(self.urls)} Tritons and nodes {len(self.node_urls)}; name each in "
                 "RECSYS_TRITON__NODES, or a release would be missing from some"
             )
         return self
@@ -273,23 +268,12 @@ class ServerSettings(ServiceSettings):
     rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
     proxies: Annotated[int, Field(ge=0)] = 0  # reverse proxies in front, each adding to X-Forwarded-For
     budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250  # of a request that names no budget of its own
-    seen_again: Literal["off", "discount"] = "off"  # discount: lower the score of items shown and ignored
-    diversity: Annotated[float, Field(ge=0, le=1)] = 0.0  # of a request that names none; 0: the ranker's order
     warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, for a cold Elasticsearch before the first request
     exact_items: Annotated[int, Field(ge=0)] = 20_000  # most popular, searched when Elasticsearch does not answer
     known_users: Annotated[int, Field(ge=0)] = 5_000  # users whose state and features a worker caches, 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of a cached state that is used when Redis does not answer
 
     extras: Annotated[str, Field(pattern=r"^[\w-]+(, *[\w-]+)*$")] = "all"  # "all", "none", or some: "page,keys"
-
-    def named_extras(self, there: Sequence[str]) -> tuple[str, ...]:
-        """Names of ``there`` that the setting lists, in their order, each once; then unknown names.
-
-        "all" stands for all of them, "none" for nothing.
-        """
-        named = dict.fromkeys(name.strip() for name in self.extras.split(",") if name.strip() != "none")
-        known = [name for name in there if "all" in named or name in named]
-        return (*known, *(name for name in named if name not in there and name != "all"))
 
     @property
     def is_open(self) -> bool:
@@ -323,8 +307,24 @@ def _known_recipe(name: str) -> str:
     return name
 
 
-class Settings(BaseSettings):
-    """The whole tree. Raises pydantic's ValidationError; `load_settings` turns it into one clear sentence."""
+class _Environment(BaseSettings):
+    """Settings from environment variables."""
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment; a wrong value ends the process with one sentence that names it."""
+        try:
+            return cls()
+        except ValidationError as error:
+            prefix, problems = cls.model_config["env_prefix"], []
+            for each in error.errors():
+                variable = "__".join(map(str, each["loc"])).upper().removeprefix(prefix)
+                problems.append(f"{prefix}{variable}: {each['msg'].removeprefix('Value error, ')}")
+            sys.exit(f"Wrong setting: {'; '.join(problems)}")
+
+
+class Settings(_Environment):
+    """The whole tree. Raises pydantic's ValidationError; `load` turns it into one clear sentence."""
 
     model_config = SettingsConfigDict(
         env_prefix="RECSYS_",
@@ -400,28 +400,23 @@ class Settings(BaseSettings):
         """File with the password that the stack generates for its Redis, likewise."""
         return self.service_dir("secrets") / "redis" / "password"
 
-    @property
-    def metrics_dir(self) -> Path:
-        """Prometheus metrics of each of the server's workers, summed when scraped."""
-        return self.service_dir("server") / f"metrics-{self.server.port}"
-
-    @property
-    def started_workers_dir(self) -> Path:
-        """Marker files of the server's workers, each named by its pid and made once the worker is ready."""
-        return self.service_dir("server") / f"workers-{self.server.port}"
+    def workers_dir(self, kind: str) -> Path:
+        """A folder of the server's workers. ``metrics``: Prometheus metrics of each, summed when scraped; ``workers``:
+        a marker file of each, named by its pid and made once it is ready."""
+        return self.service_dir("server") / f"{kind}-{self.server.port}"
 
     def environment(self) -> dict[str, str]:
         """These settings as environment variables, for a child process with the same settings; those of extensions'
         own settings (`ExtensionSettings`) as they are here."""
-        own = tuple(f"RECSYS_{name.upper()}" for name in (*type(self).model_fields, "recipe"))
-        others = (name for name in sorted(os.environ) if name.startswith("RECSYS_") and not name.startswith(own))
-        variables = {name: os.environ[name] for name in others}
-        for name, value in self.model_dump(exclude_none=True).items():
-            variable = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
-            parts = value if isinstance(value, dict) else {"": value}
-            for part, field in parts.items():
-                plain = field.get_secret_value() if isinstance(field, SecretStr) else str(field)
-                variables[f"{variable}__{part.upper()}".removesuffix("__")] = plain
+        variables = {name: value for name, value in os.environ.items() if name.startswith("RECSYS_")}
+        for name, value in self.model_dump().items():
+            group = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
+            variables.pop(group, None)
+            for part, field in (value if isinstance(value, dict) else {"": value}).items():
+                variable = f"{group}__{part.upper()}".removesuffix("__")
+                variables.pop(variable, None)
+                if field is not None:
+                    variables[variable] = field.get_secret_value() if isinstance(field, SecretStr) else str(field)
         if (password := self.redis.secret) is not None:  # the value, so that a program restarts when it changes
             variables["RECSYS_REDIS__PASSWORD"] = password
         if (file := self.redis.password_file) and (password or not file.exists()):
@@ -429,31 +424,10 @@ class Settings(BaseSettings):
         return variables
 
 
-class ExtensionSettings(BaseSettings):
+class ExtensionSettings(_Environment):
     """Base of the settings that a package outside the core has of its own, under its own ``env_prefix``."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    @classmethod
-    def load(cls) -> Self:
-        """From the environment, as `load_settings`."""
-        return _from_environment(cls)
 
-
-def load_settings() -> Settings:
-    """Settings from the environment; a wrong value ends the process with one sentence that names it."""
-    return _from_environment(Settings)
-
-
-AnySettings = TypeVar("AnySettings", bound=BaseSettings)
-
-
-def _from_environment(kind: type[AnySettings]) -> AnySettings:
-    try:
-        return kind()
-    except ValidationError as error:
-        prefix, problems = kind.model_config["env_prefix"], []
-        for each in error.errors():
-            variable = "__".join(map(str, each["loc"])).upper().removeprefix(prefix)
-            problems.append(f"{prefix}{variable}: {each['msg'].removeprefix('Value error, ')}")
-        sys.exit(f"Wrong setting: {'; '.join(problems)}")
+load_settings = Settings.load

@@ -11,10 +11,10 @@ from data_exchange_center.settings import load_settings
 
 _settings = load_settings()
 _server = _settings.server
-_workers = _settings.started_workers_dir  # a file for each worker that answers, named by its pid
+_workers = _settings.workers_dir("workers")  # a file for each worker that answers, named by its pid
 
 # The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
-_metrics = _settings.metrics_dir
+_metrics = _settings.workers_dir("metrics")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 # One thread per matrix product: the workers are the parallelism; OpenBLAS's own threads busy-wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -96,7 +96,7 @@ def renew(settings: Settings, supervisor: Supervisor) -> None:
 
 def workers(settings: Settings) -> set[int]:
     """Process ids of the workers that answer; gunicorn's configuration keeps a file for each."""
-    return {int(path.name) for path in settings.started_workers_dir.iterdir()}
+    return {int(path.name) for path in settings.workers_dir("workers").iterdir()}
 
 
 def _expect(settings: Settings, count: Callable[[], int], at_least: int) -> None:

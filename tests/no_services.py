@@ -22,7 +22,7 @@ PORTS: Final = {
     for each in service.ports
     for port in (each.container, int(os.environ.get(each.variable, each.container)))
 }
-OWN_TRITON: Final = Settings().triton.http_url
+OWN_TRITON: Final = Settings().triton.url
 HTTP_PORT: Final = Settings().triton.http_port
 _reached: list[str] | None = None  # None: nobody watches
 

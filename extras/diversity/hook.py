@@ -18,6 +18,7 @@ from pydantic import Field
 
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
+from data_exchange_center.settings import ExtensionSettings
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, Ranked, Request, Slate, absent_by_default
@@ -28,6 +29,12 @@ STAGE: Final = "diversity"  # among the stages of a request
 # popular (pic/figures/tune_diversity.json).
 RARITY: Final = 0.5
 Diversity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class DiversitySettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
+    """Settings of this extension."""
+
+    diversity: Diversity = 0.0  # of a request that names none; 0: the ranker's order
 
 
 class DiversityRequest(Request):
@@ -48,7 +55,7 @@ def register(app: Flask, parts: Parts) -> None:
     """Give requests and answers the field ``diversity``, and re-rank."""
     parts.extend_request(DiversityRequest, diversity="a number from 0, the ranking model's order, to 1")
     parts.extend_answer(DiversityAnswer)
-    default = parts.settings.server.diversity
+    default = DiversitySettings.load().diversity
     parts.recommender.phases.rerank.append(partial(rerank, default=default), *([] if default else ["diversity"]))
 
 

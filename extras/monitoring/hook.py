@@ -54,7 +54,7 @@ class Metrics:
     """Counters and gauges of one process."""
 
     def __init__(self, parts: Parts) -> None:
-        self._together = os.environ.get(_TOGETHER) == str(parts.settings.metrics_dir)
+        self._together = os.environ.get(_TOGETHER) == str(parts.settings.workers_dir("metrics"))
         self._recommender = parts.recommender
         self._sampled_at = 0.0
         self._served: tuple[str, str] | None = None

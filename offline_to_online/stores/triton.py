@@ -97,7 +97,7 @@ class TritonStore(ReleaseStore):
 
     @property
     def address(self) -> str:
-        folder, url = self.settings.triton.socket_dir, self.settings.triton.http_url
+        folder, url = self.settings.triton.socket_dir, self.settings.triton.url
         if folder and folder.is_relative_to(self.settings.exchange_dir):
             return f"{folder.relative_to(self.settings.exchange_dir)}/{TRITON_SOCKET}"
         return url

@@ -44,7 +44,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
 
     def __init__(self, settings: TritonSettings, *urls: str) -> None:
         """``urls``: Tritons, if not those of the settings."""
-        super().__init__(Http(*(urls or settings.http_urls), timeout_s=settings.timeout_s), settings.timeout_s)
+        super().__init__(Http(*(urls or settings.urls), timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         starts = range(0, len(query.inputs), wire.MAX_BATCH)

@@ -92,6 +92,16 @@ def _extended(model: type[Model], fields: type[Model]) -> type[Model]:
     return extended
 
 
+def named(setting: str, there: Sequence[str]) -> tuple[str, ...]:
+    """Names of ``there`` that the setting lists, in their order, each once; then unknown names.
+
+    "all" stands for all of them, "none" for nothing.
+    """
+    names = dict.fromkeys(name.strip() for name in setting.split(",") if name.strip() != "none")
+    known = [name for name in there if "all" in names or name in names]
+    return (*known, *(name for name in names if name not in there and name != "all"))
+
+
 def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     """Register the extras that the settings name, those of this repository in the order of ``own``, then others.
 
@@ -101,7 +111,7 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     there = plugins.find(plugins.SERVER)
     every = [*(name for name in own if name in there), *(name for name in there if name not in own)]
     registered = []
-    for name in parts.settings.server.named_extras(every):
+    for name in named(parts.settings.server.extras, every):
         if name in own and name not in there:
             log.warning("the extra %s is left out: its folder is not here", name)
             continue

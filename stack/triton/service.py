@@ -219,7 +219,7 @@ class Triton(Service):
         return f"socket {settings.triton.socket_dir}" if settings.triton.socket_dir else super().where(settings)
 
     def version(self, settings: Settings) -> str:
-        with closing(Http(settings.triton.http_url, timeout_s=2.0)) as http:
+        with closing(Http(settings.triton.url, timeout_s=2.0)) as http:
             try:
                 # live, not ready: Triton is not ready for as long as it remembers a version that it could not load
                 live, whole = http.get("/v2/health/live"), http.get("/v2")

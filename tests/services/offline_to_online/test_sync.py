@@ -225,7 +225,7 @@ def test_the_third_clears_the_oldest_out_of_every_store(stack: Settings, ids: di
     with redis.Redis(port=stack.redis.port, password=stack.redis.secret, db=stack.redis.feast_db) as client:
         column = _mmh3(f"ml_user_{ids['second']}:age")
         assert not any(client.hexists(key, column) for key in client.scan_iter("*"))
-    with closing(Http(stack.triton.http_url, timeout_s=30)) as http:
+    with closing(Http(stack.triton.url, timeout_s=30)) as http:
         path = f"/v2/models/{gone.model}/versions/{gone.version}/ready"
         until(lambda: http.get(path).status != requests.codes.ok, 30)
     assert sum(len(each.scores) for each in answer(stack, live(stack))) > 100

@@ -53,7 +53,7 @@ class TestTriton:
     def test_nobody_else_reaches_it(self, stack: Settings) -> None:
         folder = stack.triton.socket_dir
         assert folder is not None
-        assert stack.triton.http_url == f"unix:{folder / TRITON_SOCKET}"
+        assert stack.triton.url == f"unix:{folder / TRITON_SOCKET}"
         assert folder.stat().st_mode & 0o777 == 0o700
         for connection in psutil.Process(Supervisor(stack).processes()["triton"]["pid"]).net_connections("tcp"):
             assert connection.laddr.port == stack.triton.metrics_port
@@ -63,7 +63,7 @@ class TestTriton:
         source = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n{SOURCE}"
         encoded = base64.b64encode(source.encode()).decode()
         code = {"parameters": {"config": json.dumps(CONFIG), "file:1/model.py": encoded}}
-        with closing(Http(stack.triton.http_url, timeout_s=30)) as http:
+        with closing(Http(stack.triton.url, timeout_s=30)) as http:
             answer = http.post(f"/v2/{path}", json.dumps(code).encode())
         assert answer.status != requests.codes.ok
         assert b"not allowed if polling is enabled" in answer.body
@@ -81,7 +81,7 @@ class TestTriton:
     def test_no_request_reaches_memory_or_files(
         self, stack: Settings, path: str, body: dict[str, Any], header: str
     ) -> None:
-        with closing(Http(stack.triton.http_url, timeout_s=30)) as http:
+        with closing(Http(stack.triton.url, timeout_s=30)) as http:
             answer = http.post(f"/v2/{path}", json.dumps(body).encode(), header)
         assert answer.status == requests.codes.forbidden, answer.body
 

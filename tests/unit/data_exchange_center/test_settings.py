@@ -74,8 +74,8 @@ def test_the_stacks_own_redis_and_triton_are_found(tmp_path: Path) -> None:
     password = generated_secret(settings.redis_password_file)
     assert settings.redis.secret == password
     assert settings.environment()["RECSYS_REDIS__PASSWORD"] == password
-    assert settings.triton.http_url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
-    assert settings.triton.node_urls == settings.triton.http_urls
+    assert settings.triton.url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
+    assert settings.triton.node_urls == settings.triton.urls
 
 
 def test_services_elsewhere_have_no_password_or_socket_of_ours(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_services_elsewhere_have_no_password_or_socket_of_ours(tmp_path: Path) -
     settings = Settings(exchange_dir=tmp_path, **there)  # type: ignore[arg-type]
     generated_secret(settings.redis_password_file)
     assert settings.redis.secret is None
-    assert settings.triton.http_urls == ("http://triton:8000",)
+    assert settings.triton.urls == ("http://triton:8000",)
 
 
 def test_an_empty_file_means_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import Settings
+from extras.diversity.hook import DiversitySettings
+from extras.questions.hook import SeenAgainSettings
 from extras.tracing.hook import TracingSettings
 from stack.commands import PROGRAMS
 from stack.elasticsearch.jars import locked_jars
@@ -150,7 +152,8 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
     environment = SERVICES["server"]["environment"]
     # which it has of its own, as it listens everywhere within and is published on 127.0.0.1 alone, or does not read
     of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "published_on"}
-    for group, settings in {"server": Settings().server, "tracing": TracingSettings()}.items():
+    server = Settings().server, DiversitySettings(), SeenAgainSettings()
+    for group, settings in (*(("server", each) for each in server), ("tracing", TracingSettings())):
         for name, value in settings.model_dump().items():
             variable = f"RECSYS_{group.upper()}__{name.upper()}"
             if name not in of_the_image:

@@ -78,8 +78,9 @@ def test_the_answer_has_the_diversity_and_its_time(fakes: Fakes, http: FlaskClie
     assert brought_up > 0
 
 
-def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes) -> None:
-    http = create_app(fakes.recommender, Settings(server={"diversity": 0.3}), fakes.stores).test_client()
+def test_a_request_that_names_none_gets_the_servers_own(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_SERVER__DIVERSITY", "0.3")
+    http = create_app(fakes.recommender, Settings(), fakes.stores).test_client()
     requested = {"userid": USER, "timestamp": AT}
     answers = [
         http.post("/ml/rec", json=requested | given).json for given in ({}, {"diversity": 0}, {"diversity": 0.3})

@@ -42,9 +42,9 @@ def store() -> FakeShown:
 
 
 @pytest.fixture
-def http(fakes: Fakes, store: FakeShown) -> FlaskClient:
-    settings = Settings(server=ServerSettings(seen_again="discount"))
-    return create_app(fakes.recommender, settings, {**fakes.stores, "shown": store}).test_client()
+def http(fakes: Fakes, store: FakeShown, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.setenv("RECSYS_SERVER__SEEN_AGAIN", "discount")
+    return create_app(fakes.recommender, Settings(), {**fakes.stores, "shown": store}).test_client()
 
 
 def now(http: FlaskClient, **body: Any) -> list[Any]:
@@ -78,7 +78,7 @@ def test_only_what_somebody_looks_at_counts(fakes: Fakes, http: FlaskClient, sto
 
 def test_reads_of_untrusted_clients_demote_nothing(fakes: Fakes, http: FlaskClient, store: FakeShown) -> None:
     """Another site's page, and a client without a key on an open server, could change what a user sees by reading."""
-    server = ServerSettings(seen_again="discount", proxies=1, keys_for="writes", allowed_hosts="localhost")
+    server = ServerSettings(proxies=1, keys_for="writes", allowed_hosts="localhost")
     open_to_all = create_app(fakes.recommender, Settings(server=server), {**fakes.stores, "shown": store}).test_client()
     for _ in range(20):
         assert http.get(f"/api/recommend/{USER}", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200

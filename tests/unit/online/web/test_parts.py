@@ -16,7 +16,7 @@ from data_exchange_center.settings import ServerSettings, Settings
 from online.main.s1_server import create_app
 from online.recommend.loaded_release import Release
 from online.recommend.types import Answer, Request, Slate
-from online.web.parts import Parts, UnguardedError
+from online.web.parts import Parts, UnguardedError, named
 from tests.unit.online.conftest import Fakes, plain
 from tests.unit.online.world import AT, DefaultWorld
 
@@ -125,7 +125,7 @@ def test_a_setting_names_those_that_are_wanted(fakes: Fakes) -> None:
         ("all", ("a", "b")), ("none", ()), ("b", ("b",)), ("b, c", ("b", "c")), ("all,c", ("a", "b", "c")),
         ("b,a", ("a", "b")), ("all,b", ("a", "b")), ("c,b,b", ("b", "c")),
     ):  # fmt: skip
-        assert ServerSettings(extras=wanted).named_extras(("a", "b")) == expected
+        assert named(wanted, ("a", "b")) == expected
     settings = Settings().model_copy(update={"server": ServerSettings(extras="nothing")})
     with pytest.raises(PluginError, match=r"No 'nothing' among the plugins of 'recsys.server'"):
         create_app(fakes.recommender, settings)
