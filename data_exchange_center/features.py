@@ -36,17 +36,7 @@ DAY_S: Final = 86_400
 
 
 class MissingFeatureError(RecsysError, ValueError):
-    """A store gave no value (null) for a feature. Never replaced by 0 in silence.
-
-    Attributes:
-        feature: name of the column.
-        rows: positions of the rows without a value.
-    """
-
-    def __init__(self, feature: str, rows: Sequence[int]) -> None:
-        self.feature = feature
-        self.rows = tuple(rows)
-        super().__init__(f"no value for feature {feature!r} in {len(self.rows)} row(s), first at {self.rows[:5]}")
+    """A store gave no value (null) for a feature; the message names column and rows. Never replaced by 0 in silence."""
 
 
 class OneHotFeature(Frozen):
@@ -158,7 +148,7 @@ def _without_nulls(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[A
     elif array.dtype.kind == "f":
         missing = np.flatnonzero(np.isnan(array)).tolist()
     if missing:
-        raise MissingFeatureError(name, missing)
+        raise MissingFeatureError(f"no value for feature {name!r} in {len(missing)} row(s), first at {missing[:5]}")
     return array
 
 
@@ -287,18 +277,10 @@ class FeatureSpec(Frozen):
         return len(self.columns)
 
     @cached_property
-    def candidate_slice(self) -> slice:
-        """Columns that fusion fills."""
-        return slice(len(self.features), len(self.features) + len(self.candidate))
-
-    @cached_property
-    def history_slice(self) -> slice:
-        """Columns that the user's history fills."""
-        return slice(self.candidate_slice.stop, self.width)
-
-    @cached_property
     def widths(self) -> Widths:
-        return Widths(self.history_slice.start, self.width - self.history_slice.start)
+        """Columns before ``widths.row`` are each candidate's, of which fusion fills the last; those after it history's."""
+        row = len(self.features) + len(self.candidate)
+        return Widths(row, self.width - row)
 
     def of(self, entity: Entity) -> tuple[Feature, ...]:
         """Features of one side, in the model's order, the entity's own id first."""
@@ -331,7 +313,8 @@ class FeatureSpec(Frozen):
 
     def encode_history(self, history: History, timestamp: int) -> Float32:
         """One user's history at a moment (seconds) -> (1, history columns), which may be none."""
-        codes = self._items.encode(history.item_numbers)
+        items = next(feature for feature in self.one_hot if feature.name == Columns.ITEM)
+        codes = items.encode(history.item_numbers)
         return self.encode_history_codes(codes[None], history.ratings[None], history.ages(timestamp)[None])
 
     def encode_history_codes(self, codes: NDArray[Any], ratings: NDArray[Any], ages: NDArray[Any]) -> Float32:
@@ -343,10 +326,6 @@ class FeatureSpec(Frozen):
         for part, values in enumerate((codes, ratings, ages)):
             block[part, :, : values.shape[1]] = np.where(codes > 0, values, 0)[:, :length]
         return block.transpose(1, 0, 2).reshape(len(codes), 3 * length)
-
-    @cached_property
-    def _items(self) -> OneHotFeature:
-        return next(feature for feature in self.one_hot if feature.name == Columns.ITEM)
 
     def assemble(
         self,
@@ -370,8 +349,8 @@ class FeatureSpec(Frozen):
         rows = np.empty((*items.values.shape[:-1], self.width), dtype=np.float32)  # (..., n, width)
         rows[..., self._positions["user"]] = users.at(timestamps)
         rows[..., self._positions["item"]] = items.at(timestamps)
-        rows[..., self.candidate_slice] = candidates
-        rows[..., self.history_slice] = history
+        rows[..., len(self.features) : self.widths.row] = candidates
+        rows[..., self.widths.row :] = history
         return rows
 
     def model_inputs(

@@ -423,7 +423,7 @@ def compare(
         "multi-hot": [feature.name for feature in spec.multi_hot],
         "dense": [feature.name for feature in spec.dense],
         "candidate": truth.columns,
-        "history": spec.columns[spec.history_slice],
+        "history": spec.columns[spec.widths.row :],
         SCORE: [SCORE],
     }
     wrong, largest = [], {}

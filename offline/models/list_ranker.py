@@ -181,11 +181,11 @@ class ListRanker(Ranker):
             positive_level=dataset.positive_level,
             item_column=item,
             crossed_columns=crossed,
-            feature_columns=(len(spec.one_hot), spec.candidate_slice.stop),
+            feature_columns=(len(spec.one_hot), spec.widths.row),
             returning=tuple(
                 (spec.columns.index(name), weight) for name, weight in recipe.returning if name in spec.columns
             ),
-            history_column=spec.history_slice.start,
+            history_column=spec.widths.row,
         ).model_dump(mode="json")
 
     @classmethod

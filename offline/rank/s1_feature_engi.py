@@ -130,7 +130,7 @@ def say(spec: FeatureSpec, lists: int, liked: int, candidates: int) -> None:
     print(
         f"{lists:,} lists of up to {candidates} candidates, {liked:,} of them liked next; "
         f"{spec.width} columns: {len(spec.one_hot)} one-hot, {len(spec.dense)} dense, {len(spec.candidate)} of recall, "
-        f"{spec.width - spec.history_slice.start} of the history"
+        f"{spec.widths.history} of the history"
     )
 
 

@@ -120,7 +120,7 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             kept = history.item_numbers != gone.itemid
             rest = History(history.item_numbers[kept], history.ratings[kept], history.times[kept])
             changed = row.copy()
-            changed[world.spec.history_slice] = world.spec.encode_history(rest, AT)
+            changed[world.spec.widths.row :] = world.spec.encode_history(rest, AT)
             difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
             assert gone.effect == pytest.approx(difference, abs=1e-4)
 

@@ -228,19 +228,19 @@ def test_padding_is_a_row_of_zeros_but_for_the_user() -> None:
     last = STORED.rows(lists)[0, 2]
     of_items = [SPEC.columns.index(feature.name) for feature in SPEC.of("item")]
     assert not last[of_items].any()
-    assert not last[SPEC.candidate_slice].any()
-    assert last[SPEC.history_slice].any()
+    assert not last[len(SPEC.features) : SPEC.widths.row].any()
+    assert last[SPEC.widths.row :].any()
 
 
 class ByOneColumn(torch.nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows[..., SPEC.candidate_slice][..., :1]
+        return rows[..., len(SPEC.features) : SPEC.widths.row][..., :1]
 
 
 def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
     lists = lists_of([3, 17, 8])
     lists.candidates[0, 0], lists.features[0, 0] = 0, 9
-    scores = STORED.rows(lists)[..., SPEC.candidate_slice][..., 0]
+    scores = STORED.rows(lists)[..., len(SPEC.features) : SPEC.widths.row][..., 0]
     for codes, given, order in zip(lists.candidates, scores, ranked(ByOneColumn(), lists, STORED, 2), strict=True):
         by_score = codes[np.argsort(-given, kind="stable")]
         assert order.tolist() == [*by_score[by_score > 0], *by_score[by_score == 0]]

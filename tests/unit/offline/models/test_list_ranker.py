@@ -110,7 +110,7 @@ def test_returning_users_are_scored_by_given_columns_too(ranker: ListRanker) -> 
     random = np.random.default_rng(5)
     rows = torch.from_numpy(random.random((3, CANDIDATES, SPEC.width), dtype=np.float32))
     rows[:, :, :3] = 1  # codes
-    rows[:, :, SPEC.history_slice] = 0
+    rows[:, :, SPEC.widths.row :] = 0
     newest = [SPEC.columns.index(f"history_{part}_0") for part in ("item", "rating", "age")]
     rows[:2, :, newest[:2]] = 1
     rows[0, :, newest[2]], rows[1, :, newest[2]] = 3600, 3599  # comes back; goes on; the third has no history

@@ -54,7 +54,7 @@ def groups(side: OnlineSide) -> list[str]:
         "multi-hot": len(spec.multi_hot),
         "dense": len(spec.dense),
         "candidate": len(side.truth.columns),
-        "history": len(spec.columns[spec.history_slice]),
+        "history": len(spec.columns[spec.widths.row :]),
     }
     return [*(f"{name} ({size} columns)" for name, size in sizes.items() if size), "score"]
 
