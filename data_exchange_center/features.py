@@ -278,7 +278,7 @@ class FeatureSpec(Frozen):
 
     @cached_property
     def widths(self) -> Widths:
-        """Columns before ``widths.row`` are each candidate's, of which fusion fills the last; those after it history's."""
+        """Columns before ``widths.row`` are each candidate's, fusion's the last of them; those after it are history's."""
         row = len(self.features) + len(self.candidate)
         return Widths(row, self.width - row)
 

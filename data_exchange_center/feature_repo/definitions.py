@@ -21,56 +21,44 @@ from feast.data_source import DataSource
 from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 
 _HERE = Path(__file__).resolve().parent
-_SIDES = {"user": "userid", "item": "itemid"}
-_entities = {side: Entity(name=key, join_keys=[key], value_type=ValueType.INT64) for side, key in _SIDES.items()}
+_ON_SPARK = os.environ.get("FEAST_OFFLINE_STORE", "file") == "spark"
+_KEYS = {"user": "userid", "item": "itemid"}
 
 
-def _releases() -> list[str]:
-    """Oldest first."""
-    manifests = sorted(_HERE.glob("releases/*/fields.json"), key=lambda path: (path.stat().st_mtime_ns, path))
-    return [path.parent.name for path in manifests]
-
-
-def _live(releases: list[str]) -> str:
-    pointer = _HERE / "live.json"
-    live = json.loads(pointer.read_text(encoding="utf-8")).get("live") if pointer.is_file() else None
-    return live if live in releases else releases[-1]
-
-
-def _file(name: str, path: Path) -> DataSource:
-    return FileSource(name=name, path=str(path.relative_to(_HERE)), timestamp_field="event_timestamp")
-
-
-def _spark(name: str, path: Path) -> DataSource:
-    return SparkSource(name=name, path=path.as_uri(), file_format="parquet", timestamp_field="event_timestamp")
-
-
-_source = {"file": _file, "spark": _spark}[os.environ.get("FEAST_OFFLINE_STORE", "file")]
-
-
-def _view(release: str, side: str) -> FeatureView:
-    fields = json.loads((_HERE / "releases" / release / "fields.json").read_text(encoding="utf-8"))[side]
-    name = f"ml_{side}_{release}"
+def _view(release: str, side: str, entity: Entity) -> FeatureView:
+    folder, name = _HERE / "releases" / release, f"ml_{side}_{release}"
+    fields = json.loads((folder / "fields.json").read_text(encoding="utf-8"))[side]
+    path, named = folder / f"{side}s.parquet", {"name": f"{name}_source", "timestamp_field": "event_timestamp"}
+    if _ON_SPARK:
+        source: DataSource = SparkSource(path=path.as_uri(), file_format="parquet", **named)
+    else:
+        source = FileSource(path=str(path.relative_to(_HERE)), **named)
     return FeatureView(
         name=name,
-        entities=[_entities[side]],
+        entities=[entity],
         # A release is served until the next one, so its features do not expire. Not zero: with that, Feast's first
         # incremental load looks back one year only, and these ratings are older.
         ttl=timedelta(days=36_500),
         schema=[Field(name=field, dtype=getattr(feast.types, dtype)) for field, dtype in fields],
-        source=_source(f"{name}_source", _HERE / "releases" / release / f"{side}s.parquet"),
+        source=source,
     )
 
 
 def _objects() -> dict[str, object]:
-    objects: dict[str, object] = {f"entity_{side}": entity for side, entity in _entities.items()}
-    releases = _releases()
-    for release in releases:
-        for side in _SIDES:
-            view = _view(release, side)
+    # oldest first
+    manifests = sorted(_HERE.glob("releases/*/fields.json"), key=lambda path: (path.stat().st_mtime_ns, path))
+    releases, pointer = [path.parent.name for path in manifests], _HERE / "live.json"
+    live = json.loads(pointer.read_text(encoding="utf-8")).get("live") if pointer.is_file() else None
+    if live not in releases:
+        live = releases[-1] if releases else None
+    objects: dict[str, object] = {}
+    for side, key in _KEYS.items():
+        entity = objects[f"entity_{side}"] = Entity(name=key, join_keys=[key], value_type=ValueType.INT64)
+        for release in releases:
+            view = _view(release, side, entity)
             objects[f"view_{view.name}"] = view
             objects[f"service_{view.name}"] = FeatureService(name=view.name, features=[view])
-            if release == _live(releases):
+            if release == live:
                 objects[f"service_ml_{side}"] = FeatureService(name=f"ml_{side}", features=[view])
     return objects
 
