@@ -4,8 +4,6 @@
 file says which step to run. The same input gives the same bytes. First the kinds of files, then the files.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

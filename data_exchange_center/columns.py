@@ -6,8 +6,6 @@ Artifacts, Elasticsearch and Feast have had numbers under the names ``userid``, 
 first release on, and own ids under ``id``: these names stay, as other ones would make other releases.
 """
 
-from __future__ import annotations
-
 from typing import Final, Literal
 
 Entity = Literal["user", "item"]  # owner of a stored feature

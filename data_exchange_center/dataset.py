@@ -5,8 +5,6 @@ whole numbers (int32) and ratings are codes, in vectors, histories, features and
 are such numbers, the two are the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Final, Literal, Self, TypeAlias
 
@@ -14,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from data_exchange_center.frozen import Frozen
+from data_exchange_center.recipes import Frozen
 
 OwnId: TypeAlias = int | str
+IdKind = Literal["integer", "string"]  # of own ids
 MAX_BYTES: Final = 512  # of a string id, in UTF-8
 MAX_INTEGER: Final = 2**31 - 1  # if all ids are whole numbers from 1 to this, they are used inside too; else strings
 
@@ -26,11 +25,6 @@ def own_id(text: str, kind: IdKind) -> OwnId:
     return int(text) if kind == "integer" else text
 
 
-def kind_of(own: OwnId) -> IdKind:
-    return "string" if isinstance(own, str) else "integer"
-
-
-IdKind = Literal["integer", "string"]
 # Effect of an event on its user's state, besides its entry in the log. rates: the item joins the history (and is seen);
 # hides: it is no longer recommended; retracts: earlier events with it no longer count; notes: none.
 Effect = Literal["rates", "hides", "retracts", "notes"]
@@ -148,11 +142,6 @@ class Dataset(Frozen):
         if self.binned:
             return 1 + min(range(len(self.levels)), key=lambda n: abs(self.levels[n] - value))
         return self.levels.index(value) + 1 if value in self.levels else None
-
-    @property
-    def rating_codes(self) -> int:
-        """Number of rating codes, that of padding included: rows of a table indexed by them."""
-        return len(self.levels) + 1
 
     @property
     def word(self) -> str:

@@ -5,8 +5,6 @@ trace. `data_exchange_center.steps.run` ends the process with the sentence, `onl
 response.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 

@@ -3,8 +3,6 @@
 The steps write releases into the folder, Feast's commands run in it, and the feature server reads it.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Final

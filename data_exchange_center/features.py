@@ -22,10 +22,10 @@ from pydantic import Field, StrictInt, StrictStr
 from data_exchange_center import wire
 from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.frozen import Frozen
 from data_exchange_center.fusion import UNKNOWN as UNKNOWN
 from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.history import History
+from data_exchange_center.recipes import Frozen
 
 Dtype = Literal["int64", "string"]
 Frame = Mapping[str, Any]  # column name -> sequence of values; a DataFrame or a plain dict
@@ -278,7 +278,7 @@ class FeatureSpec(Frozen):
 
     @cached_property
     def widths(self) -> Widths:
-        """Columns before ``widths.row`` are each candidate's, fusion's the last of them; those after it are history's."""
+        """Columns before ``widths.row`` are each candidate's, fusion's the last of them; then come history's."""
         row = len(self.features) + len(self.candidate)
         return Widths(row, self.width - row)
 

@@ -1,7 +1,5 @@
 """Atomic writes: a file is whole or absent; and SHA-256 digests of files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """HTTP to our own services, without the proxies that the environment may name."""
 
-from __future__ import annotations
-
 import requests
 
 

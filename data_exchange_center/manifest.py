@@ -6,8 +6,6 @@ side by side (see `wire` for the names); the server answers from the one that th
 `release_parts` makes a release of the artifacts; this module is the part that the server needs too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,8 +14,7 @@ from pydantic import ValidationError, model_validator
 from data_exchange_center import wire
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import Frozen, Recipe
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
 # 2: the ranking model is given the user's history once, in a tensor of its own.

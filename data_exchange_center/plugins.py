@@ -8,8 +8,6 @@ Built-in ones are declared in this repository's pyproject.toml, others in their 
 The core never imports code that depends on it: it looks up a group. An entry point whose folder is gone is skipped.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points

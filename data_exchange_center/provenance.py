@@ -4,8 +4,6 @@ The step that writes a file is declared in `artifacts`. Every step's report name
 read, with their sha256; so when a step is run again with another result, the outputs of later steps are outdated.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -5,21 +5,24 @@ A recipe is settings, not code: the same steps, sync and server read it. Each pa
 ``source`` has the shapes and hyperparameters of the project that this one is faithful to; ``default`` is the best one.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
 
 from data_exchange_center import plugins
-from data_exchange_center.frozen import Frozen
 
 # Requirements of a data set: events that are not liked; items with a categorical or multi-valued attribute.
 Need = Literal["dislikes", "terms"]
+
+
+class Frozen(BaseModel):
+    """Base of configurations, which travel with a release: never changed; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TrainRecipe(Frozen):

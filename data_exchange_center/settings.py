@@ -4,8 +4,6 @@ An environment variable overrides a field: ``RECSYS_`` and the path through the 
 as ``RECSYS_REDIS__HOST=redis``. Paths are absolute. Settings are built once, in a step's ``main`` or in ``create_app``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -19,7 +19,7 @@ from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.datastructures import MultiDict
 
-from data_exchange_center.dataset import IdKind, OwnId, kind_of
+from data_exchange_center.dataset import IdKind, OwnId
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import BadRequestError, WrongIdError
 from online.recommend.types import Answer
@@ -143,7 +143,7 @@ def parameters(query: type[BaseModel], place: str = "query") -> list[dict[str, A
 
 def expect_kind(field: str, own: OwnId, kind: IdKind, place: str = "") -> None:
     """Raises WrongIdError for an id, in a ``place`` of a field, that is not of the kind of the release's."""
-    if kind_of(own) != kind:
+    if isinstance(own, str) != (kind == "string"):
         what = "a string" if kind == "string" else "a whole number"
         raise WrongIdError(field, f"{field}{place} must be {what} in this release.")
 

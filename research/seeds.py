@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import Frozen, Recipe
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run

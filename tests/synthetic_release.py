@@ -136,7 +136,7 @@ def _history_sum(name: str, world: World, inputs: Inputs, lags: int) -> HistoryS
         return random.normal(scale=0.5, size=shape).astype(np.float32)
 
     history, profile = table(2, rows, DIM), tuple(table(field.cardinality, DIM) for field in inputs.profile)
-    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, inputs.dataset.rating_codes)).astype(np.float32)
+    rating_weight = random.uniform(0.2, 1.2, size=(2, 2, len(inputs.dataset.levels) + 1)).astype(np.float32)
     history[:, 0], rating_weight[:, :, 0] = 0, 0
     for each in profile:
         each[0] = 0

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter
 from werkzeug.routing import BaseConverter
 
 from data_exchange_center.candidates import StoredUser
-from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId, kind_of
+from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, Dataset, OwnId
 from extras.events.events import Event, Logged, updated
 from extras.events.log import EventLog, Recording, TooManyEventsError
 from extras.routes import route
@@ -152,7 +152,7 @@ def record(
 def refusal(event: Event, dataset: Dataset, now: float) -> tuple[str, str] | None:
     """Validate an event against the data set: the wrong field and what is wrong with it, or None."""
     for name, own, kind in (("userid", event.userid, dataset.user_ids), ("itemid", event.itemid, dataset.item_ids)):
-        if kind_of(own) != kind or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
+        if isinstance(own, str) != (kind == "string") or not (kind == "string" or 1 <= int(own) <= MAX_INTEGER):
             return name, f"must be a {'string' if kind == 'string' else 'whole number'} in this data set."
     effect = dataset.event_types.get(event.type)
     if effect is None:

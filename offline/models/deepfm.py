@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import DeepFMRecipe
+from data_exchange_center.recipes import DeepFMRecipe, Frozen
 from offline.models.fm import FieldEmbedding
 from offline.models.kinds import Config, Ranker
 

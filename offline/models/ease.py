@@ -43,8 +43,8 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
     rows[0] = columns[0] = 0
     # An event's weight in a user's sum: by its rating, (regimes, rating codes), times by its place, (regimes, lags).
     dataset = inputs.dataset
-    ratings = np.arange(dataset.rating_codes)
-    rating_weight = np.ones((2, dataset.rating_codes), dtype=np.float32)
+    ratings = np.arange(len(dataset.levels) + 1)  # codes, that of padding included
+    rating_weight = np.ones((2, len(ratings)), dtype=np.float32)
     for regime, disliked in ((CONTINUES, 0.5), (RETURNS, 0.1)):
         rating_weight[regime, ratings <= dataset.positive_level] = disliked
     rating_weight[:, 0] = 0  # padding

@@ -26,8 +26,7 @@ from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistoryS
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import ListRankerRecipe
+from data_exchange_center.recipes import Frozen, ListRankerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Sequences

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import ListsRecipe, TowerRecipe, TrainRecipe
+from data_exchange_center.recipes import Frozen, ListsRecipe, TowerRecipe, TrainRecipe
 from data_exchange_center.steps import progress
 from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
 from offline.data.sequences import Ints, Sequences

@@ -39,8 +39,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from data_exchange_center import artifacts, plugins, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import Frozen, Recipe
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists

@@ -132,7 +132,7 @@ DIM = 6
 def made_up(inputs: Inputs, seed: int = 0) -> tuple[Channel, ...]:
     """One that reads history and profile, and one that has a vector for each user, but for some."""
     random, data = np.random.default_rng(seed), inputs.data
-    rows, codes = data.n_items + 1, inputs.dataset.rating_codes
+    rows, codes = data.n_items + 1, len(inputs.dataset.levels) + 1
 
     def table(*shape: int) -> np.ndarray:
         return random.normal(size=shape).astype(np.float32)
