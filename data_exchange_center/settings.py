@@ -291,13 +291,6 @@ class ServerSettings(ServiceSettings):
 IN_MEMORY: Final = "pandas"  # the built-in engine
 
 
-class PandasSettings(Part):
-    """Limits of the offline steps in memory."""
-
-    # GB (1e9 bytes) that a data set may take; left out: what is free. A larger one is refused before it is read
-    memory_gb: Annotated[float, Field(gt=0)] | None = None
-
-
 def _known_recipe(name: str) -> str:
     if name.endswith(".json"):
         name = str(Path(name).absolute())
@@ -345,7 +338,6 @@ class Settings(_Environment):
     kept_releases: Annotated[int, Field(ge=2)] = 3  # published ones that the stores keep, the active one among them
     # what the steps and Feast compute with: pandas, or the name of a plugin (see past_one_machine)
     engine: Annotated[str, Field(pattern=r"^\w+$")] = IN_MEMORY
-    pandas: PandasSettings = PandasSettings()
     redis: RedisSettings = RedisSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     feast: FeastSettings = FeastSettings()
@@ -423,7 +415,7 @@ class Settings(_Environment):
 
 
 class ExtensionSettings(_Environment):
-    """Base of the settings that a package outside the core has of its own, under its own ``env_prefix``."""
+    """Base of the settings that an extension, or one step, has of its own, under its own ``env_prefix``."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 

@@ -61,11 +61,6 @@ def serve_reads_only() -> None:
     proto_registry_utils.get_feature_service = kept(proto_registry_utils.get_feature_service)  # type: ignore[no-untyped-call]
 
 
-def die_with_parent() -> None:
-    """In a forked worker: end when the master does, or it would hold the port against the master's successor."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main(commands: str) -> None:
     """Run a JSON list of Feast's commands, each a list of its arguments."""
     for command in json.loads(commands):
@@ -75,7 +70,8 @@ def main(commands: str) -> None:
 if __name__ == "__main__":
     if "serve" in sys.argv:
         serve_reads_only()
-        os.register_at_fork(after_in_child=die_with_parent)
+        # A forked worker ends when the master does, or it would hold the port against the master's successor
+        os.register_at_fork(after_in_child=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
         cli()
     else:
         main(sys.argv[1])

@@ -16,17 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.release_parts import read_dataset
-from data_exchange_center.settings import Settings
+from data_exchange_center.settings import ExtensionSettings, Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.split import Counted, counted, free_memory_gb, label_and_split, require_memory, validate_data
+
+
+class PandasSettings(ExtensionSettings, env_prefix="RECSYS_PANDAS__"):
+    """Limits of this step, which computes in memory."""
+
+    # GB (1e9 bytes) that a data set may take; left out: what is free. A larger one is refused before it is read
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
 
 
 def main(settings: Settings) -> None:
@@ -34,7 +42,7 @@ def main(settings: Settings) -> None:
     read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
     dataset = described(folder, read)
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
-    require_memory(rows, settings.pandas.memory_gb or free_memory_gb())
+    require_memory(rows, PandasSettings.load().memory_gb or free_memory_gb())
 
     # the data set, and the server's feedback merged into it by the extra that collects it
     ratings, users, items = (table.read(folder) for table in artifacts.RAW)

@@ -22,7 +22,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.files import sha256
 from data_exchange_center.recipes import RECIPES
 from data_exchange_center.release_parts import read_feature_spec, release_of_artifacts
-from data_exchange_center.settings import PandasSettings, Settings
+from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from data_exchange_center.wire import vector_of
 from offline.data.lists import ListsConfig, StoredFeatures, recall_lists
@@ -280,12 +280,12 @@ def test_a_raw_file_that_changed_is_noticed(tmp_path: Path) -> None:
         step(settings, 1)
 
 
-def test_data_larger_than_memory_is_refused_before_reading(tmp_path: Path) -> None:
+def test_data_larger_than_memory_is_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(data=made_up_movielens(tmp_path / "ml"), exchange_dir=tmp_path)
     step(settings, 0)
-    small = settings.model_copy(update={"pandas": PandasSettings(memory_gb=1e-5)})
+    monkeypatch.setenv("RECSYS_PANDAS__MEMORY_GB", "0.00001")
     with pytest.raises(StepError, match=r"1,830 events need .*RECSYS_PANDAS__MEMORY_GB=1 .*RECSYS_ENGINE=spark"):
-        step(small, 1)
+        step(settings, 1)
     assert not artifacts.RATINGS.at(tmp_path).exists()
 
 
