@@ -123,8 +123,9 @@ class Candidates:
 
     def only(self, kept: NDArray[np.bool_]) -> Candidates:
         """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
-        numbers, scores, features = (part[kept] for part in (self.item_numbers, self.scores, self.features))
-        return replace(self, item_numbers=numbers, scores=scores, features=features)
+        return replace(
+            self, item_numbers=self.item_numbers[kept], scores=self.scores[kept], features=self.features[kept]
+        )
 
 
 def search_vectors(recipe: RecallRecipe, channels: ChannelSet, user: StoredUser, timestamp: int) -> dict[str, Float32]:

@@ -7,7 +7,6 @@ in one slot, and one round trip to one server reads them. Keys that belong to no
 
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -73,12 +72,17 @@ def pack_vector(vector: Sequence[float] | NDArray[Any]) -> bytes:
     return np.asarray(vector, dtype="<f4").tobytes()
 
 
+def unpack_vector(raw: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(raw, dtype="<f4")
+
+
 def pack_ids(ids: Sequence[int] | NDArray[Any]) -> bytes:
     return np.asarray(ids, dtype="<i4").tobytes()
 
 
-unpack_vector: Final = partial(np.frombuffer, dtype="<f4")  # bytes -> (n,)
-unpack_ids: Final = partial(np.frombuffer, dtype="<i4")
+def unpack_ids(raw: bytes) -> NDArray[np.int32]:
+    return np.frombuffer(raw, dtype="<i4")
+
 
 # --- Elasticsearch: one index a release, behind an alias ----------------------------------------------------------
 ITEM_ALIAS: Final = "ml_item"

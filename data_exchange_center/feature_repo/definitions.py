@@ -28,11 +28,13 @@ _KEYS = {"user": "userid", "item": "itemid"}
 def _view(release: str, side: str, entity: Entity) -> FeatureView:
     folder, name = _HERE / "releases" / release, f"ml_{side}_{release}"
     fields = json.loads((folder / "fields.json").read_text(encoding="utf-8"))[side]
-    path, named = folder / f"{side}s.parquet", {"name": f"{name}_source", "timestamp_field": "event_timestamp"}
+    path, source_name, time = folder / f"{side}s.parquet", f"{name}_source", "event_timestamp"
     if _ON_SPARK:
-        source: DataSource = SparkSource(path=path.as_uri(), file_format="parquet", **named)
+        source: DataSource = SparkSource(
+            name=source_name, path=path.as_uri(), file_format="parquet", timestamp_field=time
+        )
     else:
-        source = FileSource(path=str(path.relative_to(_HERE)), **named)
+        source = FileSource(name=source_name, path=str(path.relative_to(_HERE)), timestamp_field=time)
     return FeatureView(
         name=name,
         entities=[entity],
