@@ -18,7 +18,7 @@ from extras.questions.hook import SeenAgainSettings
 from extras.tracing.hook import TracingSettings
 from stack.commands import PROGRAMS
 from stack.elasticsearch.jars import locked_jars
-from stack.elasticsearch.node import node_settings
+from stack.elasticsearch.node import LIMITS, node_settings
 from stack.elasticsearch.service import HEAP
 from stack.feast.service import FLAGS as FEAST_FLAGS
 from stack.redis.service import FLAGS as REDIS_FLAGS
@@ -139,6 +139,11 @@ class TestOfficialImages:
         own = OFFICIAL["services"]["elasticsearch"]["environment"]
         assert own["ingest.geoip.downloader.enabled"] == "false"
         assert not set(own) & set(node_settings(tmp_path, own)), "settings of modules that our node does not have"
+
+    def test_official_elasticsearch_limits_searches_as_ours(self) -> None:
+        """Compose merges the environments of both files."""
+        merged = SERVICES["elasticsearch"]["environment"] | OFFICIAL["services"]["elasticsearch"]["environment"]
+        assert {name: merged.get(name) for name in LIMITS} == LIMITS
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:

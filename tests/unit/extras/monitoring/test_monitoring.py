@@ -70,6 +70,18 @@ def test_prometheus_config_names_the_local_server(tmp_path: Path) -> None:
     expect_sound("check", "config", config)
 
 
+def test_prometheus_on_kubernetes_scrapes_each_pod() -> None:
+    config = monitoring.HERE / "kubernetes" / monitoring.CONFIG
+    expect_sound("check", "config", "--syntax-only", config)
+    jobs = {job["job_name"]: job for job in yaml.safe_load(config.read_text(encoding="utf-8"))["scrape_configs"]}
+    local = yaml.safe_load((monitoring.HERE / monitoring.CONFIG).read_text(encoding="utf-8"))["scrape_configs"]
+    assert set(jobs) == {job["job_name"] for job in local}
+    for job in local:
+        (target,) = job["static_configs"][0]["targets"]
+        (names,) = jobs[job["job_name"]]["dns_sd_configs"]
+        assert target.rpartition(":")[2] == str(names["port"])
+
+
 class Prometheus:
     """Debian's Prometheus, with the project's configuration for a server at ``url``."""
 
