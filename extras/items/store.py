@@ -251,13 +251,13 @@ class Follower:
         """Read changed records, and extend the open releases; for `ServerProcess.follow`. Raises ServiceError."""
         with self._lock:
             now = time.monotonic()
-            if now >= self._free_at:
-                self._update()
             if self._changing and now >= min(self._changed_at + _CALM_S, self._changing_since + _LONGEST_S):
                 self._changing = False
                 sys.setswitchinterval(_USUAL_TURN_S)
                 gc.set_threshold(*self._usual_thresholds)
                 give_memory_back()
+            if now >= self._free_at:
+                self._update()
         return True
 
     def include(self, base: Release, version: int) -> None:
