@@ -308,7 +308,7 @@ def like_of(base: Release, user: StoredUser, item: OwnId) -> Like | None:
     last = max(said, key=lambda each: each[:2], default=None)
     if last is None or not likes(last.event, dataset):
         return None
-    history = base.current(user, last.time).history
+    history = user.current(dataset, base.numbers, last.time).history
     found = history.item_numbers[history.ratings > dataset.positive_level]
     before = tuple(base.catalogue[each].own_id for each in found.tolist() if each in base.catalogue)[:BEFORE]
     return Like(last.event.userid, before, last.time)

@@ -27,8 +27,8 @@ from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
 from online.clients.redis import RedisClient
 from online.recommend.loaded_release import Release
-from online.recommend.phases import Hook
 from online.recommend.recommend import Recommender
+from online.recommend.types import Hook
 
 log = logging.getLogger(__name__)
 

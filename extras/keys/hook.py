@@ -70,12 +70,14 @@ def register(app: Flask, parts: Parts) -> None:
 
     # Reads need a key where the settings say so; events, once a key exists. `online.web.guard` guards what always
     # needs one.
+    reads_need_key = settings.reads_need_key
+
     @app.before_request
     def check() -> None:
         record = current_record()
         if is_public(request.path) or record.may(record.scope):
             return
-        if settings.reads_need_key or (record.scope != "read" and keys.there_were_any()):
+        if reads_need_key or (record.scope != "read" and keys.there_were_any()):
             raise missing_scope(record.scope)
 
 

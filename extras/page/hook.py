@@ -328,7 +328,7 @@ class Browse:
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:
         """Merge events after the release into a user's state."""
         user = self._users.call(StateQuery.of(userid, opened.manifest)).user
-        return opened.current(user, None) if user is not None else None
+        return user.current(opened.manifest.dataset, opened.numbers, None) if user is not None else None
 
 
 def _shown(item: CatalogueItem) -> dict[str, Any]:

@@ -46,10 +46,10 @@ from online.clients.elastic import ElasticItems
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, connect
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.phases import Hook, Phases
+from online.recommend.phases import Phases
 from online.recommend.recommend import Recommender
 from online.recommend.registry import NONE_ACTIVE
-from online.recommend.types import Request, Slate, UserId
+from online.recommend.types import Hook, Request, Slate, UserId
 
 log = logging.getLogger(__name__)
 

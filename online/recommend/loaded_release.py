@@ -10,7 +10,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.candidates import ExactItems, StoredUser
+from data_exchange_center.candidates import ExactItems
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.features import FeatureSpec
@@ -64,10 +64,6 @@ class Release:
     def known(self, own_ids: Iterable[OwnId]) -> NDArray[np.int64]:
         """Numbers of items, of those that the release knows."""
         return np.array([self.numbers[own] for own in own_ids if own in self.numbers], np.int64)
-
-    def current(self, user: StoredUser, before: int | None) -> StoredUser:
-        """A user as a request sees it: `StoredUser.current`."""
-        return user.current(self.manifest.dataset, self.numbers, before)
 
     @cached_property
     def user_ids(self) -> IdKind:

@@ -9,42 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
 
 from data_exchange_center.candidates import Candidates, StoredUser
 from online.recommend.loaded_release import Release
-from online.recommend.types import Request, Slate
-
-Act = TypeVar("Act", bound=Callable[..., Any])
-
-
-@dataclass(slots=True, eq=False)
-class Hook(Generic[Act]):
-    """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
-
-    act: Act
-    fields: frozenset[str]  # of requests that it acts on: those that give one of these; empty: all requests
-    needed: bool = True
-
-
-class Phase(Generic[Act]):
-    """The functions of one phase."""
-
-    def __init__(self) -> None:
-        self._hooks: list[Hook[Act]] = []
-
-    def append(self, act: Act, *fields: str) -> Hook[Act]:
-        """Add a function, for all requests or those that give one of some ``fields``."""
-        self._hooks.append(Hook(act, frozenset(fields)))
-        return self._hooks[-1]
-
-    def of(self, request: Request) -> list[Act]:
-        """The functions that act on a request."""
-        given = request.model_fields_set
-        return [
-            hook.act for hook in self._hooks
-            if hook.needed and (not hook.fields or not hook.fields.isdisjoint(given))
-        ]  # fmt: skip
+from online.recommend.types import Phase, Request, Slate
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def warm_up_elasticsearch(
             query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
             try:
                 if (user := users.call(query).user) is not None:
-                    recall(items, opened, opened.current(user, None), int(time.time()), fewest=0)
+                    known = user.current(opened.manifest.dataset, opened.numbers, None)
+                    recall(items, opened, known, int(time.time()), fewest=0)
             except ServiceError as error:
                 if not patient or error.what != OUT_OF_TIME:
                     raise

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ MAX_SIZE = 200
 MAX_TIMESTAMP = 2**32 - 1  # seconds, in the year 2106: one beyond it is not in seconds
 MIN_BUDGET_MS, MAX_BUDGET_MS = 20, 10_000
 RELEASE = r"^[0-9a-f]{12}$"  # a release's id
+Act = TypeVar("Act", bound=Callable[..., Any])
 FUSED = "fused"  # how `explain` calls the list that the channels' lists were fused to
 
 
@@ -219,6 +220,35 @@ class TimedRequest:
     late: bool = False  # it has waited so long for a thread that little of its time is left
     preferred: str | None = None  # the release that is to answer instead of the live one, where it can
     last_try: bool = False  # the second attempt: a release that is gone from a store (`GoneError`) has a fallback, too
+
+
+@dataclass(slots=True, eq=False)
+class Hook(Generic[Act]):
+    """A function in a phase. An extension may turn ``needed`` off while there is nothing to do for any request."""
+
+    act: Act
+    fields: frozenset[str]  # of requests that it acts on: those that give one of these; empty: all requests
+    needed: bool = True
+
+
+class Phase(Generic[Act]):
+    """The functions of one phase."""
+
+    def __init__(self) -> None:
+        self._hooks: list[Hook[Act]] = []
+
+    def append(self, act: Act, *fields: str) -> Hook[Act]:
+        """Add a function, for all requests or those that give one of some ``fields``."""
+        self._hooks.append(Hook(act, frozenset(fields)))
+        return self._hooks[-1]
+
+    def of(self, request: Request) -> list[Act]:
+        """The functions that act on a request."""
+        given = request.model_fields_set
+        return [
+            hook.act for hook in self._hooks
+            if hook.needed and (not hook.fields or not hook.fields.isdisjoint(given))
+        ]  # fmt: skip
 
 
 STAGES: Final = ("redis", "elasticsearch", "feast", "triton")  # that call a service
