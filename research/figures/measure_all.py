@@ -45,6 +45,8 @@ class Measurement(NamedTuple):
 
 
 ML_100K: Final = "RECSYS_DATA={ml_100k} RECSYS_EXCHANGE_DIR=build/ml-100k "
+PAPERS: Final = "RECSYS_DATA=build/papers RECSYS_EXCHANGE_DIR=build/papers-exchange "
+TAIW: Final = "RECSYS_DATA=ta-feng-taiw RECSYS_EXCHANGE_DIR=build/ta-feng-taiw "
 TA_FENG: Final = "RECSYS_DATA=ta-feng RECSYS_EXCHANGE_DIR=build/ta-feng "
 PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
@@ -65,6 +67,16 @@ PLAN: Final = (
     Measurement("seen_again.json", "make evaluate-seen-again"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
+    Measurement("papers.json", "make evaluate-papers"),
+    Measurement(
+        "papers_live.json",
+        '.venv/bin/python -m extras.next_item.papers "$RECSYS_DATA" build/papers && '
+        f"{PAPERS}make offline up sync serve evaluate-papers server=1 && {PAPERS}make down",
+        "free ports",
+    ),
+    Measurement("rivals.json", "make evaluate-rivals"),
+    Measurement("tune.json", "make tune"),
+    Measurement("new_items.json", "make evaluate-new-items"),
     Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate-full server=1", "source live"),
     Measurement("training_source.json", "RECSYS_RECIPE=source make pictures", "source live"),
     Measurement("serving_recipes.json", "make bench-recipes", "both"),
@@ -76,6 +88,7 @@ PLAN: Final = (
     Measurement("synthesis.json", "make synthesis-figures", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
+    Measurement("taiw.json", f"{TAIW}make offline evaluate-taiw", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import mean, stdev
 from typing import Any
 
 from research.evaluation.report import ENOUGH
@@ -356,3 +357,138 @@ def seen_again(figure: Figure) -> str:
 def _cost(difference: float, first: Figure) -> str:
     """Loss as a share of the NDCG without diversity."""
     return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
+
+
+PUBLISHED = "papers_published.json"
+PAPERS = {"hr@10": "HR@10", "ndcg@10": "NDCG@10", "hr@50": "HR@50", "hr@200": "HR@200"}
+
+
+@block("papers", "papers.json")
+def papers(figure: Figure) -> str:
+    """The last rating of every user: means over seeds, published figures of others, and a split by gap."""
+    rows, by_gap = [], []
+    for name, runs in figure["last"].items():
+        seconds = mean(run["seconds"] for run in runs.values())
+        for when in next(iter(runs.values()), {"ranked": {}})["ranked"]:
+            found = [run["ranked"][when] for run in runs.values()]
+            values = (_spread([each[metric] for each in found]) for metric in PAPERS)
+            rows.append((f"{name}, {when}", *values, f"{seconds / 60:.0f} min"))
+            by_gap.append(_by_gap(f"{name}, {when}", found))
+    rows += [(f"{each['model']} ({each['by']})", *_published(each), "") for each in read(PUBLISHED)["last"]]
+    seeds = max((len(runs) for runs in figure["last"].values()), default=0)
+    chosen = "; ".join(
+        f"{name}, {when}: {row['hr@10']:.3f} / {row['ndcg@10']:.3f}"
+        for name, runs in figure["last but one"].items()
+        for run in runs.values()
+        for when, row in run["ranked"].items()
+    )
+    note = (
+        f"{figure['users']:,} users, {seeds} seeds: mean ± standard deviation. Trained for: processor time. On the "
+        f"last but one, on which settings were chosen, HR@10 / NDCG@10: {chosen}."
+    )
+    first = table(["list", *PAPERS.values(), "trained for"], rows)
+    return f"{first}\n\n{_gaps(by_gap)}\n\n{note} {measured(figure)}"
+
+
+@block("papers_live", "papers_live.json")
+def papers_live(figure: Figure) -> str:
+    """The last rating of every user, by the running server."""
+    found = figure["live"]
+    rows = [(when, *(f"{row[metric]:.4f}" for metric in PAPERS)) for when, row in found.items()]
+    by_gap = [_by_gap(when, [row]) for when, row in found.items()]
+    first = table(["request", *PAPERS.values()], rows)
+    return f"{first}\n\n{_gaps(by_gap)}\n\n{figure['users']:,} users. {measured(figure)}"
+
+
+def _gaps(rows: list[tuple[str, ...]]) -> str:
+    return table(["by the gap before the target", "same second", "up to a minute", "later"], rows)
+
+
+def _by_gap(name: str, runs: Sequence[Figure]) -> tuple[str, ...]:
+    """HR@10 / NDCG@10 of each gap, means over seeds."""
+    cells = [
+        " / ".join(f"{mean(run['by gap'][gap][metric] for run in runs):.3f}" for metric in ("hr@10", "ndcg@10"))
+        for gap in runs[0]["by gap"]
+    ]
+    return (name, *cells)
+
+
+def _published(found: Figure) -> tuple[str, ...]:
+    return tuple("-" if found.get(metric) is None else f"{found[metric]:.3f}" for metric in PAPERS)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+
+
+@block("rivals", "rivals.json")
+def rivals(figure: Figure) -> str:
+    """Every tuned rival, their best fusion, and the recipe."""
+    head = ("list", *METRICS.values(), RETURNING, "NDCG@50 to the recipe's, paired", "trained for")
+    rows = [
+        (name, *_metrics(row), paired(row["to the recipe"]), f"{row['seconds']:.0f} s")
+        for name, row in figure["rows"].items()
+    ]
+    if ours := figure.get("recipe's"):
+        rows.append((f"recipe `{figure['recipe']}`", *_metrics(ours), "", ""))
+    settings = "; ".join(
+        f"{name}: " + ", ".join(f"{key} {value}" for key, value in row["setting"].items())
+        for name, row in figure["rows"].items()
+    )
+    tried = sum(map(len, figure["tried"].values()))
+    note = (
+        f"{figure['users']:,} users. Settings, of {tried} that were tried, were chosen by their NDCG@50 on the ten "
+        f"before the last ten: {settings}. Trained for: processor time of the chosen setting."
+    )
+    return shown(figure, head, rows, note)
+
+
+def _metrics(row: Figure) -> tuple[str, ...]:
+    values = (row.get(metric) for metric in (*METRICS, RETURNING))
+    return tuple("-" if value is None else f"{value:.3f}" for value in values)
+
+
+@block("new_items", "new_items.json")
+def new_items(figure: Figure) -> str:
+    """New items by how many like them, the most liked ones, and a model that was trained with them."""
+    names = {
+        "recall@50": "recall@50",
+        "ndcg@50": "NDCG@50",
+        "share": "share of the first 50",
+        "recall@50 of all": "recall@50 of everything",
+    }
+    rows = [(name, *(span(found[each]) for each in names)) for name, found in figure["systems"].items()]
+    return shown(figure, ("", *names.values()), rows, f"{figure['items']:,} items, none of which was trained on.")
+
+
+@block("tune", "tune.json")
+def tune(figure: Figure) -> str:
+    """Other values of the recipe's numbers, and what each strength of diversity costs."""
+    rows = [(name, f"{row['ndcg@50']:.4f}", paired(row["change"])) for name, row in figure["rows"].items()]
+    numbers = table(("number", "NDCG@50", "difference, paired"), rows)
+    lines = [
+        (
+            f"**{strength}**" if float(strength) == figure.get("chosen") else strength,
+            *(f"{row[name]:.4f}" for name in ("ndcg@50", "diversity", "novelty", "coverage@50")),
+            paired(row["change"]),
+        )
+        for strength, row in figure["diversity"].items()
+    ]
+    strengths = table(("diversity", "NDCG@50", "diversity@50", "novelty", "coverage@50", "difference, paired"), lines)
+    note = f"{figure['users']:,} users; NDCG@50 of the recipe as it is: {figure['as it is']:.4f}."
+    return f"{numbers}\n\n{strengths}\n\n{note} {measured(figure)}"
+
+
+@block("taiw", "taiw.json")
+def taiw(figure: Figure) -> str:
+    """The next basket in TAIW's protocol, by its authors' metrics."""
+    rows = [(name, *(f"{value:.4f}" for value in found)) for name, found in figure["table"].items()]
+    rows += [
+        (f"{name}, published", *(f"{value:.3f}" for value in found)) for name, found in figure["published"].items()
+    ]
+    counts = figure["counts"]
+    note = (
+        f"{figure['users']:,} users with a target, of {counts['users']:,}; {counts['items']:,} items, "
+        f"{counts['rows']:,} purchases."
+    )
+    return shown(figure, ("list", "recall@10", "NDCG@10"), rows, note)

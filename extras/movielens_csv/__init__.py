@@ -1,0 +1,1 @@
+"""MovieLens in the layout of its newer editions: CSV files, half stars, no users' attributes."""

@@ -1,0 +1,225 @@
+"""Evaluate a recipe in the protocol of papers on sequential recommendation: ``make evaluate-papers``.
+
+Every rating is a target, liked or not. The last of each user is to be found among all items but those rated before it;
+ties in time are taken in file order (`extras.next_item.papers`). A request comes at its target's time, or without it:
+`WITHOUT_S` after the rating before. Settings are chosen on the last but one (``--validate``, fitted on all but the
+last two); the last is read by fits on all but the last, by three seeds. Each table is split by the gap before the
+target, as ratings of one second are far easier: a page of items that is rated at once.
+
+With --server the running server answers, which serves the data set of ``python -m extras.next_item.papers``. Else all
+is fitted in memory, and searched exactly. Rows are written as they are measured, and an interrupted run resumes.
+
+Reads:  offline/{ratings,items,users}.parquet of MovieLens; with --server the artifacts and the server that serves them
+Writes: pic/figures/papers.json, or papers_live.json (another data set's: with its name)
+Run:    python -m research.papers [--server] [--validate] [--seeds 0 1 2] [--users 1000]
+Expect: ten minutes a seed on MovieLens-1M, recipe next-item
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_exchange_center.recipes import Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.next_item.followers import NEXT_ITEM
+from extras.next_item.papers import AT_ONCE_S, PREPARED, distinct_times
+from offline.data.lists import ListsConfig, recall_lists
+from offline.data.sequences import Inputs, Ints, Points, Sequences
+from offline.evaluation import replay
+from offline.evaluation.metrics import Lists, plain
+from offline.evaluation.running_server import answers_of_server
+from offline.models.training import ranked
+from offline.readers import read_with_holdout
+from research.evaluation.protocols import Stages, fit_stages
+from research.figure_files import FIGURES, OFFLINE, PIPELINE, write_figure
+from research.figures import recommendations
+from research.reports import figure, head, resumed, show
+from research.seeds import with_seed
+
+log = logging.getLogger(__name__)
+
+WITH, WITHOUT = "with the request's time", "without"
+WITHOUT_S: Final = 2  # seconds after the rating before; chosen on the last but one
+CUTS: Final = (10, 50, 200)
+GAPS: Final = (("at once", 0, AT_ONCE_S), ("a minute", AT_ONCE_S, 60), ("later", 60, np.inf))  # above, up to: seconds
+SEEDS: Final = (0, 1, 2)
+AT_ONCE: Final = 4096  # requests
+RECIPES: Final = {"the recipe": None, "the recipe for the next item": NEXT_ITEM}  # None: the one of the settings
+
+
+# --- The protocol
+
+
+def every_rating(settings: Settings) -> Inputs:
+    """All ratings, each a target, at distinct times. Raises ArtifactError or StepError without preprocessing."""
+    found = read_with_holdout(settings)
+    data = replace(
+        found.data,
+        liked=np.ones_like(found.data.liked),
+        times=distinct_times(found.data.times, found.data.users),
+    )
+    return replace(found, data=data, dataset=found.dataset.model_copy(update={"positive_level": 0}))
+
+
+def targets(data: Sequences, n: int, users: int | None = None) -> Ints:
+    """Event number ``n`` from the end of each user with earlier ones; ``users``: of so many, drawn at random."""
+    found: Ints = data.starts[1:][data.lengths > n] - n
+    if users is None or users >= len(found):
+        return found
+    return np.sort(np.random.default_rng(0).choice(found, users, replace=False))
+
+
+def requests(data: Sequences, events: Ints, *, clock: bool) -> Points:
+    """A request before each event: at its time, or else `WITHOUT_S` after the event before."""
+    times = data.times[events] if clock else data.times[events - 1] + WITHOUT_S
+    return Points(data.users[events], data.positions[events], times)
+
+
+def answers(stages: Stages, recipe: Recipe, inputs: Inputs, points: Points) -> dict[str, Lists]:
+    """(m, candidates) codes in recall's order, and in the ranker's."""
+    recalled, served = [], []
+    for begin in range(0, len(points), AT_ONCE):
+        part = points.take(np.arange(begin, min(begin + AT_ONCE, len(points))))
+        found = recall_lists(inputs.data, part, inputs.profiles, stages.channels, ListsConfig.of(recipe))
+        recalled.append(found.candidates.astype(np.int64))
+        served.append(ranked(stages.ranker, found, stages.stored))
+    return {"recall": np.concatenate(recalled), "ranked": np.concatenate(served)}
+
+
+# --- Metrics
+
+
+def ranks(lists: Lists, wanted: Ints) -> Ints:
+    """(m,) place of each target on its list, from 0; a large number where it is not on it."""
+    found = lists == wanted[:, None]
+    place: Ints = np.where(found.any(axis=1), found.argmax(axis=1), np.iinfo(np.int32).max)
+    return place
+
+
+def debiasing(wanted: Ints) -> NDArray[np.float64]:
+    """(m,) weight of each target, so that no item has more than the outlier's bound of Tukey among the targets' counts.
+
+    eSASRec's debiased metrics (Tikhonovich et al. 2025; `DebiasConfig` of RecTools, iqr_coef 1.5) draw that many of an
+    item's targets at random; this is what they give on average.
+    """
+    counts = np.bincount(wanted)
+    low, high = np.quantile(counts[counts > 0], (0.25, 0.75))
+    weights: NDArray[np.float64] = np.minimum(1, np.floor(high + 1.5 * (high - low)) / counts[wanted])
+    return weights
+
+
+def measured(lists: Lists, wanted: Ints, gaps: Ints) -> dict[str, Any]:
+    """Hit rates and NDCG@10 of (m,) requests with one target each; the same by the gap before the target."""
+    rank = ranks(lists, wanted)
+    gain = np.where(rank < 10, 1 / np.log2(rank + 2.0), 0)
+    found: dict[str, Any] = {f"hr@{k}": float((rank < k).mean()) for k in CUTS}
+    found["ndcg@10"] = float(gain.mean())
+    found["debiased hr@10"] = float(np.average(rank < 10, weights=debiasing(wanted)))
+    found["by gap"] = {}
+    for name, above, to in GAPS:
+        inside = (gaps > above) & (gaps <= to)
+        if inside.any():
+            of_gap = {"hr@10": float((rank < 10)[inside].mean()), "ndcg@10": float(gain[inside].mean())}
+            found["by gap"][name] = {"users": int(inside.sum()), **of_gap}
+    return found
+
+
+# --- What is measured
+
+
+def fitted(inputs: Inputs, recipe: Recipe, target: int, users: int | None = None) -> dict[str, Any]:
+    """Fit on what precedes each user's event number ``target`` from the end, and look for that event."""
+    data, begin = inputs.data, time.process_time()
+    stages = fit_stages(data.before_last(target), inputs, recipe)
+    row: dict[str, Any] = {"seconds": round(time.process_time() - begin, 1)}
+    events = targets(data, target, users)
+    gaps = data.times[events] - data.times[events - 1]
+    for when in (WITH, WITHOUT):
+        found = answers(stages, recipe, inputs, requests(data, events, clock=when == WITH))
+        for order, lists in found.items():
+            row.setdefault(order, {})[when] = measured(lists, data.items[events], gaps)
+    return row
+
+
+def of_seeds(settings: Settings, seeds: Sequence[int], validate: bool, users: int | None) -> Iterator[dict[str, Any]]:
+    """The report, at first and as often as a row has been added: each recipe, by each seed."""
+    inputs = every_rating(settings)
+    opening = head("make evaluate-papers", settings, settings.recipe)
+    opening |= {"users": users or inputs.data.n_users, "without": WITHOUT_S}
+    found = resumed(figure(opening, settings, "papers"), opening, {"last": {}, "last but one": {}})
+    yield found
+    for part, target in (("last but one", 2), ("last", 1))[: 1 if validate else 2]:
+        for name, given in RECIPES.items():
+            recipe, rows = given or settings.recipe, found[part].setdefault(name, {})
+            for seed in seeds[: 1 if target == 2 else None]:  # the last but one only chooses
+                if str(seed) not in rows:
+                    log.info("%s, seed %d: everything is fitted on all but the %s", name, seed, part)
+                    rows[str(seed)] = plain(fitted(inputs, with_seed(recipe, seed), target, users))
+                    yield found
+
+
+def live(settings: Settings) -> dict[str, Any]:
+    """The running server's answers. Raises StepError where it serves another data set, or does not run."""
+    found = read_with_holdout(settings)
+    if found.dataset.holdout.last != 1 or found.dataset.positive_level:
+        raise StepError(
+            f"{found.dataset.name} does not hold out one rating of each user, every one a target: "
+            "python -m extras.next_item.papers makes that data set of MovieLens."
+        )
+    ask, data = answers_of_server(settings), found.data
+    holdout, events = replay.hold_out(data, found.dataset.holdout), targets(data, 1)
+    gaps = data.times[events] - data.times[events - 1]
+    report = {**head("make evaluate-papers server=1", settings, settings.recipe), "users": len(events), "live": {}}
+    for when in (WITH, WITHOUT):
+        times = holdout.times.copy()
+        times[data.users[events]] = requests(data, events, clock=when == WITH).times
+        lists = ask(holdout.at(times)).ranked[data.users[events]]
+        report["live"][when] = measured(lists, data.items[events], gaps)
+    return plain(report)
+
+
+# --- The command
+
+
+def write(found: dict[str, Any], settings: Settings, kind: str, *, finished: bool) -> None:
+    code = (*(PIPELINE if "live" in found else OFFLINE), "extras/next_item", "research/papers.py")
+    path = FIGURES / f"{kind}.json" if found["dataset"] == PREPARED else figure(found, settings, kind)
+    write_figure(path, found, code, finished=finished)
+
+
+def main(
+    settings: Settings,
+    *,
+    server: bool = False,
+    validate: bool = False,
+    seeds: Sequence[int] = SEEDS,
+    users: int | None = None,
+) -> None:
+    if server:
+        found, kind = live(settings), "papers_live"
+    else:
+        kind = "papers"
+        for found in of_seeds(settings, seeds, validate, users):
+            write(found, settings, kind, finished=False)
+    write(found, settings, kind, finished=not validate)
+    show(found, recommendations.papers_live if server else recommendations.papers)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", action="store_true", help="evaluate the running server")
+    parser.add_argument("--validate", action="store_true", help="look at the last but one alone")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--users", type=int, help="evaluate so many, drawn at random")
+    given = vars(parser.parse_args())
+    run(partial(main, **given))

@@ -1,0 +1,272 @@
+"""Tune rivals of the recipe, and their best fusion, as the recipe is measured: ``make evaluate-rivals``.
+
+Every rival has the recipe's past, users, candidates and clock. Settings are chosen by NDCG@50 on the ten ratings before
+the last ten, fitted on what precedes those; then the chosen one is fitted on all but the last ten, and measured there.
+The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. EASE and the Markov chain are
+the channels of today's recipes, the other models are those of RecTools and implicit (`worker.py`).
+
+Lists of each training are kept in offline/rivals/ in the exchange folder, so an interrupted run resumes.
+
+Reads:  the artifacts of `make offline`
+Writes: pic/figures/rivals.json (of another recipe or data set: with its name)
+Run:    python -m research.rivals.contest [--only <rival> ...]
+Expect: two hours on MovieLens-1M, nearly all of it for eSASRec
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from data_exchange_center.dataset import HoldoutRule
+from data_exchange_center.files import write_json, written_in_place
+from data_exchange_center.fusion import RRF_K
+from data_exchange_center.recipes import ChannelRecipe, EaseRecipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.next_item.followers import FollowersRecipe
+from offline.data.lists import ListsConfig, recall_lists
+from offline.data.sequences import Inputs
+from offline.evaluation import metrics, replay, served
+from offline.evaluation.evaluate import summary
+from offline.evaluation.metrics import Lists, per_user, plain
+from offline.evaluation.replay import Holdout
+from offline.evaluation.served import best_unseen
+from offline.models.kinds import fit_channel
+from offline.readers import read_with_holdout
+from research.evaluation.protocols import points_of
+from research.figure_files import OFFLINE, write_figure
+from research.figures import recommendations
+from research.reports import figure, head, resumed, show
+
+log = logging.getLogger(__name__)
+
+SIZE: Final = 256  # of a list
+CHOSEN_BY: Final = "ndcg@50"
+WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins the fusion; the first has 1
+FUSION: Final = "the best fusion of them"
+Setting = Mapping[str, Any]
+WORKER: Final = Path(__file__).with_name("worker.py")
+
+
+# --- The rivals: settings that are tried, and how one is fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A rival's answers.
+
+    Attributes:
+        lists: (users, `SIZE`) codes, best first, nothing that the request knows; 0 pads.
+        seconds: processor time of the training.
+    """
+
+    lists: Lists
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """``fit``: trains with a setting on the past of a holdout, and answers its requests; folder of its files first."""
+
+    settings: Sequence[Setting]
+    fit: Callable[[Path, Inputs, Holdout, Setting], Fitted]
+
+
+def popularity(_: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
+    """The most liked items; ``days``: of the last so many."""
+    past = holdout.past
+    recent = past.liked & (past.times > past.times.max() - setting["days"] * 86_400)
+    likes = np.bincount(past.items[recent], minlength=past.n_items + 1).astype(np.float32)
+    return Fitted(best_unseen(np.broadcast_to(likes, (past.n_users, len(likes))), past.left_out(), SIZE), 0.0)
+
+
+def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
+    """A recall channel alone; ``setting``: of its recipe."""
+    settings, begin = Settings(), time.process_time()
+    recipe = settings.recipe.model_copy(
+        update={"recall": settings.recipe.recall.model_copy(update={"channels": (kind(**setting),)})}
+    )
+    found = fit_channel(recipe.recall.channels[0], holdout.past, replace(inputs, data=holdout.past), recipe.data)
+    seconds, points = time.process_time() - begin, points_of(holdout)
+    config = replace(ListsConfig.of(recipe), size=SIZE)
+    lists = np.zeros((holdout.past.n_users, SIZE), np.int64)
+    lists[points.users] = recall_lists(holdout.past, points, inputs.profiles, [found.channel], config).candidates
+    return Fitted(lists, seconds)
+
+
+def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
+    """A model of RecTools or implicit, trained by `worker.py` in its environment. Raises StepError where that fails."""
+    past = holdout.past
+    events = {"starts": past.starts, "items": past.items, "times": past.times, "known": holdout.known.lengths}
+    with written_in_place(folder / "events.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **events)
+    write_json(folder / "job.json", {"model": model, "setting": dict(setting), "size": SIZE})
+    environment = ["--no-project", "--with-requirements", str(WORKER.with_name("requirements.txt"))]
+    uv = Path(sys.executable).with_name("uv")
+    command = [str(uv), "run", *environment, "--python", sys.executable, "python", str(WORKER), str(folder)]
+    if code := subprocess.run(command, check=False).returncode:
+        raise StepError(f"{model}: {WORKER.name} ended with {code} in {folder}; its output is above.")
+    with np.load(folder / "lists.npz") as found:
+        return Fitted(found["lists"], float(found["seconds"]))
+
+
+def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
+    """All combinations."""
+    found: list[dict[str, Any]] = [{}]
+    for name, several in values.items():
+        found = [{**setting, name: value} for setting in found for value in several]
+    return found
+
+
+ESASREC: Final = {"n_blocks": 2, "n_heads": 2, "session_max_len": 200, "n_negatives": 1024, "batch_size": 64}
+RIVALS: Final[Mapping[str, Rival]] = {
+    "popularity": Rival(grid(days=(30, 90, 20_000)), popularity),
+    "EASE": Rival(grid(l2=(300.0, 1000.0, 3000.0), power=(0.5, 0.75, 1.0)), partial(channel, EaseRecipe)),
+    "Markov chain": Rival(grid(lags=(10, 20), power=(0.5, 1.0)), partial(channel, FollowersRecipe)),
+    "item-kNN": Rival(grid(K=(100, 300), K1=(1.2,), B=(0.2, 0.75)), partial(other_library, "item-kNN")),
+    "iALS": Rival(
+        grid(factors=(64, 128), regularization=(1.0, 10.0), alpha=(1.0, 5.0), iterations=(15,)),
+        partial(other_library, "iALS"),
+    ),
+    "eSASRec": Rival(
+        [{**ESASREC, "n_factors": 64, "dropout_rate": 0.2, "lr": 1e-3, "epochs": epochs} for epochs in (15, 30)],
+        partial(other_library, "eSASRec"),
+    ),
+}
+
+
+# --- Their fusion
+
+
+def fused(lists: Mapping[str, Lists], weights: Mapping[str, float], n_items: int) -> Lists:
+    """Weighted reciprocal ranks (Cormack, Clarke & Buettcher 2009): (users, `SIZE`) codes, 0 pads."""
+    users = len(next(iter(lists.values())))
+    scores = np.zeros((users, n_items + 1), np.float32)
+    for name, weight in weights.items():
+        codes = lists[name]
+        earned = np.broadcast_to(weight / (RRF_K + 1 + np.arange(codes.shape[1])), codes.shape)
+        np.add.at(scores, (np.arange(users)[:, None], codes), earned.astype(np.float32))
+    scores[:, 0] = 0
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :SIZE]
+    best: Lists = np.where(np.take_along_axis(scores, order, axis=1) > 0, order, 0)
+    return best
+
+
+def best_fusion(lists: Mapping[str, Lists], value: Callable[[Lists], float], n_items: int) -> dict[str, float]:
+    """Weights: the best single list; then, as long as that helps, the list and weight that help most."""
+    reached = {name: value(each) for name, each in lists.items()}
+    first = max(reached, key=lambda name: reached[name])
+    chosen, best = {first: 1.0}, reached[first]
+    while others := [name for name in lists if name not in chosen]:
+        joined = [{**chosen, name: weight} for name in others for weight in WEIGHTS]
+        values = [value(fused(lists, weights, n_items)) for weights in joined]
+        place = int(np.argmax(values))
+        if values[place] <= best:
+            break
+        chosen, best = joined[place], values[place]
+    return chosen
+
+
+# --- What is measured
+
+
+class Contest:
+    """Rivals fitted on two cuts of the same ratings; each training's lists are kept below ``folder``."""
+
+    def __init__(self, folder: Path, inputs: Inputs, rule: HoldoutRule) -> None:
+        self.folder, self.inputs = folder, inputs
+        self.test = replay.hold_out(inputs.data, rule)
+        self.validation = replay.hold_out(self.test.past, rule)
+
+    def fit(self, name: str, holdout: Holdout, setting: Setting) -> Fitted:
+        """Train, or read what an earlier run has kept of the same training."""
+        digest = hashlib.sha256(json.dumps(dict(setting), sort_keys=True).encode())
+        for column in (holdout.past.items, holdout.past.times, holdout.times):
+            digest.update(np.ascontiguousarray(column).tobytes())
+        folder = self.folder / f"{name.replace(' ', '-')}-{digest.hexdigest()[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "fitted.npz").is_file():
+            log.info("%s: %s", name, dict(setting))
+            fitted = RIVALS[name].fit(folder, self.inputs, holdout, setting)
+            with written_in_place(folder / "fitted.npz") as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, lists=fitted.lists, seconds=fitted.seconds)
+        with np.load(folder / "fitted.npz") as found:
+            return Fitted(found["lists"], float(found["seconds"]))
+
+    def chosen(self, name: str, tried: list[dict[str, Any]]) -> Setting:
+        """The setting with the highest `CHOSEN_BY` on validation. ``tried``: earlier results; new ones are added."""
+        for setting in RIVALS[name].settings:
+            if all(each["setting"] != setting for each in tried):
+                found = self.fit(name, self.validation, setting)
+                tried.append({"setting": setting, CHOSEN_BY: value(self.validation, found.lists)})
+        best: Setting = max(tried, key=lambda each: each[CHOSEN_BY])["setting"]
+        return best
+
+
+def value(holdout: Holdout, lists: Lists) -> float:
+    """Mean of `CHOSEN_BY`, the lists being judged."""
+    return float(np.nanmean(per_user(holdout.relevance, holdout.judged(lists))[CHOSEN_BY]))
+
+
+def contest(
+    settings: Settings, rule: HoldoutRule, only: Sequence[str], keep: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The report. ``keep``: writes it as far as it is measured."""
+    inputs = read_with_holdout(settings)
+    study = Contest(settings.offline_dir / "rivals", inputs, rule)
+    opening = head("make evaluate-rivals", settings, settings.recipe, study.test)
+    found = resumed(figure(opening, settings, "rivals"), opening, {"tried": {}, "rows": {}})
+    lists: dict[str, tuple[Lists, Lists]] = {}  # on validation and test
+    ours = served.answers(settings, study.test).ranked
+    of_ours = per_user(study.test.relevance, study.test.judged(ours))[CHOSEN_BY]
+
+    def add(name: str, setting: Setting, made: Lists, seconds: float) -> None:
+        of_rival = per_user(study.test.relevance, study.test.judged(made))[CHOSEN_BY]
+        against = metrics.compare(of_rival, of_ours)
+        row = {**summary(study.test, study.test.judged(made)), "to the recipe": against}
+        found["rows"][name] = {"setting": dict(setting), "seconds": round(seconds, 1), **plain(row)}
+        keep(found)
+
+    for name in only or RIVALS:
+        setting = study.chosen(name, found["tried"].setdefault(name, []))
+        before, after = (study.fit(name, holdout, setting) for holdout in (study.validation, study.test))
+        lists[name] = before.lists, after.lists
+        add(name, setting, after.lists, after.seconds)
+    weights = best_fusion(
+        {name: each[0] for name, each in lists.items()}, partial(value, study.validation), inputs.data.n_items
+    )
+    made = fused({name: each[1] for name, each in lists.items()}, weights, inputs.data.n_items)
+    add(FUSION, weights, made, sum(found["rows"][name]["seconds"] for name in weights))
+    found["recipe's"] = plain(summary(study.test, study.test.judged(ours)))
+    return found
+
+
+def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
+    rule = read_with_holdout(settings).dataset.holdout
+    code = (*OFFLINE, "extras/next_item/followers.py", "research/rivals")
+
+    def write(found: dict[str, Any], *, finished: bool = False) -> None:
+        write_figure(figure(found, settings, "rivals"), found, code, finished=finished)
+
+    found = contest(settings, rule, only, write)
+    write(found, finished=not only)
+    show(found, recommendations.rivals)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(RIVALS), default=[])
+    run(partial(main, only=parser.parse_args().only))

@@ -1,0 +1,57 @@
+"""Rivals: what is tried, chosen, fused and kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_exchange_center.settings import Settings
+from research.rivals import contest
+from research.rivals.contest import Fitted, Rival, best_fusion, fused, grid
+from tests.unit.offline.evaluation.conftest import settings_of
+
+
+def test_a_grid_has_all_combinations() -> None:
+    assert grid(a=(1, 2), b=(3,)) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
+
+
+def test_fused_lists_by_reciprocal_ranks() -> None:
+    lists = {"one": np.array([[1, 2, 0]]), "other": np.array([[3, 2, 0]])}
+    assert fused(lists, {"one": 1.0, "other": 2.0}, 4)[0, :4].tolist() == [2, 3, 1, 0]
+
+
+def test_a_list_joins_while_that_helps() -> None:
+    lists = {"good": np.array([[1, 2, 3]]), "better": np.array([[2, 1, 3]]), "bad": np.array([[3, 3, 3]])}
+
+    def value(made: np.ndarray) -> float:
+        return float(made[0, 0] == 2) + 0.1 * (made[0, 1] == 1)
+
+    assert best_fusion(lists, value, 3) == {"better": 1.0}
+
+
+def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: Settings = settings_of("default", exchange)
+    fits: list[str] = []
+
+    def counted(folder: Path, *given: object) -> Fitted:
+        fits.append(folder.name)
+        return contest.popularity(folder, *given)  # type: ignore[arg-type]
+
+    rivals = {
+        "popularity": Rival(grid(days=(1, 20_000)), counted),
+        "EASE": Rival([{"l2": 1.0, "dim": 4}], contest.RIVALS["EASE"].fit),
+        "Markov chain": Rival([{"lags": 3}], contest.RIVALS["Markov chain"].fit),
+    }
+    monkeypatch.setattr(contest, "RIVALS", rivals)
+    contest.main(settings)
+    assert len(fits) == len(set(fits)) == 3  # two settings on validation, one on test
+    contest.main(settings)
+    assert len(fits) == 3
+    (path,) = (settings.offline_dir / "evaluation").glob("rivals*.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert set(found["rows"]) == {*rivals, contest.FUSION}
+    best = max(found["tried"]["popularity"], key=lambda each: each["ndcg@50"])
+    assert found["rows"]["popularity"]["setting"] == best["setting"]
