@@ -23,6 +23,7 @@ import numpy as np
 
 from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.features import Float32
+from data_exchange_center.frozen import Frozen
 from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
@@ -76,10 +77,9 @@ def changed(recipe: Recipe, number: str, value: Any) -> Recipe:
     """
     part, _, name = number.partition(".")
     recall, ranker = recipe.recall, recipe.ranker
+    parts: list[Frozen] = [channel for channel in recall.channels if channel.name == part]
     if part in ("recall", "ranker"):
         parts = [recall if part == "recall" else ranker]
-    else:
-        parts = [channel for channel in recall.channels if channel.name == part]
     if not any(name in type(each).model_fields for each in parts):
         raise StepError(f"recipe {recipe.name!r} has no {number}.")
     if part == "ranker":

@@ -67,7 +67,7 @@ def filtered(log: pd.DataFrame) -> NDArray[np.bool_]:
     kept = (days >= USER_DAYS) & (rows >= ITEM_ROWS)
     of_user = log[kept].groupby("user")["day"].agg(["min", "max", "size"])
     several = of_user["max"] > of_user["min"]
-    by_day = of_user["size"] / np.ceil(1e-10 + of_user["max"] - of_user["min"])
+    by_day: pd.Series[float] = of_user["size"] / np.ceil(1e-10 + of_user["max"] - of_user["min"])
     usual = by_day < by_day.mean() + 2 * by_day.std(ddof=0)
     found: NDArray[np.bool_] = (kept & log["user"].isin(of_user.index[several & usual])).to_numpy()
     return found

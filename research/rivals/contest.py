@@ -110,7 +110,12 @@ def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout
 def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
     """A model of RecTools or implicit, trained by `worker.py` in its environment. Raises StepError where that fails."""
     past = holdout.past
-    events = {"starts": past.starts, "items": past.items, "times": past.times, "known": holdout.known.lengths}
+    events: dict[str, Any] = {
+        "starts": past.starts,
+        "items": past.items,
+        "times": past.times,
+        "known": holdout.known.lengths,
+    }
     with written_in_place(folder / "events.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **events)
     write_json(folder / "job.json", {"model": model, "setting": dict(setting), "size": SIZE})

@@ -62,7 +62,7 @@ def main(folder: Path) -> None:
             Columns.User: users,
             Columns.Item: events["items"],
             Columns.Weight: np.float32(1),
-            Columns.Datetime: pd.to_datetime(events["times"], unit="s").astype("datetime64[ns]"),
+            Columns.Datetime: events["times"].astype("datetime64[s]").astype("datetime64[ns]"),
         }
     )
     seen = table[position < events["known"][users]]  # what requests see

@@ -23,7 +23,7 @@ def test_likes_name_known_items_liked_before() -> None:
 
 def test_new_items_by_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_items, "LEAST", 3)
-    data = made_up_movielens(tmp_path / "data", users=60, items=40)
+    data = made_up_movielens(tmp_path / "data")
     settings = run_steps(Settings(data=data, exchange_dir=tmp_path / "exchange"), 2)
     new_items.main(settings, items=8)
     (path,) = (settings.offline_dir / "evaluation").glob("new_items*.json")
