@@ -41,7 +41,7 @@ from offline.evaluation.running_server import answers_of_server
 from offline.models.training import ranked
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages
-from research.figure_files import FIGURES, OFFLINE, PIPELINE, write_figure
+from research.figure_files import FIGURES, write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show
 from research.seeds import with_seed
@@ -192,9 +192,8 @@ def live(settings: Settings) -> dict[str, Any]:
 
 
 def write(found: dict[str, Any], settings: Settings, kind: str, *, finished: bool) -> None:
-    code = (*(PIPELINE if "live" in found else OFFLINE), "extras/next_item", "research/papers.py")
     path = FIGURES / f"{kind}.json" if found["dataset"] == PREPARED else figure(found, settings, kind)
-    write_figure(path, found, code, finished=finished)
+    write_figure(path, found, finished=finished)
 
 
 def main(

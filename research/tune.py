@@ -35,7 +35,7 @@ from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from research.evaluation.metrics import coverage, diversity, novelty
 from research.evaluation.protocols import fit_stages, in_both_orders
-from research.figure_files import OFFLINE, write_figure
+from research.figure_files import write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show
 
@@ -187,10 +187,8 @@ def tune(settings: Settings, only: Sequence[str], keep: Callable[[dict[str, Any]
 
 
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
-    code = (*OFFLINE, "extras/diversity", "research/tune.py")
-
     def write(found: dict[str, Any], *, finished: bool = False) -> None:
-        write_figure(figure(found, settings, "tune"), found, code, finished=finished)
+        write_figure(figure(found, settings, "tune"), found, finished=finished)
 
     found = tune(settings, only, write)
     write(found, finished=not only)

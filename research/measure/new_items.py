@@ -35,7 +35,7 @@ from offline.evaluation.replay import Holdout
 from offline.evaluation.served import best_unseen
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages, in_both_orders
-from research.figure_files import OFFLINE, write_figure
+from research.figure_files import write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show
 
@@ -186,10 +186,8 @@ def study(settings: Settings, items: int, keep: Callable[[dict[str, Any]], None]
 
 
 def main(settings: Settings, *, items: int = ITEMS) -> None:
-    code = (*OFFLINE, "extras/items/projection.py", "research/measure/new_items.py")
-
     def write(found: dict[str, Any], *, finished: bool = False) -> None:
-        write_figure(figure(found, settings, "new_items"), found, code, finished=finished)
+        write_figure(figure(found, settings, "new_items"), found, finished=finished)
 
     found = study(settings, items, write)
     write(found, finished=True)

@@ -38,7 +38,7 @@ from offline.evaluation.metrics import Lists, plain
 from offline.evaluation.replay import Holdout
 from offline.evaluation.running_server import answers_of_server
 from offline.readers import read_with_holdout
-from research.figure_files import FIGURES, OFFLINE, PIPELINE
+from research.figure_files import FIGURES
 from research.figures import recommendations
 from research.measure.next_basket import baskets, best, exact, tifu
 from research.reports import head, publish
@@ -162,8 +162,7 @@ def evaluate(settings: Settings, *, server: bool) -> dict[str, Any]:
 
 def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, server=server)
-    code = (*(PIPELINE if server else OFFLINE), "extras/baskets", "research/measure/taiw.py")
-    publish(FIGURES / "taiw.json", found, code, recommendations.taiw)
+    publish(FIGURES / "taiw.json", found, recommendations.taiw)
 
 
 if __name__ == "__main__":

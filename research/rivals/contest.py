@@ -47,7 +47,7 @@ from offline.evaluation.served import best_unseen
 from offline.models.kinds import fit_channel
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import points_of
-from research.figure_files import OFFLINE, write_figure
+from research.figure_files import write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show
 
@@ -261,10 +261,9 @@ def contest(
 
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
     rule = read_with_holdout(settings).dataset.holdout
-    code = (*OFFLINE, "extras/next_item/followers.py", "research/rivals")
 
     def write(found: dict[str, Any], *, finished: bool = False) -> None:
-        write_figure(figure(found, settings, "rivals"), found, code, finished=finished)
+        write_figure(figure(found, settings, "rivals"), found, finished=finished)
 
     found = contest(settings, rule, only, write)
     write(found, finished=not only)

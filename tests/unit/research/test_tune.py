@@ -38,12 +38,12 @@ def test_measured_values_are_not_fitted_again(exchange: Path, monkeypatch: pytes
     settings = settings_of("default", exchange)
     monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,)})
     monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
-    tune.main(settings)
+    tune.main(settings, only=["ease.l2", "diversity"])
     (path,) = (settings.offline_dir / "evaluation").glob("tune*.json")
     found = json.loads(path.read_text(encoding="utf-8"))
     assert set(found["rows"]) == {"ease.l2 = 3000.0"}
     assert found["diversity"]["0"]["change"]["difference"] == 0
     fits, fit = [], tune.fit_stages
     monkeypatch.setattr(tune, "fit_stages", lambda *given: fits.append(1) or fit(*given))
-    tune.main(settings)
+    tune.main(settings, only=["ease.l2", "diversity"])
     assert len(fits) == 1  # the recipe as it is
