@@ -23,8 +23,7 @@ import numpy as np
 
 from data_exchange_center.channels import Channel, VectorChannel
 from data_exchange_center.features import Float32
-from data_exchange_center.frozen import Frozen
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.diversity.hook import diverse_order, rarity, similarity_rows

@@ -17,8 +17,6 @@ from typing import Final
 
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.steps import StepError
-from extras.own_data import reader as declared
-from extras.own_data.declaration import DECLARATION
 from offline.movielens import NO_GENRE, Files, malformed, release_year
 
 RATINGS, MOVIES = "ratings.csv", "movies.csv"
@@ -30,6 +28,9 @@ EDITIONS: Final = {20_000_263: "ml-20m", 25_000_095: "ml-25m", 32_000_204: "ml-3
 
 def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     """Read MovieLens and write step 0's tables; None where the files are not these. Raises StepError as `own_data`."""
+    from extras.own_data import reader as declared  # step 0 imports this module, with or without that extra
+    from extras.own_data.declaration import DECLARATION
+
     if DECLARATION in files or not files.keys() >= HEADERS.keys():
         return None
     if any(_first_line(files[name]) != header for name, header in HEADERS.items()):

@@ -1,11 +1,10 @@
 """Evaluate the next basket in the protocol of TAIW (Romanov et al. 2023): ``make evaluate-taiw``.
 
-RECSYS_DATA=ta-feng-taiw is Ta Feng as its authors filter it: users with at least `USER_DAYS` days of purchases and
-items bought at least `ITEM_ROWS` times, both counted in the whole log; then no user of a single day, and none whose
-purchases a day are two standard deviations above the mean of those left. The target is the last basket of users with
-three, of all items. Their recall and NDCG count an item that is twice in a basket twice, and their ideal list is as
-long as the basket, not ten. Their models are fitted on all but the last two baskets; TIFU-KNN, by values published for
-Ta Feng, stands here fitted so too, as a check that protocol and metrics are theirs, and on all but the last, as ours.
+RECSYS_DATA=ta-feng-taiw is Ta Feng as its authors filter it (`extras.baskets.taiw`). The target is the last basket of
+users with three, of all items. Their recall and NDCG count an item that is twice in a basket twice, and their ideal
+list is as long as the basket, not ten. Their models are fitted on all but the last two baskets; TIFU-KNN, by values
+published for Ta Feng, stands here fitted so too, as a check that protocol and metrics are theirs, and on all but the
+last, as ours.
 
 Reads:  the artifacts of `make offline RECSYS_DATA=ta-feng-taiw`; with --server the server that serves them
 Writes: pic/figures/taiw.json
@@ -19,19 +18,14 @@ import argparse
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from data_exchange_center import artifacts
-from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.baskets import ta_feng
-from extras.own_data.declaration import DECLARATION
+from extras.baskets.taiw import NAME
 from offline.data.sequences import Ints, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
@@ -43,9 +37,6 @@ from research.figures import recommendations
 from research.measure.next_basket import baskets, best, exact, tifu
 from research.reports import head, publish
 
-NAME: Final = "ta-feng-taiw"
-USER_DAYS: Final = 5
-ITEM_ROWS: Final = 10
 DAY_S: Final = 86_400
 TOP: Final = 10
 LEAST: Final = 3  # baskets of a user that is evaluated, the target among them
@@ -55,36 +46,6 @@ PUBLISHED: Final[Mapping[str, tuple[float, float]]] = {  # recall@10, NDCG@10
     "TAIW": (0.157, 0.127),
     "TAIWI": (0.164, 0.126),
 }
-
-
-# --- The data set
-
-
-def filtered(log: pd.DataFrame) -> NDArray[np.bool_]:
-    """(rows,) which purchases are kept. ``log``: columns user, item, day (number of the day)."""
-    days = log.groupby("user")["day"].transform("nunique")
-    rows = log.groupby("item")["day"].transform("size")
-    kept = (days >= USER_DAYS) & (rows >= ITEM_ROWS)
-    of_user = log[kept].groupby("user")["day"].agg(["min", "max", "size"])
-    several = of_user["max"] > of_user["min"]
-    by_day: pd.Series[float] = of_user["size"] / np.ceil(1e-10 + of_user["max"] - of_user["min"])
-    usual = by_day < by_day.mean() + 2 * by_day.std(ddof=0)
-    found: NDArray[np.bool_] = (kept & log["user"].isin(of_user.index[several & usual])).to_numpy()
-    return found
-
-
-def fetch(folder: Path) -> tuple[Path, str]:
-    """Fetch Ta Feng and filter it into ``folder``/ta-feng-taiw. Returns that folder and where the log is from."""
-    source, origin = ta_feng.fetch(folder)
-    table = pd.read_csv(source / ta_feng.LOG, dtype=str, keep_default_na=False)
-    day = pd.to_datetime(table["TRANSACTION_DT"], format="%m/%d/%Y").astype("int64") // (DAY_S * 1_000_000_000)
-    log = pd.DataFrame({"user": table["CUSTOMER_ID"], "item": table["PRODUCT_ID"], "day": day})
-    target = folder / NAME
-    with written_in_place(target / ta_feng.LOG) as temporary:
-        table[filtered(log)].to_csv(temporary, index=False)
-    declared = ta_feng.DECLARED.read_text(encoding="utf-8").replace('name = "ta-feng"', f'name = "{NAME}"')
-    (target / DECLARATION).write_text(declared, encoding="utf-8")
-    return target, f"{origin}, filtered as TAIW's authors do"
 
 
 # --- Metrics, as theirs

@@ -1,36 +1,15 @@
-"""TAIW's filter and metrics."""
+"""TAIW's targets and metrics."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from research.measure import taiw
-from research.measure.taiw import before_two, filtered, target_baskets, theirs
+from research.measure.taiw import before_two, target_baskets, theirs
 from tests.unit.offline.data.ratings import events_of
 
 DAY = taiw.DAY_S
-
-
-def log(rows: list[tuple[str, str, int]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["user", "item", "day"])
-
-
-def test_users_of_few_days_and_rare_items_are_left_out() -> None:
-    regular = [(user, "milk", day) for user in ("a", "b", "c") for day in range(5)]
-    rare = [("a", "caviar", 0)]
-    seldom = [("d", "milk", day) for day in range(4)]
-    more = [("a", "milk", 0)]  # as no user may buy far more a day than the others
-    kept = filtered(log([*regular, *more, *rare, *seldom]))
-    assert kept.tolist() == [True] * 16 + [False] * 5
-
-
-def test_users_of_too_many_purchases_a_day_are_left_out() -> None:
-    regular = [(f"u{user}", "milk", day) for user in range(20) for day in range(5)]
-    reseller = [("r", "milk", day) for day in range(5) for _ in range(50)]
-    kept = filtered(log([*regular, *reseller]))
-    assert kept.sum() == len(regular)
 
 
 def test_metrics_count_an_item_as_often_as_bought() -> None:
