@@ -25,6 +25,11 @@ def test_a_notebook_says_its_minutes_and_ends_in_an_exercise(notebook: nbformat.
     assert "## Exercise" in notebook.cells[-1].source
 
 
+def test_cells_were_run_in_order(notebook: nbformat.NotebookNode) -> None:
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+
+
 def test_outputs_name_no_machine(notebook: nbformat.NotebookNode) -> None:
     outputs = [str(output) for cell in notebook.cells for output in cell.get("outputs", [])]
     assert [each for each in outputs if re.search(r"/(tmp|home|root|work)/|127\.0\.0\.1:\d|Traceback", each)] == []
