@@ -129,8 +129,8 @@ def recipes_page() -> str:
         "[how to use and write one](../../data_exchange_center/README.md#recipes). These are the kinds that are "
         "installed, and their settings with the values of the class.",
     ]
-    for kind in sorted(plugins.find(plugins.RECIPES)):
-        model: type[BaseModel] = plugins.load(plugins.RECIPES, kind)
+    for kind in sorted(plugins.find(plugins.MODELS)):
+        model: type[BaseModel] = plugins.load(plugins.MODELS, kind)
         rows = _fields(model, list(model.model_fields))
         head = ("field", "type", "default", "meaning")
         parts += [f"## {kind}", inspect.cleandoc(model.__doc__ or "").split("\n\n")[0], table(head, rows)]

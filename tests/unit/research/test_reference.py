@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, Field
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, plugins
 from research import reference
 
 SOURCE = '''
@@ -64,3 +64,9 @@ def test_steps_stand_in_the_order_of_the_pipeline() -> None:
     page = reference.steps_page()
     places = [page.index(f"## {step}") for step in dict.fromkeys(each.made_by for each in artifacts.ARTIFACTS)]
     assert places == sorted(places)
+
+
+def test_every_kind_of_channel_and_ranker_has_its_section() -> None:
+    page = reference.recipes_page()
+    assert [kind for kind in plugins.find(plugins.MODELS) if f"## {kind}" not in page] == []
+    assert "`fusion_weight`" in page
