@@ -12,25 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center import plugins, wire
+from data_exchange_center import fusion, plugins, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.dataset import Dataset, OwnId
 from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
-from data_exchange_center.fusion import (
-    NO_HITS,
-    NOT_FOUND,
-    Hits,
-    Vocabulary,
-    candidate_columns,
-    fuse,
-    fuse_behind,
-    top_k,
-)
+from data_exchange_center.fusion import Hits
 from data_exchange_center.history import History, state_as_of
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
-from data_exchange_center.wire import hybrid_scores, vector_of
 
-_VECTOR = vector_of("")  # prefix of the fields of a user's hash that hold a channel's vector
+_VECTOR = wire.vector_of("")  # prefix of the fields of a user's hash that hold a channel's vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +77,7 @@ class StoredUser:
             wire.USER_FILTER: wire.pack_ids(self.seen),
             wire.USER_PROFILE: wire.pack_ids(self.profile),
             wire.USER_HISTORY: self.history.pack(),
-            **{vector_of(channel): wire.pack_vector(vector) for channel, vector in self.vectors.items()},
+            **{wire.vector_of(channel): wire.pack_vector(vector) for channel, vector in self.vectors.items()},
         }
 
     @classmethod
@@ -205,7 +195,7 @@ class ExactItems:
 
     def allowed(self, query: ItemQuery) -> NDArray[np.bool_]:
         """(n,) the items that may be found."""
-        items = Vocabulary(self.item_numbers)
+        items = fusion.Vocabulary(self.item_numbers)
         allowed = np.full(len(items) + 1, query.only is None)  # by code
         if query.only is not None:
             allowed[items.codes(query.only)] = True
@@ -227,7 +217,7 @@ class ExactItems:
         matches = np.zeros(len(products), np.bool_)
         for code in query.terms:
             matches[self.terms.get(code, [])] = True
-        return hybrid_scores(nearest, matches, channel)
+        return wire.hybrid_scores(nearest, matches, channel)
 
     def best(self, scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> Hits:
         """The ``size`` best items, best first, of those that are allowed and have a score."""
@@ -237,9 +227,9 @@ class ExactItems:
 
 def _best(scores: NDArray[np.floating], allowed: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
     """Positions of the ``size`` highest allowed scores, best first, ties by position; NaN is no score."""
-    by_code, nothing = np.full((1, len(scores) + 1), NOT_FOUND, scores.dtype), np.empty(0, np.intp)
+    by_code, nothing = np.full((1, len(scores) + 1), fusion.NOT_FOUND, scores.dtype), np.empty(0, np.intp)
     np.copyto(by_code[0, 1:], scores, where=allowed & ~np.isnan(scores))
-    (hits,) = top_k(by_code, size, nothing, nothing)
+    (hits,) = fusion.top_k(by_code, size, nothing, nothing)
     return hits.ids.astype(np.int64) - 1
 
 
@@ -263,8 +253,8 @@ def channel_lists(
 def fused_lists(recipe: RecallRecipe, lists: Mapping[str, Hits], size: int | None = None) -> Candidates:
     """Fuse the channels' lists, given in the recipe's order; keep ``size``, or the recipe's number of candidates."""
     weights = [channel.fusion_weight for channel in recipe.channels]
-    found = fuse(list(lists.values()), weights, recipe.candidates if size is None else size)
-    return Candidates(found.ids, found.scores, candidate_columns(list(lists)), found.features, lists)
+    found = fusion.fuse(list(lists.values()), weights, recipe.candidates if size is None else size)
+    return Candidates(found.ids, found.scores, fusion.candidate_columns(list(lists)), found.features, lists)
 
 
 def behind(
@@ -279,8 +269,8 @@ def behind(
     names = [channel.name for channel in recipe.channels]
     weights = [channel.fusion_weight for channel in recipe.channels]
     lists = [found.by_channel[name] for name in names]
-    tail_hits = [tails[name] if tails else NO_HITS for name in names]
-    after = fuse_behind(lists, tail_hits, weights, more, len(found.item_numbers))
+    tail_hits = [tails[name] if tails else fusion.NO_HITS for name in names]
+    after = fusion.fuse_behind(lists, tail_hits, weights, more, len(found.item_numbers))
     last = found.scores.min(initial=np.inf)
     return replace(
         found,
@@ -298,7 +288,7 @@ def fill_up(
     They stand behind what the channels found, as many as the recipe has candidates. ``found``: None: nothing was.
     """
     if found is None:
-        found = fused_lists(recipe, {channel.name: NO_HITS for channel in recipe.channels})
+        found = fused_lists(recipe, {channel.name: fusion.NO_HITS for channel in recipe.channels})
     left = popular[~np.isin(popular, np.concatenate([user.seen, found.item_numbers]))]
     if user.only is not None:
         left = left[np.isin(left, user.only)]
