@@ -68,8 +68,8 @@ def the_holdout_is_trained_on(settings: Settings, patch: pytest.MonkeyPatch) -> 
 
 
 def fusion_weights_are_swapped(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    real = candidates.fuse
-    patch.setattr(candidates, "fuse", lambda hits, weights, size: real(hits, weights[::-1], size))
+    real = candidates.fusion.fuse
+    patch.setattr(candidates.fusion, "fuse", lambda hits, weights, size: real(hits, weights[::-1], size))
 
 
 def lag_is_off_by_one(settings: Settings, patch: pytest.MonkeyPatch) -> None:
@@ -107,13 +107,13 @@ def the_oldest_event_comes_first(settings: Settings, patch: pytest.MonkeyPatch) 
 
 
 def candidates_columns_are_in_another_order(settings: Settings, patch: pytest.MonkeyPatch) -> None:
-    real = candidates.fuse
+    real = candidates.fusion.fuse
 
     def fuse(*given: Any) -> Any:
         fused = real(*given)
         return replace(fused, features=np.roll(fused.features, 1, axis=1))
 
-    patch.setattr(candidates, "fuse", fuse)
+    patch.setattr(candidates.fusion, "fuse", fuse)
 
 
 def the_ranker_is_not_trained(settings: Settings, patch: pytest.MonkeyPatch) -> None:
