@@ -1,0 +1,228 @@
+"""Import a model that another library has trained: ``make import-model bundle=<folder>``.
+
+1. check    the bundle's files, its ids against those of the data set in the exchange folder
+2. parity   for the sample of users in expected.parquet, the lists that the stack will give against the library's own:
+            the same first 50 for 99 % of them, scores within 1e-5 of the largest
+3. recipe   models/<name>.json in the exchange folder: the model alone, whose order is the answer's; with
+            ``with_default=1`` it is one more channel of the default recipe, which needs the bundle's training/
+
+Reads:  the bundle; offline/{users,items,ratings}.parquet and raw/dataset.json of the exchange folder
+Writes: models/<name>.npz, models/<name>-training.npz, models/<name>.json in the exchange folder
+Run:    make import-model bundle=<folder> [with_default=1]; then RECSYS_RECIPE=<the recipe> make offline sync serve
+        make export-events folder=<folder>: what a library is trained on, events.parquet and events-training.parquet
+Expect: the parity that was found, and the command that serves the model
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from data_exchange_center import artifacts
+from data_exchange_center.channels import Channel, Requests
+from data_exchange_center.columns import Columns
+from data_exchange_center.files import written_in_place
+from data_exchange_center.fusion import top_k
+from data_exchange_center.recipes import DEFAULT, ChannelRecipe, RecallRecipe, Recipe
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.models import bundle
+from extras.models.bundle import EXPECTED, ITEMS, TRAINING, USERS, Bundle, BundleError
+from extras.models.channel import ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
+from offline.data.sequences import Inputs, Sequences
+from offline.readers import read_inputs
+
+COMPARED: Final = 50  # first items of each list
+SAME_LISTS: Final = 0.99  # of the sample's users
+TOLERANCE: Final = 1e-5  # of a score, as a share of the list's largest
+
+
+class Parity(NamedTuple):
+    """Lists of the stack against those of the library."""
+
+    users: int
+    same: float  # share of users with the same first items and scores; items with equal scores may change places
+    difference: float  # the largest of their scores, as a share of their list's largest
+    first: str  # the first difference, in words; empty: none
+
+
+def export_events(settings: Settings, folder: Path) -> None:
+    """Write all that a model may be trained on: events.parquet, and its first part, for `bundle.TRAINING`."""
+    inputs = read_inputs(settings)
+    own_users, own_items = _own_ids(settings)
+    past = inputs.data
+    levels = np.array([0.0, *inputs.dataset.levels])
+    for name, part in (("events.parquet", past), ("events-training.parquet", past.earlier(DEFAULT.ranker.past))):
+        table = pd.DataFrame(
+            {
+                "user": own_users[part.users],
+                "item": own_items[part.items - 1],
+                "rating": levels[part.ratings],
+                "liked": part.liked,
+                "time": part.times,
+            }
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_in_place(folder / name) as temporary:
+            table.to_parquet(temporary, index=False)
+        print(f"{folder / name}: {len(table):,} events of {part.n_users:,} users for {part.n_items:,} items")  # noqa: T201
+
+
+def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Path:
+    """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
+    inputs = read_inputs(settings)
+    own = tuple({str(each): n for n, each in enumerate(ids)} for ids in _own_ids(settings))
+    found = bundle.read(folder)
+    prepared = prepare(folder, found, inputs.data, own)
+    recipe = channel_recipe(found, "", "")
+    parity = compared(served(recipe, prepared, inputs.data.itemids, inputs.data.userids), folder, inputs, own)
+    if parity.same < SAME_LISTS:
+        raise BundleError(
+            f"{folder / EXPECTED}: {parity.same:.1%} of {parity.users} lists have the library's first {COMPARED} "
+            f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the list's largest). The first "
+            f"difference: {parity.first}"
+        )
+    training = folder / TRAINING
+    if with_default and not training.is_dir():
+        raise BundleError(
+            f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the ranker "
+            "would learn from lists that know what was liked next"
+        )
+    models = settings.exchange_dir / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    path = models / f"{found.about.name}.npz"
+    recipe = channel_recipe(found, str(path), prepared.write(path))
+    if with_default:
+        earlier = models / f"{found.about.name}-training.npz"
+        of_past = prepare(training, bundle.read(training), inputs.data, own)
+        recipe = recipe.model_copy(update={"training_file": str(earlier), "training_sha256": of_past.write(earlier)})
+    whole = recipe_with(recipe, with_default=with_default)
+    out = models / f"{found.about.name}.json"
+    with written_in_place(out) as temporary:
+        temporary.write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    print(  # noqa: T201
+        f"{found.about.name} ({found.about.library}): {len(found.items):,} items, {len(found.users):,} users\n"
+        f"parity: {parity.same:.1%} of {parity.users} lists have the same first {COMPARED} items and scores, within "
+        f"{parity.difference:.1g} of the largest\n{out}: the recipe. To serve it:\n"
+        f"  RECSYS_RECIPE={out} make offline up sync serve"
+    )
+    return out
+
+
+def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedVectorsRecipe | ImportedItemItemRecipe:
+    """Settings of the bundle's channel."""
+    kind = ImportedVectorsRecipe if found.about.kind == "vectors" else ImportedItemItemRecipe
+    return kind(name=found.about.name, file=file, sha256=digest)
+
+
+def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
+    """The model alone, in its own order; or as one more channel of the default recipe."""
+    if with_default:
+        channels = (*DEFAULT.recall.channels, channel)
+        recall = DEFAULT.recall.model_copy(update={"channels": channels})
+        return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
+    return Recipe(name=channel.name, recall=RecallRecipe(channels=(channel,)), ranker=OrderRecipe())
+
+
+Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row
+
+
+def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Prepared:
+    """A bundle's arrays by the data set's numbers. Raises BundleError for ids that it does not have."""
+    rows = bundle.positions(folder / ITEMS, found.items, own[1], "items")
+    order = np.argsort(rows)
+    itemids = past.itemids[rows[order]]
+    if found.item_vectors is None or found.user_vectors is None:
+        weights = found.weights[order][:, order].tocsr()
+        weights.sort_indices()
+        arrays = {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+        return Prepared(itemids, np.empty(0, np.int64), arrays)
+    of_users = bundle.positions(folder / USERS, found.users, own[0], "users")
+    by = np.argsort(of_users)
+    arrays = {"items": found.item_vectors[order], "users": found.user_vectors[by]}
+    return Prepared(itemids, past.userids[of_users[by]], arrays)
+
+
+def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity:
+    """The channel's unseen items for the sample's users, as it is served, against the library's own lists."""
+    expected, past = bundle.read_expected(folder), inputs.data
+    users = bundle.positions(folder / EXPECTED, expected.users, own[0], "users")
+    same, worst, first = 0, 0.0, ""
+    texts = list(own[1])
+    for user, name, items, scores in zip(users, expected.users, expected.items, expected.scores, strict=True):
+        ours = channel.scores(_request(channel, past, inputs, int(user)))
+        mine = slice(past.starts[user], past.starts[user + 1])
+        wanted = items[:COMPARED]
+        codes = 1 + bundle.positions(folder / EXPECTED, wanted, own[1], "items")
+        theirs = np.asarray(scores[:COMPARED], np.float64)
+        largest = max(float(np.abs(theirs).max()), 1e-12)
+        (hits,) = top_k(ours.copy(), len(wanted), np.zeros(mine.stop - mine.start, np.int64), past.items[mine])
+        # the best of ours have the library's scores, and so have the library's items here: equal scores may swap
+        listed = hits.scores if len(hits.scores) == len(theirs) else np.full(len(theirs), np.inf)
+        gap = float(np.abs(np.stack([listed, ours[0, codes]]) - theirs).max()) / largest
+        if gap <= TOLERANCE:
+            same, worst = same + 1, max(worst, gap)
+        elif not first:
+            own_ids = [texts[code - 1] for code in hits.ids[:3]]
+            first = f"user {name}: the library has {_listed(wanted, theirs)}; the stack {_listed(own_ids, hits.scores)}"
+    return Parity(len(users), same / len(users), worst, first)
+
+
+def _listed(ids: Sequence[str], scores: Iterable[float]) -> str:
+    return ", ".join(f"{each} ({score:.6g})" for each, score in zip(ids[:3], scores, strict=False))
+
+
+def _request(channel: Channel, past: Sequences, inputs: Inputs, user: int) -> Requests:
+    """A user's request after all of the past."""
+    events = slice(past.starts[user], past.starts[user + 1])
+    newest = slice(None, None, -1)
+    items = past.items[events][newest][: channel.events]
+    empty = np.full((1, 0), 0, np.int64)
+    stored = {}
+    if hasattr(channel, "users"):
+        stored[channel.name] = channel.users[user : user + 1]
+    return Requests(
+        items=items[None],
+        ratings=past.ratings[events][newest][: channel.events][None],
+        times=past.times[events][newest][: channel.events][None],
+        lengths=np.array([len(items)]),
+        profiles=inputs.profiles[user : user + 1] if inputs.profiles.size else empty,
+        timestamps=np.array([int(past.times[events].max(initial=0)) + 1]),
+        stored=stored,
+    )
+
+
+def _own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+    """Own ids as text, of users and items, in the order of `Sequences`."""
+    tables = (artifacts.USERS, Columns.USER), (artifacts.ITEMS, Columns.ITEM)
+    users, items = (
+        table.read(settings.exchange_dir).sort_values(key)[Columns.OWN_ID].to_numpy() for table, key in tables
+    )
+    return users, items
+
+
+def main(settings: Settings) -> None:
+    parser = argparse.ArgumentParser(prog="python -m extras.models", description="Models of other libraries.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    importing = commands.add_parser("import", help="check a bundle and write its recipe")
+    importing.add_argument("bundle", type=Path)
+    importing.add_argument("--with-default", action="store_true", help="as one more channel of the default recipe")
+    exporting = commands.add_parser("export-events", help="write what a model is trained on")
+    exporting.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    try:
+        if given.command == "import":
+            import_model(settings, given.bundle, with_default=given.with_default)
+        else:
+            export_events(settings, given.folder)
+    except BundleError as error:
+        raise StepError(str(error)) from error
+
+
+if __name__ == "__main__":
+    run(main)

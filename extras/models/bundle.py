@@ -1,0 +1,193 @@
+"""Bundles: trained models of other libraries as folders of plain files, their format and its checks.
+
+    model.toml          name, kind ("vectors" or "item-item"), library, similarity ("dot" or "cosine"; of vectors)
+    items.parquet       id: the item's own id as text; of vectors: vector (list of floats), bias (float, optional)
+    users.parquet       of vectors: id, vector
+    weights.npz         of item-item: a `scipy.sparse` matrix (items, items) in the order of items.parquet; the score of
+                        a column is the sum over the rows of a user's items
+    expected.parquet    for a sample of users the library's own lists: id, items (list of ids, best first), scores
+    training/           optional: the same model, fitted on events-training.parquet alone, without expected.parquet
+
+An id is the one of the data set that the model was trained on (`make export-events`).
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from data_exchange_center.channels import index_vectors, query_vectors
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.frozen import Frozen
+
+Float32 = NDArray[np.float32]
+MODEL, ITEMS, USERS, WEIGHTS, EXPECTED, TRAINING = (
+    "model.toml", "items.parquet", "users.parquet", "weights.npz", "expected.parquet", "training",
+)  # fmt: skip
+MAX_DIMENSIONS: Final = 4096  # of a vector in Elasticsearch, the bias and the length included
+NAME: Final = r"[a-z][a-z0-9_]{0,30}"
+
+
+class BundleError(RecsysError):
+    """A bundle that cannot be imported: what is wrong, and in which file."""
+
+
+class About(Frozen):
+    """Content of model.toml."""
+
+    name: str
+    kind: Literal["vectors", "item-item"]
+    library: str
+    similarity: Literal["dot", "cosine"] = "dot"
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The library's own lists."""
+
+    users: Sequence[str]
+    items: Sequence[Sequence[str]]
+    scores: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A checked bundle. Rows of arrays are in the order of ``items`` and ``users``."""
+
+    about: About
+    items: Sequence[str]  # own ids
+    users: Sequence[str]  # own ids; none of an item-item model
+    item_vectors: Float32 | None = None  # (items, d + 2): vector, bias, and what makes all equally long
+    user_vectors: Float32 | None = None  # (users, d + 2)
+    weights: sp.csr_matrix | None = None  # (items, items), of an item-item model
+
+
+def read(folder: Path) -> Bundle:
+    """Read and check a bundle. Raises BundleError."""
+    about = _about(folder / MODEL)
+    items = _table(folder / ITEMS, ["id"] if about.kind == "item-item" else ["id", "vector"])
+    ids = _ids(folder / ITEMS, items)
+    if about.kind == "item-item":
+        return Bundle(about, ids, (), weights=_weights(folder / WEIGHTS, len(ids)))
+    users = _table(folder / USERS, ["id", "vector"])
+    of_items, of_users = _vectors(folder / ITEMS, items), _vectors(folder / USERS, users)
+    if of_items.shape[1] != of_users.shape[1]:
+        raise BundleError(
+            f"{folder}: vectors of items have {of_items.shape[1]} dimensions, those of users {of_users.shape[1]}"
+        )
+    if about.similarity == "cosine":
+        of_items, of_users = _unit(of_items), _unit(of_users)
+    bias = _numbers(folder / ITEMS, items["bias"]) if "bias" in items.column_names else np.zeros(len(ids), np.float32)
+    indexed = index_vectors(of_items, bias)
+    if indexed.shape[1] > MAX_DIMENSIONS:
+        raise BundleError(
+            f"{folder / ITEMS}: {of_items.shape[1]} dimensions; at most {MAX_DIMENSIONS - 2} are searched"
+        )
+    return Bundle(about, ids, _ids(folder / USERS, users), indexed, query_vectors(of_users))
+
+
+def read_expected(folder: Path) -> Expected:
+    """Read the library's own lists. Raises BundleError."""
+    path = folder / EXPECTED
+    table = _table(path, ["id", "items", "scores"])
+    found = Expected(_ids(path, table), *(table[name].to_pylist() for name in ("items", "scores")))
+    for user, items, scores in zip(found.users, found.items, found.scores, strict=True):
+        if not items or len(items) != len(scores) or not np.isfinite(np.asarray(scores, float)).all():
+            raise BundleError(f"{path}: user {user} needs as many finite scores as items, at least one")
+    return found
+
+
+def positions(path: Path, ids: Sequence[str], known: Mapping[str, int], what: str) -> NDArray[np.int64]:
+    """Position of each own id in the data set. Raises BundleError, with the first unknown ones."""
+    unknown = [each for each in ids if each not in known]
+    if unknown:
+        raise BundleError(
+            f"{path}: {len(unknown):,} of {len(ids):,} {what} are not in the data set, such as "
+            f"{', '.join(map(repr, unknown[:3]))}: export what `make export-events` gave to the library"
+        )
+    return np.array([known[each] for each in ids], dtype=np.int64)
+
+
+def _about(path: Path) -> About:
+    try:
+        about = About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); a bundle has this file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: is no TOML ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BundleError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if not re.fullmatch(NAME, about.name):
+        raise BundleError(f"{path}: name {about.name!r}: small letters, digits and _, a letter first, at most 31")
+    return about
+
+
+def _table(path: Path, columns: Sequence[str]) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BundleError(f"{path}: cannot be read ({error})") from error
+    if absent := [name for name in columns if name not in table.column_names]:
+        raise BundleError(f"{path}: has no column {absent[0]!r}")
+    if not table.num_rows:
+        raise BundleError(f"{path}: is empty")
+    return table
+
+
+def _ids(path: Path, table: pa.Table) -> list[str]:
+    ids = table["id"].cast(pa.string()).to_pylist()
+    if None in ids or len(set(ids)) < len(ids):
+        raise BundleError(f"{path}: an id is missing or stands there twice")
+    return ids
+
+
+def _vectors(path: Path, table: pa.Table) -> Float32:
+    try:
+        vectors = np.array(table["vector"].to_pylist(), dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{path}: all vectors need the same number of floats") from error
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise BundleError(f"{path}: all vectors need the same number of floats")
+    if not np.isfinite(vectors).all():
+        row = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
+        raise BundleError(f"{path}: the vector of {table['id'][row].as_py()!r} has values that are not numbers")
+    return vectors
+
+
+def _numbers(path: Path, column: pa.ChunkedArray) -> Float32:
+    try:
+        values = np.array(column.to_pylist(), dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"{path}: bias is no column of floats") from error
+    if not np.isfinite(values).all():
+        raise BundleError(f"{path}: bias has values that are not numbers")
+    return values
+
+
+def _weights(path: Path, items: int) -> sp.csr_matrix:
+    try:
+        weights = sp.load_npz(path).tocsr().astype(np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"{path}: is no sparse matrix of scipy ({error})") from error
+    if weights.shape != (items, items):
+        raise BundleError(f"{path}: has the shape {weights.shape}, items.parquet has {items:,} items")
+    if not np.isfinite(weights.data).all():
+        raise BundleError(f"{path}: has values that are not numbers")
+    return weights
+
+
+def _unit(rows: Float32) -> Float32:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

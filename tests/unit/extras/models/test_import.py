@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from data_exchange_center import artifacts
+from data_exchange_center.columns import Columns
+from data_exchange_center.recipes import recipe_called
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.models.__main__ import COMPARED, export_events, import_model
+from extras.models.bundle import BundleError
+from offline.evaluation import replay, served
+from offline.models.kinds import fit_channels
+from offline.preprocess import s0_get_data, s1_data_split
+from offline.readers import read_inputs, read_with_holdout
+from tests.made_up_data import shop
+from tests.unit.offline.synthetic import run_steps
+
+Change = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A data set with string ids, split; what it may train on is exported to ``events/``."""
+    folder = tmp_path_factory.mktemp("models")
+    settings = Settings(data=shop(folder / "data", users=60, items=70, views=900), exchange_dir=folder / "exchange")
+    for step in (s0_get_data, s1_data_split):
+        step.main(settings)
+    export_events(settings, folder / "events")
+    return settings
+
+
+@pytest.fixture
+def settings(data: Settings, tmp_path: Path) -> Settings:
+    """The same data set, in an exchange folder without models."""
+    (tmp_path / "exchange").mkdir()
+    (tmp_path / "exchange" / "offline").symlink_to(data.offline_dir)
+    return data.model_copy(update={"exchange_dir": tmp_path / "exchange"})
+
+
+def events(data: Settings, name: str = "events") -> pd.DataFrame:
+    return pd.read_parquet(data.exchange_dir.parent / "events" / f"{name}.parquet")
+
+
+def written(folder: Path, kind: str, rows: pd.DataFrame, seed: int = 0, bias: bool = True) -> Path:
+    """A bundle of random numbers, and the lists that they give."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    users, items = np.unique(rows["user"]), rng.permutation(np.unique(rows["item"]))
+    seen = pd.crosstab(rows["user"], rows["item"]).reindex(index=users, columns=items).to_numpy() > 0
+    table = pd.DataFrame({"id": items})
+    if kind == "vectors":
+        of_users, of_items, own = (rng.normal(size=shape) for shape in ((len(users), 5), (len(items), 5), len(items)))
+        scores = of_users @ of_items.T + (own if bias else 0)
+        table["vector"] = list(of_items)
+        if bias:
+            table["bias"] = own
+        pd.DataFrame({"id": users, "vector": list(of_users)}).to_parquet(folder / "users.parquet")
+    else:
+        weights = sp.random(len(items), len(items), density=0.6, random_state=seed, format="csr")
+        scores = seen @ weights.toarray()
+        sp.save_npz(folder / "weights.npz", weights)
+    table.to_parquet(folder / "items.parquet")
+    scores = np.where(seen, -np.inf, scores)
+    best = [np.argsort(-row, kind="stable")[: min(COMPARED, np.isfinite(row).sum())] for row in scores]
+    lists = {"items": [list(items[each]) for each in best]}
+    lists["scores"] = [list(row[each]) for row, each in zip(scores, best, strict=True)]
+    pd.DataFrame({"id": users, **lists}).to_parquet(folder / "expected.parquet")
+    (folder / "model.toml").write_text(f'name = "mine"\nkind = "{kind}"\nlibrary = "made up"\n', encoding="utf-8")
+    return folder
+
+
+def test_exported_events_have_own_ids_and_no_holdout(data: Settings) -> None:
+    inputs, rows = read_inputs(data), events(data)
+    assert len(rows) == len(inputs.data.items)
+    assert set(rows["item"]) <= set(artifacts.ITEMS.read(data.exchange_dir)["id"])
+    assert rows["user"].str.startswith("u-").all()
+    assert 0.5 < len(events(data, "events-training")) / len(rows) < 0.6  # rounded down by user
+
+
+@pytest.mark.parametrize("kind", ["vectors", "item-item"])
+def test_a_recipe_of_the_model_alone_is_written(settings: Settings, tmp_path: Path, data: Settings, kind: str) -> None:
+    out = import_model(settings, written(tmp_path / "bundle", kind, events(data)), with_default=False)
+    recipe = recipe_called(str(out))
+    assert [channel.name for channel in recipe.recall.channels] == ["mine"]
+    assert recipe.ranker.kind == "order"
+
+
+def test_with_default_the_training_model_makes_the_lists(settings: Settings, tmp_path: Path, data: Settings) -> None:
+    folder = written(tmp_path / "bundle", "vectors", events(data))
+    with pytest.raises(BundleError, match="training"):
+        import_model(settings, folder, with_default=True)
+    written(folder / "training", "vectors", events(data, "events-training"), seed=1)
+    recipe = recipe_called(str(import_model(settings, folder, with_default=True)))
+    assert [channel.name for channel in recipe.recall.channels] == ["tower", "ease", "mine"]
+    channel = recipe.recall.channels[-1]
+    assert channel.training_sha256 != channel.sha256
+
+
+def change(name: str, **columns: Callable[[pd.DataFrame], object]) -> Change:
+    def changed(folder: Path) -> None:
+        table = pd.read_parquet(folder / name)
+        table.assign(**{key: of(table) for key, of in columns.items()}).to_parquet(folder / name)
+
+    return changed
+
+
+def rewritten(name: str, text: str) -> Change:
+    def changed(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return changed
+
+
+def wide(folder: Path) -> None:
+    for name in ("items.parquet", "users.parquet"):
+        change(name, vector=lambda table: [np.ones(4095, np.float32)] * len(table))(folder)
+
+
+def removed(name: str) -> Change:
+    return lambda folder: (folder / name).unlink()
+
+
+def small_matrix(folder: Path) -> None:
+    sp.save_npz(folder / "weights.npz", sp.identity(3, format="csr"))
+
+
+OF_VECTORS: dict[str, tuple[Change, str]] = {
+    "no model.toml": (removed("model.toml"), "model.toml"),
+    "no TOML": (rewritten("model.toml", "name = "), "model.toml"),
+    "unknown kind": (rewritten("model.toml", 'name="m"\nkind="x"\nlibrary="l"'), "kind"),
+    "bad name": (rewritten("model.toml", 'name="M-1"\nkind="vectors"\nlibrary="l"'), "name"),
+    "no users": (removed("users.parquet"), "users.parquet"),
+    "no parquet": (rewritten("users.parquet", "id,vector"), "users.parquet"),
+    "unknown item": (change("items.parquet", id=lambda table: [*table["id"][:-1], "nowhere"]), "nowhere"),
+    "unknown user": (change("users.parquet", id=lambda table: [*table["id"][:-1], "nobody"]), "nobody"),
+    "an id twice": (change("items.parquet", id=lambda table: [table["id"][1], *table["id"][1:]]), "twice"),
+    "shapes": (change("users.parquet", vector=lambda table: [row[:-1] for row in table["vector"]]), "dimensions"),
+    "ragged": (
+        change("users.parquet", vector=lambda table: [table["vector"][0][:2], *table["vector"][1:]]),
+        "same number",
+    ),
+    "NaN": (change("items.parquet", vector=lambda table: [row * np.nan for row in table["vector"]]), "not numbers"),
+    "NaN bias": (change("items.parquet", bias=lambda table: table["bias"] * np.nan), "not numbers"),
+    "too many dimensions": (wide, "4094"),
+    "no expected lists": (removed("expected.parquet"), "expected.parquet"),
+    "other lists": (
+        change("expected.parquet", items=lambda table: [row[::-1] for row in table["items"]]),
+        "first difference",
+    ),
+    "other scores": (
+        change("expected.parquet", scores=lambda table: [row * 1.01 for row in table["scores"]]),
+        "first difference",
+    ),
+}
+OF_MATRICES: dict[str, tuple[Change, str]] = {
+    "another size": (small_matrix, "shape"),
+    "no matrix": (rewritten("weights.npz", "nothing"), "weights.npz"),
+}
+BROKEN = {
+    name: (kind, *case)
+    for kind, cases in (("vectors", OF_VECTORS), ("item-item", OF_MATRICES))
+    for name, case in cases.items()
+}
+
+
+@pytest.mark.parametrize(("kind", "broken", "says"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_bundle_is_refused_and_nothing_written(
+    settings: Settings, data: Settings, tmp_path: Path, kind: str, broken: Change, says: str
+) -> None:
+    folder = written(tmp_path / "bundle", kind, events(data))
+    broken(folder)
+    with pytest.raises(BundleError) as raised:
+        import_model(settings, folder, with_default=False)
+    assert says in str(raised.value)
+    assert not (settings.exchange_dir / "models").exists()
+
+
+def test_a_file_that_changed_since_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
+    out = import_model(settings, written(tmp_path / "bundle", "vectors", events(data)), with_default=False)
+    inputs = read_inputs(settings)
+    Path(json.loads(out.read_text())["recall"]["channels"][0]["file"]).write_bytes(b"other")
+    with pytest.raises(StepError, match="changed"):
+        fit_channels(inputs.data, inputs, recipe_called(str(out)))
+
+
+@pytest.mark.parametrize("kind", ["vectors", "item-item"])
+def test_the_steps_answer_with_the_lists_of_the_library(data: Settings, tmp_path: Path, kind: str) -> None:
+    folder = written(tmp_path / "bundle", kind, events(data))
+    exchange = tmp_path / "exchange"
+    shutil.copytree(data.exchange_dir, exchange)
+    alone = data.model_copy(update={"exchange_dir": exchange})
+    recipe = import_model(alone, folder, with_default=False)
+    settings = run_steps(alone.model_copy(update={"recipe_name": str(recipe)}))
+    inputs = read_with_holdout(settings)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    found = served.answers(settings, holdout).ranked
+    expected = pd.read_parquet(folder / "expected.parquet").set_index("id")["items"]
+    users = artifacts.USERS.read(exchange).sort_values(Columns.USER)[Columns.OWN_ID]
+    items = artifacts.ITEMS.read(exchange).sort_values(Columns.ITEM)[Columns.OWN_ID].tolist()
+    whole = holdout.known.lengths == holdout.past.lengths  # a request does not know the events of its own second
+    assert whole.sum() > 40
+    for user, codes in zip(users[whole], found[whole], strict=True):
+        wanted = list(expected.get(user, ()))  # the two users of a single event have none
+        assert [items[code - 1] for code in codes[: len(wanted)]] == wanted
