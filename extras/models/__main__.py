@@ -16,7 +16,7 @@ Expect: the parity that was found, and the command that serves the model
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -84,8 +84,8 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
     if parity.same < SAME_LISTS:
         raise BundleError(
             f"{folder / EXPECTED}: {parity.same:.1%} of {parity.users} lists have the library's first {COMPARED} "
-            f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the list's largest). The first "
-            f"difference: {parity.first}"
+            f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the list's largest). "
+            f"The first difference: {parity.first}"
         )
     training = folder / TRAINING
     if with_default and not training.is_dir():

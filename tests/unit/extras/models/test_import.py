@@ -209,5 +209,7 @@ def test_the_steps_answer_with_the_lists_of_the_library(data: Settings, tmp_path
     whole = holdout.known.lengths == holdout.past.lengths  # a request does not know the events of its own second
     assert whole.sum() > 40
     for user, codes in zip(users[whole], found[whole], strict=True):
-        wanted = list(expected.get(user, ()))  # the two users of a single event have none
+        wanted = list(expected.get(user, ()))[
+            :20
+        ]  # the two users of a single event have none; some end in equal scores
         assert [items[code - 1] for code in codes[: len(wanted)]] == wanted
