@@ -34,6 +34,7 @@ from data_exchange_center.steps import StepError, run
 from extras.models import bundle
 from extras.models.bundle import EXPECTED, ITEMS, TRAINING, USERS, Bundle, BundleError
 from extras.models.channel import ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
+from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.readers import read_inputs
 
@@ -57,7 +58,7 @@ def export_events(settings: Settings, folder: Path) -> None:
     own_users, own_items = _own_ids(settings)
     past = inputs.data
     levels = np.array([0.0, *inputs.dataset.levels])
-    for name, part in (("events.parquet", past), ("events-training.parquet", past.earlier(DEFAULT.ranker.past))):
+    for name, part in (("events.parquet", past), ("events-training.parquet", past.earlier(ranker_of_lists(DEFAULT).past))):
         table = pd.DataFrame(
             {
                 "user": own_users[part.users],
@@ -76,11 +77,12 @@ def export_events(settings: Settings, folder: Path) -> None:
 def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Path:
     """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
     inputs = read_inputs(settings)
-    own = tuple({str(each): n for n, each in enumerate(ids)} for ids in _own_ids(settings))
+    own_users, own_items = ({each: row for row, each in enumerate(ids)} for ids in _own_ids(settings))
+    own = own_users, own_items
     found = bundle.read(folder)
     prepared = prepare(folder, found, inputs.data, own)
     recipe = channel_recipe(found, "", "")
-    parity = compared(served(recipe, prepared, inputs.data.itemids, inputs.data.userids), folder, inputs, own)
+    parity = compared(served(recipe, prepared, inputs.data.item_numbers, inputs.data.user_numbers), folder, inputs, own)
     if parity.same < SAME_LISTS:
         raise BundleError(
             f"{folder / EXPECTED}: {parity.same:.1%} of {parity.users} lists have the library's first {COMPARED} "
@@ -136,16 +138,18 @@ def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Prepared:
     """A bundle's arrays by the data set's numbers. Raises BundleError for ids that it does not have."""
     rows = bundle.positions(folder / ITEMS, found.items, own[1], "items")
     order = np.argsort(rows)
-    itemids = past.itemids[rows[order]]
-    if found.item_vectors is None or found.user_vectors is None:
+    item_numbers = past.item_numbers[rows[order]]
+    if found.weights is not None:
         weights = found.weights[order][:, order].tocsr()
         weights.sort_indices()
         arrays = {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
-        return Prepared(itemids, np.empty(0, np.int64), arrays)
+        return Prepared(item_numbers, np.empty(0, np.int64), arrays)
+    if found.item_vectors is None or found.user_vectors is None:
+        raise BundleError(f"{folder}: has neither vectors nor weights")
     of_users = bundle.positions(folder / USERS, found.users, own[0], "users")
     by = np.argsort(of_users)
     arrays = {"items": found.item_vectors[order], "users": found.user_vectors[by]}
-    return Prepared(itemids, past.userids[of_users[by]], arrays)
+    return Prepared(item_numbers, past.user_numbers[of_users[by]], arrays)
 
 
 def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity:

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from data_exchange_center.channels import index_vectors, query_vectors
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.frozen import Frozen
+from data_exchange_center.recipes import Frozen
 
 Float32 = NDArray[np.float32]
 MODEL, ITEMS, USERS, WEIGHTS, EXPECTED, TRAINING = (
@@ -147,7 +147,7 @@ def _table(path: Path, columns: Sequence[str]) -> pa.Table:
 
 
 def _ids(path: Path, table: pa.Table) -> list[str]:
-    ids = table["id"].cast(pa.string()).to_pylist()
+    ids: list[str] = table["id"].cast(pa.string()).to_pylist()
     if None in ids or len(set(ids)) < len(ids):
         raise BundleError(f"{path}: an id is missing or stands there twice")
     return ids
@@ -178,7 +178,7 @@ def _numbers(path: Path, column: pa.ChunkedArray) -> Float32:
 
 def _weights(path: Path, items: int) -> sp.csr_matrix:
     try:
-        weights = sp.load_npz(path).tocsr().astype(np.float32)
+        weights = sp.csr_matrix(sp.load_npz(path), dtype=np.float32)
     except (OSError, ValueError, KeyError) as error:
         raise BundleError(f"{path}: is no sparse matrix of scipy ({error})") from error
     if weights.shape != (items, items):
@@ -190,4 +190,5 @@ def _weights(path: Path, items: int) -> sp.csr_matrix:
 
 def _unit(rows: Float32) -> Float32:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    unit: Float32 = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    return unit

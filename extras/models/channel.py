@@ -32,6 +32,8 @@ EVENTS: Final = 1000  # newest events of a user that an item-item model reads
 class ImportedVectorsRecipe(VectorRecipe):
     """Settings of imported vectors: one of each user, stored, and one of each item, in the index."""
 
+    trained_by: ClassVar[str] = f"{__name__}:fit"
+
     kind: Literal["imported_vectors"] = "imported_vectors"
     name: str = "imported"
     file: str  # as `Prepared.write` wrote it
@@ -42,6 +44,9 @@ class ImportedVectorsRecipe(VectorRecipe):
 
 class ImportedItemItemRecipe(ChannelRecipe):
     """Settings of an imported matrix of items x items, whose rows of the user's items are summed."""
+
+    trained_by: ClassVar[str] = f"{__name__}:fit"
+    served_as: ClassVar[str] = f"{__name__}:ItemItem"
 
     kind: Literal["imported_item_item"] = "imported_item_item"
     name: str = "imported"
@@ -59,14 +64,15 @@ ImportedRecipe = ImportedVectorsRecipe | ImportedItemItemRecipe
 class Prepared:
     """A model's arrays by the numbers of the data set, ascending."""
 
-    itemids: NDArray[np.int64]
-    userids: NDArray[np.int64]
+    item_numbers: NDArray[np.int64]
+    user_numbers: NDArray[np.int64]
     arrays: Arrays  # items, users; or data, indices, indptr
 
     def write(self, path: Path) -> str:
         """Write the file; return its sha256."""
         buffer = io.BytesIO()
-        np.savez(buffer, itemids=self.itemids, userids=self.userids, **self.arrays)
+        numbers = {"item_numbers": self.item_numbers, "user_numbers": self.user_numbers}
+        np.savez(buffer, **dict[str, Any](numbers | dict(self.arrays)))
         with written_in_place(path) as temporary:
             temporary.write_bytes(buffer.getvalue())
         return sha256(buffer.getvalue()).hexdigest()
@@ -82,7 +88,7 @@ class Prepared:
             raise StepError(f"{path}: has changed since its recipe was written: import the model again")
         with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
             arrays = dict(stored)
-        return cls(arrays.pop("itemids"), arrays.pop("userids"), arrays)
+        return cls(arrays.pop("item_numbers"), arrays.pop("user_numbers"), arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,21 +131,21 @@ def fit(recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecip
         if training
         else Prepared.read(recipe.file, recipe.sha256)
     )
-    return Fitted(served(recipe, prepared, past.itemids, past.userids))
+    return Fitted(served(recipe, prepared, past.item_numbers, past.user_numbers))
 
 
 def served(
-    recipe: ImportedRecipe, prepared: Prepared, itemids: NDArray[np.int64], userids: NDArray[np.int64]
+    recipe: ImportedRecipe, prepared: Prepared, item_numbers: NDArray[np.int64], user_numbers: NDArray[np.int64]
 ) -> Channel:
     """Prepared arrays in the order of a release's items and users."""
-    places = 1 + _places(prepared.itemids, itemids, "items", recipe.file)  # item codes
-    known = np.zeros(len(itemids) + 1, np.bool_)
+    places = 1 + _places(prepared.item_numbers, item_numbers, "items", recipe.file)  # item codes
+    known = np.zeros(len(item_numbers) + 1, np.bool_)
     known[places] = True
     if isinstance(recipe, ImportedVectorsRecipe):
         items = np.zeros((len(known), prepared.arrays["items"].shape[1]), np.float32)
         items[places] = prepared.arrays["items"]
-        users = np.full((len(userids), items.shape[1]), np.nan, np.float32)
-        users[_places(prepared.userids, userids, "users", recipe.file)] = prepared.arrays["users"]
+        users = np.full((len(user_numbers), items.shape[1]), np.nan, np.float32)
+        users[_places(prepared.user_numbers, user_numbers, "users", recipe.file)] = prepared.arrays["users"]
         return StoredVectors(recipe.name, users, items, known)
     arrays = prepared.arrays
     parts = (arrays["data"], arrays["indices"], arrays["indptr"])
@@ -165,6 +171,8 @@ def _places(numbers: NDArray[np.int64], among: NDArray[np.int64], what: str, fil
 
 class OrderRecipe(ListsRecipe):
     """A ranker that keeps the order of recall's fused list. It is not trained, so few lists are made for it."""
+
+    trained_by: ClassVar[str] = "extras.models.order:Order"
 
     kind: Literal["order"] = "order"
     stride: int = 1_000_000  # one request point a user
