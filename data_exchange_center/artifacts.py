@@ -5,7 +5,7 @@ file says which step to run. The same input gives the same bytes. First the kind
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -59,15 +59,20 @@ class Table(_File):
     open_ended: tuple[pa.DataType, ...] = ()
     rows_together: int = 1 << 20
 
-    def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table) -> Path:
-        """Write ``frame``. Raises ArtifactError when the columns are not those declared."""
+    def write(self, exchange_dir: Path, frame: pd.DataFrame | pa.Table | pa.RecordBatchReader) -> Path:
+        """Write ``frame``; a RecordBatchReader, as DuckDB gives, may hold more rows than fit into memory.
+
+        Raises ArtifactError when the columns are not those declared.
+        """
         if isinstance(frame, pd.DataFrame):
             found = {str(name): self._type(column) for name, column in frame.items()}
             frame = pa.Table.from_pandas(frame, self._schema(found, exchange_dir), preserve_index=False)
         schema = self._schema(dict(zip(frame.schema.names, frame.schema.types, strict=True)), exchange_dir)
         path = self.at(exchange_dir)
-        with written_in_place(path) as temporary:
-            pq.write_table(frame.cast(schema), temporary, row_group_size=self.rows_together, compression="zstd")
+        groups = _groups(frame, self.rows_together) if isinstance(frame, pa.RecordBatchReader) else [frame]
+        with written_in_place(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
+            for group in groups:
+                file.write_table(group.cast(schema), row_group_size=self.rows_together)
         return path
 
     def read(
@@ -116,6 +121,17 @@ class Table(_File):
         if absent or surplus:
             raise self.wrong(exchange_dir, f"columns {absent} are absent and {surplus} unexpected")
         return pa.schema([(name, self.columns.get(name, kind)) for name, kind in found.items()])
+
+
+def _groups(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+    """Regroup a stream of batches into tables of ``rows`` rows; the last has the remainder."""
+    waiting = reader.schema.empty_table()
+    for batch in reader:
+        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
+        while len(waiting) >= rows:
+            yield waiting.slice(0, rows).combine_chunks()
+            waiting = waiting.slice(rows)
+    yield waiting.combine_chunks()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -120,18 +119,6 @@ class Source:
             return cls(dataset, *(table.read(Path(folder)) for table in artifacts.RAW))
 
 
-def _groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
-    """Regroup a stream of batches, which may be larger than memory, into tables of ``rows`` rows; the last has the
-    remainder."""
-    waiting = schema.empty_table()
-    for batch in batches:
-        waiting = pa.concat_tables([waiting, pa.Table.from_batches([batch])])
-        while len(waiting) >= rows:
-            yield waiting.slice(0, rows).combine_chunks()
-            waiting = waiting.slice(rows)
-    yield waiting.combine_chunks()
-
-
 def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int = SEED) -> int:
     """Write the expansion into ``folder``, which appears when it is whole, and return the number of its events.
 
@@ -160,11 +147,7 @@ def expand(source: Source, factors: Factors, folder: Path, name: str, seed: int 
 
     schema = pa.schema(list(artifacts.RAW_INTERACTIONS.columns.items()))
     with folder_written_in_place(folder) as temporary:
-        path = artifacts.RAW_INTERACTIONS.at(temporary)
-        path.parent.mkdir(parents=True)
-        with pq.ParquetWriter(path, schema, compression="zstd") as file:
-            for group in _groups(events(), schema, artifacts.RAW_INTERACTIONS.rows_together):
-                file.write_table(group)
+        artifacts.RAW_INTERACTIONS.write(temporary, pa.RecordBatchReader.from_batches(schema, events()))
         artifacts.RAW_USERS.write(temporary, _copied(source.users, Columns.USER, factors.users))
         artifacts.RAW_ITEMS.write(temporary, _copied(source.items, Columns.ITEM, factors.items))
         sizes = {

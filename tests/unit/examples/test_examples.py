@@ -203,7 +203,7 @@ def test_the_release_holds_counts_and_no_vectors_of_it(recalled: Settings) -> No
     assert vector_of("recent") not in artifacts.ITEM_VECTORS.read(recalled.exchange_dir)
     assert manifest.feature_spec.candidate == candidate_columns([channel.name for channel in recall.channels])
     held = artifacts.CHANNELS.read_as(recalled.exchange_dir, ChannelSet.unpack).channels
-    assert [channel.form for channel in held][-1] == "liked_recently"
+    assert [channel.form for channel in held][-1] == "recent"
     assert held[-1].arrays().keys() == {"first_day", "likes", "days"}
 
 
