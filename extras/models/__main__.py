@@ -58,7 +58,8 @@ def export_events(settings: Settings, folder: Path) -> None:
     own_users, own_items = _own_ids(settings)
     past = inputs.data
     levels = np.array([0.0, *inputs.dataset.levels])
-    for name, part in (("events.parquet", past), ("events-training.parquet", past.earlier(ranker_of_lists(DEFAULT).past))):
+    training = past.earlier(ranker_of_lists(DEFAULT).past)
+    for name, part in (("events.parquet", past), ("events-training.parquet", training)):
         table = pd.DataFrame(
             {
                 "user": own_users[part.users],
