@@ -112,8 +112,12 @@ NEXT_ITEM: Final = Recipe(
     name="next-item",
     recall=DEFAULT.recall.model_copy(
         update={
-            "channels": (TowerRecipe(fusion_weight=4.0, horizon=2, stride=3), EaseRecipe(), FollowersRecipe()),
+            "channels": (
+                TowerRecipe(fusion_weight=4.0, horizon=2, stride=3),
+                EaseRecipe(),
+                FollowersRecipe(fusion_weight=2.0),
+            )
         }
     ),
-    ranker=ListRankerRecipe(horizon=1, stride=3, returning=()),
+    ranker=ListRankerRecipe(horizon=1, past=0.8, stride=4, epochs=4, returning=()),
 )
