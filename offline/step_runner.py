@@ -5,8 +5,6 @@ writes is declared in `provenance`. Of several that are ready, later steps start
 appears when it ends; its progress and errors (stderr) appear at once, after its name.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

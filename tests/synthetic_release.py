@@ -20,7 +20,7 @@ from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import RECIPES, ChannelRecipe, Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
-from offline.data import terms
+from offline.data import pairs, terms
 from offline.data.sequences import Inputs, user_states
 from offline.data.statistics import item_statistics, list_spec, user_statistics
 from offline.models.kinds import channel_set, fit_channel, ranker_class, vector_tables, weights_to_bytes
@@ -191,7 +191,7 @@ def write_ranker(folder: Path, world: World, recipe: Recipe, seed: int) -> None:
 
 def _of_pairs(world: World, recipe: Recipe) -> Stored:
     """59 columns with 18 genres: profile, flags, statistics."""
-    spec = terms.rated_pairs_spec(
+    spec = pairs.rated_pairs_spec(
         users=world.userids.tolist()[:-1],  # the last user is unknown to the model
         items=world.itemids[world.trained].tolist(),
         profile={Columns.GENDER: GENDERS, Columns.AGE: AGES, Columns.OCCUPATION: OCCUPATIONS},

@@ -4,8 +4,6 @@ In the order in which it is made: which requests (`ListsConfig`), what recall fi
 is drawn from them (`sampled`), and the model's inputs (`StoredFeatures`), by the functions that the server calls.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
@@ -22,18 +20,8 @@ from data_exchange_center.features import Encoded, FeatureSpec, Float32
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse, top_k
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
-from offline.data.sequences import (
-    Inputs,
-    Ints,
-    Points,
-    Sequences,
-    histories,
-    next_events,
-    request_points,
-    requests_at,
-    seen_before,
-    with_late_returns,
-)
+from offline.data import sequences
+from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.data.statistics import item_statistics, user_columns, user_statistics_after
 
 Item = TypeVar("Item")
@@ -73,13 +61,14 @@ class ListsConfig:
     def requests(self, past: Sequences) -> Points:
         """Draw the request points of all users of ``past``; returns after a break come once more, years later."""
         rng = np.random.default_rng(self.seed)
-        return with_late_returns(past, self.after_past(past, request_points(past, self.stride, rng)), rng)
+        points = self.after_past(past, sequences.request_points(past, self.stride, rng))
+        return sequences.with_late_returns(past, points, rng)
 
     def after_past(self, past: Sequences, points: Points) -> Points:
         """Keep the points after the part of each user's past that the training channels know."""
         return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
 
-    def recalled(self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]) -> Lists:
+    def recalled(self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]) -> "Lists":
         """Recall the lists that hold something liked next. Raises StepError when no request's list does."""
         lists = recall_lists(past, self.requests(past), profiles, channels, self, only_liked=True)
         if not len(lists):
@@ -106,7 +95,7 @@ class Lists:
     liked: NDArray[np.bool_]
     disliked: NDArray[np.bool_]
 
-    def take(self, index: Ints | NDArray[np.bool_]) -> Lists:
+    def take(self, index: Ints | NDArray[np.bool_]) -> "Lists":
         return Lists(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def __len__(self) -> int:
@@ -122,7 +111,7 @@ class Lists:
         return pa.table({**columns, "features": pa.array([row.tobytes() for row in self.features], pa.binary())})
 
     @classmethod
-    def of_table(cls, table: pa.Table, user_numbers: Ints) -> Lists:
+    def of_table(cls, table: pa.Table, user_numbers: Ints) -> Self:
         """Inverse of `table`. Raises ValueError where a list is of none of the users, or two differ in size."""
         codes = Vocabulary(user_numbers).codes(table[Columns.USER].to_numpy())
         if not codes.any() or not codes.all():
@@ -155,11 +144,18 @@ def recall_lists(
     parts = []
     n_columns = len(candidate_columns([channel.name for channel in channels]))
     chunks = _chunks(points)
+
+    def search(chunk: Points) -> tuple[Points, list[list[Hits]]]:
+        """The hits of every channel, of each request."""
+        found, seen = [], sequences.seen_before(data, chunk)
+        for channel in channels:
+            stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
+            scores = channel.scores(sequences.requests_at(data, chunk, profiles, channel.events, stored))
+            found.append(list(top_k(scores, config.size, *seen)))
+        return chunk, found
+
     # one thread searches the next chunk's channels while this one fuses and labels
-    searched = (
-        (chunk, [list(_search(channel, data, chunk, profiles, config.size)) for channel in channels])
-        for chunk in chunks
-    )
+    searched = map(search, chunks)
     for chunk, searches in progress(prefetch(searched), desc="lists", unit="chunk", total=len(chunks)):
         fused = [fuse(hits, config.weights, config.size) for hits in zip(*searches, strict=True)]
         part = _labelled(data, chunk, fused, n_columns, config)
@@ -178,12 +174,12 @@ def _labelled(data: Sequences, points: Points, fused: Sequence[Fused], n_columns
         candidates[row, : len(found.ids)] = found.ids
         features[row, : len(found.ids)] = found.features
     # which of them the user rated next, and how
-    after, liked = next_events(data, points, config.horizon)  # (m, horizon)
+    after, liked = sequences.next_events(data, points, config.horizon)  # (m, horizon)
     same = candidates[:, :, None] == after[:, None]  # (m, c, horizon)
     is_liked = (same & liked[:, None]).any(axis=2)
     is_bad = (same & ~(liked | (after == 0))[:, None]).any(axis=2)
     # what the request saw
-    items, ratings, ages, _ = histories(data, points, config.history)  # (m, history)
+    items, ratings, ages, _ = sequences.histories(data, points, config.history)  # (m, history)
     return Lists(
         users=points.users.astype(np.int32),
         times=points.times,
@@ -211,31 +207,18 @@ def _chunks(points: Points) -> list[Points]:
     return [points.take(np.arange(begin, end)) for begin, end in zip(begins, ends, strict=True) if end > begin]
 
 
-def _search(
-    channel: Channel, data: Sequences, points: Points, profiles: NDArray[np.int64], size: int
-) -> Iterator[Hits]:
-    stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
-    scores = channel.scores(requests_at(data, points, profiles, channel.events, stored))
-    return top_k(scores, size, *seen_before(data, points))
-
-
-def sampled(
-    lists: Lists, size: int, rng: np.random.Generator, of: NDArray[np.bool_] | None = None
-) -> tuple[Lists, Float32]:
+def sampled(lists: Lists, size: int, rng: np.random.Generator) -> tuple[Lists, Float32]:
     """Negative sampling: ``size`` candidates of each list, those that were liked and random others, in fused order.
 
     Also returns (m, size) log weights: the logarithm of how many candidates of the whole list each stands for. Disliked
     candidates and padding are taken last. A random candidate also stands for those not taken, so that a softmax over
     the sample, log weights added to the scores, estimates that over the list (Jean et al. 2015).
-
-    ``of``: mask of these m among all lists, when other workers draw for the rest; no list's sample depends on it.
     """
     m, c = lists.candidates.shape
-    everyone = np.ones(m, dtype=np.bool_) if of is None else of
     size = min(size, c)
     left_out = lists.disliked | (lists.candidates == 0)
     # a random key each; the liked come first, what is left out comes last
-    key = rng.random((len(everyone), c), dtype=np.float32)[everyone]  # (m, c)
+    key = rng.random((m, c), dtype=np.float32)
     key[lists.liked] = -1
     key[left_out] = 1
     places = np.sort(np.argpartition(key, size - 1, axis=1)[:, :size], axis=1)  # (m, size) in fused order
@@ -263,7 +246,7 @@ class StoredFeatures:
     items: Encoded  # items + 1; code c is row c, row 0 is padding
 
     @classmethod
-    def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> StoredFeatures:
+    def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> Self:
         """Profiles, and the items' statistics as they stand after ``past``."""
         items = Encoded.joined(
             [Encoded.none(spec.of("item"), 1), spec.encode_items(_columns(item_statistics(past, inputs)))]

@@ -5,11 +5,10 @@ numbers; 0 is padding and stands for "no item". The input of a model is what a r
 (`data_exchange_center.history`); the events from that second on give the targets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -71,13 +70,7 @@ class Sequences:
         """(events,) how many events of the same user come before each event."""
         return np.arange(len(self.items)) - np.repeat(self.starts[:-1], self.lengths)
 
-    @property
-    def begins_session(self) -> NDArray[np.bool_]:
-        """(events,) whether the event is its user's first, or comes after a break."""
-        begins: NDArray[np.bool_] = (np.diff(self.times, prepend=self.times[:1]) >= BREAK_S) | (self.positions == 0)
-        return begins
-
-    def select(self, keep: NDArray[np.bool_]) -> Sequences:
+    def select(self, keep: NDArray[np.bool_]) -> Self:
         """The same users and items with some of the events. ``keep``: (events,)."""
         lengths = np.bincount(self.users[keep], minlength=self.n_users)
         kept = {name: getattr(self, name)[keep] for name in ("items", "ratings", "liked", "times")}
@@ -89,15 +82,15 @@ class Sequences:
         lengths: Ints = np.floor(share * self.lengths).astype(np.int64)
         return lengths
 
-    def earlier(self, share: float) -> Sequences:
+    def earlier(self, share: float) -> Self:
         """The first ``share`` of each user's events."""
         return self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
 
-    def before_last(self, n: int | Ints) -> Sequences:
+    def before_last(self, n: int | Ints) -> Self:
         """All but each user's last ``n`` events; a number for all, or (users,)."""
         return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))
 
-    def last(self, n: int | Ints) -> Sequences:
+    def last(self, n: int | Ints) -> Self:
         """Each user's last ``n`` events, which `before_last` leaves out."""
         return self.select(self.positions >= np.repeat(self.lengths - n, self.lengths))
 
@@ -215,7 +208,7 @@ class Points:
     positions: Ints  # (m,) how many of the user's events the request sees: all before the one of that position
     times: Ints  # (m,) seconds of the request
 
-    def take(self, index: Ints | NDArray[np.bool_]) -> Points:
+    def take(self, index: Ints | NDArray[np.bool_]) -> "Points":
         return Points(self.users[index], self.positions[index], self.times[index])
 
     def __len__(self) -> int:
@@ -229,7 +222,8 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     """
     users, positions = data.users, data.positions
     phase = rng.integers(0, stride, data.n_users)[users]
-    chosen = ((positions + phase) % stride == 0) | data.begins_session  # a user's first event is left out below
+    returns = np.diff(data.times, prepend=data.times[:1]) >= BREAK_S  # or another user's; first events are left out
+    chosen = ((positions + phase) % stride == 0) | returns
     event = np.unique(first_of_second(users, data.times)[chosen])
     event = event[positions[event] > 0]
     return Points(users[event], positions[event], data.times[event])
@@ -361,16 +355,9 @@ def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[On
     begins = np.searchsorted(ratings[Columns.USER], users[Columns.USER])
     ends = np.searchsorted(ratings[Columns.USER], users[Columns.USER], side="right")
 
-    def newest_first(column: str) -> list[NDArray[np.generic]]:
+    table = {Columns.USER: users[Columns.USER].to_numpy(), Columns.PROFILE: list(profile_codes(profile, users))}
+    columns = {Columns.ITEMS: Columns.ITEM, Columns.RATINGS: Columns.RATING, Columns.TIMES: Columns.TIMESTAMP}
+    for name, column in columns.items():
         values = ratings[column].to_numpy()
-        return [values[begin:end][::-1] for begin, end in zip(begins, ends, strict=True)]
-
-    return pd.DataFrame(
-        {
-            Columns.USER: users[Columns.USER].to_numpy(),
-            Columns.PROFILE: list(profile_codes(profile, users)),
-            Columns.ITEMS: newest_first(Columns.ITEM),
-            Columns.RATINGS: newest_first(Columns.RATING),
-            Columns.TIMES: newest_first(Columns.TIMESTAMP),
-        }
-    )
+        table[name] = [values[begin:end][::-1] for begin, end in zip(begins, ends, strict=True)]
+    return pd.DataFrame(table)

@@ -1,7 +1,5 @@
 """Labels and the split in time; and checks that reject data on which training would be meaningless."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,18 +66,12 @@ def label_and_split(
     times, last = rows[Columns.TIMESTAMP].to_numpy(), np.arange(len(rows)) - position + size - 1
     newest = np.bincount(last[times == times[last]], minlength=len(rows))[last]  # of the user's last second
     offline = size - holdout_sizes(dataset.holdout_now, size, newest)
-    part = np.where(trains(position, offline, train_share), Split.TRAIN, Split.TEST)
+    part = np.where(position < train_share * offline, Split.TRAIN, Split.TEST)
     frame.loc[own, Columns.SPLIT] = np.where(position >= offline, Split.HOLDOUT, part)
     frame.insert(
         len(frame.columns) - 1, Columns.LABEL, (frame[Columns.RATING] > dataset.positive_level).astype(np.int8)
     )
     return frame
-
-
-def trains(position: NDArray[np.int64], size: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """Whether a row trains: it is among the first ``share`` of its user's ``size`` rows before the held-out ones."""
-    first: NDArray[np.bool_] = position < share * size
-    return first
 
 
 def validation_mask(users: pd.Series, share: float) -> NDArray[np.bool_]:
@@ -101,23 +93,22 @@ def positions(users: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 # --- Checks of the data
 
 
-def require_memory(events: int, memory_gb: float) -> None:
-    """Raise StepError where the steps, which hold a table in memory, need more than ``memory_gb`` (of 1e9 bytes)."""
+def require_memory(events: int, memory_gb: float | None) -> None:
+    """Raise StepError where the steps, which hold a table in memory, need more than ``memory_gb`` (of 1e9 bytes).
+
+    None: what is available without swapping, and within the container's limit.
+    """
+    limits = [path.read_text().strip() for path in CONTAINER_LIMITS if path.is_file()]
+    allowed = [int(each) for each in limits if each.isdecimal()]  # "max": no limit
+    available = memory_gb or min([psutil.virtual_memory().available, *allowed]) / 1e9
     needed = events * EVENT_BYTES / 1e9
-    if needed > memory_gb:
+    if needed > available:
         raise StepError(
             f"{events:,} events need about {needed:,.1f} GB of memory with pandas ({EVENT_BYTES} bytes an event), and "
-            f"{memory_gb:,.1f} GB are free",
+            f"{available:,.1f} GB are free",
             f"Free some, or set RECSYS_PANDAS__MEMORY_GB={math.ceil(needed)} if more can be used; or compute with "
             "RECSYS_ENGINE=spark (`make spark` installs it).",
         )
-
-
-def free_memory_gb() -> float:
-    """Available memory in GB (1e9 bytes), without swapping and within the container's limit."""
-    limits = [path.read_text().strip() for path in CONTAINER_LIMITS if path.is_file()]
-    allowed = [int(each) for each in limits if each.isdecimal()]  # "max": no limit
-    return float(min([psutil.virtual_memory().available, *allowed]) / 1e9)
 
 
 @dataclass(frozen=True)
@@ -134,15 +125,6 @@ class Counted:
     with_past: int  # users with an event of the past
     longest_past: int  # the most past events of a user
     known: int  # users with an event that the request of evaluation sees, at the second of their first held-out one
-
-    @property
-    def labels(self) -> dict[str, int]:
-        return {"positive": self.liked, "negative": self.events - self.liked}
-
-    @property
-    def own_parts(self) -> dict[str, int]:
-        """Of the data set's own events, without feedback."""
-        return {part: self.parts.get(part, 0) for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)}
 
 
 def counted(ratings: pd.DataFrame) -> Counted:

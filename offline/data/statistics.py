@@ -4,11 +4,9 @@ A statistic is one entry of `STATISTICS`, or of the entry points ``recsys.statis
 lists, Feast, Triton and the server follow from it; ``offline_to_online/parity.py`` counts it in another way, to check.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -34,7 +32,7 @@ class Overall:
     mean_rating: float  # of all events
 
     @classmethod
-    def of(cls, past: Sequences) -> Overall:
+    def of(cls, past: Sequences) -> Self:
         return cls(float(np.quantile(past.times, RECENT)), float(past.ratings.mean()))
 
 
@@ -156,7 +154,8 @@ def user_statistics(past: Sequences, users: pd.DataFrame) -> pd.DataFrame:
 def item_statistics(past: Sequences, inputs: Inputs) -> pd.DataFrame:
     """A row an item: itemid, the statistics at the end of the past, the numbers of the data set."""
     overall = Overall.of(past)
-    return item_table(past.item_numbers, items_counted(past, overall), overall, inputs.dataset, inputs.numbers[1:])
+    counted = [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in of_items()]
+    return item_table(past.item_numbers, counted, overall, inputs.dataset, inputs.numbers[1:])
 
 
 def of_items() -> list[ItemStatistic]:
@@ -164,15 +163,15 @@ def of_items() -> list[ItemStatistic]:
     return [each for each in statistics() if isinstance(each, ItemStatistic)]
 
 
-def items_counted(past: Sequences, overall: Overall) -> list[Ints]:
-    """Count all items' statistics over a past, or over some users': (items + 1, k) for each of `of_items`."""
-    return [each.counted(past, overall).reshape(past.n_items + 1, -1) for each in of_items()]
-
-
 def item_table(
     item_numbers: Ints, counted: Sequence[Ints], overall: Overall, dataset: Dataset, numbers: NDArray[np.float64]
 ) -> pd.DataFrame:
-    """Make the table of ``counted``, `items_counted` of all users, and ``numbers``, (items, k), NaN where unknown."""
+    """Make the table of all items.
+
+    Args:
+        counted: (items + 1, k) counts of all users, for each of `of_items`.
+        numbers: (items, k) values, NaN where unknown.
+    """
     table = {
         each.column.name: each.finished(counts, overall)[1:].astype("int64")
         for each, counts in zip(of_items(), counted, strict=True)

@@ -1,4 +1,4 @@
-"""Terms: genres of items, users' genre statistics joined point in time, recall by genre, and rows of rated pairs.
+"""Terms: genres of items, users' genre statistics joined point in time, recall by genre.
 
 A *term* is a genre. An impression of a genre is an interaction with an item that has it, a click is an impression
 with a positive label. Ratings are sorted by user and time (ties in file order), as `split.label_and_split` leaves them.
@@ -6,19 +6,16 @@ with a positive label. Ratings are sorted by user and time (ties in file order),
 A user's statistics follow from the user's own rows alone: users may be counted chunk by chunk.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, Float32, one_hot
+from data_exchange_center.columns import Columns
 from data_exchange_center.history import first_of_second
 
 Int8 = NDArray[np.int8]
@@ -167,81 +164,6 @@ def popularity(clicked: pd.Series, users: int) -> pd.DataFrame:
     return table.sort_values([Columns.SCORE, Columns.ITEM], ascending=[False, True], ignore_index=True)
 
 
-# --- Training data of the source's ranker: a row a rated pair, encoded as the user stood before the rating
-
-
-def rated_pairs(
-    ratings: pd.DataFrame,
-    users: pd.DataFrame,
-    profile: Sequence[str],
-    genres: Sequence[str],
-    before: pd.DataFrame,
-    newest: pd.DataFrame,
-    item_terms: pd.DataFrame,
-    window: int,
-) -> tuple[FeatureSpec, Float32, pd.DataFrame, pd.DataFrame]:
-    """Tables of the preprocessing steps -> the spec of the source's ranker, its rows, and the newest raw values.
-
-    Rows are (ratings, spec.width): train and test ratings, with the user's statistics as they stood before each. Raw
-    values, of users and of items, are for the feature store.
-
-    Args:
-        ratings: all rows but the held-out ones.
-        profile: columns of ``users``.
-        before: `artifacts.IMPRESSION_TERMS`, a row for each of ``ratings``.
-        newest: `artifacts.USER_TERMS`.
-        item_terms: `artifacts.ITEM_TERMS`.
-    """
-    # the columns, with the vocabularies of the training rows
-    train = ratings[ratings[Columns.SPLIT] != Split.TEST]
-    trained = users[users[Columns.USER].isin(train[Columns.USER])]
-    spec = rated_pairs_spec(
-        users=train[Columns.USER].unique().tolist(),
-        items=train[Columns.ITEM].unique().tolist(),
-        profile={name: trained[name].unique().tolist() for name in profile},
-        genres=genres,
-        window=window,
-    )
-
-    # newest raw values; whole numbers are int64
-    of_users = users[[Columns.USER, *profile]].merge(newest, on=Columns.USER, how="left", validate="1:1")
-    of_users = whole_numbers(of_users)
-    flags = genre_flags(item_terms[Columns.GENRES], len(genres)).astype("int64")
-    of_items = pd.DataFrame(flags, columns=genre_columns(genres))
-    of_items.insert(0, Columns.ITEM, item_terms[Columns.ITEM].to_numpy())
-
-    # rows: profile and flags of the rating's user and item, statistics as they stood before it
-    user_row = np.searchsorted(of_users[Columns.USER], ratings[Columns.USER])
-    item_row = np.searchsorted(of_items[Columns.ITEM], ratings[Columns.ITEM])
-    people = {name: of_users[name].to_numpy()[user_row] for name in (Columns.USER, *profile)}
-    statistics = {name: before[name].to_numpy() for name in statistic_columns(genres)}
-    encoded_items = spec.encode_items({str(name): column.to_numpy() for name, column in of_items.items()})
-    times = ratings[Columns.TIMESTAMP].to_numpy()
-    rows = spec.assemble(spec.encode_users(people | statistics), encoded_items[item_row], times)
-    return spec, rows, of_users, of_items
-
-
 def whole_numbers(users: pd.DataFrame) -> pd.DataFrame:
     """Cast the users' numeric features, all but userid, to int64, as Feast stores them."""
     return users.astype(dict.fromkeys(users.select_dtypes("number").columns.drop(Columns.USER), "int64"))
-
-
-def rated_pairs_spec(
-    *,
-    users: Sequence[int],
-    items: Sequence[int],
-    profile: Mapping[str, Sequence[Any]],
-    genres: Sequence[str],
-    window: int,
-) -> FeatureSpec:
-    """The spec of the source's columns. Vocabularies are the distinct values; ``profile``: column -> values."""
-    return FeatureSpec(
-        one_hot=(
-            one_hot(Columns.USER, "user", users),
-            one_hot(Columns.ITEM, "item", items),
-            *(one_hot(name, "user", values) for name, values in profile.items()),
-        ),
-        multi_hot=tuple(FlagFeature(name=name, entity="item") for name in genre_columns(genres)),
-        dense=tuple(DenseFeature(name=name, entity="user", scale=window) for name in statistic_columns(genres)),
-        genres=tuple(genres),
-    )

@@ -2,21 +2,20 @@
 
 Recommends for every user at the moment of the user's first held-out event, and compares that with what the user liked
 among the held-out ones: one table of recall and NDCG, of the most popular items, each recall channel, recall as a whole
-and the served order. With --against, the served order's difference from that of another evaluated release, paired user
-by user, with a 95 % interval.
+and the served order. `against=<recipe or release>` compares it with one that was evaluated before
+(`research/evaluation/against.py`).
 
 Reads:  the artifacts of `make offline`; with --server the server that serves them (`make up sync serve`)
 Writes: offline/evaluation/evaluation.json in the exchange folder; without --server evaluation_offline.json; in users/
         every user's metrics, for later comparisons
-Run:    python -m offline.evaluation.evaluate [--server] [--against <recipe or release>]
+Run:    python -m offline.evaluation.evaluate [--server]
 Expect: two minutes on MovieLens-1M; with the default recipe recall@200 of about 0.75 (popularity: 0.39)
 """
 
-from __future__ import annotations
-
 import argparse
+import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from data_exchange_center.files import write_json
+from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline.evaluation import against, replay, served
+from offline.evaluation import replay, served
 from offline.evaluation.metrics import HEADLINES, Floats, Lists, per_user, plain
 from offline.evaluation.replay import SHOWN, Answers, Holdout
 from offline.evaluation.running_server import Answerer, answers_of_server
@@ -38,31 +37,38 @@ from offline.readers import read_with_holdout, recorded_rows
 log = logging.getLogger(__name__)
 
 POPULARITY = "popularity"
+RECIPE, HOLDOUT = ".recipe", ".holdout"  # next to kept metrics, whose names have no dot
+RETURNING = "returning: recall@200"
 
 
-def evaluate(settings: Settings, command: str, answerer: Answerer | None = None, other: str = "") -> dict[str, Any]:
+def evaluate(settings: Settings, command: str, answerer: Answerer | None = None) -> dict[str, Any]:
     """Means of the answers of the artifacts or, with ``answerer``, of the server that serves them, for JSON.
 
-    Args:
-        command: repeats the evaluation.
-        other: a recipe or release that was evaluated before, to be compared with.
-
-    Raises ArtifactError or StepError when `make offline` has not run, and what ``answerer`` and `against` raise.
+    ``command``: repeats the evaluation. Raises ArtifactError or StepError when `make offline` has not run, and what
+    ``answerer`` raises.
     """
-    folder = folder_of(settings) / ("server" if answerer else "offline")  # whose lists differ: compared apart
-    opening = head(command, settings)
-    if other:
-        against.find(folder, other, opening["release"])  # before minutes are spent
-    inputs = read_with_holdout(settings)
+    opening, inputs = head(command, settings), read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     answers = answerer(holdout) if answerer else served.answers(settings, holdout)
     lists = {POPULARITY: served.popularity(holdout, SHOWN), **systems(settings.recipe.name, answers)}
-    values = per_user(holdout.relevance, holdout.judged(answers.ranked))
-    against.keep(folder, opening["release"], opening["recipe"], holdout, values)
-    found = opening | tables(holdout, {name: holdout.judged(found) for name, found in lists.items()})
-    if other:
-        found["against"] = against.against(folder, other, opening["release"], holdout, values)
-    return plain(found)
+    path = kept(settings, opening["release"], server=answerer is not None)
+    keep(path, opening["recipe"], holdout, per_user(holdout.relevance, holdout.judged(answers.ranked)))
+    return plain(opening | tables(holdout, {name: holdout.judged(found) for name, found in lists.items()}))
+
+
+def kept(settings: Settings, release: str, *, server: bool) -> Path:
+    """Where a release's metrics of every user are kept; those of a server, whose lists differ, apart."""
+    return folder_of(settings) / ("server" if server else "offline") / "users" / f"{release}.npz"
+
+
+def keep(path: Path, recipe: str, holdout: Holdout, values: Mapping[str, Floats]) -> None:
+    """Write (users,) values of each metric, by name, the recipe, and a digest of targets and times."""
+    targets = holdout.relevance.tocsr()
+    parts = (holdout.past.userids, holdout.past.itemids, targets.indptr, targets.indices, holdout.times)
+    same = hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)).hexdigest()
+    about: dict[str, Any] = {RECIPE: np.array(recipe), HOLDOUT: np.array(same)}
+    with written_in_place(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **about, **values)
 
 
 def folder_of(settings: Settings) -> Path:
@@ -106,17 +112,18 @@ def tables(holdout: Holdout, lists: Mapping[str, Lists]) -> dict[str, Any]:
 def summary(holdout: Holdout, lists: Lists) -> dict[str, float]:
     """The headline means, and recall@200 of users who come back after an hour or more; of `Holdout.judged` lists."""
     values = per_user(holdout.relevance, holdout.judged(lists))
-    returning = np.where(holdout.slices["returning"], values.get("recall@200", np.nan), np.nan)
-    return {**_means(values), "returning: recall@200": _mean(returning)}
+    returning = np.where(holdout.returning, values.get("recall@200", np.nan), np.nan)
+    return _means(values) | _means({RETURNING: returning}, (RETURNING,))
 
 
-def _means(values: Mapping[str, Floats]) -> dict[str, float]:
-    return {name: _mean(values[name]) for name in HEADLINES if name in values}
-
-
-def _mean(values: Floats) -> float:
-    there = values[~np.isnan(values)]
-    return float(there.mean()) if len(there) else float("nan")
+def _means(values: Mapping[str, Floats], names: Sequence[str] = HEADLINES) -> dict[str, float]:
+    """Means over the users who have each metric; NaN where nobody has."""
+    found = {}
+    for name in names:
+        if name in values:
+            there = values[name][~np.isnan(values[name])]
+            found[name] = float(there.mean()) if len(there) else float("nan")
+    return found
 
 
 def show(found: Mapping[str, Any], console: Console) -> None:
@@ -125,20 +132,6 @@ def show(found: Mapping[str, Any], console: Console) -> None:
     cold = found.get("without a past", {})
     if cold.get("users"):
         console.print(table(f"{cold['users']:,} users more, without a past, who are in no mean above", cold["table"]))
-    if other := found.get("against"):
-        console.print(differences(other))
-
-
-def differences(other: Mapping[str, Any]) -> Table:
-    """Paired differences from another release, with their intervals."""
-    title = f"ranked, against release {other['release']} ({other['recipe']}): paired by user"
-    columns = ("it", "difference", "95% interval", "p", "users")
-    shown = Table(Column(""), *(Column(name, justify="right", no_wrap=True) for name in columns), title=title)
-    for name, row in other["metrics"].items():
-        interval = f"{row['low']:+.4f} to {row['high']:+.4f}"
-        values = f"{row['before']:.4f}", f"{row['difference']:+.4f}", interval, f"{row['p_value']:.2g}"
-        shown.add_row(name, *values, f"{row['users']:,}")
-    return shown
 
 
 def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -152,10 +145,9 @@ def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     return shown
 
 
-def main(settings: Settings, *, server: bool = False, other: str = "") -> None:
+def main(settings: Settings, *, server: bool = False) -> None:
     answerer = answers_of_server(settings) if server else None  # before minutes are spent
-    command = f"make evaluate{'' if server else '-offline'}{f' against={other}' if other else ''}"
-    found = evaluate(settings, command, answerer, other)
+    found = evaluate(settings, f"make evaluate{'' if server else '-offline'}", answerer)
     path = folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
     write_json(path, found)
     show(found, Console())
@@ -165,6 +157,4 @@ def main(settings: Settings, *, server: bool = False, other: str = "") -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", action="store_true", help="evaluate the running server")
-    parser.add_argument("--against", default="", metavar="recipe or release", help="compare with one evaluated before")
-    given = parser.parse_args()
-    run(partial(main, server=given.server, other=given.against))
+    run(partial(main, server=parser.parse_args().server))

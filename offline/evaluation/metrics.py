@@ -6,8 +6,6 @@ they have no recall; `mean` leaves them out. Definitions agree with trec_eval (`
 tests check.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from functools import lru_cache

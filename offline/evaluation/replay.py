@@ -1,10 +1,8 @@
 """The cut between the past that recommenders may know and the holdout, and what is recommended at the cut."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,7 +16,6 @@ from offline.data.split import holdout_sizes
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists
 
-FEW, MANY = 50, 200  # ratings before the request
 Number = TypeVar("Number", np.int64, np.float64)
 SHOWN = 200  # items of the longest list that the server returns
 
@@ -38,27 +35,24 @@ class Holdout:
     disliked: sp.csr_matrix  # (users, items + 1) 1 where a user rated such an item and never liked it
     # (users, items + 1) targets of users without a past; kept apart from `relevance`, so that no mean counts them
     cold: sp.csr_matrix
-    popularity: Floats  # (items + 1,) share of users who rated an item before
     # (users,) seconds of the request, by `holdout_of` those of the first held-out rating
     times: Ints
-    slices: Mapping[str, NDArray[np.bool_]]  # name -> (users,) True for the users in it
 
-    def at(self, times: Ints) -> Holdout:
+    def at(self, times: Ints) -> Self:
         """The same targets, for requests at ``times`` (users,), none before those of `holdout_of`."""
         return replace(self, known=as_of(self.past, times), times=times)
 
+    @property
+    def returning(self) -> NDArray[np.bool_]:
+        """(users,) who come back after a break: with a past that the request knows, and none of it newer."""
+        return (self.known.lengths > 0) & (gaps(self.past, self.times) >= BREAK_S)
+
     def judged(self, lists: Lists) -> Lists:
         """(users, k) without what is neither known nor a target; 0 pads."""
-        return _kept(lists, self._judges(lists), 0)
+        return kept(lists, self.judges(lists), 0)
 
-    def judged_answers(self, answers: Answers) -> Answers:
-        """All lists `judged`, with their scores, and then cut to the length that is shown."""
-        judges = self._judges(answers.ranked)
-        channels = {name: self.judged(lists) for name, lists in answers.channels.items()}
-        ranked, scores = _kept(answers.ranked, judges, 0), _kept(answers.scores, judges, np.nan)
-        return Answers(channels, self.judged(answers.fused), ranked, scores).shown()
-
-    def _judges(self, lists: Lists) -> NDArray[np.bool_]:
+    def judges(self, lists: Lists) -> NDArray[np.bool_]:
+        """(users, k) whether an item is judged: it is known, or a target."""
         unseen = without(self.past.seen(), self.known.seen())
         unjudged = metrics.hits(lists, unseen) & ~metrics.hits(lists, self.relevance)
         return (lists > 0) & ~unjudged
@@ -83,10 +77,10 @@ def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
 
 
 def holdout_of(past: Sequences, future: Sequences) -> Holdout:
-    """Make a `Holdout` of events before and from the request on. Users without a past are in no slice by time."""
+    """Make a `Holdout` of events before and from the request on."""
     times, requested = np.zeros(past.n_users, dtype=np.int64), future.lengths > 0
     times[requested] = future.times[future.starts[:-1][requested]]
-    known, gap = as_of(past, times), gaps(past, times)
+    known = as_of(past, times)
     has_past = known.lengths > 0
     liked = without(future.select(future.liked).seen(), past.left_out())
     disliked = without(future.select(~future.liked).seen(), past.left_out() + liked)
@@ -96,15 +90,7 @@ def holdout_of(past: Sequences, future: Sequences) -> Holdout:
         relevance=only(liked, has_past[:, None]),
         disliked=only(disliked, has_past[:, None]),
         cold=only(liked, ~has_past[:, None]),
-        popularity=np.asarray(past.seen().sum(axis=0)).ravel() / max(past.n_users, 1),
         times=times,
-        slices={
-            "first of its second": has_past & (gap > 0),
-            "returning": has_past & (gap >= BREAK_S),
-            "same session": has_past & (gap < BREAK_S),
-            "few ratings": past.lengths < FEW,
-            "many ratings": past.lengths >= MANY,
-        },
     )
 
 
@@ -117,15 +103,15 @@ class Answers:
     ranked: Lists  # (users, candidates; of a server `SHOWN` or fewer) the best of these, in the ranker's order
     scores: Floats  # the ranker's, parallel to ``ranked``
 
-    def shown(self) -> Answers:
+    def shown(self) -> Self:
         """The same with no more ranked items than the server returns."""
         return replace(self, ranked=self.ranked[:, :SHOWN], scores=self.scores[:, :SHOWN])
 
 
-def _kept(rows: NDArray[Number], kept: NDArray[np.bool_], padding: float) -> NDArray[Number]:
+def kept(rows: NDArray[Number], keep: NDArray[np.bool_], padding: float) -> NDArray[Number]:
     """(users, k) the kept entries, moved to the beginning of each row."""
-    order = np.argsort(~kept, axis=1, kind="stable")
-    moved: NDArray[Number] = np.take_along_axis(np.where(kept, rows, padding), order, axis=1).astype(rows.dtype)
+    order = np.argsort(~keep, axis=1, kind="stable")
+    moved: NDArray[Number] = np.take_along_axis(np.where(keep, rows, padding), order, axis=1).astype(rows.dtype)
     return moved
 
 

@@ -1,7 +1,5 @@
 """Recommend by requests to the running server: one for every user, at the holdout's times."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack

@@ -3,30 +3,19 @@
 Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts
-from data_exchange_center.candidates import (
-    Candidates,
-    ExactItems,
-    ItemQuery,
-    StoredUser,
-    channel_lists,
-    fill_up,
-    fused_lists,
-    model_inputs,
-    search_vectors,
-)
+from data_exchange_center import artifacts, candidates
+from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, StoredUser
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
 from data_exchange_center.fusion import Hits, Vocabulary, top_k
@@ -60,13 +49,13 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
         rows = slice(start, start + CHUNK)
         requests = list(zip(users[rows], holdout.times[rows].tolist(), strict=True))
         queries = [
-            ItemQuery("", recipe, search_vectors(recipe, channels, user, second), user.terms, user.seen)
+            ItemQuery("", recipe, candidates.search_vectors(recipe, channels, user, second), user.terms, user.seen)
             for user, second in requests
         ]
         for row, ((user, second), hits) in enumerate(zip(requests, searched(index, queries), strict=True), start):
-            found = fused_lists(recipe, channel_lists(recipe, channels, user, second, hits))
+            found = candidates.fused_lists(recipe, candidates.channel_lists(recipe, channels, user, second, hits))
             if not len(found.item_numbers):
-                found = fill_up(recipe, found, popular, user)
+                found = candidates.fill_up(recipe, found, popular, user)
             rated = ranker.scores(ranker.inputs(user, found, second))
             order = np.lexsort((found.item_numbers, -rated))  # ties by id, as the server breaks them
             parts = {name: hits.ids for name, hits in found.by_channel.items()}
@@ -121,7 +110,7 @@ class OfflineRanker:
     items: pd.DataFrame  # index itemid; one column a stored item feature, and itemid
 
     @classmethod
-    def read(cls, folder: Path) -> OfflineRanker:
+    def read(cls, folder: Path) -> Self:
         """Read model, spec and features. Raises ArtifactError when a file is absent."""
         model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
         return cls(read_feature_spec(folder), model, *read_features(folder))
@@ -137,7 +126,7 @@ class OfflineRanker:
         """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
         users, items = self._encoded
         of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.item_numbers)]
-        return model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
+        return candidates.model_inputs(self.spec, of_user, of_items, found, user.history, timestamp)
 
     def scores(self, inputs: ModelInputs) -> Float32:
         """(n,) scores from 0 to 1."""

@@ -4,8 +4,6 @@ Recipe: `DeepFMRecipe`. Reads assembled rows of rated pairs, (batch, width) floa
 dense values. Gives (batch, 1) logits. Trained by binary cross-entropy, as the source project does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 

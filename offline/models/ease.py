@@ -8,17 +8,15 @@ Served: `HistorySum`. Its factors are also similarities of the list ranker. `tra
 what is liked after what: the tower starts from them, and the list ranker reads them.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import svds
 
+from data_exchange_center import plugins
 from data_exchange_center.channels import CONTINUES, RETURNS, HistorySum
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
 from offline.data.sequences import Inputs, Sequences
@@ -36,8 +34,9 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
     """
     # Factors of the weights, (items + 1, dim) each.
     likes = past.select(past.liked)
-    if past.n_items > recipe.low_rank_beyond:
-        rows, columns = low_rank_ease(likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
+    of_many = plugins.find(plugins.MODELS).get("low_rank_ease")
+    if of_many and past.n_items > recipe.low_rank_beyond:
+        rows, columns = of_many.load()(likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
     else:
         rows, columns = low_rank(ease(past.liked_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0
@@ -85,43 +84,11 @@ def low_rank(weights: Float32 | sp.csr_matrix, dim: int, seed: int = 0) -> tuple
     if not (weights.count_nonzero() if sp.issparse(weights) else weights.any()):
         nothing = np.zeros((weights.shape[0], min(dim, weights.shape[0] - 1)), dtype=np.float32)
         return nothing, nothing.copy()
-    return _factors(weights.astype(np.float64), dim, seed)  # in single precision, runs differ in the last digits
+    return factors(weights.astype(np.float64), dim, seed)  # in single precision, runs differ in the last digits
 
 
-def low_rank_ease(
-    seen: sp.csr_matrix, eigenvectors: int, l2: float, dim: int, seed: int = 0
-) -> tuple[Float32, Float32]:
-    """`low_rank` of EASE's weights, without a matrix of items x items: of (users, items + 1) 0/1, column 0 empty.
-
-    The co-occurrence matrix is approximated by V L V' of its largest eigenvalues, and the rest of its diagonal. The
-    inverse that EASE needs is a diagonal less a product of (n, eigenvectors) with itself (Woodbury): exact where there
-    are as many eigenvectors as the matrix has rank.
-    """
-    exact = seen.astype(np.float64)
-    _, values, vectors = svds(exact, k=min(eigenvectors, min(seen.shape) - 1), random_state=seed)
-    half = vectors.T * values  # (n, k): V L^1/2
-    seen_by = np.asarray(exact.sum(axis=0)).ravel()  # the diagonal, as all values are 1
-    diagonal = l2 + np.maximum(seen_by - np.square(half).sum(axis=1), 0)
-    half /= np.sqrt(diagonal)[:, None]
-    inner = np.linalg.cholesky(np.eye(half.shape[1]) + half.T @ half)
-    product = linalg.solve_triangular(inner, half.T, lower=True).T / np.sqrt(diagonal)[:, None]
-    columns = product / (1 / diagonal - np.square(product).sum(axis=1))[:, None]  # over the inverse's diagonal
-    of_itself = (product * columns).sum(axis=1)  # EASE's weights have none
-
-    def by(left: NDArray[np.float64], right: NDArray[np.float64]) -> Callable[..., NDArray[np.float64]]:
-        return lambda vector: left @ (right.T @ vector.ravel()) - of_itself * vector.ravel()
-
-    weights = LinearOperator(
-        (len(half), len(half)), matvec=by(product, columns), rmatvec=by(columns, product), dtype=np.float64
-    )
-    factors = _factors(weights, dim, seed)
-    for rows in factors:  # an item that was seen together with nothing has none, but for rounding
-        sizes = np.linalg.norm(rows, axis=1)
-        rows[sizes < 1e-9 * sizes.max()] = 0
-    return factors
-
-
-def _factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
+def factors(weights: Any, dim: int, seed: int) -> tuple[Float32, Float32]:
+    """As `low_rank`; ``weights``: a matrix or a linear operator in double precision, not zero."""
     left, values, right = svds(weights, k=min(dim, weights.shape[0] - 1), random_state=seed)
     order = np.argsort(-values)
     values = values[order]

@@ -6,8 +6,6 @@ binary cross-entropy, as the source project does.
 Served: `StoredVectors`, one learned vector a user; an item's bias is one more dimension of its vector.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,9 +19,9 @@ from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.recipes import DataRecipe, FMRecipe
 from offline.data.sequences import Inputs, Sequences
-from offline.data.split import positions, trains
+from offline.data.split import positions
 from offline.models.kinds import Fitted
-from offline.models.training import PairsData, fit_on_pairs, pairs_data
+from offline.models.pairs import PairsData, fit_on_pairs, pairs_data
 
 
 class FieldEmbedding(nn.Module):
@@ -86,7 +84,8 @@ def fm_data(past: Sequences, recipe: DataRecipe) -> tuple[PairsData, Vocabulary,
     ratings = pd.DataFrame({Columns.USER: user_numbers, Columns.LABEL: past.liked})
     is_train = np.ones(len(ratings), np.bool_)  # recorded feedback trains
     own = is_train if past.recorded is None else ~past.recorded
-    is_train[own] = trains(*positions(ratings.loc[own, Columns.USER]), recipe.train_share)
+    position, size = positions(ratings.loc[own, Columns.USER])
+    is_train[own] = position < recipe.train_share * size
     ratings[Columns.SPLIT] = np.where(is_train, Split.TRAIN, Split.TEST)
     users, items = (Vocabulary.of(ids[is_train]) for ids in (user_numbers, item_numbers))
     codes = np.stack([users.codes(user_numbers), items.codes(item_numbers)], axis=1)  # (rows, 2)

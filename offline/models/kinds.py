@@ -4,8 +4,6 @@ A kind's settings (`data_exchange_center.recipes`) name in ``trained_by`` what t
 `fit(recipe, past, inputs, data)` that returns `Fitted`; for a ranker, a subclass of `Ranker`.
 """
 
-from __future__ import annotations
-
 import io
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center import plugins
@@ -27,7 +24,8 @@ from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe
 from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
-from offline.models.training import THREADS, PairsData, curves, fit_on_pairs, train_on_lists
+from offline.models.pairs import PairsData, fit_on_pairs
+from offline.models.training import THREADS, curves, train_on_lists
 
 Config = Mapping[str, Any]  # JSON: "kind", and what sizes the network
 
@@ -76,15 +74,13 @@ def vector_tables(channels: Sequence[Channel], past: Sequences) -> tuple[pd.Data
     users: dict[str, Any] = {Columns.USER: past.user_numbers}
     items: dict[str, Any] = {Columns.ITEM: past.item_numbers}
     for each in channels:
+        name = vector_of(each.name)
         if isinstance(each, StoredVectors):
-            users[vector_of(each.name)] = _rows(each.users, np.isfinite(each.users[:, 0]))
+            users[name] = [row if np.isfinite(row[0]) else None for row in each.users]
         if isinstance(each, VectorChannel):
-            items[vector_of(each.name)] = _rows(each.item_vectors()[1:], each.trained[1:])
+            trained = zip(each.item_vectors()[1:], each.trained[1:], strict=True)
+            items[name] = [row if there else None for row, there in trained]
     return pd.DataFrame(users), pd.DataFrame(items)
-
-
-def _rows(vectors: Float32, there: NDArray[np.bool_]) -> list[Float32 | None]:
-    return [row if known else None for row, known in zip(vectors, there, strict=True)]
 
 
 def fit_training_channels(past: Sequences, inputs: Inputs, recipe: Recipe) -> tuple[Channel, ...]:
@@ -123,7 +119,7 @@ class ListExamples:
 class FittedRanker:
     """A trained network, the configuration that rebuilds it, and its fit's report for JSON: see `Fitted`."""
 
-    network: Ranker
+    network: "Ranker"
     config: Config
     report: Mapping[str, Any] = field(default_factory=lambda: curves([]))
 

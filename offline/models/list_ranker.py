@@ -10,8 +10,6 @@ the past as the training channels; afterwards they are replaced by tables fitted
 its columns to the scores of users who come back. The weights are exported as they were trained.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -11,9 +11,8 @@ item rows over the history, and a layer of hidden units that reads these. There 
 Served: `HistorySum`, by which a user's vector is updated, or made for a new user, with numpy alone.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,22 +21,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from data_exchange_center import plugins
 from data_exchange_center.channels import HistorySum
-from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.sequences import Inputs, Ints, Points, Sequences, histories, next_events, request_points, seen_before
 from offline.models.ease import transition_factors
 from offline.models.kinds import Fitted
-from offline.models.training import THREADS, Run, current_trainer, curves, first_rating_weights
+from offline.models.training import THREADS, TRAINER, Run, curves, first_rating_weights
 
 Float32 = NDArray[np.float32]
-Pairs = tuple[Tensor, Tensor]  # (n,) rows; (n,) an item, position or logit in each
+Pairs = tuple[Tensor, Tensor]  # (n,) rows; (n,) an item in each
 
 REGIMES = 2  # 0: the session goes on; 1: the user comes back after a break
 START_SCALE = np.float32(0.3)  # of the factors that a tower begins with
 EXCLUDED = -1e4  # logit of an item that is left out of the softmax
-SMOOTHING = 0.75  # exponent of an item's number of likes, for its chance to be sampled
 
 
 # --- Network
@@ -154,6 +152,7 @@ class Tower(nn.Module):
 
 
 def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+    """Fit the channel."""
     tower, losses = train_tower(recipe, past, inputs, data.history)
     return Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
 
@@ -165,62 +164,50 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
     """
     torch.set_num_threads(THREADS)
     torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    trainer = current_trainer()
-    data = trainer.own_events(past)  # of several processes, this one's
-    own_clicks = torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1))
-    clicks = trainer.sum(own_clicks).numpy().astype(np.float32)  # (items + 1,)
+    trainer, rng = TRAINER.get(), np.random.default_rng(recipe.seed)
+    data = trainer.own_events(past)
+    liked = trainer.sum(torch.from_numpy(np.bincount(data.items[data.liked], minlength=data.n_items + 1)))
+    clicks = liked.numpy().astype(np.float32)  # (items + 1,)
 
     # The network, started from what follows what; its loss over all items, or over a sample of many.
     model = Tower(recipe, inputs, history, clicks)
-    chance = chances(clicks, recipe.sampled_items) if data.n_items > recipe.sampled_beyond else None
-    if recipe.start == "followers" and trainer.first:  # it has all events, and other processes begin as it does
+    if recipe.start == "followers":
         factors = transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
-    loss_of = trainer.placed(_Loss(model, torch.from_numpy(inputs.profiles), chance))
+    sampled = plugins.find(plugins.MODELS).get("sampled_softmax")
+    kind = sampled.load() if sampled and data.n_items > recipe.sampled_beyond else Softmax
+    loss_of: Softmax = kind(model, torch.from_numpy(inputs.profiles), clicks)
     free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
     decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
-    batches = -(-trainer.numbered(len(points)).total // recipe.batch_size)
+    batches = -(-int(trainer.sum(torch.tensor(len(points)))) // recipe.batch_size)
     if not batches:
         raise StepError("no user has rated two items before the held-out ones: there is nothing to train the tower on.")
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
 
-    def batches_of(epoch: int) -> Iterator[_Batch]:
-        """Batches of request points drawn for this epoch, in random order; of each, this process's part."""
+    def examples(epoch: int) -> tuple[int, Callable[[Ints, np.random.Generator], Any]]:
+        """Request points drawn for this epoch."""
         points = request_points(data, recipe.stride, rng)
-        own = trainer.numbered(len(points))
-        for_samples = np.random.default_rng([recipe.seed, epoch])  # all processes draw the same
-        for index in np.array_split(rng.permutation(own.total), batches):
-            sample = None if chance is None else drawn(chance, for_samples)
-            yield _batch(data, points.take(own.of(index)), history, recipe, sample)
+        batch_of = loss_of.batches(epoch)
+        return len(points), lambda index, _: batch_of(data, points.take(index), history)
 
-    losses = trainer.train(
-        Run(model, optimizer, schedule, rng),
-        loss_of,
-        recipe,
-        batches,
-        batches_of,
-        title="tower",
-        data=(data.starts, data.items, data.ratings, data.times),
-        by_target=True,
-    )
+    run = Run("tower", recipe, model, loss_of, optimizer, schedule, rng, batches, by_target=True)
+    losses = trainer.train(run, examples)
     return model.cpu().eval(), losses
 
 
-class _Batch(NamedTuple):
+class Batch(NamedTuple):
     """m requests."""
 
     users: Tensor  # (m,)
     items: Tensor  # (m, lags)
     ratings: Tensor  # (m, lags)
     regime: Tensor  # (m,)
-    left_out: Pairs  # of the softmax: (row, item), or (row, position in the sample)
+    left_out: Pairs  # (row, item) of what the softmax leaves out: what the user has seen
     targets: Pairs  # (row, item) of what was liked next
     weights: Tensor  # (m,) of each target of a request
-    sample: tuple[Tensor, ...]  # (k,) items that the softmax is over; none: over all
 
     @property
     def weight(self) -> float:
@@ -228,46 +215,20 @@ class _Batch(NamedTuple):
         return float(self.weights[self.targets[0]].sum())
 
 
-class _Loss(nn.Module):
-    """Weighted cross-entropy of a batch, summed over the targets."""
-
-    people: Tensor
-    correction: Tensor  # (items + 1,) logarithm of each item's chance to be in a sample
-
-    def __init__(self, model: Tower, people: Tensor, chance: NDArray[np.float64] | None) -> None:
-        """``people``: (users, fields) codes; ``chance``: (items + 1,), where the softmax is over samples."""
-        super().__init__()
-        self.model = model
-        self.register_buffer("people", people, persistent=False)
-        correction = np.zeros(0) if chance is None else np.log(chance)
-        self.register_buffer("correction", torch.from_numpy(correction.astype(np.float32)), persistent=False)
-
-    def forward(self, batch: _Batch) -> Tensor:
-        users, items, ratings, regime, left_out, targets, weights, sample = batch
-        model = self.model
-        vectors = model(items, ratings, self.people[users], regime)  # (m, dim)
-        if not sample:
-            return next_item_loss(vectors, model.item_vectors(), model.bias, left_out, targets, weights)
-        (drawn_items,), (rows, liked) = sample, targets
-        of_target = (vectors[rows].float() * model.item_vectors(liked)).sum(dim=1) + model.bias[liked]
-        bias = model.bias[drawn_items] - self.correction[drawn_items]
-        return sampled_item_loss(vectors, model.item_vectors(drawn_items), bias, left_out, (rows, of_target), weights)
-
-
-def _batch(data: Sequences, points: Points, lags: int, recipe: TowerRecipe, sample: Ints | None) -> _Batch:
+def batch_of(data: Sequences, points: Points, lags: int, recipe: TowerRecipe) -> Batch:
+    """Requests as the tower reads them, and what was liked next."""
     items, ratings, _, regime = histories(data, points, lags)
     after, liked = next_events(data, points, recipe.horizon)
-    targets, seen = (np.nonzero(liked)[0], after[liked]), seen_before(data, points)
-    left_out = seen if sample is None else within(sample, np.concatenate([seen, targets], axis=1))
-    return _Batch(
+    seen_rows, seen = seen_before(data, points)
+    weights = target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)
+    return Batch(
         users=torch.from_numpy(points.users),
         items=torch.from_numpy(items),
         ratings=torch.from_numpy(ratings),
         regime=torch.from_numpy(regime),
-        left_out=_tensors(left_out),
-        targets=_tensors(targets),
-        weights=torch.from_numpy(target_weights(data.lengths[points.users], liked.sum(axis=1), recipe)),
-        sample=() if sample is None else (torch.from_numpy(sample),),
+        left_out=(torch.from_numpy(seen_rows), torch.from_numpy(seen)),
+        targets=(torch.from_numpy(np.nonzero(liked)[0]), torch.from_numpy(after[liked])),
+        weights=torch.from_numpy(weights),
     )
 
 
@@ -277,19 +238,29 @@ def target_weights(events: Ints, targets: Ints, recipe: TowerRecipe) -> Float32:
     return (of_user * np.maximum(targets, 1) ** -recipe.request_balance).astype(np.float32)
 
 
-def _tensors(pairs: tuple[Ints, Ints]) -> Pairs:
-    return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])
+class Softmax(nn.Module):
+    """Weighted cross-entropy of a batch, summed over the targets: softmax over all items that a user has not seen."""
+
+    people: Tensor
+
+    def __init__(self, model: Tower, people: Tensor, clicks: Float32) -> None:
+        """``people``: (users, fields) codes; ``clicks``: (items + 1,), which a loss over samples draws them by."""
+        super().__init__()
+        self.model = model
+        self.register_buffer("people", people, persistent=False)
+
+    def batches(self, epoch: int) -> Callable[[Sequences, Points, int], Any]:
+        """What makes this epoch's batches: of events, request points, and the length of a history."""
+        return partial(batch_of, recipe=self.model.recipe)
+
+    def forward(self, batch: Any) -> Tensor:
+        """``batch``: as `batches` makes it."""
+        users, items, ratings, regime, left_out, targets, weights = batch
+        vectors = self.model(items, ratings, self.people[users], regime)  # (m, dim)
+        return next_item_loss(vectors, self.model.item_vectors(), self.model.bias, left_out, targets, weights)
 
 
-# --- Losses: softmax over the items that a user has not seen, all of them or a sample
-#
-# Over all items, with the gradient in closed form: the logits are one array that is worked on in place.
-#
-# Over a sample, for catalogues whose logits, a row for each request, do not fit into memory. A batch's requests share
-# one sample. Each item is in it with a chance of its own, independently of the others (Poisson sampling), and then
-# counts 1 / chance times: its logit less the logarithm of the chance, the logQ correction (Bengio & Senecal 2008; Yi et
-# al. 2019). So a denominator's expectation is the sum over all items (Horvitz & Thompson 1952). A request's own targets
-# are always in its denominator, and count once. Where every chance is 1 both losses are equal.
+# The loss is in closed form: the logits, one array that is worked on in place, become the gradient.
 
 
 def next_item_loss(users: Tensor, items: Tensor, bias: Tensor, seen: Pairs, targets: Pairs, weights: Tensor) -> Tensor:
@@ -341,56 +312,3 @@ class _NextItemLoss(torch.autograd.Function):
         users, items, gradient = ctx.saved_tensors
         by_users, by_items, by_bias = gradient @ items, gradient.T @ users, gradient.sum(dim=0)
         return outer * by_users, outer * by_items, outer * by_bias, None, None, None, None, None
-
-
-def chances(liked: NDArray[np.floating], size: int) -> NDArray[np.float64]:
-    """(items + 1,) how often each is liked, row 0 padding -> (items + 1,) the chance of each to be in a batch's sample.
-
-    Without item 0 their sum is ``size``, or the number of items where that is less; none is 0. Item 0, which no
-    denominator counts, is always drawn: a sample is never empty.
-    """
-    weights = (liked[1:] + 1.0) ** SMOOTHING
-    falling = np.sort(weights)[::-1]
-    certain = np.arange(min(size, len(weights)))  # if so many of the most liked are always drawn
-    share = (size - certain) / np.cumsum(falling[::-1])[::-1][certain]  # what is left, over the others' weights
-    enough = share * falling[certain] <= 1
-    whole = size >= len(weights)
-    chance = np.ones(len(weights)) if whole else np.minimum(share[enough.argmax()] * weights, 1)
-    return np.concatenate([[1.0], chance])
-
-
-def drawn(chance: NDArray[np.float64], rng: np.random.Generator) -> Ints:
-    """Draw the sample of one batch: item codes, ascending."""
-    return np.flatnonzero(rng.random(len(chance)) < chance)
-
-
-def within(sample: Ints, pairs: Ints) -> tuple[Ints, Ints]:
-    """(2, n) rows and items -> rows and positions in the sample of those items that are in it."""
-    rows, items = pairs
-    codes = Vocabulary(sample).codes(items)
-    there = codes > 0
-    return rows[there], codes[there] - 1
-
-
-def sampled_item_loss(
-    users: Tensor, items: Tensor, bias: Tensor, left_out: Pairs, targets: Pairs, weights: Tensor
-) -> Tensor:
-    """`next_item_loss` of a sample's k items; the first, padding, is never counted.
-
-    Args:
-        bias: (k,) each item's, less the logarithm of its chance.
-        left_out: (row, position in the sample) of what is not counted: what was seen, and the row's own targets.
-        targets: row and logit of what was liked next.
-    """
-    rows, of_target = targets
-    logits = torch.addmm(bias, users, items.T).float()  # (m, k)
-    excluded = torch.zeros_like(logits, dtype=torch.bool)
-    excluded[left_out] = True
-    excluded[:, 0] = True
-    logits = logits.masked_fill(excluded, EXCLUDED)
-    top = logits.detach().amax(dim=1).scatter_reduce(0, rows, of_target.detach(), "amax")
-    own = (of_target - top[rows]).exp()
-    total = (logits - top[:, None]).exp().sum(dim=1).index_add(0, rows, own)
-    counts = torch.bincount(rows, minlength=len(users)) * weights
-    loss: Tensor = (counts * (top + total.log())).sum() - (weights[rows] * of_target).sum()
-    return loss

@@ -18,8 +18,6 @@ Run:    cd offline/preprocess && python s0_get_data.py
 Expect: ml-1m: 1,000,209 ratings of 6,040 users for 3,883 items in 18 genres
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

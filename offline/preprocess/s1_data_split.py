@@ -12,8 +12,6 @@ Run:    cd offline/preprocess && python s1_data_split.py
 Expect: 575,281 positive, 424,928 negative; 754,233 train, 185,576 test, 60,400 holdout (MovieLens-1M)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,13 +19,12 @@ from typing import Annotated, Any
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from data_exchange_center import artifacts, plugins, provenance
+from data_exchange_center import artifacts, plugins, provenance, release_parts
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import ExtensionSettings, Settings
 from data_exchange_center.steps import StepError, run
-from offline.data.split import Counted, counted, free_memory_gb, label_and_split, require_memory, validate_data
+from offline.data.split import Counted, counted, label_and_split, require_memory, validate_data
 
 
 class PandasSettings(ExtensionSettings, env_prefix="RECSYS_PANDAS__"):
@@ -42,7 +39,7 @@ def main(settings: Settings) -> None:
     read = provenance.made_from(folder, settings.recipe, provenance.SPLIT)
     dataset = described(folder, read)
     rows = pq.read_metadata(artifacts.RAW_INTERACTIONS.at(folder)).num_rows
-    require_memory(rows, PandasSettings.load().memory_gb or free_memory_gb())
+    require_memory(rows, PandasSettings.load().memory_gb)
 
     # the data set, and the server's feedback merged into it by the extra that collects it
     ratings, users, items = (table.read(folder) for table in artifacts.RAW)
@@ -65,7 +62,7 @@ def main(settings: Settings) -> None:
 
 def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
     """Read step 0's `Dataset`. ``read``: `provenance.made_from`. Raises StepError when a table has changed since."""
-    dataset = read_dataset(folder)
+    dataset = release_parts.read_dataset(folder)
     for table in artifacts.RAW:
         if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
             raise StepError(f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again.")
@@ -74,8 +71,8 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
 
 def say(found: Counted) -> None:
     """Print the counts."""
-    for counts in (found.labels, found.own_parts):
-        print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    print(f"{found.liked:,} positive, {found.events - found.liked:,} negative")
+    print(", ".join(f"{found.parts.get(part, 0):,} {part}" for part in (Split.TRAIN, Split.TEST, Split.HOLDOUT)))
     if recorded := found.parts.get(Split.RECORDED, 0):
         print(f"{recorded:,} of the server's feedback, all for training")
     if found.single:

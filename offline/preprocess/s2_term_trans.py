@@ -11,15 +11,12 @@ Run:    cd offline/preprocess && python s2_term_trans.py
 Expect: 939,809 rows with 36 statistics over 18 genres; 283 items of genre 2, Adventure (MovieLens-1M)
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, provenance, release_parts
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data import terms
@@ -51,7 +48,7 @@ def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
 
 def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) -> None:
     """Print what was counted."""
-    word = read_dataset(folder).word
+    word = release_parts.read_dataset(folder).word
     print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
         print(f"{sum(2 in codes for codes in item_terms[Columns.GENRES])} items of {word} 2, {genres[1]}")

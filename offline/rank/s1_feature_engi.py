@@ -19,23 +19,20 @@ Expect: source: 939,809 rows of 59 columns: 5 one-hot, 18 multi-hot, 36 dense; d
         candidates, 136 columns (MovieLens-1M)
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, provenance, release_parts
 from data_exchange_center.channels import Channel
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Recipe
-from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from offline.data import statistics, terms
+from offline.data import pairs, statistics
 from offline.data.lists import ListsConfig, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models import kinds
@@ -66,10 +63,10 @@ def write_pairs(settings: Settings) -> None:
     terms_before = artifacts.IMPRESSION_TERMS.read(folder)
     if not ratings[keys].equals(terms_before[keys]):
         raise StepError("impression_terms.parquet does not belong to ratings.parquet: run s2_term_trans.py again.")
-    spec, rows, of_users, of_items = terms.rated_pairs(
+    spec, rows, of_users, of_items = pairs.rated_pairs(
         ratings,
         artifacts.USERS.read(folder),
-        read_dataset(folder).profile,
+        release_parts.read_dataset(folder).profile,
         artifacts.GENRES.read(folder)[Columns.GENRES],
         terms_before,
         artifacts.USER_TERMS.read(folder),

@@ -17,38 +17,35 @@ Run:    cd offline/rank && python s2_model_train.py
 Expect: source: test AUC about 0.822; default: a loss that falls (MovieLens-1M)
 """
 
-from __future__ import annotations
-
 import pyarrow as pa
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, provenance, release_parts
 from data_exchange_center.channels import ChannelSet
-from data_exchange_center.release_parts import read_channels, read_dataset, read_feature_spec
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.lists import ranker_of_lists
 from offline.data.statistics import list_spec
 from offline.models.kinds import ListExamples, PairExamples, ranker_class, weights_to_bytes
-from offline.models.training import pairs_data, summary
+from offline.models.pairs import pairs_data
+from offline.models.training import summary
 from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 
 
 def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     folder, recipe, ranker = settings.exchange_dir, settings.recipe, settings.recipe.ranker
     read = provenance.made_from(folder, recipe, provenance.RANKER)
-    examples = read_list_examples(settings, read_inputs) if ranker.examples == "lists" else rated_pairs(settings)
+    examples: PairExamples | ListExamples
+    if ranker.examples == "lists":
+        examples = read_list_examples(settings, read_inputs)
+    else:
+        inputs, ratings, spec = read_samples(settings)
+        data = pairs_data(inputs, ratings, recipe.data.validation_share)
+        examples = PairExamples(spec, release_parts.read_dataset(folder), data)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
     print(f"{ranker.kind}{summary(report)}")
-
-
-def rated_pairs(settings: Settings) -> PairExamples:
-    """Read step 5's training rows for a ranker of pairs."""
-    inputs, ratings, spec = read_samples(settings)
-    data = pairs_data(inputs, ratings, settings.recipe.data.validation_share)
-    return PairExamples(spec, read_dataset(settings.exchange_dir), data)
 
 
 def read_list_examples(
@@ -58,7 +55,11 @@ def read_list_examples(
 
     Raises StepError when the statistics have changed since.
     """
-    folder, inputs, spec = settings.exchange_dir, read_inputs(settings), read_feature_spec(settings.exchange_dir)
+    folder, inputs, spec = (
+        settings.exchange_dir,
+        read_inputs(settings),
+        release_parts.read_feature_spec(settings.exchange_dir),
+    )
     if spec != list_spec(inputs, settings.recipe, ranker_of_lists(settings.recipe)):
         raise StepError(
             "feature_spec.json does not have the columns that offline/data/statistics.py names now: run "
@@ -70,7 +71,7 @@ def read_list_examples(
         recipe=settings.recipe,
         spec=spec,
         training_channels=artifacts.TRAINING_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
-        channels=read_channels(folder).channels,
+        channels=release_parts.read_channels(folder).channels,
         lists=read_lists(settings, inputs.data, table),
     )
 

@@ -12,12 +12,9 @@ Run:    cd offline/recall && python s1_term_recall.py
 Expect: 78.2% of 6,040 users have a preferred genre (MovieLens-1M)
 """
 
-from __future__ import annotations
-
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, provenance, release_parts
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.features import one_hot
-from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data import terms
@@ -26,7 +23,7 @@ from offline.data.sequences import user_states
 
 def main(settings: Settings) -> None:
     folder, recipe = settings.exchange_dir, settings.recipe
-    genres, dataset = artifacts.GENRES.read(folder)[Columns.GENRES], read_dataset(folder)
+    genres, dataset = artifacts.GENRES.read(folder)[Columns.GENRES], release_parts.read_dataset(folder)
     ratings, users = artifacts.RATINGS.read(folder), artifacts.USERS.read(folder)
     past = ratings[ratings[Columns.SPLIT] != Split.HOLDOUT]
 
@@ -47,7 +44,7 @@ def write_report(settings: Settings, with_preference: float, users: int) -> None
     folder = settings.exchange_dir
     read = provenance.made_from(folder, settings.recipe, provenance.TERM_RECALL)
     artifacts.TERM_RECALL_REPORT.write(folder, {"served_share_with_preference": with_preference, **read})
-    print(f"{with_preference:.1%} of {users:,} users have a preferred {read_dataset(folder).word}")
+    print(f"{with_preference:.1%} of {users:,} users have a preferred {release_parts.read_dataset(folder).word}")
 
 
 if __name__ == "__main__":

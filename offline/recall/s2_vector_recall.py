@@ -17,8 +17,6 @@ Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812; default: two channels of 66 dimensions, a loss that falls (MovieLens-1M)
 """
 
-from __future__ import annotations
-
 from data_exchange_center import artifacts, provenance
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run

@@ -26,7 +26,7 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.data import statistics
-from offline.data.sequences import Ints, sequences
+from offline.data.sequences import Ints, Sequences, sequences
 from offline.data.statistics import RECENT, Overall
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
@@ -64,7 +64,7 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
 
     known = overall(spark, exchange_dir, parts)
     nobody = sequences(pd.DataFrame(columns=COLUMNS[:4], dtype=np.int64), item_numbers, dataset.positive_level)
-    neutral = statistics.items_counted(nobody, known)  # (items + 1, k) for each statistic
+    neutral = counted_of(nobody, known)  # (items + 1, k) for each statistic
     join = [
         each.joined for each, counts in zip(statistics.of_items(), neutral, strict=True) for _ in range(counts.shape[1])
     ]
@@ -74,7 +74,7 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
         total, rated = np.concatenate(neutral, axis=1), np.zeros(len(item_numbers) + 1, np.bool_)
         for ratings, _ in some_users(part):
             past = sequences(users.past_of(ratings), item_numbers, dataset.positive_level)
-            some = np.concatenate(statistics.items_counted(past, known), axis=1)
+            some = np.concatenate(counted_of(past, known), axis=1)
             for column, name in enumerate(join):
                 JOINED[name](total[:, column], some[:, column], out=total[:, column])
             rated |= past.rated()
@@ -90,6 +90,11 @@ def write(spark: SparkSession, exchange_dir: Path, partitions: int, batch: int =
     counted: list[Ints] = np.split(total, np.cumsum([counts.shape[1] for counts in neutral])[:-1], axis=1)
     of_data = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     artifacts.ITEM_FEATURES.write(exchange_dir, statistics.item_table(item_numbers, counted, known, dataset, of_data))
+
+
+def counted_of(past: Sequences, known: Overall) -> list[Ints]:
+    """Count the items' statistics over some users' events: (items + 1, k) for each."""
+    return [each.counted(past, known).reshape(past.n_items + 1, -1) for each in statistics.of_items()]
 
 
 def overall(spark: SparkSession, exchange_dir: Path, parts: Sequence[users.Users]) -> Overall:

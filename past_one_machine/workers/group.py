@@ -20,7 +20,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -39,14 +39,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from data_exchange_center import artifacts, plugins, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
-from data_exchange_center.recipes import Frozen, Recipe
+from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import StepError
-from offline.data.lists import Lists
-from offline.data.sequences import Inputs, Sequences
-from offline.models import training
+from offline.data.lists import Lists, prefetch
+from offline.data.sequences import Inputs, Ints, Sequences
 from offline.models.kinds import fit_channel
-from offline.models.training import Run, Share, Trainer
+from offline.models.training import TRAINER, Examples, Run, Trainer
 from offline.readers import read_inputs
 from past_one_machine.workers.settings import TrainingSettings
 
@@ -59,7 +58,32 @@ CPU: Final = torch.device("cpu")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Share:
+    """A worker's part of ``total`` numbered examples: from ``begin``, included, to ``end``, excluded."""
+
+    begin: int
+    end: int
+    total: int
+
+    def mask(self, index: Ints) -> NDArray[np.bool_]:
+        """Which of some examples are in it."""
+        return (index >= self.begin) & (index < self.end)
+
+
 @dataclass(frozen=True, eq=False)
+class OwnDraws:
+    """Random numbers of a worker's part of a batch: all the batch's are drawn, so that none depends on the parts."""
+
+    rng: np.random.Generator
+    own: NDArray[np.bool_]  # (batch,)
+
+    def random(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        drawn: NDArray[Any] = self.rng.random((len(self.own), *shape[1:]), dtype=dtype)
+        return drawn[self.own]
+
+
+@dataclass(eq=False)
 class Workers(Trainer):
     """The group of workers, as seen by one of them.
 
@@ -69,6 +93,7 @@ class Workers(Trainer):
         device: where its model is.
         half: whether products of matrices are computed in bfloat16; only on a GPU.
         folder: for checkpoints of this step; None: none are kept.
+        read: arrays that this worker trains on, which tell one run's checkpoints from another's.
     """
 
     rank: int = 0
@@ -76,9 +101,11 @@ class Workers(Trainer):
     device: torch.device = CPU
     half: bool = False
     folder: Path | None = None
+    read: tuple[NDArray[Any], ...] = ()
 
     @property
     def first(self) -> bool:
+        """Whether this is the worker that reports and writes."""
         return self.rank == 0
 
     def share(self, total: int) -> Share:
@@ -95,25 +122,17 @@ class Workers(Trainer):
         own = self.share(total)
         return slice(own.begin, own.end)
 
-    def own_events(self, data: Sequences) -> Sequences:
-        """``data``: all events, or just the worker's."""
-        if self.world == 1:
-            return data
-        return data.select(self.share(data.n_users).mask(data.users))
+    def own_events(self, past: Sequences) -> Sequences:
+        """``past``: all events, or just the worker's."""
+        own = past if self.world == 1 else past.select(self.share(past.n_users).mask(past.users))
+        self.read = (own.starts, own.items, own.ratings, own.times)
+        return own
 
     def own_lists(self, lists: Lists) -> Lists:
         """``lists``: all of them, of the first worker; the others have read just theirs."""
-        if not self.first or self.world == 1:
-            return lists
-        return lists.take(np.arange(self.share(len(lists)).end))
-
-    def numbered(self, own: int) -> Share:
-        if self.world == 1:
-            return Share(0, own, own)
-        sizes = torch.zeros(self.world, dtype=torch.int64)
-        sizes[self.rank] = own
-        ends = np.cumsum(self.sum(sizes).numpy())
-        return Share(int(ends[self.rank]) - own, int(ends[self.rank]), int(ends[-1]))
+        own = lists.take(np.arange(self.share(len(lists)).end)) if self.first and self.world > 1 else lists
+        self.read = (own.candidates, own.liked, own.features)
+        return own
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum of a tensor on the CPU over all workers."""
@@ -121,29 +140,57 @@ class Workers(Trainer):
             dist.all_reduce(values := values.clone())
         return values
 
-    def begin(self, seed: int, epoch: int) -> None:
-        if self.world > 1:
-            torch.manual_seed(int(np.random.SeedSequence([seed, epoch, self.rank]).generate_state(1)[0]))
+    def train(self, run: Run, examples: Examples) -> list[float]:
+        """As `Trainer.train`, by all workers, on their devices, from the last checkpoint, if any."""
+        loss_of = run.loss_of.to(self.device)
+        if self.world > 1:  # averages the gradients over the workers
+            loss_of = nn.parallel.DistributedDataParallel(normalised_together(loss_of), forward_sync_buffers=False)
+        save = self.resume(run)
+        total_batches = run.recipe.epochs * run.batches
+        with steps.progress(total=total_batches, desc=run.title, unit="batch", disable=not self.first) as bar:
+            for epoch in range(len(run.losses), run.recipe.epochs):
+                if self.world > 1:  # each draws its own dropout
+                    seeds = np.random.SeedSequence([run.recipe.seed, epoch, self.rank])
+                    torch.manual_seed(int(seeds.generate_state(1)[0]))
+                run.model.train()
+                count, batch_of = examples(epoch)
+                own = self.numbered(count)
+                total = torch.zeros(2, dtype=torch.float64)  # losses, and what they are divided by
+                for batch in prefetch(self.batches(run, own, batch_of)):
+                    with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                        loss = loss_of(self._on_device(batch))
+                        everywhere = float(self.sum(torch.tensor(batch.weight, dtype=torch.float64)))
+                        mean = loss * self.world / (everywhere or 1)  # averaged over the workers: of all targets
+                    run.optimizer.zero_grad(set_to_none=True)
+                    torch.autograd.backward(mean)
+                    run.optimizer.step()
+                    run.schedule.step()
+                    total += torch.tensor([loss.item(), batch.weight] if run.by_target else [mean.item(), 1.0])
+                    bar.update()
+                losses, divisor = self.sum(total).tolist()
+                run.losses.append(losses / (divisor or 1))
+                save()
+                bar.set_postfix(loss=f"{run.losses[-1]:.4f}", refresh=False)
+        return run.losses
 
-    def placed(self, loss: nn.Module) -> nn.Module:
-        """On the worker's device; its gradients are averaged over the workers."""
-        loss = loss.to(self.device)
-        if self.world == 1:
-            return loss
-        return nn.parallel.DistributedDataParallel(normalised_together(loss), forward_sync_buffers=False)
+    def numbered(self, own: int) -> Share:
+        """The worker's share, its ``own`` examples, when those of all workers are numbered in sequence."""
+        sizes = torch.zeros(self.world, dtype=torch.int64)
+        sizes[self.rank] = own
+        ends = np.cumsum(self.sum(sizes).numpy())
+        return Share(int(ends[self.rank]) - own, int(ends[self.rank]), int(ends[-1]))
 
-    def losses(self, loss_of: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """Averaged gradients are those of the mean over all workers' targets."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            loss = loss_of(self._on_device(batch))
-            everywhere = float(self.sum(torch.tensor(batch.weight, dtype=torch.float64)))
-            return loss, loss * self.world / (everywhere or 1)
+    def batches(self, run: Run, own: Share, batch_of: Callable[[Ints, Any], Any]) -> Iterator[Any]:
+        """The worker's part of each batch of an epoch, whose order is the same for all."""
+        for index in np.array_split(run.rng.permutation(own.total), run.batches):
+            mask = own.mask(index)
+            yield batch_of(index[mask] - own.begin, OwnDraws(run.rng, mask))
 
     def _on_device(self, batch: Any) -> Any:
         """A tensor, or tuples of tensors, on the worker's device."""
         return batch.to(self.device) if isinstance(batch, Tensor) else tuple(map(self._on_device, batch))
 
-    def resume(self, run: Run, recipe: Frozen, data: Sequence[NDArray[Any]]) -> Callable[[], None]:
+    def resume(self, run: Run) -> Callable[[], None]:
         """Resume from the last checkpoint, if any. Returns a function that saves one, to call after each epoch.
 
         Only the first worker writes it, whole or not at all. Its name is a digest of model, recipe and data: with
@@ -151,7 +198,7 @@ class Workers(Trainer):
         """
         if self.folder is None:
             return lambda: None
-        path = self.folder / f"{self._digest(run.model, recipe, data)}.pt"
+        path = self.folder / f"{self._digest(run)}.pt"
         states: list[dict[str, Any] | None] = [None]
         if self.first and path.exists():
             states = [torch.load(path, map_location="cpu", weights_only=True)]
@@ -166,9 +213,9 @@ class Workers(Trainer):
 
         return save
 
-    def _digest(self, model: nn.Module, recipe: Frozen, data: Sequence[NDArray[Any]]) -> str:
-        own = hashlib.sha256(recipe.model_dump_json().encode())
-        for values in (*(each.cpu().numpy() for each in model.state_dict().values()), *data):
+    def _digest(self, run: Run) -> str:
+        own = hashlib.sha256(run.recipe.model_dump_json().encode())
+        for values in (*(each.cpu().numpy() for each in run.model.state_dict().values()), *self.read):
             own.update(np.ascontiguousarray(values).tobytes())
         digests = [""] * self.world
         dist.all_gather_object(digests, own.hexdigest())
@@ -262,6 +309,16 @@ def _join(step: str, others: Callable[[Settings, Workers], None], settings: Sett
 
 
 @contextmanager
+def trained_by(trainer: Trainer) -> Iterator[None]:
+    """Train by ``trainer`` inside the block."""
+    token = TRAINER.set(trainer)
+    try:
+        yield
+    finally:
+        TRAINER.reset(token)
+
+
+@contextmanager
 def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[Workers]:
     """Train, inside the block, in the group of the workers that were started with this one; by default alone.
 
@@ -275,14 +332,14 @@ def joined(settings: TrainingSettings, folder: Path | None = None) -> Iterator[W
     device = _device(settings)
     if not dist.is_torchelastic_launched():
         alone = Workers(device=device, half=settings.half)
-        with training.trained_by(alone):
+        with trained_by(alone):
             yield alone
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=JOINING)
     try:
         dist.set_timeout(TIMEOUT)
         workers = Workers(dist.get_rank(), dist.get_world_size(), device, settings.half, folder)
-        with training.trained_by(workers):
+        with trained_by(workers):
             yield workers
         if folder is not None and workers.first:
             shutil.rmtree(folder, ignore_errors=True)
@@ -364,11 +421,12 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
 
 
 def normalised_together(network: nn.Module) -> nn.Module:
-    """The network, each `nn.BatchNorm1d` in it replaced by one over all workers' rows, with the same weights."""
+    """The network, each `nn.BatchNorm1d` in it replaced by one over all workers' rows, with its parameters."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm1d:
                 together = GlobalBatchNorm1d(child.num_features, child.eps, child.momentum)
                 together.load_state_dict(child.state_dict())
+                together.weight, together.bias = child.weight, child.bias  # which the optimizer has
                 setattr(module, name, together)
     return network

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -38,8 +39,8 @@ from offline.evaluation import metrics, replay
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
 from offline.models.kinds import ListExamples, fit_channels, fit_training_channels, ranker_class
-from offline.models.training import ranked
 from offline.readers import read_with_holdout
+from research.evaluation.slices import slices as all_slices
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ MEASURES: Final = ("recall@200", "recall@50", "ndcg@50")
 
 def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
     """Hold out each user's last session, unless fewer than ``least`` events come before it."""
-    begins = data.begins_session
+    begins = (np.diff(data.times, prepend=data.times[:1]) >= BREAK_S) | (data.positions == 0)
     last = np.zeros(data.n_users, dtype=np.int64)  # position of the event that begins each user's last session
     np.maximum.at(last, data.users[begins], data.positions[begins])
     held_out = (last >= least)[data.users] & (data.positions >= last[data.users])
@@ -120,17 +121,30 @@ def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Hold
     return recalled, served
 
 
+def ranked(model: nn.Module, lists: Lists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
+    """(m, c) candidates in the ranker's order, padding last; ties keep the fused order."""
+    model.eval()
+    out = []
+    with torch.inference_mode():
+        for start in range(0, len(lists), batch_size):
+            part = lists.take(np.arange(start, min(start + batch_size, len(lists))))
+            scores = model(torch.from_numpy(stored.rows(part)))[..., 0].numpy()  # (m, c)
+            scores = np.where(part.candidates > 0, scores, -np.inf)
+            out.append(np.take_along_axis(part.candidates, np.argsort(-scores, axis=1, kind="stable"), axis=1))
+    return np.concatenate(out)
+
+
 # --- What is compared
 
 
 def slices(holdout: Holdout, counts: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Name and (users,) of each group among the users who count. ``holdout``: with requests at their own times."""
-    gap = replay.gaps(holdout.past, holdout.times)
+    gap, by_name = replay.gaps(holdout.past, holdout.times), all_slices(holdout)
     yield ALL, counts
     for name, shortest, longest in GAPS:
         yield name, counts & (gap >= shortest) & (gap < longest)
     for name in ("few ratings", "many ratings"):
-        yield name, counts & holdout.slices[name]
+        yield name, counts & by_name[name]
 
 
 def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]]) -> dict[str, Any]:

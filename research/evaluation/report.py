@@ -21,6 +21,7 @@ from offline.evaluation.metrics import CUTS, HEADLINES, Floats, Lists, per_user
 from offline.evaluation.replay import Answers, Holdout, only
 from research.evaluation.baselines import EASE
 from research.evaluation.metrics import auc, coverage, diversity, gauc, gini, novelty, user_auc
+from research.evaluation.slices import judged_answers, popularity, slices
 
 
 def report(
@@ -35,7 +36,7 @@ def report(
         baselines: the systems that every other one is compared with.
     """
     systems = {name: holdout.judged(lists) for name, lists in systems.items()}
-    answers = holdout.judged_answers(answers)
+    answers = judged_answers(holdout, answers)
     return {
         **tables(holdout, systems),
         "systems": {name: _system(holdout, lists, genres) for name, lists in systems.items()},
@@ -111,12 +112,13 @@ def comparisons(holdout: Holdout, first: Lists, second: Lists) -> dict[str, Any]
 
 
 def _system(holdout: Holdout, lists: Lists, genres: Floats) -> dict[str, Any]:
-    top, n_items = lists[:, :50], len(holdout.popularity) - 1
+    top, shares = lists[:, :50], popularity(holdout)
+    n_items = len(shares) - 1
     return {
         **{name: metrics.mean(values) for name, values in per_user(holdout.relevance, lists).items()},
         "coverage@50": coverage(top, n_items),
         "gini@50": gini(top, n_items),
-        "novelty@50": metrics.mean(novelty(top, holdout.popularity)),
+        "novelty@50": metrics.mean(novelty(top, shares)),
         "diversity@50": metrics.mean(diversity(top, genres)),
     }
 
@@ -126,11 +128,12 @@ def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     values = _headlines(holdout.relevance, lists)
     found = {
         slice_name: {name: metrics.mean(np.where(inside, value, np.nan)) for name, value in values.items()}
-        for slice_name, inside in holdout.slices.items()
+        for slice_name, inside in slices(holdout).items()
     }
-    order = np.argsort(-holdout.popularity, kind="stable")
+    shares = popularity(holdout)
+    order = np.argsort(-shares, kind="stable")
     popular = np.zeros(len(order), dtype=bool)
-    popular[order[np.cumsum(holdout.popularity[order]) <= holdout.popularity.sum() / 2]] = True
+    popular[order[np.cumsum(shares[order]) <= shares.sum() / 2]] = True
     for name, films in (("popular films", popular), ("rare films", ~popular)):
         values = _headlines(only(holdout.relevance, films[None]), lists)
         found[name] = {key: metrics.mean(value) for key, value in values.items()}

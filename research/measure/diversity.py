@@ -33,6 +33,7 @@ from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
 from online.recommend.types import Answer, Stopwatch
 from research.evaluation.metrics import coverage, diversity, novelty
+from research.evaluation.slices import popularity
 from research.figures import recommendations
 from research.measure.in_process import Requests, parse_users, recommender_of
 from research.reports import figure, head, publish
@@ -113,7 +114,7 @@ def measures(holdout: Holdout, lists: Lists, alike: Float32, genres: Float32) ->
         f"recall@{K}": metrics.recall(judged, holdout.relevance, K),
         "diversity by vectors": diversity(shown, alike.astype(np.float64)),
         "diversity by genres": diversity(shown, similarity_rows([], genres).astype(np.float64)),
-        "novelty": novelty(shown, holdout.popularity),
+        "novelty": novelty(shown, popularity(holdout)),
         "calibration error": calibration_error(shown, holdout.known.seen(), genres.astype(np.float64)),
     }
     requested = (shown > 0).any(axis=1)

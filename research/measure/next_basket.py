@@ -180,7 +180,7 @@ def of_users(holdout: Holdout, users: Ints) -> Holdout:
         return replace(kept, user_numbers=data.user_numbers[users], starts=np.concatenate([[0], np.cumsum(lengths)]))
 
     rows = {name: getattr(holdout, name)[users] for name in ("relevance", "disliked", "cold", "times")}
-    return replace(holdout, past=events(holdout.past), known=events(holdout.known), slices={}, **rows)
+    return replace(holdout, past=events(holdout.past), known=events(holdout.known), **rows)
 
 
 def requested(settings: Settings, holdout: Holdout, users: NDArray[np.bool_], ranked: Lists) -> dict[str, Any]:

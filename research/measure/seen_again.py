@@ -25,6 +25,7 @@ from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.metrics import Floats, Lists
 from offline.readers import read_with_holdout
+from research.evaluation.slices import judged_answers
 from research.figures import recommendations
 from research.reports import figure, head, publish
 
@@ -62,7 +63,7 @@ def main(settings: Settings) -> None:
     for gone in range(0, int(sizes.max()), EVERY):
         left = np.maximum(sizes - gone, 0)
         holdout = replay.holdout_of(data.before_last(left), data.last(left))
-        answers = holdout.judged_answers(served.answers(settings, holdout, stored_events=False))
+        answers = judged_answers(holdout, served.answers(settings, holdout, stored_events=False))
         for factor, row in rows.items():
             lists = weighed(answers.ranked, times[factor], factor)[:, :SHOWN]
             again = (np.take_along_axis(times[factor], lists, axis=1) > 0) & (lists > 0)

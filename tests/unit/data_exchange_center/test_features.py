@@ -18,7 +18,7 @@ from data_exchange_center.features import (
     one_hot,
 )
 from data_exchange_center.history import History
-from offline.data.terms import rated_pairs_spec
+from offline.data.pairs import rated_pairs_spec
 
 GENRES = ("Action", "Children's", "Film-Noir")
 

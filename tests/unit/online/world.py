@@ -24,7 +24,8 @@ from data_exchange_center.fusion import Fused, Hits, candidate_columns, fuse
 from data_exchange_center.history import History
 from data_exchange_center.manifest import FORMAT, Manifest, Published
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
-from offline.data.terms import clicks, genre_columns, impressions, rated_pairs_spec
+from offline.data.pairs import rated_pairs_spec
+from offline.data.terms import clicks, genre_columns, impressions
 from online.clients.elastic import CatalogueItem
 from tests.datasets import STARS
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import torch
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import HistorySum
@@ -23,7 +22,6 @@ from data_exchange_center.recipes import DEFAULT, ListRankerRecipe
 from offline.data.lists import Lists, ListsConfig, StoredFeatures, prefetch, recall_lists, sampled
 from offline.data.sequences import Points
 from offline.data.statistics import item_statistics, list_spec, user_statistics, user_statistics_after
-from offline.models.training import ranked
 from tests.unit.offline.data.ratings import events_of, made_up_lists
 from tests.unit.offline.models.test_stages import inputs_of
 
@@ -129,14 +127,6 @@ def test_a_list_of_nothing_but_dislikes_is_taken_as_it_is(lists: Lists) -> None:
     assert not sampled(bad, 20, np.random.default_rng(1))[1].any()
 
 
-def test_a_lists_sample_does_not_depend_on_the_process(lists: Lists) -> None:
-    whole, weights = sampled(lists, 16, np.random.default_rng(0))
-    own = np.arange(LISTS) % 3 == 0
-    part, part_weights = sampled(lists.take(own), 16, np.random.default_rng(0), own)
-    assert np.array_equal(part.candidates, whole.candidates[own])
-    assert np.array_equal(part_weights, weights[own])
-
-
 def test_lists_survive_a_table_of_their_users_alone(lists: Lists, tmp_path: Path) -> None:
     lists, userids = replace(lists, users=np.arange(LISTS, dtype=np.int32)), np.arange(5, 5 + LISTS)
     artifacts.LISTS.write(tmp_path, lists.table(userids))
@@ -230,17 +220,3 @@ def test_padding_is_a_row_of_zeros_but_for_the_user() -> None:
     assert not last[of_items].any()
     assert not last[len(SPEC.features) : SPEC.widths.row].any()
     assert last[SPEC.widths.row :].any()
-
-
-class ByOneColumn(torch.nn.Module):
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows[..., len(SPEC.features) : SPEC.widths.row][..., :1]
-
-
-def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
-    lists = lists_of([3, 17, 8])
-    lists.candidates[0, 0], lists.features[0, 0] = 0, 9
-    scores = STORED.rows(lists)[..., len(SPEC.features) : SPEC.widths.row][..., 0]
-    for codes, given, order in zip(lists.candidates, scores, ranked(ByOneColumn(), lists, STORED, 2), strict=True):
-        by_score = codes[np.argsort(-given, kind="stable")]
-        assert order.tolist() == [*by_score[by_score > 0], *by_score[by_score == 0]]

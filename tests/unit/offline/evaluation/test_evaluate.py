@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,9 @@ import pytest
 from rich.console import Console
 
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
-from offline.evaluation import against, replay, served
-from offline.evaluation.evaluate import evaluate, folder_of, main, show, summary
-from offline.evaluation.metrics import HEADLINES, per_user
+from offline.evaluation import replay, served
+from offline.evaluation.evaluate import evaluate, main, show, summary
+from offline.evaluation.metrics import HEADLINES
 from offline.evaluation.served import best_unseen
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of
 from tests.unit.offline.evaluation.test_replay import LAST_FOUR, N_ITEMS, made_up
@@ -59,37 +57,3 @@ def test_the_summary_is_of_all_and_of_returning_users() -> None:
     assert found["returning: recall@200"] == pytest.approx(1)
     assert found["recall@200"] == pytest.approx(1 / np.count_nonzero(np.diff(holdout.relevance.indptr)))
     assert set(found) == {*HEADLINES, "returning: recall@200"}
-
-
-def test_a_release_is_compared_with_one_evaluated_before(exchange: Path) -> None:
-    folder = exchange.with_name("against") / "default"
-    shutil.copytree(exchange / "default", folder)
-    settings = Settings(exchange_dir=folder)
-    with pytest.raises(StepError, match="evaluated"):
-        evaluate(settings, "", other="source")
-    holdout = holdout_of(settings)
-    exact = served.answers(settings, holdout)
-    found = evaluate(settings, "")
-    worse = {name: np.where(np.isnan(v), v, 0.0) for name, v in per_user(holdout.relevance, exact.ranked).items()}
-    against.keep(folder_of(settings) / "offline", "0" * 12, "source", holdout, worse)
-    for other in ("source", "0" * 12):  # by recipe, by release
-        compared = evaluate(settings, "", other=other)["against"]
-        assert (compared["release"], compared["recipe"]) == ("0" * 12, "source")
-        for name, row in compared["metrics"].items():
-            assert row["difference"] == pytest.approx(found["table"]["default: ranked"][name], rel=1e-3)
-            assert row["low"] <= row["difference"] <= row["high"]
-            assert row["before"] == 0
-    assert evaluate(settings, "", other=found["release"])["against"]["metrics"]["recall@50"]["difference"] == 0
-    shown = Console(record=True, width=80, file=io.StringIO())
-    show(evaluate(settings, "", other="source"), shown)
-    assert "95% interval" in shown.export_text()
-
-
-def test_other_held_out_events_are_not_compared(exchange: Path) -> None:
-    settings = settings_of("default", exchange)
-    holdout = holdout_of(settings)
-    values = per_user(holdout.relevance, served.answers(settings, holdout).ranked)
-    later = holdout.at(holdout.times + 1)
-    against.keep(folder_of(settings) / "offline", "1" * 12, "elsewhere", later, values)
-    with pytest.raises(StepError, match="other held-out events"):
-        evaluate(settings, "", other="elsewhere")

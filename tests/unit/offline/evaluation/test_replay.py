@@ -3,12 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from data_exchange_center.dataset import HoldoutRule
 from offline.data.sequences import Sequences
 from offline.evaluation import replay
-from offline.evaluation.replay import Answers
 
 N_ITEMS, LAST = 40, 4
 LAST_FOUR = HoldoutRule(last=LAST)
@@ -33,17 +31,15 @@ def test_the_past_holds_nothing_of_the_held_out_part() -> None:
     assert holdout.relevance.sum() == sum(data.liked[end - LAST : end].sum() for end in data.starts[1:])
     assert (holdout.relevance + holdout.disliked).sum() == LAST * data.n_users
     assert holdout.relevance.multiply(holdout.disliked).nnz == 0
-    assert holdout.slices["returning"].tolist() == [True, False, False, False]
-    assert holdout.slices["same session"].tolist() == [False, True, True, True]
+    assert holdout.returning.tolist() == [True, False, False, False]
     assert holdout.times.tolist() == [data.times[end - LAST] for end in data.starts[1:]]
 
 
-def test_users_without_past_or_future_are_in_no_time_slice() -> None:
+def test_users_without_past_or_future_do_not_return() -> None:
     data = made_up()
     nothing = data.select(np.zeros(len(data.items), dtype=bool))
     for holdout in (replay.holdout_of(nothing, data), replay.holdout_of(data, nothing)):
-        assert not holdout.slices["returning"].any()
-        assert not holdout.slices["same session"].any()
+        assert not holdout.returning.any()
 
 
 def test_known_items_are_no_targets() -> None:
@@ -81,29 +77,9 @@ def test_events_in_the_requests_second_are_ignored() -> None:
     assert (holdout.past.lengths - holdout.known.lengths).tolist() == [0, 2, 0, 0]
     assert holdout.relevance[1].multiply(holdout.past.seen()[1]).nnz == 0
     assert not set(page) & set(holdout.known.items[holdout.known.users == 1])
-    assert holdout.slices["first of its second"].tolist() == [True, False, True, True]
-
     lists = np.array([[5, 0, 0, 0, 0]] * 4)
     lists[1] = [page[0], 39, page[1], 40, 0]
-    answers = Answers({"one": lists}, lists, lists, np.where(lists > 0, np.linspace(1, 0, 5), np.nan))
-    judged = holdout.judged_answers(answers)
-    for each in (holdout.judged(lists), judged.channels["one"], judged.fused, judged.ranked):
-        assert each.tolist() == [[5, 0, 0, 0, 0], [39, 40, 0, 0, 0], [5, 0, 0, 0, 0], [5, 0, 0, 0, 0]]
-    assert np.array_equal(judged.scores[1], [0.75, 0.25, np.nan, np.nan, np.nan], equal_nan=True)
-
-
-def test_lists_are_full_after_judging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Removed items leave no place of the ranker's list empty."""
-    monkeypatch.setattr(replay, "SHOWN", 5)
-    holdout = replay.hold_out(rated_one_page(), LAST_FOUR)
-    page = holdout.past.items[holdout.past.users == 1][-2:]
-    ranked = np.tile(
-        np.r_[page, np.setdiff1d(np.arange(1, N_ITEMS + 1), holdout.past.items[holdout.past.users == 1])[:5]], (4, 1)
-    )
-    shown = holdout.judged_answers(Answers({}, ranked, ranked, -np.arange(7.0) + np.zeros((4, 1))))
-    assert shown.ranked.shape == shown.scores.shape == (4, 5)
-    assert shown.ranked[1].tolist() == ranked[1, 2:].tolist()
-    assert shown.scores[1].tolist() == [-2, -3, -4, -5, -6]
+    assert holdout.judged(lists).tolist() == [[5, 0, 0, 0, 0], [39, 40, 0, 0, 0], [5, 0, 0, 0, 0], [5, 0, 0, 0, 0]]
 
 
 def test_users_without_events_have_no_past() -> None:
@@ -114,7 +90,7 @@ def test_users_without_events_have_no_past() -> None:
     times = np.where(data.users == user, data.times[data.starts[user + 1] - 1], data.times)
     holdout = replay.hold_out(replace(data, times=times), LAST_FOUR)
     assert holdout.past.lengths[user] > 0 == holdout.known.lengths[user]
-    assert not any(holdout.slices[name][user] for name in ("first of its second", "returning", "same session"))
+    assert not holdout.returning[user]
     for each in (holdout, holdout.at(holdout.times + 1)):
         assert each.relevance[user].nnz == each.disliked[user].nnz == 0
         assert each.cold.nnz == each.cold[user].nnz == every.relevance[user].nnz > 0

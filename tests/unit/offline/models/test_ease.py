@@ -1,4 +1,4 @@
-"""EASE, exact and in its low-rank form; what follows what."""
+"""EASE; what follows what."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
 from data_exchange_center.recipes import DataRecipe, EaseRecipe
 from offline.data.sequences import Sequences
-from offline.models import ease as item_item
-from offline.models.ease import ease, fit, low_rank, low_rank_ease, transition_factors
+from offline.models.ease import fit, transition_factors
 from tests.datasets import STARS
 from tests.unit.offline.data.ratings import events_of
 
@@ -41,55 +39,10 @@ def channel_of(past: Sequences, recipe: EaseRecipe) -> HistorySum:
     return fit(recipe, past, SimpleNamespace(dataset=STARS), DataRecipe(history=5)).channel
 
 
-def weights(factors: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    rows, columns = factors
-    return rows @ columns.T
-
-
-def test_with_all_eigenvectors_it_is_exact(past: Sequences) -> None:
-    seen, dim = past.seen(), 8
-    expected = weights(low_rank(ease(seen.T @ seen, L2), dim))
-    assert weights(low_rank_ease(seen, ITEMS, L2, dim)) == pytest.approx(expected, abs=1e-5)
-
-
-def test_no_matrix_of_items_x_items_is_made(past: Sequences) -> None:
-    """An item is counted a million times over: a square of the catalogue would be of terabytes."""
-    seen = sp.hstack([past.seen(), sp.csr_matrix((USERS, 1_000_000))], format="csr")
-    rows, columns = low_rank_ease(seen, 10, L2, 4)
-    assert rows.shape == columns.shape == (ITEMS + 1 + 1_000_000, 4)
-    assert weights((rows[: ITEMS + 1], columns[: ITEMS + 1])) == pytest.approx(
-        weights(low_rank_ease(past.seen(), 10, L2, 4)), abs=1e-5
-    )
-    assert not rows[ITEMS + 1 :].any()
-
-
-def test_an_item_that_was_seen_with_no_other_has_no_factors(past: Sequences) -> None:
-    """Or rounding would be the vector of a user who has it alone, and all items would seem to differ."""
-    seen = sp.block_diag([past.seen(), sp.csr_matrix([[1]])], format="csr")
-    rows, columns = low_rank_ease(seen, 10, L2, 4)
-    assert not rows[-1].any()
-    assert not columns[-1].any()
-
-
-def test_only_larger_catalogues_are_fitted_low_rank(past: Sequences, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = EaseRecipe(dim=4, l2=L2, eigenvectors=3)
-    exact = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS}))
-    expected = weights(low_rank(ease(past.liked_together(), L2), 4))
-    assert weights((exact.rows[0], exact.items)) == pytest.approx(expected, abs=1e-5)
-    monkeypatch.setattr(item_item, "ease", lambda *_: pytest.fail("items x items"))
-    approximate = channel_of(past, recipe.model_copy(update={"low_rank_beyond": ITEMS - 1}))
-    found = weights((approximate.rows[0], approximate.items))
-    assert found == pytest.approx(weights(low_rank_ease(past.seen(), 3, L2, 4)), abs=1e-5)
-    assert found != pytest.approx(expected, abs=1e-2)
-
-
 def test_an_item_that_nobody_rated_is_not_trained(past: Sequences) -> None:
-    rated = past.select(past.items != 7)
-    recipe = EaseRecipe(dim=4, l2=L2, low_rank_beyond=0, eigenvectors=6)
-    for each in (recipe, recipe.model_copy(update={"low_rank_beyond": ITEMS})):
-        channel = channel_of(rated, each)
-        assert np.flatnonzero(~channel.trained).tolist() == [0, 7]
-        assert np.isfinite(channel.items).all()
+    channel = channel_of(past.select(past.items != 7), EaseRecipe(dim=4, l2=L2))
+    assert np.flatnonzero(~channel.trained).tolist() == [0, 7]
+    assert np.isfinite(channel.items).all()
 
 
 def test_returning_users_weigh_all_likes_equally(past: Sequences) -> None:

@@ -65,14 +65,6 @@ def share_found(inputs: Inputs, tower: Tower) -> float:
     return float((best[:, None] == following).any(axis=1).mean())
 
 
-def test_a_tower_learns_from_samples(past: Sequences, inputs: Inputs, tower: Tower) -> None:
-    recipe = RECIPE.model_copy(update={"sampled_beyond": ITEMS - 1, "sampled_items": 10})
-    one, two = (train_tower(recipe, past, inputs, LAGS)[0] for _ in range(2))
-    assert all(torch.equal(*each) for each in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
-    assert not torch.equal(one.item_vectors(), tower.item_vectors())
-    assert share_found(inputs, one) > 0.8
-
-
 def test_a_tower_started_from_transitions_learns_sooner(past: Sequences, inputs: Inputs) -> None:
     def loss(start: str) -> float:
         recipe = RECIPE.model_copy(update={"start": start, "epochs": 1})

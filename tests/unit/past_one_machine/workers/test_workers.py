@@ -10,6 +10,7 @@ import torch
 from data_exchange_center import artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline.data.lists import sampled
 from offline.readers import read_inputs, read_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
@@ -107,3 +108,15 @@ def test_mixed_precision_needs_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_TRAINING__PRECISION", "mixed")
     with pytest.raises(ValueError, match="RECSYS_TRAINING__DEVICE=cuda"):
         TrainingSettings()
+
+
+def test_a_lists_sample_does_not_depend_on_the_worker() -> None:
+    many, size = 50, 40
+    rng = np.random.default_rng(0)
+    candidates = rng.permuted(np.tile(np.arange(1, size + 1, dtype=np.int32), (many, 1)), axis=1)
+    lists = made_up_lists(candidates, np.ones((many, size, 1), np.float16), liked=rng.random((many, size)) < 0.1)
+    whole, weights = sampled(lists, 16, np.random.default_rng(0))
+    own = np.arange(many) % 3 == 0
+    part, part_weights = sampled(lists.take(own), 16, group.OwnDraws(np.random.default_rng(0), own))
+    assert np.array_equal(part.candidates, whole.candidates[own])
+    assert np.array_equal(part_weights, weights[own])

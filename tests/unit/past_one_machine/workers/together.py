@@ -17,9 +17,8 @@ from data_exchange_center.recipes import ListRankerRecipe, TowerRecipe
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences
-from offline.models import training
 from offline.models.tower import train_tower
-from offline.models.training import train_on_lists
+from offline.models.training import TRAINER, train_on_lists
 from past_one_machine.workers import group
 from past_one_machine.workers.group import Workers
 from past_one_machine.workers.settings import TrainingSettings
@@ -96,7 +95,7 @@ def ranker() -> Trained:
     candidates = np.tile(np.arange(1, c + 1, dtype=np.int32), (m, 1))
     lists = made_up_lists(candidates, features, liked=liked, disliked=(features[:, :, 1] > 1) & ~liked)
     recipe = ListRankerRecipe(epochs=3, batch_size=2, sampled=8, learning_rate=0.02)
-    now = training.current_trainer()
+    now = TRAINER.get()
     if isinstance(now, Workers) and not now.first:  # the first has them all
         lists = lists.take(np.arange(m)[now.reads_lists(m)])
     network, losses = train_on_lists(Network, lists, Features(), recipe)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -17,6 +18,7 @@ from offline.evaluation.replay import gaps
 from research.evaluation import protocols
 from research.evaluation.protocols import AS_OF_NOW, AT_ITS_TIME, compared, holdout_at, last_sessions
 from tests.unit.offline.data.ratings import events_of
+from tests.unit.offline.data.test_lists import SPEC, STORED, lists_of
 from tests.unit.offline.evaluation.conftest import settings_of
 from tests.unit.offline.models.test_stages import USERS, inputs_of
 
@@ -112,3 +114,19 @@ def test_protocols_are_fitted_once_for_a_release(
     protocols.fitted(settings, "two")
     assert len(fits) == 2 * len(first)
     assert protocols.fitted(settings_of("source", exchange), "one") == {}
+
+
+class ByOneColumn(torch.nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows[..., SPEC.candidate_slice][..., :1]
+
+
+def test_a_list_comes_in_the_rankers_order_and_padding_last() -> None:
+    lists = lists_of([3, 17, 8])
+    lists.candidates[0, 0], lists.features[0, 0] = 0, 9
+    scores = STORED.rows(lists)[..., SPEC.candidate_slice][..., 0]
+    for codes, given, order in zip(
+        lists.candidates, scores, protocols.ranked(ByOneColumn(), lists, STORED, 2), strict=True
+    ):
+        by_score = codes[np.argsort(-given, kind="stable")]
+        assert order.tolist() == [*by_score[by_score > 0], *by_score[by_score == 0]]
