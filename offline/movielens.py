@@ -402,7 +402,8 @@ def check_run(folder: Path, recipe: Recipe) -> None:
         "genres": len(artifacts.GENRES.read(folder)[Columns.GENRES]),
         "items of genre 2": sum(2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]),
     }
-    expected, published = dict(EXPECTED_COUNTS), {}
+    expected = dict(EXPECTED_COUNTS)
+    published: Mapping[str, float] = {}
     if recipe.name == SOURCE.name:
         counts["columns"], expected["columns"] = release_parts.read_feature_spec(folder).width, SOURCE_COLUMNS
         published = SOURCE_AUC

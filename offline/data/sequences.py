@@ -8,7 +8,6 @@ numbers; 0 is padding and stands for "no item". The input of a model is what a r
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -70,7 +69,7 @@ class Sequences:
         """(events,) how many events of the same user come before each event."""
         return np.arange(len(self.items)) - np.repeat(self.starts[:-1], self.lengths)
 
-    def select(self, keep: NDArray[np.bool_]) -> Self:
+    def select(self, keep: NDArray[np.bool_]) -> "Sequences":
         """The same users and items with some of the events. ``keep``: (events,)."""
         lengths = np.bincount(self.users[keep], minlength=self.n_users)
         kept = {name: getattr(self, name)[keep] for name in ("items", "ratings", "liked", "times")}
@@ -82,15 +81,15 @@ class Sequences:
         lengths: Ints = np.floor(share * self.lengths).astype(np.int64)
         return lengths
 
-    def earlier(self, share: float) -> Self:
+    def earlier(self, share: float) -> "Sequences":
         """The first ``share`` of each user's events."""
         return self.select(self.positions < np.repeat(self.earlier_lengths(share), self.lengths))
 
-    def before_last(self, n: int | Ints) -> Self:
+    def before_last(self, n: int | Ints) -> "Sequences":
         """All but each user's last ``n`` events; a number for all, or (users,)."""
         return self.select(self.positions < np.repeat(self.lengths - n, self.lengths))
 
-    def last(self, n: int | Ints) -> Self:
+    def last(self, n: int | Ints) -> "Sequences":
         """Each user's last ``n`` events, which `before_last` leaves out."""
         return self.select(self.positions >= np.repeat(self.lengths - n, self.lengths))
 

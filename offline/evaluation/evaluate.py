@@ -66,9 +66,9 @@ def keep(path: Path, recipe: str, holdout: Holdout, values: Mapping[str, Floats]
     targets = holdout.relevance.tocsr()
     parts = (holdout.past.userids, holdout.past.itemids, targets.indptr, targets.indices, holdout.times)
     same = hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)).hexdigest()
-    about: dict[str, Any] = {RECIPE: np.array(recipe), HOLDOUT: np.array(same)}
+    found: dict[str, Any] = {RECIPE: np.array(recipe), HOLDOUT: np.array(same), **values}
     with written_in_place(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **about, **values)
+        np.savez_compressed(file, **found)
 
 
 def folder_of(settings: Settings) -> Path:

@@ -32,6 +32,7 @@ from data_exchange_center.history import happened
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from offline.data.lists import Lists as RecalledLists
 from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs, Points, Sequences
 from offline.data.statistics import list_spec
@@ -121,7 +122,7 @@ def in_both_orders(stages: Stages, recipe: Recipe, inputs: Inputs, holdout: Hold
     return recalled, served
 
 
-def ranked(model: nn.Module, lists: Lists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
+def ranked(model: nn.Module, lists: RecalledLists, stored: StoredFeatures, batch_size: int = 256) -> NDArray[np.int64]:
     """(m, c) candidates in the ranker's order, padding last; ties keep the fused order."""
     model.eval()
     out = []
