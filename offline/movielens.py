@@ -305,6 +305,7 @@ def parse(layout: Layout, *contents: bytes) -> MovieLens:
         if not head.startswith(header.encode()):
             raise malformed(file, 1, head.decode("latin-1"), f"a header that begins with {header!r}")
         bodies.append(body)
+    ratings = _ratings(layout, bodies[0])
     users = [
         (int(user["id"]), user["gender"], int(user["age"]), user["job"])
         for user in _rows(layout, layout.files[1], bodies[1], layout.user, layout.user_expected)
@@ -313,7 +314,7 @@ def parse(layout: Layout, *contents: bytes) -> MovieLens:
     of_users = pd.DataFrame(users, columns=[Columns.USER, Columns.GENDER, Columns.AGE, Columns.OCCUPATION])
     of_items = pd.DataFrame(items, columns=[Columns.ITEM, Columns.TITLE, Columns.GENRES])
     return MovieLens(
-        _ratings(layout, bodies[0]),
+        ratings,
         of_users.astype({Columns.USER: "int32", Columns.AGE: "int32"}),
         of_items.astype({Columns.ITEM: "int32"}),
     )

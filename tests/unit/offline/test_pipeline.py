@@ -241,7 +241,8 @@ def test_serving_inputs_equal_training_inputs(pipelines: Mapping[str, Settings])
     folder, spec = default.exchange_dir, read_feature_spec(default.exchange_dir)
     everything, past = read_with_holdout(default), read_inputs(default).data
     holdout = replay.hold_out(everything.data, everything.dataset.holdout)
-    users = np.flatnonzero(holdout.slices["first of its second"])
+    gaps = replay.gaps(holdout.past, holdout.times)
+    users = np.flatnonzero((holdout.known.lengths > 0) & (gaps > 0))  # whose event is the first of its second
     answers, points = served.answers(default, holdout), Points(users, past.lengths[users], holdout.times[users])
     channels = artifacts.CHANNELS.read_as(folder, ChannelSet.unpack).channels
     lists = recall_lists(everything.data, points, everything.profiles, channels, ListsConfig.of(default.recipe))
