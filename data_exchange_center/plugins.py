@@ -27,7 +27,7 @@ STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.Us
 DATASETS: Final = "recsys.datasets"
 # What works in place of one process. RECSYS_ENGINE names one with `TWINS` (step -> the script that runs instead) and
 # the parts `FEAST` and `PUT_DOCUMENTS` (`offline_to_online.stores`); workers: `TWINS` that train together;
-# redis_cluster: a client; nodes: starts a service's nodes
+# redis_cluster: a client; nodes: starts a service's nodes; catalogues: models of many items, in place of the full ones
 ENGINES: Final = "recsys.engines"
 # Feedback received by servers: "unpack" and "apply" it to a user's state, "collect" (step 0) and "merge" (step 1) it
 # into a data set, name its "problems"; `extras.events` provides them

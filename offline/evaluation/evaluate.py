@@ -64,7 +64,7 @@ def kept(settings: Settings, release: str, *, server: bool) -> Path:
 def keep(path: Path, recipe: str, holdout: Holdout, values: Mapping[str, Floats]) -> None:
     """Write (users,) values of each metric, by name, the recipe, and a digest of targets and times."""
     targets = holdout.relevance.tocsr()
-    parts = (holdout.past.userids, holdout.past.itemids, targets.indptr, targets.indices, holdout.times)
+    parts = (holdout.past.user_numbers, holdout.past.item_numbers, targets.indptr, targets.indices, holdout.times)
     same = hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)).hexdigest()
     found: dict[str, Any] = {RECIPE: np.array(recipe), HOLDOUT: np.array(same), **values}
     with written_in_place(path) as temporary, temporary.open("wb") as file:

@@ -34,9 +34,11 @@ def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -
     """
     # Factors of the weights, (items + 1, dim) each.
     likes = past.select(past.liked)
-    of_many = plugins.find(plugins.MODELS).get("low_rank_ease")
-    if of_many and past.n_items > recipe.low_rank_beyond:
-        rows, columns = of_many.load()(likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed)
+    catalogues = plugins.find(plugins.ENGINES).get("catalogues")
+    if catalogues and past.n_items > recipe.low_rank_beyond:
+        rows, columns = catalogues.load().low_rank_ease(
+            likes.seen(), recipe.eigenvectors, recipe.l2, recipe.dim, recipe.seed
+        )
     else:
         rows, columns = low_rank(ease(past.liked_together(), recipe.l2), recipe.dim, recipe.seed)
     rows[0] = columns[0] = 0

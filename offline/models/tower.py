@@ -174,8 +174,9 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
     if recipe.start == "followers":
         factors = transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
-    sampled = plugins.find(plugins.MODELS).get("sampled_softmax")
-    kind = sampled.load() if sampled and data.n_items > recipe.sampled_beyond else Softmax
+    catalogues = plugins.find(plugins.ENGINES).get("catalogues")
+    is_sampled = catalogues is not None and data.n_items > recipe.sampled_beyond
+    kind = catalogues.load().SampledSoftmax if catalogues and is_sampled else Softmax
     loss_of: Softmax = kind(model, torch.from_numpy(inputs.profiles), clicks)
     free = [model.lag, model.rating_weight, model.bias]  # must not shrink towards 0
     decayed = [parameter for parameter in model.parameters() if all(parameter is not each for each in free)]
