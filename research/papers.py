@@ -38,9 +38,8 @@ from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
 from offline.evaluation.running_server import answers_of_server
-from offline.models.training import ranked
 from offline.readers import read_with_holdout
-from research.evaluation.protocols import Stages, fit_stages
+from research.evaluation.protocols import Stages, fit_stages, ranked
 from research.figure_files import FIGURES, write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show

@@ -34,6 +34,7 @@ from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from research.evaluation.metrics import coverage, diversity, novelty
 from research.evaluation.protocols import fit_stages, in_both_orders
+from research.evaluation.slices import popularity
 from research.figure_files import write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show
@@ -120,7 +121,7 @@ def measures(holdout: Holdout, lists: Lists, rows: Float32) -> dict[str, Floats]
     values = {
         NDCG: metrics.ndcg(judged, holdout.relevance, K),
         DIVERSITY: diversity(shown, rows.astype(np.float64)),
-        "novelty": novelty(shown, holdout.popularity),
+        "novelty": novelty(shown, popularity(holdout)),
     }
     return {name: np.where(lists[:, 0] > 0, of_users, np.nan) for name, of_users in values.items()}
 
