@@ -65,7 +65,7 @@ class Manifest(Frozen):
 
 
 class Published(Frozen):
-    """Value of `wire.manifest_key` in Redis, written when a release goes live: all that a server needs."""
+    """Value of `wire.manifest_key` in Redis, written when a release is published: all that a server needs."""
 
     manifest: Manifest
     triton_model: str = wire.MODEL  # `wire.MODEL`, or with the widths in its name where that model has other ones

@@ -32,7 +32,7 @@ ENGINES: Final = "recsys.engines"
 # Feedback received by servers: "unpack" and "apply" it to a user's state, "collect" (step 0) and "merge" (step 1) it
 # into a data set, name its "problems"; `extras.events` provides them
 FEEDBACK: Final = "recsys.feedback"
-RELEASED: Final = "recsys.released"  # called with settings and deleted releases after one has gone live
+RELEASED: Final = "recsys.released"  # called with settings and deleted releases after one was published or activated
 
 
 class PluginError(RecsysError, ValueError):
