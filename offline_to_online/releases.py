@@ -169,7 +169,7 @@ def consequences(settings: Settings, manifest: Manifest) -> str:
     """Describe what publishing a release will delete, and what activating it will replace; empty: nothing."""
     redis, release = RedisStore(settings), manifest.release
     active, published = redis.listed()
-    kept = kept_releases(active, [release, *published], settings.kept_releases)
+    kept = kept_releases(active, list(dict.fromkeys([release, *published])), settings.kept_releases)
     parts = []
     if deleted := [each for each in published if each not in {release, *kept}]:
         parts.append(f"publishing it deletes {', '.join(deleted)}")

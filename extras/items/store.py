@@ -288,13 +288,13 @@ class Follower:
         A request waits for the interpreter after each call to a service. A thread that computes an update gives it up
         after a turn; a full collection, which takes several times as long as an update, does not.
         """
-        self._changed_at = time.monotonic()
-        if not self._changing:
-            self._changing, self._changing_since = True, self._changed_at
-            sys.setswitchinterval(_TURN_S)
-            self._usual_thresholds = gc.get_threshold()
-            gc.set_threshold(*self._usual_thresholds[:2], _NO_FULL_COLLECTION)
-            map_large_arrays()
+        with self._lock:
+            self._changed_at = time.monotonic()
+            if not self._changing:
+                self._changing, self._changing_since = True, self._changed_at
+                sys.setswitchinterval(_TURN_S)
+                gc.set_threshold(*self._usual_thresholds[:2], _NO_FULL_COLLECTION)
+                map_large_arrays()
 
     def record(self, base: Release, own: OwnId) -> Record | None:
         """A new item, as this process knows it; None for one that the release has of its own."""

@@ -28,11 +28,11 @@ from data_exchange_center.channels import Channel, Requests
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import top_k
-from data_exchange_center.recipes import DEFAULT, ChannelRecipe, RecallRecipe, Recipe
+from data_exchange_center.recipes import DEFAULT, RECIPES, ChannelRecipe, RecallRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.models import bundle
-from extras.models.bundle import EXPECTED, ITEMS, TRAINING, USERS, Bundle, BundleError
+from extras.models.bundle import EXPECTED, ITEMS, MODEL, TRAINING, USERS, Bundle, BundleError
 from extras.models.channel import ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
 from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
@@ -96,14 +96,20 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
             f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the ranker "
             "would learn from lists that know what was liked next"
         )
+    of_past = None
+    if with_default:
+        earlier = bundle.read(training)
+        if earlier.about.kind != found.about.kind:
+            raise BundleError(f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}")
+        of_past = prepare(training, earlier, inputs.data, own)
+    recipe_with(recipe, with_default=with_default)  # raises before anything is written
     models = settings.exchange_dir / "models"
     models.mkdir(parents=True, exist_ok=True)
     path = models / f"{found.about.name}.npz"
     recipe = channel_recipe(found, str(path), prepared.write(path))
-    if with_default:
-        earlier = models / f"{found.about.name}-training.npz"
-        of_past = prepare(training, bundle.read(training), inputs.data, own)
-        recipe = recipe.model_copy(update={"training_file": str(earlier), "training_sha256": of_past.write(earlier)})
+    if of_past:
+        path = models / f"{found.about.name}-training.npz"
+        recipe = recipe.model_copy(update={"training_file": str(path), "training_sha256": of_past.write(path)})
     whole = recipe_with(recipe, with_default=with_default)
     out = models / f"{found.about.name}.json"
     with written_in_place(out) as temporary:
@@ -124,12 +130,20 @@ def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedVectorsReci
 
 
 def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
-    """The model alone, in its own order; or as one more channel of the default recipe."""
-    if with_default:
-        channels = (*DEFAULT.recall.channels, channel)
-        recall = DEFAULT.recall.model_copy(update={"channels": channels})
-        return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
-    return Recipe(name=channel.name, recall=RecallRecipe(channels=(channel,)), ranker=OrderRecipe())
+    """The model alone, in its own order; or as one more channel of the default recipe.
+
+    Raises BundleError for a name that is taken, by a recipe or a channel.
+    """
+    others = DEFAULT.recall.channels if with_default else ()
+    try:
+        if channel.name in RECIPES:
+            raise ValueError("a recipe has that name")
+        if with_default:
+            recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": (*others, channel)})
+            return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
+        return Recipe(name=channel.name, recall=RecallRecipe(channels=(channel,)), ranker=OrderRecipe())
+    except ValueError as error:
+        raise BundleError(f"{MODEL}: name {channel.name!r} is taken: give the model another one") from error
 
 
 Own = tuple[Mapping[str, int], Mapping[str, int]]  # own ids of users, of items -> row

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from data_exchange_center.channels import Arrays, Channel, Float32, Requests, StoredVectors
@@ -147,6 +146,8 @@ def served(
         users = np.full((len(user_numbers), items.shape[1]), np.nan, np.float32)
         users[_places(prepared.user_numbers, user_numbers, "users", recipe.file)] = prepared.arrays["users"]
         return StoredVectors(recipe.name, users, items, known)
+    import scipy.sparse as sp  # the server's image has no scipy, and loads what was fitted
+
     arrays = prepared.arrays
     parts = (arrays["data"], arrays["indices"], arrays["indptr"])
     among = sp.csr_matrix(parts, shape=(len(places), len(places))).tocoo()
@@ -170,12 +171,12 @@ def _places(numbers: NDArray[np.int64], among: NDArray[np.int64], what: str, fil
 
 
 class OrderRecipe(ListsRecipe):
-    """A ranker that keeps the order of recall's fused list. It is not trained, so few lists are made for it."""
+    """A ranker that keeps the order of recall's fused list. It is not trained: few lists are made for it."""
 
     trained_by: ClassVar[str] = "extras.models.order:Order"
 
     kind: Literal["order"] = "order"
-    stride: int = 1_000_000  # one request point a user
+    stride: int = 20  # events between request points
 
 
 def config_of(spec: Any) -> dict[str, Any]:

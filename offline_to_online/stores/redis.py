@@ -64,7 +64,7 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
-            client.sadd(wire.LOADED_KEY, release)
+            client.sadd(wire.LOADED_KEY, release, *self.releases())  # those loaded before this set existed, too
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):
@@ -155,6 +155,7 @@ class RedisStore(ReleaseStore):
                 while some := list(islice(keys, CHUNK)):
                     client.unlink(*some)
                 client.srem(wire.LOADED_KEY, release)
+                client.lrem(wire.PUBLISHED_KEY, 0, release)  # one that was published while it was retired
 
     def publish(self, published: Published) -> None:
         """Write the manifest by which a server loads a release, and list the release as published."""

@@ -70,12 +70,16 @@ class _Node:
                 self.idle.pop().close()
 
 
-@cache
 def _folder(path: Path) -> str:
     """The folder of a socket, by a descriptor where its path is too long: an address has 107 bytes at most."""
     if len(os.fsencode(path)) <= _SOCKET_PATH_BYTES or not path.parent.is_dir():
         return str(path.parent)
-    return f"/proc/self/fd/{os.open(path.parent, os.O_PATH | os.O_DIRECTORY)}"  # stays open
+    return _opened(path.parent)
+
+
+@cache
+def _opened(folder: Path) -> str:
+    return f"/proc/self/fd/{os.open(folder, os.O_PATH | os.O_DIRECTORY)}"  # stays open
 
 
 class Http:

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["cornac==3.0.1", "numpy", "pandas", "pyarrow"]
 # ///
-"""Train and export a model of cornac: BPR, MF or WMF.
+"""Train and export a model of cornac: BPR, MF or PMF.
 
 uv run from_cornac.py <exported events> <bundle> --model <model>
 """

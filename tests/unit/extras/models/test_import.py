@@ -184,6 +184,26 @@ def test_a_broken_bundle_is_refused_and_nothing_written(
     assert not (settings.exchange_dir / "models").exists()
 
 
+@pytest.mark.parametrize(("name", "with_default"), [("ease", True), ("fused", False), ("source", False)])
+def test_a_taken_name_is_refused(
+    settings: Settings, data: Settings, tmp_path: Path, name: str, with_default: bool
+) -> None:
+    folder = written(tmp_path / "bundle", "vectors", events(data))
+    written(folder / "training", "vectors", events(data, "events-training"), seed=1)
+    rewritten("model.toml", f'name = "{name}"\nkind = "vectors"\nlibrary = "made up"\n')(folder)
+    with pytest.raises(BundleError, match="taken"):
+        import_model(settings, folder, with_default=with_default)
+    assert not (settings.exchange_dir / "models").exists()
+
+
+def test_a_training_model_of_another_kind_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
+    folder = written(tmp_path / "bundle", "vectors", events(data))
+    written(folder / "training", "item-item", events(data, "events-training"))
+    with pytest.raises(BundleError, match="kind"):
+        import_model(settings, folder, with_default=True)
+    assert not (settings.exchange_dir / "models").exists()
+
+
 def test_a_file_that_changed_since_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
     out = import_model(settings, written(tmp_path / "bundle", "vectors", events(data)), with_default=False)
     inputs = read_inputs(settings)
