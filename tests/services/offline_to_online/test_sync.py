@@ -166,7 +166,7 @@ def test_a_half_loaded_release_is_replaced_by_a_rerun(stack: Settings, ids: dict
     with elastic_client(stack) as elastic:
         index = wire.item_index(ids["second"])
         elastic.indices.put_mapping(index=index, meta={})
-        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].itemid))
+        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].number))
         with pytest.raises(StepError, match=r"not in Elasticsearch, or not wholly, .*: run .*s2_item_to_es\.py"):
             s3_check_offline_and_online.main(second)
         s2_item_to_es.main(second)
@@ -178,7 +178,7 @@ def test_a_complete_index_is_mended_in_place(stack: Settings, ids: dict[str, str
     index = wire.item_index(ids["second"])
     with elastic_client(stack) as elastic:
         created = elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"]
-        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].itemid))
+        elastic.delete(index=index, id=str(item_rows(stack.exchange_dir)[0].number))
         elastic.index(index=index, id="surplus", document={Columns.ITEM: 999_999, "title": "x", "genres": [1]})
         s2_item_to_es.main(second)
         assert elastic.indices.get(index=index)[index]["settings"]["index"]["creation_date"] == created
