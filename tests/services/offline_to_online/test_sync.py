@@ -82,10 +82,10 @@ def background_requests(settings: Settings, published: Published) -> Iterator[No
     thread.start()
     try:
         yield
+        until(lambda: requested > 3, 30)  # what ends sooner than some requests do is followed by them
     finally:
         stop.set()
         thread.join()
-    assert requested > 3
     assert wrong == []
 
 
