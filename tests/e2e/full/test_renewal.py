@@ -37,7 +37,7 @@ def test_a_service_that_dies_in_the_middle(pipeline: Pipeline, tmp_path: Path) -
         finally:
             pipeline.stack("up", "triton")
         gate = report(pipeline)["gate"]
-        assert gate["all"]["difference"] == pytest.approx(0, abs=1e-3)
+        assert gate["all"]["difference"] == pytest.approx(0, abs=5e-3)  # it was not fitted on the events held back
         printed = renew(pipeline, RECSYS_RECIPE=str(path))
         assert '"verdict": "activated"' in printed, printed
         assert "=== offline/" not in printed  # nothing is trained again
