@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from data_exchange_center import artifacts
-from data_exchange_center.channels import Channel, Requests
+from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import top_k
@@ -35,7 +35,7 @@ from extras.models import bundle
 from extras.models.bundle import EXPECTED, ITEMS, MODEL, TRAINING, USERS, Bundle, BundleError
 from extras.models.channel import ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
 from offline.data.lists import ranker_of_lists
-from offline.data.sequences import Inputs, Sequences
+from offline.data.sequences import Inputs, Points, Sequences, requests_at
 from offline.readers import read_inputs
 
 COMPARED: Final = 50  # first items of each list
@@ -90,14 +90,14 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
             f"items with its scores (at least {SAME_LISTS:.0%}; scores within {TOLERANCE:g} of the list's largest). "
             f"The first difference: {parity.first}"
         )
-    training = folder / TRAINING
-    if with_default and not training.is_dir():
-        raise BundleError(
-            f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the ranker "
-            "would learn from lists that know what was liked next"
-        )
     of_past = None
     if with_default:
+        training = folder / TRAINING
+        if not training.is_dir():
+            raise BundleError(
+                f"{folder}: has no {TRAINING}/, the same model fitted on events-training.parquet: without it the "
+                "ranker would learn from lists that know what was liked next"
+            )
         earlier = bundle.read(training)
         if earlier.about.kind != found.about.kind:
             raise BundleError(f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}")
@@ -134,12 +134,11 @@ def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
 
     Raises BundleError for a name that is taken, by a recipe or a channel.
     """
-    others = DEFAULT.recall.channels if with_default else ()
     try:
         if channel.name in RECIPES:
             raise ValueError("a recipe has that name")
         if with_default:
-            recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": (*others, channel)})
+            recall = RecallRecipe(**{**dict(DEFAULT.recall), "channels": (*DEFAULT.recall.channels, channel)})
             return DEFAULT.model_copy(update={"name": channel.name, "recall": recall})
         return Recipe(name=channel.name, recall=RecallRecipe(channels=(channel,)), ranker=OrderRecipe())
     except ValueError as error:
@@ -173,8 +172,10 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
     users = bundle.positions(folder / EXPECTED, expected.users, own[0], "users")
     same, worst, first = 0, 0.0, ""
     texts = list(own[1])
+    stored = {channel.name: channel.users} if isinstance(channel, StoredVectors) else {}
     for user, name, items, scores in zip(users, expected.users, expected.items, expected.scores, strict=True):
-        ours = channel.scores(_request(channel, past, inputs, int(user)))
+        after_all = Points(np.array([user]), past.lengths[[user]], past.times[[past.starts[user + 1] - 1]] + 1)
+        ours = channel.scores(requests_at(past, after_all, inputs.profiles, channel.events, stored))
         mine = slice(past.starts[user], past.starts[user + 1])
         wanted = items[:COMPARED]
         codes = 1 + bundle.positions(folder / EXPECTED, wanted, own[1], "items")
@@ -194,26 +195,6 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
 
 def _listed(ids: Sequence[str], scores: Iterable[float]) -> str:
     return ", ".join(f"{each} ({score:.6g})" for each, score in zip(ids[:3], scores, strict=False))
-
-
-def _request(channel: Channel, past: Sequences, inputs: Inputs, user: int) -> Requests:
-    """A user's request after all of the past."""
-    events = slice(past.starts[user], past.starts[user + 1])
-    newest = slice(None, None, -1)
-    items = past.items[events][newest][: channel.events]
-    empty = np.full((1, 0), 0, np.int64)
-    stored = {}
-    if hasattr(channel, "users"):
-        stored[channel.name] = channel.users[user : user + 1]
-    return Requests(
-        items=items[None],
-        ratings=past.ratings[events][newest][: channel.events][None],
-        times=past.times[events][newest][: channel.events][None],
-        lengths=np.array([len(items)]),
-        profiles=inputs.profiles[user : user + 1] if inputs.profiles.size else empty,
-        timestamps=np.array([int(past.times[events].max(initial=0)) + 1]),
-        stored=stored,
-    )
 
 
 def _own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 Some items are left out of a training with all their events, and then placed as `extras.items` places new ones: by
 their attributes, and by their first likes. Targets are those of them that users liked among their held-out events.
-Beside them stand the most liked items, as of so many likes, and a model that was trained with them.
+The placed items are compared with the most liked ones, as of so many likes, and a model that was trained with them.
 
 Reads:  offline/{ratings,items,users}.parquet
 Writes: pic/figures/new_items.json (of another recipe or data set: with its name)

@@ -1,4 +1,4 @@
-"""What all exporters share: read the exported events, write a bundle. Needs numpy, scipy, pandas and pyarrow."""
+"""Read the exported events and write a bundle: functions of all exporters. Needs numpy, scipy, pandas and pyarrow."""
 
 from __future__ import annotations
 
