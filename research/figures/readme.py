@@ -28,9 +28,9 @@ _CHINESE: Final = (
     (r"(\d+) seconds on an empty machine \(", r"空机器上 \1 秒（"),
     (r"\), (\d+) when it runs again\. ", r"），再次运行 \1 秒"),
     (
-        r"\*\*(\d+%)\*\* of what .+? \*\*(\d+%)\*\* in mid-session.+?\)\.",
-        r"隔一小时以上回来的用户，接下来喜欢的有 **\1** 在 200 部之内（不带时间的请求，按“现在”回答）；"
-        r"会话之中带请求时间（`timestamp`）时为 **\2**。",
+        r"Of what .+? \*\*(\d+%)\*\* is among .+? \*\*(\d+%)\*\* among 200.+? \*\*(\d+%)\*\* and \*\*(\d+%)\*\*\.",
+        r"隔一小时以上回来的用户，接下来喜欢的有 **\1** 在一次普通请求的 50 部之内，**\2** 在 200 部之内；"
+        r"会话之中带请求时间（`timestamp`）时为 **\3** 和 **\4**。",
     ),
     ("list", "列表"),
     (", back after a break", "，隔了一段时间回来"),
@@ -38,12 +38,12 @@ _CHINESE: Final = (
     ("the most liked films, for everybody", "热门榜（人人相同）"),
     ("FM and DeepFM, as in the source", "FM 和 DeepFM，与原项目相同"),
     ("EASE, an item-item model", "EASE（物品-物品模型）"),
-    ("the best fusion of tuned rivals", "调优过的对手的最佳融合"),
     ("recipe `", "配方 `"),
     (
         r"Back after a break: (\d+) users; in session: ([\d,]+)\..+?: ([\d.]+), NDCG@50 ([\d.]+) \((\d+) users\)\. ",
-        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人同一时刻：\3，NDCG@50 \4（\5 位）",
+        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人同一时刻：\3，NDCG@50 \4（\5 位）。",
     ),
+    (r"The best fusion of tuned rivals: (.+?) \(on (.+?)\)\. ", r"调优过的对手的最佳融合：\1（机器：\2）"),
     (r" requests/s on two cores with four in flight \(p50 ", " 次请求/秒（双核，四个并行，p50 "),
     (
         r"\); the source's own stack, on another such machine: (\d+) \((\d+ ms)\)\. ",

@@ -29,7 +29,7 @@ HEADLINE = {
     "EASE": "EASE, an item-item model",
     "default: ranked": "recipe `default`",
 }
-FUSION, FUSION_NAME = "the best fusion of them", "the best fusion of tuned rivals"
+FUSION, FUSION_NAME = "the best fusion of them", "The best fusion of tuned rivals"
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
 SLICES = {
     "returning": "back after an hour or more",
@@ -59,27 +59,28 @@ def headline(figure: Figure) -> str:
     """Users who come back, then those in session: the default recipe in a sentence, five recommenders in a table."""
     now = figure["protocols"]["in session"]["as of now"]["all"]
     moment = figure["protocols"]["one moment"]["as of now"]["all"]
-    ours, fusion = HEADLINE["default: ranked"], read("baselines.json")["rows"][FUSION]
     head = ("list", "recall@200, back after a break", "recall@200, in session", "NDCG@50, in session")
     rows = []
     for system, name in HEADLINE.items():
         where = figure if system in figure["systems"] else read("evaluation_source.json")
         found, back = where["systems"][system], where["slices"][system]["returning"]["recall@200"]["mean"]
-        if name == ours:
-            back = now["ranked"]["recall@200"]
-        rows.append((name, back, found["recall@200"]["mean"], found["ndcg@50"]["mean"]))
-    rows.insert(-1, (FUSION_NAME, fusion[RETURNING], fusion["recall@200"], fusion["ndcg@50"]))
-    cells = [(name, *(f"{value:.3f}" for value in values)) for name, *values in rows]
+        rows.append(
+            (name, *(f"{value:.3f}" for value in (back, *(found[at]["mean"] for at in ("recall@200", "ndcg@50")))))
+        )
+    ranked, in_session = now["ranked"], figure["systems"]["default: ranked"]
     first = (
-        f"**{rows[-1][1]:.0%}** of what users who come back after an hour or more like next is among 200 films, for a "
-        f"plain request, answered as of now; **{rows[-1][2]:.0%}** in mid-session, with the request's time "
-        "(`timestamp`)."
+        f"Of what users who come back after an hour or more like next, **{ranked['recall@50']:.0%}** is among the 50 "
+        f"films of a plain request and **{ranked['recall@200']:.0%}** among 200; in mid-session, with the request's "
+        f"time (`timestamp`), **{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
+    rivals = read("baselines.json")
+    fusion = [f"{rivals['rows'][FUSION][metric]:.3f}" for metric in (RETURNING, "recall@200", "ndcg@50")]
     note = (
         f"Back after a break: {now['users']:,} users; in session: {figure['users']:,}. One moment for all: "
-        f"{moment['ranked']['recall@200']:.3f}, NDCG@50 {moment['ranked']['ndcg@50']:.3f} ({moment['users']:,} users)."
+        f"{moment['ranked']['recall@200']:.3f}, NDCG@50 {moment['ranked']['ndcg@50']:.3f} ({moment['users']:,} users). "
+        f"{FUSION_NAME}: {', '.join(fusion)} (on {rivals['machine']['cpu']})."
     )
-    return f"{first}\n\n{shown(figure, head, cells, note)}"
+    return f"{first}\n\n{shown(figure, head, rows, note)}"
 
 
 @block("funnel", "evaluation.json")
