@@ -158,7 +158,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         """Send several searches in one round trip."""
         lines = (b"{}\n%b\n" % orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY) for body in bodies)
         path = f"/{wire.item_index(release)}/_msearch?filter_path={_NEEDED}"
-        return list(self._read(self._http.post(path, b"".join(lines), _LINES))["responses"])
+        return list(self._read(self.http.post(path, b"".join(lines), _LINES))["responses"])
 
     def _hits(self, answer: dict[str, Any], channel: VectorRecipe, recall: RecallRecipe, by_vector_alone: bool) -> Hits:
         if "error" in answer:
@@ -182,7 +182,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     def _search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Send one search; its hits."""
         path, request = f"/{wire.item_index(release)}/_search", orjson.dumps({"track_total_hits": False, **body})
-        page = self._read(self._http.post(path, request, _JSON))
+        page = self._read(self.http.post(path, request, _JSON))
         self._require_whole(page)
         return list(page["hits"]["hits"])
 
@@ -190,7 +190,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         """Count the searches of a release's items since Elasticsearch started. Raises ServiceError."""
         with self._limited("searches"):
             count = "_all.total.search.query_total"
-            stats = self._read(self._http.get(f"/{wire.item_index(release)}/_stats/search?filter_path={count}"))
+            stats = self._read(self.http.get(f"/{wire.item_index(release)}/_stats/search?filter_path={count}"))
             return int(stats["_all"]["total"]["search"]["query_total"])
 
     def catalogue(self, release: str) -> dict[int, CatalogueItem]:
@@ -221,8 +221,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
                 yield IndexedItem(source[wire.ITEM_NUMBER], tuple(source.get(wire.ITEM_GENRES, ())), vectors)
 
     def _ping(self) -> str:
-        health = self._read(self._http.get("/_cluster/health?filter_path=status"))
+        health = self._read(self.http.get("/_cluster/health?filter_path=status"))
         if health["status"] == "red":
             raise ServiceError(self.service, "is up, but its cluster is red")
-        nodes = self._read(self._http.get("/_nodes/http?filter_path=nodes.*.version"))["nodes"]
+        nodes = self._read(self.http.get("/_nodes/http?filter_path=nodes.*.version"))["nodes"]
         return ", ".join(sorted({node["version"] for node in nodes.values()}))

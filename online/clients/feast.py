@@ -50,11 +50,11 @@ class FeastFeatures(HttpClient[FeatureQuery, FeatureRows]):
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]
         service = wire.feast_name(name, query.release) if query.release else name
         body = orjson.dumps({"feature_service": service, "entities": {key: list(query.ids)}})
-        return feature_rows(key, query.ids, self._read(self._http.post("/get-online-features", body, _JSON)))
+        return feature_rows(key, query.ids, self._read(self.http.post("/get-online-features", body, _JSON)))
 
     def _ping(self) -> str:
         """Version of the package installed here, if any: the server does not report its own, and both are pinned."""
-        if (status := self._http.get("/health").status) != HTTPStatus.OK:
+        if (status := self.http.get("/health").status) != HTTPStatus.OK:
             raise ServiceError(self.service, f"answered its health check with status {status}")
         try:
             return version("feast")

@@ -179,12 +179,12 @@ class Http:
 
 
 class HttpClient(Client[Query, Found]):
-    """A client of a service that answers in JSON."""
+    """A client of a service that answers in JSON. ``http`` is its transport, which extensions may replace."""
 
     gone: ClassVar[str]  # what a 404 means, as `ServiceError.what`
 
     def __init__(self, http: Http, timeout_s: float) -> None:
-        self._http, self.timeout_s = http, timeout_s
+        self.http, self.timeout_s = http, timeout_s
 
     def _read(self, answer: HttpAnswer) -> dict[str, Any]:
         """The content of an answer. Raises GoneError for a 404, ServiceError for another status."""
@@ -195,4 +195,4 @@ class HttpClient(Client[Query, Found]):
         return dict(orjson.loads(answer.body))
 
     def close(self) -> None:
-        self._http.close()
+        self.http.close()

@@ -60,7 +60,7 @@ def _timely(operation: Callable[..., Any]) -> Callable[..., Any]:
     return within
 
 
-class _TimelySocket(socket.socket):
+class TimelySocket(socket.socket):
     """A socket that keeps the deadline of its thread."""
 
     recv, recv_into = _timely(socket.socket.recv), _timely(socket.socket.recv_into)
@@ -77,7 +77,7 @@ class TimelyConnection(redis.Connection):
             plain = super()._connect()  # type: ignore[no-untyped-call]
         finally:
             self.socket_connect_timeout = configured
-        timely = _TimelySocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        timely = TimelySocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
         timely.settimeout(self.socket_timeout)
         return timely
 

@@ -63,7 +63,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         ]  # fmt: skip
         head = orjson.dumps({"inputs": described, "outputs": _WANTED})
         path = f"/v2/models/{query.model}/versions/{query.version}/infer"
-        answer = self._http.post(path, b"".join((head, *tensors.values())), f"{_HEAD_LENGTH}: {len(head)}")
+        answer = self.http.post(path, b"".join((head, *tensors.values())), f"{_HEAD_LENGTH}: {len(head)}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
                 raise GoneError(self.service, self.gone)
@@ -85,7 +85,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
     def _ping(self) -> str:
         # Live, not "ready": that is false while any version is being unloaded, though the live release's answers.
         for path in ("/v2/health/live", "/v2"):
-            answer = self._http.get(path)
+            answer = self.http.get(path)
             if answer.status != HTTPStatus.OK:
                 raise ServiceError(self.service, f"answered {path} with status {answer.status}")
         return str(orjson.loads(answer.body)["version"])

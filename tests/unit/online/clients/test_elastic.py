@@ -71,7 +71,7 @@ def test_an_error_within_a_multi_search_is_raised(
 ) -> None:
     client, world = ElasticItems(ElasticsearchSettings()), DefaultWorld()
     reported = HttpAnswer(200, json.dumps({"responses": [WHOLE, answer]}).encode())
-    monkeypatch.setattr(client._http, "post", lambda *_: reported)
+    monkeypatch.setattr(client.http, "post", lambda *_: reported)
     with pytest.raises(ServiceError, match=message) as raised:
         client.call(ItemQuery(world.release, world.recipe.recall, world.user_vectors(1)))
     assert type(raised.value) is error
@@ -90,7 +90,7 @@ def test_a_cluster_request_is_retried_once(
     query = ItemQuery(world.release, world.recipe.recall, world.user_vectors(1))
     whole = lambda found: HttpAnswer(200, json.dumps({"responses": found}).encode())  # noqa: E731
     reported = iter([[WHOLE, lacking], [WHOLE, WHOLE], [WHOLE, lacking], [WHOLE, lacking]])
-    monkeypatch.setattr(client._http, "post", lambda *_: whole(next(reported)))
+    monkeypatch.setattr(client.http, "post", lambda *_: whole(next(reported)))
     if cluster:
         assert len(client.call(query)) == len(query.recall.searched)
     with pytest.raises(ServiceError, match=r"a part of its index|refused the search"):
