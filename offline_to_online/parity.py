@@ -45,10 +45,9 @@ from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients.base import ServiceError
 from online.clients.elastic import magnified
-from online.clients.feast import FeatureQuery
+from online.clients.feast import FeatureQuery, fetch_items
 from online.clients.redis import UserQuery
 from online.clients.triton import ScoreQuery
-from online.recommend.rank import fetch_items
 from online.recommend.recall import checked_vectors, search_channels
 from online.recommend.recommend import Recommender
 

@@ -25,8 +25,8 @@ from data_exchange_center.dataset import Dataset, ItemNumber, OwnId
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.fusion import Hits, Vocabulary
 from online.clients.elastic import CatalogueItem
+from online.clients.feast import EncodedItems, ItemCache
 from online.recommend.loaded_release import Release
-from online.recommend.rank import EncodedItems, ItemCache
 
 # Compared with others in pic/figures/new_items_ml-100k.json
 RIDGE: Final = 0.3

@@ -26,19 +26,18 @@ from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded
 from data_exchange_center.settings import ServerSettings
-from online.clients.base import Deadline, GoneError, ServiceError, StoredError, until
+from online.clients import base, feast
+from online.clients.base import GoneError, ServiceError
+from online.recommend import recall, registry
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import Degradation, LoadingError, NoReleaseError, Outcome
-from online.recommend.recall import Items, completed
-from online.recommend.registry import Registry
 from online.recommend.types import Ranked, Slate, State, TimedRequest, is_of_kind
 
 log = logging.getLogger(__name__)
 
-Read = Callable[[TimedRequest], State]  # what Redis says now
+Users = Callable[[TimedRequest], registry.Users]  # Redis, limited by a request
 
 LOADING_SHARE = 0.3  # of the time that is left, for a release that is being loaded: less than Redis has, which is next
-BUSY = "is overloaded and had no time for this request"
 
 
 def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> Degradation:
@@ -56,64 +55,52 @@ def may_fall_back(timed: TimedRequest, error: ServiceError) -> bool:
 class Fallbacks:
     """Makes each stage, or what replaces it. Shared by threads."""
 
-    def __init__(self, releases: Registry, server: ServerSettings) -> None:
+    def __init__(self, releases: registry.Registry, server: ServerSettings) -> None:
         self._releases, self._budget_s = releases, server.budget_ms / 1e3
         self.known = KnownUsers(server.known_users, server.last_state_max_age_s)
 
     # --- the answer as a whole
 
-    def slate(self, timed: TimedRequest, read: Read, rank: Callable[[State], Slate]) -> Slate:
-        """The slate; the popular list where no stage and no fallback can answer, or where it is too late for them.
-
-        If a stage fails, once more: another release may be active, and this one deleted. It is deleted from Redis
-        first, so what Redis says now is true of the other stores, too.
-        """
+    def popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate:
+        """The popular list of the active release, or of the one before. Raises the error where that does not do."""
         releases = self._releases
-        try:
-            if timed.late:  # more work on it would make later requests late, too
-                raise ServiceError("server", BUSY)
-            state = self.state(timed, read)
-            try:
-                return rank(state)
-            except ServiceError as error:
-                again = self._again(state, read, error)
-                if again is None and timed.request.strict:
-                    raise
-            again = again or state
-            return rank(replace(again, timed=replace(again.timed, last_try=True)))
-        except (ServiceError, NoReleaseError) as error:
-            if timed.request.strict or timed.request.release or not releases.can_serve:
-                raise
-            return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.last.saved)
+        if timed.request.strict or timed.request.release or not releases.can_serve:
+            raise error
+        return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.last.saved)
 
-    def _again(self, state: State, read: Read, error: ServiceError) -> State | None:
-        """The state by another release; None: no other can answer."""
-        timed, failed = state.timed, state.opened.release
-        if timed.request.release is not None:
-            return None
-        try:
-            with until(timed.deadline):
-                again = self._loaded(replace(timed, preferred=None), read)
-        except (ServiceError, NoReleaseError) as failure:
-            log.warning("nothing answers instead of release %s: %s", failed, failure)
-            return None
-        if again.opened.release != failed:
-            return again
-        if isinstance(error, GoneError):
-            self._releases.reload(failed)
-        return None
+    def second_try(self, state: State, users: Users, error: ServiceError) -> State:
+        """The state for a second and last try after a stage has failed: by another release, if one is active by now.
+
+        A release is deleted from Redis first, so what Redis says now is true of the other stores, too. Raises the error
+        where a strict request has no other release.
+        """
+        timed, failed, other = state.timed, state.opened.release, None
+        if timed.request.release is None:
+            try:
+                with base.until(timed.deadline):
+                    other = self._loaded(replace(timed, preferred=None), users)
+            except (ServiceError, NoReleaseError) as failure:
+                log.warning("nothing answers instead of release %s: %s", failed, failure)
+            if other is not None and other.opened.release == failed:
+                other = None
+                if isinstance(error, GoneError):
+                    self._releases.reload(failed)
+        if other is None and timed.request.strict:
+            raise error
+        again = other or state
+        return replace(again, timed=replace(again.timed, last_try=True))
 
     # --- its stages
 
-    def state(self, timed: TimedRequest, read: Read) -> State:
-        """The release and the user's state, ``read`` from Redis, or as they were known last.
+    def state(self, timed: TimedRequest, users: Users) -> State:
+        """The release and the user's state, read from Redis, or as they were known last.
 
         A request that names its release gets that one or an error.
         """
         request, releases, known = timed.request, self._releases, self.known
         forgotten = known.forgotten
         try:
-            found = self._loaded(timed, read, only_if_alone=True)
+            found = self._loaded(timed, users, only_if_alone=True)
         except (ServiceError, NoReleaseError) as error:
             opened = (releases.loaded(timed.preferred) if timed.preferred else None) or releases.active
             loading = isinstance(error, LoadingError)
@@ -136,14 +123,14 @@ class Fallbacks:
         request, active = timed.request, self._releases.active
         return request.release is not None or (active is not None and not is_of_kind(request.userid, active.user_ids))
 
-    def _loaded(self, timed: TimedRequest, read: Read, *, only_if_alone: bool = False) -> State:
+    def _loaded(self, timed: TimedRequest, users: Users, *, only_if_alone: bool = False) -> State:
         """Read the state, and wait for its release if that is being loaded.
 
         ``only_if_alone``: not if the one that is active so far can answer. A request that has no budget of its own and
         no other release has the server's whole budget after it: what is left would not do for the services.
         """
         try:
-            return read(timed)
+            return self._read(timed, users)
         except LoadingError as error:
             alone = self._is_alone(timed)
             if only_if_alone and not (alone or timed.request.strict or self._releases.active is None):
@@ -152,35 +139,41 @@ class Fallbacks:
                 self._releases.wait_for(error.release, timed.deadline.share(LOADING_SHARE).left())
             else:
                 self._releases.wait_for(error.release)
-                timed = replace(timed, deadline=max(timed.deadline, Deadline.after(self._budget_s)))
-        return read(timed)
+                timed = replace(timed, deadline=max(timed.deadline, base.Deadline.after(self._budget_s)))
+        return self._read(timed, users)
+
+    def _read(self, timed: TimedRequest, users: Users) -> State:
+        """Which release answers, and what it and the feedback since say of the user, by Redis."""
+        request = timed.request
+        with timed.watch.stage("redis"):
+            return State(timed, *self._releases.find(request.userid, users(timed), request.release, timed.preferred))
 
     def recall(
-        self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation],
-        items: Items, search: Callable[[Items], Candidates],
-    ) -> Candidates:  # fmt: skip
-        """The candidates that ``search`` finds among the ``items`` of Elasticsearch, or in the server's own copy."""
+        self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation], items: recall.Items
+    ) -> Candidates:
+        """The candidates among the ``items`` of Elasticsearch, or those of the server's own copy."""
+        when, fewest = timed.request.timestamp, timed.request.fewest
         try:
             with timed.watch.stage("elasticsearch"):
-                return search(items)
+                return recall.recall(items, opened, user, when, fewest)
         except ServiceError as error:
             if not may_fall_back(timed, error):
                 raise
             try:
-                found = search(opened.exact)
-            except StoredError as unusable:
+                found = recall.recall(opened.exact, opened, user, when, fewest)
+            except base.StoredError as unusable:
                 degraded.append(degradation_of(unusable, Outcome.NO_RECALL))
-                return completed(opened, user)
+                return recall.completed(opened, user)
             degraded.append(degradation_of(error, Outcome.EXACT_SEARCH))
             return found
 
     def features(
-        self, timed: TimedRequest, opened: Release, degraded: list[Degradation], read: Callable[[], Encoded | None]
+        self, timed: TimedRequest, opened: Release, degraded: list[Degradation], read: Callable[[], feast.FeatureRows]
     ) -> Encoded | None:
-        """The user's features that ``read`` gets from Feast, or those last known; None: there are none."""
+        """The user's features whose rows ``read`` gets from Feast, or those last known; None: there are none."""
         userid = timed.request.userid
         try:
-            features = read()
+            features = feast.encoded_user(opened.spec, read())
         except ServiceError as error:
             if not may_fall_back(timed, error):
                 raise

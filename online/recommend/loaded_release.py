@@ -18,9 +18,9 @@ from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import ServerSettings
 from online.clients.elastic import CatalogueItem, ElasticItems
+from online.clients.feast import FeatureStore, ItemCache, fetch_items
 from online.clients.redis import RedisUsers
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.rank import FeatureStore, ItemCache, fetch_items
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import Any, Self
 from data_exchange_center.features import Float32
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend import fallback, loaded_release, rank, readiness, registry
+from online.recommend import fallback, loaded_release, readiness, registry
 from online.recommend.last_release import LastRelease
 from online.recommend.outcomes import NoReleaseError
 from online.recommend.phases import Phases
@@ -35,7 +35,7 @@ class ServerProcess:
     """
 
     def __init__(
-        self, users: redis.RedisUsers, items: elastic.ElasticItems, features: rank.FeatureStore,
+        self, users: redis.RedisUsers, items: elastic.ElasticItems, features: feast.FeatureStore,
         scorer: base.Client[triton.ScoreQuery, Float32], server: ServerSettings, last: LastRelease | None = None,
     ) -> None:  # fmt: skip
         """``last``: the popular list on disk, for when no service answers."""
@@ -46,7 +46,7 @@ class ServerProcess:
         self.closed = threading.Event()
         atexit.register(self.closed.set)
         self._background = ThreadPoolExecutor(2, "background")
-        self.user_features = rank.UserFeatures(features, self.breakers[features.service])
+        self.user_features = feast.UserFeatures(features, self.breakers[features.service])
         self.releases = registry.Registry(users, self._load, self._background, last or LastRelease())
         self.fallbacks = fallback.Fallbacks(self.releases, server)
         self.readiness = readiness.Readiness(self.releases, self.clients, self.breakers)

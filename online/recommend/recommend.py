@@ -6,6 +6,7 @@ Redis -> Elasticsearch and Feast in parallel -> Triton. `fallback` has what repl
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from functools import partial
@@ -13,21 +14,25 @@ from typing import Any
 
 import numpy as np
 
+from data_exchange_center.candidates import Candidates, model_inputs
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.features import Encoded
-from online.clients.base import Client, Deadline, Found, LimitedClient, Query
-from online.recommend import rank, types
-from online.recommend.outcomes import Outcome, sentences
+from data_exchange_center.features import Encoded, Float32
+from data_exchange_center.history import History
+from online.clients import base, triton
+from online.recommend import outcomes, types
+from online.recommend.loaded_release import Release
 from online.recommend.process import ServerProcess
-from online.recommend.recall import recall
 from online.recommend.types import Answer, Ranked, Request, Slate, State, Stopwatch, TimedRequest
+
+log = logging.getLogger(__name__)
 
 # Shares of the time that is left when a stage begins. Redis usually takes 1 % of its share: the rest is for the others.
 STATE_SHARE = 0.4  # Redis
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 MAX_QUEUE_SHARE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
+BUSY = "is overloaded and had no time for this request"
 
 
 class Recommender(ServerProcess):
@@ -58,7 +63,7 @@ class Recommender(ServerProcess):
 
     def slate(self, timed: TimedRequest) -> Slate:
         """Make all parts of the answer to a request, after extensions have seen it. Raises as `recommend`."""
-        slate, size = self.fallbacks.slate(timed, self._state, self._ranked), timed.request.size
+        slate, size = self._list(timed), timed.request.size
         for rerank in self.phases.rerank.of(timed.request):
             rerank(slate)
         if slate.opened is not None:
@@ -70,12 +75,20 @@ class Recommender(ServerProcess):
             act(slate)
         return slate
 
-    def _state(self, timed: TimedRequest) -> State:
-        """Redis: which release answers, and what it and the feedback since say of the user."""
-        request, users = timed.request, self.within(self.users, timed, STATE_SHARE)
-        with timed.watch.stage("redis"):
-            opened, user = self.releases.find(request.userid, users, request.release, timed.preferred)
-        return State(timed, opened, user)
+    def _list(self, timed: TimedRequest) -> Slate:
+        """The ranked list; once more if a stage fails, and the popular list where nothing else can answer."""
+        users = partial(self.within, self.users, share=STATE_SHARE)
+        try:
+            if timed.late:  # more work on it would make later requests late, too
+                raise base.ServiceError("server", BUSY)
+            state = self.fallbacks.state(timed, users)
+            try:
+                return self._ranked(state)
+            except base.ServiceError as error:
+                again = self.fallbacks.second_try(state, users, error)
+            return self._ranked(again)
+        except (base.ServiceError, outcomes.NoReleaseError) as error:
+            return self.fallbacks.popular(timed, error)
 
     def _ranked(self, state: State) -> Slate:
         """A user's candidates, ranked; the popular list for a user without data.
@@ -110,15 +123,13 @@ class Recommender(ServerProcess):
                 opened.release, user.number, by, strict=request.strict, short_budget=timed.short_budget
             )
         try:
-            search = partial(recall, opened=opened, user=user, timestamp=request.timestamp, fewest=request.fewest)
             items = self.within(self.items, timed, RECALL_SHARE)
-            candidates = self.fallbacks.recall(timed, opened, user, degraded, items, search)
+            candidates = self.fallbacks.recall(timed, opened, user, degraded, items)
             for of_candidates in phases.candidates.of(request):
                 candidates = of_candidates(request, opened, user, candidates)
             features: Encoded | None = Encoded.none(opened.spec.of("user"), 1)
             if pending is not None:
-                read = lambda: rank.encoded_user(opened.spec, self.user_features.result(pending))  # noqa: E731
-                features = self.fallbacks.features(timed, opened, degraded, read)
+                features = self.fallbacks.features(timed, opened, degraded, partial(self.user_features.result, pending))
         finally:  # record Feast's time even if the request fails here
             if pending is not None:
                 row, took_s = pending.rows, (pending.ended or time.perf_counter()) - pending.began
@@ -131,7 +142,7 @@ class Recommender(ServerProcess):
         ranked = Ranked(candidates.item_numbers, candidates.scores)
         if features is not None and len(candidates.item_numbers):
             scorer = self.within(self.scorer, timed, SCORES_SHARE)
-            score = partial(rank.rank, scorer, opened, features, user.history, candidates, request.timestamp)
+            score = partial(rank, scorer, opened, features, user.history, candidates, request.timestamp)
             ranked = self.fallbacks.rank(timed, candidates, degraded, score)
         return Slate(timed, opened, user, candidates, ranked, degraded)
 
@@ -148,27 +159,54 @@ class Recommender(ServerProcess):
         patient = request.strict or not self.releases.can_serve
         budget_ms = request.budget_ms or (types.MAX_BUDGET_MS if patient else self.server.budget_ms)
         waited = time.perf_counter() - watch.began
-        deadline = Deadline.after(budget_ms / 1e3 - waited).share(share)
+        deadline = base.Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not (patient or watch.stages) and waited > MAX_QUEUE_SHARE * budget_ms / 1e3
         again = self.releases.recently_reloaded
         return TimedRequest(request, deadline, watch, short_budget, patient, late, preferred, again)
 
-    def within(self, client: Client[Query, Found], timed: TimedRequest, share: float) -> LimitedClient[Query, Found]:
+    def within(
+        self, client: base.Client[base.Query, base.Found], timed: TimedRequest, share: float
+    ) -> base.LimitedClient[base.Query, base.Found]:
         """A client limited by a request's deadline and the breaker; ``share``: of the time that is left, 0 to 1."""
         by, strict = timed.deadline.share(share), timed.request.strict
-        return LimitedClient(client, self.breakers[client.service], by, strict, timed.short_budget)
+        return base.LimitedClient(client, self.breakers[client.service], by, strict, timed.short_budget)
+
+
+def rank(
+    scorer: base.Caller[triton.ScoreQuery, Float32],
+    opened: Release,
+    user: Encoded,
+    history: History,
+    candidates: Candidates,
+    timestamp: int,
+) -> Ranked:
+    """Score candidates by the ranking model and sort them, for a request at ``timestamp`` (seconds).
+
+    Candidates without features cannot be scored and are left out. Raises ServiceError.
+    """
+    # The candidates' features, of those that have any
+    known, items = opened.items.current().find(candidates.item_numbers)  # (n,) of bool; rows of those that are known
+    if not known.all():
+        log.warning("no features for items %s", candidates.item_numbers[~known].tolist())
+        candidates = candidates.only(known)
+    # Scores by Triton, best first; ties by itemid
+    inputs = model_inputs(opened.spec, user, items, candidates, history, timestamp)  # (n, columns), history once
+    query = triton.ScoreQuery(inputs, opened.model_version, opened.model)
+    scores = scorer.call(query)  # (n,)
+    order = np.lexsort((candidates.item_numbers, -scores))
+    return Ranked(candidates.item_numbers[order], scores[order], query, order)
 
 
 def answer_fields(slate: Slate) -> dict[str, Any]:
     """The fields of the answer that say what the list is made of."""
     request, opened, candidates = slate.timed.request, slate.opened, slate.candidates
     cold_start = slate.user is None and not slate.degraded
-    why = sentences(slate.degraded, cold_start=cold_start) if slate.degraded or cold_start else ""
+    why = outcomes.sentences(slate.degraded, cold_start=cold_start) if slate.degraded or cold_start else ""
     filled_up, short = 0, ""
     if candidates is not None and len(candidates.filled):
         shown = slate.ranked.item_numbers[slate.ranked.shown(request.size)]
         filled_up = int(np.isin(shown, candidates.filled).sum())
-    by_fault = {each.outcome for each in slate.degraded} & {Outcome.POPULAR, Outcome.NO_ITEM_FEATURES}
+    by_fault = {each.outcome for each in slate.degraded} & {outcomes.Outcome.POPULAR, outcomes.Outcome.NO_ITEM_FEATURES}
     if opened is not None and len(slate.ranked.item_numbers) < request.size and not by_fault:
         short, no_more = slate.end
         why = f"{why} {no_more}".strip()

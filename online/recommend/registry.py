@@ -19,11 +19,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import OwnId
 from online.clients.base import Caller, ServiceError, StoredError
+from online.clients.feast import RETRY_AFTER_S
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
 from online.recommend.last_release import LastRelease
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import LoadingError, NoReleaseError, UnknownReleaseError
-from online.recommend.rank import RETRY_AFTER_S
 from online.recommend.types import check_userid, is_of_kind
 
 log = logging.getLogger(__name__)

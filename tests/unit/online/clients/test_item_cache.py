@@ -9,7 +9,7 @@ import pytest
 
 from data_exchange_center.features import DenseFeature, Encoded, FlagFeature
 from online.clients.base import ServiceError
-from online.recommend.rank import CHUNK, RETRY_AFTER_S, VALUES, EncodedItems, ItemCache, fetch_items
+from online.clients.feast import CHUNK, RETRY_AFTER_S, VALUES, EncodedItems, ItemCache, fetch_items
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import SourceWorld
 

@@ -8,8 +8,7 @@ import pytest
 
 from online.clients import base
 from online.clients.base import FAILURES, Breaker, Deadline, ServiceError
-from online.clients.feast import FeatureQuery, FeatureRows
-from online.recommend.rank import MAX_USERS, UserFeatures
+from online.clients.feast import MAX_USERS, FeatureQuery, FeatureRows, UserFeatures
 from tests.unit.online.fakes import FakeFeatures
 from tests.unit.online.world import NO_FEATURES_USER, SourceWorld, World
 
