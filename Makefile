@@ -164,13 +164,12 @@ demo: setup ## run the whole pipeline: data, training, services, sync, server, f
 # Ranking many small lists: BLAS's threads, one a core, only wait for one another (evaluate-offline: 28 s of processor
 # time instead of 39). Training keeps them.
 evaluate evaluate-offline sync publish: export OPENBLAS_NUM_THREADS := $(or $(OPENBLAS_NUM_THREADS),1)
-evaluation = $(if $(against),research.evaluation.against "$(against)",offline.evaluation.evaluate)
 .PHONY: evaluate evaluate-offline
 evaluate: setup ## evaluate the running server on the held-out events: one table (two minutes; against=<recipe or release evaluated before>: does it help?)
-	$(BIN)/python -m $(evaluation) --server
+	$(BIN)/python -m research.evaluation.$(if $(against),against "$(against)" --server,running_server)
 
 evaluate-offline: setup ## the same of the artifacts, by exact search, without services
-	$(BIN)/python -m $(evaluation)
+	$(BIN)/python -m $(if $(against),research.evaluation.against "$(against)",offline.evaluation.evaluate)
 
 # --- the services -----------------------------------------------------------------------------------------------------
 # one service alone: make up service=redis, make down service=redis, make logs service=triton

@@ -37,9 +37,9 @@ from offline.data.lists import ListsConfig, recall_lists
 from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
-from offline.evaluation.running_server import answers_of_server
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages, ranked
+from research.evaluation.running_server import answers_of_server
 from research.figure_files import FIGURES, write_figure
 from research.figures import recommendations
 from research.reports import figure, head, resumed, show

@@ -26,6 +26,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.recipes import Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import comparison
 from extras.diversity.hook import diverse_order, rarity, similarity_rows
 from offline.data.sequences import Inputs
 from offline.evaluation import metrics, replay
@@ -138,7 +139,7 @@ def strengths(holdout: Holdout, inputs: Inputs, lists: Lists, channels: Sequence
         found[f"{strength:g}"] = {
             **{name: float(np.nanmean(of_users)) for name, of_users in values.items()},
             f"coverage@{K}": coverage(made[:, :K], holdout.past.n_items),
-            "change": metrics.compare(values[NDCG], first),
+            "change": comparison.compare(values[NDCG], first),
         }
     return found
 
@@ -181,7 +182,7 @@ def tune(settings: Settings, only: Sequence[str], keep: Callable[[dict[str, Any]
             other = changed(recipe, number, value)
             made = in_both_orders(fit_stages(holdout.past, inputs, other), other, inputs, holdout)[1]
             values = metrics.ndcg(holdout.judged(made), holdout.relevance, K)
-            found["rows"][name] = plain({NDCG: float(np.nanmean(values)), "change": metrics.compare(values, first)})
+            found["rows"][name] = plain({NDCG: float(np.nanmean(values)), "change": comparison.compare(values, first)})
             keep(found)
     return found
 

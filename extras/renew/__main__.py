@@ -54,6 +54,7 @@ from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.release_parts import OwnIds, read_dataset, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import comparison
 from extras.doctor.__main__ import offline_steps
 from extras.events import s1_log_to_parquet
 from extras.events.event_parts import BEGINNING, SCHEMA, EventParts
@@ -278,7 +279,7 @@ def judge(live: Settings, candidate: Settings, events: pd.DataFrame) -> dict[str
     for which in ("all", "unexposed"):
         both = pd.DataFrame({name: values[which] for name, values in found.items()}).dropna()
         means = {name: float(both[name].mean()) if len(both) else 0.0 for name in found}
-        compared[which] = means | metrics.compare(both["candidate"].to_numpy(), both["live"].to_numpy())
+        compared[which] = means | comparison.compare(both["candidate"].to_numpy(), both["live"].to_numpy())
     targets = rows[rows[TARGET]]
     span = targets[Columns.TIMESTAMP].agg(["min", "max"]).dropna().astype(int)
     exposed, judged_by = int(targets[EXPOSED].sum()), "all"

@@ -1,22 +1,20 @@
-"""Evaluate recommendations: ``make evaluate`` of the running server, ``make evaluate-offline`` of the artifacts.
+"""Evaluate recommendations: ``make evaluate-offline`` of the artifacts, ``make evaluate`` of the running server.
 
 Recommends for every user at the moment of the user's first held-out event, and compares that with what the user liked
 among the held-out ones: one table of recall and NDCG, of the most popular items, each recall channel, recall as a whole
-and the served order. `against=<recipe or release>` compares it with one that was evaluated before
-(`research/evaluation/against.py`).
+and the served order. The requests to a server are in `research/evaluation/running_server.py`; `against=<recipe or
+release>` compares with an earlier evaluation (`research/evaluation/against.py`).
 
-Reads:  the artifacts of `make offline`; with --server the server that serves them (`make up sync serve`)
-Writes: offline/evaluation/evaluation.json in the exchange folder; without --server evaluation_offline.json; in users/
-        every user's metrics, for later comparisons
-Run:    python -m offline.evaluation.evaluate [--server]
+Reads:  the artifacts of `make offline`
+Writes: offline/evaluation/evaluation_offline.json in the exchange folder; in users/ every user's metrics, for later
+        comparisons
+Run:    python -m offline.evaluation.evaluate
 Expect: two minutes on MovieLens-1M; with the default recipe recall@200 of about 0.75 (popularity: 0.39)
 """
 
-import argparse
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +28,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.evaluation import replay, served
 from offline.evaluation.metrics import HEADLINES, Floats, Lists, per_user, plain
-from offline.evaluation.replay import SHOWN, Answers, Holdout
-from offline.evaluation.running_server import Answerer, answers_of_server
+from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 from offline.readers import read_with_holdout, recorded_rows
 
 log = logging.getLogger(__name__)
@@ -145,16 +142,13 @@ def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
     return shown
 
 
-def main(settings: Settings, *, server: bool = False) -> None:
-    answerer = answers_of_server(settings) if server else None  # before minutes are spent
-    found = evaluate(settings, f"make evaluate{'' if server else '-offline'}", answerer)
-    path = folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
+def main(settings: Settings, answerer: Answerer | None = None) -> None:
+    found = evaluate(settings, f"make evaluate{'' if answerer else '-offline'}", answerer)
+    path = folder_of(settings) / f"evaluation{'' if answerer else '_offline'}.json"
     write_json(path, found)
     show(found, Console())
     log.info("written: %s", path)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--server", action="store_true", help="evaluate the running server")
-    run(partial(main, server=parser.parse_args().server))
+    run(main, about=__doc__)

@@ -1,6 +1,6 @@
 """The cut between the past that recommenders may know and the holdout, and what is recommended at the cut."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
@@ -106,6 +106,9 @@ class Answers:
     def shown(self) -> Self:
         """The same with no more ranked items than the server returns."""
         return replace(self, ranked=self.ranked[:, :SHOWN], scores=self.scores[:, :SHOWN])
+
+
+Answerer = Callable[[Holdout], Answers]  # queries a running server for every user
 
 
 def kept(rows: NDArray[Number], keep: NDArray[np.bool_], padding: float) -> NDArray[Number]:

@@ -25,9 +25,11 @@ from data_exchange_center.files import write_json
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras.comparison import compare
 from offline.evaluation import evaluate
 from offline.evaluation.evaluate import HOLDOUT, RECIPE
-from offline.evaluation.metrics import HEADLINES, compare, plain
+from offline.evaluation.metrics import HEADLINES, plain
+from research.evaluation.running_server import answers_of_server
 
 
 def compared(path: Path, other: Path) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def differences(other: Mapping[str, Any]) -> Table:
 def main(settings: Settings, other: str, *, server: bool = False) -> None:
     path = evaluate.kept(settings, release_of_artifacts(settings).release, server=server)
     before = find(path, other)  # before minutes are spent
-    evaluate.main(settings, server=server)
+    evaluate.main(settings, answers_of_server(settings) if server else None)
     found = compared(path, before)
     report = evaluate.folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"
     write_json(report, json.loads(report.read_text(encoding="utf-8")) | {"against": found})

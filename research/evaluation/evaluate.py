@@ -36,13 +36,13 @@ from data_exchange_center.steps import run
 from offline.evaluation import evaluate as one_table
 from offline.evaluation import replay, served
 from offline.evaluation.metrics import HEADLINES, Lists, per_user, plain
-from offline.evaluation.replay import SHOWN, Answers, Holdout
-from offline.evaluation.running_server import Answerer, answers_of_server
+from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 from offline.readers import read_with_holdout
 from offline.step_runner import run_steps
 from research.evaluation import protocols
 from research.evaluation.baselines import EASE, baselines
 from research.evaluation.report import check, report
+from research.evaluation.running_server import answers_of_server
 from research.reports import write
 
 log = logging.getLogger(__name__)

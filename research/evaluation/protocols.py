@@ -32,11 +32,12 @@ from data_exchange_center.history import happened
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras import comparison
 from offline.data.lists import Lists as RecalledLists
 from offline.data.lists import ListsConfig, StoredFeatures, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs, Points, Sequences
 from offline.data.statistics import list_spec
-from offline.evaluation import metrics, replay
+from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
 from offline.models.kinds import ListExamples, fit_channels, fit_training_channels, ranker_class
@@ -169,7 +170,7 @@ def compared(holdout: Holdout, answer: Callable[[Holdout], tuple[Lists, Lists]])
                 "recall": {metric: float(one[metric][users].mean()) for metric in measured},
                 "ranked": {metric: float(other[metric][users].mean()) for metric in measured},
                 "difference": {
-                    metric: metrics.compare(other[metric][users], one[metric][users]) for metric in measured
+                    metric: comparison.compare(other[metric][users], one[metric][users]) for metric in measured
                 },
             }
             for name, users in slices(holdout, counts)

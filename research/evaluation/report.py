@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.steps import StepError
+from extras import comparison
 from offline.evaluation import metrics
 from offline.evaluation.evaluate import POPULARITY, tables
 from offline.evaluation.metrics import CUTS, HEADLINES, Floats, Lists, per_user
@@ -108,18 +109,18 @@ def labelled(holdout: Holdout, answers: Answers) -> dict[str, Any]:
 def comparisons(holdout: Holdout, first: Lists, second: Lists) -> dict[str, Any]:
     """Compare every metric: paired difference ``first`` - ``second``, its interval and p-value."""
     one, other = per_user(holdout.relevance, first), per_user(holdout.relevance, second)
-    return {name: metrics.compare(one[name], other[name]) for name in one if name in other}
+    return {name: comparison.compare(one[name], other[name]) for name in one if name in other}
 
 
 def _system(holdout: Holdout, lists: Lists, genres: Floats) -> dict[str, Any]:
     top, shares = lists[:, :50], popularity(holdout)
     n_items = len(shares) - 1
     return {
-        **{name: metrics.mean(values) for name, values in per_user(holdout.relevance, lists).items()},
+        **{name: comparison.mean(values) for name, values in per_user(holdout.relevance, lists).items()},
         "coverage@50": coverage(top, n_items),
         "gini@50": gini(top, n_items),
-        "novelty@50": metrics.mean(novelty(top, shares)),
-        "diversity@50": metrics.mean(diversity(top, genres)),
+        "novelty@50": comparison.mean(novelty(top, shares)),
+        "diversity@50": comparison.mean(diversity(top, genres)),
     }
 
 
@@ -127,7 +128,7 @@ def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     """Headlines by groups of users; and by films: the most-rated ones with half of all ratings, and all others."""
     values = _headlines(holdout.relevance, lists)
     found = {
-        slice_name: {name: metrics.mean(np.where(inside, value, np.nan)) for name, value in values.items()}
+        slice_name: {name: comparison.mean(np.where(inside, value, np.nan)) for name, value in values.items()}
         for slice_name, inside in slices(holdout).items()
     }
     shares = popularity(holdout)
@@ -136,7 +137,7 @@ def _slices(holdout: Holdout, lists: Lists) -> dict[str, Any]:
     popular[order[np.cumsum(shares[order]) <= shares.sum() / 2]] = True
     for name, films in (("popular films", popular), ("rare films", ~popular)):
         values = _headlines(only(holdout.relevance, films[None]), lists)
-        found[name] = {key: metrics.mean(value) for key, value in values.items()}
+        found[name] = {key: comparison.mean(value) for key, value in values.items()}
     return found
 
 

@@ -27,6 +27,7 @@ from data_exchange_center.features import Float32
 from data_exchange_center.release_parts import read_items, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras import comparison
 from extras.diversity.hook import STAGE, DiversityRequest, rerank, similarity_rows
 from offline.evaluation import metrics
 from offline.evaluation.metrics import Floats, Lists, plain
@@ -82,9 +83,9 @@ def main(settings: Settings) -> None:
             values = measures(holdout, lists, alike, genres)
             without = values[NDCG] if without is None else without
             of_strengths[f"{strength:g}"] = {
-                **{name: metrics.mean(of_users) for name, of_users in values.items()},
+                **{name: comparison.mean(of_users) for name, of_users in values.items()},
                 f"coverage@{K}": coverage(lists[:, :K], holdout.past.n_items),
-                "change": metrics.compare(values[NDCG], without),
+                "change": comparison.compare(values[NDCG], without),
             }
     counts = {"release": release.release, "users": len(requests.rows), "requested": REQUESTED, "chosen": chosen}
     ms = {f"p{percent}": float(np.percentile(seconds, percent)) * 1e3 for percent in (50, 99)}

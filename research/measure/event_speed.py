@@ -26,8 +26,8 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
-from offline.evaluation.running_server import expect_release
 from research.bench.load import Drawn, Loading, expect_answers, generator, known_userids, ready, report
+from research.evaluation.running_server import expect_release
 from research.figure_files import FIGURES
 from research.figures import costs
 from research.measure.live_events import ServerLoop

@@ -49,10 +49,10 @@ from extras.experiments.report import SUSPICIOUS, Outcomes, found_by, outcomes_o
 from extras.experiments.store import ExperimentStore
 from offline.data.split import holdout_sizes
 from offline.evaluation.metrics import plain
-from offline.evaluation.running_server import expect_release
 from offline.readers import read_with_holdout
 from online.recommend.types import MAX_BUDGET_MS
 from research.bench.serving import loaded_releases, newest_releases
+from research.evaluation.running_server import expect_release
 from research.figure_files import write_figure
 from research.measure.in_process import SEED, parse_users, sample
 from research.measure.live_events import PREFIX, Each, Replay, ServerLoop, loops

@@ -32,15 +32,16 @@ from data_exchange_center.release_parts import DatasetIds, read_own_ids, release
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, progress
 from extras.client import Client
+from extras.comparison import mean
 from extras.events.event_parts import EventParts
 from extras.events.events import Event
 from extras.events.log import event_log_key
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
-from offline.evaluation.metrics import mean, plain
-from offline.evaluation.running_server import IN_FLIGHT, expect_release
+from offline.evaluation.metrics import plain
 from offline.readers import read_with_holdout
 from offline_to_online.stores.base import redis_client
+from research.evaluation.running_server import IN_FLIGHT, expect_release
 from research.figure_files import write_figure
 from research.figures import recommendations
 from research.measure.in_process import parse_users, sample

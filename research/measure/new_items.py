@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from data_exchange_center.channels import HistorySum
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import comparison
 from extras.items.projection import BEFORE, WEIGHT, Table
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.statistics import number_column
@@ -137,7 +138,7 @@ def measured(holdout: Holdout, lists: Lists, codes: Ints, n_items: int) -> dict[
         "share": np.isin(lists[lists[:, 0] > 0, :K], codes).mean(axis=1),
         f"recall@{K} of all": metrics.recall(lists, holdout.relevance, K),
     }
-    return {name: metrics.mean(of_users) for name, of_users in values.items()}
+    return {name: comparison.mean(of_users) for name, of_users in values.items()}
 
 
 def study(settings: Settings, items: int, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

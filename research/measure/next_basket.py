@@ -29,15 +29,16 @@ from data_exchange_center import artifacts, plugins
 from data_exchange_center.release_parts import read_channels, read_feature_spec, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import comparison
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.evaluation import metrics, replay, served
 from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
-from offline.evaluation.running_server import answers_of_server
 from offline.models.kinds import load_ranker
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, in_both_orders
+from research.evaluation.running_server import answers_of_server
 from research.figure_files import FIGURES
 from research.figures import recommendations
 from research.reports import head, publish
@@ -229,7 +230,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
             **({"live against exact": requested(settings, holdout, users, ranked)} if server else {}),
             "table": {name: means(values) for name, values in found.items()},
             "ranked against": {
-                other: {name: metrics.compare(found[RANKED][name], found[other][name]) for name in found[other]}
+                other: {name: comparison.compare(found[RANKED][name], found[other][name]) for name in found[other]}
                 for other in (PERSONAL, TIFU, "recall")
             },
         }

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
+from extras import comparison
 from extras.questions.seen_again import FACTOR, in_order
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics, replay, served
@@ -79,8 +80,8 @@ def main(settings: Settings) -> None:
     means = {factor: {name: by_user(values) for name, values in row.items()} for factor, row in rows.items()}
     _, ndcg, _ = METRICS
     factors = {
-        f"{factor:g}": {name: metrics.mean(values) for name, values in row.items()}
-        | {"change": metrics.compare(row[ndcg], means[1.0][ndcg])}
+        f"{factor:g}": {name: comparison.mean(values) for name, values in row.items()}
+        | {"change": comparison.compare(row[ndcg], means[1.0][ndcg])}
         for factor, row in means.items()
     }
     found = {**head("make evaluate-seen-again", settings, settings.recipe), "served": FACTOR, "factors": factors}

@@ -25,11 +25,12 @@ from data_exchange_center.fusion import fuse
 from data_exchange_center.release_parts import read_items
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras import comparison
 from extras.questions import similar
 from offline import movielens
 from offline.data.sequences import Sequences
 from offline.data.split import holdout_sizes
-from offline.evaluation import metrics, replay
+from offline.evaluation import replay
 from offline.readers import read_with_holdout
 from research.evaluation.baselines import item_knn
 from research.figures import recommendations
@@ -63,7 +64,7 @@ def hit_rates(lists: Lists, given: Codes, liked: Codes) -> dict[str, Any]:
     """The share of pairs whose second item is among the first k, with its interval."""
     places = [np.flatnonzero(lists(int(code))[: max(KS)] == wanted) for code, wanted in zip(given, liked, strict=True)]
     place = np.array([at[0] if len(at) else max(KS) for at in places])
-    return {f"hit rate@{k}": metrics.mean((place < k).astype(np.float64)) for k in KS}
+    return {f"hit rate@{k}": comparison.mean((place < k).astype(np.float64)) for k in KS}
 
 
 def by_scores(scores_of: Callable[[int], NDArray[np.floating]]) -> Lists:

@@ -30,8 +30,8 @@ from offline.data.sequences import Ints, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
 from offline.evaluation.replay import Holdout
-from offline.evaluation.running_server import answers_of_server
 from offline.readers import read_with_holdout
+from research.evaluation.running_server import answers_of_server
 from research.figure_files import FIGURES
 from research.figures import recommendations
 from research.measure.next_basket import baskets, best, exact, tifu

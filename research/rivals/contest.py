@@ -36,10 +36,11 @@ from data_exchange_center.fusion import RRF_K
 from data_exchange_center.recipes import ChannelRecipe, EaseRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras import comparison
 from extras.next_item.followers import FollowersRecipe
 from offline.data.lists import ListsConfig, recall_lists
 from offline.data.sequences import Inputs
-from offline.evaluation import metrics, replay, served
+from offline.evaluation import replay, served
 from offline.evaluation.evaluate import summary
 from offline.evaluation.metrics import Lists, per_user, plain
 from offline.evaluation.replay import Holdout
@@ -240,7 +241,7 @@ def contest(
 
     def add(name: str, setting: Setting, made: Lists, seconds: float) -> None:
         of_rival = per_user(study.test.relevance, study.test.judged(made))[CHOSEN_BY]
-        against = metrics.compare(of_rival, of_ours)
+        against = comparison.compare(of_rival, of_ours)
         row = {**summary(study.test, study.test.judged(made)), "to the recipe": against}
         found["rows"][name] = {"setting": dict(setting), "seconds": round(seconds, 1), **plain(row)}
         keep(found)

@@ -19,10 +19,10 @@ from data_exchange_center.dataset import IdKind, OwnId
 from data_exchange_center.release_parts import DatasetIds, OwnIds
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from offline.evaluation import running_server as module
 from offline.evaluation import served
 from offline.evaluation.replay import Answers, Holdout
-from offline.evaluation.running_server import expect_release, server_answers
+from research.evaluation import running_server as module
+from research.evaluation.running_server import expect_release, server_answers
 from tests.free_ports import free_ports
 from tests.http_server import serving
 from tests.unit.offline.evaluation.conftest import holdout_of, settings_of

@@ -1,6 +1,15 @@
-"""Recommend by requests to the running server: one for every user, at the holdout's times."""
+"""Evaluate the running server: ``make evaluate``.
 
-from collections.abc import Callable, Mapping, Sequence
+Sends one request for every user, at the holdout's times, and makes the table of `offline/evaluation/evaluate.py` of the
+answers.
+
+Reads:  the artifacts of `make offline`, and the server that serves them (`make up sync serve`)
+Writes: offline/evaluation/evaluation.json in the exchange folder; in users/ every user's metrics
+Run:    python -m research.evaluation.running_server
+Expect: two minutes on MovieLens-1M; the table of `make evaluate-offline`
+"""
+
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -12,10 +21,10 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from data_exchange_center.http import local_session
 from data_exchange_center.release_parts import DatasetIds, read_own_ids, release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, progress
-from offline.evaluation.replay import SHOWN, Answers, Holdout
+from data_exchange_center.steps import StepError, progress, run
+from offline.evaluation import evaluate
+from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
 
-Answerer = Callable[[Holdout], Answers]  # queries a running server for every user
 Body = Mapping[str, Any]
 IN_FLIGHT = 4  # requests at a time: more would only queue, as the server runs on this machine
 TIMEOUT_S = 30.0
@@ -120,3 +129,11 @@ def _answer(session: requests.Session, url: str, request: Body) -> Body:
         message = f"The server at {url} answered {response.status_code} for user {request['userid']!r}"
         raise StepError(f"{message}: {found.get('message', 'no reason')}")
     return body
+
+
+def main(settings: Settings) -> None:
+    evaluate.main(settings, answers_of_server(settings))
+
+
+if __name__ == "__main__":
+    run(main, about=__doc__)
