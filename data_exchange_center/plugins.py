@@ -22,8 +22,8 @@ SERVER: Final = "recsys.server"  # extensions of the server: `register(app, part
 MODELS: Final = "recsys.models"  # kind -> settings of a channel or a ranker, see `recipes`; the server imports them
 RECIPES: Final = "recsys.recipes"  # name in RECSYS_RECIPE -> a recipe, besides those of `recipes`
 STATISTICS: Final = "recsys.statistics"  # column -> `offline.data.statistics.UserStatistic` or `ItemStatistic`
-# Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; or that `fetch` the
-# data set whose name is in RECSYS_DATA, as `offline.movielens.download`
+# Modules that `read` files of a kind, as `offline.movielens.read`, and say in `EXPECTED` which; that `fetch` the data
+# set whose name is in RECSYS_DATA; or that `check_run` the artifacts of all steps: see `extras.movielens.published`
 DATASETS: Final = "recsys.datasets"
 # What works in place of one process. RECSYS_ENGINE names one with `TWINS` (step -> the script that runs instead) and
 # the parts `FEAST` and `PUT_DOCUMENTS` (`offline_to_online.stores`); workers: `TWINS` that train together;

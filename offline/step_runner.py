@@ -19,7 +19,6 @@ from typing import Any
 from data_exchange_center import artifacts, plugins, provenance
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import StepError, run
-from offline import movielens
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -102,7 +101,9 @@ def run_steps(settings: Settings, exchange_dir: Path, done: Collection[str] = ()
 def main(settings: Settings) -> None:
     for _ in run_steps(settings, settings.exchange_dir):
         pass
-    movielens.check_run(settings.exchange_dir, settings.recipe)
+    for point in plugins.find(plugins.DATASETS).values():
+        if check := getattr(point.load(), "check_run", None):
+            check(settings.exchange_dir, settings.recipe)
 
 
 if __name__ == "__main__":

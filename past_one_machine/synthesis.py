@@ -114,8 +114,6 @@ class Source:
         """Read a data set as step 0 does. Raises StepError where it is none, or not as it should be."""
         with TemporaryDirectory() as folder, movielens.files_of(path) as files:
             dataset = s0_get_data.read(files, path, Path(folder))
-            if dataset.name == movielens.NAME:
-                dataset = dataset.model_copy(update={"name": movielens.name_of(dataset.counts)})
             return cls(dataset, *(table.read(Path(folder)) for table in artifacts.RAW))
 
 

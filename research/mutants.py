@@ -36,7 +36,8 @@ TARGETS: Final = {
     "extras/events/log.py": (EVENTS,),
     "extras/events/events.py": (EVENTS,),
     "extras/events/feedback.py": (EVENTS,),
-    "online/recommend/release.py": (RELEASE, "tests/unit/extras/experiments/test_hook.py"),
+    "online/recommend/loaded_release.py": (RELEASE,),
+    "online/recommend/registry.py": (RELEASE, "tests/unit/extras/experiments/test_hook.py"),
 }
 # Pattern of a mutated line -> why the mutant is equivalent, so that no test can detect it.
 MEANS_NOTHING: Final = {

