@@ -266,7 +266,7 @@ class ServerSettings(ServiceSettings):
     rate: Annotated[str, AfterValidator(_rates)] = ""  # requests a client may send: "20/second; 1000/hour"
     proxies: Annotated[int, Field(ge=0)] = 0  # reverse proxies in front, each adding to X-Forwarded-For
     budget_ms: Annotated[int, Field(ge=20, le=10_000)] = 250  # of a request that names no budget of its own
-    warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, for a cold Elasticsearch before the first request
+    warm_up_s: Annotated[float, Field(ge=0, le=10)] = 5.0  # at most, before the first request: see extras/warm_up
     exact_items: Annotated[int, Field(ge=0)] = 20_000  # most popular, searched when Elasticsearch does not answer
     known_users: Annotated[int, Field(ge=0)] = 5_000  # users whose state and features a worker caches, 10 kB each
     last_state_max_age_s: Seconds = 900.0  # of a cached state that is used when Redis does not answer

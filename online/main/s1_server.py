@@ -26,22 +26,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
+from online.clients.base import ServiceError
+from online.recommend.outcomes import NoReleaseError
 from online.recommend.recommend import Recommender
-from online.recommend.registry import LOADING_WAIT_S
 from online.web import asgi, errors, guard, openapi
 from online.web.parts import Parts, register_extras
+
+log = logging.getLogger(__name__)
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
     "tracing", "monitoring", "keys", "questions", "diversity", "explain", "events", "gorse", "items", "experiments",
-    "page",
+    "page", "warm_up",
 )  # fmt: skip
 
 
@@ -58,8 +60,10 @@ def create_app(
         handler.setFormatter(guard.JsonLines())
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
-        with suppress(TimeoutError):  # requests are accepted after this; it ends early if services are down
-            recommender.warm_up().result(LOADING_WAIT_S + settings.server.warm_up_s)
+        try:  # requests are accepted after this
+            recommender.releases.get_active()
+        except (ServiceError, NoReleaseError) as error:
+            log.warning("nothing to serve yet: %s", error)
         recommender.follow(recommender.releases.follow)
     app = Flask(__name__)
     if settings.server.proxies:

@@ -1,4 +1,4 @@
-"""The process of a server: how a `Recommender` is made, warmed up, kept up to date and ended."""
+"""The process of a server: how a `Recommender` is made, kept up to date and ended."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 from data_exchange_center.features import Float32
@@ -16,14 +15,12 @@ from data_exchange_center.settings import ServerSettings, Settings
 from online.clients import base, elastic, feast, redis, triton
 from online.recommend import fallback, loaded_release, readiness, registry
 from online.recommend.last_release import LastRelease
-from online.recommend.outcomes import NoReleaseError
 from online.recommend.phases import Phases
 from online.recommend.types import Answer
 
 log = logging.getLogger(__name__)
 
 POLL_S, POLL_AGAIN_S = 0.5, 1.0  # interval of `ServerProcess.follow`; after a failure
-_IDLE = 10  # pause after each search of the background warm-up, in durations of that search
 
 
 class ServerProcess:
@@ -71,24 +68,6 @@ class ServerProcess:
         for view in self.phases.release:
             opened = view(opened)
         return opened
-
-    def warm_up(self) -> Future[None]:
-        """Load the active release in the background, if there is one, and warm Elasticsearch up."""
-        return self._background.submit(self._warm_up)
-
-    def _warm_up(self) -> None:
-        try:  # wait until it answers, so that a worker without requests so far can answer while the next one is loaded
-            opened = self.releases.get_active(threading.TIMEOUT_MAX)
-        except (base.ServiceError, NoReleaseError) as error:
-            log.warning("nothing to serve yet: %s", error)
-            return
-        if self.server.warm_up_s:
-            search = partial(readiness.warm_up_elasticsearch, self.users, self.items, opened)
-            with base.until(over := base.Deadline.after(self.server.warm_up_s)):
-                search(readiness.WARM, lambda took_s: over.left() > 0, patient=True)
-            # then slowly in the background, while requests are answered
-            quietly = readiness.HOT, lambda took_s: not self.closed.wait(_IDLE * took_s)
-            threading.Thread(target=search, args=quietly, name="warm-up", daemon=True).start()
 
     def follow(self, look: Callable[[], bool]) -> None:
         """Poll a method every `POLL_S` seconds, on a thread that ends with its object or the server.

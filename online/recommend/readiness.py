@@ -1,27 +1,18 @@
-"""Readiness: whether the server could answer now, in full or degraded; its status; its warm-up."""
+"""Readiness: whether the server could answer now, in full or degraded; its status."""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from online.clients.base import OUT_OF_TIME, Breaker, Client, ServiceError
-from online.clients.elastic import ElasticItems
-from online.clients.redis import RedisUsers, UserQuery
-from online.recommend.loaded_release import Release
+from online.clients.base import Breaker, Client, ServiceError
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.recall import recall
 from online.recommend.registry import Registry
-from online.recommend.types import read_id
-
-log = logging.getLogger(__name__)
 
 FRESH_S = 0.5  # how long a result is reused, so that frequent probes do not load the services
 
@@ -102,44 +93,3 @@ class Readiness:
             return client.service, ServiceState(ready=False, message=message, breaker=breaker)
         took_ms = round((time.perf_counter() - began) * 1e3, 2)
         return client.service, ServiceState(ready=True, version=version, took_ms=took_ms, breaker=breaker)
-
-
-# --- a cold Elasticsearch searches slowly until Java has compiled what a search runs
-
-WARM = 2_000  # searches that an index has answered since Elasticsearch started: most of the slow ones are behind it
-HOT = 15_000  # ... and after so many Java compiles little more: a search costs a third of what it does at first
-_USERS = 200  # whose requests are simulated, in turn
-_AT_A_TIME = 20  # requests between two reads of the search count, which other processes raise, too
-
-
-def warm_up_elasticsearch(
-    users: RedisUsers, items: ElasticItems, opened: Release, enough: int, more: Callable[[float], bool],
-    *, patient: bool = False,
-) -> None:  # fmt: skip
-    """Search as requests of the release's users would, until the index has answered ``enough`` searches.
-
-    Searches of `make sync` and of requests count, too. Ends early if a service does not answer.
-
-    Args:
-        more: called with the seconds of each search; returns whether to go on.
-        patient: go on after a search that timed out, as those of a cold service may.
-    """
-    try:
-        for count, userid in enumerate(cycle(users.some_users(opened.release, _USERS))):
-            if count % _AT_A_TIME == 0 and items.searches(opened.release) >= enough:
-                break
-            began = time.monotonic()
-            query = UserQuery.of(read_id("userid", userid, opened.user_ids), opened.manifest)
-            try:
-                if (user := users.call(query).user) is not None:
-                    known = user.current(opened.manifest.dataset, opened.numbers, None)
-                    recall(items, opened, known, int(time.time()), fewest=0)
-            except ServiceError as error:
-                if not patient or error.what != OUT_OF_TIME:
-                    raise
-            if not more(time.monotonic() - began):
-                return
-    except ServiceError as error:
-        log.info("Elasticsearch is left to warm up by requests: %s", error)
-        return
-    log.info("Elasticsearch has answered %d searches for release %s", enough, opened.release)

@@ -77,7 +77,7 @@ def fakes(kind: type[World], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def opened(fakes: Fakes) -> Fakes:
     """With the live release open: the time that takes is of the first request's budget, on a busy machine all of it."""
-    fakes.recommender.warm_up().result()
+    fakes.recommender.releases.get_active(60)
     return fakes
 
 

@@ -40,7 +40,7 @@ def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[F
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     recommender = ends.enter_context(closing(Recommender.from_settings(settings)))
     http = create_app(recommender, settings).test_client()
-    recommender.warm_up().result()
+    recommender.releases.get_active(60)
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
     return http
 

@@ -78,7 +78,7 @@ def test_workers_follow_and_keep_the_last_rules(fakes: Fakes, tmp_path: Path, mo
     path, key, values = tmp_path / "saved.json", rules_key(fakes.world.dataset), fakes.users.values
     with fakes.restarted(path) as recommender:
         http = create_app(recommender, stores=fakes.stores).test_client()
-        recommender.warm_up().result()
+        recommender.releases.get_active(60)
         best = ids(ask(http))
         hidden = set(best[:2])
         assert not (tmp_path / "rules.json").exists()

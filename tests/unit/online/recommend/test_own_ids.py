@@ -122,7 +122,7 @@ def test_the_first_answer_after_opening_a_release_is_ranked(fakes: Fakes, named:
     fakes.add(shop)
     server = ServerSettings(budget_ms=600, warm_up_s=0)
     with closing(Recommender(*fakes.services, server, None)) as recommender:  # type: ignore[arg-type]
-        recommender.warm_up().result()
+        recommender.releases.get_active(60)
         gate = fakes.items.gate = threading.Event()
         threading.Timer(1.0, gate.set).start()
         if not named:
