@@ -3,8 +3,9 @@
 Every rating is a target, liked or not. The last of each user is to be found among all items but those rated before it;
 ties in time are taken in file order (`extras.next_item.papers`). A request comes at its target's time, or without it:
 `WITHOUT_S` after the rating before. Settings are chosen on the last but one (``--validate``, fitted on all but the
-last two); the last is read by fits on all but the last, by three seeds. Each table is split by the gap before the
-target, as ratings of one second are far easier: a page of items that is rated at once.
+last two); the last is read by fits on all but the last, by three seeds, and by one of the recipe in the settings, for
+comparison. Each table is split by the gap before the target, as ratings of one second are far easier: a page of items
+that is rated at once.
 
 With --server the running server answers, which serves the data set of ``python -m extras.next_item.papers``. Else all
 is fitted in memory, and searched exactly. Rows are written as they are measured, and an interrupted run resumes.
@@ -23,16 +24,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.recipes import Recipe
+from data_exchange_center.recipes import DEFAULT, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.next_item.followers import NEXT_ITEM
 from extras.next_item.papers import AT_ONCE_S, PREPARED, distinct_times
+from offline import movielens
 from offline.data.lists import ListsConfig, recall_lists
 from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.evaluation import replay
@@ -40,9 +43,9 @@ from offline.evaluation.metrics import Lists, plain
 from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages, ranked
 from research.evaluation.running_server import answers_of_server
-from research.figure_files import FIGURES, write_figure
+from research.figure_files import write_figure
 from research.figures import recommendations
-from research.reports import figure, head, resumed, show
+from research.reports import figure_of_study, head, resumed, show
 from research.seeds import with_seed
 
 log = logging.getLogger(__name__)
@@ -53,7 +56,6 @@ CUTS: Final = (10, 50, 200)
 GAPS: Final = (("at once", 0, AT_ONCE_S), ("a minute", AT_ONCE_S, 60), ("later", 60, np.inf))  # above, up to: seconds
 SEEDS: Final = (0, 1, 2)
 AT_ONCE: Final = 4096  # requests
-RECIPES: Final = {"the recipe": None, "the recipe for the next item": NEXT_ITEM}  # None: the one of the settings
 
 
 # --- The protocol
@@ -140,27 +142,32 @@ def fitted(inputs: Inputs, recipe: Recipe, target: int, users: int | None = None
     """Fit on what precedes each user's event number ``target`` from the end, and look for that event."""
     data, begin = inputs.data, time.process_time()
     stages = fit_stages(data.before_last(target), inputs, recipe)
-    row: dict[str, Any] = {"seconds": round(time.process_time() - begin, 1)}
+    row: dict[str, Any] = {"seconds": round(time.process_time() - begin, 1), "seconds to answers": None}
     events = targets(data, target, users)
     gaps = data.times[events] - data.times[events - 1]
     for when in (WITH, WITHOUT):
         found = answers(stages, recipe, inputs, requests(data, events, clock=when == WITH))
         for order, lists in found.items():
             row.setdefault(order, {})[when] = measured(lists, data.items[events], gaps)
+    row["seconds to answers"] = round(time.process_time() - begin, 1)
     return row
 
 
-def of_seeds(settings: Settings, seeds: Sequence[int], validate: bool, users: int | None) -> Iterator[dict[str, Any]]:
-    """The report, at first and as often as a row has been added: each recipe, by each seed."""
-    inputs = every_rating(settings)
+def of_seeds(
+    settings: Settings, path: Path, seeds: Sequence[int], validate: bool, users: int | None
+) -> Iterator[dict[str, Any]]:
+    """The report, at first and as often as a row has been added: the recipe for the next event by each seed, the one of
+    the settings by the first."""
+    inputs, recipes = every_rating(settings), {NEXT_ITEM.name: NEXT_ITEM, settings.recipe.name: settings.recipe}
     opening = head("make evaluate-papers", settings, settings.recipe)
     opening |= {"users": users or inputs.data.n_users, "without": WITHOUT_S}
-    found = resumed(figure(opening, settings, "papers"), opening, {"last": {}, "last but one": {}})
+    found = resumed(path, opening, {"last": {}, "last but one": {}})
     yield found
     for part, target in (("last but one", 2), ("last", 1))[: 1 if validate else 2]:
-        for name, given in RECIPES.items():
-            recipe, rows = given or settings.recipe, found[part].setdefault(name, {})
-            for seed in seeds[: 1 if target == 2 else None]:  # the last but one only chooses
+        for name, recipe in recipes.items():
+            rows = found[part].setdefault(name, {})
+            all_of_them = target == 1 and recipe == NEXT_ITEM  # the last but one only chooses
+            for seed in seeds if all_of_them else seeds[:1]:
                 if str(seed) not in rows:
                     log.info("%s, seed %d: everything is fitted on all but the %s", name, seed, part)
                     rows[str(seed)] = plain(fitted(inputs, with_seed(recipe, seed), target, users))
@@ -190,9 +197,11 @@ def live(settings: Settings) -> dict[str, Any]:
 # --- The command
 
 
-def write(found: dict[str, Any], settings: Settings, kind: str, *, finished: bool) -> None:
-    path = FIGURES / f"{kind}.json" if found["dataset"] == PREPARED else figure(found, settings, kind)
-    write_figure(path, found, finished=finished)
+def path_of(settings: Settings, kind: str, *, part: bool) -> Path:
+    opening = head("", settings, settings.recipe)
+    if opening["dataset"] == PREPARED:
+        opening |= {"dataset": movielens.ML_1M, "recipe": DEFAULT.name}  # named without either
+    return figure_of_study(opening, settings, kind, part=part)
 
 
 def main(
@@ -203,13 +212,15 @@ def main(
     seeds: Sequence[int] = SEEDS,
     users: int | None = None,
 ) -> None:
+    whole = server or (not validate and users is None and set(seeds) >= set(SEEDS))
+    path = path_of(settings, "papers_live" if server else "papers", part=not whole)
     if server:
-        found, kind = live(settings), "papers_live"
+        found = live(settings)
     else:
-        kind = "papers"
-        for found in of_seeds(settings, seeds, validate, users):
-            write(found, settings, kind, finished=False)
-    write(found, settings, kind, finished=not validate)
+        for found in of_seeds(settings, path, seeds, validate, users):
+            write_figure(path, found, finished=False)
+    write_figure(path, found, finished=whole)
+    log.info("written: %s", path)
     show(found, recommendations.papers_live if server else recommendations.papers)
 
 

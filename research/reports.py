@@ -70,6 +70,16 @@ def figure(found: Mapping[str, Any], settings: Settings, kind: str = "evaluation
     return settings.offline_dir / "evaluation" / f"{name}_{dataset}.json"
 
 
+def figure_of_study(found: Mapping[str, Any], settings: Settings, kind: str, *, part: bool) -> Path:
+    """`figure`; with ``part``, where that is of a finished study, a path with the artifacts: a part of a study does not
+    replace all of it."""
+    path = figure(found, settings, kind)
+    if not (part and path.is_file()):
+        return path
+    finished = json.loads(path.read_text(encoding="utf-8")).get("measured", {}).get("finished", True)
+    return settings.offline_dir / "evaluation" / path.name if finished else path
+
+
 def write(found: Mapping[str, Any], settings: Settings, kind: str) -> None:
     """Write a report to the path `figure`, and log that."""
     path = figure(found, settings, kind)

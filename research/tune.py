@@ -17,6 +17,7 @@ import argparse
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,7 @@ from research.evaluation.protocols import fit_stages, in_both_orders
 from research.evaluation.slices import popularity
 from research.figure_files import write_figure
 from research.figures import recommendations
-from research.reports import figure, head, resumed, show
+from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,11 @@ def changed(recipe: Recipe, number: str, value: Any) -> Recipe:
         channel.model_copy(update={name: value}) if channel.name == part else channel for channel in recall.channels
     )
     return recipe.model_copy(update={"recall": recall.model_copy(update={"channels": channels})})
+
+
+def named(number: str, value: Any) -> str:
+    """Name of a row."""
+    return f"{number} = {value}"
 
 
 # --- Diversity of ranked lists
@@ -157,13 +163,13 @@ def chosen(found: Mapping[str, Mapping[str, Any]]) -> float:
 # --- What is measured
 
 
-def tune(settings: Settings, only: Sequence[str], keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """The report. ``keep``: writes it as far as it is measured."""
+def tune(settings: Settings, only: Sequence[str], path: Path, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The report. ``path``: of an interrupted run, ``keep``: writes it as far as it is measured."""
     inputs, recipe = read_with_holdout(settings), settings.recipe
     rule = inputs.dataset.holdout
     holdout = replay.hold_out(replay.hold_out(inputs.data, rule).past, rule)
     opening = head("make tune", settings, recipe, holdout)
-    found = resumed(figure(opening, settings, "tune"), opening, {"rows": {}, DIVERSITY: {}})
+    found = resumed(path, opening, {"rows": {}, DIVERSITY: {}})
     log.info("the recipe as it is")
     stages = fit_stages(holdout.past, inputs, recipe)
     lists = in_both_orders(stages, recipe, inputs, holdout)[1]
@@ -171,11 +177,12 @@ def tune(settings: Settings, only: Sequence[str], keep: Callable[[dict[str, Any]
     found["as it is"] = float(np.nanmean(first))
     if not found[DIVERSITY] and (not only or DIVERSITY in only):
         found[DIVERSITY] = plain(strengths(holdout, inputs, lists, stages.channels))
+    if found[DIVERSITY]:
         found["chosen"] = chosen(found[DIVERSITY])
-        keep(found)
+    keep(found)
     for number in [each for each in VALUES if not only or each in only]:
         for value in VALUES[number]:
-            name = f"{number} = {value}"
+            name = named(number, value)
             if name in found["rows"]:
                 continue
             log.info("%s", name)
@@ -188,11 +195,11 @@ def tune(settings: Settings, only: Sequence[str], keep: Callable[[dict[str, Any]
 
 
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
-    def write(found: dict[str, Any], *, finished: bool = False) -> None:
-        write_figure(figure(found, settings, "tune"), found, finished=finished)
-
-    found = tune(settings, only, write)
-    write(found, finished=not only)
+    path = figure_of_study(head("", settings, settings.recipe), settings, "tune", part=bool(only))
+    found = tune(settings, only, path, partial(write_figure, path, finished=False))
+    all_rows = {named(number, value) for number, values in VALUES.items() for value in values}
+    write_figure(path, found, finished=bool(found[DIVERSITY]) and all_rows <= set(found["rows"]))
+    log.info("written: %s", path)
     show(found, recommendations.tune)
 
 

@@ -369,25 +369,26 @@ def papers(figure: Figure) -> str:
     """The last rating of every user: means over seeds, published figures of others, and a split by gap."""
     rows, by_gap = [], []
     for name, runs in figure["last"].items():
-        seconds = mean(run["seconds"] for run in runs.values())
+        seconds = [mean(run[part] for run in runs.values()) for part in ("seconds", "seconds to answers")]
         for when in next(iter(runs.values()), {"ranked": {}})["ranked"]:
             found = [run["ranked"][when] for run in runs.values()]
             values = (_spread([each[metric] for each in found]) for metric in PAPERS)
-            rows.append((f"{name}, {when}", *values, f"{seconds / 60:.0f} min"))
-            by_gap.append(_by_gap(f"{name}, {when}", found))
+            minutes = " / ".join(f"{each / 60:.1f} min" for each in seconds)
+            rows.append((f"recipe `{name}`, {when}", *values, minutes))
+            by_gap.append(_by_gap(f"recipe `{name}`, {when}", found))
     rows += [(f"{each['model']} ({each['by']})", *_published(each), "") for each in read(PUBLISHED)["last"]]
-    seeds = max((len(runs) for runs in figure["last"].values()), default=0)
+    seeds = ", ".join(f"`{name}` by {len(runs)} seed{'s' * (len(runs) > 1)}" for name, runs in figure["last"].items())
     chosen = "; ".join(
-        f"{name}, {when}: {row['hr@10']:.3f} / {row['ndcg@10']:.3f}"
+        f"`{name}`, {when}: {row['hr@10']:.4f} / {row['ndcg@10']:.4f}"
         for name, runs in figure["last but one"].items()
         for run in runs.values()
         for when, row in run["ranked"].items()
     )
     note = (
-        f"{figure['users']:,} users, {seeds} seeds: mean ± standard deviation. Trained for: processor time. On the "
-        f"last but one, on which settings were chosen, HR@10 / NDCG@10: {chosen}."
+        f"{figure['users']:,} users; {seeds}: mean ± standard deviation. Processor time of training, and with the "
+        f"answers to all requests. On the last but one, on which settings were chosen, HR@10 / NDCG@10: {chosen}."
     )
-    first = table(["list", *PAPERS.values(), "trained for"], rows)
+    first = table(["list", *PAPERS.values(), "processor time"], rows)
     return f"{first}\n\n{_gaps(by_gap)}\n\n{note} {measured(figure)}"
 
 

@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -38,7 +39,7 @@ from offline.readers import read_with_holdout
 from research.evaluation.protocols import Stages, fit_stages, in_both_orders
 from research.figure_files import write_figure
 from research.figures import recommendations
-from research.reports import figure, head, resumed, show
+from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
@@ -141,8 +142,11 @@ def measured(holdout: Holdout, lists: Lists, codes: Ints, n_items: int) -> dict[
     return {name: comparison.mean(of_users) for name, of_users in values.items()}
 
 
-def study(settings: Settings, items: int, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """The report. Raises StepError where no item is liked often enough, or a channel has no tables to place it in."""
+def study(settings: Settings, items: int, path: Path, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The report; ``path``: of an interrupted run.
+
+    Raises StepError where no item is liked often enough, or a channel has no tables to place it in.
+    """
     inputs, recipe = read_with_holdout(settings), settings.recipe
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     past = holdout.past
@@ -150,7 +154,7 @@ def study(settings: Settings, items: int, keep: Callable[[dict[str, Any]], None]
     if not len(codes):
         raise StepError(f"no item of this data set was liked {LEAST} times before the holdout, and again in it.")
     opening = {**head("make evaluate-new-items", settings, recipe), "items": len(codes)}
-    found = resumed(figure(opening, settings, "new_items"), opening, {"systems": {}})
+    found = resumed(path, opening, {"systems": {}})
 
     def add(name: str, lists: Lists) -> None:
         found["systems"][name] = plain(measured(holdout, lists, codes, past.n_items))
@@ -187,11 +191,11 @@ def study(settings: Settings, items: int, keep: Callable[[dict[str, Any]], None]
 
 
 def main(settings: Settings, *, items: int = ITEMS) -> None:
-    def write(found: dict[str, Any], *, finished: bool = False) -> None:
-        write_figure(figure(found, settings, "new_items"), found, finished=finished)
-
-    found = study(settings, items, write)
-    write(found, finished=True)
+    whole = items >= ITEMS
+    path = figure_of_study(head("", settings, settings.recipe), settings, "new_items", part=not whole)
+    found = study(settings, items, path, partial(write_figure, path, finished=False))
+    write_figure(path, found, finished=whole)
+    log.info("written: %s", path)
     show(found, recommendations.new_items)
 
 

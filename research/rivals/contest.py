@@ -50,7 +50,7 @@ from offline.readers import read_with_holdout
 from research.evaluation.protocols import points_of
 from research.figure_files import write_figure
 from research.figures import recommendations
-from research.reports import figure, head, resumed, show
+from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
@@ -228,13 +228,16 @@ def value(holdout: Holdout, lists: Lists) -> float:
 
 
 def contest(
-    settings: Settings, rule: HoldoutRule, only: Sequence[str], keep: Callable[[dict[str, Any]], None]
+    settings: Settings, rule: HoldoutRule, only: Sequence[str], path: Path, keep: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """The report. ``keep``: writes it as far as it is measured."""
+    """The report. ``path``: of an interrupted run, ``keep``: writes it as far as it is measured.
+
+    ``only``: the rivals that are added to those that the interrupted run has measured, if any; all where none is named.
+    """
     inputs = read_with_holdout(settings)
     study = Contest(settings.offline_dir / "rivals", inputs, rule)
     opening = head("make evaluate-rivals", settings, settings.recipe, study.test)
-    found = resumed(figure(opening, settings, "rivals"), opening, {"tried": {}, "rows": {}})
+    found = resumed(path, opening, {"tried": {}, "rows": {}})
     lists: dict[str, tuple[Lists, Lists]] = {}  # on validation and test
     ours = served.answers(settings, study.test).ranked
     of_ours = per_user(study.test.relevance, study.test.judged(ours))[CHOSEN_BY]
@@ -246,11 +249,12 @@ def contest(
         found["rows"][name] = {"setting": dict(setting), "seconds": round(seconds, 1), **plain(row)}
         keep(found)
 
-    for name in only or RIVALS:
+    for name in [each for each in RIVALS if not only or each in only or each in found["rows"]]:
         setting = study.chosen(name, found["tried"].setdefault(name, []))
         before, after = (study.fit(name, holdout, setting) for holdout in (study.validation, study.test))
         lists[name] = before.lists, after.lists
         add(name, setting, after.lists, after.seconds)
+    found["rows"].pop(FUSION, None)  # of an earlier run: it comes last
     weights = best_fusion(
         {name: each[0] for name, each in lists.items()}, partial(value, study.validation), inputs.data.n_items
     )
@@ -263,11 +267,10 @@ def contest(
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
     rule = read_with_holdout(settings).dataset.holdout
 
-    def write(found: dict[str, Any], *, finished: bool = False) -> None:
-        write_figure(figure(found, settings, "rivals"), found, finished=finished)
-
-    found = contest(settings, rule, only, write)
-    write(found, finished=not only)
+    path = figure_of_study(head("", settings, settings.recipe), settings, "rivals", part=bool(only))
+    found = contest(settings, rule, only, path, partial(write_figure, path, finished=False))
+    write_figure(path, found, finished=set(RIVALS) <= set(found["rows"]))
+    log.info("written: %s", path)
     show(found, recommendations.rivals)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,19 +51,30 @@ def test_other_data_is_not_requested_live(released: Settings) -> None:
         papers.live(released)
 
 
-def test_measured_seeds_are_not_fitted_again(released: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_whole_study_counts_as_finished(released: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[int, int]] = []
 
     def once(inputs: object, recipe: object, target: int, users: int | None) -> dict[str, object]:
         done.append((target, len(done)))
         row = {when: {**dict.fromkeys(papers.recommendations.PAPERS, 0.5), "by gap": {}} for when in (WITH, WITHOUT)}
-        return {"seconds": 1.0, "recall": row, "ranked": row}
+        return {"seconds": 1.0, "seconds to answers": 2.0, "recall": row, "ranked": row}
+
+    def found() -> dict[str, Any]:
+        (path,) = (released.offline_dir / "evaluation").glob("papers*.json")
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return report
 
     monkeypatch.setattr(papers, "fitted", once)
-    monkeypatch.setattr(papers, "RECIPES", {"the recipe": None})
-    papers.main(released, seeds=(0, 1), validate=True)
-    assert [target for target, _ in done] == [2]
+    monkeypatch.setattr(papers, "SEEDS", (0, 1, 2))
+    papers.main(released, validate=True)
+    assert [target for target, _ in done] == [2, 2]  # of both recipes
     papers.main(released, seeds=(0, 1))
-    assert [target for target, _ in done] == [2, 1, 1]
-    (path,) = (released.offline_dir / "evaluation").glob("papers*.json")
-    assert set(json.loads(path.read_text(encoding="utf-8"))["last"]["the recipe"]) == {"0", "1"}
+    assert [target for target, _ in done[2:]] == [1, 1, 1]  # seeds of the recipe for the next event, one of the other
+    assert found()["measured"]["finished"] is False
+    papers.main(released, seeds=(0, 1, 2))
+    assert len(done) == 6, "what is measured is not fitted again"
+    assert {name: [*rows] for name, rows in found()["last"].items()} == {
+        "next-item": ["0", "1", "2"],
+        released.recipe.name: ["0"],
+    }
+    assert "finished" not in found()["measured"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from data_exchange_center.settings import Settings
 from research import figure_files, reports
 from research.figure_files import write_figure
 from research.figures import measure_all
-from research.reports import drawn_from, resumed
+from research.reports import drawn_from, figure_of_study, resumed
 
 HEAD = {"command": "make it", "dataset": "ml-1m"}
 
@@ -29,6 +30,20 @@ def test_an_interrupted_run_resumes_only_what_is_of_its_code(tmp_path: Path, mon
         assert resumed(path, HEAD, empty)["rows"] == []
     write_figure(path, half)
     assert resumed(path, HEAD, empty)["rows"] == [], "a finished one is measured again"
+
+
+def test_a_part_does_not_replace_a_finished_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "FIGURES", tmp_path)
+    settings, head = Settings(exchange_dir=tmp_path / "exchange"), {**HEAD, "recipe": "default"}
+    path = tmp_path / "tune.json"
+    assert figure_of_study(head, settings, "tune", part=True) == path
+    write_figure(path, head, finished=False)
+    assert figure_of_study(head, settings, "tune", part=True) == path, "it is resumed"
+    write_figure(path, head)
+    assert figure_of_study(head, settings, "tune", part=False) == path
+    other = figure_of_study(head, settings, "tune", part=True)
+    assert other.is_relative_to(settings.offline_dir)
+    assert other.name == path.name
 
 
 def test_a_version_measures_a_figure_once_on_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

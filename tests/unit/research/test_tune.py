@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_the_largest_cheap_strength_is_chosen(differences: tuple[float, ...], be
 
 def test_measured_values_are_not_fitted_again(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of("default", exchange)
-    monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,)})
+    monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
     monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
     tune.main(settings, only=["ease.l2", "diversity"])
     (path,) = (settings.offline_dir / "evaluation").glob("tune*.json")
@@ -47,3 +48,23 @@ def test_measured_values_are_not_fitted_again(exchange: Path, monkeypatch: pytes
     monkeypatch.setattr(tune, "fit_stages", lambda *given: fits.append(1) or fit(*given))
     tune.main(settings, only=["ease.l2", "diversity"])
     assert len(fits) == 1  # the recipe as it is
+    assert "chosen" in json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_study_of_some_numbers_is_not_finished(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of("default", exchange)
+    monkeypatch.setattr(tune, "VALUES", {"ease.l2": (3000.0,), "ease.power": (0.5,)})
+    monkeypatch.setattr(tune, "STRENGTHS", (0.1,))
+
+    def found() -> dict[str, Any]:
+        (path,) = (settings.offline_dir / "evaluation").glob("tune*.json")
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return report
+
+    for path in (settings.offline_dir / "evaluation").glob("tune*.json"):
+        path.unlink()
+    tune.main(settings, only=["ease.power"])
+    assert found()["measured"]["finished"] is False
+    tune.main(settings, only=["ease.l2", "diversity"])
+    assert set(found()["rows"]) == {"ease.l2 = 3000.0", "ease.power = 0.5"}
+    assert "finished" not in found()["measured"]

@@ -29,6 +29,7 @@ def test_new_items_by_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (path,) = (settings.offline_dir / "evaluation").glob("new_items*.json")
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["items"] > 1
+    assert found["measured"]["finished"] is False, "fewer items than the study has"
     systems = found["systems"]
     assert {"0 likes", "10 likes", "popular, 0 likes", new_items.LEARNED} <= set(systems)
     assert systems["popular, 0 likes"]["recall@50"]["mean"] <= systems["popular, 10 likes"]["recall@50"]["mean"]

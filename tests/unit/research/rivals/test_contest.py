@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,12 +47,21 @@ def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch
         "Markov chain": Rival([{"lags": 3}], contest.RIVALS["Markov chain"].fit),
     }
     monkeypatch.setattr(contest, "RIVALS", rivals)
-    contest.main(settings)
+
+    def report() -> dict[str, Any]:
+        (path,) = (settings.offline_dir / "evaluation").glob("rivals*.json")
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    contest.main(settings, only=["EASE"])
+    assert report()["measured"]["finished"] is False
+    contest.main(settings, only=["popularity"])
+    assert [*report()["rows"]] == ["EASE", "popularity", contest.FUSION]
     assert len(fits) == len(set(fits)) == 3  # two settings on validation, one on test
     contest.main(settings)
     assert len(fits) == 3
-    (path,) = (settings.offline_dir / "evaluation").glob("rivals*.json")
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = report()
+    assert "finished" not in found["measured"]
     assert set(found["rows"]) == {*rivals, contest.FUSION}
     best = max(found["tried"]["popularity"], key=lambda each: each["ndcg@50"])
     assert found["rows"]["popularity"]["setting"] == best["setting"]
