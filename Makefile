@@ -134,7 +134,7 @@ sync: loaded ## load Redis, Elasticsearch, Feast and Triton, check, publish, go 
 	$(call step,offline_to_online/release,s1_go_live.py)
 
 publish: loaded ## the same without going live: requests that name the release are answered from it
-	@$(BIN)/python -m offline_to_online.releases publish
+	@$(BIN)/python -m stack.releases publish
 
 loaded:
 	@$(MAKE) --no-print-directory --jobs 4 --output-sync=target $(loads)
@@ -145,11 +145,11 @@ $(loads):
 
 .PHONY: releases activate
 releases: setup ## list the releases in the stores: live, published, or just loaded
-	@$(BIN)/python -m offline_to_online.releases list
+	@$(BIN)/python -m stack.releases list
 
 activate: setup ## have a published release, new or earlier, answer by default: make activate release=<id>
 	@[[ -n "$(release)" ]] || { echo "Name a release: make activate release=<id>; make releases lists them." >&2; exit 1; }
-	@$(BIN)/python -m offline_to_online.releases activate "$(release)"
+	@$(BIN)/python -m stack.releases activate "$(release)"
 
 .PHONY: demo
 demo: setup ## run the whole pipeline: data, training, services, sync, server, fifty films for the first user

@@ -1,4 +1,4 @@
-"""The life of a release: publish, activate, retire; and the list of all releases.
+"""The life of a release: publish, activate, retire.
 
 A release is *loaded* when all four stores hold it. `publish`, which requires that it passed the check of offline
 against online, writes its manifest into Redis: servers load it, and answer from it the requests that name it (previews,
@@ -6,31 +6,24 @@ arms of experiments). `activate` has it answer all others, too: the pointer `wir
 switch, which a server reads with every request. `retire` deletes all but the active release and the last others that
 were published or active, ``RECSYS_KEPT_RELEASES`` in all; going back to one of them only moves the pointer.
 
-Run:  python -m offline_to_online.releases list
-      python -m offline_to_online.releases publish
-      python -m offline_to_online.releases activate <release>
+`stack.releases` has the commands.
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Column, Table
 
 from data_exchange_center import plugins
-from data_exchange_center.errors import RecsysError
 from data_exchange_center.files import written_in_place
 from data_exchange_center.manifest import Manifest, ParityRecord, Published, why_unreadable
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
+from data_exchange_center.steps import StepError
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.feast import FeastStore
 from offline_to_online.stores.redis import RedisStore
@@ -182,67 +175,3 @@ def consequences(settings: Settings, manifest: Manifest) -> str:
         parts.append(replaced)
     what = f"release {release} ({manifest.dataset.name}): {' and '.join(parts)}"
     return f"{what}; until then Ctrl-C leaves all as it is" if parts else ""
-
-
-def files_of_another(settings: Settings, release: str) -> str:
-    """Where the artifacts make another release than the active one, say so, and what to run; else empty."""
-    try:
-        made = release_of_artifacts(settings).release
-        what = f"the files in {settings.offline_dir} make release {made}"
-    except RecsysError as error:
-        made, what = None, f"the files in {settings.offline_dir} make no release ({error.problem})"
-    if made == release:
-        return ""
-    recipe = RedisStore(settings).published(release).manifest.recipe.name
-    return (
-        f"Release {release} (recipe {recipe}) answers from now on; {what}. `make evaluate`, `make doctor` and "
-        f"`make sync` go by the files: RECSYS_RECIPE={recipe} make offline, with the same RECSYS_DATA, makes its own."
-    )
-
-
-# The commands.
-
-
-def overview(settings: Settings) -> Table:
-    """Every release that any store holds: whether it is live (active), published or loaded, and where it lies."""
-    stores = Stores.of(settings)
-    active, published = stores.redis.listed()
-    held = {store.title: store.releases() for store in stores}
-    columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
-    table = Table(*columns, title="releases")
-    known = set().union(*held.values())
-    for release in (*(each for each in published if each in known), *sorted(known.difference(published))):
-        state = "live" if release == active else "published" if release in published else "loaded"
-        where = ["yes" if release in releases else "-" for releases in held.values()]
-        if (place := stores.triton.find(release)) is not None:
-            where[-1] = str(place)  # Triton is the last
-        table.add_row(release, state, *where)
-    return table
-
-
-def main(settings: Settings, command: str, release: str | None = None) -> None:
-    """Publish the release that the artifacts make, or activate one, or neither; then list the releases."""
-    if command == "publish":
-        release = release_of_artifacts(settings).release
-        publish(settings, release)
-        deleted = ", ".join(sorted(retire(settings))) or "none"
-        log.info("release %s is published: make activate release=%s; deleted: %s", release, release, deleted)
-    elif release is not None:
-        activate(settings, release)
-    Console().print(overview(settings))
-    if command == "activate" and release and (note := files_of_another(settings, release)):
-        log.warning("%s", note)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="python -m offline_to_online.releases",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="the releases in the stores")
-    commands.add_parser("publish", help="have requests that name it answered from the release that the files make")
-    activation = commands.add_parser("activate", help="have a published release answer all other requests, too")
-    activation.add_argument("release", help="its id, as `list` shows it")
-    run(partial(main, **vars(parser.parse_args())))

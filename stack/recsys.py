@@ -36,12 +36,12 @@ COMMANDS: Final = {
     "down": Command("stack", ("down",), "stop the services and the server; the data stays", "service", about=_SERVICE),
     "serve": Command("stack", ("serve",), "start the server, or replace its workers by new ones"),
     "logs": Command("stack", ("logs",), "print the end of the logs", "service", about=_SERVICE),
-    "releases": Command("offline_to_online.releases", ("list",), "list the releases: live, published, or just loaded"),
+    "releases": Command("stack.releases", ("list",), "list the releases: live, published, or just loaded"),
     "publish": Command(
-        "offline_to_online.releases", ("publish",), "publish the loaded and checked release: requests may name it"
+        "stack.releases", ("publish",), "publish the loaded and checked release: requests may name it"
     ),
     "activate": Command(
-        "offline_to_online.releases", ("activate",), "have a published release, new or earlier, answer by default",
+        "stack.releases", ("activate",), "have a published release, new or earlier, answer by default",
         "release", required=True, about="its id, as `recsys releases` lists it",
     ),
     "doctor": Command("extras.doctor", (), "report what is done, stale or down, and the command to run next"),

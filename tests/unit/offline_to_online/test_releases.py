@@ -227,14 +227,3 @@ def test_loading_says_what_is_replaced_and_deleted(
     sentence = releases.consequences(passed.settings, manifest)
     assert bool(sentence) == bool(said)
     assert all(part in sentence for part in said)
-
-
-def test_activating_says_whose_files_there_are(passed: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
-    passed.publish()
-    monkeypatch.setattr(releases, "RedisStore", lambda _: passed.stores.redis)
-    release, recipe = passed.manifest.release, passed.manifest.recipe.name
-    assert releases.files_of_another(passed.settings, release) == ""
-    other = passed.settings.model_copy(update={"recipe_name": "source" if recipe == "default" else "default"})
-    for settings, live in ((other, release), (passed.settings, "before")):
-        note = releases.files_of_another(settings, live)
-        assert f"RECSYS_RECIPE={recipe} make offline" in note

@@ -18,8 +18,8 @@ from stack.service import BIN, ROOT
     [
         (["status"], "stack", ["status"]),
         (["up", "redis", "feast"], "stack", ["up", "redis", "feast"]),
-        (["releases"], "offline_to_online.releases", ["list"]),
-        (["activate", "89736b400bb4"], "offline_to_online.releases", ["activate", "89736b400bb4"]),
+        (["releases"], "stack.releases", ["list"]),
+        (["activate", "89736b400bb4"], "stack.releases", ["activate", "89736b400bb4"]),
         (["import", "my folder"], "extras.own_data.proposal", ["my folder"]),
         (["doctor"], "extras.doctor", []),
     ],
