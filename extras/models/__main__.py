@@ -3,11 +3,11 @@
 1. check    the bundle's files, its ids against those of the data set in the exchange folder
 2. parity   for the sample of users in expected.parquet, the lists that the stack will give against the library's own:
             the same first 50 for 99 % of them, scores within 1e-5 of the largest
-3. recipe   models/<name>.json in the exchange folder: the model alone, whose order is the answer's; with
+3. recipe   models/<name>.json in the exchange folder, written last: the model alone, whose order is the answer's; with
             ``with_default=1`` it is one more channel of the default recipe, which needs the bundle's training/
 
 Reads:  the bundle; offline/{users,items,ratings}.parquet and raw/dataset.json of the exchange folder
-Writes: models/<name>.npz, models/<name>-training.npz, models/<name>.json in the exchange folder
+Writes: models/<name>-<digest>.npz, models/<name>.json in the exchange folder
 Run:    make import-model bundle=<folder> [with_default=1]; then RECSYS_RECIPE=<the recipe> make offline sync serve
         make export-events folder=<folder>: what a library is trained on, events.parquet and events-training.parquet
 Expect: the parity that was found, and the command that serves the model
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -33,7 +34,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.models import bundle
 from extras.models.bundle import EXPECTED, ITEMS, MODEL, TRAINING, USERS, Bundle, BundleError
-from extras.models.channel import ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
+from extras.models.channel import MODELS, ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
 from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Inputs, Points, Sequences, requests_at
 from offline.readers import read_inputs
@@ -81,6 +82,11 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
     own_users, own_items = ({each: row for row, each in enumerate(ids)} for ids in _own_ids(settings))
     own = own_users, own_items
     found = bundle.read(folder)
+    if (found.about.events or 0) > len(inputs.data.items):
+        raise BundleError(
+            f"{folder / MODEL}: trained on {found.about.events:,} events, of which the past here has "
+            f"{len(inputs.data.items):,}: held-out ones are among them; train on what `make export-events` writes now"
+        )
     prepared = prepare(folder, found, inputs.data, own)
     recipe = channel_recipe(found, "", "")
     parity = compared(served(recipe, prepared, inputs.data.item_numbers, inputs.data.user_numbers), folder, inputs, own)
@@ -103,17 +109,20 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
             raise BundleError(f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}")
         of_past = prepare(training, earlier, inputs.data, own)
     recipe_with(recipe, with_default=with_default)  # raises before anything is written
-    models = settings.exchange_dir / "models"
-    models.mkdir(parents=True, exist_ok=True)
-    path = models / f"{found.about.name}.npz"
-    recipe = channel_recipe(found, str(path), prepared.write(path))
+    exchange = settings.exchange_dir
+    file, digest = trained_on(prepared, inputs.data.lengths, inputs.data).write(exchange, found.about.name)
+    recipe = channel_recipe(found, file, digest)
     if of_past:
-        path = models / f"{found.about.name}-training.npz"
-        recipe = recipe.model_copy(update={"training_file": str(path), "training_sha256": of_past.write(path)})
+        earlier_lengths = inputs.data.earlier_lengths(ranker_of_lists(DEFAULT).past)
+        file, digest = trained_on(of_past, earlier_lengths, inputs.data).write(exchange, found.about.name)
+        recipe = recipe.model_copy(update={"training_file": file, "training_sha256": digest})
     whole = recipe_with(recipe, with_default=with_default)
-    out = models / f"{found.about.name}.json"
+    out = exchange / MODELS / f"{found.about.name}.json"
     with written_in_place(out) as temporary:
         temporary.write_text(whole.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for path in set(out.parent.glob(f"{found.about.name}-*.npz")):  # of the model's earlier imports
+        if path.relative_to(exchange).as_posix() not in (recipe.file, recipe.training_file):
+            path.unlink()
     print(  # noqa: T201
         f"{found.about.name} ({found.about.library}): {len(found.items):,} items, {len(found.users):,} users\n"
         f"parity: {parity.same:.1%} of {parity.users} lists have the same first {COMPARED} items and scores, within "
@@ -121,6 +130,11 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
         f"  RECSYS_RECIPE={out} make offline up sync serve"
     )
     return out
+
+
+def trained_on(prepared: Prepared, lengths: np.ndarray, past: Sequences) -> Prepared:
+    """The arrays, with how many of each user's events the model may have been trained on."""
+    return replace(prepared, past_users=past.user_numbers, past_events=lengths)
 
 
 def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedVectorsRecipe | ImportedItemItemRecipe:

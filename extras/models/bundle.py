@@ -1,6 +1,7 @@
 """Bundles: trained models of other libraries as folders of plain files, their format and its checks.
 
-    model.toml          name, kind ("vectors" or "item-item"), library, similarity ("dot" or "cosine"; of vectors)
+    model.toml          name, kind ("vectors" or "item-item"), library, similarity ("dot" or "cosine"; of vectors);
+                        events (rows of events.parquet that it was trained on, optional)
     items.parquet       id: the item's own id as text; of vectors: vector (list of floats), bias (float, optional)
     users.parquet       of vectors: id, vector
     weights.npz         of item-item: a `scipy.sparse` matrix (items, items) in the order of items.parquet; the score of
@@ -50,6 +51,7 @@ class About(Frozen):
     kind: Literal["vectors", "item-item"]
     library: str
     similarity: Literal["dot", "cosine"] = "dot"
+    events: int | None = None  # rows of events.parquet that the model was trained on
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,8 @@ Fitting such a channel reads the file, so that every step, check and store treat
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
@@ -19,6 +20,7 @@ from data_exchange_center.channels import Arrays, Channel, Float32, Requests, St
 from data_exchange_center.files import written_in_place
 from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, ListsRecipe, VectorRecipe
+from data_exchange_center.settings import load_settings
 from data_exchange_center.steps import StepError
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from offline.models.kinds import Fitted
 
 EVENTS: Final = 1000  # newest events of a user that an item-item model reads
+MODELS: Final = "models"  # in the exchange folder
+NONE: Final = partial(np.empty, 0, np.int64)
+NUMBERS: Final = ("item_numbers", "user_numbers", "past_users", "past_events")  # of `Prepared`
 
 
 class ImportedVectorsRecipe(VectorRecipe):
@@ -35,7 +40,7 @@ class ImportedVectorsRecipe(VectorRecipe):
 
     kind: Literal["imported_vectors"] = "imported_vectors"
     name: str = "imported"
-    file: str  # as `Prepared.write` wrote it
+    file: str  # as `Prepared.write` wrote it, below the exchange folder
     sha256: str  # of it
     training_file: str = ""  # the same model, fitted on the first part of the past; empty: there is none
     training_sha256: str = ""
@@ -67,27 +72,39 @@ class Prepared:
     user_numbers: NDArray[np.int64]
     arrays: Arrays  # items, users; or data, indices, indptr
 
-    def write(self, path: Path) -> str:
-        """Write the file; return its sha256."""
+    past_users: NDArray[np.int64] = field(default_factory=NONE)  # whose events the model may have been trained on
+    past_events: NDArray[np.int64] = field(default_factory=NONE)  # how many of each of them
+
+    def write(self, exchange: Path, name: str) -> tuple[str, str]:
+        """Write the file, named by its content, so that an earlier model's file stays. Returns its path below the
+        exchange folder, and its sha256."""
         buffer = io.BytesIO()
-        numbers = {"item_numbers": self.item_numbers, "user_numbers": self.user_numbers}
-        np.savez(buffer, **dict[str, Any](numbers | dict(self.arrays)))
-        with written_in_place(path) as temporary:
+        np.savez(buffer, **dict[str, Any]({each: getattr(self, each) for each in NUMBERS} | dict(self.arrays)))
+        digest = sha256(buffer.getvalue()).hexdigest()
+        file = f"{MODELS}/{name}-{digest[:12]}.npz"
+        with written_in_place(exchange / file) as temporary:
             temporary.write_bytes(buffer.getvalue())
-        return sha256(buffer.getvalue()).hexdigest()
+        return file, digest
 
     @classmethod
-    def read(cls, path: str, digest: str) -> Self:
+    def read(cls, file: str, digest: str) -> Self:
         """Raises StepError where the file is gone or has changed since the recipe was written."""
+        path = load_settings().exchange_dir / file
         try:
-            raw = Path(path).read_bytes()
+            raw = path.read_bytes()
         except OSError as error:
             raise StepError(f"{path}: cannot be read ({error.strerror}): import the model again") from error
         if sha256(raw).hexdigest() != digest:
             raise StepError(f"{path}: has changed since its recipe was written: import the model again")
         with np.load(io.BytesIO(raw), allow_pickle=False) as stored:
             arrays = dict(stored)
-        return cls(arrays.pop("item_numbers"), arrays.pop("user_numbers"), arrays)
+        return cls(**{each: arrays.pop(each) for each in NUMBERS}, arrays=arrays)
+
+    def trained_within(self, past: Sequences) -> bool:
+        """Whether the model may have been trained on events of ``past`` alone: on none that come after it."""
+        lengths = dict(zip(past.user_numbers.tolist(), past.lengths.tolist(), strict=True))
+        counts = zip(self.past_users.tolist(), self.past_events.tolist(), strict=True)
+        return all(events <= lengths.get(user, events) for user, events in counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,18 +135,26 @@ class ItemItem(Channel):
 
 
 def fit(recipe: ImportedRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
-    """Read the imported arrays. The channel behind the ranker's training lists is the bundle's ``training`` model.
+    """Read the imported arrays: the model's; for a past without all the events that it may have been trained on, those
+    of the bundle's ``training`` model, which the ranker's training lists are made with.
 
-    Raises StepError for a file that does not belong to this data set.
+    Raises StepError for a file that does not belong to this data set, and for a past that both have seen more than.
     """
     from offline.models.kinds import Fitted
 
-    training = past is not inputs.data and recipe.training_file
-    prepared = (
-        Prepared.read(recipe.training_file, recipe.training_sha256)
-        if training
-        else Prepared.read(recipe.file, recipe.sha256)
-    )
+    prepared = Prepared.read(recipe.file, recipe.sha256)
+    usable = prepared.trained_within(past)
+    if not usable and recipe.training_file:
+        prepared = Prepared.read(recipe.training_file, recipe.training_sha256)
+        usable = prepared.trained_within(past)
+    elif not usable:  # the ranker `order` learns nothing from its lists: the model itself may make them
+        lists_of = inputs.data.earlier_lengths(OrderRecipe().past)
+        usable = np.array_equal(past.lengths, lists_of) and prepared.trained_within(inputs.data)
+    if not usable:
+        raise StepError(
+            f"{recipe.name}: was trained on events that come after those that are given here, and would be evaluated "
+            "on what it has seen: train it on what `make export-events` writes now, and import it again"
+        )
     return Fitted(served(recipe, prepared, past.item_numbers, past.user_numbers))
 
 

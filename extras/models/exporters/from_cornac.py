@@ -13,7 +13,7 @@ import cornac
 import numpy as np
 from cornac.data import Dataset
 from cornac.models import BPR, MF, PMF
-from write import LISTED, arguments, lists, parts, sample, vectors, write
+from write import arguments, best_unseen, lists, parts, sample, vectors, write
 
 MODELS = {
     "bpr": lambda: BPR(k=32, max_iter=100, learning_rate=0.01, lambda_reg=0.001, seed=0),
@@ -35,22 +35,18 @@ def main() -> None:
         bias = None if given.model == "pmf" else model.i_biases
         scores = of_users @ of_items.T + (0 if bias is None else bias)
         # a rating's mean and the user's bias move all of a user's scores alike: the order is the same without them
-        some, found, listed = sample(users), [], []
+        some, best = sample(users), []
         for user in some:
-            seen = train.csr_matrix[user].indices
             own = np.asarray(model.score(user), np.float64)
-            offset = np.median(own - scores[user])
-            own = own - offset
-            own[seen] = -np.inf
-            best = np.argsort(-own, kind="stable")[: min(LISTED, len(own) - len(seen))]
-            found.append(items[best])
-            listed.append(own[best])
+            best.append(best_unseen(own - np.median(own - scores[user]), train.csr_matrix[user].indices))
+        found, listed = [items[places] for places, _ in best], [each for _, each in best]
         tables = {"items": vectors(items, of_items, bias), "users": vectors(users, of_users)}
         write(
             folder,
             f"cornac_{given.model}",
             "vectors",
             f"cornac {cornac.__version__}",
+            events=len(events),
             expected=lists(users[some], found, listed),
             **tables,
         )

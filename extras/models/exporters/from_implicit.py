@@ -37,12 +37,12 @@ def main() -> None:
         names = [items[row[k]] for row, k in zip(found, kept, strict=True)]
         tables = {"expected": lists(users[some], names, [of[k] for of, k in zip(scores, kept, strict=True)])}
         if given.model == "cosine":
-            tables |= {"items": vectors(items, np.zeros((len(items), 0)))[["id"]], "weights": model.similarity}
+            tables |= {"items": vectors(items), "weights": model.similarity}
             kind = "item-item"
         else:
             tables |= {"items": vectors(items, model.item_factors), "users": vectors(users, model.user_factors)}
             kind = "vectors"
-        write(folder, f"implicit_{given.model}", kind, f"implicit {implicit.__version__}", **tables)
+        write(folder, f"implicit_{given.model}", kind, f"implicit {implicit.__version__}", events=len(events), **tables)
 
 
 if __name__ == "__main__":

@@ -44,13 +44,13 @@ def main() -> None:
         if given.model in ("ease", "tfidf"):
             # its EASE scores an item by the item's own row of weights
             weights = model.weight.T if given.model == "ease" else model.model.similarity
-            tables |= {"items": pd.DataFrame({"id": items}), "weights": weights}
+            tables |= {"items": vectors(items), "weights": weights}
             kind = "item-item"
         else:
             of_users, of_items = model.get_vectors()
             tables |= {"items": vectors(items, of_items), "users": vectors(users, of_users)}
             kind = "vectors"
-        write(folder, f"rectools_{given.model}", kind, f"rectools {rectools.__version__}", **tables)
+        write(folder, f"rectools_{given.model}", kind, f"rectools {rectools.__version__}", events=len(events), **tables)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ def arguments(models: list[str]) -> argparse.Namespace:
     parser.add_argument("events", type=Path, help="the folder that `make export-events` wrote")
     parser.add_argument("bundle", type=Path, help="the folder to write")
     parser.add_argument("--model", choices=models, default=models[0])
-    return parser.parse_args()
+    given = parser.parse_args()
+    del sys.argv[1:]  # RecBole reads settings there
+    return given
 
 
 def parts(given: argparse.Namespace) -> list[tuple[pd.DataFrame, Path]]:
@@ -44,11 +48,20 @@ def sample(users: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(len(users), min(SAMPLE, len(users)), replace=False))
 
 
-def write(folder: Path, name: str, kind: str, library: str, similarity: str = "dot", **tables: object) -> None:
-    """Write the bundle: a DataFrame as <name>.parquet, a sparse matrix as <name>.npz."""
+def write(
+    folder: Path,
+    name: str,
+    kind: str,
+    library: str,
+    similarity: str = "dot",
+    events: int | None = None,
+    **tables: object,
+) -> None:
+    """Write the bundle: a DataFrame as <name>.parquet, a sparse matrix as <name>.npz. ``events``: rows trained on."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = {"name": name, "kind": kind, "library": library, "similarity": similarity}
-    (folder / "model.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in lines.items()), "utf-8")
+    about = {"name": name, "kind": kind, "library": library, "similarity": similarity, "events": events}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in about.items() if value is not None]
+    (folder / "model.toml").write_text("".join(lines), "utf-8")
     for key, table in tables.items():
         if isinstance(table, pd.DataFrame):
             table.to_parquet(folder / f"{key}.parquet", index=False)
@@ -56,10 +69,22 @@ def write(folder: Path, name: str, kind: str, library: str, similarity: str = "d
             sp.save_npz(folder / f"{key}.npz", sp.csr_matrix(table))
 
 
-def vectors(ids: np.ndarray, rows: np.ndarray, bias: np.ndarray | None = None) -> pd.DataFrame:
-    """A table of ids and vectors."""
-    table = pd.DataFrame({"id": ids, "vector": list(np.asarray(rows, np.float32))})
-    return table if bias is None else table.assign(bias=np.asarray(bias, np.float32))
+def vectors(ids: np.ndarray, rows: np.ndarray | None = None, bias: np.ndarray | None = None) -> pd.DataFrame:
+    """A table of ids, with their vectors and biases where there are any."""
+    table = pd.DataFrame({"id": ids})
+    if rows is not None:
+        table["vector"] = list(np.asarray(rows, np.float32))
+    if bias is not None:
+        table["bias"] = np.asarray(bias, np.float32)
+    return table
+
+
+def best_unseen(scores: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of a user's best items, best first, and their scores. ``seen``: places of those that are left out."""
+    scores = np.array(scores, np.float64)
+    scores[seen] = -np.inf
+    places = np.argsort(-scores, kind="stable")[: min(LISTED, len(scores) - len(seen))]
+    return places, scores[places]
 
 
 def lists(users: np.ndarray, items: list[np.ndarray], scores: list[np.ndarray]) -> pd.DataFrame:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -11,14 +13,16 @@ import pytest
 import scipy.sparse as sp
 
 from data_exchange_center import artifacts
+from data_exchange_center.channels import StoredVectors
 from data_exchange_center.columns import Columns
-from data_exchange_center.recipes import recipe_called
+from data_exchange_center.recipes import Recipe, recipe_called
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.models.__main__ import COMPARED, export_events, import_model
 from extras.models.bundle import BundleError
+from offline.data.sequences import Inputs, Sequences
 from offline.evaluation import replay, served
-from offline.models.kinds import fit_channels
+from offline.models.kinds import fit_channel, fit_channels
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout
 from tests.made_up_data import shop
@@ -39,8 +43,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def settings(data: Settings, tmp_path: Path) -> Settings:
+def settings(data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The same data set, in an exchange folder without models."""
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
     (tmp_path / "exchange").mkdir()
     (tmp_path / "exchange" / "offline").symlink_to(data.offline_dir)
     return data.model_copy(update={"exchange_dir": tmp_path / "exchange"})
@@ -207,15 +212,75 @@ def test_a_training_model_of_another_kind_is_refused(settings: Settings, data: S
 def test_a_file_that_changed_since_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
     out = import_model(settings, written(tmp_path / "bundle", "vectors", events(data)), with_default=False)
     inputs = read_inputs(settings)
-    Path(json.loads(out.read_text())["recall"]["channels"][0]["file"]).write_bytes(b"other")
+    file = json.loads(out.read_text())["recall"]["channels"][0]["file"]
+    (settings.exchange_dir / file).write_bytes(b"other")
     with pytest.raises(StepError, match="changed"):
         fit_channels(inputs.data, inputs, recipe_called(str(out)))
 
 
+def test_a_recipe_is_found_after_the_exchange_folder_moved(
+    settings: Settings, data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = import_model(settings, written(tmp_path / "bundle", "vectors", events(data)), with_default=False)
+    inputs, moved = read_inputs(settings), tmp_path / "moved"
+    settings.exchange_dir.rename(moved)
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(moved))
+    assert fit_channels(inputs.data, inputs, recipe_called(str(moved / "models" / out.name)))
+
+
+def test_an_interrupted_import_leaves_the_earlier_one(
+    settings: Settings, data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = import_model(settings, written(tmp_path / "first", "vectors", events(data)), with_default=False)
+    before, inputs = out.read_text(), read_inputs(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(Recipe, "model_dump_json", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            import_model(settings, written(tmp_path / "second", "vectors", events(data), seed=1), with_default=False)
+    assert out.read_text() == before
+    assert fit_channels(inputs.data, inputs, recipe_called(str(out)))
+    import_model(settings, tmp_path / "second", with_default=False)
+    assert sorted(path.suffix for path in out.parent.iterdir()) == [".json", ".npz"]
+
+
+def test_a_past_that_lacks_what_the_model_saw_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
+    folder = written(tmp_path / "bundle", "vectors", events(data))
+    written(folder / "training", "vectors", events(data, "events-training"), seed=1)
+    alone = recipe_called(str(import_model(settings, folder, with_default=False)))
+    fused = recipe_called(str(import_model(settings, folder, with_default=True)))
+    inputs = read_inputs(settings)
+    shorter = inputs.data.before_last(1)
+    whole, of_lists = (fit_imported(fused, past, inputs) for past in (inputs.data, inputs.data.earlier(0.6)))
+    assert not np.array_equal(whole, of_lists, equal_nan=True)
+    of_shorter = fit_imported(fused, shorter, inputs)
+    assert np.array_equal(of_shorter, of_lists, equal_nan=True)  # it knows the first 60 % alone
+    for recipe, past in ((alone, shorter), (fused, inputs.data.earlier(0.5))):
+        with pytest.raises(StepError, match="trained on"):
+            fit_imported(recipe, past, replace(inputs, data=past))
+
+
+def fit_imported(recipe: Recipe, past: Sequences, inputs: Inputs) -> np.ndarray:
+    fitted = fit_channel(recipe.recall.channels[-1], past, inputs, recipe.data).channel
+    assert isinstance(fitted, StoredVectors)
+    return fitted.users
+
+
+def test_a_model_that_saw_held_out_events_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
+    folder = written(tmp_path / "bundle", "vectors", events(data))
+    with (folder / "model.toml").open("a", encoding="utf-8") as about:
+        about.write(f"events = {len(events(data)) + 1}\n")
+    with pytest.raises(BundleError, match="held-out"):
+        import_model(settings, folder, with_default=False)
+    assert not (settings.exchange_dir / "models").exists()
+
+
 @pytest.mark.parametrize("kind", ["vectors", "item-item"])
-def test_the_steps_answer_with_the_lists_of_the_library(data: Settings, tmp_path: Path, kind: str) -> None:
+def test_the_steps_answer_with_the_lists_of_the_library(
+    data: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     folder = written(tmp_path / "bundle", kind, events(data))
     exchange = tmp_path / "exchange"
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(exchange))
     shutil.copytree(data.exchange_dir, exchange)
     alone = data.model_copy(update={"exchange_dir": exchange})
     recipe = import_model(alone, folder, with_default=False)
