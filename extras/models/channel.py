@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 EVENTS: Final = 1000  # newest events of a user that an item-item model reads
 MODELS: Final = "models"  # in the exchange folder
-NONE: Final = partial(np.empty, 0, np.int64)
 NUMBERS: Final = ("item_numbers", "user_numbers", "past_users", "past_events")  # of `Prepared`
 
 
@@ -72,8 +70,10 @@ class Prepared:
     user_numbers: NDArray[np.int64]
     arrays: Arrays  # items, users; or data, indices, indptr
 
-    past_users: NDArray[np.int64] = field(default_factory=NONE)  # whose events the model may have been trained on
-    past_events: NDArray[np.int64] = field(default_factory=NONE)  # how many of each of them
+    past_users: NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # whose events the model may have been trained on
+    past_events: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # how many of each of them
 
     def write(self, exchange: Path, name: str) -> tuple[str, str]:
         """Write the file, named by its content, so that an earlier model's file stays. Returns its path below the
