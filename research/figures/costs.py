@@ -67,6 +67,21 @@ def _step_row(name: str, took: Figure) -> Sequence[object]:
     return (name, took.get("began"), took["seconds"], share, memory, took.get("source_seconds"))
 
 
+@block("layouts", "layouts.json")
+def layouts(figure: Figure) -> str:
+    """All offline steps on archives in the layouts of newer editions of MovieLens."""
+    head = ("layout", "ratings", "users", "films", "archive MB", "seconds", "processor seconds", "peak MB")
+    rows = [
+        (
+            f"`{edition}.zip`",
+            *(f"{row[name]:,}" for name in ("ratings", "users", "items")),
+            *(row["archive_mb"], row["seconds"], row["cpu_seconds"], f"{row['peak_mb']:,}"),
+        )
+        for edition, row in figure["editions"].items()
+    ]
+    return shown(figure, head, rows, f"Made of `{figure['source']}`; peak memory of all processes together.")
+
+
 @block("index", "vector_index.json")
 def index(figure: Figure) -> str:
     """Share of the exact candidates that a graph of vectors finds, and milliseconds of a search."""

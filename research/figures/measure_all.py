@@ -85,6 +85,7 @@ PLAN: Final = (
     Measurement("soak.json", "make soak minutes=60", "both"),
     Measurement("containers.json", "make docker-figures && make docker-down", "containers"),
     Measurement("offline_bench.json", "make bench-offline", "free ports"),
+    Measurement("layouts.json", "make bench-layouts", "free ports"),
     Measurement("synthesis.json", "make synthesis-figures", "free ports"),
     Measurement("scale.json", "make bench-scale", "free ports"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),

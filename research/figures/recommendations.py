@@ -416,7 +416,7 @@ def _by_gap(name: str, runs: Sequence[Figure]) -> tuple[str, ...]:
 
 
 def _published(found: Figure) -> tuple[str, ...]:
-    return tuple("-" if found.get(metric) is None else f"{found[metric]:.3f}" for metric in PAPERS)
+    return tuple("-" if found.get(metric) is None else f"{found[metric]:g}" for metric in PAPERS)
 
 
 def _spread(values: Sequence[float]) -> str:

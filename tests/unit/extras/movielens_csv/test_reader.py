@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from research.movielens_csv import write
+from research.movielens_csv import EDITIONS, archive, write
 from tests.unit.offline.synthetic import made_up_movielens, run_steps
 
 
@@ -55,3 +56,16 @@ def test_a_row_of_another_width_is_refused_by_line(files: Path, tmp_path: Path) 
     movies.write_text(movies.read_text(encoding="utf-8") + "7,No genres at all\n", encoding="utf-8")
     with pytest.raises(StepError, match=r"movies.csv, line 82: movieId,title,genres expected"):
         run_steps(Settings(data=files, exchange_dir=tmp_path / "exchange"), 1)
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_archives_of_every_edition_are_read(edition: str, tmp_path: Path) -> None:
+    packed, ratings = archive(made_up_movielens(tmp_path / "source"), tmp_path / "data", edition, users=100)
+    settings = run_steps(Settings(data=packed, exchange_dir=tmp_path / "exchange"), 1)
+    counts = read_dataset(settings.exchange_dir).counts
+    assert (counts["ratings"], counts["users"]) == (ratings, 20)
+    with ZipFile(packed) as file:
+        names = set(file.namelist())
+        assert {f"{edition}/{name}.csv" for name in ("ratings", "movies", "tags", "links")} <= names
+        rows = file.read(f"{edition}/ratings.csv").decode().splitlines()[1:]
+    assert all(row.split(",")[2] in {f"{half / 2:.1f}" for half in range(1, 11)} for row in rows)
