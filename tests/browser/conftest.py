@@ -32,8 +32,9 @@ class Site:
 
 
 @pytest.fixture
-def site(fakes: Fakes, tmp_path: Path) -> Iterator[Site]:  # noqa: F811
+def site(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:  # noqa: F811
     path = tmp_path / "api_keys"
+    monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
     app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
     with serving(app) as address:
         yield Site(f"{address}/", keys.add(path, "person"))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -10,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from tenacity import Retrying, stop_after_delay
 
 from extras.experiments.declaration import arm_of
+from extras.faults import hook as faults_hook
 from tests.browser.conftest import Said, Site
 from tests.unit.extras.conftest import Fakes
 
@@ -312,6 +315,36 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
             page.get_by_role("button", name="Refresh").click()
             expect(page.get_by_text("Answers are degraded.")).to_be_visible(timeout=5_000)
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
+
+
+def test_a_service_is_broken_with_a_button_and_the_lists_compared(
+    page: Page, site: Site, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over services in memory: a fault takes the fake down."""
+
+    def inject(client: Any, *_: Any) -> Callable[[], None]:
+        client.down = True
+        return partial(setattr, client, "down", False)
+
+    monkeypatch.setattr(faults_hook, "inject", inject)
+    said.expected.append("401")
+    before = titles(page)
+    view(page, "Status")
+    button = page.get_by_role("button", name="triton down")
+    button.click()
+    expect(page.get_by_role("alert")).to_contain_text("This needs a key")
+    page.get_by_label("API key").fill(site.key)
+    button.click()
+    tile = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="triton down"))
+    expect(tile).to_contain_text(re.compile(r"down, \d+ s left"))
+    expect(page.locator(".notice.warn")).to_contain_text("not ranked, in recall's order")
+    columns = page.locator(".columns > div")
+    expect(columns.nth(0).locator("h3")).to_contain_text("Before")
+    expect(columns.nth(0).locator(".title").first).to_contain_text(before[0].rsplit(" ", 1)[0])
+    expect(columns.nth(1).locator("h3")).to_contain_text("During")
+    expect(page.get_by_text("titles in both")).to_be_visible()
+    page.get_by_role("button", name="End all faults").click()
+    expect(page.get_by_text("s left")).to_have_count(0)
 
 
 @pytest.mark.parametrize("design", ["split", "interleaved"])

@@ -75,6 +75,9 @@ export const api = {
   addItem: (body) => call("ml/item", { method: "POST", body }),
   removeItem: (itemid) => call(`ml/item/${encodeURIComponent(itemid)}`, { method: "DELETE" }),
   map: () => call("ml/map"),
+  faults: () => call("ml/faults"),
+  beginFault: (body) => call("ml/faults", { method: "POST", body }),
+  endFaults: () => call("ml/faults", { method: "DELETE" }),
   ready: () => call("readyz"),
   activate: (release) => call(`ml/releases/${release}/activate`, { method: "POST" }),
 };

@@ -31,7 +31,7 @@ const Moved = ({ t, rank, other }) => {
     : html`<span class="moved down">▼ <span>${t("down", { n: rank - other })}</span></span>`;
 };
 
-const Column = ({ t, side, answer, other }) => {
+export const Column = ({ t, side, answer, other }) => {
   const there = new Map(other.item_list.map((item, n) => [item.itemid, n + 1]));
   return html`
     <div>

@@ -1,5 +1,6 @@
 // The services, the releases and the running experiments, and serving another release.
 import { api } from "./api.js";
+import { Faults } from "./faults.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
 
@@ -69,6 +70,7 @@ export class Status extends Component {
           <ul class="tiles">${releases.map((each) => html`<${Release} key=${each.release} t=${t} release=${each} activate=${this.activate} />`)}</ul>`}
         ${experiments.length > 0 && html`<h2>${t("experiments")}</h2>
           <ul class="tiles">${experiments.map((each) => html`<${Experiment} key=${each.name} t=${t} experiment=${each} user=${userid} mine=${mine(each)} />`)}</ul>`}
+        <${Faults} t=${t} userid=${userid} />
       </section>`;
   }
 }

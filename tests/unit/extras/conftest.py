@@ -18,7 +18,7 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.web.parts import Parts
-from tests.unit.extras.fakes import FakeExperiments, FakeItemStore, FakeLog, FakeUserList
+from tests.unit.extras.fakes import FakeExperiments, FakeFaults, FakeItemStore, FakeLog, FakeUserList
 from tests.unit.online.conftest import Fakes as CoreFakes
 from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
 from tests.unit.online.conftest import kind, opened  # noqa: F401
@@ -31,6 +31,7 @@ class Fakes(CoreFakes):
     log: FakeLog
     store: FakeExperiments
     new_items: FakeItemStore
+    faults: FakeFaults = field(default_factory=FakeFaults)
     app: Flask = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +46,7 @@ class Fakes(CoreFakes):
         return {
             "events": self.log,
             "experiments": self.store,
+            "faults": self.faults,
             "items": self.new_items,
             "page": FakeUserList(self.users),
         }

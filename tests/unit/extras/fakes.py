@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import EXPERIMENTS as ALL
 from extras.experiments.declaration import Declaration, Experiment, Experiments, named, started, stopped
 from extras.experiments.store import Change, Exposure
+from extras.faults.declaration import ActiveFault, Fault
 from extras.items.store import Change as ItemChange
 from extras.items.store import Changes as ItemChanges
 from extras.items.store import Query, Record, after
@@ -120,6 +122,28 @@ class FakeExperiments(Fake, Client[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure]) -> None:
         with self._requested("expose"):
             self.exposed += exposures
+
+
+class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):
+    service = "redis"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active: dict[str, ActiveFault] = {}
+        self.begun: list[Fault] = []
+
+    def _call(self, query: None) -> dict[str, ActiveFault]:
+        self._seen()
+        return dict(self.active)
+
+    def begin(self, fault: Fault) -> None:
+        with self._requested("begin", fault):
+            self.begun.append(fault)
+            self.active[fault.service] = ActiveFault(**fault.model_dump(), until=time.time() + fault.seconds)
+
+    def end(self) -> None:
+        with self._requested("end"):
+            self.active = {}
 
 
 class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):

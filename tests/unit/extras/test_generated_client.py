@@ -67,7 +67,10 @@ def typed(annotation: Any, example: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_every_path_is_called_and_answers_with_its_type(generated: ModuleType, fakes: Fakes, tmp_path: Path) -> None:
+def test_every_path_is_called_and_answers_with_its_type(
+    generated: ModuleType, fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
     path = tmp_path / "api_keys"
     key = keys.add(path, "client")
     app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)

@@ -1,0 +1,106 @@
+"""Break a service's calls in a running server, for a while; or end all faults.
+
+The server must have been started with RECSYS_SERVER__FAULTS=on.
+
+Run     make fault service=triton kind=down (share=0.5 seconds=60), make fault random=1, make fault off=1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from contextlib import closing, suppress
+from typing import Final
+
+from data_exchange_center import steps
+from data_exchange_center.errors import RecsysError
+from data_exchange_center.settings import Settings
+from extras.client import Client
+from extras.faults.declaration import EXPECTED, KINDS, OFF, SERVICES, Fault, FaultStore
+from extras.faults.hook import FaultsView
+from online.web.guard import validated
+
+PAUSE_S: Final = (3, 10)  # of a random schedule, between two faults
+_EXAMPLE: Final = "for example service=triton kind=down"
+
+
+class FaultError(RecsysError):
+    """No fault can be switched on."""
+
+
+class FaultClient(Client):
+    """Reads a server's faults."""
+
+    def faults(self) -> FaultsView:
+        return self._send("GET", "/ml/faults", FaultsView)
+
+
+def require_allowed(settings: Settings) -> None:
+    """Raise FaultError unless the running server allows faults, ServerError if none answers."""
+    key = settings.server.key.get_secret_value() if settings.server.key else None
+    with closing(FaultClient(settings.server.url, key)) as server:
+        if not server.faults().allowed:
+            raise FaultError(OFF)
+
+
+def declared(arguments: argparse.Namespace) -> Fault:
+    """The fault that the command line names. Raises BadRequestError."""
+    given = {name: value for name in EXPECTED if (value := getattr(arguments, name)) is not None}
+    return validated(json.dumps(given).encode(), Fault.model_validate_json, EXPECTED, _EXAMPLE)
+
+
+def drawn(chance: random.Random) -> Fault:
+    """A fault of a random schedule."""
+    return Fault(
+        service=chance.choice(SERVICES),
+        kind=chance.choice(KINDS),
+        share=round(chance.uniform(0.3, 1), 2),
+        seconds=chance.randint(5, 20),
+    )
+
+
+def run_random(store: FaultStore, seconds: float, chance: random.Random) -> None:
+    """Switch random faults on, one after the other, for so many seconds, then end all. Raises ServiceError."""
+    until = time.monotonic() + seconds
+    try:
+        while time.monotonic() < until:
+            fault = drawn(chance)
+            store.begin(fault)
+            print(f"{fault.service}: {fault.kind}, share {fault.share:g}, for {fault.seconds} s", flush=True)  # noqa: T201
+            time.sleep(max(0.0, min(fault.seconds + chance.uniform(*PAUSE_S), until - time.monotonic())))
+    finally:
+        store.end()
+
+
+def main(settings: Settings) -> None:
+    """Raises BadRequestError, FaultError, ServerError, ServiceError."""
+    arguments = _parser().parse_args()
+    require_allowed(settings)
+    with closing(FaultStore(settings.redis)) as store:
+        if arguments.off:
+            store.end()
+            print("All faults are off.")  # noqa: T201
+        elif arguments.random:
+            with suppress(KeyboardInterrupt):
+                run_random(store, arguments.seconds or float("inf"), random.Random())  # noqa: S311 (no secret)
+        else:
+            fault = declared(arguments)
+            store.begin(fault)
+            print(f"{fault.service} is {fault.kind} for {fault.seconds} s, in a share of {fault.share:g} of its calls.")  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, kind in (("service", str), ("kind", str), ("share", float), ("seconds", int), ("wait_ms", int)):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=EXPECTED[name])
+    parser.add_argument("--off", action="store_true", help="end all faults")
+    parser.add_argument("--random", action="store_true", help="random faults until Ctrl-C, or for --seconds")
+    return parser
+
+
+if __name__ == "__main__":
+    steps.run(main)

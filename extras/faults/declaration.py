@@ -1,0 +1,84 @@
+"""Faults: what is declared, and where all workers of a server find it, in Redis."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_exchange_center.settings import ExtensionSettings
+from online.clients.base import StoredError
+from online.clients.redis import RedisClient
+
+Service = Literal["elasticsearch", "redis", "triton", "feast"]
+Kind = Literal["slow", "down", "reset", "garbage"]
+SERVICES: Final[tuple[Service, ...]] = get_args(Service)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+OFF: Final = (
+    "Faults cannot be switched on here. On a server for demonstrations: start it with RECSYS_SERVER__FAULTS=on."
+)
+fault_key: Final = "ml:fault:{}".format  # service -> string: its fault, as JSON, which expires with it
+
+
+class FaultSettings(ExtensionSettings, env_prefix="RECSYS_SERVER__"):
+    """Settings of this extension."""
+
+    faults: Literal["off", "on"] = "off"  # on: holders of an admin key can break the calls of services
+
+
+class Fault(BaseModel):
+    """What is done to the calls of one service."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    service: Service
+    kind: Kind = Field(
+        description="slow: each call waits; down: nothing is reached; reset: the connection ends before the answer; "
+        "garbage: the answer's bytes are wrong"
+    )
+    share: Annotated[float, Field(gt=0, le=1, description="of the calls; one that is repeated counts again")] = 1.0
+    seconds: Annotated[int, Field(ge=1, le=3600, description="after which it ends by itself")] = 60
+    wait_ms: Annotated[int, Field(ge=1, le=10_000, description="how long a slow call waits")] = 300
+
+
+class ActiveFault(Fault):
+    """A fault that is on."""
+
+    until: float = Field(description="when it ends, in seconds since 1970-01-01 UTC")
+
+    @property
+    def left_s(self) -> float:
+        return self.until - time.time()
+
+
+EXPECTED: Final = {
+    "service": f"one of {', '.join(SERVICES)}",
+    "kind": f"one of {', '.join(KINDS)}",
+    "share": "a number above 0, at most 1",
+    "seconds": "a whole number from 1 to 3600",
+    "wait_ms": "a whole number from 1 to 10000",
+}
+
+
+class FaultStore(RedisClient[None, dict[str, ActiveFault]]):
+    """The faults that are on, by service. Raises ServiceError."""
+
+    def _call(self, query: None) -> dict[str, ActiveFault]:
+        found = {service: self._redis.get(fault_key(service)) for service in SERVICES}
+        try:
+            return {name: ActiveFault.model_validate_json(raw) for name, raw in found.items() if raw}  # type: ignore[arg-type]
+        except ValidationError as error:
+            raise StoredError(self.service, "holds a fault that cannot be read") from error
+
+    def begin(self, fault: Fault) -> None:
+        """Switch a fault on, in place of an earlier one of its service."""
+        active = ActiveFault(**fault.model_dump(), until=time.time() + fault.seconds)
+        with self._limited("begin"):
+            self._redis.set(fault_key(fault.service), active.model_dump_json(), ex=fault.seconds)
+
+    def end(self) -> None:
+        """Switch all faults off."""
+        with self._limited("end"):
+            for service in SERVICES:
+                self._redis.delete(fault_key(service))

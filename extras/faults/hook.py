@@ -1,0 +1,137 @@
+"""Fault switches: `/ml/faults` shows them; with an admin key, on a server that allows it, POST and DELETE change them.
+
+Which faults are on stands in Redis and is followed in the background by every worker. A fault ends by its own time in
+each worker, also while Redis cannot be read.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from flask import Flask
+from prometheus_client import Counter
+from pydantic import BaseModel, Field
+from werkzeug.exceptions import Forbidden
+
+from extras.faults.declaration import EXPECTED, OFF, ActiveFault, Fault, FaultSettings, FaultStore, Kind, Service
+from extras.faults.injection import inject, spared
+from extras.routes import route
+from online.recommend.recommend import Recommender
+from online.web.parts import Parts
+
+log = logging.getLogger(__name__)
+
+_EXAMPLE = {"service": "triton", "kind": "down", "share": 0.5, "seconds": 60}
+
+
+class FaultView(BaseModel):
+    """A fault that is on."""
+
+    service: Service
+    kind: Kind
+    share: float = Field(description="of the calls")
+    seconds_left: float
+
+
+class FaultsView(BaseModel):
+    """The faults of this server."""
+
+    allowed: bool = Field(description="false: the server was started without RECSYS_SERVER__FAULTS=on")
+    faults: list[FaultView]
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """`GET`, `POST` and `DELETE /ml/faults`."""
+    faults: Faults | None = None
+    if FaultSettings.load().faults == "on":
+        log.warning("RECSYS_SERVER__FAULTS=on: holders of an admin key can break the calls of services")
+        injected = Counter(
+            "recsys_faults_injected", "Calls of services that a fault was done to", ["service", "kind"],
+            registry=parts.registry,
+        )  # fmt: skip
+        store = parts.stores.get("faults") or FaultStore(parts.settings.redis)
+        count = lambda fault: injected.labels(fault.service, fault.kind).inc()  # noqa: E731
+        faults = Faults(parts.recommender, store, count)
+        parts.recommender.follow(faults.look)
+
+    def allowed() -> Faults:
+        if faults is None:
+            raise Forbidden(OFF)
+        return faults
+
+    @route(app, parts, "GET", "/ml/faults", FaultsView, (401, 429, 500))
+    def list_faults() -> FaultsView:
+        """The faults that are on.
+
+        In the calls of the worker that answers; the others follow within a second.
+        """
+        return FaultsView(allowed=faults is not None, faults=faults.views() if faults else [])
+
+    changing = (401, 403, 429, 500, 503)
+
+    @route(
+        app, parts, "POST", "/ml/faults", FaultsView, (400, 408, 411, *changing),
+        body=Fault, example=_EXAMPLE, expected=EXPECTED, security=[{"key": []}],
+    )  # fmt: skip
+    def begin_fault(fault: Fault) -> FaultsView:
+        """Switch a fault on, in place of an earlier one of its service."""
+        known = allowed()
+        known.change(lambda store: store.begin(fault))
+        return FaultsView(allowed=True, faults=known.views())
+
+    @route(app, parts, "DELETE", "/ml/faults", FaultsView, changing, security=[{"key": []}])
+    def end_faults() -> FaultsView:
+        """Switch all faults off."""
+        known = allowed()
+        known.change(lambda store: store.end())
+        return FaultsView(allowed=True, faults=known.views())
+
+
+class Faults:
+    """The faults of one process. Shared by threads."""
+
+    def __init__(
+        self, recommender: Recommender, store: FaultStore, count: Callable[[ActiveFault], None] = lambda fault: None
+    ) -> None:
+        self._clients = {client.service: client for client in recommender.clients}
+        self._store, self._count = store, count
+        self._lock = threading.Lock()
+        self._active: dict[str, tuple[ActiveFault, Callable[[], None]]] = {}  # by service, with what ends it
+
+    def look(self) -> bool:
+        """Follow what Redis says; where that cannot be read, end those whose time is over. Raises ServiceError."""
+        with spared(), self._lock:
+            found = {service: fault for service, (fault, _) in self._active.items()}
+            try:
+                found = self._store.call(None)
+            finally:
+                self._set({service: fault for service, fault in found.items() if fault.left_s > 0})
+        return True
+
+    def change(self, act: Callable[[FaultStore], None]) -> None:
+        """Change what all workers follow. Raises ServiceError."""
+        with spared():
+            act(self._store)
+        self.look()
+
+    def views(self) -> list[FaultView]:
+        active = [fault for fault, _ in tuple(self._active.values()) if fault.left_s > 0]
+        return [
+            FaultView(service=each.service, kind=each.kind, share=each.share, seconds_left=round(each.left_s, 1))
+            for each in active
+        ]
+
+    def _set(self, wanted: dict[str, ActiveFault]) -> None:
+        for service, (fault, end) in tuple(self._active.items()):
+            if wanted.get(service) != fault:
+                end()
+                del self._active[service]
+                log.warning("fault of %s ends: %s", service, fault.kind)
+        for service, fault in wanted.items():
+            if service not in self._active:
+                self._active[service] = fault, inject(self._clients[service], fault, self._count)
+                log.warning(
+                    "fault of %s begins: %s, share %g, for %.0f s", service, fault.kind, fault.share, fault.left_s
+                )

@@ -1,0 +1,120 @@
+"""Fault injection where a client meets the network, so that deadline, circuit breaker and fallback are the real ones.
+
+Elasticsearch, Feast and Triton: in place of the client's HTTP transport. Redis: in the socket of every connection of
+the process, so that extensions' calls and the rate limit meet the fault, too. Without a fault nothing is in place.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Final
+
+from extras.faults.declaration import ActiveFault
+from online.clients.base import Client, current
+from online.clients.http import Http, HttpAnswer, HttpClient
+from online.clients.redis import RedisClient, TimelySocket
+
+Count = Callable[[ActiveFault], None]  # called for each call that a fault is done to
+
+_GARBAGE: Final = b"\x00\xff\xfe\r\n"  # neither JSON nor Redis's protocol
+_spared: ContextVar[bool] = ContextVar("spared", default=False)
+
+
+@contextmanager
+def spared() -> Iterator[None]:
+    """No fault in this block: what reads which faults are on has to end them."""
+    token = _spared.set(True)
+    try:
+        yield
+    finally:
+        _spared.reset(token)
+
+
+def inject(client: Client[Any, Any], fault: ActiveFault, count: Count) -> Callable[[], None]:
+    """Do the fault to a client's calls, until the returned function is called or the fault's time is over."""
+    draw = partial(_drawn, fault, count)
+    if isinstance(client, HttpClient):
+        http, client.http = client.http, FaultyHttp(client.http, fault, draw)
+        return partial(setattr, client, "http", http)
+    return _inject_into_sockets(fault, draw) if isinstance(client, RedisClient) else lambda: None
+
+
+def _drawn(fault: ActiveFault, count: Count) -> bool:
+    """Whether the fault is done to this call."""
+    if _spared.get() or fault.left_s <= 0 or random.random() >= fault.share:  # noqa: S311 (no secret)
+        return False
+    count(fault)
+    return True
+
+
+def _wait(fault: ActiveFault) -> None:
+    """Wait as a slow service lets its caller wait: not beyond the deadline."""
+    time.sleep(min(fault.wait_ms / 1e3, current().left()))
+
+
+class FaultyHttp(Http):
+    """The transport of one service, with a fault."""
+
+    def __init__(self, http: Http, fault: ActiveFault, draw: Callable[[], bool]) -> None:
+        self._real, self._fault, self._draw = http, fault, draw
+
+    def post(self, path: str, body: bytes | None, *headers: str) -> HttpAnswer:
+        if not self._draw():
+            return self._real.post(path, body, *headers)
+        if self._fault.kind == "down":
+            raise ConnectionRefusedError("fault: down")
+        if self._fault.kind == "slow":
+            _wait(self._fault)
+            if not current().left():
+                raise TimeoutError("fault: slow")
+        answer = self._real.post(path, body, *headers)
+        if self._fault.kind == "reset":
+            raise ConnectionResetError("fault: reset")
+        return HttpAnswer(answer.status, _garbled(answer.body)) if self._fault.kind == "garbage" else answer
+
+    def close(self) -> None:
+        self._real.close()
+
+
+def _garbled(data: bytes) -> bytes:
+    return (_GARBAGE * (len(data) // len(_GARBAGE) + 1))[: max(len(data), len(_GARBAGE))]
+
+
+def _inject_into_sockets(fault: ActiveFault, draw: Callable[[], bool]) -> Callable[[], None]:
+    """Replace methods of `TimelySocket`: a call is drawn when it is sent."""
+    real = {name: getattr(TimelySocket, name) for name in ("sendall", "recv", "recv_into")}
+    met: dict[int, str] = {}  # id of a socket -> what is done to its next answer
+
+    def sendall(self: TimelySocket, data: bytes) -> None:
+        kind = fault.kind if draw() else ""
+        met[id(self)] = kind
+        if kind == "down":
+            raise ConnectionRefusedError("fault: down")
+        if kind == "slow":
+            _wait(fault)
+        real["sendall"](self, data)
+
+    def received(self: TimelySocket, data: bytes) -> bytes:
+        if met.get(id(self)) == "reset":
+            raise ConnectionResetError("fault: reset")
+        return _garbled(data)[: len(data)] if met.get(id(self)) == "garbage" else data
+
+    def recv(self: TimelySocket, size: int) -> bytes:
+        return received(self, real["recv"](self, size))
+
+    def recv_into(self: TimelySocket, buffer: bytearray) -> int:
+        size: int = real["recv_into"](self, buffer)
+        buffer[:size] = received(self, bytes(buffer[:size]))
+        return size
+
+    def set_all(methods: dict[str, Any]) -> None:
+        for name, method in methods.items():
+            setattr(TimelySocket, name, method)
+
+    set_all({"sendall": sendall, "recv": recv, "recv_into": recv_into})
+    return partial(set_all, real)

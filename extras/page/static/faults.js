@@ -1,0 +1,87 @@
+// Fault switches, where the server allows them, and the user's list before and during a fault side by side.
+import { api } from "./api.js";
+import { Column } from "./compare.js";
+import { Component, html } from "./html.js";
+import { Degraded, Notice } from "./notice.js";
+
+const SERVICES = ["redis", "elasticsearch", "feast", "triton"];
+const KINDS = ["slow", "down", "reset", "garbage"];
+const SECONDS = 30;
+const EVERY_MS = 1000;
+
+const Switches = ({ t, service, fault, begin }) => html`
+  <li>
+    <h3>${service} ${fault && html`<span class="state">${t(`fault_${fault.kind}`)}${t("comma")}${t("secondsLeft", { n: Math.ceil(fault.seconds_left) })}</span>`}</h3>
+    <p>${KINDS.map((kind) => html`
+      <button class="plain" aria-label=${`${service} ${t(`fault_${kind}`)}`} onClick=${() => begin(service, kind)}>${t(`fault_${kind}`)}</button> `)}</p>
+  </li>`;
+
+export class Faults extends Component {
+  state = { allowed: false, faults: [], before: null, during: null, problem: null };
+
+  componentDidMount() {
+    this.look();
+  }
+
+  componentDidUpdate({ userid }) {
+    if (userid !== this.props.userid) this.setState({ before: null, during: null });
+  }
+
+  componentWillUnmount() {
+    clearTimeout(this.timer);
+  }
+
+  list = () => api.recommend({ userid: this.props.userid, size: 50 });
+
+  // While a fault is on: which, and the list, once a second.
+  look = async () => {
+    clearTimeout(this.timer);
+    try {
+      const { allowed, faults } = await api.faults();
+      this.setState({ allowed, faults });
+      if (!faults.length) return;
+      if (this.state.before) this.setState({ during: await this.list() });
+    } catch (problem) {
+      this.setState({ problem });
+    }
+    clearTimeout(this.timer);
+    this.timer = setTimeout(this.look, EVERY_MS);
+  };
+
+  change = async (act) => {
+    try {
+      await act();
+      this.setState({ problem: null });
+      await this.look();
+    } catch (problem) {
+      this.setState({ problem });
+    }
+  };
+
+  begin = (service, kind) =>
+    this.change(async () => {
+      if (!this.state.faults.length) this.setState({ before: await this.list(), during: null });
+      await api.beginFault({ service, kind, seconds: SECONDS });
+    });
+
+  end = () => this.change(api.endFaults);
+
+  render({ t }, { allowed, faults, before, during, problem }) {
+    if (!allowed) return null;
+    const both = before && during && during.item_list.filter((item) => before.item_list.some((each) => each.itemid === item.itemid)).length;
+    return html`
+      <h2>${t("faults")}</h2>
+      <p class="quiet">${t("faultsIntro", { n: SECONDS })}</p>
+      ${problem && html`<${Notice} t=${t} problem=${problem} />`}
+      <ul class="tiles">${SERVICES.map((service) => html`
+        <${Switches} key=${service} t=${t} service=${service} fault=${faults.find((each) => each.service === service)} begin=${this.begin} />`)}</ul>
+      <p><button onClick=${this.end}>${t("endFaults")}</button></p>
+      ${before && during && html`
+        <${Degraded} t=${t} answer=${during} />
+        <p role="status"><strong>${t("inBoth", { n: both })}</strong></p>
+        <div class="columns">
+          <${Column} t=${t} side="before" answer=${before} other=${during} />
+          <${Column} t=${t} side="during" answer=${during} other=${before} />
+        </div>`}`;
+  }
+}

@@ -1,0 +1,93 @@
+"""Each kind of fault of each service, in the calls of a real server's two workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from data_exchange_center.settings import Settings
+from extras.faults.declaration import KINDS, SERVICES, Fault, FaultStore
+from offline_to_online.stores import base
+from tests.services.online.gunicorn_server import running
+from tests.services.online.load import INSTEAD, Load, load
+from tests.unit.online.world import AT, DefaultWorld, World
+
+BUDGET_MS = 2000  # the default is for a machine of one's own
+CALL_S = 1.5  # of a service
+SECONDS = 3
+PATIENCE_S = 60.0
+USERS = (1, 2, 3)
+DEGRADED = "recsys_degradations_total{"
+
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+
+
+@dataclass
+class Server:
+    url: str
+    answers: Load
+    store: FaultStore
+
+    def metric(self, name: str) -> float:
+        page = requests.get(f"{self.url}/metrics", timeout=30).text
+        return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(name))
+
+
+@pytest.fixture(scope="module")
+def server(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that allows faults, under load."""
+    bodies = [{"userid": userid, "timestamp": AT, "budget_ms": BUDGET_MS} for userid in USERS]
+    folder = tmp_path_factory.mktemp("faults")
+    one = patient.server.model_copy(update={"budget_ms": BUDGET_MS, "workers": 2, "threads": 4})
+    own = base.patient(patient, CALL_S).model_copy(update={"exchange_dir": folder, "server": one})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RECSYS_SERVER__FAULTS", "on")
+        with (
+            running(folder, own) as (started, _),
+            load(started.server.url, bodies, 2, 0.1) as answers,
+            closing(FaultStore(patient.redis)) as store,
+        ):
+            yield Server(started.server.url, answers, store)
+            store.end()
+    assert "unexpected error" not in (folder / "server.log").read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_request_is_answered_and_the_fault_ends(server: Server, service: str, kind: str) -> None:
+    load = server.answers
+    for userid in USERS:  # that both workers know then
+        for _ in range(2):
+            load.wait(lambda answer, wanted=userid: answer.whole and answer.body["userid"] == wanted, PATIENCE_S)
+    counted = f'recsys_faults_injected_total{{kind="{kind}",service="{service}"}}'
+    begin, before = time.monotonic(), {name: server.metric(name) for name in (counted, DEGRADED)}
+    fault = {"service": service, "kind": kind, "seconds": SECONDS, "wait_ms": 10_000}
+    server.store.begin(Fault.model_validate(fault))
+    load.wait(lambda answer: service in answer.degraded, PATIENCE_S, begin)
+    time.sleep(max(0.0, begin + SECONDS - time.monotonic()))
+    load.wait(lambda answer: answer.whole, PATIENCE_S)
+    answers = load.between(begin, time.monotonic())
+    assert {each.status for each in answers} == {200}, [each.body for each in answers if each.status != 200][:3]
+    assert {len(each.body["item_list"]) for each in answers} == {50}
+    degraded = [each.degraded[service] for each in answers if service in each.degraded]
+    assert INSTEAD[service] <= {each["instead"] for each in degraded}
+    assert all(each["reason"] for each in degraded)
+    assert all(server.metric(name) > earlier for name, earlier in before.items())
+
+
+def test_all_workers_end_a_fault_that_is_switched_off(server: Server) -> None:
+    begin = time.monotonic()
+    server.store.begin(Fault(service="triton", kind="down", share=0.5, seconds=600))
+    server.answers.wait(lambda answer: "triton" in answer.degraded, PATIENCE_S, begin)
+    server.store.end()
+    time.sleep(2.0)
+    off = time.monotonic()
+    time.sleep(2.0)
+    assert all(each.whole for each in server.answers.between(off, time.monotonic()))
+    found = requests.get(f"{server.url}/ml/faults", timeout=30).json()
+    assert found == {"allowed": True, "faults": []}

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import random
+import sys
+import time
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from pydantic import ValidationError
+
+from data_exchange_center.settings import Settings
+from extras.faults import __main__ as command
+from extras.faults import hook
+from extras.faults.declaration import ActiveFault, Fault, FaultSettings
+from extras.keys import hook as keys
+from online.clients.base import Client, ServiceError
+from online.main.s1_server import create_app
+from online.recommend.outcomes import BadRequestError
+from tests.unit.extras.conftest import Fakes, serving
+from tests.unit.extras.document import conforms
+from tests.unit.extras.fakes import FakeFaults
+from tests.unit.online.world import DefaultWorld, World
+
+pytestmark = pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
+DOWN = {"service": "triton", "kind": "down"}
+
+
+@pytest.fixture
+def store(fakes: Fakes) -> FakeFaults:
+    return fakes.faults
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """In place of a real injection: the faults of services that have ended."""
+    ended: list[str] = []
+
+    def inject(client: Client[Any, Any], fault: ActiveFault, count: Any) -> Any:
+        count(fault)
+        return lambda: ended.append(client.service)
+
+    monkeypatch.setattr(hook, "inject", inject)
+    return ended
+
+
+@pytest.fixture
+def admin(fakes: Fakes, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """With a key, of a server that allows faults."""
+    monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")
+    path = tmp_path / "api_keys"
+    app = create_app(fakes.recommender, Settings(server={"keys_file": path}), fakes.stores)
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {keys.add(path, 'me')}"
+    return client
+
+
+def test_a_server_refuses_faults_by_default(with_a_key: FlaskClient) -> None:
+    found = with_a_key.get("/ml/faults").json
+    conforms(found, "FaultsView")
+    assert found == {"allowed": False, "faults": []}
+    for answer in (with_a_key.post("/ml/faults", json=DOWN), with_a_key.delete("/ml/faults")):
+        assert answer.status_code == 403
+        assert "RECSYS_SERVER__FAULTS=on" in answer.json["error"]["message"]
+
+
+def test_changing_faults_needs_an_admin_key(admin: FlaskClient, store: FakeFaults) -> None:
+    del admin.environ_base["HTTP_AUTHORIZATION"]
+    assert admin.post("/ml/faults", json=DOWN).status_code == 401
+    assert admin.delete("/ml/faults").status_code == 401
+    assert store.active == {}
+
+
+def test_a_fault_begins_is_replaced_and_ends(admin: FlaskClient, store: FakeFaults, ended: list[str]) -> None:
+    found = admin.post("/ml/faults", json={**DOWN, "share": 0.5, "seconds": 30}).json
+    conforms(found, "FaultsView")
+    assert found["faults"] == [{**DOWN, "share": 0.5, "seconds_left": pytest.approx(30, abs=5)}]
+    assert admin.post("/ml/faults", json={**DOWN, "kind": "slow"}).json["faults"][0]["kind"] == "slow"
+    assert ended == ["triton"]
+    assert admin.delete("/ml/faults").json == {"allowed": True, "faults": []}
+    assert ended == ["triton", "triton"]
+    assert store.active == {}
+    page = admin.get("/metrics").text
+    assert 'recsys_faults_injected_total{kind="down",service="triton"} 1.0' in page
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"service": "server", "kind": "down"}, "service"), ({"service": "redis", "kind": "odd"}, "kind"),
+        ({**DOWN, "share": 0}, "share"), ({**DOWN, "seconds": 3601}, "seconds"), ({**DOWN, "wait_ms": 0}, "wait_ms"),
+        ({"service": "redis"}, "kind"), ({**DOWN, "more": 1}, "more"),
+    ],
+)  # fmt: skip
+def test_a_wrong_fault_names_its_field(admin: FlaskClient, body: dict[str, Any], field: str) -> None:
+    answer = admin.post("/ml/faults", json=body)
+    assert (answer.status_code, answer.json["error"]["field"]) == (400, field)
+
+
+def test_a_fault_ends_by_its_time_while_redis_is_away(fakes: Fakes, store: FakeFaults, ended: list[str]) -> None:
+    faults = hook.Faults(fakes.recommender, store)  # type: ignore[arg-type]
+    store.active["redis"] = ActiveFault(service="redis", kind="down", until=time.time() + 0.2)
+    assert faults.look()
+    assert [each.service for each in faults.views()] == ["redis"]
+    store.down = True
+    with pytest.raises(ServiceError):
+        faults.look()
+    assert ended == []
+    time.sleep(0.2)
+    with pytest.raises(ServiceError):
+        faults.look()
+    assert (ended, faults.views()) == (["redis"], [])
+
+
+def run(monkeypatch: pytest.MonkeyPatch, store: FakeFaults, url: str, *arguments: str) -> None:
+    port = int(url.rpartition(":")[2])
+    monkeypatch.setattr(sys, "argv", ["faults", *arguments])
+    monkeypatch.setattr(command, "FaultStore", lambda _: store)
+    command.main(Settings(server={"port": port}))
+
+
+def test_the_command_switches_faults_on_and_off(
+    admin: FlaskClient, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(admin.application) as url:
+        run(monkeypatch, store, url, "--service", "feast", "--kind", "slow", "--share", "0.5", "--seconds", "5")
+        fault = store.active["feast"]
+        assert (fault.kind, fault.share, fault.seconds) == ("slow", 0.5, 5)
+        with pytest.raises(BadRequestError, match="kind"):
+            run(monkeypatch, store, url, "--service", "feast")
+        run(monkeypatch, store, url, "--off")
+        assert store.active == {}
+        monkeypatch.setattr(command, "PAUSE_S", (0, 0))
+        run(monkeypatch, store, url, "--random", "--seconds", "1")
+        assert store.begun[-1].service in command.SERVICES
+        assert store.active == {}
+
+
+def test_the_command_refuses_a_server_that_allows_none(
+    fakes: Fakes, url: str, store: FakeFaults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(command.FaultError, match="RECSYS_SERVER__FAULTS=on"):
+        run(monkeypatch, store, url, "--service", "feast", "--kind", "down")
+    assert store.begun == []
+
+
+def test_the_setting_is_off_or_on(kind: type[World], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECSYS_SERVER__FAULTS", raising=False)
+    assert FaultSettings().faults == "off"
+    with pytest.raises(ValidationError):
+        FaultSettings(faults="yes")
+
+
+def test_random_faults_are_valid(kind: type[World]) -> None:
+    chance = random.Random(1)
+    drawn = [command.drawn(chance) for _ in range(200)]
+    assert {each.service for each in drawn} == set(command.SERVICES)
+    assert {each.kind for each in drawn} == set(command.KINDS)
+    assert all(isinstance(each, Fault) for each in drawn)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import orjson
+import pytest
+
+from data_exchange_center.settings import FeastSettings, RedisSettings
+from extras.faults.declaration import KINDS, ActiveFault
+from extras.faults.injection import inject, spared
+from online.clients.base import OUT_OF_TIME, Client, Deadline, ServiceError
+from online.clients.feast import FeastFeatures, FeatureQuery
+from online.clients.redis import WHICH_IS_LIVE, RedisUsers, TimelySocket
+from tests.http_server import serving
+from tests.unit.online.trickling import talking
+
+LIMIT_S, MARGIN_S = 0.3, 4.0
+SAYS = {"slow": OUT_OF_TIME, "down": "cannot be reached", "reset": "cannot be reached", "garbage": "answered with"}
+FEATURES = orjson.dumps({"metadata": {"feature_names": ["userid"]}, "results": [{"values": [1]}]})
+NOTHING_LIVE = b"*3\r\n$-1\r\n$-1\r\n$-1\r\n"
+
+
+def talk(client: socket.socket) -> None:
+    """Answer Redis's greetings, and that nothing is live."""
+    while data := client.recv(65536):
+        client.sendall(NOTHING_LIVE if b"MGET" in data else b"+OK\r\n" * data.count(b"CLIENT"))
+
+
+@pytest.fixture(params=["feast", "redis"])
+def called(request: pytest.FixtureRequest) -> Iterator[tuple[Client[Any, Any], Any]]:
+    """A client of a service in this process, and a query that it answers."""
+    if request.param == "feast":
+        with serving(lambda *_: (200, FEATURES)) as port, closing(FeastFeatures(FeastSettings(port=port))) as client:
+            yield client, FeatureQuery("user", None, (1,))
+    else:
+        with talking(talk) as port, closing(RedisUsers(RedisSettings(port=port))) as users:
+            yield users, WHICH_IS_LIVE
+
+
+def fault_of(client: Client[Any, Any], kind: str = "down", **more: Any) -> ActiveFault:
+    given = {"service": client.service, "kind": kind, "wait_ms": 5_000, "until": time.time() + 60, **more}
+    return ActiveFault.model_validate(given)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_faulty_call_ends_in_its_own_error_by_the_deadline(called: Any, kind: str) -> None:
+    client, query = called
+    client.call(query)  # its connection exists before the fault
+    counted: list[ActiveFault] = []
+    end = inject(client, fault_of(client, kind), counted.append)
+    try:
+        started = time.perf_counter()
+        with pytest.raises(ServiceError) as raised:
+            client.call(query, Deadline.after(LIMIT_S))
+        assert time.perf_counter() - started < LIMIT_S + MARGIN_S
+        assert raised.value.service == client.service
+        assert SAYS[kind] in raised.value.what
+        assert {each.kind for each in counted} == {kind}
+    finally:
+        end()
+    client.call(query)
+
+
+def test_a_slow_call_with_time_left_is_answered(called: Any) -> None:
+    client, query = called
+    end = inject(client, fault_of(client, "slow", wait_ms=50), lambda _: None)
+    try:
+        started = time.perf_counter()
+        client.call(query)
+        assert time.perf_counter() - started >= 0.05
+    finally:
+        end()
+
+
+def test_a_fault_does_nothing_beyond_its_time_nor_when_spared(called: Any) -> None:
+    client, query = called
+    end = inject(client, fault_of(client, until=time.time() - 1), lambda _: None)
+    client.call(query)
+    end()
+    end = inject(client, fault_of(client), lambda _: None)
+    try:
+        with spared():
+            client.call(query)
+    finally:
+        end()
+
+
+def test_a_share_of_the_calls_fails(called: Any) -> None:
+    client, query = called
+    end = inject(client, fault_of(client, share=0.5), lambda _: None)
+    failed = 0
+    try:
+        for _ in range(60):
+            try:
+                client.call(query)
+            except ServiceError:
+                failed += 1
+    finally:
+        end()
+    assert 0 < failed < 60
+
+
+def test_nothing_is_in_place_after_a_fault(called: Any) -> None:
+    client, _ = called
+    methods = dict(vars(TimelySocket))
+    transport = getattr(client, "http", None)
+    inject(client, fault_of(client), lambda _: None)()
+    assert dict(vars(TimelySocket)) == methods
+    assert getattr(client, "http", None) is transport
