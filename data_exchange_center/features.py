@@ -2,7 +2,7 @@
 
 `FeatureSpec` is written by ``offline/rank/s1_feature_engi.py`` and travels with the release. It sizes the model, names
 Feast's fields, renders Triton's ``config.pbtxt`` and encodes rows: training, parity check and server all call the same
-`encode_users`, `encode_items` and `assemble`, or `model_inputs`, which keeps the history apart.
+`encode` and `assemble`, or `model_inputs`, which keeps the history apart.
 
 Stores hold raw values ("F", 25, 3 impressions, the moment of a first event); a kind of column says how that becomes
 the model's input, here and nowhere else. `assemble` encodes last what depends on the request's time.
@@ -91,17 +91,15 @@ class _ScaledFeature(Frozen):
     scale: float
     transform: Transform = "linear"
 
-    def _scaled(self, values: NDArray[np.float64]) -> Float32:
-        return ((np.log1p(values) if self.transform == "log1p" else values) / self.scale).astype(np.float32)
+    def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.floating]:
+        numbers = _without_nulls(self.name, values).astype(np.float64)
+        return ((np.log1p(numbers) if self.transform == "log1p" else numbers) / self.scale).astype(np.float32)
 
 
 class DenseFeature(_ScaledFeature):
     """A count, or another number that is independent of the request's time."""
 
     kind: Literal["number"] = "number"
-
-    def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
-        return self._scaled(_without_nulls(self.name, values).astype(np.float64))
 
 
 class ElapsedFeature(_ScaledFeature):
@@ -112,14 +110,14 @@ class ElapsedFeature(_ScaledFeature):
 
     kind: Literal["elapsed"] = "elapsed"
 
-    def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+    def encode(self, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.floating]:
         """(n,) stored moments, as they are, for `at`."""
         return _without_nulls(self.name, values).astype(np.float64)
 
-    def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> Float32:
+    def at(self, moments: NDArray[np.floating], timestamps: int | NDArray[np.integer]) -> NDArray[np.floating]:
         """Moments of any shape, request times (seconds) that broadcast to it -> scaled days, the model's inputs."""
         elapsed = np.where(moments == NEVER, 0, np.maximum(np.asarray(timestamps, np.int64) - moments, 0))
-        return self._scaled(elapsed / DAY_S)
+        return super().encode(elapsed / DAY_S)
 
 
 class HistoryFeature(Frozen):
@@ -130,10 +128,6 @@ class HistoryFeature(Frozen):
     """
 
     length: int
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(f"history_{part}_{lag}" for part in ("item", "rating", "age") for lag in range(self.length))
 
 
 NumberFeature = Annotated[DenseFeature | ElapsedFeature, Field(discriminator="kind")]
@@ -168,11 +162,6 @@ class Encoded:
     features: tuple[Feature, ...]  # one for each column
     # (n, features) model inputs; of an `ElapsedFeature` the moments, and all columns then in 64 bits
     values: NDArray[np.floating]
-
-    @classmethod
-    def of(cls, features: tuple[Feature, ...], frame: Frame) -> Encoded:
-        """Encode raw columns of n values each. Raises MissingFeatureError for nulls."""
-        return cls(features, np.stack([feature.encode(frame[feature.name]) for feature in features], axis=1))
 
     @classmethod
     def none(cls, features: tuple[Feature, ...], rows: int = 0) -> Encoded:
@@ -239,9 +228,6 @@ class ModelInputs:
         rows = {wire.MODEL_INPUT: self.rows}
         return rows | {wire.MODEL_HISTORY: self.history} if self.history.shape[1] else rows
 
-    def part(self, rows: slice) -> ModelInputs:
-        return ModelInputs(self.rows[rows], self.history)
-
     def joined(self) -> Float32:
         """(n, `FeatureSpec.width`): the history in every row, as `FeatureSpec.assemble` gives it."""
         return np.hstack([self.rows, np.repeat(self.history, len(self.rows), axis=0)])
@@ -269,7 +255,8 @@ class FeatureSpec(Frozen):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the model's input columns, in order."""
-        history = self.history.columns if self.history else ()
+        lags = range(self.history.length if self.history else 0)
+        history = (f"history_{part}_{lag}" for part in ("item", "rating", "age") for lag in lags)
         return (*(feature.name for feature in self.features), *self.candidate, *history)
 
     @cached_property
@@ -295,11 +282,10 @@ class FeatureSpec(Frozen):
         of = np.array([feature.entity for feature in self.features])
         return {"user": np.flatnonzero(of == "user"), "item": np.flatnonzero(of == "item")}
 
-    def encode_users(self, users: Frame) -> Encoded:
-        return Encoded.of(self.of("user"), users)
-
-    def encode_items(self, items: Frame) -> Encoded:
-        return Encoded.of(self.of("item"), items)
+    def encode(self, entity: Entity, frame: Frame) -> Encoded:
+        """Encode raw columns of n users or items. Raises MissingFeatureError for nulls."""
+        features = self.of(entity)
+        return Encoded(features, np.stack([feature.encode(frame[feature.name]) for feature in features], axis=1))
 
     def encode_candidates(self, columns: Sequence[str], values: NDArray[np.floating]) -> Float32:
         """Fusion's features of n candidates, (..., n, ``columns``) -> (..., n, `candidate`), which may be none of them.

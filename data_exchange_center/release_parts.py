@@ -122,22 +122,14 @@ class DatasetIds(NamedTuple):
 
 def read_own_ids(exchange_dir: Path) -> DatasetIds:
     """Read the own ids of users and items. Raises ArtifactError when a file is missing."""
-    return DatasetIds(read_user_ids(exchange_dir), read_item_ids(exchange_dir))
+    dataset = read_dataset(exchange_dir)
 
+    def of(table: Table, key: str, kind: IdKind) -> OwnIds:
+        frame = table.read(exchange_dir, [key, Columns.OWN_ID])
+        return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
 
-def read_user_ids(exchange_dir: Path) -> OwnIds:
-    """Own ids of the users alone."""
-    return _own_ids(artifacts.USERS, exchange_dir, Columns.USER, read_dataset(exchange_dir).user_ids)
-
-
-def read_item_ids(exchange_dir: Path) -> OwnIds:
-    """Own ids of the items alone."""
-    return _own_ids(artifacts.ITEMS, exchange_dir, Columns.ITEM, read_dataset(exchange_dir).item_ids)
-
-
-def _own_ids(table: Table, exchange_dir: Path, key: str, kind: IdKind) -> OwnIds:
-    frame = table.read(exchange_dir, [key, Columns.OWN_ID])
-    return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
+    users = of(artifacts.USERS, Columns.USER, dataset.user_ids)
+    return DatasetIds(users, of(artifacts.ITEMS, Columns.ITEM, dataset.item_ids))
 
 
 # --- Users and items as recall knows them
@@ -152,7 +144,7 @@ class UserRow(StoredUser):
 
 def read_users(exchange_dir: Path) -> list[UserRow]:
     """Every user that any of the artifacts knows, by number. Raises ArtifactError when a file is missing."""
-    own_ids = read_user_ids(exchange_dir)
+    own_ids = read_own_ids(exchange_dir).users
     genres = _by_user(artifacts.USER_PREFERENCES, exchange_dir, Columns.GENRES)
     seen = _by_user(artifacts.USER_SEEN, exchange_dir, Columns.SEEN)
     vectors = vectors_by(artifacts.USER_VECTORS.read(exchange_dir), Columns.USER)

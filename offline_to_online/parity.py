@@ -37,7 +37,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
 from offline.data import statistics
 from offline.data.sequences import profile_codes
-from offline.data.terms import clicks, impressions
+from offline.data.terms import CLICKS, IMPRESSIONS, columns_of
 from offline.evaluation.served import OfflineRanker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class
 from offline_to_online.releases import Stores
@@ -121,7 +121,7 @@ def online_answers(
         row = server.features.call(FeatureQuery("user", release, [stored.number]))
         for names in row.missing.values():
             raise CheckError(f"column {names[0]!r}, user {own_id!r}: online has no value (null)")
-        user, (_, item_rows) = spec.encode_users(row.columns), items.find(found.item_numbers)
+        user, (_, item_rows) = spec.encode("user", row.columns), items.find(found.item_numbers)
         inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
         scores = server.scorer.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
@@ -221,7 +221,7 @@ def offline_truth(exchange_dir: Path, manifest: Manifest) -> OfflineTruth:
         manifest=manifest,
         channels=channels,
         index=replace(index, vectors=vectors),
-        own_ids=release_parts.read_item_ids(exchange_dir),
+        own_ids=release_parts.read_own_ids(exchange_dir).items,
         states={row.number: row for row in release_parts.read_users(exchange_dir)},
         ranker=OfflineRanker(manifest.feature_spec, model, *read_features(exchange_dir)),
     )
@@ -332,7 +332,8 @@ def _states(
 
 def _by_genre(newest: pd.DataFrame, terms: pd.Series, users: pd.Index, genres: Sequence[str]) -> dict[str, list[int]]:
     """How often each genre is among the ``newest`` ratings of each user (impressions), and how often liked (clicks)."""
-    shown, clicked, counted = impressions(genres), clicks(genres), Counter[tuple[str, int]]()
+    shown, clicked = columns_of(genres, IMPRESSIONS), columns_of(genres, CLICKS)
+    counted = Counter[tuple[str, int]]()
     for user, item, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
         for code in terms.get(item, ()):
             counted[shown[code - 1], user] += 1

@@ -138,7 +138,8 @@ def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.Dat
 
 def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
     """Own ids of users and items by number, for each entity."""
-    return {"user": release_parts.read_user_ids(exchange_dir), "item": release_parts.read_item_ids(exchange_dir)}
+    own_ids = release_parts.read_own_ids(exchange_dir)
+    return {"user": own_ids.users, "item": own_ids.items}
 
 
 def newest_event(exchange_dir: Path) -> pd.Timestamp:

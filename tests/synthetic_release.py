@@ -200,8 +200,8 @@ def _of_pairs(world: World, recipe: Recipe) -> Stored:
     )
     users = world.people.merge(world.user_terms(recipe.data.window).astype("int64"), on=Columns.USER)
     flags = terms.genre_flags(world.item_terms[Columns.GENRES], len(GENRES)).astype("int64")
-    items = pd.DataFrame(flags, columns=terms.genre_columns(GENRES)).assign(**{Columns.ITEM: world.itemids})
-    return spec, users, items[[Columns.ITEM, *terms.genre_columns(GENRES)]]
+    items = pd.DataFrame(flags, columns=terms.columns_of(GENRES, terms.HAS)).assign(**{Columns.ITEM: world.itemids})
+    return spec, users, items[[Columns.ITEM, *terms.columns_of(GENRES, terms.HAS)]]
 
 
 def _of_lists(world: World, recipe: Recipe, inputs: Inputs) -> Stored:

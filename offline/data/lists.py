@@ -249,7 +249,7 @@ class StoredFeatures:
     def of(cls, past: Sequences, inputs: Inputs, spec: FeatureSpec, recipe: Recipe) -> Self:
         """Profiles, and the items' statistics as they stand after ``past``."""
         items = Encoded.joined(
-            [Encoded.none(spec.of("item"), 1), spec.encode_items(_columns(item_statistics(past, inputs)))]
+            [Encoded.none(spec.of("item"), 1), spec.encode("item", _columns(item_statistics(past, inputs)))]
         )
         channels = [channel.name for channel in recipe.recall.channels]
         return cls(spec, candidate_columns(channels), _columns(inputs.users), items)
@@ -257,8 +257,8 @@ class StoredFeatures:
     def rows(self, lists: Lists) -> Float32:
         """(m, c, spec.width) model inputs of m lists of c candidates."""
         statistics = dict(zip(user_columns(), lists.statistics.T, strict=True))
-        users = self.spec.encode_users(
-            {name: values[lists.users] for name, values in self.profile.items()} | statistics
+        users = self.spec.encode(
+            "user", {name: values[lists.users] for name, values in self.profile.items()} | statistics
         )
         history = self.spec.encode_history_codes(lists.events, lists.ratings, lists.ages)
         return self.spec.assemble(

@@ -307,11 +307,6 @@ class Inputs:
     profile: tuple[OneHotFeature, ...]  # the profile's vocabularies
     profiles: NDArray[np.int64]  # (users, profile) codes; 0 is an unknown value
 
-    def codes(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """(users, names) codes of some profile fields."""
-        known = [feature.name for feature in self.profile]
-        return self.profiles[:, [known.index(name) for name in names]]
-
 
 def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame, dataset: Dataset) -> Inputs:
     """Tables as in `artifacts.RATINGS`, `artifacts.USERS` and `artifacts.ITEMS` -> `Inputs`.

@@ -65,6 +65,7 @@ class ItemStatistic:
 PRIOR = 10  # average ratings added to every item's own: shrinks the mean rating
 COUNT_SCALE = 5.0  # brings the logarithm of a count to about one
 HUNDREDS = 100.0
+number_column: Final = "item_{}".format  # column of an item's number in the feature store: ``year`` -> ``item_year``
 
 
 def _count(name: str, entity: Entity) -> DenseFeature:
@@ -127,11 +128,6 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpe
         candidate=candidate_columns([channel.name for channel in recipe.recall.channels]),
         history=HistoryFeature(length=ranker.history),
     )
-
-
-def number_column(column: str) -> str:
-    """Column of an item's number in the feature store: ``year`` -> ``item_year``."""
-    return f"item_{column}"
 
 
 def user_columns() -> list[str]:

@@ -44,24 +44,14 @@ def slugs(names: Sequence[str], taken: Collection[str] = ()) -> list[str]:
     return [made[name] for name in names]
 
 
-def impressions(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's impressions of every genre within the window."""
-    return [f"imp_{each}" for each in slugs(genres)]
+IMPRESSIONS: Final = "imp"  # of a user within the window; `CLICKS` likewise
+CLICKS: Final = "click"
+HAS: Final = "genre"  # whether an item has the genre (1) or not (0)
 
 
-def clicks(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's clicks, likewise."""
-    return [f"click_{each}" for each in slugs(genres)]
-
-
-def statistic_columns(genres: Sequence[str]) -> list[str]:
-    """Columns of a user's statistics: impressions of every genre, then clicks of every genre."""
-    return [*impressions(genres), *clicks(genres)]
-
-
-def genre_columns(genres: Sequence[str]) -> list[str]:
-    """Columns that say whether an item has each of all genres (1) or not (0)."""
-    return [f"genre_{each}" for each in slugs(genres)]
+def columns_of(genres: Sequence[str], *kinds: str) -> list[str]:
+    """Columns of every genre, ``imp_film_noir``, kind after kind: `IMPRESSIONS`, `CLICKS` or `HAS`."""
+    return [f"{kind}_{slug}" for kind in kinds for slug in slugs(genres)]
 
 
 def genre_names(items: pd.DataFrame) -> list[str]:
@@ -127,14 +117,14 @@ def _with_statistics(
         for column, counted in ((genre, shown), (len(genres) + genre, shown * labels)):
             total = np.r_[0, np.cumsum(counted, dtype=np.int32)]
             sums[:, column] = total[end] - total[begin]
-    statistics = pd.DataFrame(sums, columns=statistic_columns(genres), index=frame.index)
+    statistics = pd.DataFrame(sums, columns=columns_of(genres, IMPRESSIONS, CLICKS), index=frame.index)
     return pd.concat([frame, statistics], axis=1)
 
 
 def preferences(user_terms: pd.DataFrame, genres: Sequence[str], at_least: int) -> pd.DataFrame:
     """userid, genres: codes of the genres clicked ``at_least`` times within the window, most clicked first
     (ties: lower code first); empty where there is none."""
-    counts = user_terms[clicks(genres)].to_numpy()  # (users, genres)
+    counts = user_terms[columns_of(genres, CLICKS)].to_numpy()  # (users, genres)
     order, n_preferred = np.argsort(-counts, axis=1, kind="stable"), (counts >= at_least).sum(axis=1)
     preferred = [(row[:n] + 1).tolist() for row, n in zip(order, n_preferred, strict=True)]
     return pd.DataFrame({Columns.USER: user_terms[Columns.USER].to_numpy(), Columns.GENRES: preferred})

@@ -120,7 +120,7 @@ class OfflineRanker:
         users, items = (
             {str(name): column.to_numpy() for name, column in frame.items()} for frame in (self.users, self.items)
         )
-        return self.spec.encode_users(users), self.spec.encode_items(items)
+        return self.spec.encode("user", users), self.spec.encode("item", items)
 
     def inputs(self, user: StoredUser, found: Candidates, timestamp: int) -> ModelInputs:
         """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""

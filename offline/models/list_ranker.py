@@ -225,9 +225,10 @@ def fitted_tables(
 ) -> Tables:
     """Buffers of a `ListRanker` by name: ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero, of
     each similarity (channels, genres and numbers, transitions), and `crossed_log_odds` of each user field."""
+    codes = {feature.name: column for feature, column in zip(inputs.profile, inputs.profiles.T, strict=True)}
     crossed = (feature for feature in spec.one_hot if feature.name != Columns.ITEM)
     tables = {
-        f"cross{n}": crossed_log_odds(past, inputs.codes([feature.name])[:, 0], feature.cardinality)
+        f"cross{n}": crossed_log_odds(past, codes[feature.name], feature.cardinality)
         for n, feature in enumerate(crossed)
     }
     followed = transition_factors(past.followers(recipe.horizon), recipe.transitions_dim, recipe.seed)

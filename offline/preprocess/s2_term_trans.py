@@ -49,7 +49,7 @@ def genres_of_items(folder: Path) -> tuple[list[str], pd.DataFrame]:
 def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) -> None:
     """Print what was counted."""
     word = release_parts.read_dataset(folder).word
-    print(f"{rows:,} rows with {len(terms.statistic_columns(genres))} statistics over {len(genres)} {word}s")
+    print(f"{rows:,} rows with {2 * len(genres)} statistics over {len(genres)} {word}s")
     if len(genres) > 1:
         print(f"{sum(2 in codes for codes in item_terms[Columns.GENRES])} items of {word} 2, {genres[1]}")
 

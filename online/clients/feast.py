@@ -133,7 +133,7 @@ def fetch_items(store: FeatureStore, spec: FeatureSpec, release: str, item_numbe
         rows = store.call(FeatureQuery("item", release, ordered[start : start + size]))
         if rows.ids:
             found.extend(rows.ids)
-            parts.append(spec.encode_items(rows.columns))
+            parts.append(spec.encode("item", rows.columns))
     if missing := len(ordered) - len(found):
         log.warning("release %s: %d of %d items have no features and cannot be ranked", release, missing, len(ordered))
     return EncodedItems(np.array(found, np.int32), Encoded.joined(parts))
@@ -187,7 +187,7 @@ def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:
         log.warning("no user features: %s", dict(rows.missing))
         return None
     try:
-        user = Encoded.of(spec.of("user"), rows.columns)
+        user = spec.encode("user", rows.columns)
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         log.warning("user features that cannot be encoded: %r", error)
         what = f"gives user features that cannot be encoded ({type(error).__name__})"

@@ -5,7 +5,7 @@ Over gRPC, which Triton speaks as well, a call costs the caller two and a half t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import ClassVar, Final
 
@@ -47,8 +47,8 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         super().__init__(Http(*(urls or settings.urls), timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
-        starts = range(0, len(query.inputs), wire.MAX_BATCH)
-        parts = [self._part(query, query.inputs.part(slice(start, start + wire.MAX_BATCH))) for start in starts]
+        whole, starts = query.inputs, range(0, len(query.inputs), wire.MAX_BATCH)
+        parts = [self._part(query, replace(whole, rows=whole.rows[at : at + wire.MAX_BATCH])) for at in starts]
         if not parts:
             return np.empty(0, np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -26,7 +26,7 @@ from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_dataset, read_user_ids
+from data_exchange_center.release_parts import read_dataset, read_own_ids
 from data_exchange_center.settings import Settings
 
 _TIMEOUT_S = 10
@@ -46,7 +46,9 @@ def main(settings: Settings) -> None:
     parser.add_argument("--seen-at", metavar="URL", help="where you see the server, if not at --url")
     arguments = parser.parse_args()
     # the first user of users.parquet, where none is named
-    user = next(iter(read_user_ids(settings.exchange_dir).values())) if arguments.userid is None else arguments.userid
+    user = arguments.userid
+    if user is None:
+        user = next(iter(read_own_ids(settings.exchange_dir).users.values()))
     body = {"userid": user, "size": arguments.size, "explain": arguments.explain}
     body |= {name: given for name in ("timestamp", "diversity") if (given := getattr(arguments, name)) is not None}
     answer = ask(arguments.url, body, settings.server.key.get_secret_value() if settings.server.key else None)

@@ -26,7 +26,7 @@ def main(settings: Settings) -> None:
     genres, item_terms = step.genres_of_items(folder)
     parts = users.ranges(folder, SparkSettings.load().partitions)
     some_users = partial(users.some_users, folder, columns=terms.COUNTED_FROM, batch=users.BATCH)
-    statistics = dict.fromkeys(terms.statistic_columns(genres), pa.int8())
+    statistics = dict.fromkeys(terms.columns_of(genres, terms.IMPRESSIONS, terms.CLICKS), pa.int8())
 
     def before(part: users.Users) -> Iterator[pd.DataFrame]:
         for ratings, _ in some_users(part):

@@ -33,7 +33,7 @@ from data_exchange_center import artifacts
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_user_ids
+from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.base import elastic_client
@@ -340,7 +340,7 @@ class Drawn:
 
 def known_userids(settings: Settings) -> list[OwnId]:
     """The users that the release knows, by their own ids."""
-    own_ids = read_user_ids(settings.exchange_dir)
+    own_ids = read_own_ids(settings.exchange_dir).users
     known = artifacts.USER_SEEN.read(settings.exchange_dir, [Columns.USER])[Columns.USER].tolist()
     return [own_ids[number] for number in known]
 

@@ -18,7 +18,7 @@ from typing import Any
 from data_exchange_center import artifacts
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_user_ids
+from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from extras.client import Client
@@ -69,7 +69,7 @@ def shown(explanation: dict[str, Any]) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     """Raises StopIteration if no item of the first user is explained by liked ones."""
     url, folder = settings.server.url, settings.exchange_dir
-    userids = list(islice(read_user_ids(folder).values(), USERS))
+    userids = list(islice(read_own_ids(folder).users.values(), USERS))
     with local_session() as session, Client(url, timeout_s=30, retries=0) as client:
         answer = client.recommend(userids[0], size=200, explain=True, strict=True).model_dump()
         liked = next(each for each in answer["explained"] if each["reason"]["code"] == "liked" and each["effects"])

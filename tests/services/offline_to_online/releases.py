@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from data_exchange_center.manifest import Published
-from data_exchange_center.release_parts import read_item_ids
+from data_exchange_center.release_parts import read_own_ids
 from data_exchange_center.settings import Settings
 from offline_to_online.parity import CheckedRequest, online_answers, server_of
 from offline_to_online.rank import s1_feature_to_feast, s2_model_to_triton, s3_check_offline_and_online
@@ -37,7 +37,7 @@ def live(settings: Settings) -> Published:
 def answer(settings: Settings, published: Published) -> list[CheckedRequest]:
     """The server's ranked lists of a few users."""
     with server_of(settings) as server:
-        return online_answers(server, published, REQUESTS, read_item_ids(settings.exchange_dir))
+        return online_answers(server, published, REQUESTS, read_own_ids(settings.exchange_dir).items)
 
 
 def same(one: Sequence[CheckedRequest], other: Sequence[CheckedRequest]) -> bool:

@@ -154,7 +154,7 @@ def test_offline_and_online_agree(side: OnlineSide) -> None:
     column = side.spec.columns.index("first_event")
     user = side.userids[-1]
     raw = {name: side.truth.ranker.users.loc[[user], name].to_numpy() for name in side.truth.ranker.users}
-    soon, late = (side.spec.encode_users(raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S))
+    soon, late = (side.spec.encode("user", raw).at(at) for at in (10_300 * DAY_S, 10_301 * DAY_S))
     assert (late != soon).sum() == 1
     assert side.spec.of("user")[int((late != soon).argmax())].name == side.spec.columns[column]
 

@@ -191,7 +191,7 @@ def test_a_user_without_past_is_served_but_has_no_vector(settings: Settings) -> 
     spec, features = read_feature_spec(folder), artifacts.USER_FEATURES.read(folder).set_index(Columns.USER, drop=False)
     numbers = [n for n, feature in enumerate(spec.of("user")) if feature in spec.dense]
     cold = {str(name): column.to_numpy() for name, column in features.loc[sorted(COLD)].items()}
-    assert not spec.encode_users(cold).at(10**9)[:, numbers].any()
+    assert not spec.encode("user", cold).at(10**9)[:, numbers].any()
 
 
 def test_an_item_without_a_rating_has_no_vector(settings: Settings) -> None:
@@ -227,8 +227,8 @@ def test_samples_are_what_the_spec_makes_of_the_stored_values(source: Settings) 
         user.update(statistics.iloc[row].drop(Columns.ITEM))
         item = items.loc[rows[Columns.ITEM][row]]
         made = spec.assemble(
-            spec.encode_users({name: [value] for name, value in user.items()}),
-            spec.encode_items({name: [value] for name, value in item.items()}),
+            spec.encode("user", {name: [value] for name, value in user.items()}),
+            spec.encode("item", {name: [value] for name, value in item.items()}),
             int(rows[Columns.TIMESTAMP][row]),
         )
         assert samples.loc[row, list(spec.columns)].tolist() == made[0].tolist()

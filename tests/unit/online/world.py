@@ -25,7 +25,7 @@ from data_exchange_center.history import History
 from data_exchange_center.manifest import FORMAT, Manifest, Published
 from data_exchange_center.recipes import DEFAULT, SOURCE, Recipe, VectorRecipe
 from offline.data.pairs import rated_pairs_spec
-from offline.data.terms import clicks, genre_columns, impressions
+from offline.data.terms import CLICKS, HAS, IMPRESSIONS, columns_of
 from online.clients.elastic import CatalogueItem
 from tests.datasets import STARS
 
@@ -235,7 +235,7 @@ class World:
             candidates = spec.encode_candidates(columns, fused.features[rows])
         history = spec.encode_history(self.histories[userid], timestamp)
         return self.scores(
-            spec.assemble(spec.encode_users(user), spec.encode_items(items), timestamp, candidates, history)
+            spec.assemble(spec.encode("user", user), spec.encode("item", items), timestamp, candidates, history)
         )
 
 
@@ -277,7 +277,9 @@ class SourceWorld(World):
             if userid == NO_FEATURES_USER:
                 continue
             row: dict[str, Any] = {"gender": "FM"[userid % 2], "age": (18, 25)[userid % 2], "occupation": "artist"}
-            for n, (shown, clicked) in enumerate(zip(impressions(GENRES), clicks(GENRES), strict=True)):
+            for n, (shown, clicked) in enumerate(
+                zip(columns_of(GENRES, IMPRESSIONS), columns_of(GENRES, CLICKS), strict=True)
+            ):
                 row |= {shown: (userid + n) % 5, clicked: (userid + n) % 3}
             rows[userid] = row
         return rows
@@ -285,7 +287,7 @@ class SourceWorld(World):
     @cached_property
     def item_features(self) -> dict[int, dict[str, Any]]:
         return {
-            itemid: {flag: int(code in self.genres[itemid]) for code, flag in enumerate(genre_columns(GENRES), 1)}
+            itemid: {flag: int(code in self.genres[itemid]) for code, flag in enumerate(columns_of(GENRES, HAS), 1)}
             for itemid in self.itemids
             if itemid != self.no_features_item
         }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data_exchange_center.candidates import ExactItems, IndexedItem
 from data_exchange_center.channels import ChannelSet, HistorySum
 from data_exchange_center.dataset import ItemNumber
-from data_exchange_center.features import DenseFeature, Encoded, FeatureSpec, FlagFeature, one_hot
+from data_exchange_center.features import DenseFeature, FeatureSpec, FlagFeature, one_hot
 from data_exchange_center.fusion import Hits
 from extras.items.projection import Described, Overlay, Ridge, Spaces
 from online.clients.elastic import CatalogueItem
@@ -64,7 +64,7 @@ def base() -> Any:
     )
     columns = {"itemid": numbers.tolist(), "item_year": years.tolist()}
     columns |= {f"genre_{n}": flags[:, n].astype(int).tolist() for n in range(len(GENRES))}
-    features = EncodedItems(numbers.astype(np.int32), Encoded.of(spec.of("item"), columns))
+    features = EncodedItems(numbers.astype(np.int32), spec.encode("item", columns))
     terms = [tuple((np.flatnonzero(row) + 1).tolist()) for row in flags]
     vectors = channel.item_vectors()[1:]
     shown = [{"genres": [GENRES[n - 1] for n in of], "year": int(y)} for of, y in zip(terms, years, strict=True)]

@@ -195,8 +195,8 @@ def as_served(lists: Lists, row: int) -> Float32:
         return {str(name): column.to_numpy() for name, column in frame.items()}
 
     return SPEC.assemble(
-        SPEC.encode_users(raw(users)),
-        SPEC.encode_items(raw(items)),
+        SPEC.encode("user", raw(users)),
+        SPEC.encode("item", raw(items)),
         NOW,
         SPEC.encode_candidates(SPEC.candidate, lists.features[row]),
         SPEC.encode_history(history, NOW),

@@ -41,7 +41,6 @@ def test_the_spec_follows_from_the_registry() -> None:
     columns = tuple(each.column for each in STATISTICS)
     assert spec.dense[: len(columns)] == columns
     assert [number.name for number in spec.dense[len(columns) :]] == ["item_year"]
-    assert INPUTS.codes(["age", "gender"]).shape == (3, 2)
 
 
 def spec_of(*names: str) -> FeatureSpec:

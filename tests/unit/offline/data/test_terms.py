@@ -43,7 +43,7 @@ def test_statistics_are_what_a_loop_over_the_past_gives(rows: list[tuple[int, in
         counted([other for other in ordered if other[0] == row[0] and other[1] < row[1]], window) for row in ordered
     ]
     found = terms.impression_terms(frame, ITEM_TERMS, GENRES, window)
-    assert found[terms.statistic_columns(GENRES)].to_numpy().tolist() == expected
+    assert found[terms.columns_of(GENRES, terms.IMPRESSIONS, terms.CLICKS)].to_numpy().tolist() == expected
 
 
 @given(ROWS, st.integers(1, 12))
@@ -86,7 +86,7 @@ def test_users_without_ratings_have_zeros_and_have_seen_nothing() -> None:
 
 def test_preferred_genres_are_ordered_by_clicks_then_code() -> None:
     clicks = np.array([[3, 5, 3, 2], [0, 2, 2, 2], [0, 0, 0, 9]], dtype=np.int8)
-    counted = pd.DataFrame(clicks, columns=terms.clicks("abcd")).assign(userid=[1, 2, 3])
+    counted = pd.DataFrame(clicks, columns=terms.columns_of("abcd", terms.CLICKS)).assign(userid=[1, 2, 3])
     assert terms.preferences(counted, "abcd", at_least=3)[Columns.GENRES].tolist() == [[2, 1, 3], [], [4]]
 
 
@@ -104,9 +104,9 @@ NAMES = ("Action", "Children's", "Film-Noir", "Sci-Fi")
 
 def test_genres_of_movielens_have_their_plain_names() -> None:
     assert terms.slugs(NAMES) == ["action", "childrens", "film_noir", "sci_fi"]
-    assert terms.impressions(NAMES)[1] == "imp_childrens"
-    assert terms.clicks(NAMES)[2] == "click_film_noir"
-    assert terms.genre_columns(NAMES)[3] == "genre_sci_fi"
+    assert terms.columns_of(NAMES, terms.IMPRESSIONS)[1] == "imp_childrens"
+    assert terms.columns_of(NAMES, terms.CLICKS)[2] == "click_film_noir"
+    assert terms.columns_of(NAMES, terms.HAS)[3] == "genre_sci_fi"
 
 
 @given(st.lists(st.text(max_size=80), unique=True, max_size=30))

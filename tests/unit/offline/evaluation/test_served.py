@@ -65,7 +65,7 @@ def test_scores_are_the_rankers_of_the_assembled_rows(exchange: Path) -> None:
     model = load_ranker(artifacts.RANK_WEIGHTS.read(folder), artifacts.RANK_REPORT.read(folder)["model"])
     user, codes = 3, answers.ranked[3]
     userids, itemids = holdout.past.user_numbers[[user]], holdout.past.item_numbers[codes[codes > 0] - 1]
-    rows = spec.assemble(spec.encode_users(users.loc[userids]), spec.encode_items(items.loc[itemids]), 0)
+    rows = spec.assemble(spec.encode("user", users.loc[userids]), spec.encode("item", items.loc[itemids]), 0)
     with torch.no_grad():
         expected = model(torch.from_numpy(rows))[:, 0].numpy()
     assert answers.scores[user, codes > 0] == pytest.approx(expected)

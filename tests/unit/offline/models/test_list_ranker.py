@@ -55,8 +55,8 @@ def test_a_served_list_scores_as_in_training(ranker: ListRanker, events: int) ->
         np.sort(random.integers(0, 10**7, events))[::-1],
     )
     items = random.permutation(np.arange(100, 100 + ITEMS))[:CANDIDATES]
-    users = SPEC.encode_users({"gender": ["M"], "age": [18], "n_ratings": [events]})
-    stored = SPEC.encode_items({"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)})
+    users = SPEC.encode("user", {"gender": ["M"], "age": [18], "n_ratings": [events]})
+    stored = SPEC.encode("item", {"itemid": items, "year": random.integers(1930, 2000, CANDIDATES)})
     recalled = random.normal(size=(CANDIDATES, 2)).astype(np.float32)
     encoded = SPEC.encode_history(history, 10**7)
     rows = torch.from_numpy(SPEC.assemble(users, stored, 0, recalled, encoded))

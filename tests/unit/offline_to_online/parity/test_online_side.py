@@ -22,7 +22,7 @@ from data_exchange_center.recipes import DEFAULT, RECIPES, SOURCE
 from data_exchange_center.release_parts import UserRow, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError
-from offline.data.terms import statistic_columns
+from offline.data.terms import CLICKS, IMPRESSIONS, columns_of
 from offline_to_online.parity import (
     RECOUNTS,
     CheckedRequest,
@@ -163,7 +163,7 @@ def widen_the_window(side: OnlineSide) -> None:
     wider = SOURCE.data.model_copy(update={"window": SOURCE.data.window + 1})
     wide = recount(side.folder, offline_truth(side.folder, side.manifest), wider, USERS).ranker.users
     stored = side.features.frames["user"].set_index(Columns.USER, drop=False)
-    for column in statistic_columns(side.spec.genres):
+    for column in columns_of(side.spec.genres, IMPRESSIONS, CLICKS):
         stored.loc[USERS, column] = wide[column].astype(object)
     side.features.frames["user"] = stored.reset_index(drop=True)
 

@@ -18,7 +18,7 @@ FEATURE = DenseFeature(name="number", entity="item", scale=1)
 
 
 def encoded(itemids: list[int], values: list[int]) -> EncodedItems:
-    return EncodedItems(np.array(itemids, np.int32), Encoded.of((FEATURE,), {"number": np.array(values, np.int64)}))
+    return EncodedItems(np.array(itemids, np.int32), Encoded((FEATURE,), np.array(values, np.float32)[:, None]))
 
 
 class Later(Executor):
