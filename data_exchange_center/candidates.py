@@ -3,8 +3,6 @@
 Server, evaluation and parity check share it; they differ only in where the state is read and how items are searched.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,7 +38,7 @@ class StoredUser:
     only: NDArray[np.int64] | None = None  # item numbers that a request is limited to, ascending; None: no limit
 
     @classmethod
-    def unknown(cls, events: tuple[Any, ...]) -> StoredUser:
+    def unknown(cls, events: tuple[Any, ...]) -> "StoredUser":
         """The state of a user that the release does not have."""
         nothing = np.empty(0, np.int32)
         return cls(0, (), nothing, nothing, History.empty(), {}, events)
@@ -50,11 +48,11 @@ class StoredUser:
         """Whether nothing is known of the user: an unknown user without history and without seen items."""
         return not (self.number or len(self.history) or len(self.seen))
 
-    def without(self, item_numbers: NDArray[np.integer]) -> StoredUser:
+    def without(self, item_numbers: NDArray[np.integer]) -> "StoredUser":
         """Exclude ``item_numbers`` from the user's recommendations too."""
         return replace(self, seen=np.union1d(self.seen, item_numbers).astype(np.int32))
 
-    def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> StoredUser:
+    def current(self, dataset: Dataset, items: Mapping[OwnId, int], before: int | None) -> "StoredUser":
         """Apply the feedback to history and seen items: the state as a request sees it; all else stays as stored.
 
         Args:
@@ -81,7 +79,7 @@ class StoredUser:
         }
 
     @classmethod
-    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Any, ...] = ()) -> StoredUser:
+    def of_fields(cls, stored: Mapping[str, bytes], events: tuple[Any, ...] = ()) -> "StoredUser":
         """Inverse of `fields`. Raises KeyError for a field that is absent, ValueError for one that cannot be read."""
         (number,) = wire.unpack_ids(stored[wire.USER_NUMBER]).tolist()
         vectors = {
@@ -111,7 +109,7 @@ class Candidates:
     by_channel: Mapping[str, Hits]  # what each channel found
     filled: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))  # those added by `fill_up`
 
-    def only(self, kept: NDArray[np.bool_]) -> Candidates:
+    def only(self, kept: NDArray[np.bool_]) -> "Candidates":
         """Keep some candidates, (n,) ``kept``, in the same order and with unchanged features."""
         return replace(
             self, item_numbers=self.item_numbers[kept], scores=self.scores[kept], features=self.features[kept]
@@ -168,7 +166,7 @@ class ExactItems:
     terms: Mapping[int, NDArray[np.intp]]
 
     @classmethod
-    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> ExactItems:
+    def of(cls, items: Iterable[IndexedItem], dims: Mapping[str, int]) -> "ExactItems":
         """Build the index. ``dims``: channel -> width of its vectors."""
         ordered = sorted(items, key=lambda item: item.number)
         vectors = {name: np.full((len(ordered), width), np.nan, np.float32) for name, width in dims.items()}

@@ -5,8 +5,6 @@ itself (`Channel`). Training lists, evaluation and server call the same methods.
 its ``form``: of those below, or the kind of a model that is served by a class of its own (`ChannelRecipe.served_as`).
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 from abc import ABC, abstractmethod
@@ -311,7 +309,7 @@ class ChannelSet:
         return buffer.getvalue()
 
     @classmethod
-    def unpack(cls, raw: bytes) -> ChannelSet:
+    def unpack(cls, raw: bytes) -> "ChannelSet":
         """Inverse of `pack`. Raises ValueError when ``raw`` is no such file, or a form has no plugin."""
         try:
             with np.load(io.BytesIO(raw), allow_pickle=False) as stored:

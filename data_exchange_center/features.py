@@ -8,8 +8,6 @@ Stores hold raw values ("F", 25, 3 impressions, the moment of a first event); a 
 the model's input, here and nowhere else. `assemble` encodes last what depends on the request's time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -164,7 +162,7 @@ class Encoded:
     values: NDArray[np.floating]
 
     @classmethod
-    def none(cls, features: tuple[Feature, ...], rows: int = 0) -> Encoded:
+    def none(cls, features: tuple[Feature, ...], rows: int = 0) -> "Encoded":
         """``rows`` rows of padding: zeros, and `NEVER` for moments."""
         empty = [np.float64(NEVER) if isinstance(feature, ElapsedFeature) else np.float32(0) for feature in features]
         return cls(features, np.tile(np.array(empty), (rows, 1)))
@@ -172,11 +170,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.values)
 
-    def __getitem__(self, index: Any) -> Encoded:
+    def __getitem__(self, index: Any) -> "Encoded":
         """Some rows, by any numpy index into them: a mask, positions of any shape, ``[:, None]``."""
         return Encoded(self.features, self.values[index])
 
-    def having(self, name: str, values: Sequence[Any]) -> Encoded:
+    def having(self, name: str, values: Sequence[Any]) -> "Encoded":
         """A copy with n other raw values of one feature; unchanged where there is no such feature."""
         place = next((n for n, each in enumerate(self.features) if each.name == name), None)
         if place is None:
@@ -197,7 +195,7 @@ class Encoded:
         return rows
 
     @classmethod
-    def joined(cls, parts: Sequence[Encoded]) -> Encoded:
+    def joined(cls, parts: "Sequence[Encoded]") -> "Encoded":
         """Concatenate the rows of one or more parts."""
         return cls(parts[0].features, np.concatenate([part.values for part in parts]))
 

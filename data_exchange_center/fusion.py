@@ -5,8 +5,6 @@ scores, best first; extensions may order the result again. Codes of a `Vocabular
 ids. Code 0 is padding and stands for an unknown id.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,7 +45,7 @@ class Vocabulary:
     ids: NDArray[Any]  # (n,) numbers or strings, ascending, each once
 
     @classmethod
-    def of(cls, ids: ArrayLike) -> Vocabulary:
+    def of(cls, ids: ArrayLike) -> "Vocabulary":
         """Sort ids that may repeat."""
         return cls(np.unique(np.asarray(ids)))
 

@@ -11,8 +11,6 @@ at a share of each user's events, so they may know later events of others; the e
 excludes these.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +52,7 @@ class History:
         """(n,) seconds from each event to ``timestamp``; 0 for events after it."""
         return np.maximum(timestamp - self.times, 0)
 
-    def as_of(self, second: int) -> History:
+    def as_of(self, second: int) -> "History":
         """The events that a request at ``second`` sees."""
         seen = happened(self.times, second)
         return self if seen.all() else History(self.item_numbers[seen], self.ratings[seen], self.times[seen])
@@ -66,13 +64,13 @@ class History:
         return events.tobytes()
 
     @classmethod
-    def unpack(cls, raw: bytes) -> History:
+    def unpack(cls, raw: bytes) -> "History":
         """Inverse of `pack`. Raises ValueError when ``raw`` is no whole number of events."""
         events = np.frombuffer(raw, dtype=_EVENT)
         return cls(*(events[name].astype(np.int64) for name in ("number", "rating", "time")))
 
     @classmethod
-    def empty(cls) -> History:
+    def empty(cls) -> "History":
         return cls.unpack(b"")
 
 

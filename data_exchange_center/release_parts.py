@@ -1,7 +1,5 @@
 """Make a release's manifest of the artifacts in the exchange folder; read its parts, and recall's users and items."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Run a command: arguments, logging, settings, progress, and an error in one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import io
 import logging
@@ -22,7 +20,7 @@ _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} go
 
 def progress(
     iterable: Iterable[Any] | None = None, desc: str = "", *, stream: TextIO | None = None, **options: Any
-) -> tqdm[Any]:
+) -> "tqdm[Any]":
     """A tqdm over ``iterable``, or to be updated by hand. ``options``: tqdm's.
 
     Where ``stream`` (default: standard error) is no terminal, it is a line every ten seconds; shorter work prints none.

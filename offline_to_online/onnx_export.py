@@ -1,7 +1,5 @@
 """Export the ranking model from PyTorch to ONNX, by an opset and IR version that the serving runtime reads."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from typing import Final

@@ -8,8 +8,6 @@ themselves (a wrong window, for example) is found, too, and not only a differenc
 ratings of each user, which are held out for evaluation, are not used.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager

@@ -9,8 +9,6 @@ were published or active, ``RECSYS_KEPT_RELEASES`` in all; going back to one of 
 `stack.releases` has the commands.
 """
 
-from __future__ import annotations
-
 import logging
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +41,7 @@ class Stores(NamedTuple):
     triton: TritonStore
 
     @classmethod
-    def of(cls, settings: Settings) -> Stores:
+    def of(cls, settings: Settings) -> "Stores":
         return cls(RedisStore(settings), ElasticsearchStore(settings), FeastStore(settings), TritonStore(settings))
 
 

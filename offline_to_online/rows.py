@@ -1,7 +1,5 @@
 """Rows that a release loads: users, items, features; and the users that checks sample."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

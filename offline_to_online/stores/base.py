@@ -1,7 +1,5 @@
 """The shape of the four stores that hold releases side by side: load, check, activate, delete."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager

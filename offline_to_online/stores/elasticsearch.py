@@ -6,8 +6,6 @@ the mark is left over from an interrupted first load and is deleted. One with th
 its documents are overwritten in place, under the same ids, and only when they differ from their source.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

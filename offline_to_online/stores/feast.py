@@ -6,8 +6,6 @@ replaces the one that the feature server reads: Feast writes the file piecemeal,
 is being materialised.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import logging
@@ -80,7 +78,7 @@ class FeastStore(ReleaseStore):
     def address(self) -> str:
         return ", ".join(self.settings.feast.urls)
 
-    def each_server(self) -> Iterator[FeastStore]:
+    def each_server(self) -> "Iterator[FeastStore]":
         """Yield one store per feature server, as a request may go to any; an error then names that server."""
         for node in self.settings.feast.nodes.split(","):
             feast = self.settings.feast.model_copy(update={"nodes": node})

@@ -4,8 +4,6 @@ The key `wire.users_key` marks a checked release: it is written once everything 
 interrupted load or a failed check. The list of published releases and the pointer to the active one are here, too.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import defaultdict

@@ -12,8 +12,6 @@ holds what is not to be seen yet or any more, and the marks: ``<model>-<version>
 model.onnx that Triton loaded.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Collection
 from contextlib import closing
@@ -67,7 +65,7 @@ class ModelFile(NamedTuple):
     widths: Widths
 
     @classmethod
-    def read(cls, path: Path) -> ModelFile:
+    def read(cls, path: Path) -> "ModelFile":
         """Read a model.onnx. Raises CheckError when it is not an exported ranking model."""
         try:
             proto = onnx.load(path, load_external_data=False)

@@ -4,8 +4,6 @@ A query gets an answer or one `ServiceError`, by its deadline. A service that fa
 moment.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import threading
@@ -65,14 +63,14 @@ class Deadline:
     at: float = math.inf
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
+    def after(cls, seconds: float) -> "Deadline":
         return cls(time.monotonic() + seconds)
 
     def left(self) -> float:
         """Seconds until then, never below zero."""
         return max(0.0, self.at - time.monotonic())
 
-    def share(self, part: float) -> Deadline:
+    def share(self, part: float) -> "Deadline":
         """Deadline after ``part`` (0 to 1) of the time left."""
         return Deadline.after(part * self.left())
 

@@ -3,8 +3,6 @@
 First the query of a channel's search, and how scores are read from the answer; then the client.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus

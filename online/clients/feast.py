@@ -6,8 +6,6 @@ one user and 7.2 ms for eight, and its server works on one call at a time. So wh
 are collected for the next one. Strict requests, which may wait longer, have calls of their own.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import logging
 import threading

@@ -4,8 +4,6 @@ libcurl takes a third of Python's processor time, most of it without the GIL, an
 DNS lookup, connecting, sending, and an answer that trickles in.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import os

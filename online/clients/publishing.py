@@ -4,8 +4,6 @@ A release is published by `publish_release`, answers by default from `activate_r
 `retire_releases`. Each is one transaction, so that no two processes undo each other's change.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 First the connections, which retry nothing and keep the deadline of their thread; then the user's state.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import socket
@@ -163,7 +161,7 @@ class UserQuery:
     dataset: str | None  # `Dataset.base_name` of the release: whose user it is
 
     @classmethod
-    def of(cls, userid: OwnId, manifest: Manifest) -> UserQuery:
+    def of(cls, userid: OwnId, manifest: Manifest) -> "UserQuery":
         return cls(userid, manifest.release, manifest.dataset.base_name)
 
 

@@ -3,8 +3,6 @@
 Over gRPC, which Triton speaks as well, a call costs the caller two and a half times the processor time.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import ClassVar, Final

@@ -22,8 +22,6 @@ Bad input is 400 and says which field. Without a service that is dead or slow th
 without it, and says so under "degraded".
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from typing import Any, Final

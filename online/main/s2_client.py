@@ -8,8 +8,6 @@ Expect  fifty titles, best first, with the items' attributes and scores; below t
         each stage; where no user is named, what is held out, and the same request for curl
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -13,8 +13,6 @@ A strict request gets the error instead. So does the first try for a release who
 one may be active by now, and answers in full.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

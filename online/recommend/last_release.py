@@ -1,7 +1,5 @@
 """The popular list of the release that was active last, on the server's own disk: for a start without services."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A loaded release: what a process holds of one in memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass

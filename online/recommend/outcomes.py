@@ -1,7 +1,5 @@
 """How a request ends: the errors, and the outcomes of an answer, with what each says in words."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
@@ -95,7 +93,7 @@ class Degradation(BaseModel):
     outcome: SkipJsonSchema[Outcome] = Field(default=Outcome.PERSONAL, exclude=True)
 
     @classmethod
-    def of(cls, outcome: Outcome, service: str, reason: str) -> Degradation:
+    def of(cls, outcome: Outcome, service: str, reason: str) -> "Degradation":
         """Make one from its outcome, which says what the answer has instead."""
         return cls(service=service, reason=reason, instead=_INSTEAD[outcome][0], outcome=outcome)
 

@@ -5,8 +5,6 @@ in the order in which extensions register: `online.main.s1_server.EXTRAS`, then 
 a field of requests runs only for requests that have it: ``phases.rerank.append(by_stock, "in_stock")``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

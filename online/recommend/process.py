@@ -1,7 +1,5 @@
 """The process of a server: how a `Recommender` is made, kept up to date and ended."""
 
-from __future__ import annotations
-
 import atexit
 import logging
 import threading

@@ -1,7 +1,5 @@
 """Readiness: whether the server could answer now, in full or degraded; its status."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 A user vector for each channel -> the nearest unseen items of each -> one fused list.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

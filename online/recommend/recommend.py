@@ -4,8 +4,6 @@ Redis -> Elasticsearch and Feast in parallel -> Triton. `fallback` has what repl
 `phases` where extensions act, `process` how a recommender is made and ended.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 import uuid

@@ -6,8 +6,6 @@ about a second and happens in the background: a thread polls `Registry.follow`, 
 only looks up which loaded release is its own (`Registry.find`); what it does not find is loaded from then on.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import threading

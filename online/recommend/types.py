@@ -4,8 +4,6 @@
 Answer are the models that the API describes; extras add fields to both (`online.web.parts`).
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -175,21 +173,25 @@ class Slate:
         more: fields that extensions add to the answer.
     """
 
-    timed: TimedRequest
-    opened: Release | None
+    timed: "TimedRequest"
+    opened: "Release | None"
     user: StoredUser | None
     candidates: Candidates | None
     ranked: Ranked
     degraded: list[Degradation]
-    saved: SavedPopular | None = None
+    saved: "SavedPopular | None" = None
     items: list[Item] = field(default_factory=list)
     end: tuple[str, str] = NO_MORE
     more: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def popular(
-        cls, timed: TimedRequest, opened: Release | None, degraded: list[Degradation], saved: SavedPopular | None = None
-    ) -> Slate:
+        cls,
+        timed: "TimedRequest",
+        opened: "Release | None",
+        degraded: list[Degradation],
+        saved: "SavedPopular | None" = None,
+    ) -> "Slate":
         """A release's popular list; without a release the ``saved`` one, as a copy that extensions may change."""
         popular = opened.by_popularity if opened else NO_HITS
         slate = cls(timed, opened, None, None, Ranked(popular.ids, popular.scores), degraded)
@@ -202,8 +204,8 @@ class Slate:
 class State:
     """What the first stage gives: the release that answers, and the user's stored state; None: unknown."""
 
-    timed: TimedRequest
-    opened: Release
+    timed: "TimedRequest"
+    opened: "Release"
     user: StoredUser | None
     degraded: tuple[Degradation, ...] = ()
 
@@ -214,7 +216,7 @@ class TimedRequest:
 
     request: Request
     deadline: base.Deadline
-    watch: Stopwatch
+    watch: "Stopwatch"
     short_budget: bool = False  # the caller has given it less time than the server's own budget
     patient: bool = False  # it is strict, or there is nothing to fall back on
     late: bool = False  # it has waited so long for a thread that little of its time is left

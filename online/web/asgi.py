@@ -6,8 +6,6 @@ WSGI server, without the queue. asgiref reads a body without a limit in size or 
 and neither can refuse a request before it takes a thread: hence this small adapter from ASGI to WSGI.
 """
 
-from __future__ import annotations
-
 import asyncio
 import io
 import random

@@ -3,8 +3,6 @@
 gunicorn's `asgi` worker limits neither: connections that send nothing would use up the files that it may open.
 """
 
-from __future__ import annotations
-
 import resource
 from asyncio import BaseTransport
 from typing import Any, ClassVar
@@ -28,7 +26,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn has no types
 
     most: ClassVar[int]
     arrives_within_s: ClassVar[float]
-    waiting: ClassVar[dict[Connection, None]] = {}
+    waiting: ClassVar["dict[Connection, None]"] = {}
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(transport)

@@ -1,7 +1,5 @@
 """Errors of a request, in one JSON shape: {"error": {"code", "message", ...}}; and what is wrong with a body."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ A web page that is open on this machine may send requests to 127.0.0.1 under a h
 and the browser lets the page read the answers. The name in ``Host`` gives it away.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

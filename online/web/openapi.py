@@ -4,8 +4,6 @@ flask-openapi3, apiflask and spectree do not fit: they read a view's models when
 fields to a request and its answer later, and they need a body's Content-Type, which is ignored here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 

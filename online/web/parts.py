@@ -4,8 +4,6 @@ An extra is a function ``register(app: Flask, parts: Parts) -> None`` that an en
 names: one of extras/<name>/hook.py, or of another package.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
