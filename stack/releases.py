@@ -8,10 +8,12 @@ Run:  python -m stack.releases list
 import argparse
 import logging
 from functools import partial
+from typing import Final
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
@@ -20,6 +22,8 @@ from offline_to_online import releases
 from offline_to_online.stores.redis import RedisStore
 
 log = logging.getLogger(__name__)
+
+OVERVIEW: Final = "recsys.overview"  # entry points called with settings: a further table below the list, or None
 
 
 def main(settings: Settings, command: str, release: str | None = None) -> None:
@@ -32,6 +36,9 @@ def main(settings: Settings, command: str, release: str | None = None) -> None:
     elif release is not None:
         releases.activate(settings, release)
     Console().print(overview(settings))
+    for name in plugins.find(OVERVIEW):
+        if (more := plugins.load(OVERVIEW, name)(settings)) is not None:
+            Console().print(more)
     if command == "activate" and release and (note := files_of_another(settings, release)):
         log.warning("%s", note)
 

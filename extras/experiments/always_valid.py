@@ -7,17 +7,16 @@ any time at all.
 
 from __future__ import annotations
 
+from math import lgamma
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
-
-from offline.evaluation.metrics import Floats
 
 ALPHA: Final = 0.05
 FIRST: Final = 100  # users of each arm before there is an interval: it is an asymptotic one
 CONCENTRATION: Final = 1_000.0  # of the prior about the arms' shares: most sensitive after about this many users
+Floats = NDArray[np.float64]
 # (n,) each, after each user: "users", how many there were, "estimate", and "low" and "high" of the interval, which is
 # without end while there are too few users
 Path = dict[str, NDArray[Any]]
@@ -55,10 +54,14 @@ def sample_ratio_p_value(counts: NDArray[np.integer], shares: Floats) -> float:
     inverse of the Bayes factor against a Dirichlet prior around the shares.
     """
     shares, prior = shares / shares.sum(), CONCENTRATION * shares / shares.sum()
-    log_factor = (
-        gammaln(prior.sum()) - gammaln(prior.sum() + counts.sum()) + (gammaln(prior + counts) - gammaln(prior)).sum()
-    )
+    each = [lgamma(a + n) - lgamma(a) for a, n in zip(prior.tolist(), counts.tolist(), strict=True)]
+    log_factor = lgamma(prior.sum()) - lgamma(prior.sum() + counts.sum()) + sum(each)
     return float(min(np.exp((counts * np.log(shares)).sum() - log_factor), 1.0))
+
+
+def half_width(n: int, variance: float, planned: int, alpha: float = ALPHA) -> float:
+    """Half of the width of the interval of an estimate of this variance, after ``n`` users or requests."""
+    return float(np.sqrt(n * variance) * _widths(np.array([n]), planned, alpha)[0])
 
 
 def _path(

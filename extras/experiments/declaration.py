@@ -24,6 +24,7 @@ from online.recommend.types import RELEASE
 MAX_ARMS: Final = 8
 DAY_S: Final = 86_400
 BUCKETS: Final = 10_000  # of all users; and of an experiment's, for its arms
+CANARY_KEY: Final = "ml:canary"  # string: the release on trial (extras/canary), "running": null where there is none
 KEPT: Final = 200  # experiments, running ones included; the oldest stopped ones are dropped
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
@@ -194,7 +195,9 @@ def _places(held: Iterable[Ranges]) -> set[int]:
 
 
 def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
-    """The active release; and each published release -> `Dataset.base_name`. Raises ServiceError."""
+    """The active release; and each published release -> `Dataset.base_name`. Raises ServiceError, ExperimentError."""
+    if b'"running":{' in users.value(CANARY_KEY):
+        raise ExperimentError("name", "A canary runs, and decides on users' releases: `make canary stop=1` ends it.")
     active, listed = users.listed()
     published = (users.published(release) for release in listed)
     return active, {each.manifest.release: each.manifest.dataset.base_name for each in published if each}

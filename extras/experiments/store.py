@@ -23,6 +23,7 @@ from pydantic import ConfigDict, TypeAdapter
 from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
+from extras.events.events import Event, Logged
 from extras.events.log import EXPOSE, Call, exposure_user, exposures_key, run
 from extras.experiments.declaration import EXPERIMENTS, Experiments
 from online.clients.base import ServiceError, StoredError
@@ -130,9 +131,24 @@ class ExperimentStore(RedisClient[None, Experiments]):
                 calls.append(Call(EXPOSE, keys, arguments))
             run(self._redis, calls)
 
-    def exposures(self, experiment: str) -> Iterator[Exposure]:
+    def exposures(self, experiment: str, since_ms: int = 0) -> Iterator[Exposure]:
         """Exposures of an experiment that the log still has, each partition's in order. Raises ServiceError."""
-        return (exposure for _, _, exposure in self._logged(experiment))
+        return (exposure for _, _, exposure in self._logged(experiment, since_ms))
+
+    def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+        """Events of users of a data set (`Dataset.base_name`), in order. Raises ServiceError."""
+        events: dict[OwnId, list[Event]] = {}
+        for start in range(0, len(userids), _AT_A_TIME):
+            some = userids[start : start + _AT_A_TIME]
+            with self._limited("events_of"):
+                pipeline = self._redis.pipeline(transaction=False)
+                for userid in some:
+                    pipeline.hgetall(wire.user_events_key(dataset, userid))
+                found = pipeline.execute()
+            for userid, stored in zip(some, found, strict=True):
+                raws = [raw for name, raw in stored.items() if name != wire.FORGOTTEN.encode()]
+                events[userid] = [each.event for each in sorted(map(Logged.unpack, raws), key=lambda each: each[:2])]
+        return events
 
     def remove(self, experiment: str) -> None:
         """Remove an experiment with its exposures. Raises ServiceError."""
@@ -141,10 +157,10 @@ class ExperimentStore(RedisClient[None, Experiments]):
             with self._limited("remove"):
                 self._redis.xdel(key, entry)
 
-    def _logged(self, experiment: str) -> Iterator[tuple[str, bytes, Exposure]]:
+    def _logged(self, experiment: str, since_ms: int = 0) -> Iterator[tuple[str, bytes, Exposure]]:
         """Stream, entry, and what it says. Raises ServiceError."""
         for key in map(exposures_key, range(wire.EVENT_PARTITIONS)):
-            after: str | None = "-"
+            after: str | None = f"{since_ms}"
             while after is not None:
                 with self._limited("exposures"):
                     entries: Any = self._redis.xrange(key, min=after, count=_AT_A_TIME)

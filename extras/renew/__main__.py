@@ -19,7 +19,8 @@ Reads:  RECSYS_DATA, or the data set in the exchange folder; the log of events a
         artifacts of the live release, which have to lie in the exchange folder
 Writes: online/renewal/report.json and online/renewal/candidate/ in the exchange folder; once the gate is passed
         offline/ there, whose former content is kept in online/renewal/previous/, and the stores, as `make sync` does
-Run:    make renew (margin=0.03: the loss of NDCG@50 that the interval may reach, as a share of the live release's)
+Run:    make renew (margin=0.03: the loss of NDCG@50 that the interval may reach, as a share of the live release's;
+        canary=1: publish it and try it on some users, instead of going live)
 Expect: the new release is live, or a sentence with the reason: exit code 3 for a refusal, 1 where it can be resumed;
         of make, 2 for both
 """
@@ -35,7 +36,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -89,11 +90,13 @@ class RefusedError(StepError):
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m extras.renew", description=__doc__.splitlines()[0])
     parser.add_argument("--margin", type=float, default=MARGIN, help="default: %(default)s")
-    margin = parser.parse_args().margin
+    parser.add_argument("--canary", action="store_true", help="try it on some users first (extras/canary)")
+    arguments = parser.parse_args()
+    margin = arguments.margin
     if not 0 <= margin < 1:
         parser.error("--margin must be from 0 to below 1")
     with locked(settings.service_dir("renewal")):
-        report = renew(settings, margin)
+        report = renew(settings, margin, canary=arguments.canary)
     print(json.dumps(report, indent=2))  # noqa: T201 (a command speaks to a person)
 
 
@@ -113,7 +116,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
+def renew(settings: Settings, margin: float = MARGIN, *, canary: bool = False) -> dict[str, Any]:
     """Run or resume a renewal. Returns its report. Raises RefusedError, and RecsysError where the same call resumes."""
     folder = settings.service_dir("renewal")
     candidate = settings.model_copy(update={"exchange_dir": folder / "candidate"})
@@ -124,6 +127,8 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     if live is None:
         raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if report.get("verdict") == "canary":
+        settle_canary(settings, previous, activated=live == report["candidate"])
     # Resume what was killed; after a failed step start over, as it would fail again on the same data
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
     gate = report.get("gate", {})
@@ -139,7 +144,7 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     for name in ("interrupted", "verdict", "reason"):
         report.pop(name, None)
     try:
-        _stages(settings, candidate, previous, report, margin)
+        _stages(settings, candidate, previous, report, margin, canary=canary)
     except RefusedError as error:
         report |= {"verdict": "refused", "reason": str(error)}
         raise
@@ -153,7 +158,9 @@ def renew(settings: Settings, margin: float = MARGIN) -> dict[str, Any]:
     return report
 
 
-def _stages(settings: Settings, candidate: Settings, previous: Path, report: dict[str, Any], margin: float) -> None:
+def _stages(
+    settings: Settings, candidate: Settings, previous: Path, report: dict[str, Any], margin: float, *, canary: bool
+) -> None:
     """Run the remaining stages of a renewal, and record progress in ``report``."""
     path = settings.service_dir("renewal") / "report.json"
     if "candidate" not in report:
@@ -189,14 +196,20 @@ def _stages(settings: Settings, candidate: Settings, previous: Path, report: dic
     report["tries"] = report.get("tries", 0) + 1
     write_json(path, report)
     try:
-        sync()
+        if canary:
+            start_canary(settings, report["candidate"])
+        else:
+            sync()
     except StepError as error:
         if report["tries"] < TRIES:
             raise
         settings.offline_dir.rename(candidate.offline_dir)
         previous.rename(settings.offline_dir)
         raise RefusedError(f"{error} That was the last of {TRIES} tries") from error
-    report |= {"verdict": "activated", "reason": "It is no worse than the release that was live."}
+    if canary:
+        report |= {"verdict": "canary", "reason": "It is no worse offline; some users try it: make canary status=1."}
+    else:
+        report |= {"verdict": "activated", "reason": "It is no worse than the release that was live."}
 
 
 # --- Events, and the data set
@@ -416,12 +429,38 @@ def taken_off(lists: Lists, items: sp.csr_matrix) -> Lists:
 # --- Going live
 
 
-def sync() -> None:
-    """Load, check, go live: `make sync`. Raises StepError."""
+def start_canary(settings: Settings, release: str) -> None:
+    """Load, check and publish, then try the release on some users. Raises StepError, CanaryError, ServiceError."""
+    from extras.canary.__main__ import start  # a renewal without a canary does without the extension
+
+    sync("publish")
+    start(settings, release)
+
+
+def settle_canary(settings: Settings, previous: Path, *, activated: bool) -> None:
+    """After the canary of the last renewal, put the artifacts of the active release where they belong.
+
+    ``activated``: the canary's release is active. Raises StepError while the canary runs.
+    """
+    from extras.canary.store import CanaryStore
+
+    with closing(CanaryStore(settings.redis)) as store:
+        running = store.canaries().running
+    if running is not None:
+        raise StepError(f"the release of the last renewal is still on trial: {running}", "make canary stop=1 ends it.")
+    if not activated and previous.exists():
+        shutil.rmtree(settings.offline_dir)
+        previous.rename(settings.offline_dir)
+
+
+def sync(target: str = "sync") -> None:
+    """Load, check, go live: `make sync`; "publish": without going live. Raises StepError."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(["make", "--no-print-directory", "sync"], cwd=ROOT, env=environment)
+    done = subprocess.run(["make", "--no-print-directory", target], cwd=ROOT, env=environment)
     if done.returncode:
-        raise StepError("`make sync` failed, as it says above; the live release answers on. `make renew` tries again.")
+        raise StepError(
+            f"`make {target}` failed, as it says above; the live release answers on. `make renew` tries again."
+        )
 
 
 def _now() -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import GoneError, ServiceError
+from online.clients.base import GoneError, ServiceError, StoredError
 from online.clients.http import Http, HttpClient
 
 _FLOAT: Final = "FP32"
@@ -22,6 +22,7 @@ _BYTES: Final = 4  # of such a number
 _WANTED: Final = [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
 # Length of the JSON part, after which the numbers begin. Answers have it, too, but the number of rows says as much.
 _HEAD_LENGTH: Final = "Inference-Header-Content-Length"
+NOT_NUMBERS: Final = "gave scores that are not numbers"
 _GONE: Final = (b"unknown model", b"not at ready state")  # the second one of a version that was there once
 
 
@@ -77,7 +78,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
             raise ServiceError(self.service, f"gave {found} for {rows} rows")
         scores = np.frombuffer(body[-size:], dtype="<f4")
         if not np.isfinite(scores).all():
-            raise ServiceError(self.service, "gave scores that are not numbers")
+            raise StoredError(self.service, NOT_NUMBERS)  # the model's fault: other releases' models are healthy
         return scores
 
     def _ping(self) -> str:

@@ -60,11 +60,16 @@ class Fallbacks:
     # --- the answer as a whole
 
     def popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate:
-        """The popular list of the active release, or of the one before. Raises the error where that does not do."""
+        """The popular list of the release that answers or was last active. Raises the error where that does not do."""
         releases = self._releases
         if timed.request.strict or timed.request.release or not releases.can_serve:
             raise error
-        return Slate.popular(timed, releases.active, [degradation_of(error, Outcome.POPULAR)], releases.last.saved)
+        degraded = [degradation_of(error, Outcome.POPULAR)]
+        return Slate.popular(timed, self._answering(timed), degraded, releases.last.saved)
+
+    def _answering(self, timed: TimedRequest) -> Release | None:
+        """The release that answers while Redis does not say which: the preferred one where it is loaded."""
+        return (self._releases.loaded(timed.preferred) if timed.preferred else None) or self._releases.active
 
     def second_try(self, state: State, users: Users, error: ServiceError) -> State:
         """The state for a second and last try after a stage has failed: by another release, if one is active by now.
@@ -100,7 +105,7 @@ class Fallbacks:
         try:
             found = self._loaded(timed, users, only_if_alone=True)
         except (ServiceError, NoReleaseError) as error:
-            opened = (releases.loaded(timed.preferred) if timed.preferred else None) or releases.active
+            opened = self._answering(timed)
             loading = isinstance(error, LoadingError)
             if request.strict or request.release or opened is None or (loading and self._is_alone(timed)):
                 raise

@@ -58,6 +58,7 @@ class ServerProcess:
     def reset_extensions(self) -> None:
         """Remove all functions and fields of extensions."""
         self.phases = Phases()
+        self.readiness.notes.clear()
         self.answer_model: type[Answer] = Answer
 
     def _load(self, release: str) -> loaded_release.Release:

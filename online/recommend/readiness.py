@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class Ready(BaseModel):
     recipe: str | None
     message: str = ""
     services: dict[str, ServiceState]
+    notes: list[str] = Field(default=[], description="what extensions report: a release on trial, faults")
 
 
 class Readiness:
@@ -46,6 +47,7 @@ class Readiness:
         self, releases: Registry, clients: Sequence[Client[Any, Any]], breakers: Mapping[str, Breaker]
     ) -> None:
         self._releases, self._clients, self._breakers = releases, clients, breakers
+        self.notes: list[Callable[[], str]] = []  # of extensions; empty text: nothing to report
         self._lock = threading.Lock()
         self._found: tuple[float, Ready] | None = None  # until when it counts, in seconds of `time.monotonic`
 
@@ -78,6 +80,8 @@ class Readiness:
         complete = "message" not in found and all(service.ready for service in services.values())
         answers = "message" not in found or self._releases.can_serve
         status: Any = "ready" if complete else "degraded" if answers else "unready"
+        if notes := [text for note in self.notes if (text := note())]:
+            found["notes"] = notes
         return Ready(status=status, ready=answers, services=services, **found)
 
     def _state_of(self, client: Client[Any, Any]) -> tuple[str, ServiceState]:

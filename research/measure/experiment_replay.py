@@ -45,7 +45,8 @@ from extras.experiments.declaration import (
     started,
     stopped,
 )
-from extras.experiments.report import SUSPICIOUS, Outcomes, found_by, outcomes_of, show
+from extras.experiments.outcomes import Outcomes, outcomes_of
+from extras.experiments.report import SUSPICIOUS, found_by, show
 from extras.experiments.store import ExperimentStore
 from offline.data.split import holdout_sizes
 from offline.evaluation.metrics import plain
@@ -109,7 +110,7 @@ def replay(
             _all(each, partial(_with_arm, data=data), users, "what they did then")
             experiments = {title: named(store.call(None), planned.name) for title, planned in PLANNED.items()}
             return {
-                title: (experiment, _outcomes(settings, experiment, data, len(users)))
+                title: (experiment, _outcomes(store, experiment, data, len(users)))
                 for title, experiment in experiments.items()
             }
         finally:
@@ -167,11 +168,11 @@ def _taken_back(loop: ServerLoop, user: int, data: Replay) -> None:
     loop.take_back(data.userid(user), PREFIX)
 
 
-def _outcomes(settings: Settings, experiment: Experiment, data: Replay, n_users: int) -> Outcomes:
+def _outcomes(store: ExperimentStore, experiment: Experiment, data: Replay, n_users: int) -> Outcomes:
     """Compute the outcomes once all exposures are in the log."""
 
     def read() -> Outcomes:
-        return outcomes_of(settings, experiment, data.dataset, inf)  # without a horizon: all events count
+        return outcomes_of(store, experiment, data.dataset, inf)  # without a horizon: all events count
 
     try:
         again = retry_if_result(lambda outcomes: len(outcomes.userids) < n_users)

@@ -69,6 +69,7 @@ export const api = {
   items: (fields, signal) => call(`ml/items?${query(fields)}`, { signal }),
   releases: () => call("ml/releases"),
   experiments: () => call("ml/experiments"),
+  canary: () => call("ml/canary"),
   similar: (itemid) => call(`ml/similar?${query({ itemid, size: 6 })}`),
   whyNot: (fields, signal) => call(`ml/why-not?${query(fields)}`, { signal }),
   event: (body) => call("ml/event", { method: "POST", body }),

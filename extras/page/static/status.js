@@ -1,4 +1,4 @@
-// The services, the releases and the running experiments, and serving another release.
+// The services, the releases, the canaries and the running experiments, and serving another release.
 import { api } from "./api.js";
 import { Faults } from "./faults.js";
 import { Component, html } from "./html.js";
@@ -28,20 +28,28 @@ const Experiment = ({ t, experiment, user, mine }) => html`
     ${user != null && html`<p>${t("user", { user })}${t("colon")}${mine ? mine.arms.join(" + ") : t("noArm")}</p>`}
   </li>`;
 
+const Canary = ({ t, canary, verdict = "runs" }) => html`
+  <li class="release">
+    <h3>${canary.release} <span class="state">${t(`canary_${verdict.replace(" ", "_")}`)}</span></h3>
+    <p class="quiet">${t("shareOfUsers", { share: percent(canary.share ?? canary.shares[canary.step]) })}${t("comma")}${t("comparedWith", { release: canary.active })}</p>
+    ${canary.reason && html`<p>${canary.reason}${canary.detail && `${t("colon")}${canary.detail}`}</p>`}
+  </li>`;
+
 const percent = (share) => `${Math.round(share * 1000) / 10} %`;
 
 export class Status extends Component {
-  state = { ready: null, releases: null, experiments: [], problem: null, said: "" };
+  state = { ready: null, releases: null, experiments: [], canaries: null, problem: null, said: "" };
 
   componentDidMount() {
     this.look();
   }
 
   look = async (said = "") => {
-    const [ready, kept, tried] = await Promise.allSettled([api.ready(), api.releases(), api.experiments()]);
+    const [ready, kept, tried, canaries] = await Promise.allSettled([api.ready(), api.releases(), api.experiments(), api.canary()]);
     this.setState({
       ready: ready.value ?? null, releases: kept.value?.releases ?? null, said,
       experiments: (tried.value?.experiments ?? []).filter((each) => each.stopped === null),
+      canaries: canaries.value ?? null, // a server may do without them
       problem: ready.reason ?? kept.reason ?? tried.reason ?? null,
     });
   };
@@ -56,7 +64,7 @@ export class Status extends Component {
     }
   };
 
-  render({ t, answer, userid }, { ready, releases, experiments, problem, said }) {
+  render({ t, answer, userid }, { ready, releases, experiments, canaries, problem, said }) {
     const mine = ({ name }) => answer?.experiments?.find((each) => each.experiment === name);
     return html`
       <section aria-labelledby="status-title">
@@ -68,6 +76,11 @@ export class Status extends Component {
           <ul class="tiles">${Object.entries(ready.services).map(([name, state]) => html`<${Service} key=${name} t=${t} name=${name} state=${state} />`)}</ul>`}
         ${releases && html`<h2>${t("releases")}</h2>
           <ul class="tiles">${releases.map((each) => html`<${Release} key=${each.release} t=${t} release=${each} activate=${this.activate} />`)}</ul>`}
+        ${canaries && (canaries.running || canaries.ended.length > 0) && html`<h2>${t("canaries")}</h2>
+          <ul class="tiles">
+            ${canaries.running && html`<${Canary} t=${t} canary=${canaries.running} />`}
+            ${canaries.ended.slice(0, 5).map((each) => html`<${Canary} key=${each.id} t=${t} canary=${each} verdict=${each.verdict} />`)}
+          </ul>`}
         ${experiments.length > 0 && html`<h2>${t("experiments")}</h2>
           <ul class="tiles">${experiments.map((each) => html`<${Experiment} key=${each.name} t=${t} experiment=${each} user=${userid} mine=${mine(each)} />`)}</ul>`}
         <${Faults} t=${t} userid=${userid} />

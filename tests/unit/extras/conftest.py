@@ -18,7 +18,14 @@ from data_exchange_center.settings import Settings
 from extras.keys import hook as keys
 from online.main.s1_server import create_app
 from online.web.parts import Parts
-from tests.unit.extras.fakes import FakeExperiments, FakeFaults, FakeItemStore, FakeLog, FakeUserList
+from tests.unit.extras.fakes import (
+    FakeCanaryStore,
+    FakeExperiments,
+    FakeFaults,
+    FakeItemStore,
+    FakeLog,
+    FakeUserList,
+)
 from tests.unit.online.conftest import Fakes as CoreFakes
 from tests.unit.online.conftest import fakes as core_fakes  # noqa: F401 (fixtures)
 from tests.unit.online.conftest import kind, opened  # noqa: F401
@@ -32,6 +39,7 @@ class Fakes(CoreFakes):
     store: FakeExperiments
     new_items: FakeItemStore
     faults: FakeFaults = field(default_factory=FakeFaults)
+    canaries: FakeCanaryStore = field(default_factory=FakeCanaryStore)
     app: Flask = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,6 +56,7 @@ class Fakes(CoreFakes):
             "experiments": self.store,
             "faults": self.faults,
             "items": self.new_items,
+            "canary": self.canaries,
             "page": FakeUserList(self.users),
         }
 

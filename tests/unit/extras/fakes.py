@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from data_exchange_center.dataset import OwnId
-from extras.events.events import Logged
+from extras.canary.state import Canaries, Canary
+from extras.canary.store import Held
+from extras.events.events import Event, Logged
 from extras.events.log import Forgotten, Recording, TooManyEventsError
 from extras.experiments.declaration import EXPERIMENTS as ALL
 from extras.experiments.declaration import Declaration, Experiment, Experiments, named, started, stopped
@@ -122,6 +125,52 @@ class FakeExperiments(Fake, Client[None, Experiments]):
     def expose(self, exposures: Sequence[Exposure]) -> None:
         with self._requested("expose"):
             self.exposed += exposures
+
+    def exposures(self, experiment: str, since_ms: int = 0) -> Iterator[Exposure]:
+        return (each for each in self.exposed if each.experiment == experiment)
+
+    def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
+        logged = {userid: self.users.events_of(dataset, userid) for userid in userids}
+        return {userid: [each.event for each in theirs] for userid, theirs in logged.items()}
+
+
+class FakeCanaryStore(Fake, Client[Held, bool]):
+    """Canaries, their counts and the users who join later."""
+
+    service = "redis"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = Canaries()
+        self.held: set[tuple[str, OwnId]] = set()
+        self.added: dict[tuple[str, int], Counter[str]] = {}
+        self.answered: dict[tuple[str, int], set[OwnId]] = {}
+
+    def _call(self, query: Held) -> bool:
+        self._seen(query)
+        key = (query.canary, query.userid)
+        if query.announce:
+            self.held.add(key)
+        return key in self.held
+
+    def canaries(self) -> Canaries:
+        with self._requested("canaries"):
+            return self.state
+
+    def update(self, change: Callable[[Canaries], Canaries]) -> Canaries:
+        with self._requested("update"):
+            self.state = change(self.state)
+            return self.state
+
+    def add(self, canary: Canary, counts: Mapping[str, int], users: Collection[OwnId]) -> None:
+        with self._requested("add"):
+            self.added.setdefault((canary.id, canary.step), Counter()).update(counts)
+            self.answered.setdefault((canary.id, canary.step), set()).update(users)
+
+    def counts(self, canary: Canary) -> tuple[dict[str, int], int]:
+        with self._requested("counts"):
+            key = (canary.id, canary.step)
+            return dict(self.added.get(key, {})), len(self.answered.get(key, ()))
 
 
 class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):

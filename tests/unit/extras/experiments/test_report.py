@@ -15,7 +15,8 @@ from data_exchange_center.dataset import OwnId
 from data_exchange_center.steps import StepError
 from extras.events.events import Event
 from extras.experiments.declaration import Arm, Experiment
-from extras.experiments.report import Outcomes, dataset_of, found_by, joined, over_time, show
+from extras.experiments.outcomes import Outcomes, joined
+from extras.experiments.report import dataset_of, found_by, over_time, show
 from extras.experiments.store import Exposure
 from offline.evaluation.metrics import plain
 from tests.datasets import STARS

@@ -25,10 +25,12 @@ from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from extras.canary.state import Canaries
 from extras.events.event_parts import Entry, EventParts
 from extras.events.events import Event
 from extras.renew import __main__ as renew
 from tests.made_up_data import shop
+from tests.unit.extras.canary.test_state import started
 from tests.unit.offline.synthetic import step
 
 LATER = 1_800_000_000  # after everything in the data
@@ -321,6 +323,24 @@ def test_too_few_users_tell_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(renew, "LEAST_USERS", 1_000)
     with pytest.raises(renew.RefusedError, match=r"\d+ users liked something new .* and 1000 are needed"):
         stack.renew()
+
+
+@pytest.mark.parametrize("activated", [True, False])
+def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, activated: bool
+) -> None:
+    former, begun, found = stack.live, [], started()
+    store = SimpleNamespace(canaries=lambda: found, close=lambda: None)
+    monkeypatch.setattr("extras.canary.store.CanaryStore", lambda _: store)
+    monkeypatch.setattr(renew, "start_canary", lambda _, release: begun.append(release))
+    collected(stack.settings, users=160)
+    candidate = renew.renew(stack.settings, canary=True)["candidate"]
+    assert (stack.report["verdict"], stack.live, begun) == ("canary", former, [candidate])
+    with pytest.raises(StepError, match="is still on trial"):
+        stack.renew()
+    found = Canaries()
+    renew.settle_canary(stack.settings, stack.settings.service_dir("renewal") / "previous", activated=activated)
+    assert release_of_artifacts(stack.settings).release == (candidate if activated else former)
 
 
 def test_killed_between_two_renames(stack: Stack) -> None:

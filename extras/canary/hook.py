@@ -1,0 +1,335 @@
+"""Answer a share of the users from a release on trial, count how it does, and follow the state in Redis.
+
+Where no canary runs, a request costs one look at an attribute. Where one runs, requests are counted in the process; the
+thread that follows the state adds the counts to Redis's and decides (`extras.canary.decision`), in each worker alike:
+a transition that another worker has made is not made twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from contextlib import suppress
+from random import random
+from typing import Final
+
+from flask import Flask
+from pydantic import BaseModel
+
+from data_exchange_center.dataset import OwnId
+from extras.canary import state
+from extras.canary.decision import ACTIVE, CANARY, CanarySettings, Decision, Likes, as_counts, bucket_of, decide
+from extras.canary.likes import likes_of
+from extras.canary.state import Canaries, Canary, Ended, Member, member
+from extras.canary.store import CanaryStore, Held
+from extras.experiments.hook import counts as is_exposure
+from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue
+from extras.routes import per_release, route
+from online.clients.base import ServiceError
+from online.clients.redis import WHICH_IS_LIVE
+from online.clients.triton import NOT_NUMBERS
+from online.recommend.loaded_release import Release
+from online.recommend.outcomes import BadRequestError, LoadingError, NoReleaseError, UnknownReleaseError
+from online.recommend.registry import LOADING_WAIT_S
+from online.recommend.types import Answer, Request, Stopwatch, read_id
+from online.web.parts import Parts
+
+log = logging.getLogger(__name__)
+
+HEARD_S: Final = 5.0  # until every worker knows of a step, and holds its users
+FIRST: Final = 20  # canary requests of a worker that are not timed: its connections and caches are cold
+COMPARED: Final = 0.2  # share of the canary's answers whose list is compared with the active release's
+AT_ONCE: Final = 2  # of those, each time that the state is read
+TOP: Final = 10  # items that are compared
+KNOWN_USERS: Final = 100_000  # whose group a process remembers
+LIKES_S, LIKES_SHARE = 10.0, 0.05  # least time between two reads of the logs, and share of the time that these may take
+RECENT_S: Final = 24 * 3600.0  # how long readiness reports an ended canary
+
+Plain = Callable[[Request, Stopwatch], Answer]
+PLAIN: Final = frozenset({"userid", "size", "budget_ms"})  # fields of a request whose list can be compared
+
+
+class CanaryView(BaseModel):
+    """The release on trial, if there is one, and those that were, newest first."""
+
+    running: Canary | None
+    ended: list[Ended]
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """Answer a canary's users from its release; `GET /ml/canary`."""
+    store: CanaryStore = parts.stores.get("canary") or CanaryStore(parts.settings.redis)
+    exposures: ExperimentStore = parts.stores.get("experiments") or ExperimentStore(parts.settings.redis)
+    canarying = Canarying(parts, store, exposures, CanarySettings.load())
+    app.extensions["canary"] = canarying
+    parts.recommend, parts.preferred = canarying.recommend, canarying.preferred
+    parts.recommender.readiness.notes.append(canarying.note)
+    if "canary" not in parts.stores:
+        canarying.open()
+        parts.recommender.follow(canarying.follow)
+
+    @route(app, parts, "GET", "/ml/canary", CanaryView, (401, 429, 500, 503))
+    def canary() -> CanaryView:
+        """The release on trial, and those that were."""
+        found = store.canaries()
+        return CanaryView(running=found.running, ended=list(found.ended))
+
+
+class Canarying:
+    """How a process answers while a canary runs. Shared by threads."""
+
+    def __init__(self, parts: Parts, store: CanaryStore, exposures: ExperimentStore, settings: CanarySettings) -> None:
+        self._recommender, self._plain, self._plainly_preferred = parts.recommender, parts.recommend, parts.preferred
+        self._store, self._exposures, self._settings = store, exposures, settings
+        self._queue = ExposureQueue(exposures.expose)
+        self.canary: Canary | None = None  # all that a request looks at where none runs
+        self._canaries = Canaries()
+        self._tally = Tally()
+        self._likes, self._likes_at = Likes(), 0.0  # monotonic seconds of the next read
+        self._titles = per_release(Titles)
+
+    # --- answering
+
+    def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
+        """As `Recommender.recommend`."""
+        canary, watch = self.canary, watch or Stopwatch()
+        if canary is None:
+            return self._plain(request, watch)
+        group = self._group(canary, request, watch)
+        if group is None:
+            return self._plain(request, watch)
+        try:
+            if group == "canary":
+                answer = self._recommender.recommend(request, watch, canary.release)
+            else:
+                answer = self._plain(request, watch)
+        except BadRequestError:
+            raise
+        except Exception:
+            self._tally.failed(group)
+            raise
+        self._count(canary, group, request, answer)
+        return answer
+
+    def preferred(self, userid: str) -> str | None:
+        """The release that answers a user instead of the active one, or None. An id as text."""
+        canary, opened = self.canary, self._recommender.releases.active
+        if canary is not None and opened is not None:
+            with suppress(BadRequestError):  # the recommender reports it
+                own = read_id("userid", userid, opened.user_ids)
+                group, is_new = member(canary, own) or (None, True)
+                if group == "canary" and not (is_new and not self._tally.joined(own)):
+                    return canary.release
+        return self._plainly_preferred(userid)
+
+    def _group(self, canary: Canary, request: Request, watch: Stopwatch) -> Member | None:
+        """The group that a request counts for; None: the active release answers it, and it counts for none."""
+        if request.release is not None or request.strict or not request.userid:
+            return None
+        if (found := member(canary, request.userid)) is None:
+            return None
+        group, is_new = found
+        announced = time.time() < canary.joined
+        if not is_new or (not announced and self._tally.joined(request.userid)):
+            return group
+        timed = self._recommender.timed(request, watch)
+        asking = self._recommender.within(self._store, timed, 0.2)
+        try:
+            held = asking.call(Held(canary.id, request.userid, self._settings.away_s, announced))
+        except ServiceError:  # as far as this process knows
+            return None if announced or self._tally.held(request.userid) else group
+        self._tally.note(request.userid, held=held)
+        return None if held else group
+
+    def _count(self, canary: Canary, group: Member, request: Request, answer: Answer) -> None:
+        release = canary.release if group == "canary" else canary.active
+        names = problems(answer, request.size, served=answer.release == release)
+        active = self._recommender.releases.loaded(canary.active)
+        if group == "canary" and active is not None and not self._titles(active).agree(answer):
+            names.append("wrong")
+        self._tally.answered(group, names, answer.took_ms["total"], request.userid)
+        if canary.measured and is_exposure(request):
+            self._queue.put(_exposure(canary, group, request, answer, as_dealt="errors" not in names))
+        if group == "canary" and not names and request.model_fields_set <= PLAIN and random() < COMPARED:  # noqa: S311
+            self._tally.samples.append((request, answer))
+
+    # --- following
+
+    def open(self) -> None:
+        """Wait until the release of a running canary is loaded, so that its users are not answered by another one."""
+        with suppress(ServiceError, NoReleaseError, UnknownReleaseError, LoadingError):
+            self._adopt(self._store.canaries())
+            if self.canary is not None:
+                self._recommender.releases.get(self.canary.release, LOADING_WAIT_S)
+
+    def follow(self) -> bool:
+        """Read the state; while a canary runs add up its counts and decide. Raises ServiceError."""
+        self._adopt(self._store.canaries())
+        canary = self.canary
+        if canary is None:
+            return True
+        users, now = self._recommender.users, time.time()
+        active = users.call(WHICH_IS_LIVE).live
+        if active != canary.active:
+            self._change(lambda before: state.superseded(before, active, now))
+        elif canary.activating:
+            users.activate(canary.release)
+            self._change(lambda before: state.ended(before, canary, "activated", now=now))
+        else:
+            self._compare(canary)
+            self._store.add(canary, *self._tally.taken())
+            if now >= canary.joined or canary.step:
+                decision = self._decide(canary, now)
+                away_s = self._settings.away_s + HEARD_S
+                self._change(lambda before: state.after(before, canary, decision, now, away_s))
+        return True
+
+    def note(self) -> str:
+        """What readiness reports."""
+        if self.canary is not None:
+            return str(self.canary)
+        last = next(iter(self._canaries.ended), None)
+        return str(last) if last and last.verdict != "activated" and last.ended > time.time() - RECENT_S else ""
+
+    def _change(self, change: Callable[[Canaries], Canaries]) -> None:
+        self._adopt(self._store.update(change))
+
+    def _adopt(self, found: Canaries) -> None:
+        before, self._canaries = self.canary, found
+        if found.running != before:
+            if before is None or found.running is None or before.id != found.running.id:
+                self._likes, self._likes_at = Likes(), 0.0
+            if before is None or found.running is None or before.step != found.running.step:
+                self._tally = Tally()
+            self.canary = found.running
+
+    def _decide(self, canary: Canary, now: float) -> Decision:
+        stored, users = self._store.counts(canary)
+        frozen = None
+        if not canary.measured and canary.step:
+            frozen, _ = self._store.counts(canary.model_copy(update={"step": canary.step - 1}))
+        if canary.measured and time.monotonic() >= self._likes_at:
+            began = time.monotonic()
+            self._likes = likes_of(self._exposures, canary, self._recommender.releases, self._settings.horizon_s)
+            took = time.monotonic() - began
+            self._likes_at = time.monotonic() + max(LIKES_S, took / LIKES_SHARE)
+        found = as_counts(stored, frozen, users=users, seconds=now - canary.joined, likes=self._likes)
+        return decide(found, self._settings, canary.users)
+
+    def _compare(self, canary: Canary) -> None:
+        """Compare a sample of the canary's lists with those that the active release gives the same users now."""
+        for _ in range(min(AT_ONCE, len(self._tally.samples))):
+            request, answer = self._tally.samples.popleft()
+            with suppress(Exception):  # without it there is no comparison
+                other = self._recommender.recommend(request.model_copy(update={"release": canary.active}))
+                if not other.degraded:
+                    self._tally.compared(overlap_of(answer, other))
+
+
+class Titles:
+    """The items of the active release, by id and title."""
+
+    def __init__(self, opened: Release) -> None:
+        self._of = {item.own_id: item.title for item in opened.catalogue.values()}
+        self._known = frozenset(self._of.values())
+
+    def agree(self, answer: Answer) -> bool:
+        """Whether no item of an answer has another title here, nor its title another id. New items may be there."""
+        of, known = self._of, self._known
+        return all(
+            of[item.itemid] == item.title if item.itemid in of else item.title not in known for item in answer.item_list
+        )
+
+
+def problems(answer: Answer, size: int, *, served: bool) -> list[str]:
+    """The guardrails that an answer counts against; ``served``: the release that was meant has answered."""
+    reasons = {each.reason for each in answer.degraded}
+    scores = {item.score for item in answer.item_list}
+    constant = len(answer.item_list) > 1 and len(scores) == 1 and not answer.cold_start and not answer.degraded
+    found = {
+        "errors": not served,
+        "degraded": bool(answer.degraded),
+        "short": len(answer.item_list) < size,
+        "scores": constant or NOT_NUMBERS in reasons or any(score != score for score in scores),  # NaN
+    }
+    return [name for name, is_so in found.items() if is_so]
+
+
+def overlap_of(one: Answer, other: Answer) -> int:
+    """How many of the first ten items two answers share, scaled to ten where both are shorter."""
+    first, second = set(one.itemids[:TOP]), set(other.itemids[:TOP])
+    longest = max(len(first), len(second))
+    return round(TOP * len(first & second) / longest) if longest else TOP
+
+
+def _exposure(canary: Canary, group: Member, request: Request, answer: Answer, *, as_dealt: bool) -> Exposure:
+    return Exposure(
+        experiment=canary.name,
+        arm=group,
+        recommendation=answer.recommendation,
+        dataset=canary.dataset,
+        userid=request.userid,
+        release=answer.release,
+        as_dealt=as_dealt,
+        timestamp=request.timestamp,
+        answered=time.time_ns() // 1_000_000,
+        items=tuple(answer.itemids),
+    )
+
+
+class Tally:
+    """A worker's counts of a step, until they are added to Redis's; which users have joined. Shared by threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._users: set[OwnId] = set()
+        self._timed = 0
+        self._held: OrderedDict[OwnId, bool] = OrderedDict()
+        self.samples: deque[tuple[Request, Answer]] = deque(maxlen=100)
+
+    def answered(self, group: Member, names: list[str], took_ms: float, userid: OwnId) -> None:
+        """Count an answer; ``names``: of the guardrails that it counts against."""
+        arm = CANARY if group == "canary" else ACTIVE
+        with self._lock:
+            self._counts.update([f"{arm}requests", *(arm + name for name in names)])
+            if group == "canary":
+                self._users.add(userid)
+                self._timed += 1
+            if group == "active" or self._timed > FIRST:
+                self._counts[f"{arm}<{bucket_of(took_ms)}"] += 1
+
+    def failed(self, group: Member) -> None:
+        """Count a request that has ended with an error."""
+        arm = CANARY if group == "canary" else ACTIVE
+        with self._lock:
+            self._counts.update([f"{arm}requests", f"{arm}errors"])
+
+    def compared(self, overlap: int) -> None:
+        """Count a compared list."""
+        with self._lock:
+            self._counts.update({"compared": 1, "overlap": overlap})
+
+    def taken(self) -> tuple[Counter[str], set[OwnId]]:
+        """The counts and users since the last call."""
+        with self._lock:
+            found = self._counts, self._users
+            self._counts, self._users = Counter(), set()
+            return found
+
+    def note(self, userid: OwnId, *, held: bool) -> None:
+        """Remember whether a user is held; beyond `KNOWN_USERS` the oldest are dropped."""
+        with self._lock:
+            self._held[userid] = held
+            if len(self._held) > KNOWN_USERS:
+                self._held.popitem(last=False)
+
+    def joined(self, userid: OwnId) -> bool:
+        """Whether the user is known to have joined, which does not change within a canary."""
+        return self._held.get(userid) is False
+
+    def held(self, userid: OwnId) -> bool:
+        return self._held.get(userid) is True

@@ -1,0 +1,299 @@
+"""Canaries through the whole server and the real services: they roll back, advance, and outlive faults."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+import requests
+
+from data_exchange_center import wire
+from data_exchange_center.settings import Settings
+from extras.canary import __main__ as commands
+from extras.canary import state
+from extras.canary.decision import Decision
+from extras.canary.state import KEY, Canaries, Canary, CanaryError, member
+from extras.canary.store import CanaryStore, Held, overview
+from extras.experiments.declaration import Declaration, ExperimentError, published_releases
+from extras.experiments.declaration import started as experiment_started
+from extras.experiments.store import ExperimentStore
+from offline_to_online.stores import base
+from online.clients.base import StoredError
+from online.clients.redis import RedisUsers
+from stack import commands as stack_commands
+from stack.commands import by_name
+from stack.supervision import Supervisor
+from tests.services.online.gunicorn_server import running
+from tests.services.online.load import PORTS, Answered, Load, kill, load, paused
+from tests.unit.extras.canary.test_state import started
+from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
+from tests.waiting import until
+
+AWAY_S = 2.0
+LASTS_S = 1.5
+PATIENCE_S = 60.0
+BUDGET_MS = 4_000
+KEYS = "ml:canary*", "ml:experiments*", "ml:exposures*"
+# So that two small worlds with unlike lists differ in no guardrail but errors
+LIMITS = {"AWAY_S": AWAY_S, "STEP_S": 1, "DEGRADED": 1, "SHORT": 1, "SCORES": 1, "SLOW": 1, "OVERLAP": 0, "WRONG": 1}
+
+
+@pytest.fixture
+def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
+    """A release that is published next to the active one. Afterwards there was never a canary."""
+    other = worlds[SourceWorld]
+    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
+        client.rpush(wire.PUBLISHED_KEY, other.release)
+        yield other
+        if gone := [key for pattern in KEYS for key in client.scan_iter(pattern)]:
+            client.delete(*gone)
+        client.set(wire.manifest_key(other.release), other.published.model_dump_json())
+        client.set(wire.LIVE_KEY, world.release)
+
+
+@pytest.fixture
+def served(
+    patient: Settings, world: World, other: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Settings, psutil.Process]]:
+    """A server of two workers that have both releases loaded."""
+    for name, value in LIMITS.items():
+        monkeypatch.setenv(f"RECSYS_CANARY__{name}", str(value))
+    own = base.patient(patient, 2.5).model_copy(update={"exchange_dir": tmp_path})
+    with running(tmp_path, own, workers=2, threads=4, budget_ms=BUDGET_MS) as (settings, master):
+        opened = lambda: all(ask(settings, 1, release=other.release) for _ in range(20))  # noqa: E731 (by both)
+        until(opened, every_s=0.1, despite=(AssertionError,))
+        yield settings, master
+
+
+def ask(settings: Settings, userid: int, **more: Any) -> Any:
+    """Over a connection of its own, so that both workers get some."""
+    response = requests.post(f"{settings.server.url}/ml/rec", json={"userid": userid, **more}, timeout=30)
+    assert response.ok, response.text
+    return response.json()
+
+
+def canaries(settings: Settings) -> Canaries:
+    found = requests.get(f"{settings.server.url}/ml/canary", timeout=30)
+    assert found.ok, found.text
+    return Canaries.model_validate_json(found.content)
+
+
+def begun(settings: Settings, other: World, *, share: float = 0.5, users: int = 10_000) -> Canary:
+    """A canary whose users have joined."""
+    canary = commands.start(settings, other.release, share, users).running
+    assert canary is not None
+    time.sleep(max(0.0, canary.joined - time.time()))
+    return canary
+
+
+def users_of(canary: Canary, group: str) -> list[int]:
+    return [user for user in range(1, 13) if (found := member(canary, user)) and found[0] == group]
+
+
+def ended(settings: Settings) -> bool:
+    return canaries(settings).running is None
+
+
+with_world = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+
+
+@with_world
+def test_a_violated_guardrail_rolls_back_in_every_worker(
+    served: tuple[Settings, psutil.Process], world: World, other: World, tmp_path: Path
+) -> None:
+    settings, _ = served
+    canary = begun(settings, other)
+    theirs, others = users_of(canary, "canary"), users_of(canary, "active")
+    for user in world.userids:
+        expected = other.release if user in theirs else world.release
+        assert {ask(settings, user)["release"] for _ in range(8)} == {expected}
+    assert "canary of release" in requests.get(f"{settings.server.url}/readyz", timeout=30).text
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+        client.delete(wire.manifest_key(other.release))  # from now on the active release has to answer
+    for user in itertools.cycle([*theirs, *others]):
+        ask(settings, user)
+        if ended(settings):
+            break
+    last = canaries(settings).ended[0]
+    assert (last.verdict, last.reason) == ("rolled back", "errors")
+    time.sleep(2.0)
+    assert {ask(settings, user)["release"] for user in theirs for _ in range(8)} == {world.release}
+    assert str(last) in requests.get(f"{settings.server.url}/readyz", timeout=30).text
+    assert (tmp_path / "server.log").read_text().count(f"canary of release {other.release} rolled back") == 1
+    assert overview(settings) is not None
+
+
+@with_world
+def test_it_advances_and_is_activated_though_workers_and_redis_are_killed(
+    served: tuple[Settings, psutil.Process], patient: Settings, world: World, other: World
+) -> None:
+    settings, master = served
+    begun(settings, other, users=3)
+
+    def active() -> str:
+        with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+            return str(client.get(wire.LIVE_KEY), "utf-8")  # type: ignore[arg-type]
+
+    bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
+    with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
+        answered.wait(lambda answer: answer.body.get("release") == other.release, PATIENCE_S)
+        master.children()[0].kill()
+        kill(patient, "redis")
+        stack_commands.wait_until_ready(patient, Supervisor(patient), by_name("redis"))
+        until(lambda: active() == other.release, every_s=0.2, despite=(redis.RedisError,), within_s=120)
+        until(lambda: ended(settings), every_s=0.2, despite=(AssertionError, requests.RequestException))
+    last = canaries(settings).ended[0]
+    assert (last.verdict, last.reason, last.share) == ("activated", "", 1.0)
+    assert {ask(settings, user)["release"] for user in world.userids} == {other.release}
+
+
+@contextmanager
+def killed(stack: Settings, name: str) -> Iterator[None]:
+    try:
+        kill(stack, name)
+        yield
+    finally:
+        stack_commands.wait_until_ready(stack, Supervisor(stack), by_name(name))
+
+
+FAULTS: dict[str, Callable[[Settings, str], AbstractContextManager[None]]] = {"killed": killed, "paused": paused}
+
+
+@with_world
+def test_faults_fail_no_request_and_show_no_user_two_releases(
+    served: tuple[Settings, psutil.Process], patient: Settings, world: World, other: World
+) -> None:
+    settings, _ = served
+    canary = begun(settings, other)
+    bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
+    with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
+        for name, fault in itertools.product(PORTS, FAULTS):
+            _lasted(patient, answered, name, FAULTS[fault])
+    found = answered.answers
+    assert {each.status for each in found} == {200}, [each.body for each in found if each.status != 200][:3]
+    for user in world.userids:
+        seen = {each.body["release"] for each in found if each.body["userid"] == user}
+        assert seen == {other.release if user in users_of(canary, "canary") else world.release}
+    assert canaries(settings).running == canary
+    assert {service for each in found for service in each.degraded} >= {"redis", "triton"}
+
+
+def _lasted(
+    patient: Settings, answered: Load, name: str, fault: Callable[[Settings, str], AbstractContextManager[None]]
+) -> None:
+    """A fault for `LASTS_S`, and until answers are whole again."""
+    with fault(patient, name):
+        time.sleep(LASTS_S)
+    whole: Callable[[Answered], bool] = lambda answer: answer.whole  # noqa: E731
+    answered.wait(whole, PATIENCE_S)
+
+
+@with_world
+def test_a_user_of_the_active_release_stays_until_away(
+    served: tuple[Settings, psutil.Process], world: World, other: World
+) -> None:
+    settings, _ = served
+    canary = commands.start(settings, other.release, 0.5, 10_000).running
+    assert canary is not None
+    busy, later = users_of(canary, "canary")[:2]
+    while time.time() < canary.joined + AWAY_S:
+        assert ask(settings, busy)["release"] == world.release
+        time.sleep(0.2)
+    assert ask(settings, later)["release"] == other.release
+    assert ask(settings, busy)["release"] == world.release
+    time.sleep(AWAY_S + 0.5)
+    assert {ask(settings, busy)["release"] for _ in range(8)} == {other.release}
+    commands.stop(settings)
+    until(lambda: {ask(settings, user)["release"] for user in (busy, later) for _ in range(8)} == {world.release})
+
+
+# The commands and the store
+
+
+@with_world
+def test_commands_refuse_what_cannot_be(patient: Settings, world: World, other: World) -> None:
+    with pytest.raises(CanaryError, match="No canary runs"):
+        commands.stop(patient)
+    with pytest.raises(CanaryError, match="is not published"):
+        commands.start(patient, "f" * 12)
+    with closing(ExperimentStore(patient.redis)) as store, closing(RedisUsers(patient.redis)) as users:
+        arms = {"control": {"release": world.release}, "treatment": {"release": other.release}}
+        declared = Declaration.model_validate({"name": "ranker", "arms": arms})
+        _, published = published_releases(users)
+        store.update(lambda before: experiment_started(before, declared, published, 1))
+        with pytest.raises(CanaryError, match="Experiment 'ranker' decides"):
+            commands.start(patient, other.release)
+        store.remove("ranker")
+        commands.start(patient, other.release)
+        with pytest.raises(CanaryError, match="A canary runs already"):
+            commands.start(patient, other.release)
+        with pytest.raises(ExperimentError, match="A canary runs"):
+            published_releases(users)
+    assert commands.stop(patient).ended[0].verdict == "stopped"
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[CanaryStore]:
+    """On a Redis of the module's own."""
+    with base.redis_client(settings) as client:
+        client.flushdb()
+    with closing(CanaryStore(settings.redis)) as store:
+        yield store
+
+
+def test_many_who_decide_at_once_make_one_transition(store: CanaryStore) -> None:
+    canary = store.update(started).running
+    assert canary is not None
+    advance = partial(state.after, canary=canary, decision=Decision("advance"), now=1_200.0, away_s=60.0)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: store.update(lambda before: advance(before)), range(32)))
+    assert {each.running.step for each in found if each.running} == {1}
+    back = partial(state.after, decision=Decision("roll back", "errors"), now=1_300.0, away_s=60.0)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: store.update(lambda before: back(before, canary=found[0].running)), range(32)))
+    assert [each.verdict for each in store.canaries().ended] == ["rolled back"]
+
+
+def test_a_refused_change_changes_nothing(store: CanaryStore) -> None:
+    before = store.update(started)
+    with pytest.raises(CanaryError):
+        store.update(started)
+    assert store.canaries() == before
+
+
+def test_counts_of_workers_add_up_by_step(store: CanaryStore) -> None:
+    canary = store.update(started).running
+    assert canary is not None
+    assert store.counts(canary) == ({}, 0)
+    store.add(canary, {"canary:requests": 3}, {1, 2})
+    store.add(canary, {"canary:requests": 4, "active:requests": 1}, {2, "three"})
+    store.add(canary, {}, set())
+    assert store.counts(canary) == ({"canary:requests": 7, "active:requests": 1}, 3)
+    assert store.counts(canary.model_copy(update={"step": 1})) == ({}, 0)
+
+
+def test_a_user_is_held_for_as_long_as_requests_come(store: CanaryStore) -> None:
+    held = partial(Held, "one", away_s=0.5)
+    assert not store.call(held(7, announce=False))
+    assert store.call(held(7, announce=True))
+    for _ in range(4):
+        time.sleep(0.2)
+        assert store.call(held(7, announce=False))
+    time.sleep(0.7)
+    assert not store.call(held(7, announce=False))
+
+
+def test_a_state_of_another_version_is_reported_and_kept(store: CanaryStore, client: redis.Redis) -> None:
+    client.set(KEY, '{"running": {"from": "the future"}}')
+    with pytest.raises(StoredError, match="cannot be read"):
+        store.update(started)
+    assert client.get(KEY) == b'{"running": {"from": "the future"}}'
