@@ -10,9 +10,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from data_exchange_center import wire
-from data_exchange_center.features import ModelInputs, Widths
-from data_exchange_center.steps import CheckError
+from data_exchange_center import features, steps, wire
 from offline.models.kinds import score
 from offline_to_online.stores.triton import RELEASE
 
@@ -25,7 +23,7 @@ MAX_IR: Final = 10
 TOLERANCE: Final = 5e-6
 
 
-def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
+def export_onnx(model: nn.Module, widths: features.Widths, release: str) -> bytes:
     """Export a `ScoringModel` as ONNX bytes, with the release in their metadata and the inputs of `ModelInputs`.
 
     The number of rows is dynamic. The same weights give the same bytes.
@@ -47,7 +45,7 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
             verbose=False,
         )
     if program is None:
-        raise CheckError("the exporter gave no ONNX program")
+        raise steps.CheckError("the exporter gave no ONNX program")
     proto = program.model_proto
     for node in proto.graph.node:
         del node.metadata_props[:]  # stack traces with the paths of this machine
@@ -61,7 +59,7 @@ def export_onnx(model: nn.Module, widths: Widths, release: str) -> bytes:
     return content
 
 
-def check_onnx(content: bytes, model: nn.Module, widths: Widths) -> None:
+def check_onnx(content: bytes, model: nn.Module, widths: features.Widths) -> None:
     """Check the model's validity, opset and IR version, and that rows of zeros score as in PyTorch, one or several.
 
     Raises CheckError. Scores of real lists are compared once Triton serves the model (`offline_to_online.parity`).
@@ -70,7 +68,7 @@ def check_onnx(content: bytes, model: nn.Module, widths: Widths) -> None:
     onnx.checker.check_model(proto, full_check=True)
     opsets = {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import}
     if opsets.get("ai.onnx", 0) > MAX_OPSET or proto.ir_version > MAX_IR:
-        raise CheckError(
+        raise steps.CheckError(
             f"the exporter wrote opset {opsets.get('ai.onnx')} and IR {proto.ir_version}; "
             f"the serving runtime reads at most {MAX_OPSET} and {MAX_IR}"
         )
@@ -79,11 +77,11 @@ def check_onnx(content: bytes, model: nn.Module, widths: Widths) -> None:
         inputs = _zeros(widths, rows)
         scores, truth = session.run([wire.MODEL_OUTPUT], inputs.by_name)[0], score(model, inputs)[:, None]
         if scores.shape != truth.shape or not np.abs(scores - truth).max() <= TOLERANCE:
-            raise CheckError(
+            raise steps.CheckError(
                 f"{rows} rows of zeros: ONNX Runtime scores {scores.tolist()}, PyTorch {truth.tolist()}; at most "
                 f"{TOLERANCE} apart is allowed"
             )
 
 
-def _zeros(widths: Widths, rows: int) -> ModelInputs:
-    return ModelInputs(np.zeros((rows, widths.row), np.float32), np.zeros((1, widths.history), np.float32))
+def _zeros(widths: features.Widths, rows: int) -> features.ModelInputs:
+    return features.ModelInputs(np.zeros((rows, widths.row), np.float32), np.zeros((1, widths.history), np.float32))

@@ -20,32 +20,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, release_parts
-from data_exchange_center.candidates import ExactItems, ItemQuery, fused_lists, model_inputs
+from data_exchange_center import artifacts, candidates, features, fusion, recipes, release_parts
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import FeatureSpec, Float32, one_hot
-from data_exchange_center.fusion import Hits, Vocabulary, candidate_columns
 from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published
-from data_exchange_center.recipes import DataRecipe, RecallRecipe
 from data_exchange_center.release_parts import OwnIds, UserRow
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
-from offline.data import statistics
-from offline.data.sequences import profile_codes
-from offline.data.terms import CLICKS, IMPRESSIONS, columns_of
+from offline.data import sequences, statistics, terms
 from offline.evaluation.served import OfflineRanker, read_features
 from offline.models.kinds import ScoringModel, load_ranker, ranker_class
 from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
-from online.clients.base import ServiceError
-from online.clients.elastic import magnified
-from online.clients.feast import FeatureQuery, fetch_items
-from online.clients.redis import UserQuery
-from online.clients.triton import ScoreQuery
+from online.clients import base, elastic, feast, redis, triton
 from online.recommend.recall import checked_vectors, search_channels
 from online.recommend.recommend import Recommender
 
@@ -69,9 +59,9 @@ class CheckedRequest:
     timestamp: int  # of the request, seconds
     found: Mapping[str, NDArray[np.integer]]  # channel name -> items, best first
     item_numbers: NDArray[np.int64]  # (n,) candidates
-    recalled: Float32  # (n, columns of fusion)
-    rows: Float32  # (n, width) model inputs, the history in every row
-    scores: Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
+    recalled: features.Float32  # (n, columns of fusion)
+    rows: features.Float32  # (n, width) model inputs, the history in every row
+    scores: features.Float32  # (n,) from 0 to 1; of a ranker of lists no probabilities
 
 
 # Online: what the server answers.
@@ -83,7 +73,7 @@ def server_of(settings: Settings) -> Iterator[Recommender]:
     with closing(Recommender.from_settings(patient(settings))) as server:
         try:
             yield server
-        except ServiceError as error:
+        except base.ServiceError as error:
             store = next(store for store in Stores.of(settings) if store.title.lower() == error.service)
             with store.reaching():
                 raise
@@ -105,23 +95,23 @@ def online_answers(
     spec, release, channels = manifest.feature_spec, manifest.release, server.users.channels(manifest.release)
     recalled = {}
     for own_id, timestamp in progress(timestamps.items(), "candidates", leave=False):
-        stored = server.users.call(UserQuery.of(own_id, manifest)).user
+        stored = server.users.call(redis.UserQuery.of(own_id, manifest)).user
         if stored is None:
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
         lists = search_channels(server.items, manifest, channels, stored, timestamp)
-        recalled[own_id] = stored, fused_lists(manifest.recipe.recall, lists)
+        recalled[own_id] = stored, candidates.fused_lists(manifest.recipe.recall, lists)
     item_numbers = sorted({int(number) for _, found in recalled.values() for number in found.item_numbers})
-    items = fetch_items(server.features, spec, release, item_numbers)
+    items = feast.fetch_items(server.features, spec, release, item_numbers)
     if unknown := sorted({*item_numbers} - {*items.item_numbers.tolist()}):
         raise CheckError(f"item {item_ids[unknown[0]]!r}: online has no value (null) of some feature")
     answers = []
     for own_id, (stored, found) in progress(recalled.items(), "scores", leave=False):
-        row = server.features.call(FeatureQuery("user", release, [stored.number]))
+        row = server.features.call(feast.FeatureQuery("user", release, [stored.number]))
         for names in row.missing.values():
             raise CheckError(f"column {names[0]!r}, user {own_id!r}: online has no value (null)")
         user, (_, item_rows) = spec.encode("user", row.columns), items.find(found.item_numbers)
-        inputs = model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
-        scores = server.scorer.call(ScoreQuery(inputs, published.triton_version, published.triton_model))
+        inputs = candidates.model_inputs(spec, user, item_rows, found, stored.history, timestamps[own_id])
+        scores = server.scorer.call(triton.ScoreQuery(inputs, published.triton_version, published.triton_model))
         by_channel = {name: hits.ids for name, hits in found.by_channel.items()}
         request = own_id, stored.number, timestamps[own_id], by_channel
         answers.append(CheckedRequest(*request, found.item_numbers, found.features, inputs.joined(), scores))
@@ -137,19 +127,19 @@ class OfflineTruth:
 
     manifest: Manifest  # names the channels and their weights
     channels: ChannelSet  # those that compute at request time
-    index: ExactItems  # exact search of the item vectors, in double precision
+    index: candidates.ExactItems  # exact search of the item vectors, in double precision
     own_ids: OwnIds  # own ids of the items
     states: Mapping[int, UserRow]  # users by number
     ranker: OfflineRanker  # the model in PyTorch, with the features of the users and items
 
     @property
-    def spec(self) -> FeatureSpec:
+    def spec(self) -> features.FeatureSpec:
         return self.manifest.feature_spec
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of `Fused.features`."""
-        return candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
+        return fusion.candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
 
     def channel_scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
         """Score every item by each channel for a request at ``timestamp``: channel name -> (items,).
@@ -158,7 +148,7 @@ class OfflineTruth:
         """
         try:
             vectors = checked_vectors(self.manifest, self.channels, user, timestamp)
-        except ServiceError as error:
+        except base.ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves
         codes, scores = self.channels.codes(self.index.item_numbers), {}
@@ -167,7 +157,7 @@ class OfflineTruth:
             scores[name] = np.where(known, values[codes], np.nan).astype(np.float64)
         # channels that the index is searched by
         recipe = self.manifest.recipe.recall
-        query = ItemQuery(self.manifest.release, recipe, vectors, user.terms, user.seen)
+        query = candidates.ItemQuery(self.manifest.release, recipe, vectors, user.terms, user.seen)
         for channel in recipe.searched:
             items = self.index.vectors[channel.name]  # (items, dim)
             vector = vectors.get(channel.name, np.full(items.shape[1], np.nan)).astype(np.float64)
@@ -177,7 +167,7 @@ class OfflineTruth:
 
     def positions(self, found: Ints) -> NDArray[np.intp]:
         """Positions of items in the index. Raises CheckError for an unknown one."""
-        codes = Vocabulary(self.index.item_numbers).codes(found)
+        codes = fusion.Vocabulary(self.index.item_numbers).codes(found)
         if not codes.all():
             raise CheckError(
                 f"Elasticsearch found an item with the number {found[codes == 0][0]}, which none of the items has"
@@ -257,8 +247,10 @@ def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> li
             raise CheckError(f"{who}: Elasticsearch gave seen items {[own_ids[item] for item in seen[:5].tolist()]}")
         # the lists that online found, with offline scores
         of_all = truth.channel_scores(state, answer.timestamp)
-        lists = {name: Hits(found[name], scores[truth.positions(found[name])]) for name, scores in of_all.items()}
-        fused = fused_lists(truth.manifest.recipe.recall, lists)
+        lists = {
+            name: fusion.Hits(found[name], scores[truth.positions(found[name])]) for name, scores in of_all.items()
+        }
+        fused = candidates.fused_lists(truth.manifest.recipe.recall, lists)
         if not np.array_equal(fused.item_numbers, answer.item_numbers):
             both = fused.item_numbers, answer.item_numbers
             ours, theirs = ([own_ids[number] for number in numbers[:5].tolist()] for numbers in both)
@@ -277,7 +269,9 @@ def offline_answers(truth: OfflineTruth, online: Sequence[CheckedRequest]) -> li
 # Offline: what the ratings say, counted again.
 
 
-def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, user_numbers: Sequence[int]) -> OfflineTruth:
+def recount(
+    exchange_dir: Path, truth: OfflineTruth, recipe: recipes.DataRecipe, user_numbers: Sequence[int]
+) -> OfflineTruth:
     """Recount these users' histories, profiles and seen items, and all statistics, from the ratings; vectors stay.
 
     Raises ArtifactError for a user without features, CheckError for a statistic that cannot be counted again.
@@ -294,8 +288,8 @@ def recount(exchange_dir: Path, truth: OfflineTruth, recipe: DataRecipe, user_nu
     numbers = {
         statistics.number_column(each.column): each.stored(known[each.column].to_numpy()) for each in dataset.numbers
     }
-    terms = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES]
-    by_genre = _by_genre(own.groupby(Columns.USER).tail(recipe.window), terms, users.index, truth.spec.genres)
+    codes = artifacts.ITEM_TERMS.read(exchange_dir).set_index(Columns.ITEM)[Columns.GENRES]
+    by_genre = _by_genre(own.groupby(Columns.USER).tail(recipe.window), codes, users.index, truth.spec.genres)
     users = _counted_again(users, truth.spec, "user", ServedRatings(own, users.index), by_genre)
     items = _counted_again(items, truth.spec, "item", ServedRatings(served, items.index), numbers)
     return replace(
@@ -311,8 +305,10 @@ def _states(
     people: pd.DataFrame, dataset: Dataset, own: pd.DataFrame, states: Mapping[int, UserRow]
 ) -> dict[int, UserRow]:
     """Recount history, profile and seen items of the users in ``states``, from their ratings ``own``."""
-    profile = [one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
-    profiles = dict(zip(people[Columns.USER].tolist(), profile_codes(profile, people).astype(np.int32), strict=True))
+    profile = [features.one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
+    profiles = dict(
+        zip(people[Columns.USER].tolist(), sequences.profile_codes(profile, people).astype(np.int32), strict=True)
+    )
     recounted = {}
     for number, state in states.items():
         items, *rest = (
@@ -328,12 +324,12 @@ def _states(
     return recounted
 
 
-def _by_genre(newest: pd.DataFrame, terms: pd.Series, users: pd.Index, genres: Sequence[str]) -> dict[str, list[int]]:
+def _by_genre(newest: pd.DataFrame, codes: pd.Series, users: pd.Index, genres: Sequence[str]) -> dict[str, list[int]]:
     """How often each genre is among the ``newest`` ratings of each user (impressions), and how often liked (clicks)."""
-    shown, clicked = columns_of(genres, IMPRESSIONS), columns_of(genres, CLICKS)
+    shown, clicked = terms.columns_of(genres, terms.IMPRESSIONS), terms.columns_of(genres, terms.CLICKS)
     counted = Counter[tuple[str, int]]()
     for user, item, label in newest[[Columns.USER, Columns.ITEM, Columns.LABEL]].itertuples(index=False):
-        for code in terms.get(item, ()):
+        for code in codes.get(item, ()):
             counted[shown[code - 1], user] += 1
             counted[clicked[code - 1], user] += label
     return {name: [counted[name, user] for user in users] for name in (*shown, *clicked)}
@@ -374,7 +370,7 @@ RECOUNTS: dict[str, Callable[[ServedRatings], pd.Series]] = {
 
 
 def _counted_again(
-    frame: pd.DataFrame, spec: FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
+    frame: pd.DataFrame, spec: features.FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
     """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
     columns, others = {}, {each.column.name: each.recount for each in statistics.statistics()}
@@ -487,7 +483,7 @@ def compare_lists(online: Sequence[CheckedRequest], truth: OfflineTruth) -> dict
     return shares
 
 
-def share_found(found: Ints, item_numbers: Ints, scores: Float64, recall: RecallRecipe) -> float:
+def share_found(found: Ints, item_numbers: Ints, scores: Float64, recall: recipes.RecallRecipe) -> float:
     """Share of a channel's exact candidates that were found (recall at k); items that tie with the last count, too.
 
     ``item_numbers`` and ``scores``: of the items that the channel may find, (n,) each.
@@ -496,5 +492,5 @@ def share_found(found: Ints, item_numbers: Ints, scores: Float64, recall: Recall
     if wanted == 0:
         return 1.0
     last = np.partition(scores, -wanted)[-wanted]
-    good = item_numbers[scores >= last - max(SAME_SCORE * abs(last), SCORE_STEP / float(magnified(recall)))]
+    good = item_numbers[scores >= last - max(SAME_SCORE * abs(last), SCORE_STEP / float(elastic.magnified(recall)))]
     return int(np.isin(found, good).sum()) / wanted

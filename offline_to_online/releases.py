@@ -16,10 +16,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from data_exchange_center import plugins
-from data_exchange_center.files import written_in_place
+from data_exchange_center import files, plugins, release_parts
 from data_exchange_center.manifest import Manifest, ParityRecord, Published, why_unreadable
-from data_exchange_center.release_parts import release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
@@ -58,14 +56,14 @@ def open_release(settings: Settings) -> Manifest:
     Every step that loads or checks a release begins with this, so what is loaded again has to be checked again. Raises
     ArtifactError when a part is missing.
     """
-    manifest = release_of_artifacts(settings)
+    manifest = release_parts.release_of_artifacts(settings)
     record_parity(settings, manifest, None)
     return manifest
 
 
 def record_parity(settings: Settings, manifest: Manifest, record: ParityRecord | None) -> None:
     """Write the manifest, with the record that offline and online agree, or None."""
-    with written_in_place(manifest_path(settings, manifest.release)) as temporary:
+    with files.written_in_place(manifest_path(settings, manifest.release)) as temporary:
         content = manifest.model_copy(update={"parity": record}).model_dump_json(indent=2)
         temporary.write_text(f"{content}\n", encoding="utf-8")
 

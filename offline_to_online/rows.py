@@ -9,13 +9,10 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from data_exchange_center import artifacts, release_parts, wire
-from data_exchange_center.candidates import IndexedItem
+from data_exchange_center import artifacts, candidates, features, release_parts, steps, wire
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.features import FeatureSpec
 from data_exchange_center.release_parts import OwnIds, UserRow
-from data_exchange_center.steps import CheckError
 from data_exchange_center.wire import vector_of
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
@@ -50,7 +47,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class ItemRow(IndexedItem):
+class ItemRow(candidates.IndexedItem):
     """Recall's index entry of one item, and its attributes in an answer."""
 
     own_id: OwnId
@@ -111,7 +108,7 @@ def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any
 # Features, for Feast.
 
 
-def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.DataFrame]:
+def feature_frames(exchange_dir: Path, spec: features.FeatureSpec) -> dict[Entity, pd.DataFrame]:
     """Raw values of users and items: the key first, then the stored features in the spec's order.
 
     Raises CheckError naming the feature, and the user or item, that has no value.
@@ -124,13 +121,13 @@ def feature_frames(exchange_dir: Path, spec: FeatureSpec) -> dict[Entity, pd.Dat
     for entity, frame in frames.items():
         names = [feature.name for feature in spec.stored(entity)]
         if absent := [name for name in names if name not in frame.columns]:
-            raise CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
+            raise steps.CheckError(f"the {entity} features hold no column {absent[0]!r}, which the feature spec has")
         frames[entity] = stored = frame[[wire.FEAST_KEY[entity], *names]]
         nulls = stored.isna()
         if nulls.to_numpy().any():
             name = str(nulls.any().idxmax())
             row = stored[wire.FEAST_KEY[entity]].tolist()[nulls[name].to_numpy().argmax()]
-            raise CheckError(f"{entity} {own_ids[entity][row]!r} has no value for feature {name!r}")
+            raise steps.CheckError(f"{entity} {own_ids[entity][row]!r} has no value for feature {name!r}")
     return frames
 
 

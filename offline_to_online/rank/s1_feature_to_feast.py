@@ -13,24 +13,21 @@ Expect: MovieLens-1M: 6,040 users with 39 features and 3,883 items with 18 by th
         default one; each value equal to its source
 """
 
-from data_exchange_center import wire
-from data_exchange_center.columns import Columns
+from data_exchange_center import columns, steps, wire
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
 from offline_to_online.releases import open_release
 from offline_to_online.rows import feature_frames, feature_ids, newest_event
-from offline_to_online.stores.feast import FeastStore
-from offline_to_online.stores.redis import RedisStore
+from offline_to_online.stores import feast, redis
 
 
 def main(settings: Settings) -> None:
     manifest = open_release(settings)
     frames, own_ids = feature_frames(settings.exchange_dir, manifest.feature_spec), feature_ids(settings.exchange_dir)
-    store = FeastStore(settings)
+    store = feast.FeastStore(settings)
     store.expect_alive()
     users = frames["user"]
-    kept = RedisStore(settings).remembered(list(own_ids["user"].values()), manifest.dataset.base_name)
-    frames["user"] = users[users[Columns.USER].map(own_ids["user"]).isin(kept)]
+    kept = redis.RedisStore(settings).remembered(list(own_ids["user"].values()), manifest.dataset.base_name)
+    frames["user"] = users[users[columns.Columns.USER].map(own_ids["user"]).isin(kept)]
     store.load(manifest, frames, newest_event(settings.exchange_dir))
     store.check(manifest, frames, own_ids)
     print(f"release {manifest.release}: features in Feast at {store.address}, each value read back equal to its source")
@@ -42,4 +39,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

@@ -12,20 +12,18 @@ Expect: MovieLens-1M: input ml_input FP32 [-1, 59] by the source's recipe, at mo
         [-1, 16] and ml_history FP32 [1, 120] by the default one; output ml_output
 """
 
-from data_exchange_center import wire
+from data_exchange_center import steps, wire
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
+from offline_to_online import parity, releases
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
-from offline_to_online.parity import read_model
-from offline_to_online.releases import open_release
 from offline_to_online.stores.triton import TritonStore
 
 
 def main(settings: Settings) -> None:
-    manifest = open_release(settings)
+    manifest = releases.open_release(settings)
     store = TritonStore(settings)
     store.expect_alive()
-    model, widths = read_model(settings.exchange_dir, manifest), manifest.feature_spec.widths
+    model, widths = parity.read_model(settings.exchange_dir, manifest), manifest.feature_spec.widths
     onnx = export_onnx(model, widths, manifest.release)
     check_onnx(onnx, model, widths)
     place = store.load(manifest.release, widths, onnx)
@@ -36,4 +34,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

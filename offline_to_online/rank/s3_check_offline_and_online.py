@@ -17,9 +17,7 @@ Expect: MovieLens-1M: 200 users; 40,000 pairs in 59 columns by the source's reci
 from data_exchange_center.manifest import ParityRecord, Published
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
-from offline_to_online import parity
-from offline_to_online.releases import Stores, open_release, record_parity, require_loaded
-from offline_to_online.rows import request_time, sampled_users
+from offline_to_online import parity, releases, rows
 
 # The twenty with the longest seen filters, and others at random. A fault of the whole index, such as a wrong metric,
 # shows with the first user; one that affects only every twentieth user is missed in one run of ten thousand
@@ -28,18 +26,18 @@ USERS = 200
 
 
 def main(settings: Settings) -> None:
-    manifest = open_release(settings)
+    manifest = releases.open_release(settings)
     truth = parity.offline_truth(settings.exchange_dir, manifest)
-    stores = Stores.of(settings)
+    stores = releases.Stores.of(settings)
     users = [row.own_id for row in truth.states.values()]
     known = stores.redis.remembered(users, manifest.dataset.base_name)  # not users who were forgotten
     states = [row for row in truth.states.values() if row.own_id in known]
-    user_numbers = [row.number for row in sampled_users(states, USERS)]
+    user_numbers = [row.number for row in rows.sampled_users(states, USERS)]
     truth = parity.recount(settings.exchange_dir, truth, manifest.recipe.data, user_numbers)
-    place = require_loaded(stores, manifest.release)
+    place = releases.require_loaded(stores, manifest.release)
     published = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)
     with parity.server_of(settings) as server:
-        times = {row.own_id: request_time(row) for row in (truth.states[number] for number in user_numbers)}
+        times = {row.own_id: rows.request_time(row) for row in (truth.states[number] for number in user_numbers)}
         online = parity.online_answers(server, published, times, truth.own_ids)
     gaps = parity.compare(parity.offline_answers(truth, online), online, truth)
     shares = parity.compare_lists(online, truth)
@@ -50,7 +48,7 @@ def main(settings: Settings) -> None:
         triton_model=place.model,
         triton_version=place.version,
     )
-    record_parity(settings, manifest, record)
+    releases.record_parity(settings, manifest, record)
     print(f"release {manifest.release}: {record.pairs:,} pairs of {record.users} users, offline against online")
     for group, gap in gaps.items():
         print(f"  {group:<24} differs by at most {gap:.1e} (allowed: {parity.TOLERANCE:g})")

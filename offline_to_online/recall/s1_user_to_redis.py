@@ -18,22 +18,20 @@ Expect: MovieLens-1M: 6,040 users loaded, each read back and equal to its source
 import logging
 from dataclasses import replace
 
+from data_exchange_center import release_parts, steps
 from data_exchange_center.channels import VectorChannel
-from data_exchange_center.release_parts import read_channels
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
-from offline_to_online.releases import consequences, open_release
-from offline_to_online.rows import recall_state
+from offline_to_online import releases, rows
 from offline_to_online.stores.redis import RedisStore
 
 log = logging.getLogger(__name__)
 
 
 def main(settings: Settings) -> None:
-    manifest = open_release(settings)
-    state, channels = recall_state(settings.exchange_dir), read_channels(settings.exchange_dir)
+    manifest = releases.open_release(settings)
+    state, channels = rows.recall_state(settings.exchange_dir), release_parts.read_channels(settings.exchange_dir)
     store = RedisStore(settings)
-    if what := consequences(settings, manifest):
+    if what := releases.consequences(settings, manifest):
         log.warning("%s", what)
     known = store.remembered([row.own_id for row in state.users], manifest.dataset.base_name)
     users = tuple(row for row in state.users if row.own_id in known)
@@ -57,4 +55,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

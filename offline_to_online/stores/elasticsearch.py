@@ -18,10 +18,8 @@ import numpy as np
 from elasticsearch import ApiError, Elasticsearch, TransportError
 from elasticsearch.helpers import BulkIndexError, bulk, scan
 
-from data_exchange_center import plugins, wire
-from data_exchange_center.candidates import ItemQuery
+from data_exchange_center import candidates, plugins, recipes, wire
 from data_exchange_center.manifest import Manifest
-from data_exchange_center.recipes import VectorIndex
 from data_exchange_center.settings import IN_MEMORY, Settings
 from data_exchange_center.steps import CheckError, progress
 from data_exchange_center.wire import vector_of
@@ -38,7 +36,7 @@ SELF_CANDIDATES: Final = 100  # breadth of the search in which an item must find
 SAME_SCORE: Final = 1e-6  # relative, a few steps of float32; two products this close to each other are a tie
 _GRAPH: Final = {"m": 16, "ef_construction": 100}
 _RESCORED: Final = {"rescore_vector": {"oversample": 3.0}}  # three times as many candidates are rescored by floats
-INDEX_OPTIONS: Final[Mapping[VectorIndex, Mapping[str, Any]]] = {
+INDEX_OPTIONS: Final[Mapping[recipes.VectorIndex, Mapping[str, Any]]] = {
     "flat": {"type": "flat"},
     "hnsw": {"type": "hnsw", **_GRAPH},
     "int8_flat": {"type": "int8_flat", **_RESCORED},
@@ -142,7 +140,7 @@ def write_items(
     release: str,
     rows: Sequence[ItemRow],
     dims: Mapping[str, int],
-    kind: VectorIndex,
+    kind: recipes.VectorIndex,
     shards: int = 1,
     replicas: int = 0,
     put: Put = put_documents,
@@ -271,7 +269,7 @@ def check_self_first(settings: Settings, manifest: Manifest, rows: Sequence[Item
     recall = manifest.recipe.recall.model_copy(update={"num_candidates": SELF_CANDIDATES, "candidates": 1})
     names = [channel.name for channel in recall.searched]
     own_ids, tied = {row.number: row.own_id for row in rows}, dict.fromkeys(names, 0)
-    queries = (ItemQuery(manifest.release, recall, row.vectors) for row in rows)
+    queries = (candidates.ItemQuery(manifest.release, recall, row.vectors) for row in rows)
     with ExitStack() as stack:
         client = stack.enter_context(closing(ElasticItems(patient(settings).elasticsearch)))
         pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))

@@ -24,16 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from data_exchange_center import plugins, wire
+from data_exchange_center import dataset, feast_repo, files, plugins, steps, wire
 from data_exchange_center.columns import Columns, Entity
-from data_exchange_center.dataset import OwnId
-from data_exchange_center.feast_repo import feast_environment, feature_repo, prepare_feast_repo
 from data_exchange_center.features import FeatureSpec
-from data_exchange_center.files import written_in_place
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.release_parts import OwnIds
 from data_exchange_center.settings import IN_MEMORY, Settings
-from data_exchange_center.steps import CheckError, StepError, progress
 from offline_to_online.stores.base import READY_S, START_SERVICES, ReleaseStore, patient
 from offline_to_online.stores.redis import RedisStore
 from online.clients.base import ServiceError
@@ -118,7 +114,7 @@ class FeastStore(ReleaseStore):
         settings, release = self.settings, manifest.release
         try:
             check_features(settings, release, frames, own_ids)
-        except CheckError as error:
+        except steps.CheckError as error:
             log.warning("%s: loading all of release %s again", error, release)
             # first apply: another engine may have registered the release
             again = ["materialize", "--disable-event-timestamp", *_views(release)]
@@ -131,7 +127,7 @@ class FeastStore(ReleaseStore):
         return (release_dir(self.settings, release) / _CHECKED).is_file()
 
     def releases(self) -> set[str]:
-        folder = feature_repo(self.settings) / "releases"
+        folder = feast_repo.feature_repo(self.settings) / "releases"
         return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
     def wait_until_served(self, release: str | None) -> None:
@@ -145,21 +141,21 @@ class FeastStore(ReleaseStore):
         """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `settle` applies it."""
         alone = self.releases() == {release}  # then they stand for it already
         if (live_release(self.settings) or (release if alone else None)) != release:
-            (feature_repo(self.settings) / _UNAPPLIED).touch()
-        with written_in_place(feature_repo(self.settings) / _LIVE) as temporary:
+            (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
+        with files.written_in_place(feast_repo.feature_repo(self.settings) / _LIVE) as temporary:
             temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
         """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
         for release in releases:
-            (feature_repo(self.settings) / _UNAPPLIED).touch()
+            (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
             folder = release_dir(self.settings, release)
             (folder / _FIELDS).unlink(missing_ok=True)  # first what makes it visible to Feast: a kill may follow
             shutil.rmtree(folder)
 
     def settle(self) -> None:
         """Run ``feast apply``, which takes seconds, if `activate` or `delete` has changed something."""
-        if (unapplied := feature_repo(self.settings) / _UNAPPLIED).exists():
+        if (unapplied := feast_repo.feature_repo(self.settings) / _UNAPPLIED).exists():
             run_feast(self.settings, ["apply"])
             unapplied.unlink()
 
@@ -168,7 +164,7 @@ class FeastStore(ReleaseStore):
 
 
 def release_dir(settings: Settings, release: str) -> Path:
-    return feature_repo(settings) / "releases" / release
+    return feast_repo.feature_repo(settings) / "releases" / release
 
 
 def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: Frames, at: pd.Timestamp) -> None:
@@ -184,15 +180,15 @@ def write_features(settings: Settings, release: str, spec: FeatureSpec, frames: 
         columns = {wire.FEAST_KEY[entity]: pa.int64(), **{name: of_arrow for name, (of_arrow, _) in types.items()}}
         schema = pa.schema([*columns.items(), (Columns.EVENT_TIMESTAMP, pa.timestamp("us", tz="UTC"))])
         table = pa.Table.from_pandas(frame.assign(**{Columns.EVENT_TIMESTAMP: at}), schema=schema, preserve_index=False)
-        with written_in_place(folder / f"{entity}s.parquet") as temporary:
+        with files.written_in_place(folder / f"{entity}s.parquet") as temporary:
             pq.write_table(table.replace_schema_metadata(None), temporary)
-    with written_in_place(folder / _FIELDS) as temporary:
+    with files.written_in_place(folder / _FIELDS) as temporary:
         temporary.write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 
 def live_release(settings: Settings) -> str | None:
     """The release behind the services ``ml_user`` and ``ml_item``."""
-    path = feature_repo(settings) / _LIVE
+    path = feast_repo.feature_repo(settings) / _LIVE
     return str(json.loads(path.read_text(encoding="utf-8"))["live"]) if path.is_file() else None
 
 
@@ -216,7 +212,7 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
     The server sees the outcome of all commands at once, or, when one fails, of none. Other processes that change the
     registry wait: of two copies of it, the later one would undo the earlier.
     """
-    repo = prepare_feast_repo(settings)
+    repo = feast_repo.prepare_feast_repo(settings)
     engine: FeastEngine = _OWN_ENGINE
     if settings.engine != IN_MEMORY:
         engine = plugins.part(plugins.engine(settings.engine), "FEAST")
@@ -230,11 +226,11 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
             log.info("feast %s", " ".join(command))
         job = [str(engine.python(settings)), "-m", engine.job, json.dumps(commands)]
         ours = {"FEAST_REGISTRY": _NEXT, "FEAST_NO_PROGRESS": "1"}
-        more = {**feast_environment(settings), **engine.variables(settings), **ours}
+        more = {**feast_repo.feast_environment(settings), **engine.variables(settings), **ours}
         done = subprocess.run(job, cwd=repo, env=os.environ | more, capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            raise StepError(
+            raise steps.StepError(
                 f"Feast's `{commands[0][0]}` failed in {repo}, its online store being Redis at "
                 f"{RedisStore(settings).address} ({lines[-1] if lines else 'without a word'})",
                 START_SERVICES,
@@ -252,21 +248,23 @@ def check_features(settings: Settings, release: str, frames: Frames, own_ids: Ma
     """
     with FeastStore(settings).client() as features:
         for entity, frame in frames.items():
-            for start in progress(range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False):
+            for start in steps.progress(
+                range(0, len(frame), CHUNK), desc=f"{entity}s from Feast", unit="batch", leave=False
+            ):
                 chunk = frame.iloc[start : start + CHUNK]
                 found = features.call(FeatureQuery(entity, release, chunk[wire.FEAST_KEY[entity]].tolist()))
                 compare(entity, chunk, found, own_ids[entity])
 
 
-def compare(entity: Entity, source: pd.DataFrame, found: FeatureRows, own_ids: Mapping[int, OwnId]) -> None:
+def compare(entity: Entity, source: pd.DataFrame, found: FeatureRows, own_ids: Mapping[int, dataset.OwnId]) -> None:
     """Compare a feature server's answer with its source rows. ``own_ids``: by number, for the CheckError."""
     for number, names in found.missing.items():
-        raise CheckError(f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)")
+        raise steps.CheckError(f"{entity} {own_ids[number]!r}, feature {names[0]!r}: Feast gave no value (null)")
     for name in source.columns:
         if name not in found.columns:
-            raise CheckError(f"Feast gave no column {name!r} for {entity}s")
+            raise steps.CheckError(f"Feast gave no column {name!r} for {entity}s")
         for number, got, wanted in zip(found.ids, found.columns[name], source[name], strict=True):
             if got != wanted:
-                raise CheckError(
+                raise steps.CheckError(
                     f"{entity} {own_ids[number]!r}, feature {name!r}: Feast gave {got!r}, the source says {wanted!r}"
                 )

@@ -14,11 +14,9 @@ from typing import ClassVar, Final, TypeVar
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from data_exchange_center import wire
+from data_exchange_center import history, release_parts, wire
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published
-from data_exchange_center.release_parts import UserRow
 from data_exchange_center.steps import CheckError, StepError, progress
 from data_exchange_center.wire import replacement
 from offline_to_online.rows import RecallState
@@ -33,7 +31,7 @@ _LAYOUTS: Final[Mapping[str, Callable[[bytes], object]]] = {
     wire.USER_TERM: wire.unpack_ids,
     wire.USER_FILTER: wire.unpack_ids,
     wire.USER_PROFILE: wire.unpack_ids,
-    wire.USER_HISTORY: History.unpack,
+    wire.USER_HISTORY: history.History.unpack,
 }  # every other field is a vector
 _RELEASE_OF_KEY: Final = re.compile(rb"^ml:([0-9a-f]{12}):")
 
@@ -179,7 +177,7 @@ class RedisStore(ReleaseStore):
         return found
 
 
-def check_user(row: UserRow, stored: Mapping[bytes, bytes]) -> None:
+def check_user(row: release_parts.UserRow, stored: Mapping[bytes, bytes]) -> None:
     """Compare one user's hash with its source. Raises CheckError naming the user, the field and both values."""
     fields = {name.decode(): raw for name, raw in stored.items()}
     for field, wanted in row.fields().items():

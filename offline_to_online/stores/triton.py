@@ -24,9 +24,7 @@ import orjson
 from google.protobuf.message import DecodeError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from data_exchange_center import wire
-from data_exchange_center.features import Widths
-from data_exchange_center.files import sha256, written_in_place
+from data_exchange_center import features, files, wire
 from data_exchange_center.settings import TRITON_SOCKET, Settings
 from data_exchange_center.steps import CheckError, StepError
 from offline_to_online.stores.base import READY_S, TIMEOUT_S, ReleaseStore, patient
@@ -62,7 +60,7 @@ class ModelFile(NamedTuple):
     """Release and input widths that an exported model's file declares."""
 
     release: str | None  # None: it names none
-    widths: Widths
+    widths: features.Widths
 
     @classmethod
     def read(cls, path: Path) -> "ModelFile":
@@ -70,7 +68,7 @@ class ModelFile(NamedTuple):
         try:
             proto = onnx.load(path, load_external_data=False)
             columns = {given.name: int(given.type.tensor_type.shape.dim[1].dim_value) for given in proto.graph.input}
-            widths = Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
+            widths = features.Widths(columns[wire.MODEL_INPUT], columns.get(wire.MODEL_HISTORY, 0))
         except (DecodeError, LookupError) as error:
             raise CheckError(
                 f"{path} is not an exported ranking model: delete its folder and run this step again"
@@ -102,7 +100,7 @@ class TritonStore(ReleaseStore):
 
     # Load: write a version, wait until Triton has found and loaded it.
 
-    def load(self, release: str, widths: Widths, onnx: bytes) -> Place:
+    def load(self, release: str, widths: features.Widths, onnx: bytes) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
 
         Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
@@ -118,14 +116,14 @@ class TritonStore(ReleaseStore):
             if place not in before:
                 self._remove(self.folder_of(place))
             raise
-        with written_in_place(self._mark_of(place)) as temporary:
-            temporary.write_text(sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
+        with files.written_in_place(self._mark_of(place)) as temporary:
+            temporary.write_text(files.sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
         return place
 
     def _mark_of(self, place: Place) -> Path:
         return self.aside / f"{place.model}-{place.version}.checked"
 
-    def write_version(self, release: str, widths: Widths, onnx: bytes) -> Place:
+    def write_version(self, release: str, widths: features.Widths, onnx: bytes) -> Place:
         """Put a model into the repository, whole or not at all.
 
         Returns the place of the release's version if its bytes are the same already, else of a new version.
@@ -142,7 +140,7 @@ class TritonStore(ReleaseStore):
         if last.is_file():
             used.append(int(last.read_text(encoding="utf-8")))
         place = Place(model, max(used, default=0) + 1)
-        with written_in_place(last) as temporary:
+        with files.written_in_place(last) as temporary:
             temporary.write_text(str(place.version), encoding="utf-8")
         arriving = self.aside / f"arriving-{release}"
         shutil.rmtree(arriving, ignore_errors=True)
@@ -159,10 +157,10 @@ class TritonStore(ReleaseStore):
             arriving.rename(folder)
         return place
 
-    def _configure(self, folder: Path, model: str, widths: Widths) -> None:
+    def _configure(self, folder: Path, model: str, widths: features.Widths) -> None:
         path, text = folder / "config.pbtxt", config_pbtxt(model, widths)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:  # an untouched file keeps its time stamp
-            with written_in_place(path) as temporary:
+            with files.written_in_place(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
 
     def _remove(self, folder: Path) -> None:
@@ -198,7 +196,7 @@ class TritonStore(ReleaseStore):
         place = self.find(release)
         if place is None or not (mark := self._mark_of(place)).is_file():
             return False
-        return mark.read_text(encoding="utf-8") == sha256(self.folder_of(place) / MODEL_FILE)
+        return mark.read_text(encoding="utf-8") == files.sha256(self.folder_of(place) / MODEL_FILE)
 
     # Which releases there are, and where.
 
@@ -254,7 +252,7 @@ class TritonStore(ReleaseStore):
                     self._remove(self.repository / model)
 
 
-def config_pbtxt(model: str, widths: Widths) -> str:
+def config_pbtxt(model: str, widths: features.Widths) -> str:
     """A model's configuration.
 
     Every version in the folder is served until its folder is deleted, however new the others are. A model with a

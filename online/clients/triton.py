@@ -11,11 +11,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from data_exchange_center import wire
-from data_exchange_center.features import ModelInputs
+from data_exchange_center import features, wire
 from data_exchange_center.settings import TritonSettings
-from online.clients.base import GoneError, ServiceError, StoredError
-from online.clients.http import Http, HttpClient
+from online.clients import base, http
 
 _FLOAT: Final = "FP32"
 _BYTES: Final = 4  # of such a number
@@ -30,12 +28,12 @@ _GONE: Final = (b"unknown model", b"not at ready state")  # the second one of a 
 class ScoreQuery:
     """One list's inputs, and which version of which model is to score them."""
 
-    inputs: ModelInputs
+    inputs: features.ModelInputs
     version: int
     model: str  # its name in Triton
 
 
-class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
+class TritonScores(http.HttpClient[ScoreQuery, NDArray[np.float32]]):
     """One list's inputs -> (n,) scores, in requests of at most `wire.MAX_BATCH` rows, one after the other."""
 
     service: ClassVar[str] = "triton"
@@ -43,7 +41,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
 
     def __init__(self, settings: TritonSettings, *urls: str) -> None:
         """``urls``: Tritons, if not those of the settings."""
-        super().__init__(Http(*(urls or settings.urls), timeout_s=settings.timeout_s), settings.timeout_s)
+        super().__init__(http.Http(*(urls or settings.urls), timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:
         whole, starts = query.inputs, range(0, len(query.inputs), wire.MAX_BATCH)
@@ -52,7 +50,7 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
             return np.empty(0, np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _part(self, query: ScoreQuery, inputs: ModelInputs) -> NDArray[np.float32]:
+    def _part(self, query: ScoreQuery, inputs: features.ModelInputs) -> NDArray[np.float32]:
         # The body is JSON, and the numbers that follow it
         tensors = {name: values.astype("<f4", copy=False).tobytes() for name, values in inputs.by_name.items()}
         described = [
@@ -65,8 +63,8 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         answer = self.http.post(path, b"".join((head, *tensors.values())), f"{_HEAD_LENGTH}: {len(head)}")
         if answer.status != HTTPStatus.OK:
             if any(why in answer.body for why in _GONE):
-                raise GoneError(self.service, self.gone)
-            raise ServiceError(self.service, f"answered with status {answer.status}")
+                raise base.GoneError(self.service, self.gone)
+            raise base.ServiceError(self.service, f"answered with status {answer.status}")
         return self._scores(answer.body, len(inputs))
 
     def _scores(self, body: bytes, rows: int) -> NDArray[np.float32]:
@@ -75,10 +73,10 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         found = [(each["name"], each["datatype"], each["shape"], each["parameters"]) for each in outputs]
         # A Python backend with an incompatible numpy answers with an empty tensor and no error.
         if found != [(wire.MODEL_OUTPUT, _FLOAT, [rows, 1], {"binary_data_size": size})]:
-            raise ServiceError(self.service, f"gave {found} for {rows} rows")
+            raise base.ServiceError(self.service, f"gave {found} for {rows} rows")
         scores = np.frombuffer(body[-size:], dtype="<f4")
         if not np.isfinite(scores).all():
-            raise StoredError(self.service, NOT_NUMBERS)  # the model's fault: other releases' models are healthy
+            raise base.StoredError(self.service, NOT_NUMBERS)  # the model's fault: other releases' models are healthy
         return scores
 
     def _ping(self) -> str:
@@ -86,5 +84,5 @@ class TritonScores(HttpClient[ScoreQuery, NDArray[np.float32]]):
         for path in ("/v2/health/live", "/v2"):
             answer = self.http.get(path)
             if answer.status != HTTPStatus.OK:
-                raise ServiceError(self.service, f"answered {path} with status {answer.status}")
+                raise base.ServiceError(self.service, f"answered {path} with status {answer.status}")
         return str(orjson.loads(answer.body)["version"])

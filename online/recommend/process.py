@@ -11,10 +11,8 @@ from typing import Any, Self
 from data_exchange_center.features import Float32
 from data_exchange_center.settings import ServerSettings, Settings
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend import fallback, loaded_release, readiness, registry
+from online.recommend import fallback, loaded_release, phases, readiness, registry, types
 from online.recommend.last_release import LastRelease
-from online.recommend.phases import Phases
-from online.recommend.types import Answer
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +55,9 @@ class ServerProcess:
 
     def reset_extensions(self) -> None:
         """Remove all functions and fields of extensions."""
-        self.phases = Phases()
+        self.phases = phases.Phases()
         self.readiness.notes.clear()
-        self.answer_model: type[Answer] = Answer
+        self.answer_model: type[types.Answer] = types.Answer
 
     def _load(self, release: str) -> loaded_release.Release:
         server, background = self.server, self._background

@@ -12,15 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from data_exchange_center import columns, dataset
 from data_exchange_center.candidates import Candidates, model_inputs
-from data_exchange_center.columns import Columns
-from data_exchange_center.dataset import OwnId
 from data_exchange_center.features import Encoded, Float32
 from data_exchange_center.history import History
 from online.clients import base, triton
-from online.recommend import outcomes, types
-from online.recommend.loaded_release import Release
-from online.recommend.process import ServerProcess
+from online.recommend import loaded_release, outcomes, process, types
 from online.recommend.types import Answer, Ranked, Request, Slate, State, Stopwatch, TimedRequest
 
 log = logging.getLogger(__name__)
@@ -33,7 +30,7 @@ MAX_QUEUE_SHARE = 0.4  # of the budget: a request that has waited longer for a t
 BUSY = "is overloaded and had no time for this request"
 
 
-class Recommender(ServerProcess):
+class Recommender(process.ServerProcess):
     """Two stages composed over four clients. Made once per process, shared by its threads."""
 
     def recommend(
@@ -135,7 +132,7 @@ class Recommender(ServerProcess):
                 timed.watch.stages["feast"] = types.Stage(pending.began, took_s, failed)
         if features is not None and stored.events:
             events = stored.current(opened.manifest.dataset, opened.numbers, None).history
-            features = features.having(Columns.N_RATINGS, [len(events)])
+            features = features.having(columns.Columns.N_RATINGS, [len(events)])
         # The ranking model's scores, by Triton, give the order.
         ranked = Ranked(candidates.item_numbers, candidates.scores)
         if features is not None and len(candidates.item_numbers):
@@ -172,7 +169,7 @@ class Recommender(ServerProcess):
 
 def rank(
     scorer: base.Caller[triton.ScoreQuery, Float32],
-    opened: Release,
+    opened: loaded_release.Release,
     user: Encoded,
     history: History,
     candidates: Candidates,
@@ -221,7 +218,7 @@ def answer_fields(slate: Slate) -> dict[str, Any]:
     }
 
 
-def recalled(slate: Slate) -> dict[str, list[OwnId]]:
+def recalled(slate: Slate) -> dict[str, list[dataset.OwnId]]:
     """The items' own ids that each channel found, best first, and under `FUSED` the fused list."""
     opened, candidates = slate.opened, slate.candidates
     if opened is None or candidates is None:

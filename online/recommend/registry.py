@@ -14,15 +14,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from data_exchange_center.candidates import StoredUser
-from data_exchange_center.dataset import OwnId
-from online.clients.base import Caller, ServiceError, StoredError
+from data_exchange_center import candidates, dataset
+from online.clients import base
 from online.clients.feast import RETRY_AFTER_S
 from online.clients.redis import WHICH_IS_LIVE, RedisUsers, UserAnswer, UserQuery
-from online.recommend.last_release import LastRelease
+from online.recommend import last_release, outcomes, types
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import LoadingError, NoReleaseError, UnknownReleaseError
-from online.recommend.types import check_userid, is_of_kind
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +29,7 @@ NONE_ACTIVE = (
     "the last one, release/s1_go_live.py, puts the release live."
 )
 
-Users = Caller[UserQuery, UserAnswer]
+Users = base.Caller[UserQuery, UserAnswer]
 
 
 class Registry:
@@ -46,7 +43,7 @@ class Registry:
     """
 
     def __init__(
-        self, users: RedisUsers, load: Callable[[str], Release], background: Executor, last: LastRelease
+        self, users: RedisUsers, load: Callable[[str], Release], background: Executor, last: last_release.LastRelease
     ) -> None:
         """``load`` reads a release from the services, on ``background``."""
         self._users, self._load_release, self._background, self.last = users, load, background, last
@@ -71,8 +68,8 @@ class Registry:
     # --- which release is a request's own
 
     def find(
-        self, userid: OwnId, users: Users, named: str | None = None, preferred: str | None = None
-    ) -> tuple[Release, StoredUser | None]:
+        self, userid: dataset.OwnId, users: Users, named: str | None = None, preferred: str | None = None
+    ) -> tuple[Release, candidates.StoredUser | None]:
         """The release that answers, and the user's state (None: unknown), in one round trip unless another is active.
 
         ``users``: the client with the request's limits; ``named``: the release that the request wants and no other;
@@ -81,25 +78,25 @@ class Registry:
         """
         if named is not None:
             opened = self.get(named, 0, users)
-            check_userid(userid, opened.user_ids)
+            types.check_userid(userid, opened.user_ids)
         else:
             opened = (self.loaded(preferred) if preferred else None) or self.active or self.get_active(0, users)
         answer = users.call(UserQuery(userid, opened.release, opened.dataset))
         if named is not None:
             if not answer.kept:
-                raise UnknownReleaseError(named)
+                raise outcomes.UnknownReleaseError(named)
             return opened, answer.user
         active_id = self._note(answer)
         if opened.release != active_id:
-            can_answer = answer.kept and is_of_kind(userid, opened.user_ids)
+            can_answer = answer.kept and types.is_of_kind(userid, opened.user_ids)
             active = None if can_answer and opened.release == preferred else self.loaded(active_id)
             if active is None and can_answer:  # while Redis holds the former release, it answers
                 return opened, answer.user
             if active is None:
-                raise LoadingError(active_id)
+                raise outcomes.LoadingError(active_id)
             opened, answer = active, users.call(UserQuery(userid, active.release, active.dataset))
         if not answer.kept:
-            raise StoredError("redis", f"lacks the data of release {opened.release}, which is active")
+            raise base.StoredError("redis", f"lacks the data of release {opened.release}, which is active")
         return opened, answer.user
 
     def get(self, release: str | None = None, wait_s: float | None = None, users: Users | None = None) -> Release:
@@ -113,7 +110,7 @@ class Registry:
         loading = self._loading.get(release)
         known = release in self._loaded or (loading is not None and not loading.done())
         if not known and not (users or self._users).call(UserQuery(0, release, "")).kept:
-            raise UnknownReleaseError(release)
+            raise outcomes.UnknownReleaseError(release)
         return self.wait_for(release, wait_s)
 
     def get_active(self, wait_s: float | None = None, users: Users | None = None) -> Release:
@@ -133,7 +130,7 @@ class Registry:
         try:
             return self._begin(release).result(LOADING_WAIT_S if wait_s is None else wait_s)
         except FutureTimeoutError as error:
-            raise LoadingError(release) from error
+            raise outcomes.LoadingError(release) from error
 
     def _note(self, answer: UserAnswer) -> str:
         """Note what Redis said of all users. Returns the active release. Raises NoReleaseError."""
@@ -142,7 +139,7 @@ class Registry:
             self.active_id = answer.live
             self._switch()
         if answer.live is None:
-            raise NoReleaseError(NONE_ACTIVE)
+            raise outcomes.NoReleaseError(NONE_ACTIVE)
         return answer.live
 
     # --- what is loaded
@@ -218,12 +215,12 @@ class Registry:
         except Exception as error:
             with self._lock:
                 self._failed_at[release] = time.monotonic()
-            if isinstance(error, (ServiceError, NoReleaseError)):
+            if isinstance(error, (base.ServiceError, outcomes.NoReleaseError)):
                 log.warning("release %s cannot be loaded: %s", release, error)
                 raise
             log.exception("release %s cannot be loaded", release)
             damaged = f"Release {release} is damaged ({type(error).__name__})"
-            raise NoReleaseError(damaged, "Load it again: `make sync`.") from error
+            raise outcomes.NoReleaseError(damaged, "Load it again: `make sync`.") from error
         with self._lock:
             self._loaded = {**self._loaded, release: opened}
         self._switch()
