@@ -17,11 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StrictInt, StrictStr
 
-from data_exchange_center import wire
+from data_exchange_center import errors, fusion, wire
 from data_exchange_center.columns import Columns, Entity
-from data_exchange_center.errors import RecsysError
 from data_exchange_center.fusion import UNKNOWN as UNKNOWN
-from data_exchange_center.fusion import Vocabulary
 from data_exchange_center.history import History
 from data_exchange_center.recipes import Frozen
 
@@ -33,7 +31,7 @@ NEVER: Final = -1  # stored for a moment that does not exist, as the first event
 DAY_S: Final = 86_400
 
 
-class MissingFeatureError(RecsysError, ValueError):
+class MissingFeatureError(errors.RecsysError, ValueError):
     """A store gave no value (null) for a feature; the message names column and rows. Never replaced by 0 in silence."""
 
 
@@ -54,8 +52,8 @@ class OneHotFeature(Frozen):
         return "string" if self.vocabulary and isinstance(self.vocabulary[0], str) else "int64"
 
     @cached_property
-    def _known(self) -> Vocabulary:
-        return Vocabulary(np.asarray(self.vocabulary))
+    def _known(self) -> fusion.Vocabulary:
+        return fusion.Vocabulary(np.asarray(self.vocabulary))
 
     def encode(self, values: Sequence[Any] | NDArray[Any]) -> Float32:
         """(n,) raw values -> (n,) codes. Raises MissingFeatureError for nulls, as every kind's ``encode`` does."""

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError, model_validator
 
-from data_exchange_center import wire
+from data_exchange_center import features, wire
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Frozen, Recipe
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
@@ -49,7 +48,7 @@ class Manifest(Frozen):
     release: str
     recipe: Recipe
     dataset: Dataset
-    feature_spec: FeatureSpec
+    feature_spec: features.FeatureSpec
     vector_dims: dict[str, int]  # of each searched channel's vectors
     model: dict[str, Any]  # ranking model: configuration and AUC per split
     parts: tuple[Part, ...]

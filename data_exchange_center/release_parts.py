@@ -11,18 +11,15 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from data_exchange_center import artifacts, provenance
-from data_exchange_center.artifacts import Document, Table
+from data_exchange_center import artifacts, history, provenance, wire
 from data_exchange_center.candidates import ExactItems, IndexedItem, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
 from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.files import parts_of, sha256
-from data_exchange_center.history import History
 from data_exchange_center.manifest import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
-from data_exchange_center.wire import vector_of
 
 # Fields that describe a data set's files, held-out part included, are no part of a release.
 _OF_ITS_FILES: Final = {"name", "origin", "counts", "sha256"}
@@ -54,7 +51,7 @@ def release_of_artifacts(settings: Settings) -> Manifest:
     # width of each searched channel's vectors
     vectors, dims = artifacts.ITEM_VECTORS.read(folder), {}
     for channel in recipe.recall.searched:
-        known = vectors.get(vector_of(channel.name), pd.Series(dtype=object)).dropna()
+        known = vectors.get(wire.vector_of(channel.name), pd.Series(dtype=object)).dropna()
         if known.empty:
             raise artifacts.ITEM_VECTORS.wrong(folder, f"holds no vectors of channel {channel.name!r}")
         dims[channel.name] = len(known.iloc[0])
@@ -84,7 +81,7 @@ def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
     return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
 
 
-def _validated(document: Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
+def _validated(document: artifacts.Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
     try:
         return model.model_validate(document.read(exchange_dir))
     except ValidationError as error:
@@ -122,7 +119,7 @@ def read_own_ids(exchange_dir: Path) -> DatasetIds:
     """Read the own ids of users and items. Raises ArtifactError when a file is missing."""
     dataset = read_dataset(exchange_dir)
 
-    def of(table: Table, key: str, kind: IdKind) -> OwnIds:
+    def of(table: artifacts.Table, key: str, kind: IdKind) -> OwnIds:
         frame = table.read(exchange_dir, [key, Columns.OWN_ID])
         return OwnIds(frame[key].tolist(), frame[Columns.OWN_ID].tolist(), kind)
 
@@ -150,7 +147,7 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     profiles = dict(zip(states[Columns.USER].tolist(), states[Columns.PROFILE], strict=True))
     columns = (Columns.USER, Columns.ITEMS, Columns.RATINGS, Columns.TIMES)
     histories = {
-        number: History(*(np.asarray(part, dtype=np.int64) for part in events))
+        number: history.History(*(np.asarray(part, dtype=np.int64) for part in events))
         for number, *events in zip(*(states[column] for column in columns), strict=True)
     }
     numbers: list[int] = sorted({*genres, *seen, *vectors, *histories})
@@ -163,7 +160,7 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
             terms=tuple(map(int, genres.get(number, ()))),
             seen=np.asarray(seen.get(number, ()), np.int32),
             profile=np.asarray(profiles.get(number, ()), np.int32),
-            history=histories.get(number, History.empty()),
+            history=histories.get(number, history.History.empty()),
             vectors=vectors.get(number, {}),
         )
         for number in numbers
@@ -182,7 +179,7 @@ def read_items(exchange_dir: Path) -> ExactItems:
     return ExactItems.of(items, dims)
 
 
-def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
+def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[int, Any]:
     frame = table.read(exchange_dir, [Columns.USER, column])
     return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
 
@@ -190,7 +187,7 @@ def _by_user(table: Table, exchange_dir: Path, column: str) -> dict[int, Any]:
 def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
     """Table of a key and a vector column for each channel -> (key -> channel -> (dim,) vector), without nulls."""
     fields = frame.columns.drop(key)
-    channels = [field.removeprefix(vector_of("")) for field in fields]
+    channels = [field.removeprefix(wire.vector_of("")) for field in fields]
     return {
         entity: {
             channel: np.asarray(vector, np.float32)

@@ -11,8 +11,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from data_exchange_center.errors import RecsysError
-from data_exchange_center.settings import Settings, load_settings
+from data_exchange_center import errors, settings
 
 LINE_EVERY_S = 10.0
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f}%), {elapsed} gone, {remaining} to go{postfix}"
@@ -45,7 +44,7 @@ class _Lines(io.TextIOBase):
         return len(text)
 
 
-class StepError(RecsysError):
+class StepError(errors.RecsysError):
     """A step cannot go on. The message says what is wrong, where, and what to do."""
 
 
@@ -76,7 +75,7 @@ def _lost_output() -> str | int | None:
     return None
 
 
-def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
+def run(main: Callable[[settings.Settings], None], *, about: str | None = None) -> None:
     """Run a step's ``main``. A `RecsysError` or an OSError ends the process with one sentence.
 
     The sentence goes to stderr; the exit code is the RecsysError's own, 1 for an OSError, 141 for a closed pipe.
@@ -88,9 +87,9 @@ def run(main: Callable[[Settings], None], *, about: str | None = None) -> None:
     logging.getLogger("elastic_transport").setLevel(logging.WARNING)  # a line for every request
     logging.getLogger("online.clients").setLevel(logging.CRITICAL)  # failures, which the step's error reports
     try:
-        main(load_settings())
+        main(settings.load_settings())
         sys.stdout.flush()
-    except RecsysError as error:
+    except errors.RecsysError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 (the message for the user)
         sys.exit(error.exit_code)
     except OSError as error:

@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_exchange_center import artifacts, release_parts
-from data_exchange_center.artifacts import Condition
+from data_exchange_center import artifacts, features, release_parts
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
@@ -21,7 +19,9 @@ OF_THE_DATA_SET = (Split.TRAIN, Split.TEST, Split.HOLDOUT)
 InputsReader = Callable[[Settings], Inputs]  # as `read_inputs`
 
 
-def read_inputs(settings: Settings, parts: Sequence[str] = PAST, only: Sequence[Condition] | None = None) -> Inputs:
+def read_inputs(
+    settings: Settings, parts: Sequence[str] = PAST, only: Sequence[artifacts.Condition] | None = None
+) -> Inputs:
     """Read what the models are fitted on. All users and items have a place, with events or without.
 
     Args:
@@ -71,7 +71,7 @@ def read_past_ratings(settings: Settings, columns: list[str]) -> pd.DataFrame:
     return ratings[ratings[Columns.SPLIT].isin(PAST)].reset_index(drop=True)
 
 
-def read_samples(settings: Settings) -> tuple[Float32, pd.DataFrame, FeatureSpec]:
+def read_samples(settings: Settings) -> tuple[features.Float32, pd.DataFrame, features.FeatureSpec]:
     """(rows, spec.width) inputs of the source's ranker; userid, label and split of each row; the spec.
 
     Raises StepError when two of the files are not of one run.

@@ -16,9 +16,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from data_exchange_center import artifacts, plugins, provenance
+from data_exchange_center import artifacts, plugins, provenance, steps
 from data_exchange_center.settings import IN_MEMORY, Settings
-from data_exchange_center.steps import StepError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +49,7 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
         sys.stdout.flush()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise StepError(f"{step} failed with exit code {process.returncode}: what it printed above says why.")
+        raise steps.StepError(f"{step} failed with exit code {process.returncode}: what it printed above says why.")
     return {
         "step": step,
         "began": begin,
@@ -107,4 +106,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

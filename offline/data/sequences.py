@@ -14,12 +14,11 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_exchange_center import fusion, history
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import OneHotFeature, one_hot
-from data_exchange_center.fusion import Vocabulary
-from data_exchange_center.history import first_of_second
 from offline.data import terms
 
 Ints = NDArray[np.int64]
@@ -170,7 +169,7 @@ def sequences(
     Raises:
         ValueError: an item or a user is not among these, or the rows are not sorted by user.
     """
-    vocabulary = Vocabulary.of(np.asarray(item_numbers, dtype=np.int64))
+    vocabulary = fusion.Vocabulary.of(np.asarray(item_numbers, dtype=np.int64))
     users = ratings[Columns.USER].to_numpy(dtype=np.int64)
     if np.any(np.diff(users) < 0):
         raise ValueError("ratings are not sorted by user")
@@ -223,7 +222,7 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     phase = rng.integers(0, stride, data.n_users)[users]
     returns = np.diff(data.times, prepend=data.times[:1]) >= BREAK_S  # or another user's; first events are left out
     chosen = ((positions + phase) % stride == 0) | returns
-    event = np.unique(first_of_second(users, data.times)[chosen])
+    event = np.unique(history.first_of_second(users, data.times)[chosen])
     event = event[positions[event] > 0]
     return Points(users[event], positions[event], data.times[event])
 

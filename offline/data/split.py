@@ -11,10 +11,9 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
+from data_exchange_center import history, recipes
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset, HoldoutRule
-from data_exchange_center.history import happened
-from data_exchange_center.recipes import Recipe
 from data_exchange_center.steps import StepError
 
 MOST_HELD_OUT: Final = 1 / 3  # of all events
@@ -134,7 +133,7 @@ def counted(ratings: pd.DataFrame) -> Counted:
     past = of_past[Columns.USER].value_counts()
     requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
     sent = of_past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
-    seen = happened(of_past[Columns.TIMESTAMP].to_numpy(), sent)
+    seen = history.happened(of_past[Columns.TIMESTAMP].to_numpy(), sent)
     return Counted(
         events=len(ratings),
         liked=int(liked.sum()),
@@ -149,7 +148,7 @@ def counted(ratings: pd.DataFrame) -> Counted:
     )
 
 
-def validate_data(found: Counted, dataset: Dataset, recipe: Recipe) -> None:
+def validate_data(found: Counted, dataset: Dataset, recipe: recipes.Recipe) -> None:
     """Raise StepError, with what to do, where training and evaluation on these rows would mean nothing."""
     held_out = (found.events - found.past) / found.events
     if held_out > MOST_HELD_OUT:

@@ -12,12 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import plugins
+from data_exchange_center import fusion, plugins, recipes
 from data_exchange_center.columns import Columns, Entity
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import DenseFeature, FeatureSpec, HistoryFeature, NumberFeature, one_hot
-from data_exchange_center.fusion import candidate_columns
-from data_exchange_center.recipes import ListsRecipe, Recipe
 from offline.data.sequences import Inputs, Ints, Sequences
 from offline.data.terms import whole_numbers
 
@@ -111,7 +109,7 @@ def statistics() -> tuple[UserStatistic | ItemStatistic, ...]:
     return (*STATISTICS, *others)
 
 
-def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpec:
+def list_spec(inputs: Inputs, recipe: recipes.Recipe, ranker: recipes.ListsRecipe) -> FeatureSpec:
     """Columns of a ranker of lists: item code and crossed fields; statistics and numbers; fusion's columns; history."""
     numbers = (
         DenseFeature(name=number_column(number.column), entity="item", scale=number.scale)
@@ -125,7 +123,7 @@ def list_spec(inputs: Inputs, recipe: Recipe, ranker: ListsRecipe) -> FeatureSpe
         multi_hot=(),
         dense=(*(statistic.column for statistic in statistics()), *numbers),
         genres=inputs.genre_names,
-        candidate=candidate_columns([channel.name for channel in recipe.recall.channels]),
+        candidate=fusion.candidate_columns([channel.name for channel in recipe.recall.channels]),
         history=HistoryFeature(length=ranker.history),
     )
 

@@ -22,10 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from data_exchange_center.files import write_json, written_in_place
-from data_exchange_center.release_parts import release_of_artifacts
+from data_exchange_center import files, release_parts, steps
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
 from offline.evaluation import replay, served
 from offline.evaluation.metrics import HEADLINES, Floats, Lists, per_user, plain
 from offline.evaluation.replay import SHOWN, Answerer, Answers, Holdout
@@ -64,7 +62,7 @@ def keep(path: Path, recipe: str, holdout: Holdout, values: Mapping[str, Floats]
     parts = (holdout.past.user_numbers, holdout.past.item_numbers, targets.indptr, targets.indices, holdout.times)
     same = hashlib.sha256(b"".join(np.ascontiguousarray(part, dtype=np.int64).tobytes() for part in parts)).hexdigest()
     found: dict[str, Any] = {RECIPE: np.array(recipe), HOLDOUT: np.array(same), **values}
-    with written_in_place(path) as temporary, temporary.open("wb") as file:
+    with files.written_in_place(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found)
 
 
@@ -75,7 +73,7 @@ def folder_of(settings: Settings) -> Path:
 
 def head(command: str, settings: Settings) -> dict[str, Any]:
     """Head of a report: command, data set, recipe, release; how many events of servers were trained on, if any."""
-    manifest = release_of_artifacts(settings)
+    manifest = release_parts.release_of_artifacts(settings)
     opening: dict[str, Any] = {"command": command, "dataset": manifest.dataset.name, "recipe": settings.recipe.name}
     opening["release"] = manifest.release
     recorded = recorded_rows(settings)
@@ -145,10 +143,10 @@ def table(title: str, rows: Mapping[str, Mapping[str, float | None]]) -> Table:
 def main(settings: Settings, answerer: Answerer | None = None) -> None:
     found = evaluate(settings, f"make evaluate{'' if answerer else '-offline'}", answerer)
     path = folder_of(settings) / f"evaluation{'' if answerer else '_offline'}.json"
-    write_json(path, found)
+    files.write_json(path, found)
     show(found, Console())
     log.info("written: %s", path)
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

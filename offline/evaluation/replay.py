@@ -8,9 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from data_exchange_center import dataset, history
 from data_exchange_center.channels import BREAK_S
-from data_exchange_center.dataset import HoldoutRule
-from data_exchange_center.history import happened
 from offline.data.sequences import Ints, Sequences
 from offline.data.split import holdout_sizes
 from offline.evaluation import metrics
@@ -60,7 +59,7 @@ class Holdout:
 
 def as_of(data: Sequences, times: Ints) -> Sequences:
     """Events that a request of each user at ``times`` (users,) sees."""
-    return data.select(happened(data.times, times[data.users]))
+    return data.select(history.happened(data.times, times[data.users]))
 
 
 def gaps(past: Sequences, times: Ints) -> Ints:
@@ -70,7 +69,7 @@ def gaps(past: Sequences, times: Ints) -> Ints:
     return times - newest
 
 
-def hold_out(data: Sequences, rule: HoldoutRule) -> Holdout:
+def hold_out(data: Sequences, rule: dataset.HoldoutRule) -> Holdout:
     """Hold out each user's last events, as many as ``rule`` says."""
     sizes = holdout_sizes(rule, data.lengths, data.newest)
     return holdout_of(data.before_last(sizes), data.last(sizes))

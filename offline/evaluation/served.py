@@ -14,7 +14,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, candidates
+from data_exchange_center import artifacts, candidates, steps
 from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, StoredUser
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
@@ -22,7 +22,6 @@ from data_exchange_center.fusion import Hits, Vocabulary, top_k
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import UserRow, read_channels, read_feature_spec, read_items, read_users
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import progress
 from offline.data.sequences import Ints
 from offline.evaluation.metrics import Lists
 from offline.evaluation.replay import Answers, Holdout
@@ -45,7 +44,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, recipe.candidates), np.nan)
-    for start in progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
+    for start in steps.progress(range(0, past.n_users, CHUNK), desc="answers", unit="chunk"):
         rows = slice(start, start + CHUNK)
         requests = list(zip(users[rows], holdout.times[rows].tolist(), strict=True))
         queries = [

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.sparse.linalg import svds
 
-from data_exchange_center import plugins
+from data_exchange_center import plugins, recipes
 from data_exchange_center.channels import CONTINUES, RETURNS, HistorySum
-from data_exchange_center.recipes import DataRecipe, EaseRecipe
 from offline.data.sequences import Inputs, Sequences
 from offline.models.kinds import Fitted
 
@@ -27,7 +26,7 @@ Float32 = NDArray[np.float32]
 SMOOTHING = 0.75  # exponent of item frequencies, as in word2vec: rare items do not seem to follow everything
 
 
-def fit(recipe: EaseRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit(recipe: recipes.EaseRecipe, past: Sequences, inputs: Inputs, data: recipes.DataRecipe) -> Fitted:
     """Fit the channel: user = sum of rows x (lag + 1)^-power, halved for dislikes; item = columns; no popularity.
 
     After a break: likes among the newest `EaseRecipe.taste` events all have one weight, dislikes a tenth of it.

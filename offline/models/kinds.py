@@ -15,13 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from data_exchange_center import plugins
+from data_exchange_center import columns, plugins, wire
 from data_exchange_center.channels import Channel, ChannelSet, StoredVectors, VectorChannel
-from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.features import FeatureSpec, Float32, ModelInputs
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, RankerRecipe, Recipe, VectorRecipe, recipe_class
-from data_exchange_center.wire import vector_of
 from offline.data.lists import Lists, StoredFeatures, ranker_of_lists
 from offline.data.sequences import Inputs, Sequences
 from offline.models.pairs import PairsData, fit_on_pairs
@@ -71,10 +69,10 @@ def channel_set(channels: Sequence[Channel], past: Sequences) -> ChannelSet:
 def vector_tables(channels: Sequence[Channel], past: Sequences) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`artifacts.USER_VECTORS` and `artifacts.ITEM_VECTORS`: every user and item; null where a channel was not trained
     on it."""
-    users: dict[str, Any] = {Columns.USER: past.user_numbers}
-    items: dict[str, Any] = {Columns.ITEM: past.item_numbers}
+    users: dict[str, Any] = {columns.Columns.USER: past.user_numbers}
+    items: dict[str, Any] = {columns.Columns.ITEM: past.item_numbers}
     for each in channels:
-        name = vector_of(each.name)
+        name = wire.vector_of(each.name)
         if isinstance(each, StoredVectors):
             users[name] = [row if np.isfinite(row[0]) else None for row in each.users]
         if isinstance(each, VectorChannel):

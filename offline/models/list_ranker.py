@@ -20,12 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from data_exchange_center import columns, steps
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistorySum
-from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Frozen, ListRankerRecipe
-from data_exchange_center.steps import StepError
 from offline.data.lists import StoredFeatures
 from offline.data.sequences import Inputs, Sequences
 from offline.models.ease import transition_factors
@@ -165,7 +164,7 @@ class ListRanker(Ranker):
         if spec.history is None:
             raise ValueError("a list ranker needs a FeatureSpec with a history")
         crossed = tuple(n for n, feature in enumerate(spec.one_hot) if feature.entity == "user")
-        item = spec.columns.index(Columns.ITEM)
+        item = spec.columns.index(columns.Columns.ITEM)
         return ListRankerConfig(
             items=spec.one_hot[item].cardinality - 1,
             factors=tuple(trained["factors"]),
@@ -195,7 +194,7 @@ class ListRanker(Ranker):
         past, inputs, spec = examples.past, examples.inputs, examples.spec
         unknown = [name for name, _ in recipe.returning if name not in spec.columns]
         if unknown and "returning" in recipe.model_fields_set:  # those of the default depend on the recipe's channels
-            raise StepError(
+            raise steps.StepError(
                 f"`returning` in the ranker's recipe names unknown columns: {', '.join(unknown)}. There are: "
                 f"{', '.join(spec.columns)}."
             )
@@ -226,7 +225,7 @@ def fitted_tables(
     """Buffers of a `ListRanker` by name: ``events{n}`` and ``candidates{n}``, (items + 1, d) whose row 0 is zero, of
     each similarity (channels, genres and numbers, transitions), and `crossed_log_odds` of each user field."""
     codes = {feature.name: column for feature, column in zip(inputs.profile, inputs.profiles.T, strict=True)}
-    crossed = (feature for feature in spec.one_hot if feature.name != Columns.ITEM)
+    crossed = (feature for feature in spec.one_hot if feature.name != columns.Columns.ITEM)
     tables = {
         f"cross{n}": crossed_log_odds(past, codes[feature.name], feature.cardinality)
         for n, feature in enumerate(crossed)

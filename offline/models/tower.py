@@ -21,13 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from data_exchange_center import plugins
-from data_exchange_center.channels import HistorySum
+from data_exchange_center import channels, plugins, steps
 from data_exchange_center.recipes import DataRecipe, TowerRecipe
-from data_exchange_center.steps import StepError
 from offline.data.sequences import Inputs, Ints, Points, Sequences, histories, next_events, request_points, seen_before
-from offline.models.ease import transition_factors
-from offline.models.kinds import Fitted
+from offline.models import ease, kinds
 from offline.models.training import THREADS, TRAINER, Run, curves, first_rating_weights
 
 Float32 = NDArray[np.float32]
@@ -125,7 +122,7 @@ class Tower(nn.Module):
             user = user + self.down(nn.functional.silu(self.up(torch.cat(sums, dim=1))))
         return user
 
-    def channel(self, name: str, trained: NDArray[np.bool_]) -> HistorySum:
+    def channel(self, name: str, trained: NDArray[np.bool_]) -> channels.HistorySum:
         """Export the trained tower as tables that give the same user vectors with numpy. ``trained``: (items + 1,)."""
         with torch.no_grad():
             rating_weight = self.rating_weight.numpy().copy()
@@ -134,7 +131,7 @@ class Tower(nn.Module):
             if self.recipe.hidden:
                 up = self.up.weight.numpy().T.reshape(self.recipe.fields, self.recipe.dim, self.recipe.hidden)
                 hidden = up.copy(), self.up.bias.numpy().copy(), self.down.weight.numpy().T.copy()
-            return HistorySum(
+            return channels.HistorySum(
                 name=name,
                 rows=self.history_rows().numpy(),
                 lag=self.lag.numpy().copy(),
@@ -151,10 +148,10 @@ class Tower(nn.Module):
 # --- Fit
 
 
-def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> Fitted:
+def fit(recipe: TowerRecipe, past: Sequences, inputs: Inputs, data: DataRecipe) -> kinds.Fitted:
     """Fit the channel."""
     tower, losses = train_tower(recipe, past, inputs, data.history)
-    return Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
+    return kinds.Fitted(tower.channel(recipe.name, past.rated()), curves(losses))
 
 
 def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: int) -> tuple[Tower, list[float]]:
@@ -172,7 +169,7 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
     # The network, started from what follows what; its loss over all items, or over a sample of many.
     model = Tower(recipe, inputs, history, clicks)
     if recipe.start == "followers":
-        factors = transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
+        factors = ease.transition_factors(past.followers(recipe.horizon), recipe.dim, recipe.seed)
         model.start_from(*(START_SCALE * each for each in factors))
     catalogues = plugins.find(plugins.ENGINES).get("catalogues")
     is_sampled = catalogues is not None and data.n_items > recipe.sampled_beyond
@@ -185,7 +182,9 @@ def train_tower(recipe: TowerRecipe, past: Sequences, inputs: Inputs, history: i
     points = request_points(data, recipe.stride, np.random.default_rng(recipe.seed))
     batches = -(-int(trainer.sum(torch.tensor(len(points)))) // recipe.batch_size)
     if not batches:
-        raise StepError("no user has rated two items before the held-out ones: there is nothing to train the tower on.")
+        raise steps.StepError(
+            "no user has rated two items before the held-out ones: there is nothing to train the tower on."
+        )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
 
     def examples(epoch: int) -> tuple[int, Callable[[Ints, np.random.Generator], Any]]:

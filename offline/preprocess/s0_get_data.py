@@ -30,17 +30,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_exchange_center import artifacts, plugins
-from data_exchange_center.artifacts import Table
-from data_exchange_center.columns import Columns
+from data_exchange_center import artifacts, columns, plugins
 from data_exchange_center.dataset import FINAL, Dataset
 from data_exchange_center.files import sha256, written_in_place
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline import movielens
-from offline.movielens import Files
 
-Reader = Callable[[Files, Path, Path], Dataset | None]  # as `movielens.read`
+Reader = Callable[[movielens.Files, Path, Path], Dataset | None]  # as `movielens.read`
 TABLES = {Path(table.path).name: table for table in artifacts.RAW}
 DESCRIPTION = Path(artifacts.DATASET.path).name
 BY_DEFAULT = "movielens"  # the plugin that fetches the data set where none is named
@@ -68,7 +65,7 @@ def main(settings: Settings) -> None:
 
 
 @contextmanager
-def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
+def found(settings: Settings) -> Iterator[tuple[movielens.Files, Path, str]]:
     """The files of the data set by name, the folder or archive that they are in, and one line that says its origin."""
     raw = settings.offline_dir / "raw"
     if settings.data is None and raw.is_dir() and any(path.name not in TABLES for path in raw.iterdir()):
@@ -83,7 +80,7 @@ def found(settings: Settings) -> Iterator[tuple[Files, Path, str]]:
         yield files, path, origin
 
 
-def read(files: Files, where: Path, exchange_dir: Path) -> Dataset:
+def read(files: movielens.Files, where: Path, exchange_dir: Path) -> Dataset:
     """Write `artifacts.RAW` by the first reader that knows the files. Raises StepError where none does."""
     there = plugins.find(plugins.DATASETS)
     others = [module for module in (point.load() for point in there.values()) if hasattr(module, "read")]
@@ -97,7 +94,7 @@ def read(files: Files, where: Path, exchange_dir: Path) -> Dataset:
     raise StepError(f"{where} holds no data set. Expected anywhere inside: {expected}.{absent if missing else ''}")
 
 
-def stored(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
+def stored(files: movielens.Files, where: Path, exchange_dir: Path) -> Dataset | None:
     """Copy what this step has written, here or in another exchange folder, without the feedback merged into it.
 
     Returns None where it has not. Raises StepError for a table that is not the one written then.
@@ -121,13 +118,13 @@ def stored(files: Files, where: Path, exchange_dir: Path) -> Dataset | None:
     return dataset.model_copy(update={"name": dataset.base_name, "final": False, "counts": {**dataset.counts, **rows}})
 
 
-_COUNTED: dict[str, Table] = {"ratings": artifacts.RAW_INTERACTIONS, "users": artifacts.RAW_USERS}
+_COUNTED: dict[str, artifacts.Table] = {"ratings": artifacts.RAW_INTERACTIONS, "users": artifacts.RAW_USERS}
 
 
 def span(interactions: Path) -> tuple[str, str]:
     """Days of the oldest and of the newest event, by the statistics that Parquet keeps."""
     file = pq.read_metadata(interactions)
-    at = file.schema.names.index(Columns.TIMESTAMP)
+    at = file.schema.names.index(columns.Columns.TIMESTAMP)
     groups = [file.row_group(number).column(at).statistics for number in range(file.num_row_groups)]
     ends = min(group.min for group in groups), max(group.max for group in groups)
     first, last = (f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" for seconds in ends)

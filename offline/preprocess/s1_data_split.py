@@ -19,11 +19,10 @@ from typing import Annotated, Any
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from data_exchange_center import artifacts, plugins, provenance, release_parts
+from data_exchange_center import artifacts, plugins, provenance, release_parts, steps
 from data_exchange_center.columns import Split
 from data_exchange_center.dataset import Dataset
 from data_exchange_center.settings import ExtensionSettings, Settings
-from data_exchange_center.steps import StepError, run
 from offline.data.split import Counted, counted, label_and_split, require_memory, validate_data
 
 
@@ -65,7 +64,9 @@ def described(folder: Path, read: Mapping[str, Any]) -> Dataset:
     dataset = release_parts.read_dataset(folder)
     for table in artifacts.RAW:
         if read[provenance.INPUTS][table.path] != dataset.sha256.get(Path(table.path).name):
-            raise StepError(f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again.")
+            raise steps.StepError(
+                f"{table.at(folder)} is not the one that dataset.json describes: run s0_get_data.py again."
+            )
     return dataset
 
 
@@ -80,4 +81,4 @@ def say(found: Counted) -> None:
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_exchange_center import artifacts, provenance, release_parts
+from data_exchange_center import artifacts, provenance, release_parts, steps
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
 from offline.data import terms
 
 
@@ -55,4 +54,4 @@ def say(folder: Path, rows: int, genres: list[str], item_terms: pd.DataFrame) ->
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

@@ -19,15 +19,11 @@ Expect: source: test AUC about 0.822; default: a loss that falls (MovieLens-1M)
 
 import pyarrow as pa
 
-from data_exchange_center import artifacts, provenance, release_parts
-from data_exchange_center.channels import ChannelSet
+from data_exchange_center import artifacts, channels, provenance, release_parts, steps
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError, run
-from offline.data.lists import ranker_of_lists
-from offline.data.statistics import list_spec
+from offline.data import lists, statistics
+from offline.models import pairs, training
 from offline.models.kinds import ListExamples, PairExamples, ranker_class, weights_to_bytes
-from offline.models.pairs import pairs_data
-from offline.models.training import summary
 from offline.readers import InputsReader, read_inputs, read_lists, read_samples
 
 
@@ -39,13 +35,13 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
         examples = read_list_examples(settings, read_inputs)
     else:
         inputs, ratings, spec = read_samples(settings)
-        data = pairs_data(inputs, ratings, recipe.data.validation_share)
+        data = pairs.pairs_data(inputs, ratings, recipe.data.validation_share)
         examples = PairExamples(spec, release_parts.read_dataset(folder), data)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)
     report = {"model": fitted.config, "recipe": ranker.model_dump(mode="json"), **fitted.report, **read}
     artifacts.RANK_WEIGHTS.write(folder, weights_to_bytes(fitted.network))
     artifacts.RANK_REPORT.write(folder, report)
-    print(f"{ranker.kind}{summary(report)}")
+    print(f"{ranker.kind}{training.summary(report)}")
 
 
 def read_list_examples(
@@ -60,8 +56,8 @@ def read_list_examples(
         read_inputs(settings),
         release_parts.read_feature_spec(settings.exchange_dir),
     )
-    if spec != list_spec(inputs, settings.recipe, ranker_of_lists(settings.recipe)):
-        raise StepError(
+    if spec != statistics.list_spec(inputs, settings.recipe, lists.ranker_of_lists(settings.recipe)):
+        raise steps.StepError(
             "feature_spec.json does not have the columns that offline/data/statistics.py names now: run "
             "offline/rank/s1_feature_engi.py again."
         )
@@ -70,11 +66,11 @@ def read_list_examples(
         inputs=inputs,
         recipe=settings.recipe,
         spec=spec,
-        training_channels=artifacts.TRAINING_CHANNELS.read_as(folder, ChannelSet.unpack).channels,
+        training_channels=artifacts.TRAINING_CHANNELS.read_as(folder, channels.ChannelSet.unpack).channels,
         channels=release_parts.read_channels(folder).channels,
         lists=read_lists(settings, inputs.data, table),
     )
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

@@ -12,13 +12,10 @@ Run:    cd offline/recall && python s1_term_recall.py
 Expect: 78.2% of 6,040 users have a preferred genre (MovieLens-1M)
 """
 
-from data_exchange_center import artifacts, provenance, release_parts
+from data_exchange_center import artifacts, features, provenance, release_parts, steps
 from data_exchange_center.columns import Columns, Split
-from data_exchange_center.features import one_hot
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
-from offline.data import terms
-from offline.data.sequences import user_states
+from offline.data import sequences, terms
 
 
 def main(settings: Settings) -> None:
@@ -32,8 +29,8 @@ def main(settings: Settings) -> None:
     preferences = terms.preferences(artifacts.USER_TERMS.read(folder), genres, at_least)
     artifacts.USER_PREFERENCES.write(folder, preferences)
     artifacts.USER_SEEN.write(folder, terms.seen_items(past, users[Columns.USER], dataset.allows_repeats))
-    profile = [one_hot(name, "user", users[name].tolist()) for name in dataset.profile]
-    artifacts.USER_STATE.write(folder, user_states(past, users, profile))
+    profile = [features.one_hot(name, "user", users[name].tolist()) for name in dataset.profile]
+    artifacts.USER_STATE.write(folder, sequences.user_states(past, users, profile))
     # what users who are not known are served
     artifacts.POPULAR.write(folder, terms.popularity(*terms.clicked_items(past)))
     write_report(settings, float((preferences[Columns.GENRES].str.len() > 0).mean()), len(users))
@@ -48,4 +45,4 @@ def write_report(settings: Settings, with_preference: float, users: int) -> None
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)

@@ -17,11 +17,9 @@ Run:    cd offline/recall && python s2_vector_recall.py
 Expect: source: test AUC about 0.812; default: two channels of 66 dimensions, a loss that falls (MovieLens-1M)
 """
 
-from data_exchange_center import artifacts, provenance
+from data_exchange_center import artifacts, provenance, steps
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import run
-from offline.models import kinds
-from offline.models.training import summary
+from offline.models import kinds, training
 from offline.readers import InputsReader, read_inputs
 
 
@@ -39,8 +37,8 @@ def main(settings: Settings, read_inputs: InputsReader = read_inputs) -> None:
     reports = {one.channel.name: one.report for one in fitted}
     artifacts.RECALL_REPORT.write(folder, {"channels": reports, **read})
     for one in fitted:
-        print(f"{one.channel.name}: {one}{summary(one.report)}")
+        print(f"{one.channel.name}: {one}{training.summary(one.report)}")
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    steps.run(main, about=__doc__)
