@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay
 from data_exchange_center.settings import Settings
 from offline_to_online.stores import base
 from online.clients.base import OUT_OF_TIME
-from online.recommend.fallback import BUSY
+from online.recommend.recommend import BUSY
 from stack import commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
