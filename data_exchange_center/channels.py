@@ -126,6 +126,13 @@ class VectorChannel(Channel):
         return np.where(np.isnan(scores) | ~self.trained, NOT_FOUND, scores)
 
 
+def unit_vectors(rows: NDArray[np.floating]) -> Float32:
+    """(n, d) rows, each divided by its length; zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Float32 = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0).astype(np.float32)
+    return unit
+
+
 def query_vectors(vectors: Float32) -> Float32:
     """(m, d) user vectors -> (m, d + 2): 1 for the item's bias, 0 for the item's filler."""
     longer = np.zeros((len(vectors), vectors.shape[1] + 2), np.float32)

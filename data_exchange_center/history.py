@@ -20,7 +20,7 @@ Ints = NDArray[np.integer]
 _EVENT = np.dtype([("number", "<i4"), ("rating", "u1"), ("time", "<i8")])
 
 
-def happened(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
+def visible_at(times: Ints, second: int | Ints) -> NDArray[np.bool_]:
     """Mask of ``times`` (seconds, any shape): True where a request at ``second`` sees the event."""
     seen: NDArray[np.bool_] = np.asarray(times) < second
     return seen
@@ -54,7 +54,7 @@ class History:
 
     def as_of(self, second: int) -> "History":
         """The events that a request at ``second`` sees."""
-        seen = happened(self.times, second)
+        seen = visible_at(self.times, second)
         return self if seen.all() else History(self.item_numbers[seen], self.ratings[seen], self.times[seen])
 
     def pack(self) -> bytes:

@@ -28,7 +28,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from data_exchange_center.channels import index_vectors, query_vectors
+from data_exchange_center.channels import index_vectors, query_vectors, unit_vectors
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.recipes import Frozen
 
@@ -89,7 +89,7 @@ def read(folder: Path) -> Bundle:
             f"{folder}: vectors of items have {of_items.shape[1]} dimensions, those of users {of_users.shape[1]}"
         )
     if about.similarity == "cosine":
-        of_items, of_users = _unit(of_items), _unit(of_users)
+        of_items, of_users = unit_vectors(of_items), unit_vectors(of_users)
     bias = _numbers(folder / ITEMS, items["bias"]) if "bias" in items.column_names else np.zeros(len(ids), np.float32)
     indexed = index_vectors(of_items, bias)
     if indexed.shape[1] > MAX_DIMENSIONS:
@@ -188,9 +188,3 @@ def _weights(path: Path, items: int) -> sp.csr_matrix:
     if not np.isfinite(weights.data).all():
         raise BundleError(f"{path}: has values that are not numbers")
     return weights
-
-
-def _unit(rows: Float32) -> Float32:
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Float32 = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-    return unit

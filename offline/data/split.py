@@ -133,7 +133,7 @@ def counted(ratings: pd.DataFrame) -> Counted:
     past = of_past[Columns.USER].value_counts()
     requested = ratings[held_out].groupby(Columns.USER)[Columns.TIMESTAMP].min()
     sent = of_past[Columns.USER].map(requested).fillna(np.inf).to_numpy()
-    seen = history.happened(of_past[Columns.TIMESTAMP].to_numpy(), sent)
+    seen = history.visible_at(of_past[Columns.TIMESTAMP].to_numpy(), sent)
     return Counted(
         events=len(ratings),
         liked=int(liked.sum()),

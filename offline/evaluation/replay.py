@@ -59,7 +59,7 @@ class Holdout:
 
 def as_of(data: Sequences, times: Ints) -> Sequences:
     """Events that a request of each user at ``times`` (users,) sees."""
-    return data.select(history.happened(data.times, times[data.users]))
+    return data.select(history.visible_at(data.times, times[data.users]))
 
 
 def gaps(past: Sequences, times: Ints) -> Ints:

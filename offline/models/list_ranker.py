@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_exchange_center import columns, steps
-from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistorySum
+from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Channel, HistorySum, unit_vectors
 from data_exchange_center.dataset import Dataset, ItemNumber
 from data_exchange_center.features import FeatureSpec
 from data_exchange_center.recipes import Frozen, ListRankerRecipe
@@ -251,7 +251,7 @@ def crossed_log_odds(data: Sequences, codes: NDArray[np.int64], cardinality: int
 def similarities(channels: Sequence[Channel], inputs: Inputs) -> tuple[Factors, ...]:
     """Factor pairs: history fields of the channels that have some, common genres (cosine), nearness of each number."""
     learned = [(rows, each.items) for each in channels if isinstance(each, HistorySum) for rows in each.rows]
-    given = [_unit(inputs.genres)] if inputs.genre_names else []
+    given = [unit_vectors(inputs.genres)] if inputs.genre_names else []
     given += [nearness(values, number) for values, number in zip(inputs.numbers.T, inputs.dataset.numbers, strict=True)]
     return (*learned, *((table, table) for table in given))
 
@@ -261,10 +261,4 @@ def nearness(values: NDArray[np.float64], number: ItemNumber) -> Float32:
     for the same value and falls with the distance; 0 for an unknown one."""
     known = ~np.isnan(values)[:, None]
     distance = (np.where(known, values[:, None], 0) - np.array(number.centres)) / number.width
-    return _unit(np.exp(-(distance**2)) * known)
-
-
-def _unit(rows: NDArray[np.floating]) -> Float32:
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Float32 = np.divide(rows, norm, out=np.zeros(rows.shape), where=norm > 0).astype(np.float32)
-    return unit
+    return unit_vectors(np.exp(-(distance**2)) * known)

@@ -28,7 +28,7 @@ from torch import nn
 
 from data_exchange_center.channels import BREAK_S, Channel
 from data_exchange_center.files import write_json
-from data_exchange_center.history import happened
+from data_exchange_center.history import visible_at
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -75,7 +75,7 @@ def last_sessions(data: Sequences, least: int = LEAST) -> Holdout:
 
 def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
     """Hold out, from ``time`` (seconds) on, the next ``horizon`` events of users who had rated something by then."""
-    before = happened(data.times, time)
+    before = visible_at(data.times, time)
     known = data.select(before).lengths
     first = np.repeat(known, data.lengths)  # position of each user's first event from the time on
     following = ~before & (first > 0) & (data.positions < first + horizon)
