@@ -81,6 +81,7 @@ PLAN: Final = (
     Measurement("training_source.json", "RECSYS_RECIPE=source make pictures", "source live"),
     Measurement("serving_recipes.json", "make bench-recipes", "both"),
     Measurement("experiments.json", "make experiment-replay users=2000", "both"),
+    Measurement("canary.json", "make canary-simulation"),
     Measurement("serving_against.json", "make bench against=8f65f0c", "both"),
     Measurement("soak.json", "make soak minutes=60", "both"),
     Measurement("containers.json", "make docker-figures && make docker-down", "containers"),
