@@ -159,7 +159,8 @@ class Experimenting:
         if (opened := self._recommender.releases.active) is None:
             return None
         served = opened.manifest.dataset.base_name
-        return declaration.dealt((each for each in self.running if each.dataset == served), userid)
+        there = [each for each in self.running if each.dataset == served]
+        return declaration.dealt(there, userid) if there else None
 
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
         """As `Recommender.recommend`."""

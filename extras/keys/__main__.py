@@ -12,7 +12,7 @@ import argparse
 
 from data_exchange_center import steps
 from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 
 
 def main(settings: Settings) -> None:

@@ -25,7 +25,7 @@ from data_exchange_center.dataset import MAX_INTEGER, OwnId
 from data_exchange_center.settings import Settings
 from extras.client import Client
 from extras.items.hook import MAX_AT_ONCE
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from research.bench.load import Answered, Ask, Drawn, Loading, expect_answers, generator, known_userids, percentile_ms
 from research.bench.processes import parts_of
 

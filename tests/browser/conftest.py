@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes, core_fakes, fakes, serving  # noqa: F401 (fixtures)
 from tests.unit.online.world import DefaultWorld, World

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
 from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.main.s1_server import create_app
 from online.web.parts import Parts
 from tests.unit.extras.fakes import (

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes, serving
 from tests.unit.extras.document import DOCUMENT

@@ -23,7 +23,7 @@ from extras.events.log import EventLog, exposures_key
 from extras.experiments import store as exposures
 from extras.experiments.declaration import Declaration, Experiments, arm_of
 from extras.experiments.store import ALL_EXPERIMENTS_KEY, ExperimentStore, Exposure, ExposureQueue
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from offline_to_online.stores.base import redis_client
 from online.clients.base import ServiceError, StoredError
 from stack.supervision import Supervisor

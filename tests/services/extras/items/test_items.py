@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from tests.unit.extras.questions.asking import ask, ids

@@ -15,7 +15,7 @@ import requests
 from pydantic import SecretStr
 
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.web.asgi import RETRY_AFTER_S
 from stack import server as stack_server
 from tests.free_ports import settings_on_free_ports

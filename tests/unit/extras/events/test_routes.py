@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from extras.events.hook import REMAINING
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.questions.asking import ids

@@ -13,7 +13,7 @@ from data_exchange_center.settings import Settings
 from extras.faults import __main__ as command
 from extras.faults import hook
 from extras.faults.declaration import ActiveFault, Fault, FaultSettings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.clients.base import Client, ServiceError
 from online.main.s1_server import create_app
 from online.recommend.outcomes import BadRequestError

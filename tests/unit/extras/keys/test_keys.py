@@ -14,8 +14,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.keys import hook as keys
-from extras.keys.hook import KeyProblemError
+from extras.keys import hook
+from extras.keys import store as keys
+from extras.keys.store import KeyProblemError
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
 
@@ -175,7 +176,7 @@ def test_the_command_prints_a_key_once(tmp_path: Path) -> None:
 def test_an_open_server_warns(
     caplog: pytest.LogCaptureFixture, path: Path, server: dict[str, Any], warnings: int
 ) -> None:
-    keys.warn_if_open(ServerSettings(**server), keys.Keys(path))
+    hook.warn_if_open(ServerSettings(**server), keys.Keys(path))
     assert len(caplog.records) == warnings
 
 
@@ -216,7 +217,7 @@ def test_each_scope_opens_its_own_paths_only(fakes: Fakes, path: Path) -> None:
     for rule in http.application.url_map.iter_rules():
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             address = re.sub("<[^>]+>", "1", rule.rule)
-            if method == "GET" and not keys.is_public(address):
+            if method == "GET" and not hook.is_public(address):
                 reads.add((address, method))
             elif method != "GET" and (address, method) not in reads | events:
                 admin.add((address, method))

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from pydantic import ValidationError
 
 from data_exchange_center.settings import ServerSettings, Settings
-from extras.keys import hook as keys
+from extras.keys import store as keys
 from online.main.s1_server import create_app
 from tests.free_ports import free_ports
 from tests.unit.extras.conftest import Fakes
