@@ -9,7 +9,7 @@ import io
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, ClassVar, Final, Self
@@ -242,6 +242,17 @@ class StoredVectors(VectorChannel):
         return self.items
 
 
+@dataclass(frozen=True, eq=False)
+class EncodedChannel(VectorChannel):
+    """A channel whose user vectors an ONNX model makes: offline here, online Triton; a server has NaN, and no model."""
+
+    onnx: NDArray[np.uint8]  # the model's file; its output are the vectors, (m, d), called `wire.MODEL_OUTPUT`
+
+    @abstractmethod
+    def inputs(self, requests: Requests) -> Arrays:
+        """The model's inputs by name, (m, n) each; none where no request has an event that the model knows."""
+
+
 FORMS: Final[Mapping[str, type[Channel]]] = {served.form: served for served in (HistorySum, StoredVectors)}
 
 
@@ -251,6 +262,18 @@ class ChannelSet:
 
     item_numbers: NDArray[np.int64]  # (items,) ascending; the code of ``item_numbers[c - 1]`` is c
     channels: tuple[Channel, ...]  # none in a release that has stored vectors only
+
+    @cached_property
+    def encoded(self) -> tuple[EncodedChannel, ...]:
+        """The channels whose user vectors a model in Triton makes."""
+        return tuple(channel for channel in self.channels if isinstance(channel, EncodedChannel))
+
+    def without_encoders(self) -> Self:
+        """The same channels without the encoders' models: what a server holds."""
+        kept = (
+            replace(each, onnx=each.onnx[:0]) if isinstance(each, EncodedChannel) else each for each in self.channels
+        )
+        return replace(self, channels=tuple(kept)) if self.encoded else self
 
     def codes(self, item_numbers: Ints) -> NDArray[np.int64]:
         """Codes of ``item_numbers``, any shape; 0 for an unknown item."""
@@ -283,6 +306,12 @@ class ChannelSet:
         requests = self.requests(channels, history, profile, timestamp)
         vectors = {channel.name: channel.user_vectors(requests[channel.events])[0] for channel in channels}
         return {name: vector for name, vector in vectors.items() if not np.isnan(vector[0])}
+
+    def encoder_inputs(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Arrays]:
+        """Inputs of each encoder, (1, n), that knows an event of the history."""
+        requests = self.requests(self.encoded, history, profile, timestamp)
+        inputs = {channel.name: channel.inputs(requests[channel.events]) for channel in self.encoded}
+        return {name: tensors for name, tensors in inputs.items() if tensors}
 
     def scores(self, history: History, profile: Ints, timestamp: int) -> Mapping[str, Float32]:
         """(items + 1,) scores by item code, for each channel without vectors."""

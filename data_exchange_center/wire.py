@@ -111,6 +111,8 @@ MODEL_INPUT: Final = "ml_input"  # FP32 (rows, Widths.row): the columns of each 
 MODEL_HISTORY: Final = "ml_history"  # FP32 (1, Widths.history): the user's, once for all rows; where it has columns
 MODEL_OUTPUT: Final = "ml_output"  # FP32 (rows, 1): sigmoid of the network's output; of a ranker of pairs a probability
 MAX_BATCH: Final = 256  # rows a request
+# (recall channel, release) -> name of the model, version 1, that makes the channel's user vectors
+encoder_model: Final = "ml_encoder_{}-{}".format
 
 
 Products = TypeVar("Products", NDArray[np.float32], NDArray[np.float64])

@@ -36,7 +36,7 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend.recall import checked_vectors, search_channels
+from online.recommend.recall import checked_vectors, encoded, search_channels
 from online.recommend.recommend import Recommender
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
@@ -98,6 +98,8 @@ def online_answers(
         stored = server.users.call(redis.UserQuery.of(own_id, manifest)).user
         if stored is None:
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
+        if server.encoder and channels.encoded:
+            stored = encoded(server.encoder, manifest, channels, stored, timestamp)
         lists = search_channels(server.items, manifest, channels, stored, timestamp)
         recalled[own_id] = stored, candidates.fused_lists(manifest.recipe.recall, lists)
     item_numbers = sorted({int(number) for _, found in recalled.values() for number in found.item_numbers})

@@ -34,7 +34,16 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.models import bundle
 from extras.models.bundle import EXPECTED, ITEMS, MODEL, TRAINING, USERS, Bundle, BundleError
-from extras.models.channel import MODELS, ImportedItemItemRecipe, ImportedVectorsRecipe, OrderRecipe, Prepared, served
+from extras.models.channel import (
+    MODELS,
+    ImportedItemItemRecipe,
+    ImportedRecipe,
+    ImportedVectorsRecipe,
+    OrderRecipe,
+    Prepared,
+    served,
+)
+from extras.models.encoder import ImportedEncoderRecipe
 from offline.data.lists import ranker_of_lists
 from offline.data.sequences import Inputs, Points, Sequences, requests_at
 from offline.readers import read_inputs
@@ -107,6 +116,8 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
         earlier = bundle.read(training)
         if earlier.about.kind != found.about.kind:
             raise BundleError(f"{training}: is of kind {earlier.about.kind}, the bundle of {found.about.kind}")
+        if (earlier.about.history_length, earlier.about.inputs) != (found.about.history_length, found.about.inputs):
+            raise BundleError(f"{training}: history_length and inputs must be those of the bundle's own model.toml")
         of_past = prepare(training, earlier, inputs.data, own)
     recipe_with(recipe, with_default=with_default)  # raises before anything is written
     exchange = settings.exchange_dir
@@ -124,7 +135,8 @@ def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Pat
         if path.relative_to(exchange).as_posix() not in (recipe.file, recipe.training_file):
             path.unlink()
     print(  # noqa: T201
-        f"{found.about.name} ({found.about.library}): {len(found.items):,} items, {len(found.users):,} users\n"
+        f"{found.about.name} ({found.about.library}): {len(found.items):,} items, "
+        f"{f'{len(found.users):,} users' if found.users else 'users by their events'}\n"
         f"parity: {parity.same:.1%} of {parity.users} lists have the same first {COMPARED} items and scores, within "
         f"{parity.difference:.1g} of the largest\n{out}: the recipe. To serve it:\n"
         f"  RECSYS_RECIPE={out} make offline up sync serve"
@@ -137,10 +149,14 @@ def trained_on(prepared: Prepared, lengths: np.ndarray, past: Sequences) -> Prep
     return replace(prepared, past_users=past.user_numbers, past_events=lengths)
 
 
-def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedVectorsRecipe | ImportedItemItemRecipe:
+def channel_recipe(found: Bundle, file: str, digest: str) -> ImportedRecipe:
     """Settings of the bundle's channel."""
-    kind = ImportedVectorsRecipe if found.about.kind == "vectors" else ImportedItemItemRecipe
-    return kind(name=found.about.name, file=file, sha256=digest)
+    about = found.about
+    if about.kind == "encoder":
+        history, times = about.history_length or 0, "times" in about.inputs
+        return ImportedEncoderRecipe(name=about.name, file=file, sha256=digest, history=history, times=times)
+    kind = ImportedVectorsRecipe if about.kind == "vectors" else ImportedItemItemRecipe
+    return kind(name=about.name, file=file, sha256=digest)
 
 
 def recipe_with(channel: ChannelRecipe, *, with_default: bool) -> Recipe:
@@ -171,6 +187,10 @@ def prepare(folder: Path, found: Bundle, past: Sequences, own: Own) -> Prepared:
         weights = found.weights[order][:, order].tocsr()
         weights.sort_indices()
         arrays = {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+        return Prepared(item_numbers, np.empty(0, np.int64), arrays)
+    if found.item_vectors is not None and found.encoder:
+        model = np.frombuffer(found.encoder, np.uint8)
+        arrays = {"items": found.item_vectors[order], "codes": 1 + order, "encoder": model}
         return Prepared(item_numbers, np.empty(0, np.int64), arrays)
     if found.item_vectors is None or found.user_vectors is None:
         raise BundleError(f"{folder}: has neither vectors nor weights")

@@ -1,11 +1,14 @@
 """Bundles: trained models of other libraries as folders of plain files, their format and its checks.
 
-    model.toml          name, kind ("vectors" or "item-item"), library, similarity ("dot" or "cosine"; of vectors);
-                        events (rows of events.parquet that it was trained on, optional)
-    items.parquet       id: the item's own id as text; of vectors: vector (list of floats), bias (float, optional)
+    model.toml          name, kind ("vectors", "item-item" or "encoder"), library, similarity ("dot" or "cosine"; of
+                        vectors and encoders); events (rows of events.parquet that it was trained on, optional); of
+                        encoders: history_length, inputs (["items"] or ["items", "times"])
+    items.parquet       id: the item's own id as text; of vectors and encoders: vector (list of floats), bias (float,
+                        optional)
     users.parquet       of vectors: id, vector
     weights.npz         of item-item: a `scipy.sparse` matrix (items, items) in the order of items.parquet; the score of
                         a column is the sum over the rows of a user's items
+    encoder.onnx        of encoders: the newest events -> the user's vector, see `extras.models.encoder`
     expected.parquet    for a sample of users the library's own lists: id, items (list of ids, best first), scores
     training/           optional: the same model, fitted on events-training.parquet alone, without expected.parquet
 
@@ -19,24 +22,26 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from data_exchange_center.channels import index_vectors, query_vectors, unit_vectors
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.recipes import Frozen
+from extras.models import encoder
 
 Float32 = NDArray[np.float32]
-MODEL, ITEMS, USERS, WEIGHTS, EXPECTED, TRAINING = (
-    "model.toml", "items.parquet", "users.parquet", "weights.npz", "expected.parquet", "training",
+MODEL, ITEMS, USERS, WEIGHTS, ENCODER, EXPECTED, TRAINING = (
+    "model.toml", "items.parquet", "users.parquet", "weights.npz", "encoder.onnx", "expected.parquet", "training",
 )  # fmt: skip
 MAX_DIMENSIONS: Final = 4096  # of a vector in Elasticsearch, the bias and the length included
+MAX_HISTORY: Final = 2048  # events that an encoder reads
 NAME: Final = r"[a-z][a-z0-9_]{0,30}"
 
 
@@ -48,10 +53,12 @@ class About(Frozen):
     """Content of model.toml."""
 
     name: str
-    kind: Literal["vectors", "item-item"]
+    kind: Literal["vectors", "item-item", "encoder"]
     library: str
     similarity: Literal["dot", "cosine"] = "dot"
     events: int | None = None  # rows of events.parquet that the model was trained on
+    history_length: Annotated[int, Field(ge=1, le=MAX_HISTORY)] | None = None  # newest events that an encoder reads
+    inputs: tuple[Literal["items", "times"], ...] = ("items",)  # of an encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +76,11 @@ class Bundle:
 
     about: About
     items: Sequence[str]  # own ids
-    users: Sequence[str]  # own ids; none of an item-item model
+    users: Sequence[str]  # own ids; only of vectors
     item_vectors: Float32 | None = None  # (items, d + 2): vector, bias, and what makes all equally long
     user_vectors: Float32 | None = None  # (users, d + 2)
     weights: sp.csr_matrix | None = None  # (items, items), of an item-item model
+    encoder: bytes = b""  # the model that makes user vectors, as it is served
 
 
 def read(folder: Path) -> Bundle:
@@ -82,21 +90,24 @@ def read(folder: Path) -> Bundle:
     ids = _ids(folder / ITEMS, items)
     if about.kind == "item-item":
         return Bundle(about, ids, (), weights=_weights(folder / WEIGHTS, len(ids)))
-    users = _table(folder / USERS, ["id", "vector"])
-    of_items, of_users = _vectors(folder / ITEMS, items), _vectors(folder / USERS, users)
-    if of_items.shape[1] != of_users.shape[1]:
-        raise BundleError(
-            f"{folder}: vectors of items have {of_items.shape[1]} dimensions, those of users {of_users.shape[1]}"
-        )
-    if about.similarity == "cosine":
-        of_items, of_users = unit_vectors(of_items), unit_vectors(of_users)
+    of_items = _vectors(folder / ITEMS, items)
     bias = _numbers(folder / ITEMS, items["bias"]) if "bias" in items.column_names else np.zeros(len(ids), np.float32)
-    indexed = index_vectors(of_items, bias)
+    indexed = index_vectors(unit_vectors(of_items) if about.similarity == "cosine" else of_items, bias)
     if indexed.shape[1] > MAX_DIMENSIONS:
         raise BundleError(
             f"{folder / ITEMS}: {of_items.shape[1]} dimensions; at most {MAX_DIMENSIONS - 2} are searched"
         )
-    return Bundle(about, ids, _ids(folder / USERS, users), indexed, query_vectors(of_users))
+    if about.kind == "encoder":
+        model = encoder.read_encoder(folder / ENCODER, about, of_items.shape[1])
+        return Bundle(about, ids, (), indexed, encoder=model)
+    users = _table(folder / USERS, ["id", "vector"])
+    of_users = _vectors(folder / USERS, users)
+    if of_items.shape[1] != of_users.shape[1]:
+        raise BundleError(
+            f"{folder}: vectors of items have {of_items.shape[1]} dimensions, those of users {of_users.shape[1]}"
+        )
+    of_users = query_vectors(unit_vectors(of_users) if about.similarity == "cosine" else of_users)
+    return Bundle(about, ids, _ids(folder / USERS, users), indexed, of_users)
 
 
 def read_expected(folder: Path) -> Expected:
@@ -131,6 +142,8 @@ def _about(path: Path) -> About:
     except ValidationError as error:
         first = error.errors()[0]
         raise BundleError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if about.kind == "encoder" and about.history_length is None:
+        raise BundleError(f"{path}: history_length is missing: how many of the newest events the encoder reads")
     if not re.fullmatch(NAME, about.name):
         raise BundleError(f"{path}: name {about.name!r}: small letters, digits and _, a letter first, at most 31")
     return about

@@ -21,6 +21,7 @@ from data_exchange_center.fusion import NOT_FOUND
 from data_exchange_center.recipes import ChannelRecipe, DataRecipe, ListsRecipe, VectorRecipe
 from data_exchange_center.settings import load_settings
 from data_exchange_center.steps import StepError
+from extras.models.encoder import Encoder, ImportedEncoderRecipe
 
 if TYPE_CHECKING:
     from offline.data.sequences import Inputs, Sequences
@@ -59,7 +60,7 @@ class ImportedItemItemRecipe(ChannelRecipe):
     events: int = EVENTS
 
 
-ImportedRecipe = ImportedVectorsRecipe | ImportedItemItemRecipe
+ImportedRecipe = ImportedVectorsRecipe | ImportedItemItemRecipe | ImportedEncoderRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ class Prepared:
 
     item_numbers: NDArray[np.int64]
     user_numbers: NDArray[np.int64]
-    arrays: Arrays  # items, users; or data, indices, indptr
+    arrays: Arrays  # items, users; or data, indices, indptr; or items, codes, encoder
 
     past_users: NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64)
@@ -165,9 +166,15 @@ def served(
     places = 1 + _places(prepared.item_numbers, item_numbers, "items", recipe.file)  # item codes
     known = np.zeros(len(item_numbers) + 1, np.bool_)
     known[places] = True
-    if isinstance(recipe, ImportedVectorsRecipe):
+    if not isinstance(recipe, ImportedItemItemRecipe):
         items = np.zeros((len(known), prepared.arrays["items"].shape[1]), np.float32)
         items[places] = prepared.arrays["items"]
+    if isinstance(recipe, ImportedEncoderRecipe):
+        codes = np.zeros(len(known), np.int64)
+        codes[places] = prepared.arrays["codes"]
+        model = prepared.arrays["encoder"]
+        return Encoder(recipe.name, model, recipe.history, recipe.times, codes, items, known)
+    if isinstance(recipe, ImportedVectorsRecipe):
         users = np.full((len(user_numbers), items.shape[1]), np.nan, np.float32)
         users[_places(prepared.user_numbers, user_numbers, "users", recipe.file)] = prepared.arrays["users"]
         return StoredVectors(recipe.name, users, items, known)

@@ -4,7 +4,7 @@ One configuration describes all versions of a model, so they have inputs of the 
 A release with other widths (another data set's genres, another kind of ranker) gets a model name of its own. A
 version's folder holds model.onnx and nothing else; the file itself says which release it belongs to. A
 version is never overwritten, since it may be served. What it scores is compared with PyTorch by the check of offline
-against online.
+against online. The encoder of a recall channel is a model of its own, whose name has the release: `wire.encoder_model`.
 
 Triton looks at the repository every second, and loads and unloads what has changed in it; it takes no requests to do
 so. Any other file in a model's folder would be a change of all its versions. So a second folder, `TritonStore.aside`,
@@ -13,7 +13,7 @@ model.onnx that Triton loaded.
 """
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from http import HTTPStatus
 from pathlib import Path
@@ -33,7 +33,7 @@ from online.clients.triton import TritonScores
 
 MODEL_FILE: Final = "model.onnx"
 RELEASE: Final = "release"  # key of the model's metadata
-_TENSOR: Final = '{{ name: "{}" data_type: TYPE_FP32 dims: [ {} ] }}'
+_TENSOR: Final = '{{ name: "{}" data_type: TYPE_{} dims: [ {} ] }}'
 _CONFIG: Final = """\
 name: "{model}"
 platform: "onnxruntime_onnx"
@@ -100,8 +100,12 @@ class TritonStore(ReleaseStore):
 
     # Load: write a version, wait until Triton has found and loaded it.
 
-    def load(self, release: str, widths: features.Widths, onnx: bytes) -> Place:
+    def load(
+        self, release: str, widths: features.Widths, onnx: bytes, encoders: Mapping[str, bytes] | None = None
+    ) -> Place:
         """Write the release's version and, once Triton serves it, mark it as checked. Returns its place.
+
+        ``encoders``: recall channel -> its encoder's model.onnx; Triton serves them, too, by then.
 
         Triton itself compares names, types and shapes with the configuration. A version that this call added is removed
         again if it does not come up. Raises CheckError with Triton's reason, or when Triton does not load it in time.
@@ -110,15 +114,38 @@ class TritonStore(ReleaseStore):
         if (known := self.find(release)) is not None:
             self._mark_of(known).unlink(missing_ok=True)
         place = self.write_version(release, widths, onnx)
+        added = [folder for name, model in (encoders or {}).items() if (folder := self._add(release, name, model))]
         try:
-            self.wait_until_ready(place)
+            for each in (*self.encoders([release]), place):
+                self.wait_until_ready(each)
         except BaseException:  # an interrupt, too
-            if place not in before:
-                self._remove(self.folder_of(place))
+            for folder in (*added, *([] if place in before else [self.folder_of(place)])):
+                self._remove(folder)
             raise
         with files.written_in_place(self._mark_of(place)) as temporary:
-            temporary.write_text(files.sha256(self.folder_of(place) / MODEL_FILE), encoding="utf-8")
+            temporary.write_text(self._digest(release, place), encoding="utf-8")
         return place
+
+    def _digest(self, release: str, place: Place) -> str:
+        """The sha256 of each of a release's models, the ranking model's first."""
+        return "\n".join(files.sha256(self.folder_of(each) / MODEL_FILE) for each in (place, *self.encoders([release])))
+
+    def encoders(self, releases: Collection[str]) -> list[Place]:
+        """Places of the encoders of some releases."""
+        found = sorted(path.name for path in self.repository.glob(wire.encoder_model("*", "*")))
+        return [Place(name, 1) for name in found if name.rpartition("-")[2] in releases]
+
+    def _add(self, release: str, channel: str, model: bytes) -> Path | None:
+        """Put an encoder into the repository. Returns its folder; None where it is there: a release never changes."""
+        name = wire.encoder_model(channel, release)
+        folder, arriving = self.repository / name, self.aside / f"arriving-{name}"
+        if folder.is_dir():
+            return None
+        shutil.rmtree(arriving, ignore_errors=True)
+        (arriving / "1").mkdir(parents=True)
+        (arriving / "1" / MODEL_FILE).write_bytes(model)
+        (arriving / "config.pbtxt").write_text(encoder_config(name, model), encoding="utf-8")
+        return arriving.rename(folder)
 
     def _mark_of(self, place: Place) -> Path:
         return self.aside / f"{place.model}-{place.version}.checked"
@@ -192,11 +219,11 @@ class TritonStore(ReleaseStore):
                     client.ping()
 
     def is_checked(self, release: str) -> bool:
-        """Whether Triton has loaded exactly this model.onnx, by its sha256."""
+        """Whether Triton has loaded exactly these models, by their sha256."""
         place = self.find(release)
         if place is None or not (mark := self._mark_of(place)).is_file():
             return False
-        return mark.read_text(encoding="utf-8") == files.sha256(self.folder_of(place) / MODEL_FILE)
+        return mark.read_text(encoding="utf-8") == self._digest(release, place)
 
     # Which releases there are, and where.
 
@@ -224,7 +251,8 @@ class TritonStore(ReleaseStore):
         return max(places, key=lambda place: place.version, default=None)
 
     def releases(self) -> set[str]:
-        return {model.release for model in self.versions().values() if model.release}
+        encoders = (path.name.rpartition("-")[2] for path in self.repository.glob(wire.encoder_model("*", "*")))
+        return {model.release for model in self.versions().values() if model.release}.union(encoders)
 
     # Going live needs no change here, as a request names its version. Deletion.
 
@@ -233,7 +261,8 @@ class TritonStore(ReleaseStore):
             self.expect_alive()
         if (place := self.find(release)) is None:
             raise StepError(f"release {release} has no model in Triton: run {self.step}")
-        self.wait_until_ready(place)
+        for each in (*self.encoders([release]), place):
+            self.wait_until_ready(each)
 
     def delete(self, releases: Collection[str]) -> None:
         """Remove the versions, and models without any version. Triton unloads them within a second.
@@ -246,6 +275,8 @@ class TritonStore(ReleaseStore):
             for place in removed:
                 self._remove(self.folder_of(place))
                 self._mark_of(place).unlink(missing_ok=True)
+            for encoder in self.encoders(releases):
+                self._remove(self.repository / encoder.model)
             used = {place.model for place in found if place not in removed}
             for model in self.models():
                 if model not in used:
@@ -260,11 +291,23 @@ def config_pbtxt(model: str, widths: features.Widths) -> str:
     """
     max_batch = 0 if widths.history else wire.MAX_BATCH
     rows = "" if max_batch else "-1, "  # Triton itself adds a batch's first dimension
-    inputs = [_TENSOR.format(wire.MODEL_INPUT, f"{rows}{widths.row}")]
+    inputs = [_TENSOR.format(wire.MODEL_INPUT, "FP32", f"{rows}{widths.row}")]
     if widths.history:
-        inputs.append(_TENSOR.format(wire.MODEL_HISTORY, f"1, {widths.history}"))
-    output = _TENSOR.format(wire.MODEL_OUTPUT, f"{rows}1")
+        inputs.append(_TENSOR.format(wire.MODEL_HISTORY, "FP32", f"1, {widths.history}"))
+    output = _TENSOR.format(wire.MODEL_OUTPUT, "FP32", f"{rows}1")
     return _CONFIG.format(model=model, max_batch=max_batch, inputs=", ".join(inputs), output=output)
+
+
+def encoder_config(name: str, model: bytes) -> str:
+    """The configuration of an encoder, by the names, types and shapes in its file."""
+    graph = onnx.load_from_string(model).graph
+    types = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
+    tensors = ((each.name, each.type.tensor_type) for each in (*graph.input, *graph.output))
+    *inputs, output = (
+        _TENSOR.format(name, types[of.elem_type], ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim))
+        for name, of in tensors
+    )
+    return _CONFIG.format(model=name, max_batch=0, inputs=", ".join(inputs), output=output)
 
 
 def _is_ready(url: str, place: Place) -> bool:

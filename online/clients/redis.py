@@ -234,7 +234,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
         channels = self._stored("recall channels", release, wire.channels_key(release), ChannelSet.unpack)
         if channels is None:
             raise StoredError(self.service, f"holds no recall channels of release {release}")
-        return channels
+        return channels.without_encoders()
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""

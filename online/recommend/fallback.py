@@ -3,6 +3,7 @@
 | stage | instead | in the answer |
 |---|---|---|
 | state (Redis) | the user's state as it was last read here; else the popular list | `LAST_STATE`, `POPULAR` |
+| the encoder of a recall channel (Triton) | the lists of the other channels | `NOT_ENCODED` |
 | recall (Elasticsearch) | an exact search over the server's own copy of the vectors | `EXACT_SEARCH` |
 | recall, for a state that no channel can use | popular unseen items, ranked | `NO_RECALL` |
 | the user's features (Feast) | those that were last read here; else recall's order | `LAST_FEATURES`, `NOT_RANKED` |
@@ -150,6 +151,20 @@ class Fallbacks:
         request = timed.request
         with timed.watch.stage("redis"):
             return State(timed, *self._releases.find(request.userid, users(timed), request.release, timed.preferred))
+
+    def encode(
+        self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation],
+        encoder: recall.Encoder,
+    ) -> StoredUser:  # fmt: skip
+        """The user with the vectors that encoders in Triton make, or without: their channels find nothing then."""
+        try:
+            with timed.watch.stage("encoder"):
+                return recall.encoded(encoder, opened.manifest, opened.channels, user, timed.request.timestamp)
+        except ServiceError as error:
+            if not may_fall_back(timed, error):
+                raise
+            degraded.append(degradation_of(error, Outcome.NOT_ENCODED))
+            return user
 
     def recall(
         self, timed: TimedRequest, opened: Release, user: StoredUser, degraded: list[Degradation], items: recall.Items

@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     NO_USER_FEATURES = "no_user_features"
     NO_ITEM_FEATURES = "no_item_features"
     LAST_STATE = "last_state"
+    NOT_ENCODED = "not_encoded"
     EXACT_SEARCH = "exact_search"
     LAST_FEATURES = "last_features"
     NOT_RANKED = "not_ranked"
@@ -61,8 +62,8 @@ class Outcome(StrEnum):
 
 
 # Outcomes without a service. The others are of full quality: the data has no more on the user or the item.
-WITHOUT_A_SERVICE: Final = frozenset(
-    {Outcome.LAST_STATE, Outcome.EXACT_SEARCH, Outcome.LAST_FEATURES, Outcome.NOT_RANKED, Outcome.POPULAR}
+WITHOUT_A_SERVICE: Final = frozenset(Outcome).difference(
+    {Outcome.PERSONAL, Outcome.COLD_START, Outcome.NO_RECALL, Outcome.NO_USER_FEATURES, Outcome.NO_ITEM_FEATURES}
 )
 _UNKNOWN_USER = "Unknown user: the items are in the order of popularity."
 # Outcome -> what the answer has instead: a word for programs, and the rest of a sentence that begins with the reason
@@ -71,6 +72,7 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
     Outcome.NO_USER_FEATURES: ("recall_order", "the items are in recall's order, not ranked"),
     Outcome.NO_ITEM_FEATURES: ("left_out", "those are left out"),
     Outcome.LAST_STATE: ("last_state", "the user's history is the one last known"),
+    Outcome.NOT_ENCODED: ("other_channels", "the recall channel that it makes the user's vector for is left out"),
     Outcome.EXACT_SEARCH: ("exact_search", "the server has searched its own copy of the vectors"),
     Outcome.LAST_FEATURES: ("last_features", "the user's features are the ones last known"),
     Outcome.NOT_RANKED: ("recall_order", "the items are in recall's order, not ranked"),

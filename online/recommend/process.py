@@ -30,9 +30,10 @@ class ServerProcess:
     def __init__(
         self, users: redis.RedisUsers, items: elastic.ElasticItems, features: feast.FeatureStore,
         scorer: base.Client[triton.ScoreQuery, Float32], server: ServerSettings, last: LastRelease | None = None,
+        encoder: base.Client[triton.EncoderQuery, Float32] | None = None,
     ) -> None:  # fmt: skip
-        """``last``: the popular list on disk, for when no service answers."""
-        self.users, self.items, self.features, self.scorer = users, items, features, scorer
+        """``last``: the popular list on disk, for when no service answers; ``encoder``: of channels that have one."""
+        self.users, self.items, self.features, self.scorer, self.encoder = users, items, features, scorer, encoder
         self.clients: tuple[base.Client[Any, Any], ...] = (users, items, features, scorer)  # as a request calls them
         self.breakers = {client.service: base.Breaker(client.service) for client in self.clients}
         self.server = server
@@ -51,7 +52,7 @@ class ServerProcess:
         users, items = redis.RedisUsers(settings.redis), elastic.ElasticItems(settings.elasticsearch)
         features, scorer = feast.FeastFeatures(settings.feast), triton.TritonScores(settings.triton)
         last = LastRelease(settings.service_dir("server") / "last_release.json")
-        return cls(users, items, features, scorer, settings.server, last)
+        return cls(users, items, features, scorer, settings.server, last, triton.TritonVectors(scorer))
 
     def reset_extensions(self) -> None:
         """Remove all functions and fields of extensions."""

@@ -1,26 +1,43 @@
 """Recall, the first stage: a few hundred unseen items that the user may like, and what recall says of each.
 
-A user vector for each channel -> the nearest unseen items of each -> one fused list.
+A user vector for each channel, by Triton where it has an encoder -> the nearest unseen items of each -> one fused list.
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
-from data_exchange_center import candidates
+from data_exchange_center import candidates, wire
 from data_exchange_center.candidates import Candidates, ItemQuery, StoredUser
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from data_exchange_center.manifest import Manifest
 from online.clients.base import Caller, StoredError
+from online.clients.triton import EncoderQuery
 from online.recommend.loaded_release import Release
 
 log = logging.getLogger(__name__)
 
 Items = Caller[ItemQuery, tuple[Hits, ...]]
+Encoder = Caller[EncoderQuery, Float32]
+
+
+def encoded(encoder: Encoder, manifest: Manifest, channels: ChannelSet, user: StoredUser, timestamp: int) -> StoredUser:
+    """The user with the vector of each channel whose encoder, in Triton, knows an event of the history.
+
+    Raises ServiceError, StoredError for a state that is unusable.
+    """
+    with _usable(user):
+        inputs = channels.encoder_inputs(user.history, user.profile, timestamp)
+    vectors = dict(user.vectors)
+    for name, tensors in inputs.items():
+        query = EncoderQuery(tensors, wire.encoder_model(name, manifest.release), manifest.vector_dims[name])
+        vectors[name] = encoder.call(query)
+    return replace(user, vectors=vectors)
 
 
 def recall(items: Items, opened: Release, user: StoredUser, timestamp: int, fewest: int) -> Candidates:

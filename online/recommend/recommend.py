@@ -1,7 +1,8 @@
 """One request, top to bottom: the user's state, recall, rank, answer.
 
-Redis -> Elasticsearch and Feast in parallel -> Triton. `fallback` has what replaces a service that does not answer,
-`phases` where extensions act, `process` how a recommender is made and ended.
+Redis -> Elasticsearch and Feast in parallel -> Triton, which also makes the user vectors of channels with an encoder,
+before recall. `fallback` has what replaces a service that does not answer, `phases` where extensions act, `process` how
+a recommender is made and ended.
 """
 
 import logging
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 # Shares of the time that is left when a stage begins. Redis usually takes 1 % of its share: the rest is for the others.
 STATE_SHARE = 0.4  # Redis
+ENCODER_SHARE = 0.4  # Triton, where a recall channel has an encoder
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 MAX_QUEUE_SHARE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
@@ -118,6 +120,9 @@ class Recommender(process.ServerProcess):
                 opened.release, user.number, by, strict=request.strict, short_budget=timed.short_budget
             )
         try:
+            if self.encoder and opened.channels.encoded:
+                encoder = self.within(self.encoder, timed, ENCODER_SHARE)
+                user = self.fallbacks.encode(timed, opened, user, degraded, encoder)
             items = self.within(self.items, timed, RECALL_SHARE)
             candidates = self.fallbacks.recall(timed, opened, user, degraded, items)
             for of_candidates in phases.candidates.of(request):

@@ -120,7 +120,8 @@ class OnlineSide:
 
     def answers(self) -> list[CheckedRequest]:
         published = Published(manifest=self.served, triton_version=1)
-        server: Any = SimpleNamespace(users=self.users, items=self.items, features=self.features, scorer=self.ranker)
+        services = {"users": self.users, "items": self.items, "features": self.features, "scorer": self.ranker}
+        server: Any = SimpleNamespace(**services, encoder=None)
         times = {row.own_id: request_time(row) for row in (self.truth.states[user] for user in self.userids)}
         return online_answers(server, published, times, self.truth.own_ids)
 

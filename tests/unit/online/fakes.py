@@ -128,7 +128,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         with self._requested("channels"):
             if release not in self.worlds:
                 raise ServiceError(self.service, f"holds no recall channels of release {release}")
-            return self.worlds[release].channels
+            return self.worlds[release].channels.without_encoders()
 
 
 class FakeItems(Fake, Client[ItemQuery, tuple[Hits, ...]]):

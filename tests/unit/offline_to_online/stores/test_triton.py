@@ -252,3 +252,64 @@ def test_going_live_waits_for_one_of_several_that_starts_again(
     monkeypatch.setattr("offline_to_online.stores.triton._is_ready", lambda *_: True)
     with nullcontext() if waits else pytest.raises(StepError, match="make up"):
         store.wait_until_served(A)
+
+
+# --- encoders of recall channels
+
+
+def load_with_encoder(models: Models, release: str) -> Place:
+    encoder = models.of(release)  # any model: its inputs and output are copied into its configuration
+    return models.store.load(release, models.widths, models.of(release), {"sasrec": encoder})
+
+
+@pytest.fixture
+def ready(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    """The places that were waited for; none is waited for long."""
+    waited: list[Place] = []
+    monkeypatch.setattr(TritonStore, "wait_until_ready", lambda _, place: waited.append(place))
+    monkeypatch.setattr(TritonStore, "expect_alive", lambda _: None)
+    return waited
+
+
+def test_an_encoder_is_a_model_of_its_release(store: TritonStore, models: Models, ready: list[Place]) -> None:
+    encoder, ranker = Place(wire.encoder_model("sasrec", A), 1), Place("ml_rec", 1)
+    assert load_with_encoder(models, A) == ranker
+    assert ready == [encoder, ranker]
+    assert store.encoders([A]) == [encoder]
+    folder = store.repository / encoder.model
+    assert sorted(path.name for path in folder.rglob("*")) == ["1", "config.pbtxt", MODEL_FILE]
+    store.wait_until_served(A)
+    assert ready[2:] == [encoder, ranker]
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_release_without_its_encoder_is_not_checked(store: TritonStore, models: Models) -> None:
+    load_with_encoder(models, A)
+    assert store.is_checked(A)
+    shutil.rmtree(store.repository / wire.encoder_model("sasrec", A))
+    assert not store.is_checked(A)
+    load_with_encoder(models, A)
+    assert store.is_checked(A)
+
+
+@pytest.mark.usefixtures("ready")
+def test_deleting_a_release_takes_its_encoder_alone(store: TritonStore, models: Models) -> None:
+    for release in (A, B):
+        load_with_encoder(models, release)
+    assert store.releases() == {A, B}
+    store.delete([A])
+    assert store.releases() == {B}
+    assert store.encoders([A, B]) == [Place(wire.encoder_model("sasrec", B), 1)]
+    assert store.is_checked(B)
+
+
+def test_an_encoder_that_fails_to_load_is_removed(
+    store: TritonStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: TritonStore, place: Place) -> None:
+        raise CheckError(f"{place} cannot be loaded")
+
+    monkeypatch.setattr(TritonStore, "wait_until_ready", fails)
+    with pytest.raises(CheckError):
+        load_with_encoder(models, A)
+    assert store.releases() == set()

@@ -14,7 +14,7 @@ from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs
 from data_exchange_center.settings import TritonSettings
 from online.clients.base import GoneError, ServiceError
-from online.clients.triton import ScoreQuery, TritonScores
+from online.clients.triton import EncoderQuery, ScoreQuery, TritonScores, TritonVectors
 from tests.http_server import serving
 
 ROWS = 3
@@ -111,3 +111,23 @@ def test_a_long_list_is_scored_in_parts(triton: tuple[SimpleNamespace, TritonSco
     reported.body = answer(np.zeros(wire.MAX_BATCH), shape=[wire.MAX_BATCH, 1])
     assert client.call(query(2 * wire.MAX_BATCH)).shape == (2 * wire.MAX_BATCH,)
     assert len(reported.requested) == 2
+
+
+def test_an_encoder_is_sent_whole_numbers_and_gives_a_vector() -> None:
+    requested, vector = [], np.array([1, 2.5, -3], "<f4")
+
+    def infer(request: Any, body: bytes) -> tuple[int, bytes]:
+        head = int(request.headers["Inference-Header-Content-Length"])
+        requested.append((request.path, json.loads(body[:head])["inputs"], np.frombuffer(body[head:], "<i8").tolist()))
+        return 200, answer(vector, shape=[1, 3])
+
+    with serving(infer) as port, closing(TritonScores(TritonSettings(http_port=port, timeout_s=10))) as scores:
+        client = TritonVectors(scores)
+        found = client.call(EncoderQuery({"items": np.array([[0, 5, 7]])}, "ml_encoder_sasrec-abc", 3))
+        assert found.tolist() == vector.tolist()
+        with pytest.raises(ServiceError):
+            client.call(EncoderQuery({"items": np.array([[0, 5, 7]])}, "ml_encoder_sasrec-abc", 4))
+    path, (given,), numbers = requested[0]
+    assert path == "/v2/models/ml_encoder_sasrec-abc/versions/1/infer"
+    assert (given["name"], given["datatype"], given["shape"]) == ("items", "INT64", [1, 3])
+    assert numbers == [0, 5, 7]
