@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 import pytest
@@ -75,8 +75,13 @@ def patient(stack: Settings) -> Settings:
 @pytest.fixture(scope="session")
 def worlds(stack: Settings) -> dict[type[World], World]:
     """One of each kind, side by side in every service; loaded once for each `conftest.py` that has this fixture."""
+    return load_worlds(stack, ALL_KINDS)
+
+
+def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[World], World]:
+    """Load worlds into every service, with their manifests."""
     loaded = {}
-    for kind in ALL_KINDS:
+    for kind in kinds:
         bare = kind()
         content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
         place = TritonStore(stack).load(bare.release, bare.spec.widths, content)
