@@ -14,15 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data_exchange_center import errors, files
 from data_exchange_center.columns import Columns
-from data_exchange_center.errors import RecsysError
-from data_exchange_center.files import parts_of, write_json, written_in_place
 
 Content = TypeVar("Content")
 Condition = tuple[str, str, Any]  # column, comparison, value: ("userid", ">=", 7)
 
 
-class ArtifactError(RecsysError):
+class ArtifactError(errors.RecsysError):
     """A file between two steps is missing or is not what it should be. The message says what to do."""
 
 
@@ -70,7 +69,7 @@ class Table(_File):
         schema = self._schema(dict(zip(frame.schema.names, frame.schema.types, strict=True)), exchange_dir)
         path = self.at(exchange_dir)
         groups = _groups(frame, self.rows_together) if isinstance(frame, pa.RecordBatchReader) else [frame]
-        with written_in_place(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
+        with files.written_in_place(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as file:
             for group in groups:
                 file.write_table(group.cast(schema), row_group_size=self.rows_together)
         return path
@@ -91,7 +90,7 @@ class Table(_File):
             only: conditions on the rows; row groups whose statistics rule them out are skipped.
         """
         try:
-            parts = parts_of(self.require(exchange_dir))
+            parts = files.parts_of(self.require(exchange_dir))
             self.expect_columns(parts, exchange_dir)
             return pa.concat_tables(pq.read_table(part, columns=columns, filters=only) for part in parts)
         except (pa.ArrowException, OSError) as error:
@@ -139,7 +138,7 @@ class Document(_File):
     """A JSON file."""
 
     def write(self, exchange_dir: Path, content: Mapping[str, Any]) -> None:
-        write_json(self.at(exchange_dir), content)
+        files.write_json(self.at(exchange_dir), content)
 
     def read(self, exchange_dir: Path) -> dict[str, Any]:
         try:
@@ -156,7 +155,7 @@ class Binary(_File):
     """A file of bytes with a format of its own: weights, arrays."""
 
     def write(self, exchange_dir: Path, content: bytes) -> None:
-        with written_in_place(self.at(exchange_dir)) as temporary:
+        with files.written_in_place(self.at(exchange_dir)) as temporary:
             temporary.write_bytes(content)
 
     def read(self, exchange_dir: Path) -> bytes:

@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from data_exchange_center import artifacts, history, provenance, wire
-from data_exchange_center.candidates import ExactItems, IndexedItem, StoredUser
+from data_exchange_center import artifacts, candidates, features, history, provenance, wire
 from data_exchange_center.channels import ChannelSet
 from data_exchange_center.columns import Columns
 from data_exchange_center.dataset import Dataset, IdKind, OwnId, own_id
-from data_exchange_center.features import FeatureSpec, Float32
 from data_exchange_center.files import parts_of, sha256
 from data_exchange_center.manifest import FORMAT, Manifest, Part
 from data_exchange_center.settings import Settings
@@ -76,9 +74,9 @@ def read_dataset(exchange_dir: Path) -> Dataset:
     return _validated(artifacts.DATASET, exchange_dir, Dataset, "describes no data set")
 
 
-def read_feature_spec(exchange_dir: Path) -> FeatureSpec:
+def read_feature_spec(exchange_dir: Path) -> features.FeatureSpec:
     """Read the ranking model's feature spec. Raises ArtifactError when it is missing or invalid."""
-    return _validated(artifacts.FEATURE_SPEC, exchange_dir, FeatureSpec, "is no feature spec")
+    return _validated(artifacts.FEATURE_SPEC, exchange_dir, features.FeatureSpec, "is no feature spec")
 
 
 def _validated(document: artifacts.Document, exchange_dir: Path, model: type[Model], otherwise: str) -> Model:
@@ -131,7 +129,7 @@ def read_own_ids(exchange_dir: Path) -> DatasetIds:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class UserRow(StoredUser):
+class UserRow(candidates.StoredUser):
     """Recall's state of one user, as the server reads it from Redis."""
 
     own_id: OwnId  # the data set's id, and the key in Redis
@@ -167,16 +165,16 @@ def read_users(exchange_dir: Path) -> list[UserRow]:
     ]
 
 
-def read_items(exchange_dir: Path) -> ExactItems:
+def read_items(exchange_dir: Path) -> candidates.ExactItems:
     """Every item with its terms and its vectors, for an exact search. Raises ArtifactError when a file is missing."""
     terms = artifacts.ITEM_TERMS.read(exchange_dir)
     vectors = vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir), Columns.ITEM)
     dims = {channel: len(vector) for by_channel in vectors.values() for channel, vector in by_channel.items()}
     items = (
-        IndexedItem(number, tuple(codes), vectors.get(number, {}))
+        candidates.IndexedItem(number, tuple(codes), vectors.get(number, {}))
         for number, codes in zip(terms[Columns.ITEM].tolist(), terms[Columns.GENRES], strict=True)
     )
-    return ExactItems.of(items, dims)
+    return candidates.ExactItems.of(items, dims)
 
 
 def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[int, Any]:
@@ -184,7 +182,7 @@ def _by_user(table: artifacts.Table, exchange_dir: Path, column: str) -> dict[in
     return dict(zip(frame[Columns.USER].tolist(), frame[column], strict=True))
 
 
-def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, Float32]]:
+def vectors_by(frame: pd.DataFrame, key: str) -> dict[int, dict[str, features.Float32]]:
     """Table of a key and a vector column for each channel -> (key -> channel -> (dim,) vector), without nulls."""
     fields = frame.columns.drop(key)
     channels = [field.removeprefix(wire.vector_of("")) for field in fields]

@@ -17,8 +17,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from data_exchange_center import plugins
-from data_exchange_center.recipes import DEFAULT, Recipe, recipe_called
+from data_exchange_center import plugins, recipes
 
 
 def _absolute(path: Path) -> Path:
@@ -294,7 +293,7 @@ IN_MEMORY: Final = "pandas"  # the built-in engine
 def _known_recipe(name: str) -> str:
     if name.endswith(".json"):
         name = str(Path(name).absolute())
-    recipe_called(name)
+    recipes.recipe_called(name)
     return name
 
 
@@ -355,13 +354,13 @@ class Settings(_Environment):
         return self
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> recipes.Recipe:
         """The recipe that RECSYS_RECIPE names: see `recipe_called`. A data set may name another one for `default`."""
         name, dataset = self.recipe_name, self.offline_dir / "raw" / "dataset.json"  # `artifacts.DATASET`
-        if name == DEFAULT.name and dataset.is_file():
+        if name == recipes.DEFAULT.name and dataset.is_file():
             with suppress(ValueError):  # damaged: the next step that reads it says so
                 name = json.loads(dataset.read_bytes()).get("recipe", name)
-        return recipe_called(name)
+        return recipes.recipe_called(name)
 
     @property
     def offline_dir(self) -> Path:

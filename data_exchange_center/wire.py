@@ -12,9 +12,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.columns import Columns, Entity
+from data_exchange_center import columns, recipes
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.recipes import VectorRecipe
 
 # --- Redis: one hash a user, keys under their release and the user's own id ---------------------------------------
 LIVE_KEY: Final = "ml:live"  # string: id of the active release, which answers by default
@@ -99,8 +98,8 @@ item_index: Final = (ITEM_ALIAS + "-{}").format  # release -> name of its index
 # --- Feast: one pair of views and services a release, and the live pair under the plain names --------------------
 USER_SERVICE: Final = "ml_user"
 ITEM_SERVICE: Final = "ml_item"
-FEAST_SERVICE: Final[Mapping[Entity, str]] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
-FEAST_KEY: Final[Mapping[Entity, str]] = {"user": Columns.USER, "item": Columns.ITEM}
+FEAST_SERVICE: Final[Mapping[columns.Entity, str]] = {"user": USER_SERVICE, "item": ITEM_SERVICE}
+FEAST_KEY: Final[Mapping[columns.Entity, str]] = {"user": columns.Columns.USER, "item": columns.Columns.ITEM}
 
 
 feast_name: Final = "{}_{}".format  # (service, release) -> name of the feature view and of the service over it
@@ -128,7 +127,7 @@ def product_of_score(scores: Products) -> Products:
     return np.where(scores >= 1, scores - 1, 1 - 1 / scores)
 
 
-def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: VectorRecipe) -> NDArray[np.float64]:
+def hybrid_scores(products: Products, matches: NDArray[np.bool_], channel: recipes.VectorRecipe) -> NDArray[np.float64]:
     """(n,) inner products (NaN: not found), (n,) genre matches -> (n,) scores of a hybrid search; NaN: not found.
 
     A match earns the channel's term weight, a vector its vector weight times the score of the product.

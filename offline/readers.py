@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data_exchange_center import artifacts, features, release_parts
+from data_exchange_center import artifacts, features, release_parts, steps
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.settings import Settings
-from data_exchange_center.steps import StepError
 from offline.data.lists import Lists
 from offline.data.sequences import Inputs, Sequences, make_inputs
 from offline.data.split import holdout_sizes
@@ -45,14 +44,14 @@ def read_with_holdout(settings: Settings) -> Inputs:
     data = found.data
     sizes = holdout_sizes(found.dataset.holdout_now, data.lengths, data.newest)  # (users,)
     if not sizes.any():
-        raise StepError(
+        raise steps.StepError(
             "These artifacts are fitted on all events, so nothing is left to evaluate them on. Run `make offline` "
             "without final=1, and with a holdout in dataset.toml, for a fit that can be evaluated."
         )
     held_out = data.positions >= np.repeat(data.lengths - sizes, data.lengths)
     split = artifacts.RATINGS.read(settings.exchange_dir, [Columns.SPLIT])[Columns.SPLIT]
     if not np.array_equal(held_out, (split[split != Split.RECORDED] == Split.HOLDOUT).to_numpy()):
-        raise StepError(
+        raise steps.StepError(
             "ratings.parquet: the held-out rows are not those that dataset.json says of every user; "
             "run offline/preprocess/s1_data_split.py again."
         )
@@ -81,7 +80,7 @@ def read_samples(settings: Settings) -> tuple[features.Float32, pd.DataFrame, fe
     ratings = read_past_ratings(settings, [Columns.USER, Columns.LABEL, Columns.SPLIT])
     known = [Columns.LABEL, Columns.SPLIT]
     if not ratings[known].equals(table[known]) or set(spec.columns) - set(table.columns):
-        raise StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
+        raise steps.StepError("samples.parquet does not belong to ratings.parquet: run s1_feature_engi.py again.")
     return table[list(spec.columns)].to_numpy(np.float32), ratings, spec
 
 

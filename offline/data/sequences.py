@@ -14,11 +14,10 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center import fusion, history
+from data_exchange_center import features, fusion, history
 from data_exchange_center.channels import BREAK_S, LONG_AGO_S, Float32, Requests, regimes
 from data_exchange_center.columns import Columns, Split
 from data_exchange_center.dataset import Dataset
-from data_exchange_center.features import OneHotFeature, one_hot
 from offline.data import terms
 
 Ints = NDArray[np.int64]
@@ -303,7 +302,7 @@ class Inputs:
     genres: Float32  # (items + 1, genres) 0/1
     numbers: NDArray[np.float64]  # (items + 1, `Dataset.numbers`) values, NaN where unknown
     users: pd.DataFrame  # userid and profile, raw
-    profile: tuple[OneHotFeature, ...]  # the profile's vocabularies
+    profile: tuple[features.OneHotFeature, ...]  # the profile's vocabularies
     profiles: NDArray[np.int64]  # (users, profile) codes; 0 is an unknown value
 
 
@@ -316,7 +315,7 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     item_numbers, user_numbers = items[Columns.ITEM].to_numpy(), users[Columns.USER].to_numpy()
     genres = terms.genre_names(items)
     flags = terms.genre_flags(terms.genre_codes(items, genres)[Columns.GENRES], len(genres))
-    profile = tuple(one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
+    profile = tuple(features.one_hot(name, "user", users[name].tolist()) for name in dataset.profile)
     numbers = items[[number.column for number in dataset.numbers]].to_numpy(np.float64)
     return Inputs(
         dataset=dataset,
@@ -330,13 +329,13 @@ def make_inputs(ratings: pd.DataFrame, users: pd.DataFrame, items: pd.DataFrame,
     )
 
 
-def profile_codes(profile: Sequence[OneHotFeature], users: pd.DataFrame) -> NDArray[np.int64]:
+def profile_codes(profile: Sequence[features.OneHotFeature], users: pd.DataFrame) -> NDArray[np.int64]:
     """(users, profile) codes; no columns where there is no profile."""
     codes = [feature.encode(users[feature.name].to_numpy()) for feature in profile]
     return np.stack(codes, axis=1).astype(np.int64) if codes else np.zeros((len(users), 0), dtype=np.int64)
 
 
-def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[OneHotFeature]) -> pd.DataFrame:
+def user_states(ratings: pd.DataFrame, users: pd.DataFrame, profile: Sequence[features.OneHotFeature]) -> pd.DataFrame:
     """`artifacts.USER_STATE`: profile codes and events, newest first, from which a request's vectors are made.
 
     Args:

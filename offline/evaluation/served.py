@@ -14,11 +14,9 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, candidates, steps
-from data_exchange_center.candidates import Candidates, ExactItems, ItemQuery, StoredUser
+from data_exchange_center import artifacts, candidates, fusion, steps
 from data_exchange_center.columns import Columns
 from data_exchange_center.features import Encoded, FeatureSpec, ModelInputs
-from data_exchange_center.fusion import Hits, Vocabulary, top_k
 from data_exchange_center.history import History
 from data_exchange_center.release_parts import UserRow, read_channels, read_feature_spec, read_items, read_users
 from data_exchange_center.settings import Settings
@@ -40,7 +38,7 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
     users = users_at(folder, holdout, stored_events=stored_events)
     index, ranker, channels = read_items(folder), OfflineRanker.read(folder), read_channels(folder)
     popular = artifacts.POPULAR.read(folder)[Columns.ITEM].to_numpy()
-    codes = Vocabulary(past.item_numbers).codes
+    codes = fusion.Vocabulary(past.item_numbers).codes
     names = [channel.name for channel in recipe.channels]
     lists = {name: np.zeros((past.n_users, recipe.candidates), np.int64) for name in (*names, "fused", "ranked")}
     scores = np.full((past.n_users, recipe.candidates), np.nan)
@@ -48,7 +46,9 @@ def answers(settings: Settings, holdout: Holdout, *, stored_events: bool = True)
         rows = slice(start, start + CHUNK)
         requests = list(zip(users[rows], holdout.times[rows].tolist(), strict=True))
         queries = [
-            ItemQuery("", recipe, candidates.search_vectors(recipe, channels, user, second), user.terms, user.seen)
+            candidates.ItemQuery(
+                "", recipe, candidates.search_vectors(recipe, channels, user, second), user.terms, user.seen
+            )
             for user, second in requests
         ]
         for row, ((user, second), hits) in enumerate(zip(requests, searched(index, queries), strict=True), start):
@@ -83,7 +83,7 @@ def users_at(folder: Path, holdout: Holdout, *, stored_events: bool) -> list[Use
     return users
 
 
-def searched(index: ExactItems, queries: Sequence[ItemQuery]) -> list[tuple[Hits, ...]]:
+def searched(index: candidates.ExactItems, queries: Sequence[candidates.ItemQuery]) -> list[tuple[fusion.Hits, ...]]:
     """Exact search of many queries at once, in single precision: for each, the hits of every searched channel."""
     by_channel = []
     allowed = [index.allowed(query) for query in queries]
@@ -121,7 +121,7 @@ class OfflineRanker:
         )
         return self.spec.encode("user", users), self.spec.encode("item", items)
 
-    def inputs(self, user: StoredUser, found: Candidates, timestamp: int) -> ModelInputs:
+    def inputs(self, user: candidates.StoredUser, found: candidates.Candidates, timestamp: int) -> ModelInputs:
         """Inputs of the model for one user's candidates. Raises KeyError for an unknown id."""
         users, items = self._encoded
         of_user, of_items = users[rows_of(self.users, [user.number])], items[rows_of(self.items, found.item_numbers)]
@@ -161,6 +161,6 @@ def best_unseen(scores: NDArray[np.floating], seen: sp.csr_matrix, size: int) ->
     """(users, items + 1) scores -> (users, size) codes, best first, ties in favour of the smaller code; 0 pads."""
     size = min(size, scores.shape[1] - 1)
     lists: Lists = np.zeros((len(scores), size), dtype=np.int64)
-    for row, hits in zip(lists, top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()), strict=True):
+    for row, hits in zip(lists, fusion.top_k(np.array(scores, dtype=np.float32), size, *seen.nonzero()), strict=True):
         row[: len(hits.ids)] = hits.ids
     return lists

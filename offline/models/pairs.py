@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_exchange_center.columns import Columns, Split
-from data_exchange_center.recipes import TrainRecipe
+from data_exchange_center import columns, recipes
 from data_exchange_center.steps import progress
 from offline.data.split import validation_mask
 from offline.models.training import THREADS
@@ -40,16 +39,16 @@ class PairsData(NamedTuple):
 
 def pairs_data(inputs: NDArray[Any], ratings: pd.DataFrame, validation_share: float) -> PairsData:
     """``inputs`` (rows, width), one for every row of ``ratings`` (userid, label, split)."""
-    labels = ratings[Columns.LABEL].to_numpy(np.float32)
-    is_train = (ratings[Columns.SPLIT] != Split.TEST).to_numpy()
+    labels = ratings[columns.Columns.LABEL].to_numpy(np.float32)
+    is_train = (ratings[columns.Columns.SPLIT] != columns.Split.TEST).to_numpy()
     train, test = (
         Rows(torch.from_numpy(inputs[mask]), torch.from_numpy(labels[mask])) for mask in (is_train, ~is_train)
     )
-    return PairsData(train, validation_mask(ratings.loc[is_train, Columns.USER], validation_share), test)
+    return PairsData(train, validation_mask(ratings.loc[is_train, columns.Columns.USER], validation_share), test)
 
 
 def fit_on_pairs(
-    build: Callable[[], Model], data: PairsData, recipe: TrainRecipe, title: str
+    build: Callable[[], Model], data: PairsData, recipe: recipes.TrainRecipe, title: str
 ) -> tuple[Model, dict[str, Any]]:
     """Train without the held-out rows, which every epoch is evaluated on; then on all training rows.
 
@@ -65,7 +64,7 @@ def fit_on_pairs(
 
 
 def train_on_pairs(
-    build: Callable[[], Model], rows: Rows, recipe: TrainRecipe, title: str, watched: Rows | None = None
+    build: Callable[[], Model], rows: Rows, recipe: recipes.TrainRecipe, title: str, watched: Rows | None = None
 ) -> tuple[Model, list[dict[str, Any]]]:
     """Train a model on ``rows`` with Adam. Returns it, and each epoch's loss and its AUC on the ``watched`` rows.
 

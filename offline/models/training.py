@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data_exchange_center.recipes import ListsRecipe, TowerRecipe
-from data_exchange_center.steps import progress
+from data_exchange_center import recipes, steps
 from offline.data.lists import Lists, StoredFeatures, prefetch, sampled
 from offline.data.sequences import Ints, Sequences
 
@@ -34,7 +33,7 @@ class Run:
     """State of a training run."""
 
     title: str
-    recipe: TowerRecipe | ListsRecipe
+    recipe: recipes.TowerRecipe | recipes.ListsRecipe
     model: nn.Module
     loss_of: nn.Module  # batch -> its loss, summed over the targets
     optimizer: torch.optim.Optimizer
@@ -61,7 +60,7 @@ class Trainer:
 
     def train(self, run: Run, examples: Examples) -> list[float]:
         """Run the recipe's epochs, each over all its examples in random order. Returns the loss of each."""
-        with progress(total=run.recipe.epochs * run.batches, desc=run.title, unit="batch") as bar:
+        with steps.progress(total=run.recipe.epochs * run.batches, desc=run.title, unit="batch") as bar:
             for epoch in range(run.recipe.epochs):
                 run.model.train()
                 count, batch_of = examples(epoch)
@@ -142,7 +141,7 @@ class _ListLoss(nn.Module):
 
 
 def train_on_lists(
-    build: Callable[[], Model], lists: Lists, stored: StoredFeatures, recipe: ListsRecipe
+    build: Callable[[], Model], lists: Lists, stored: StoredFeatures, recipe: recipes.ListsRecipe
 ) -> tuple[Model, list[float]]:
     """Train a network with AdamW on lists that all hold something liked. Returns it and each epoch's loss.
 
