@@ -20,13 +20,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, candidates, features, fusion, recipes, release_parts
+from data_exchange_center import artifacts, candidates, features, fusion, history, recipes, release_parts
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.history import History
 from data_exchange_center.manifest import Manifest, Published
-from data_exchange_center.release_parts import OwnIds, UserRow
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import CheckError, progress
 from offline.data import sequences, statistics, terms
@@ -130,8 +128,8 @@ class OfflineTruth:
     manifest: Manifest  # names the channels and their weights
     channels: ChannelSet  # those that compute at request time
     index: candidates.ExactItems  # exact search of the item vectors, in double precision
-    own_ids: OwnIds  # own ids of the items
-    states: Mapping[int, UserRow]  # users by number
+    own_ids: release_parts.OwnIds  # own ids of the items
+    states: Mapping[int, release_parts.UserRow]  # users by number
     ranker: OfflineRanker  # the model in PyTorch, with the features of the users and items
 
     @property
@@ -143,7 +141,7 @@ class OfflineTruth:
         """Names of `Fused.features`."""
         return fusion.candidate_columns([channel.name for channel in self.manifest.recipe.recall.channels])
 
-    def channel_scores(self, user: UserRow, timestamp: int) -> dict[str, Float64]:
+    def channel_scores(self, user: release_parts.UserRow, timestamp: int) -> dict[str, Float64]:
         """Score every item by each channel for a request at ``timestamp``: channel name -> (items,).
 
         NaN for an item that the channel cannot find. Raises CheckError for a vector of the wrong width.
@@ -304,8 +302,8 @@ def recount(
 
 
 def _states(
-    people: pd.DataFrame, dataset: Dataset, own: pd.DataFrame, states: Mapping[int, UserRow]
-) -> dict[int, UserRow]:
+    people: pd.DataFrame, dataset: Dataset, own: pd.DataFrame, states: Mapping[int, release_parts.UserRow]
+) -> dict[int, release_parts.UserRow]:
     """Recount history, profile and seen items of the users in ``states``, from their ratings ``own``."""
     profile = [features.one_hot(name, "user", people[name].tolist()) for name in dataset.profile]
     profiles = dict(
@@ -321,7 +319,7 @@ def _states(
             state,
             seen=np.unique(items[: 0 if dataset.allows_repeats else None].astype(np.int32)),
             profile=profiles[number],
-            history=History(*(column[::-1] for column in (items, *rest))),
+            history=history.History(*(column[::-1] for column in (items, *rest))),
         )
     return recounted
 

@@ -12,8 +12,6 @@ import pandas as pd
 from data_exchange_center import artifacts, candidates, features, release_parts, steps, wire
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
-from data_exchange_center.release_parts import OwnIds, UserRow
-from data_exchange_center.wire import vector_of
 
 LONGEST: Final = 20  # users with the longest histories are always in the sample: their seen filters are the hardest
 SOON_S: Final = 90  # after the user's last event: the session goes on
@@ -28,7 +26,7 @@ _SEED: Final = 0
 class RecallState:
     """Everything of a release that must lie in Redis before it can go live."""
 
-    users: tuple[UserRow, ...]  # by number
+    users: tuple[release_parts.UserRow, ...]  # by number
     popular: tuple[tuple[int, float], ...]  # (item's number, score), best first
     channels: bytes  # `ChannelSet`, packed
 
@@ -61,7 +59,7 @@ class ItemRow(candidates.IndexedItem):
             wire.ITEM_TITLE: self.title,
             wire.ITEM_GENRES: list(self.terms),
             wire.ITEM_ATTRIBUTES: dict(self.attributes),
-            **{vector_of(channel): vector.tolist() for channel, vector in self.vectors.items()},
+            **{wire.vector_of(channel): vector.tolist() for channel, vector in self.vectors.items()},
         }
 
 
@@ -73,7 +71,7 @@ def item_rows(exchange_dir: Path, numbers: tuple[int, int] | None = None) -> lis
     only = None if numbers is None else [(Columns.ITEM, ">=", numbers[0]), (Columns.ITEM, "<=", numbers[1])]
     dataset, items = release_parts.read_dataset(exchange_dir), artifacts.ITEMS.read(exchange_dir, only=only)
     items = items.sort_values(Columns.ITEM)
-    own_ids = OwnIds(items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids)
+    own_ids = release_parts.OwnIds(items[Columns.ITEM].tolist(), items[Columns.OWN_ID].tolist(), dataset.item_ids)
     genres = artifacts.ITEM_TERMS.read(exchange_dir, only=only).set_index(Columns.ITEM)[Columns.GENRES].to_dict()
     vectors = release_parts.vectors_by(artifacts.ITEM_VECTORS.read(exchange_dir, only=only), Columns.ITEM)
     return [
@@ -131,7 +129,7 @@ def feature_frames(exchange_dir: Path, spec: features.FeatureSpec) -> dict[Entit
     return frames
 
 
-def feature_ids(exchange_dir: Path) -> dict[Entity, OwnIds]:
+def feature_ids(exchange_dir: Path) -> dict[Entity, release_parts.OwnIds]:
     """Own ids of users and items by number, for each entity."""
     own_ids = release_parts.read_own_ids(exchange_dir)
     return {"user": own_ids.users, "item": own_ids.items}
@@ -150,7 +148,7 @@ def newest_event(exchange_dir: Path) -> pd.Timestamp:
 # Users and times of the check's requests: the same ones for the same data.
 
 
-def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
+def sampled_users(rows: Sequence[release_parts.UserRow], size: int) -> list[release_parts.UserRow]:
     """Sample up to ``size`` users with a vector or a history: those with the most seen items, and others at random."""
     known = [row for row in rows if row.vectors or len(row.history)]
     by_history = sorted(known, key=lambda row: (-len(row.seen), row.number))
@@ -159,7 +157,7 @@ def sampled_users(rows: Sequence[UserRow], size: int) -> list[UserRow]:
     return sorted((*longest[:size], *(rest[i] for i in order)), key=lambda row: row.number)
 
 
-def request_time(row: UserRow) -> int:
+def request_time(row: release_parts.UserRow) -> int:
     """Time of a check's request for a user, in seconds: for half of them within their last session, else days later."""
     last = int(row.history.times[0]) if len(row.history) else 0
     return last + (SOON_S if row.number % 2 else LATER_S)

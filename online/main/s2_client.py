@@ -20,11 +20,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from data_exchange_center import steps
-from data_exchange_center.dataset import OwnId
+from data_exchange_center import dataset, http, release_parts, steps
 from data_exchange_center.errors import RecsysError
-from data_exchange_center.http import local_session
-from data_exchange_center.release_parts import read_dataset, read_own_ids
 from data_exchange_center.settings import Settings
 
 _TIMEOUT_S = 10
@@ -46,13 +43,13 @@ def main(settings: Settings) -> None:
     # the first user of users.parquet, where none is named
     user = arguments.userid
     if user is None:
-        user = next(iter(read_own_ids(settings.exchange_dir).users.values()))
+        user = next(iter(release_parts.read_own_ids(settings.exchange_dir).users.values()))
     body = {"userid": user, "size": arguments.size, "explain": arguments.explain}
     body |= {name: given for name in ("timestamp", "diversity") if (given := getattr(arguments, name)) is not None}
     answer = ask(arguments.url, body, settings.server.key.get_secret_value() if settings.server.key else None)
     Console().print(render(answer))
     if arguments.userid is None:
-        if most := read_dataset(settings.exchange_dir).holdout_now.longest:
+        if most := release_parts.read_dataset(settings.exchange_dir).holdout_now.longest:
             print(
                 f"The user's last events, up to {most}, are held out for the evaluation and unknown to the server, "
                 "so their items may be in the list. make offline sync final=1 holds none out."
@@ -60,7 +57,7 @@ def main(settings: Settings) -> None:
         print(f"Ask it yourself:  {as_curl(arguments.seen_at or arguments.url, user)}")
 
 
-def userid(text: str) -> OwnId:
+def userid(text: str) -> dataset.OwnId:
     """Parse a user's id: 7 is a number, u-8f3a is a string, and so is "7" in double quotes."""
     if re.fullmatch(r"\d+", text, re.ASCII):
         return int(text)
@@ -72,7 +69,7 @@ def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, 
     """Request recommendations from the server, with a key where one is needed. Raises RecsysError."""
     headers = {"Authorization": f"Bearer {key}"} if key else None
     try:
-        with local_session() as session:
+        with http.local_session() as session:
             response = session.post(f"{url.rstrip('/')}/ml/rec", json=body, headers=headers, timeout=_TIMEOUT_S)
         answer: dict[str, Any] = response.json()
         if response.ok:
@@ -91,7 +88,7 @@ def ask(url: str, body: Mapping[str, Any], key: str | None = None) -> dict[str, 
     raise RecsysError(problem)
 
 
-def as_curl(url: str, userid: OwnId) -> str:
+def as_curl(url: str, userid: dataset.OwnId) -> str:
     """A command line that requests recommendations for a user."""
     return f"curl -d {shlex.quote(json.dumps({'userid': userid}, ensure_ascii=False))} {url.rstrip('/')}/ml/rec"
 
