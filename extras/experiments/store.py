@@ -61,6 +61,7 @@ class Exposure:
         answered: in milliseconds since 1970-01-01 UTC.
         items: best first.
         teams: of an interleaved list, one character an item: `FIRST`, `SECOND` or `NEITHER`.
+        score: the ranker's, of the first item; None: it did not rank, or it is not recorded.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -76,6 +77,7 @@ class Exposure:
     answered: int
     items: tuple[OwnId, ...]
     teams: str = ""
+    score: float | None = None
 
 
 EXPOSURE: Final = TypeAdapter(Exposure)  # reads and writes one, as JSON
@@ -131,8 +133,8 @@ class ExperimentStore(RedisClient[None, Experiments]):
                 calls.append(Call(EXPOSE, keys, arguments))
             run(self._redis, calls)
 
-    def exposures(self, experiment: str, since_ms: int = 0) -> Iterator[Exposure]:
-        """Exposures of an experiment that the log still has, each partition's in order. Raises ServiceError."""
+    def exposures(self, experiment: str | None, since_ms: int = 0) -> Iterator[Exposure]:
+        """Exposures of an experiment (None: all) that the log has, each partition's in order. Raises ServiceError."""
         return (exposure for _, _, exposure in self._logged(experiment, since_ms))
 
     def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
@@ -157,7 +159,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
             with self._limited("remove"):
                 self._redis.xdel(key, entry)
 
-    def _logged(self, experiment: str, since_ms: int = 0) -> Iterator[tuple[str, bytes, Exposure]]:
+    def _logged(self, experiment: str | None, since_ms: int = 0) -> Iterator[tuple[str, bytes, Exposure]]:
         """Stream, entry, and what it says. Raises ServiceError."""
         for key in map(exposures_key, range(wire.EVENT_PARTITIONS)):
             after: str | None = f"{since_ms}"
@@ -170,7 +172,7 @@ class ExperimentStore(RedisClient[None, Experiments]):
                         exposure = EXPOSURE.validate_json(fields[b"exposure"])
                     except (KeyError, ValueError) as error:
                         raise StoredError(self.service, "holds exposures that cannot be read") from error
-                    if exposure.experiment == experiment:
+                    if experiment is None or exposure.experiment == experiment:
                         yield key, entry, exposure
 
     def is_cut(self, since: int, kept: int = KEPT) -> bool:

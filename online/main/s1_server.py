@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
     "tracing", "monitoring", "keys", "questions", "diversity", "explain", "events", "gorse", "items", "experiments",
-    "canary", "faults", "page", "warm_up",
+    "canary", "quality", "faults", "page", "warm_up",
 )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ export const api = {
   faults: () => call("ml/faults"),
   beginFault: (body) => call("ml/faults", { method: "POST", body }),
   endFaults: () => call("ml/faults", { method: "DELETE" }),
+  quality: () => call("ml/quality"),
   ready: () => call("readyz"),
   activate: (release) => call(`ml/releases/${release}/activate`, { method: "POST" }),
 };

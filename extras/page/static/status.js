@@ -1,6 +1,7 @@
 // The services, the releases, the canaries and the running experiments, and serving another release.
 import { api } from "./api.js";
 import { Faults } from "./faults.js";
+import { Quality } from "./quality.js";
 import { Component, html } from "./html.js";
 import { Notice } from "./notice.js";
 
@@ -83,6 +84,7 @@ export class Status extends Component {
           </ul>`}
         ${experiments.length > 0 && html`<h2>${t("experiments")}</h2>
           <ul class="tiles">${experiments.map((each) => html`<${Experiment} key=${each.name} t=${t} experiment=${each} user=${userid} mine=${mine(each)} />`)}</ul>`}
+        <${Quality} t=${t} />
         <${Faults} t=${t} userid=${userid} />
       </section>`;
   }

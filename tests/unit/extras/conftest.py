@@ -24,6 +24,7 @@ from tests.unit.extras.fakes import (
     FakeFaults,
     FakeItemStore,
     FakeLog,
+    FakeQuality,
     FakeUserList,
 )
 from tests.unit.online.conftest import Fakes as CoreFakes
@@ -40,9 +41,12 @@ class Fakes(CoreFakes):
     new_items: FakeItemStore
     faults: FakeFaults = field(default_factory=FakeFaults)
     canaries: FakeCanaryStore = field(default_factory=FakeCanaryStore)
+    served: FakeExperiments = field(init=False)
+    quality: FakeQuality = field(default_factory=FakeQuality)
     app: Flask = field(init=False)
 
     def __post_init__(self) -> None:
+        self.served = FakeExperiments(self.users)
         self.app = create_app(self.recommender, stores=self.stores)
 
     @property
@@ -55,6 +59,8 @@ class Fakes(CoreFakes):
             "events": self.log,
             "experiments": self.store,
             "faults": self.faults,
+            "served": self.served,
+            "quality": self.quality,
             "items": self.new_items,
             "canary": self.canaries,
             "page": FakeUserList(self.users),

@@ -20,6 +20,7 @@ from extras.items.store import Change as ItemChange
 from extras.items.store import Changes as ItemChanges
 from extras.items.store import Query, Record, after
 from extras.page.users import Listing
+from extras.quality.store import Report
 from online.clients.base import Client
 from tests.unit.online.fakes import Fake, FakeUsers
 
@@ -193,6 +194,18 @@ class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):
     def end(self) -> None:
         with self._requested("end"):
             self.active = {}
+
+
+class FakeQuality(Fake, Client[str, Report]):
+    service = "redis"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.report = Report()
+
+    def _call(self, query: str) -> Report:
+        self._seen(query)
+        return self.report
 
 
 class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):

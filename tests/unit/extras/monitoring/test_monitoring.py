@@ -17,6 +17,7 @@ from tenacity import Retrying, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
 from extras.monitoring import __main__ as monitoring
+from extras.quality.store import DayRate, Drift, Report
 from online.web.asgi import refused
 from stack.service import StackError
 from tests.free_ports import free_ports, settings_on_free_ports
@@ -42,8 +43,17 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
     expect_sound("test", "rules", HERE / "alerts_test.yml")
 
 
-def test_alerts_and_dashboard_use_existing_metrics(http: FlaskClient) -> None:
+def measured(fakes: Fakes) -> None:
+    """Have `make quality` found something."""
+    rates = [DayRate(release=fakes.world.release, day="2026-01-01", lists=10, hits=4)]
+    drift = [Drift(feature="age", psi=0.31, values=500)]
+    fakes.quality.report = Report(release=fakes.world.release, made=1, hit_rates=rates, drift=drift)
+
+
+def test_alerts_and_dashboard_use_existing_metrics(fakes: Fakes, http: FlaskClient) -> None:
+    measured(fakes)
     http.post("/ml/rec", json={"userid": 1})
+    until(lambda: "recsys_drift_psi{" in http.get("/metrics").text)
     page = http.get("/metrics").text
     reported = {family.name for family in text_string_to_metric_families(page)}
     reported |= {refused._name}
@@ -125,6 +135,7 @@ def test_dashboard_and_alerts_run_on_a_real_prometheus(
     def request(userid: int = 1, **more: object) -> None:
         requests.post(f"{url}/ml/rec", json={"userid": userid, **more}, timeout=30)
 
+    measured(fakes)
     request()
     with Prometheus(tmp_path, url, monkeypatch) as prometheus:
         assert len(prometheus.get("rules")["groups"][0]["rules"]) == len(RULES)
@@ -135,6 +146,7 @@ def test_dashboard_and_alerts_run_on_a_real_prometheus(
         fakes.scorer.down = True
         request(strict=True)
         until(lambda: prometheus.value('count_over_time(recsys_requests_total{status="503"}[1m]) > 2') != [])
+        until(lambda: prometheus.value("recsys_drift_psi") != [])
         for expression in EXPRESSIONS:
             assert isinstance(prometheus.value(expression.replace("$__rate_interval", "1m")), list), expression
         lacking = {each for each in DRAWN if not prometheus.value(each.replace("$__rate_interval", "1m"))}

@@ -1,0 +1,159 @@
+"""Measure quality over time: hit rates of served lists, and drift against the training data.
+
+Reads   exposures and users' events in Redis; the artifacts of the active release, for drift; a running server, for
+        the scores of users of the training data
+Writes  Redis: the report that servers show (`/ml/quality`, `/metrics`, the page's status tab); an earlier one's days
+        are kept. data_exchange_center/online/quality/<release>.json: scores of users of the training data
+Run     make quality (window=3600: seconds after a list in which a liked item makes it a hit)
+Expect  two tables; a sentence where drift cannot be measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Final
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from data_exchange_center import artifacts, steps
+from data_exchange_center.columns import Columns
+from data_exchange_center.dataset import OwnId
+from data_exchange_center.files import write_json
+from data_exchange_center.manifest import Manifest
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
+from extras.client import Client, ServerError
+from extras.events.events import Event
+from extras.experiments.store import ExperimentStore, Exposure
+from extras.quality.hook import top_score
+from extras.quality.measures import FEWEST, drift_of, hit_rates, merged
+from extras.quality.store import Drift, QualitySettings, QualityStore, Report
+from offline.readers import PAST
+from offline_to_online.stores.base import TIMEOUT_S
+from online.clients.redis import RedisUsers
+
+REFERENCE_USERS: Final = 300  # of the training data, whose lists' scores are the reference
+
+
+def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]:
+    """Measure, store and return the report, and why it has no drift. Raises ServiceError, StepError."""
+    with closing(RedisUsers(settings.redis)) as users:
+        live = users.listed()[0]
+        published = users.published(live) if live else None
+    if published is None:
+        raise StepError("no release is active, so nothing was served", "Run `make offline sync` first.")
+    manifest = published.manifest
+    dataset = manifest.dataset
+    with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as log:
+        exposures = [each for each in log.exposures(None) if each.dataset == dataset.base_name]
+        events = log.events_of(dataset.base_name, list({each.userid for each in exposures}))
+    rates = hit_rates(exposures, events, dataset, window_s, now)
+    try:
+        drift, problem = drifts(settings, manifest, exposures, events), ""
+    except (artifacts.ArtifactError, StepError, ServerError) as error:
+        drift, problem = [], f"{error}"
+    report = Report(
+        release=manifest.release, made=int(now), window_s=window_s, threshold=QualitySettings.load().threshold,
+        hit_rates=rates, drift=drift,
+    )  # fmt: skip
+    with closing(QualityStore(settings.redis)) as store:
+        report = merged(store.call(dataset.base_name), report)
+        store.write(dataset.base_name, report)
+    return report, problem
+
+
+def drifts(
+    settings: Settings, manifest: Manifest, exposures: Sequence[Exposure], events: Mapping[OwnId, Sequence[Event]]
+) -> list[Drift]:
+    """Drift of what the active release was asked for, largest first. Raises ArtifactError, ServerError, StepError."""
+    folder = settings.exchange_dir
+    if (made := release_of_artifacts(settings).release) != manifest.release:
+        raise StepError(
+            f"the artifacts are of release {made} and {manifest.release} is active, so drift is not measured"
+        )
+    users, items = read_own_ids(folder)
+    ratings = artifacts.RATINGS.read(folder)
+    ratings = ratings[ratings[Columns.SPLIT].isin(PAST)]
+    answers = [each for each in exposures if each.release == manifest.release]
+    served = list(dict.fromkeys(each.userid for each in answers))  # each user once, however many requests there were
+    new = [each for user in served for each in events[user]]
+    rated = [each for each in new if manifest.dataset.event_types.get(each.type) == "rates"]
+    sizes, more = ratings.groupby(Columns.USER).size(), Counter(each.userid for each in rated)
+    current_sizes = pd.Series([sizes.get(users.numbers.get(user), 0) + more[user] for user in served])
+    codes = pd.Series([manifest.dataset.code(each.value) for each in rated])
+    scores = pd.Series([each.score for each in answers if each.score is not None])
+    user_features, item_features = (table.read(folder) for table in (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES))
+    of_items = [items.numbers.get(each.itemid, 0) for each in new]
+    found = [
+        *_features(user_features.set_index(Columns.USER), None, [users.numbers.get(user, 0) for user in served]),
+        *_features(item_features.set_index(Columns.ITEM), ratings[Columns.ITEM], of_items),
+        drift_of("events of a user", sizes, current_sizes),
+        drift_of("rating", ratings[Columns.RATING], codes),
+    ]
+    if len(scores) >= FEWEST:
+        found.append(drift_of("score", _reference_scores(settings, manifest.release, list(users.values())), scores))
+    return sorted((each for each in found if each is not None), key=lambda each: -each.psi)
+
+
+def _features(table: pd.DataFrame, training: pd.Series | None, current: Sequence[int]) -> Iterator[Drift | None]:
+    """Drift of each column. ``training``, ``current``: numbers, 0: unknown; None: each row once."""
+    before = table if training is None else table.reindex(training)
+    now = table.reindex(list(current))
+    for name in table:
+        yield drift_of(str(name), before[name], now[name])
+
+
+def _reference_scores(settings: Settings, release: str, users: list[OwnId]) -> pd.Series:
+    """Scores of the first items of the lists of some users of the training data, requested when first needed."""
+    path = settings.service_dir("quality") / f"{release}.json"
+    if not path.exists():
+        key = settings.server.key.get_secret_value() if settings.server.key else None
+        chosen = random.Random(0).sample(users, min(REFERENCE_USERS, len(users)))  # noqa: S311 (no secret)
+        with Client(settings.server.url, key) as server:
+            answers = [server.recommend(user, release=release, size=1) for user in chosen]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"scores": [score for each in answers if (score := top_score(each)) is not None]})
+    return pd.Series(json.loads(path.read_text(encoding="utf-8"))["scores"], dtype=float)
+
+
+def show(report: Report, problem: str, console: Console) -> None:
+    """Print a report as tables."""
+    table = Table(
+        "release", "day (UTC)", "lists", "hit rate", title=f"lists with a liked item within {report.window_s} s"
+    )
+    for each in report.hit_rates:
+        table.add_row(each.release, each.day, f"{each.lists:,}", f"{each.hits / each.lists:.4f}")
+    console.print(table)
+    if report.drift:
+        drift = Table("feature", "PSI", "values", title=f"drift from the training data of {report.release}")
+        for row in report.drift:
+            mark = " [bold red]drifted[/]" if row.psi > report.threshold else ""
+            drift.add_row(row.feature, f"{row.psi:.3f}{mark}", f"{row.values:,}")
+        console.print(drift)
+    else:
+        console.print(f"No drift: {problem or f'{FEWEST} users, or events, are needed.'}")
+
+
+def main(settings: Settings) -> None:
+    """Raises ServiceError, StepError."""
+    parser = argparse.ArgumentParser(
+        prog="python -m extras.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--window", type=int, default=QualitySettings.load().window_s, help="default: %(default)s")
+    window_s = parser.parse_args().window
+    if window_s < 1:
+        parser.error("--window must be at least 1 second")
+    show(*measure(settings, window_s, time.time()), Console())
+
+
+if __name__ == "__main__":
+    steps.run(main)
