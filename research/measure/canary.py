@@ -214,7 +214,7 @@ def collect(
     for row in progress(requests.rows, total=len(requests.rows), desc=name, unit="user"):
         moment = int(requests.holdout.times[row])
         fields = {"userid": requests.userids[row], "timestamp": moment, "size": K, "budget_ms": MAX_BUDGET_MS}
-        answers.append(recommender.recommend(Request(**fields)))
+        answers.append(recommender.recommend(Request(**fields, release=opened.release)))
     found = [problems(each, K, served=True) + ([] if titles.agree(each) else ["wrong"]) for each in answers]
     return Collected(
         {name: np.array([name in each for each in found]) for name in NAMES},
@@ -249,9 +249,9 @@ class Bad:
     likes: float = 1.0
 
 
-def bad_releases(recommender: Recommender, requests: Requests) -> tuple[Collected, list[Bad]]:
-    """The active release, and the bad ones."""
-    opened = recommender.releases.get_active(60)
+def bad_releases(recommender: Recommender, requests: Requests, release: str) -> tuple[Collected, list[Bad]]:
+    """The release as it is, and the bad ones."""
+    opened = recommender.releases.get(release, 60)
     collect(recommender, requests, "warm-up", opened)
     active, answers = collect(recommender, requests, "active", opened)
     item = opened.spec.columns.index(Columns.ITEM)
@@ -360,6 +360,29 @@ def count(stored: Counter[str], arm: str, collected: Collected, chosen: NDArray[
         stored[f"{arm}<{bucket}"] += number
 
 
+def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]) -> dict[str, Any]:
+    """Simulate each bad release once, and the active one against itself."""
+    generator = np.random.default_rng(SEED)
+    ends = []
+    for each in bad:
+        ended = simulate(active, each.collected, generator, each.likes)
+        ends.append({"name": each.name, "expected": each.reasons, **ended, "right": ended["reason"] in each.reasons})
+    reasons = Counter(simulate(active, active, generator)["reason"] for _ in progress(range(EQUAL), total=EQUAL))
+    rolled_back = EQUAL - reasons.pop("", 0)
+    return {
+        **head("make canary-simulation", settings, settings.recipe),
+        "release": release,
+        "lists": len(active.likes),
+        "rate": RATE,
+        "share": SHARE,
+        "users": STEP_USERS,
+        "bad": ends,
+        "taken back": sum(bool(each["reason"]) for each in ends),
+        "right": sum(each["right"] for each in ends),
+        "equal": {"comparisons": EQUAL, "rolled back": rolled_back, "reasons": dict(reasons)},
+    }
+
+
 def picture(found: Mapping[str, Any]) -> Figure:
     """Minutes until the rollback of each bad release, and its reason."""
     rows = sorted(found["bad"], key=lambda each: -each["minutes"])
@@ -392,26 +415,8 @@ def main(settings: Settings) -> None:
     size = parse_users(parser, USERS)
     requests, release = Requests.of(settings, size), release_of_artifacts(settings).release
     with closing(recommender_of(settings, 0, release)) as recommender:
-        active, bad = bad_releases(recommender, requests)
-    generator = np.random.default_rng(SEED)
-    ends = []
-    for each in bad:
-        ended = simulate(active, each.collected, generator, each.likes)
-        ends.append({"name": each.name, "expected": each.reasons, **ended, "right": ended["reason"] in each.reasons})
-    reasons = Counter(simulate(active, active, generator)["reason"] for _ in progress(range(EQUAL), total=EQUAL))
-    rolled_back = EQUAL - reasons.pop("", 0)
-    found = {
-        **head("make canary-simulation", settings, settings.recipe),
-        "release": release,
-        "lists": len(requests.rows),
-        "rate": RATE,
-        "share": SHARE,
-        "users": STEP_USERS,
-        "bad": ends,
-        "taken back": sum(bool(each["reason"]) for each in ends),
-        "right": sum(each["right"] for each in ends),
-        "equal": {"comparisons": EQUAL, "rolled back": rolled_back, "reasons": dict(reasons)},
-    }
+        active, bad = bad_releases(recommender, requests, release)
+    found = measured(settings, release, active, bad)
     write(found, settings, "canary")
     show(found)
     path = figure(found, settings, "canary")

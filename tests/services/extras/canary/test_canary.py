@@ -32,6 +32,7 @@ from online.clients.redis import RedisUsers
 from stack import commands as stack_commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
+from tests.services.online.conftest import load_redis
 from tests.services.online.gunicorn_server import running
 from tests.services.online.load import PORTS, Answered, Load, kill, load, paused
 from tests.unit.extras.canary.test_state import started
@@ -56,7 +57,7 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
         yield other
         if gone := [key for pattern in KEYS for key in client.scan_iter(pattern)]:
             client.delete(*gone)
-        client.set(wire.manifest_key(other.release), other.published.model_dump_json())
+        load_redis(client, other)
         client.set(wire.LIVE_KEY, world.release)
 
 
@@ -118,7 +119,8 @@ def test_a_violated_guardrail_rolls_back_in_every_worker(
         assert {ask(settings, user)["release"] for _ in range(8)} == {expected}
     assert "canary of release" in requests.get(f"{settings.server.url}/readyz", timeout=30).text
     with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
-        client.delete(wire.manifest_key(other.release))  # from now on the active release has to answer
+        users = [wire.user_key(other.release, other.own_user(user)) for user in other.userids]
+        client.delete(wire.manifest_key(other.release), *users)  # from now on the active release has to answer
     for user in itertools.cycle([*theirs, *others]):
         ask(settings, user)
         if ended(settings):
