@@ -60,7 +60,8 @@ class RedisStore(ReleaseStore):
         release = manifest.release
         ids, counts = wire.ids_key(release), wire.event_counts_key(release)
         with self.client() as client:
-            client.sadd(wire.LOADED_KEY, release, *self.releases())  # those loaded before this set existed, too
+            others = () if client.exists(wire.LOADED_KEY) else self.releases()  # those loaded before this set existed
+            client.sadd(wire.LOADED_KEY, release, *others)
             client.delete(wire.users_key(release))
             client.delete(replacement(ids), replacement(counts))
             for chunk in _chunks(content.users, "users to Redis"):

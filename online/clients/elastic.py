@@ -19,7 +19,7 @@ from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.recipes import RecallRecipe, VectorRecipe
 from data_exchange_center.settings import ElasticsearchSettings
 from online.clients.base import Caller, GoneError, ServiceError
-from online.clients.http import Http, HttpClient
+from online.clients.http import HttpClient
 
 # Scores are float32: next to the 1 that Elasticsearch adds, products of a hundred-thousandth would lose the digits in
 # which they differ. A search by vector alone uses a multiple of the vector; a power of two changes none of its digits.
@@ -118,9 +118,8 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     gone = "has no items of this release"
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
-        timeout_s, password = settings.timeout_s, settings.password
-        login = (settings.user, password.get_secret_value()) if password else None
-        super().__init__(Http(*settings.urls, timeout_s=timeout_s, login=login, ca_certs=settings.ca_certs), timeout_s)
+        login = (settings.user, settings.password.get_secret_value()) if settings.password else None
+        super().__init__(settings, login=login, ca_certs=settings.ca_certs)
         self._copies = settings.cluster
         self.more: Mapping[str, Caller[ItemQuery, tuple[Hits, ...]]] = {}  # release -> items searched with its index
 

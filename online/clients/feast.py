@@ -24,7 +24,6 @@ from data_exchange_center import wire
 from data_exchange_center.columns import Entity
 from data_exchange_center.features import Encoded, FeatureSpec
 from data_exchange_center.fusion import Vocabulary
-from data_exchange_center.settings import FeastSettings
 from online.clients import base, http
 
 log = logging.getLogger(__name__)
@@ -59,9 +58,6 @@ class FeastFeatures(http.HttpClient[FeatureQuery, FeatureRows]):
 
     service: ClassVar[str] = "feast"
     gone = "has no features of this release"
-
-    def __init__(self, settings: FeastSettings) -> None:
-        super().__init__(http.Http(*settings.urls, timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: FeatureQuery) -> FeatureRows:
         key, name = wire.FEAST_KEY[query.entity], wire.FEAST_SERVICE[query.entity]

@@ -21,6 +21,7 @@ import certifi
 import orjson
 import pycurl
 
+from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, TritonSettings
 from online.clients.base import NEVER, Client, Found, GoneError, Query, ServiceError, current
 
 DOWN_S: Final = 2.0  # how long a server that did not answer is tried last
@@ -181,8 +182,12 @@ class HttpClient(Client[Query, Found]):
 
     gone: ClassVar[str]  # what a 404 means, as `ServiceError.what`
 
-    def __init__(self, http: Http, timeout_s: float) -> None:
-        self.http, self.timeout_s = http, timeout_s
+    def __init__(
+        self, settings: ElasticsearchSettings | FeastSettings | TritonSettings, *urls: str, **more: Any
+    ) -> None:
+        """``urls``: of servers, if not those of the settings; ``more``: arguments of `Http`."""
+        self.timeout_s = settings.timeout_s
+        self.http = Http(*(urls or settings.urls), timeout_s=settings.timeout_s, **more)
 
     def _read(self, answer: HttpAnswer) -> dict[str, Any]:
         """The content of an answer. Raises GoneError for a 404, ServiceError for another status."""

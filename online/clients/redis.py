@@ -3,7 +3,6 @@
 First the connections, which retry nothing and keep the deadline of their thread; then the user's state.
 """
 
-import json
 import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeVar
 
 import redis
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisClusterException
 from redis.retry import Retry
@@ -27,6 +26,7 @@ from online.clients.base import Client, Found, Query, StoredError, current
 from online.clients.publishing import Publishing, listed
 
 Stored = TypeVar("Stored")
+_POPULAR: Final = TypeAdapter(list[tuple[int, float]])  # (item number, score), best first
 
 USERS_STEP: Final = "offline_to_online/recall/s1_user_to_redis.py"
 # RedisClusterException (no node knows the slots) is not a RedisError, so it is listed.
@@ -238,11 +238,7 @@ class RedisUsers(RedisClient[UserQuery, UserAnswer]):
 
     def popular(self, release: str) -> list[tuple[int, float]]:
         """(itemid, score), best first; empty when the release has none. Raises ServiceError."""
-
-        def read(raw: bytes) -> list[tuple[int, float]]:
-            return [(int(itemid), float(score)) for itemid, score in json.loads(raw)]
-
-        return self._stored("a popular list", release, wire.popular_key(release), read) or []
+        return self._stored("a popular list", release, wire.popular_key(release), _POPULAR.validate_json) or []
 
     def _stored(self, what: str, release: str, key: str, read: Callable[[bytes], Stored]) -> Stored | None:
         """Read a value of a release; None where there is none."""

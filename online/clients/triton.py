@@ -13,7 +13,6 @@ import orjson
 from numpy.typing import NDArray
 
 from data_exchange_center import channels, features, wire
-from data_exchange_center.settings import TritonSettings
 from online.clients import base, http
 
 _FLOAT: Final = "FP32"
@@ -49,10 +48,6 @@ class TritonScores(http.HttpClient[ScoreQuery, features.Float32]):
 
     service: ClassVar[str] = "triton"
     gone = "does not serve the model of this release"
-
-    def __init__(self, settings: TritonSettings, *urls: str) -> None:
-        """``urls``: Tritons, if not those of the settings."""
-        super().__init__(http.Http(*(urls or settings.urls), timeout_s=settings.timeout_s), settings.timeout_s)
 
     def _call(self, query: ScoreQuery) -> features.Float32:
         whole, starts = query.inputs, range(0, len(query.inputs), wire.MAX_BATCH)
