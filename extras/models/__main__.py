@@ -65,7 +65,7 @@ class Parity(NamedTuple):
 def export_events(settings: Settings, folder: Path) -> None:
     """Write all that a model may be trained on: events.parquet, and its first part, for `bundle.TRAINING`."""
     inputs = read_inputs(settings)
-    own_users, own_items = _own_ids(settings)
+    own_users, own_items = own_ids(settings)
     past = inputs.data
     levels = np.array([0.0, *inputs.dataset.levels])
     training = past.earlier(ranker_of_lists(DEFAULT).past)
@@ -88,7 +88,7 @@ def export_events(settings: Settings, folder: Path) -> None:
 def import_model(settings: Settings, folder: Path, *, with_default: bool) -> Path:
     """Check a bundle and write its recipe. Raises BundleError, and changes nothing then."""
     inputs = read_inputs(settings)
-    own_users, own_items = ({each: row for row, each in enumerate(ids)} for ids in _own_ids(settings))
+    own_users, own_items = ({each: row for row, each in enumerate(ids)} for ids in own_ids(settings))
     own = own_users, own_items
     found = bundle.read(folder)
     if (found.about.events or 0) > len(inputs.data.items):
@@ -231,7 +231,7 @@ def _listed(ids: Sequence[str], scores: Iterable[float]) -> str:
     return ", ".join(f"{each} ({score:.6g})" for each, score in zip(ids[:3], scores, strict=False))
 
 
-def _own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+def own_ids(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Own ids as text, of users and items, in the order of `Sequences`."""
     tables = (artifacts.USERS, Columns.USER), (artifacts.ITEMS, Columns.ITEM)
     users, items = (

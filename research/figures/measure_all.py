@@ -92,6 +92,11 @@ PLAN: Final = (
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
     Measurement("taiw.json", f"{TAIW}make offline evaluate-taiw", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),
+    Measurement(
+        "imported_models.json",
+        f"{ML_100K}make offline up sync serve evaluate-imported && {ML_100K}make down",
+        "free ports",
+    ),
     Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
 )
 

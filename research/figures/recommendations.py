@@ -463,6 +463,28 @@ def new_items(figure: Figure) -> str:
     return shown(figure, ("", *names.values()), rows, f"{figure['items']:,} items, none of which was trained on.")
 
 
+@block("imported_models", "imported_models.json")
+def imported_models(figure: Figure) -> str:
+    """Models of other libraries: how long they take to go live, their speed, and their recall in both places."""
+    head = ("model", "kind", "import", "live after", "p50", "recall@50, the library's lists", "recall@50, served lists")
+    rows = [
+        (
+            f"{name.split('_', 1)[1]} ({row['library']})",
+            row["kind"],
+            f"{row['import_s']:.1f} s",
+            f"{row['live_s']:.0f} s",
+            f"{row['p50_ms']:.1f} ms",
+            *(f"{row['recall@50'][each]:.3f}" for each in ("library", "stack")),
+        )
+        for name, row in figure["rows"].items()
+    ]
+    note = (
+        "Live after: the import, the offline steps and the load of the stores, until every worker answers from it. "
+        "The models have their exporters' settings, which are not tuned."
+    )
+    return shown(figure, head, rows, note)
+
+
 @block("tune", "tune.json")
 def tune(figure: Figure) -> str:
     """Other values of the recipe's numbers, and what each strength of diversity costs."""

@@ -81,13 +81,14 @@ class Pipeline:
             kept.rename(folder)
 
     @contextmanager
-    def with_data(self, data: Path) -> Iterator[Pipeline]:
-        """This stack with other data's release live on it; afterwards artifacts and live release are as before."""
+    def with_release(self, **variables: str) -> Iterator[Pipeline]:
+        """This stack with a release live that is made with other settings, such as RECSYS_DATA or RECSYS_RECIPE;
+        afterwards artifacts and live release are as before."""
         before = self.recommend(1).json()["release"]
         checked = self.step("offline_to_online/rank/s3_check_offline_and_online.py")  # it may have been loaded again
         assert checked.returncode == 0, checked.stdout
         with self.artifacts_kept():
-            other = dataclasses.replace(self, env={**self.env, "RECSYS_DATA": str(data)})
+            other = dataclasses.replace(self, env={**self.env, **variables})
             for target in ("offline", "sync"):
                 done = other.run("make", target, seconds=DEMO_SECONDS)
                 assert done.returncode == 0, done.stdout

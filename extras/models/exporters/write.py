@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-SAMPLE = 200  # users whose own lists are exported, to be compared
+SAMPLE = int(os.environ.get("EXPORTED_USERS", "200"))  # users whose own lists are exported, to be compared
 LISTED = 50
 
 

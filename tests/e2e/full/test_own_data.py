@@ -11,7 +11,7 @@ from tests.made_up_data import shop, supermarket
 
 
 def test_fifty_unseen_items_by_the_shops_own_ids(pipeline: Pipeline, tmp_path: Path) -> None:
-    with pipeline.with_data(shop(tmp_path / "shop")) as sold:
+    with pipeline.with_release(RECSYS_DATA=str(shop(tmp_path / "shop"))) as sold:
         folder = sold.settings.exchange_dir
         ids, seen = read_own_ids(folder), artifacts.USER_SEEN.read(folder).set_index("userid")["seen"]
         few = seen[seen.map(len) <= 25]
@@ -26,7 +26,7 @@ def test_fifty_unseen_items_by_the_shops_own_ids(pipeline: Pipeline, tmp_path: P
 
 
 def test_habits_are_recommended_again(pipeline: Pipeline, tmp_path: Path) -> None:
-    with pipeline.with_data(supermarket(tmp_path / "market")) as market:
+    with pipeline.with_release(RECSYS_DATA=str(supermarket(tmp_path / "market"))) as market:
         folder = market.settings.exchange_dir
         ids, states = read_own_ids(folder), artifacts.USER_STATE.read(folder)
         for number, items in zip(states["userid"][10:20], states["items"][10:20], strict=True):

@@ -1,0 +1,168 @@
+"""Models of other libraries, from their files to served answers: ``make evaluate-imported``.
+
+Every model is trained by its library in an environment of its own, on what `make export-events` writes. Then it goes
+live by a user's commands, timed together: the import, the offline steps, the load of the stores, until every worker
+answers from it. Measured are plain requests, one at a time, and recall@50 of the held-out events twice: of the
+library's own lists, which it exports for all users, and of the lists that the stack makes.
+
+Bundles are kept in offline/imported/ in the exchange folder, so an interrupted run resumes. The last model is live
+afterwards, and its artifacts are in the exchange folder: `make offline sync` makes the recipe's own again.
+
+Reads:  offline/{users,items,ratings}.parquet; the services and the server, over HTTP
+Writes: pic/figures/imported_models.json
+Run:    python -m research.measure.imported [--only implicit_als ...], after `make offline up sync serve`
+Expect: two minutes a model on MovieLens-100K
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError, run
+from extras.models import bundle
+from extras.models.__main__ import export_events, own_ids
+from offline.evaluation import replay, served
+from offline.evaluation.metrics import Lists, per_user, plain
+from offline.evaluation.replay import Holdout
+from offline.readers import read_with_holdout
+from offline_to_online.stores.redis import RedisStore
+from research.bench.load import Drawn, known_userids
+from research.bench.serving import levels_of, measure, until_served
+from research.figure_files import FIGURES, ROOT, write_figure
+from research.figures import recommendations
+from research.reports import head, resumed, show
+
+log = logging.getLogger(__name__)
+
+MODELS: Final = {  # library -> its exporter's models
+    "implicit": ("als", "bpr", "cosine"),
+    "rectools": ("als", "svd", "ease", "tfidf"),
+    "cornac": ("bpr", "mf", "pmf"),
+    "recbole": ("bpr", "lightgcn", "ease", "itemknn"),
+}
+NAMES: Final = tuple(f"{library}_{model}" for library, models in MODELS.items() for model in models)
+METRIC: Final = "recall@50"
+REQUESTS: Final = 500  # one after another
+
+
+def execute(*command: str, **variables: str) -> float:
+    """Run a command in the root; its seconds. Raises StepError where it fails."""
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, check=False, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode:
+        raise StepError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
+    return time.monotonic() - began
+
+
+def export(name: str, events: Path) -> tuple[Path, float]:
+    """The bundle of a model with its lists for all users, and the seconds of training and export; kept."""
+    library, model = name.split("_")
+    folder, part = events / name, events / f".{name}"
+    if not folder.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+        python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
+        script = str(ROOT / f"extras/models/exporters/from_{library}.py")
+        uv = str(Path(sys.executable).with_name("uv"))
+        seconds = execute(
+            uv, "run", "--quiet", *python, script, str(events), str(part), "--model", model, EXPORTED_USERS=str(10**9)
+        )
+        (part / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+        part.rename(folder)
+    return folder, json.loads((folder / "seconds.json").read_text(encoding="utf-8"))
+
+
+def library_lists(settings: Settings, folder: Path, holdout: Holdout) -> Lists:
+    """(users, 50) item codes of the lists in a bundle; 0 for users without a list and after a list's end."""
+    users, items = ({each: row for row, each in enumerate(ids)} for ids in own_ids(settings))
+    expected = bundle.read_expected(folder)
+    lists = np.zeros((holdout.past.n_users, 50), np.int64)
+    for user, listed in zip(expected.users, expected.items, strict=True):
+        lists[users[user], : len(listed)] = [1 + items[each] for each in listed]
+    return lists
+
+
+def quality(settings: Settings, folder: Path) -> dict[str, Any]:
+    """Recall of the held-out events: the library's own lists, and the stack's, with the artifacts as they are."""
+    inputs = read_with_holdout(settings)
+    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
+    both = {
+        "library": library_lists(settings, folder, holdout),
+        "stack": served.answers(settings, holdout).ranked[:, :50],
+    }
+    found = {name: per_user(holdout.relevance, holdout.judged(lists))[METRIC] for name, lists in both.items()}
+    return {name: float(np.nanmean(values)) for name, values in found.items()}
+
+
+def go_live(settings: Settings, recipe: Path, folder: Path) -> dict[str, float]:
+    """Import a bundle, and wait until every worker answers from it: seconds of the import, and of all."""
+    began = time.monotonic()
+    imported = execute("make", "import-model", f"bundle={folder}")
+    for target in ("offline", "sync"):
+        execute("make", target, RECSYS_RECIPE=str(recipe))
+    until_served(settings.server.url, known_userids(settings)[:32], live_release(settings))
+    return {"import_s": imported, "live_s": time.monotonic() - began}
+
+
+def live_release(settings: Settings) -> str:
+    """The release that answers. Raises StepError where there is none."""
+    live, _ = RedisStore(settings).listed()
+    if live is None:
+        raise StepError("no release is live: run make sync")
+    return live
+
+
+def one(settings: Settings, name: str, events: Path) -> dict[str, Any]:
+    """A row of the table."""
+    folder, trained = export(name, events)
+    recipe = settings.exchange_dir / "models" / f"{name}.json"
+    times = go_live(settings, recipe, folder)
+    drawn = Drawn(known_userids(settings), 0)
+    level, *_ = levels_of([measure(settings.server.url, drawn, [1], REQUESTS, release=live_release(settings))])
+    about = bundle.read(folder).about
+    found = quality(settings.model_copy(update={"recipe_name": str(recipe)}), folder)
+    return {
+        "kind": about.kind,
+        "library": about.library,
+        "trained_s": trained,
+        **times,
+        "p50_ms": level["p50_ms"],
+        METRIC: found,
+    }
+
+
+def main(settings: Settings, *, only: Collection[str] = ()) -> None:
+    path = FIGURES / "imported_models.json"
+    opening = head("make evaluate-imported", settings, settings.recipe)
+    found = resumed(path, opening, {"rows": {}})
+    events = settings.offline_dir / "imported"
+    export_events(settings, events)
+    for name in NAMES:
+        if name not in found["rows"] and (not only or name in only):
+            found["rows"][name] = plain(one(settings, name, events))
+            log.info("%s: %s", name, found["rows"][name])
+            write_figure(path, found, finished=False)
+    write_figure(path, found, finished=set(NAMES) <= set(found["rows"]))
+    show(found, recommendations.imported_models)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=[])
+    run(partial(main, only=parser.parse_args().only))

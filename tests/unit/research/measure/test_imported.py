@@ -1,0 +1,53 @@
+"""Imported models, by the library's lists and by the stack's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from data_exchange_center.settings import Settings
+from extras.models.__main__ import export_events, import_model
+from offline.preprocess import s0_get_data, s1_data_split
+from research.figures import recommendations
+from research.measure.imported import MODELS, NAMES, quality
+from tests.made_up_data import shop
+from tests.unit.extras.models.test_import import events, written
+from tests.unit.offline.synthetic import run_steps
+
+
+@pytest.mark.parametrize("kind", ["vectors", "item-item"])
+def test_served_lists_have_the_recall_of_the_librarys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
+    settings = Settings(data=shop(tmp_path / "data", users=60, items=70, views=900))
+    for step in (s0_get_data, s1_data_split):
+        step.main(settings)
+    export_events(settings, tmp_path / "events")
+    folder = written(tmp_path / "bundle", kind, events(settings))
+    recipe = import_model(settings, folder, with_default=False)
+    found = quality(run_steps(settings.model_copy(update={"recipe_name": str(recipe)})), folder)
+    assert 0 < found["library"] <= 1
+    assert found["stack"] == pytest.approx(
+        found["library"], abs=0.03
+    )  # a request does not know its own second's events
+
+
+def test_at_least_twelve_models_of_four_libraries() -> None:
+    assert len(MODELS) >= 4
+    assert len(NAMES) >= 12
+
+
+def test_the_table_has_a_row_for_each_model() -> None:
+    row = {
+        "kind": "vectors", "library": "implicit 1.0", "trained_s": 1.0, "import_s": 1.0, "live_s": 20.0, "p50_ms": 3.0,
+        "recall@50": {"library": 0.2, "stack": 0.2},
+    }  # fmt: skip
+    about = {
+        "command": "make evaluate-imported",
+        "dataset": "ml-100k",
+        "machine": {"cpu": "", "cores": 2, "memory_gb": 24},
+    }
+    table = recommendations.imported_models({**about, "rows": {"implicit_als": row}, "measured": {}})
+    assert "| als (implicit 1.0) | vectors | 1.0 s | 20 s | 3.0 ms | 0.200 | 0.200 |" in table
