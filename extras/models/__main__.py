@@ -222,8 +222,8 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
         if gap <= TOLERANCE:
             same, worst = same + 1, max(worst, gap)
         elif not first:
-            own_ids = [texts[code - 1] for code in hits.ids[:3]]
-            first = f"user {name}: the library has {_listed(wanted, theirs)}; the stack {_listed(own_ids, hits.scores)}"
+            listed_ids = [texts[code - 1] for code in hits.ids[:3]]
+            first = f"user {name}: the library has {_listed(wanted, theirs)}; the stack {_listed(listed_ids, hits.scores)}"
     return Parity(len(users), same / len(users), worst, first)
 
 
