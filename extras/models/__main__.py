@@ -223,7 +223,9 @@ def compared(channel: Channel, folder: Path, inputs: Inputs, own: Own) -> Parity
             same, worst = same + 1, max(worst, gap)
         elif not first:
             listed_ids = [texts[code - 1] for code in hits.ids[:3]]
-            first = f"user {name}: the library has {_listed(wanted, theirs)}; the stack {_listed(listed_ids, hits.scores)}"
+            first = (
+                f"user {name}: the library has {_listed(wanted, theirs)}; the stack {_listed(listed_ids, hits.scores)}"
+            )
     return Parity(len(users), same / len(users), worst, first)
 
 

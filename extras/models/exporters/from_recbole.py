@@ -6,6 +6,7 @@
 # ///
 """Train and export a model of RecBole: uv run from_recbole.py <exported events> <bundle> --model <model>."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -25,7 +26,7 @@ FILES = {"load_col": {"inter": ["user_id", "item_id"]}, "eval_args": {"split": {
 def main() -> None:
     given = arguments(list(NAMES))
     for events, folder in parts(given):
-        with tempfile.TemporaryDirectory() as data:
+        with tempfile.TemporaryDirectory() as data, contextlib.chdir(data):  # where it writes its logs, too
             Path(data, "events").mkdir()
             rows = events[["user", "item"]].drop_duplicates().set_axis(["user_id:token", "item_id:token"], axis=1)
             rows.to_csv(Path(data, "events", "events.inter"), sep="\t", index=False)

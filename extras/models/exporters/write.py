@@ -16,11 +16,16 @@ SAMPLE = int(os.environ.get("EXPORTED_USERS", "200"))  # users whose own lists a
 LISTED = 50
 
 
+def absolute(path: str) -> Path:
+    """The path, whatever folder a library works in."""
+    return Path(path).absolute()
+
+
 def arguments(models: list[str]) -> argparse.Namespace:
     """Folder of ``make export-events``, folder of the bundle, and which model."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("events", type=Path, help="the folder that `make export-events` wrote")
-    parser.add_argument("bundle", type=Path, help="the folder to write")
+    parser.add_argument("events", type=absolute, help="the folder that `make export-events` wrote")
+    parser.add_argument("bundle", type=absolute, help="the folder to write")
     parser.add_argument("--model", choices=models, default=models[0])
     given = parser.parse_args()
     del sys.argv[1:]  # RecBole reads settings there
