@@ -1,4 +1,4 @@
-"""The other models of the exporters: `make test-full` imports them, the gate does not."""
+"""The other models of the exporters, one of each kind served: `make test-full` runs this, the gate does not."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.imported import exported_events, imported
+from tests.e2e.imported import check_served, exported_events, imported
 from tests.e2e.pipeline import Pipeline
 
 MODELS = [
-    ("implicit", "cosine"),
+    ("implicit", "bpr"),
+    ("implicit", "lmf"),
     ("cornac", "bpr"),
     ("cornac", "pmf"),
     ("rectools", "als"),
     ("rectools", "svd"),
-    ("rectools", "ease"),
     ("recbole", "bpr"),
     ("recbole", "lightgcn"),
 ]
@@ -29,3 +29,8 @@ def events(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.mark.parametrize(("library", "model"), MODELS)
 def test_an_imported_model_has_the_librarys_lists(pipeline: Pipeline, events: Path, library: str, model: str) -> None:
     imported(pipeline, events, library, model)
+
+
+@pytest.mark.parametrize(("library", "model"), [("implicit", "als"), ("rectools", "ease")])
+def test_the_server_answers_with_the_librarys_lists(pipeline: Pipeline, events: Path, library: str, model: str) -> None:
+    check_served(pipeline, *imported(pipeline, events, library, model))
