@@ -389,9 +389,6 @@ def _counted_again(
     return frame.assign(**columns)
 
 
-# Compare offline with online.
-
-
 def compare(
     offline: Sequence[CheckedRequest], online: Sequence[CheckedRequest], truth: OfflineTruth
 ) -> dict[str, float]:

@@ -43,9 +43,6 @@ class Stores(NamedTuple):
         return cls(RedisStore(settings), ElasticsearchStore(settings), FeastStore(settings), TritonStore(settings))
 
 
-# Manifests, as files.
-
-
 def manifest_path(settings: Settings, release: str) -> Path:
     return settings.release_dir / release / "manifest.json"
 
@@ -82,9 +79,6 @@ def require_parity(settings: Settings, release: str) -> tuple[Manifest, ParityRe
             f"Run {CHECK}.",
         )
     return manifest, manifest.parity
-
-
-# Publish, activate, retire.
 
 
 def require_loaded(stores: Stores, release: str, checked: Place | None = None) -> Place:

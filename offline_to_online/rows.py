@@ -19,9 +19,6 @@ LATER_S: Final = 3 * 86_400 + 90  # after a break
 _SEED: Final = 0
 
 
-# Users and the popular list, for Redis.
-
-
 @dataclass(frozen=True)
 class RecallState:
     """Everything of a release that must lie in Redis before it can go live."""
@@ -39,9 +36,6 @@ def recall_state(exchange_dir: Path) -> RecallState:
         popular=tuple(zip(popular[Columns.ITEM].tolist(), popular[Columns.SCORE].tolist(), strict=True)),
         channels=artifacts.CHANNELS.read(exchange_dir),
     )
-
-
-# Items, for Elasticsearch.
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -101,9 +95,6 @@ def _attributes(dataset: Dataset, items: pd.DataFrame) -> Iterator[dict[str, Any
         for number, value in zip(shown_numbers, values, strict=True):
             shown[number.name] = None if math.isnan(value) else int(value) if value.is_integer() else value
         yield shown
-
-
-# Features, for Feast.
 
 
 def feature_frames(exchange_dir: Path, spec: features.FeatureSpec) -> dict[Entity, pd.DataFrame]:

@@ -123,9 +123,6 @@ class ElasticsearchStore(ReleaseStore):
                 delete_index(client, release)
 
 
-# Load.
-
-
 def put_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:
     """Index the items in bulk, overwriting documents with the same ids."""
     documents = (
@@ -182,9 +179,6 @@ def write_items(
     mark(client, release, checked=False)
 
 
-# The mapping, the mark, deletion.
-
-
 def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
     """Mapping of an index of items. ``dims``: width of each channel's vectors; ``options``: how they are searched."""
     shown_only = {"type": "keyword", "index": False, "doc_values": False}
@@ -217,9 +211,6 @@ def mark(client: Elasticsearch, release: str, *, checked: bool) -> None:
 
 def delete_index(client: Elasticsearch, release: str) -> None:
     client.options(ignore_status=404).indices.delete(index=wire.item_index(release))
-
-
-# Check the documents, and searches for them: every check raises CheckError naming the row.
 
 
 def check_documents(client: Elasticsearch, release: str, rows: Sequence[ItemRow]) -> None:

@@ -160,9 +160,6 @@ class FeastStore(ReleaseStore):
             unapplied.unlink()
 
 
-# The repository: files of each release.
-
-
 def release_dir(settings: Settings, release: str) -> Path:
     return feast_repo.feature_repo(settings) / "releases" / release
 
@@ -190,9 +187,6 @@ def live_release(settings: Settings) -> str | None:
     """The release behind the services ``ml_user`` and ``ml_item``."""
     path = feast_repo.feature_repo(settings) / _LIVE
     return str(json.loads(path.read_text(encoding="utf-8"))["live"]) if path.is_file() else None
-
-
-# Feast's commands.
 
 
 def materialize(settings: Settings, release: str) -> None:
@@ -236,9 +230,6 @@ def run_feast(settings: Settings, *commands: Sequence[str]) -> None:
                 START_SERVICES,
             )
         copy.replace(registry)
-
-
-# The values that the running feature servers give.
 
 
 def check_features(settings: Settings, release: str, frames: Frames, own_ids: Mapping[Entity, OwnIds]) -> None:

@@ -98,8 +98,6 @@ class TritonStore(ReleaseStore):
             return f"{folder.relative_to(self.settings.exchange_dir)}/{TRITON_SOCKET}"
         return url
 
-    # Load: write a version, wait until Triton has found and loaded it.
-
     def load(
         self, release: str, widths: features.Widths, onnx: bytes, encoders: Mapping[str, bytes] | None = None
     ) -> Place:
@@ -224,8 +222,6 @@ class TritonStore(ReleaseStore):
         if place is None or not (mark := self._mark_of(place)).is_file():
             return False
         return mark.read_text(encoding="utf-8") == self._digest(release, place)
-
-    # Which releases there are, and where.
 
     def models(self) -> list[str]:
         """Names of the models that have a folder, whether anything is in it or not."""

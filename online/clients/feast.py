@@ -100,9 +100,6 @@ def feature_rows(key: str, ids: Sequence[int], answer: Mapping[str, Any]) -> Fea
     return FeatureRows(tuple(columns[key]), columns, missing)
 
 
-# --- the items' features
-
-
 @dataclass(frozen=True, eq=False)
 class EncodedItems:
     """The features of all items that have every feature."""
@@ -167,9 +164,6 @@ class ItemCache:
         finally:
             self._stale_at = self._clock() + wait_s
             self._refreshing.release()
-
-
-# --- the user's features
 
 
 def encoded_user(spec: FeatureSpec, rows: FeatureRows) -> Encoded | None:

@@ -58,8 +58,6 @@ class Fallbacks:
         self._releases, self._budget_s = releases, server.budget_ms / 1e3
         self.known = KnownUsers(server.known_users, server.last_state_max_age_s)
 
-    # --- the answer as a whole
-
     def popular(self, timed: TimedRequest, error: ServiceError | NoReleaseError) -> Slate:
         """The popular list of the release that answers or was last active. Raises the error where that does not do."""
         releases = self._releases
@@ -93,8 +91,6 @@ class Fallbacks:
             raise error
         again = other or state
         return replace(again, timed=replace(again.timed, last_try=True))
-
-    # --- its stages
 
     def state(self, timed: TimedRequest, users: Users) -> State:
         """The release and the user's state, read from Redis, or as they were known last.

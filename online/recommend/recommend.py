@@ -146,8 +146,6 @@ class Recommender(process.ServerProcess):
             ranked = self.fallbacks.rank(timed, candidates, degraded, score)
         return Slate(timed, opened, user, candidates, ranked, degraded)
 
-    # --- its limits
-
     def timed(
         self, request: Request, watch: Stopwatch, preferred: str | None = None, share: float = 1.0
     ) -> TimedRequest:

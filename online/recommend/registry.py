@@ -65,8 +65,6 @@ class Registry:
     def loaded_count(self) -> int:
         return len(self._loaded)
 
-    # --- which release is a request's own
-
     def find(
         self, userid: dataset.OwnId, users: Users, named: str | None = None, preferred: str | None = None
     ) -> tuple[Release, candidates.StoredUser | None]:
@@ -141,8 +139,6 @@ class Registry:
         if answer.live is None:
             raise outcomes.NoReleaseError(NONE_ACTIVE)
         return answer.live
-
-    # --- what is loaded
 
     def follow(self) -> bool:
         """Load the published releases, and drop those that are published no longer. Raises ServiceError."""

@@ -65,8 +65,6 @@ def register_errors(app: Flask) -> None:
         return error_response(500, "internal_error", "Internal error; see the log for this request id.")
 
 
-# --- what is wrong with a body
-
 _SHOWN = 40  # characters of a user's field name that are echoed
 _DEEPEST = 3  # names and indices of an error's place
 EXPECTED: Final = {

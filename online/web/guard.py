@@ -228,9 +228,6 @@ def validated(
         raise errors.explained(error, expected, example, shape) from error
 
 
-# --- the log
-
-
 def log_request(record: Record) -> None:
     """Log a request as one line, its facts as fields. Without the query string: a key may have been put there."""
     facts = {
