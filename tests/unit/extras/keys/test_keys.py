@@ -210,7 +210,8 @@ def test_an_open_server_may_let_anybody_read_but_not_write(fakes: Fakes, path: P
     assert http.get("/ml/why-not?userid=1&itemid=1", headers=bearer(key)).status_code == 200
 
 
-def test_each_scope_opens_its_own_paths_only(fakes: Fakes, path: Path) -> None:
+def test_each_scope_opens_its_own_paths_only(fakes: Fakes, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_SERVER__FAULTS", "on")  # a server without them answers 403 to every key
     http = app(fakes, path, keys_for="all").test_client()
     reads, admin = {("/ml/rec", "POST"), ("/ml/rank", "POST"), ("/api/session/recommend", "POST")}, set()
     events = {("/ml/event", "POST"), ("/api/feedback", "POST"), ("/api/feedback", "PUT")}

@@ -106,7 +106,7 @@ def test_workers_follow_and_keep_the_last_rules(fakes: Fakes, tmp_path: Path, mo
 @DEFAULT
 def test_rules_of_another_data_set_do_not_count(fakes: Fakes, http: FlaskClient) -> None:
     best = ids(ask(http))
-    assert ids(ask(server(fakes, "other", hidden=best))) == best
+    assert ids(ask(server(fakes, "of_another_shop", hidden=best))) == best
 
 
 WRONG = {
