@@ -5,6 +5,8 @@ in one slot, and one round trip to one server reads them. Keys that belong to no
 (`past_one_machine/redis_cluster.py`).
 """
 
+import re
+import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -90,7 +92,23 @@ ITEM_OWN_ID: Final = "id"
 ITEM_TITLE: Final = "title"
 ITEM_GENRES: Final = "genres"  # genre codes
 ITEM_ATTRIBUTES: Final = "attributes"  # attributes that an answer shows, by name
+ITEM_WORDS: Final = "words"  # `words_of` title and values of attributes, for queries in words
 # ... and `vector_of(channel)`, a dense vector a channel
+
+
+_CJK = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each character counts as a word
+_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_SUFFIX = re.compile(r"(?<=\w{3})(ations?|ated|ating|ions?|ings?|ed|es|s)$")
+
+
+def words_of(text: str) -> list[str]:
+    """Words as they are indexed and searched: in lower case, without accents and English suffixes.
+
+    "Amélie's animated wars" -> ["amelie", "anim", "war"]
+    """
+    parts = unicodedata.normalize("NFKD", re.sub(r"['\u2019]s\b", "", text)).casefold()
+    letters = "".join(each for each in parts if not unicodedata.combining(each))
+    return [_SUFFIX.sub("", word) for word in _WORD.findall(unicodedata.normalize("NFC", letters))]
 
 
 item_index: Final = (ITEM_ALIAS + "-{}").format  # release -> name of its index

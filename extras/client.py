@@ -98,7 +98,7 @@ class Client:
             self._http.headers["Authorization"] = f"Bearer {key}"
 
     def recommend(self, userid: OwnId | None = None, **fields: Any) -> Recommended:
-        """A user's best unseen items. ``fields``: as of /ml/rec: size, timestamp, where, history, explain, ..."""
+        """A user's best unseen items. ``fields``: of /ml/rec: size, timestamp, where, query, history, explain, ..."""
         return self._send("POST", "/ml/rec", Recommended, {"userid": userid, **fields})
 
     def rank(self, candidates: Sequence[OwnId], userid: OwnId | None = None, **fields: Any) -> Recommended:

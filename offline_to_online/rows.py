@@ -47,12 +47,15 @@ class ItemRow(candidates.IndexedItem):
     attributes: Mapping[str, Any]  # by name: a list of values, a number, or None where the item has none
 
     def document(self) -> dict[str, Any]:
+        values = [value for each in self.attributes.values() if isinstance(each, list) for value in each]
+        title, attributes = (" ".join(wire.words_of(text)) for text in (self.title, " ".join(values)))
         return {
             wire.ITEM_NUMBER: self.number,
             wire.ITEM_OWN_ID: self.own_id,
             wire.ITEM_TITLE: self.title,
             wire.ITEM_GENRES: list(self.terms),
             wire.ITEM_ATTRIBUTES: dict(self.attributes),
+            wire.ITEM_WORDS: {"title": title, "attributes": attributes},
             **{wire.vector_of(channel): vector.tolist() for channel, vector in self.vectors.items()},
         }
 

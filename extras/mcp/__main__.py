@@ -68,6 +68,10 @@ Where = Annotated[
     dict[str, Values | Condition] | None,
     Field(description='attributes that items must have: {"genres": ["Comedy"], "year": {"gte": 1990}}'),
 ]
+Words = Annotated[
+    str | None,
+    Field(min_length=1, max_length=200, description="words of their titles or attributes: animated films for children"),
+]
 
 
 class StrictTool(Tool):
@@ -97,9 +101,12 @@ class StrictTool(Tool):
 def server(client: Client) -> MCPServer:
     """The tools."""
 
-    def recommend(userid: User = None, history: History = None, size: Size = 10, where: Where = None) -> dict[str, Any]:
+    def recommend(
+        userid: User = None, history: History = None, size: Size = 10, where: Where = None, query: Words = None
+    ) -> dict[str, Any]:
         """Items that a user has not had and would like best, with titles, attributes and scores, best first."""
-        return result(lambda: client.recommend(userid, history=plain(history), size=size, where=plain(where)))
+        wanted = {"history": plain(history), "size": size, "where": plain(where), "query": query}
+        return result(lambda: client.recommend(userid, **wanted))
 
     def rank(
         candidates: Annotated[list[OwnId], Field(min_length=1, max_length=1_000, description="ids of items")],

@@ -56,7 +56,13 @@ def choose(request: Request, opened: Release, user: StoredUser, found: Candidate
     """The request's own candidates, with their recall features, in recall's order. Raises WrongIdError."""
     if not isinstance(request, RankRequest):
         return found
-    wanted = np.unique(numbers_of(request.candidates, "candidates", opened))
+    return among(request, opened, user, found, np.unique(numbers_of(request.candidates, "candidates", opened)))
+
+
+def among(
+    request: Request, opened: Release, user: StoredUser, found: Candidates, wanted: NDArray[np.int64]
+) -> Candidates:
+    """The wanted items, by number (n,) ascending, with recall's features, in recall's order."""
     if size := sum(len(hits.ids) for hits in found.by_channel.values()):  # also what fusion has cut off
         found = fused_lists(opened.manifest.recipe.recall, found.by_channel, size)
     # Those that no channel has on its list: each channel scores and ranks them by the server's own copy of the vectors,

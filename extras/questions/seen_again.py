@@ -78,7 +78,7 @@ def counts(request: Request) -> bool:
         plain
         and may_record_exposures()
         and bool(request.userid)
-        and given.isdisjoint(("timestamp", "history", "candidates"))
+        and given.isdisjoint(("timestamp", "history", "candidates", "query"))
     )
 
 

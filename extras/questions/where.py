@@ -186,6 +186,13 @@ def limit_popular(slate: Slate) -> None:
         slate.more["matching"] = len(items)
 
 
+def allowed_items(request: Request, opened: Release) -> NDArray[np.int64] | None:
+    """Numbers of the items that pass a request's filter; None: it has none."""
+    if not isinstance(request, FilterRequest) or request.model_fields_set.isdisjoint(EXPECTED):
+        return None
+    return attributes_of(opened).itemids[_allowed(request, opened)]
+
+
 def _allowed(request: FilterRequest, opened: Release) -> Mask:
     """(n,) which of the release's items pass."""
     if request._allowed is None or request._allowed[0] is not opened:

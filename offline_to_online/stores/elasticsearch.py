@@ -151,14 +151,16 @@ def write_items(
         kind: how vectors are searched, a key of `INDEX_OPTIONS`.
         put: writes the documents.
     """
-    index = wire.item_index(release)
+    index, mapping = wire.item_index(release), item_mapping(dims, INDEX_OPTIONS[kind])
     if mark_of(client, release) is None:
         delete_index(client, release)
         client.indices.create(
             index=index,
             settings={"number_of_shards": shards, "number_of_replicas": replicas, "refresh_interval": "-1"},
-            mappings=item_mapping(dims, INDEX_OPTIONS[kind]),
+            mappings=mapping,
         )
+    else:  # an index of an earlier version has no words
+        client.indices.put_mapping(index=index, properties={wire.ITEM_WORDS: mapping["properties"][wire.ITEM_WORDS]})
     put(client, release, rows)
     client.indices.refresh(index=index)
     if client.count(index=index)["count"] != len(rows):  # documents that somebody added by hand
@@ -182,6 +184,7 @@ def write_items(
 def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[str, Any]:
     """Mapping of an index of items. ``dims``: width of each channel's vectors; ``options``: how they are searched."""
     shown_only = {"type": "keyword", "index": False, "doc_values": False}
+    words = {"type": "text", "analyzer": "whitespace"}
     # the metric the vectors were trained with, on floats: the default would round them to bytes
     vector = {"type": "dense_vector", "index": True, "similarity": "max_inner_product", "index_options": options}
     return {
@@ -192,6 +195,7 @@ def item_mapping(dims: Mapping[str, int], options: Mapping[str, Any]) -> dict[st
             wire.ITEM_TITLE: shown_only,
             wire.ITEM_GENRES: {"type": "keyword"},  # codes are looked up, never compared by size
             wire.ITEM_ATTRIBUTES: {"type": "object", "enabled": False},  # kept as it is, whatever its names are
+            wire.ITEM_WORDS: {"properties": {"title": words, "attributes": words}},
             **{vector_of(channel): {**vector, "dims": width} for channel, width in dims.items()},
         },
     }

@@ -28,7 +28,7 @@ _BY_FLOATS: Final = ("flat", "hnsw")  # indices; quantized ones clip a query to 
 # Ties by number. Where a search by vector is cut off among ties, Lucene keeps the documents that were loaded first:
 # those with the smaller numbers, as an index is loaded in their order and merged to one segment.
 # The sort keys of each hit, which are part of the answer, hold score and number: no field has to be fetched.
-_KEYS_ONLY: Final = {
+KEYS_ONLY: Final = {
     "sort": [{"_score": "desc"}, {wire.ITEM_NUMBER: "asc"}],
     "track_total_hits": False,
     "_source": False,
@@ -130,7 +130,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             for channel in query.recall.channels
             if isinstance(channel, VectorRecipe)
         ]
-        how = {"size": query.recall.candidates, **_KEYS_ONLY}
+        how = {"size": query.recall.candidates, **KEYS_ONLY}
         bodies = [{"query": search, **how} for _, search in searches if search is not None]
         if not bodies:
             return (NO_HITS,) * len(searches)
@@ -176,10 +176,10 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
             raise ServiceError(self.service, "answered from a part of its index only")
 
-    def _search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Send one search; its hits."""
-        path, request = f"/{wire.item_index(release)}/_search", orjson.dumps({"track_total_hits": False, **body})
-        page = self._read(self.http.post(path, request, _JSON))
+    def search(self, release: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Send one search; its hits. Limits are the caller's."""
+        request = orjson.dumps({"track_total_hits": False, **body}, option=orjson.OPT_SERIALIZE_NUMPY)
+        page = self._read(self.http.post(f"/{wire.item_index(release)}/_search", request, _JSON))
         self._require_whole(page)
         return list(page["hits"]["hits"])
 
@@ -196,7 +196,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
         page = {"size": _PAGE, "sort": [{wire.ITEM_NUMBER: "asc"}], "_source": _SHOWN}
         while True:
             with self._limited("catalogue"):
-                hits = self._search(release, page)
+                hits = self.search(release, page)
                 for hit in hits:
                     number, *shown = (hit["_source"][field] for field in _SHOWN)
                     items[number] = CatalogueItem(*shown)
@@ -212,7 +212,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
             shown = [wire.ITEM_NUMBER, wire.ITEM_GENRES, *fields.values()]
             body = {"size": len(wanted), "query": {"terms": {wire.ITEM_NUMBER: wanted}}, "_source": shown}
             with self._limited("indexed"):
-                sources = [hit["_source"] for hit in self._search(release, body)]
+                sources = [hit["_source"] for hit in self.search(release, body)]
             for source in sources:
                 vectors = {name: np.array(source[at], np.float32) for name, at in fields.items() if source.get(at)}
                 yield IndexedItem(source[wire.ITEM_NUMBER], tuple(source.get(wire.ITEM_GENRES, ())), vectors)

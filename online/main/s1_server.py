@@ -8,8 +8,8 @@ GET  /healthz alive; GET /readyz each service, its version, and the release that
 GET  /docs    the API's description, as a page; /openapi.json
 
 EXTRAS (extras/<name>) bring the page for people at /, further fields of a request ("where", "only", "exclude",
-"history", "cursor", "diversity", "stages", "experiments"), feedback (POST /ml/event), items that change (/ml/item),
-explanations, experiments, keys and /metrics; each README, and /docs, has its paths.
+"history", "cursor", "query", "diversity", "stages", "experiments"), feedback (POST /ml/event), items that change
+(/ml/item), explanations, experiments, keys and /metrics; each README, and /docs, has its paths.
 RECSYS_SERVER__EXTRAS=keys,events,page takes some of it, none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
-    "tracing", "monitoring", "keys", "questions", "diversity", "explain", "events", "gorse", "items", "experiments",
-    "canary", "quality", "faults", "page", "warm_up",
+    "tracing", "monitoring", "keys", "search", "questions", "diversity", "explain", "events", "gorse", "items",
+    "experiments", "canary", "quality", "faults", "page", "warm_up",
 )  # fmt: skip
 
 

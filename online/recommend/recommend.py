@@ -125,8 +125,9 @@ class Recommender(process.ServerProcess):
                 user = self.fallbacks.encode(timed, opened, user, degraded, encoder)
             items = self.within(self.items, timed, RECALL_SHARE)
             candidates = self.fallbacks.recall(timed, opened, user, degraded, items)
-            for of_candidates in phases.candidates.of(request):
-                candidates = of_candidates(request, opened, user, candidates)
+            with base.until(timed.deadline):  # of functions that call a service
+                for of_candidates in phases.candidates.of(request):
+                    candidates = of_candidates(request, opened, user, candidates)
             features: Encoded | None = Encoded.none(opened.spec.of("user"), 1)
             if pending is not None:
                 features = self.fallbacks.features(timed, opened, degraded, partial(self.user_features.result, pending))

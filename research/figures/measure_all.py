@@ -64,6 +64,7 @@ PLAN: Final = (
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("diversity.json", "make evaluate-diversity users=1000"),
     Measurement("similar.json", "make evaluate-similar"),
+    Measurement("search.json", "make evaluate-search"),
     Measurement("seen_again.json", "make evaluate-seen-again"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),

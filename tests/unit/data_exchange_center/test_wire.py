@@ -53,3 +53,15 @@ def test_a_replacement_key_has_the_same_slot_and_release() -> None:
     for key in (wire.ids_key(RELEASE), wire.event_counts_key(RELEASE)):
         assert key_slot(replacement(key).encode()) == key_slot(key.encode())
         assert replacement(key).startswith(f"ml:{RELEASE}:")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Amélie's Animated Wars", ["amelie", "anim", "war"]), ("Animation, Children's", ["anim", "children"]),
+        ("Misérables, Les (1995)", ["miserabl", "les", "1995"]), ("the king", ["the", "king"]),
+        ("黑客帝国 2", ["黑", "客", "帝", "国", "2"]), ("Film-Noir_x", ["film", "noir", "x"]), ("", []), ("!?", []),
+    ],
+)  # fmt: skip
+def test_words_are_searched_as_they_are_indexed(text: str, words: list[str]) -> None:
+    assert wire.words_of(text) == words

@@ -25,6 +25,7 @@ from tests.unit.extras.fakes import (
     FakeItemStore,
     FakeLog,
     FakeQuality,
+    FakeText,
     FakeUserList,
 )
 from tests.unit.online.conftest import Fakes as CoreFakes
@@ -39,6 +40,7 @@ class Fakes(CoreFakes):
     log: FakeLog
     store: FakeExperiments
     new_items: FakeItemStore
+    text: FakeText
     faults: FakeFaults = field(default_factory=FakeFaults)
     canaries: FakeCanaryStore = field(default_factory=FakeCanaryStore)
     served: FakeExperiments = field(init=False)
@@ -64,13 +66,20 @@ class Fakes(CoreFakes):
             "items": self.new_items,
             "canary": self.canaries,
             "page": FakeUserList(self.users),
+            "search": self.text,
         }
 
 
 @pytest.fixture
 def fakes(core_fakes: CoreFakes) -> Fakes:  # noqa: F811
     users = core_fakes.users
-    return Fakes(**vars(core_fakes), log=FakeLog(users), store=FakeExperiments(users), new_items=FakeItemStore())
+    return Fakes(
+        **vars(core_fakes),
+        log=FakeLog(users),
+        store=FakeExperiments(users),
+        new_items=FakeItemStore(),
+        text=FakeText(core_fakes.items),
+    )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.fusion import Hits
 from extras.canary.state import Canaries, Canary
 from extras.canary.store import Held
 from extras.events.events import Event, Logged
@@ -21,8 +22,9 @@ from extras.items.store import Changes as ItemChanges
 from extras.items.store import Query, Record, after
 from extras.page.users import Listing
 from extras.quality.store import Report
+from extras.search.text import TextQuery, Words
 from online.clients.base import Client
-from tests.unit.online.fakes import Fake, FakeUsers
+from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
 
 
 class FakeLog(Fake, Client[Recording, tuple[bool, ...]]):
@@ -223,3 +225,20 @@ class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):
         gone = {str(userid) for of, userid in self.users.forgotten if of == query.dataset}
         found = sorted((name for name in events.keys() - gone if name.startswith(query.prefix)), key=order)
         return [(name, events[name]) for name in found[: query.at_most]]
+
+
+class FakeText(Fake, Client[TextQuery, Hits]):
+    """Elasticsearch's search by words: down when the search by vectors is."""
+
+    service = "elasticsearch"
+
+    def __init__(self, items: FakeItems) -> None:
+        super().__init__()
+        self.items = items
+
+    def _call(self, query: TextQuery) -> Hits:
+        self._seen(query)
+        world = self.items._world(query.release)
+        shown = {number: world.shown(number) for number in world.itemids}
+        words = Words.of({number: (item.title, item.attributes) for number, item in shown.items()})
+        return words.find(query.words, query.seen, query.only)

@@ -73,6 +73,8 @@ def test_every_tool_answers(url: str) -> None:
             assert schema["additionalProperties"] is False
             some = {"genres": {"any": ["Comedy", "Drama"], "none": ["Action"]}}
             assert (await call("recommend", userid=USER, where=some, size=3))["matching"] > 0
+            found = await call("recommend", userid=USER, query="comedy", size=3)
+            assert all("Comedy" in item["genres"] for item in found["item_list"])
 
     asyncio.run(run_steps())
 

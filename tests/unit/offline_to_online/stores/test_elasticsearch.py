@@ -105,4 +105,6 @@ def test_an_interrupted_load_is_deleted_a_whole_index_kept(meta: dict[str, bool]
     client.count.return_value, quiet.cluster.health.return_value = {"count": 1}, {"timed_out": False}
     write_items(client, "aaaaaaaaaaaa", [ROW], {"fm": 2}, "flat", put=lambda *_: None)
     assert [quiet.indices.delete.call_count, client.indices.create.call_count] == ([0, 0] if meta else [1, 1])
-    client.indices.put_mapping.assert_called_once_with(index=index, meta={"checked": False})
+    added = [call.kwargs["properties"].keys() for call in client.indices.put_mapping.call_args_list[:-1]]
+    assert added == ([{wire.ITEM_WORDS}] if meta else []), "an index of an earlier version has no words"
+    client.indices.put_mapping.assert_called_with(index=index, meta={"checked": False})

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from extras.search.text import MATCHES
+from online.main.s1_server import create_app
+from online.recommend.last_release import LastRelease
+from tests.unit.extras.conftest import Fakes
+from tests.unit.extras.document import conforms
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.online.conftest import SERVICES
+from tests.unit.online.world import NO_VECTOR_ITEM, UNKNOWN_USER, DefaultWorld, ShopWorld, World
+
+USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> type[World]:
+    return getattr(request, "param", DefaultWorld)
+
+
+def of_genre(world: World, genre: str) -> set[int]:
+    return {itemid for itemid in world.itemids if genre in world.attributes(itemid)["genres"]}
+
+
+def unseen(fakes: Fakes) -> int:
+    """An item that the user has not seen, from far down the list."""
+    return next(each for each in reversed(fakes.world.trained) if each not in fakes.world.seen[USER])
+
+
+@USERS
+def test_title_is_first_whoever_asks(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+    wanted = unseen(fakes)
+    answer = ask(http, userid=userid, query=f"film {wanted}", size=10)
+    conforms(answer, "Answer")
+    assert ids(answer)[0] == wanted
+    assert answer["cold_start"] == (userid == UNKNOWN_USER)
+    assert "degraded" not in answer
+
+
+def test_item_without_vector_is_found(http: FlaskClient) -> None:
+    assert ids(ask(http, query=f"[{NO_VECTOR_ITEM}]")) == [NO_VECTOR_ITEM]
+
+
+@pytest.mark.parametrize("down", ["", *SERVICES])
+@USERS
+def test_matches_come_whatever_service_is_down(fakes: Fakes, http: FlaskClient, userid: int, down: str) -> None:
+    ask(http, userid=userid)
+    if down:
+        fakes.service(down).down = True
+    answer = ask(http, userid=userid, query="comedy", size=200)
+    seen = set(fakes.world.seen[USER]) if userid == USER else set()
+    assert set(ids(answer)) == set(ids(answer)) & (of_genre(fakes.world, "Comedy") - seen)
+    assert len(ids(answer)) > 100
+    lacks = {each["service"] for each in answer.get("degraded", [])}
+    if userid == USER or down in ("", "elasticsearch"):
+        assert lacks == ({down} if down else set())
+    if down == "elasticsearch":
+        assert [each["instead"] for each in answer["degraded"]] == ["exact_search"]
+    assert answer["cold_start"] == (userid == UNKNOWN_USER and down != "redis")
+
+
+def test_equal_matches_are_in_the_rankers_order(fakes: Fakes, http: FlaskClient) -> None:
+    asked = ask(http, query="comedy", size=20, where={"genres": {"all": ["Comedy"], "none": ["Drama"]}})
+    scores = [item["score"] for item in asked["item_list"] if item["genres"] == ["Comedy"]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) > 1
+
+
+def test_strict_request_fails_without_elasticsearch(fakes: Fakes, http: FlaskClient) -> None:
+    ask(http)
+    fakes.text.down = True
+    for userid in (USER, UNKNOWN_USER):
+        assert ask(http, 503, userid=userid, query="comedy", strict=True)["error"]["service"] == "elasticsearch"
+    answer = ask(http, query="comedy")
+    assert [(each["service"], each["instead"]) for each in answer["degraded"]] == [("elasticsearch", "exact_search")]
+
+
+@USERS
+def test_query_with_filter_ids_and_exclusion(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+    where = {"genres": {"none": ["Drama"]}}
+    matches = of_genre(fakes.world, "Comedy") - of_genre(fakes.world, "Drama")
+    seen = set(fakes.world.seen[USER]) if userid == USER else set()
+    found = ids(ask(http, userid=userid, query="comedy", where=where, size=200))
+    assert set(found) == matches - seen
+    without = ids(ask(http, userid=userid, query="comedy", where=where, exclude=found[:3], size=200))
+    assert set(without) == set(found[3:])
+    assert set(ids(ask(http, userid=userid, query="comedy", only=found[4:6]))) == set(found[4:6])
+
+
+@USERS
+def test_pages_of_a_query_repeat_nothing(http: FlaskClient, userid: int) -> None:
+    whole = ids(ask(http, userid=userid, query="comedy adventure", size=100))
+    paged: list[Any] = []
+    cursor: bool | str = True
+    for _ in range(4):
+        answer = ask(http, userid=userid, query="comedy adventure", size=25, cursor=cursor)
+        paged += ids(answer)
+        cursor = answer["cursor"]
+    assert len(set(paged)) == 100
+    assert paged[:25] == whole[:25]
+    error = ask(http, 400, userid=userid, query="comedy", size=25, cursor=cursor)["error"]
+    assert error["field"] == "cursor"
+
+
+@USERS
+def test_query_that_nothing_matches_gets_an_empty_list(http: FlaskClient, userid: int) -> None:
+    answer = ask(http, userid=userid, query="zzz")
+    conforms(answer, "Answer")
+    assert (ids(answer), answer["short"]) == ([], "query")
+    assert "degraded" not in answer
+
+
+def test_explanations_and_diversity_of_a_query(http: FlaskClient) -> None:
+    answer = ask(http, query="comedy", size=10, explain=True, diversity=0.3, stages=True)
+    conforms(answer, "Answer")
+    assert [each["itemid"] for each in answer["explained"]] == ids(answer)
+    assert answer["diversity"] == 0.3
+
+
+def test_history_of_an_anonymous_user_with_a_query(fakes: Fakes, http: FlaskClient) -> None:
+    liked = unseen(fakes)
+    answer = ask(http, userid=None, history=[{"itemid": liked, "value": 5}], query="comedy", size=200)
+    assert liked not in ids(answer)
+    assert set(ids(answer)) <= of_genre(fakes.world, "Comedy")
+
+
+def test_requests_without_a_query_search_no_words(fakes: Fakes, http: FlaskClient) -> None:
+    ask(http)
+    ask(http, userid=UNKNOWN_USER)
+    assert fakes.text.calls == []
+
+
+def test_items_added_since_the_release_are_found(fakes: Fakes, with_a_key: FlaskClient) -> None:
+    item = {"itemid": 9_000, "title": "Unheard Of", "attributes": {"genres": ["Comedy"]}}
+    assert with_a_key.post("/ml/item", json=item).status_code == 200
+    assert ids(ask(with_a_key, query="unheard film", size=5))[0] == 9_000
+
+
+def test_saved_popular_list_is_searched(fakes: Fakes, tmp_path: Path) -> None:
+    last = LastRelease(tmp_path / "saved.json")
+    last.keep(fakes.recommender.releases.get_active())
+    fakes.down("redis")
+    with fakes.restarted(tmp_path / "saved.json") as fresh:
+        http = create_app(fresh, stores=fakes.stores).test_client()
+        wanted = last.saved.item_list[5].itemid  # type: ignore[union-attr]
+        answer = ask(http, query=f"film {wanted}", size=3)
+        assert ids(answer)[0] == wanted
+        assert ids(ask(http, query="zzz")) == []
+
+
+@pytest.mark.parametrize("kind", [ShopWorld], indirect=True)
+def test_items_with_string_ids_are_found(fakes: Fakes, http: FlaskClient) -> None:
+    world = fakes.world
+    number = unseen(fakes)
+    answer = ask(http, userid=world.own_user(USER), query=world.titles[number], size=5)
+    assert ids(answer)[0] == world.own_item(number)
+
+
+@pytest.mark.parametrize("query", ["", " ", "!?", "x" * 201, 7, None, ["comedy"], {"any": "comedy"}])
+@USERS
+def test_bad_query_is_refused(http: FlaskClient, userid: int, query: object) -> None:
+    error = ask(http, 400, userid=userid, query=query)["error"]
+    assert error["field"] == "query"
+    assert "1 to 200 characters" in error["message"]
+
+
+def test_longest_query_is_answered(http: FlaskClient) -> None:
+    assert len(ids(ask(http, query=("comedy " * 40)[:200]))) == 50
+    assert MATCHES >= 200
