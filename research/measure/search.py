@@ -85,15 +85,15 @@ def main(settings: Settings) -> None:
         for kind, half, text, films in read_queries(titles):
             hits = search.call(TextQuery(release, searched_words(text, usual.ignored), nothing))
             orders = {f"{weight:g}": mixed(hits, ranks, weight) for weight in WEIGHTS}
-            for name, found in {"BM25": hits.ids.tolist(), **orders}.items():
-                lists.setdefault((kind, half, name), []).append(measures(found, films))
+            for name, order in {"BM25": hits.ids.tolist(), **orders}.items():
+                lists.setdefault((kind, half, name), []).append(measures(order, films))
     kinds = list(dict.fromkeys(kind for kind, _, _ in lists))
     weights = {
         each: means([row for kind in kinds for row in lists[kind, 0, each]]) for each in map("{:g}".format, WEIGHTS)
     }
     chosen, served = max(weights, key=lambda weight: weights[weight][CHOSEN_BY]), f"{usual.text_weight:g}"
     systems = {"BM25 alone": "BM25", "popularity of what matches": "0", "both, as served": served}
-    table = {name: {kind: means(lists[kind, 1, order]) for kind in kinds} for name, order in systems.items()}
+    table = {name: {kind: means(lists[kind, 1, key]) for kind in kinds} for name, key in systems.items()}
     found: dict[str, Any] = head("make evaluate-search", settings, settings.recipe)
     found |= {"release": release, "weights": weights, "chosen": chosen, "systems": table}
     publish(figure(found, settings, "search"), found, recommendations.search)
