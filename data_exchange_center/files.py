@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,17 +29,6 @@ def written_in_place(path: Path, mode: int = 0o600) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def generated_secret(path: Path) -> str:
-    """Read a secret that only its owner may read; generate it where the file does not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
-    if not path.is_file():
-        with written_in_place(path) as temporary:
-            temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
-    path.chmod(0o600)
-    return path.read_text(encoding="utf-8").strip()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

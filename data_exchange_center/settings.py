@@ -5,7 +5,6 @@ as ``RECSYS_REDIS__HOST=redis``. Paths are absolute. Settings are built once, in
 """
 
 import json
-import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -393,24 +392,6 @@ class Settings(_Environment):
         """A folder of the server's workers. ``metrics``: Prometheus metrics of each, summed when scraped; ``workers``:
         a marker file of each, named by its pid and made once it is ready."""
         return self.service_dir("server") / f"{kind}-{self.server.port}"
-
-    def environment(self) -> dict[str, str]:
-        """These settings as environment variables, for a child process with the same settings; those of extensions'
-        own settings (`ExtensionSettings`) as they are here."""
-        variables = {name: value for name, value in os.environ.items() if name.startswith("RECSYS_")}
-        for name, value in self.model_dump().items():
-            group = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
-            variables.pop(group, None)
-            for part, field in (value if isinstance(value, dict) else {"": value}).items():
-                variable = f"{group}__{part.upper()}".removesuffix("__")
-                variables.pop(variable, None)
-                if field is not None:
-                    variables[variable] = field.get_secret_value() if isinstance(field, SecretStr) else str(field)
-        if (password := self.redis.secret) is not None:  # the value, so that a program restarts when it changes
-            variables["RECSYS_REDIS__PASSWORD"] = password
-        if (file := self.redis.password_file) and (password or not file.exists()):
-            del variables["RECSYS_REDIS__PASSWORD_FILE"]
-        return variables
 
 
 class ExtensionSettings(_Environment):

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center.feast_repo import prepare_feast_repo
-from data_exchange_center.files import generated_secret
 from data_exchange_center.settings import Settings, load_settings
-from stack.service import StackError, run
+from stack.service import StackError, generated_secret, run
 
 USER_VARIABLE: Final = "RECSYS_UID"
 ROOT_UID: Final = 0

@@ -30,6 +30,7 @@ from stack.service import (
     Program,
     Service,
     StackError,
+    environment_of,
     until,
 )
 
@@ -52,7 +53,7 @@ class Server(Service):
         return None if (BIN / "gunicorn").is_file() else f"gunicorn is missing from {BIN}"
 
     def program(self, settings: Settings) -> Program:
-        return Program(command=(str(BIN / "gunicorn"), *COMMAND), environment=settings.environment())
+        return Program(command=(str(BIN / "gunicorn"), *COMMAND), environment=environment_of(settings))
 
     def version(self, settings: Settings) -> str:
         """The version, once services and release are ready. Raises NotReadyError with what the server lacks."""

@@ -5,6 +5,8 @@ In containers the same services are described by docker-compose.yml and .env; a 
 
 from __future__ import annotations
 
+import os
+import secrets
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
@@ -13,10 +15,12 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import requests
+from pydantic import SecretStr
 from tenacity import Retrying, retry_if_not_result, stop_after_delay, wait_fixed
 
 from data_exchange_center import plugins
 from data_exchange_center.errors import RecsysError
+from data_exchange_center.files import written_in_place
 from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import system_problem
@@ -24,6 +28,36 @@ from data_exchange_center.steps import system_problem
 LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[1]
 BIN: Final = Path(sys.executable).parent
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Settings as environment variables, for a child process with the same settings; those of extensions'
+    own settings (`ExtensionSettings`) as they are here."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith("RECSYS_")}
+    for name, value in settings.model_dump().items():
+        group = f"RECSYS_{'RECIPE' if name == 'recipe_name' else name.upper()}"
+        variables.pop(group, None)
+        for part, content in (value if isinstance(value, dict) else {"": value}).items():
+            variable = f"{group}__{part.upper()}".removesuffix("__")
+            variables.pop(variable, None)
+            if content is not None:
+                variables[variable] = content.get_secret_value() if isinstance(content, SecretStr) else str(content)
+    if (password := settings.redis.secret) is not None:  # the value, so that a program restarts when it changes
+        variables["RECSYS_REDIS__PASSWORD"] = password
+    if (file := settings.redis.password_file) and (password or not file.exists()):
+        del variables["RECSYS_REDIS__PASSWORD_FILE"]
+    return variables
+
+
+def generated_secret(path: Path) -> str:
+    """Read a secret that only its owner may read; generate it where the file does not exist yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    if not path.is_file():
+        with written_in_place(path) as temporary:
+            temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+    path.chmod(0o600)
+    return path.read_text(encoding="utf-8").strip()
 
 
 class StackError(RecsysError):
@@ -95,7 +129,7 @@ def cluster_program(settings: Settings, service: str) -> Program:
             f"RECSYS_{service.upper()}__CLUSTER is set, and no plugin nodes in the group {plugins.ENGINES} starts "
             f"several nodes of {service}: unset it, or install one."
         )
-    return Program((sys.executable, "-m", plugin.module, service), environment=settings.environment())
+    return Program((sys.executable, "-m", plugin.module, service), environment=environment_of(settings))
 
 
 class Service(ABC):

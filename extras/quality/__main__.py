@@ -74,7 +74,7 @@ def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]
 def drifts(
     settings: Settings, manifest: Manifest, exposures: Sequence[Exposure], events: Mapping[OwnId, Sequence[Event]]
 ) -> list[Drift]:
-    """Drift of what the active release was asked for, largest first. Raises ArtifactError, ServerError, StepError."""
+    """Drift of the requests to the active release, largest first. Raises ArtifactError, ServerError, StepError."""
     folder = settings.exchange_dir
     if (made := release_of_artifacts(settings).release) != manifest.release:
         raise StepError(

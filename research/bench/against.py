@@ -53,6 +53,7 @@ from research.bench.processes import Parts, held, on_free_ports, parts_of
 from research.figure_files import FIGURES, ROOT, write_figure
 from research.figures import costs
 from research.reports import show
+from stack.service import environment_of
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +315,7 @@ class OtherCheckout:
     def _run(self, *command: str) -> bool:
         """Run a command in its checkout. Returns whether it succeeded."""
         inherited = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
-        environment = {**inherited, **self.settings.environment()}
+        environment = {**inherited, **environment_of(self.settings)}
         return subprocess.run(command, cwd=self._checkout, env=environment, check=False).returncode == 0
 
 

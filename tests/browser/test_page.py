@@ -317,7 +317,7 @@ def test_status_says_what_runs_and_what_does_not(page: Page, fakes: Fakes) -> No
     expect(page.locator(".service.bad h3")).to_contain_text("feast")
 
 
-def test_a_service_is_broken_with_a_button_and_the_lists_compared(
+def test_a_service_is_broken_by_a_button_and_lists_are_compared(
     page: Page, site: Site, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over services in memory: a fault takes the fake down."""

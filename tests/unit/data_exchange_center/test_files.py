@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.files import generated_secret, write_json, written_in_place
+from data_exchange_center.files import write_json, written_in_place
+from stack.service import generated_secret
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from data_exchange_center.recipes import (
     recipe_class,
 )
 from data_exchange_center.settings import Settings
+from stack.service import environment_of
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -54,7 +55,7 @@ def test_a_recipe_may_be_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     settings = Settings()
     monkeypatch.chdir("/")
     assert settings.recipe == mine
-    assert settings.environment()["RECSYS_RECIPE"] == str(tmp_path / "mine.json")
+    assert environment_of(settings)["RECSYS_RECIPE"] == str(tmp_path / "mine.json")
 
 
 def test_a_file_that_holds_no_recipe_is_refused(tmp_path: Path) -> None:

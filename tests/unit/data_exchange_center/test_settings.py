@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data_exchange_center.files import generated_secret
 from data_exchange_center.settings import Settings, load_settings
+from stack.service import environment_of, generated_secret
 
 PATHS = ("DATA", "EXCHANGE_DIR", "SERVICES_DIR", "ELASTICSEARCH__CA_CERTS")
 NODES = {"REDIS__CLUSTER": "true"}
@@ -58,7 +58,7 @@ def test_elasticsearch_may_speak_https(monkeypatch: pytest.MonkeyPatch, tmp_path
     settings = load_settings()
     assert settings.elasticsearch.url == "https://127.0.0.1:9200"
     assert settings.elasticsearch.ca_certs == certificate
-    assert settings.environment()["RECSYS_ELASTICSEARCH__CA_CERTS"] == str(certificate)
+    assert environment_of(settings)["RECSYS_ELASTICSEARCH__CA_CERTS"] == str(certificate)
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_the_stacks_own_redis_and_triton_are_found(tmp_path: Path) -> None:
     assert settings.redis.secret is None  # not made yet
     password = generated_secret(settings.redis_password_file)
     assert settings.redis.secret == password
-    assert settings.environment()["RECSYS_REDIS__PASSWORD"] == password
+    assert environment_of(settings)["RECSYS_REDIS__PASSWORD"] == password
     assert settings.triton.url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
     assert settings.triton.node_urls == settings.triton.urls
 
@@ -91,7 +91,7 @@ def test_an_empty_file_means_no_password(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", "/dev/null")
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
     assert load_settings().redis.secret is None
-    assert load_settings().environment()["RECSYS_REDIS__PASSWORD_FILE"] == "/dev/null"
+    assert environment_of(load_settings())["RECSYS_REDIS__PASSWORD_FILE"] == "/dev/null"
 
 
 def test_a_bound_wildcard_is_reached_through_loopback() -> None:
@@ -107,7 +107,7 @@ def test_redis_password_may_come_from_a_file(
     monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", str(tmp_path / "password"))
     settings = load_settings()
     assert settings.redis.secret == password
-    assert settings.environment().get("RECSYS_REDIS__PASSWORD") == password
+    assert environment_of(settings).get("RECSYS_REDIS__PASSWORD") == password
 
 
 @pytest.mark.parametrize("password", ["p@ss w0rd", "a#b$c", "it's", "a=b:c", "007x"])
@@ -132,6 +132,6 @@ def test_cluster_addresses_are_local_or_the_named_nodes(monkeypatch: pytest.Monk
     settings = load_settings()
     assert settings.redis.addresses == (("one", 1), ("two", 2))
     assert settings.elasticsearch.urls == ("http://one:1", "http://two:2")
-    for name, value in settings.environment().items():
+    for name, value in environment_of(settings).items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings

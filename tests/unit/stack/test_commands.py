@@ -12,7 +12,7 @@ import pytest
 from data_exchange_center.settings import Settings
 from stack import commands, preflight
 from stack.commands import SERVICES, by_name
-from stack.service import AbsentError, Service, StackError
+from stack.service import AbsentError, Service, StackError, environment_of
 
 
 class FakeSupervisor:
@@ -69,7 +69,7 @@ def test_services_running_after_up(
 
 
 def command(settings: Settings, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**settings.environment(), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000"}
+    environment = {**environment_of(settings), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000"}
     given = [sys.executable, "-m", module, *arguments]
     return subprocess.run(given, env=environment, capture_output=True, text=True, check=False, timeout=60)
 

@@ -135,7 +135,7 @@ def test_a_violated_guardrail_rolls_back_in_every_worker(
 
 
 @with_world
-def test_it_advances_and_is_activated_though_workers_and_redis_are_killed(
+def test_it_is_activated_though_workers_and_redis_are_killed(
     served: tuple[Settings, psutil.Process], patient: Settings, world: World, other: World
 ) -> None:
     settings, master = served

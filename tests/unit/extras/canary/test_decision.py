@@ -54,7 +54,7 @@ def test_a_violated_guardrail_rolls_back_with_its_name(counts: Counts, reason: s
         step(likes=Likes(-0.05, -0.08, -0.02, 2_000)),
     ],
 )
-def test_what_both_have_or_what_is_uncertain_holds(counts: Counts) -> None:
+def test_equal_or_uncertain_differences_hold(counts: Counts) -> None:
     assert decide(counts, LIMITS, users=10_000).action == "hold"
 
 

@@ -170,9 +170,7 @@ def test_after_its_steps_it_is_activated(http: FlaskClient, both: Fakes, monkeyp
     assert ask(http, 1)["release"] == OTHER
 
 
-def test_a_worker_that_is_killed_while_activating_leaves_it_to_others(
-    both: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_others_activate_when_a_worker_is_killed_meanwhile(both: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     start(both)
     for _ in range(2):
         decided(both, monkeypatch, "advance")
@@ -202,7 +200,7 @@ def test_requests_are_answered_without_redis(http: FlaskClient, both: Fakes) -> 
             assert ask(http, each)["release"] == before["release"]
     both.down("redis")
     both.canaries.down = True
-    unknown = users_of(canary, "canary")[1]  # of whom this process knows nothing: the popular list
+    unknown = users_of(canary, "canary")[1]  # unknown to this process: the popular list
     assert ask(http, unknown)["release"] == OTHER
 
 

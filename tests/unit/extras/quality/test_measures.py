@@ -81,7 +81,7 @@ def test_psi_is_that_of_the_formula() -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers", "text", "flags"])
-def test_drift_is_small_for_the_same_population_and_large_for_another(kind: str) -> None:
+def test_drift_is_small_for_one_population_large_for_another(kind: str) -> None:
     random = np.random.default_rng(1)
 
     def drawn(n: int, shift: float) -> pd.Series:

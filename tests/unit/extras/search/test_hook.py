@@ -65,8 +65,8 @@ def test_matches_come_whatever_service_is_down(fakes: Fakes, http: FlaskClient, 
 
 
 def test_equal_matches_are_in_the_rankers_order(fakes: Fakes, http: FlaskClient) -> None:
-    asked = ask(http, query="comedy", size=20, where={"genres": {"all": ["Comedy"], "none": ["Drama"]}})
-    scores = [item["score"] for item in asked["item_list"] if item["genres"] == ["Comedy"]]
+    answer = ask(http, query="comedy", size=20, where={"genres": {"all": ["Comedy"], "none": ["Drama"]}})
+    scores = [item["score"] for item in answer["item_list"] if item["genres"] == ["Comedy"]]
     assert scores == sorted(scores, reverse=True)
     assert len(scores) > 1
 

@@ -23,7 +23,7 @@ from past_one_machine.clusters import NODE_TIMEOUT_MS
 from stack.elasticsearch.node import LIMITS
 from stack.feast.service import FLAGS as FEAST_FLAGS
 from stack.redis.service import FLAGS as REDIS_FLAGS
-from stack.service import ROOT
+from stack.service import ROOT, environment_of
 from stack.triton.service import FLAGS as TRITON_FLAGS
 from tests.needs import program
 
@@ -188,7 +188,7 @@ def test_settings_are_known_and_lead_to_services(
     for variable, value in (reported | {"RECSYS_REDIS__PASSWORD_FILE": str(tmp_path / "password")}).items():
         monkeypatch.setenv(variable, value)
     settings = load_settings()
-    heard = settings.environment()
+    heard = environment_of(settings)
     of_steps = {"RECSYS_TRAINING__WORKERS"}  # past_one_machine/workers/settings.py
     assert set(reported) - {"RECSYS_REDIS__PASSWORD_FILE"} - of_steps <= set(heard), "a variable that no setting has"
     addresses = [*settings.redis.addresses, (settings.feast.host, settings.feast.port)]
