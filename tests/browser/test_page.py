@@ -77,6 +77,23 @@ def test_list_filtered_by_genre_and_similar_items_on_a_card(page: Page) -> None:
     expect(page.locator(".card .tags", has_not_text="Comedy").first).to_be_visible()
 
 
+def test_titles_are_searched_by_words_and_the_list_comes_back(page: Page, fakes: Fakes) -> None:
+    before = titles(page)
+    wanted = max(set(fakes.world.trained) - set(fakes.world.seen[1]))
+    box = page.get_by_role("searchbox", name="Search", exact=True)
+    box.fill(f"[{wanted}] adventure")
+    box.press("Enter")
+    expect(page.locator(".card h3").first).to_contain_text(f"[{wanted}]")
+    box.fill("zzz")
+    page.get_by_role("button", name="Find", exact=True).click()
+    expect(page.get_by_text("No title has these words.")).to_be_visible()
+    assert Axe().run(page).violations_count == 0
+    box.fill("")
+    box.press("Enter")
+    expect(page.locator(".card")).to_have_count(50)
+    assert titles(page) == before
+
+
 def test_user_with_few_ratings_and_unknown_user(page: Page, fakes: Fakes) -> None:
     """Somebody else than who is there, though chance would have it so."""
     fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]

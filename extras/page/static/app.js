@@ -38,7 +38,7 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte
 class App extends Component {
   state = {
     language: preferred(), view: viewOf(location.hash), releases: [], userid: null, history: null,
-    when: "now", diversity: undefined, where: {}, kinds: [], answer: null, before: null, explained: new Map(), unexplained: null, done: [], latest: null,
+    when: "now", diversity: undefined, where: {}, query: "", kinds: [], answer: null, before: null, explained: new Map(), unexplained: null, done: [], latest: null,
     problem: null, again: null, busy: true, keyed: currentKey() !== "",
   };
 
@@ -74,14 +74,14 @@ class App extends Component {
   };
 
   // Load history and list as they are now. Pending requests for another user are aborted.
-  ask = async (userid = this.state.userid, when = this.state.when, diversity = this.state.diversity, where = this.state.where) => {
+  ask = async (userid = this.state.userid, when = this.state.when, diversity = this.state.diversity, where = this.state.where, query = this.state.query) => {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    this.setState({ busy: true, problem: null, when, diversity, where });
+    this.setState({ busy: true, problem: null, when, diversity, where, query });
     try {
       const history = await api.history({ userid, size: 100 }, asking.signal);
       const filter = Object.keys(where).length ? where : undefined;
-      const body = { userid, size: SIZE, timestamp: moment(when, history.last), diversity, where: filter };
+      const body = { userid, size: SIZE, timestamp: moment(when, history.last), diversity, where: filter, query: query || undefined };
       const answer = await api.recommend({ ...body, stages: true }, asking.signal);
       const before = this.state.answer?.userid === userid ? this.state.answer : null;
       const kinds = kindsOf([...this.state.kinds, ...answer.item_list.flatMap(terms)]);

@@ -64,6 +64,13 @@ const Only = ({ t, kinds, where, change }) => html`
     </select>
   </label>`;
 
+// Words that titles or kinds are to have; empty: the list of recommendations again.
+const Search = ({ t, query, change }) => html`
+  <form class="search" role="search" onSubmit=${(event) => { event.preventDefault(); change(event.target.elements.query.value.trim()); }}>
+    <label>${t("search")} <input type="search" name="query" maxlength="200" value=${query} placeholder=${t("searchSuch")} /></label>
+    <button class="plain">${t("find")}</button>
+  </form>`;
+
 const Card = ({ t, language, item, rank, old, moving, explanation, waiting, best, live, act }) => {
   const { title, year } = named(item);
   return html`
@@ -111,16 +118,18 @@ class Cards extends Component {
   }
 }
 
-export const List = ({ t, language, answer, before, explained, unexplained, history, when, diversity, where, kinds, busy, live, ask, act, explain }) => html`
+export const List = ({ t, language, answer, before, explained, unexplained, history, when, diversity, where, query, kinds, busy, live, ask, act, explain }) => html`
   <section aria-labelledby="list-title">
     <h2 id="list-title">${t("list")}</h2>
     ${history?.last != null && html`<${When} t=${t} when=${when} change=${(each) => ask(undefined, each)} />`}
     <${Diversity} t=${t} diversity=${diversity ?? answer?.diversity} change=${(each) => ask(undefined, undefined, each)} />
+    <${Search} t=${t} query=${query} change=${(each) => ask(undefined, undefined, undefined, undefined, each)} />
     ${kinds.length > 0 && html`<${Only} t=${t} kinds=${kinds} where=${where} change=${(each) => ask(undefined, undefined, undefined, each)} />`}
     <p class="quiet" role="status">
       ${busy ? t("loading") : answer && t("answered", { n: answer.item_list.length, release: answer.release, ms: answer.took_ms.total })}
     </p>
     ${answer && html`<${Degraded} t=${t} answer=${answer} />`}
+    ${!busy && query && answer?.item_list.length === 0 && html`<p class="quiet" role="status">${t("noTitle")}</p>`}
     ${unexplained && html`
       <p class="notice warn" role="status">${t("unexplained")} <button class="plain" onClick=${explain}>${t("tryAgain")}</button></p>`}
     ${answer && html`
