@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings
 
 from data_exchange_center import artifacts, plugins
 from data_exchange_center.settings import ExtensionSettings, Settings
+from extras.canary.store import CanaryStore
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
 from research.figure_files import ROOT
@@ -143,9 +144,12 @@ def recipes_page() -> str:
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of a server with all extensions; no service is needed."""
     settings = Settings.model_construct()  # of the defaults, whatever the environment says
+    cold = settings.server.model_copy(update={"warm_up_s": 0})
+    settings = settings.model_copy(update={"server": cold})
     recommender = Recommender.from_settings(settings)
     try:
-        return dict(create_app(recommender, settings).test_client().get("/openapi.json").json or {})
+        stores = {"canary": CanaryStore(settings.redis)}  # a given store is not read when the server starts
+        return dict(create_app(recommender, settings, stores=stores).test_client().get("/openapi.json").json or {})
     finally:
         recommender.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,15 @@ def _no_services(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
     if reached:
         pytest.fail(reached[0])
+
+
+@pytest.fixture(autouse=True)
+def _levels() -> Iterator[None]:
+    """What a step that a test runs sets for its process."""
+    log = logging.getLogger("online.clients")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture
