@@ -60,7 +60,7 @@ class StoredUser:
             before: second of the request, which sees earlier events only; None: all count.
         """
         if self.events:
-            applied = plugins.load(plugins.FEEDBACK, "apply")
+            applied = plugins.load(plugins.FEEDBACK, "apply")  # extras.events.events.updated
             history, seen = applied(self.history, self.seen, self.events, items, dataset, before)
         else:
             history, seen = state_as_of(self.history, self.seen, before)

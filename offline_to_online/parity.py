@@ -1,11 +1,11 @@
 """Parity: offline against online, the same candidates, column by column and in the score.
 
-Online means the server's own clients, and its own functions of recall and rank; feedback, extras and fallbacks are left
-out. Offline means the artifacts, in double precision where it matters: recall's scores are exact inner products over
-all items, the ranking model's inputs are encoded by the feature spec, its scores are PyTorch's. The expected state of
-the server is recounted from the ratings, by code other than the offline steps', so that a mistake in the artifacts
-themselves (a wrong window, for example) is found, too, and not only a difference between two copies of them. The last
-ratings of each user, which are held out for evaluation, are not used.
+Online means the server's own clients, its search of the channels, and the ranker's inputs and scores; filling up,
+sorting, feedback, extras and fallbacks are left out. Offline means the artifacts, in double precision where it matters:
+recall's scores are exact inner products over all items, the ranking model's inputs are encoded by the feature spec, its
+scores are PyTorch's. The expected state of the server is recounted from the ratings, by code other than the offline
+steps', so that a mistake in the artifacts themselves (a wrong window, for example) is found, too, and not only a
+difference between two copies of them. The last ratings of each user, which are held out for evaluation, are not used.
 """
 
 from collections import Counter

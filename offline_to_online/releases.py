@@ -134,8 +134,8 @@ def retire(settings: Settings) -> set[str]:
     """Delete the releases that are not kept, and what interrupted loads have left behind. Returns their ids.
 
     A release is deleted from Redis first, its manifest before all, so that it cannot be activated meanwhile; and as a
-    request reads Redis first: a server that still has it loaded finds its user unknown, reads the pointer again and
-    switches, before items or features are missing.
+    request reads Redis first: a server that still has it loaded finds its user unknown, reads the user under the active
+    release, before items or features are missing.
     """
     stores = Stores.of(settings)
     held = [store.releases() for store in stores]

@@ -1,6 +1,7 @@
 """Recommend from a recipe's artifacts with exact search, the reference for the running server.
 
-Vectors, fusion and the ranker's rows come from the functions that the server calls; only the search differs.
+Vectors, fusion and the ranker's rows come from the functions that the server calls. The search differs, and a list is
+filled up only where recall finds nothing; the server fills up to the size that a request asks for.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Training and serving compute the same inputs in two places; where they drift apart, a model silently gets worse.
 Although it lies in rank/, it checks recall too: candidates of real users are found and scored by the server's own
-functions over the services (Redis, Elasticsearch, Feast, Triton) and offline (artifacts, PyTorch), where histories,
+clients over the services (Redis, Elasticsearch, Feast, Triton) and offline (artifacts, PyTorch), where histories,
 seen items and statistics are counted again from the ratings. For half of the users the request falls into their last
 session, for the others days after it. A disagreement fails the step and names column, user and item, and so does an
 index that finds too few of the exact candidates; a release that passes has that written into its manifest.

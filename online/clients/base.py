@@ -115,7 +115,7 @@ class Client(ABC, Generic[Query, Found]):
     def call(self, query: Query, deadline: Deadline = NEVER) -> Found:
         """Return the answer. Raises ServiceError within the service's timeout, and by the deadline.
 
-        Calls only read, so one is retried when the service had closed the connection and half of the time is left.
+        Calls only read, so there is one retry when the service had closed the connection and half of the time is left.
         """
         with self._limited("call", deadline) as limit:
             at_first = limit.left()

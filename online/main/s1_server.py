@@ -88,7 +88,7 @@ def create_app(
         wanted = guard.validated(body, read, parts.expected)
         guard.expect_within_budget(settings.server, strict=wanted.strict, budget_ms=wanted.budget_ms)
         record.facts |= {"user": wanted.userid, "size": wanted.size}
-        answer = parts.recommend(wanted, record.watch)
+        answer = parts.recommend(wanted, record.watch)  # `Recommender.recommend`, and extensions around it
         record.recommended(answer)
         return Response(answer.model_dump_json(), mimetype="application/json")
 

@@ -1,4 +1,4 @@
-"""Fallbacks: what replaces a stage that has failed, and what the answer says of it. Every decision is here.
+"""Fallbacks: what replaces a stage that has failed, and what the answer says of it (the order is `recommend.py`'s).
 
 | stage | instead | in the answer |
 |---|---|---|

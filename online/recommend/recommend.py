@@ -160,8 +160,8 @@ class Recommender(process.ServerProcess):
         waited = time.perf_counter() - watch.began
         deadline = base.Deadline.after(budget_ms / 1e3 - waited).share(share)
         late = not (patient or watch.stages) and waited > MAX_QUEUE_SHARE * budget_ms / 1e3
-        again = self.releases.recently_reloaded
-        return TimedRequest(request, deadline, watch, short_budget, patient, late, preferred, again)
+        last_try = self.releases.recently_reloaded
+        return TimedRequest(request, deadline, watch, short_budget, patient, late, preferred, last_try)
 
     def within(
         self, client: base.Client[base.Query, base.Found], timed: TimedRequest, share: float
@@ -193,7 +193,7 @@ def rank(
     query = triton.ScoreQuery(inputs, opened.model_version, opened.model)
     scores = scorer.call(query)  # (n,)
     order = np.lexsort((candidates.item_numbers, -scores))
-    return Ranked(candidates.item_numbers[order], scores[order], query, order)
+    return Ranked(candidates.item_numbers[order], scores[order], query, rows=order)
 
 
 def answer_fields(slate: Slate) -> dict[str, Any]:
