@@ -1,6 +1,6 @@
 """Start, stop and show a canary: a published release that a share of the users gets, and that proves itself or goes.
 
-Run     make canary release=<published> share=0.05 users=1000
+Run     make canary release=<published> share=0.05
         make canary status=1
         make canary stop=1
 """
@@ -25,10 +25,10 @@ from extras.experiments.declaration import published_releases
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import RedisUsers
 
-SHARE, USERS = 0.05, 1_000
+SHARE = 0.05
 
 
-def start(settings: Settings, release: str, share: float = SHARE, users: int = USERS) -> Canaries:
+def start(settings: Settings, release: str, share: float = SHARE, users: int | None = None) -> Canaries:
     """Begin a canary. Raises CanaryError, ServiceError."""
     with (
         closing(CanaryStore(settings.redis)) as store,
@@ -42,11 +42,14 @@ def start(settings: Settings, release: str, share: float = SHARE, users: int = U
                 stop = f"make experiment-stop name={each.name}"
                 raise CanaryError("release", f"Experiment {each.name!r} decides on users' releases: {stop}")
         active, published = published_releases(released)
+        known = store.known_users(active) if active else 0
         new_id, now, away_s = uuid.uuid4().hex[:12], time.time(), CanarySettings.load().away_s + HEARD_S
 
         def begun(before: Canaries) -> Canaries:
-            of_now = {"now": now, "away_s": away_s}
-            return state.started(before, release, active, published, share=share, users=users, new_id=new_id, **of_now)
+            return state.started(
+                before, release, active, published,
+                share=share, users=users, known=known, now=now, away_s=away_s, new_id=new_id,
+            )  # fmt: skip
 
         return store.update(begun)
 
@@ -70,7 +73,7 @@ def main(settings: Settings) -> None:
     begin = commands.add_parser("start", help="answer a share of the users from a published release")
     begin.add_argument("release", help="its id, as `make releases` lists it")
     begin.add_argument("--share", type=float, default=SHARE, help="of the users, to begin with; default: %(default)s")
-    begin.add_argument("--users", type=int, default=USERS, help="answered in each step; default: %(default)s")
+    begin.add_argument("--users", type=int, help=f"answered in each step; default: {state.USERS}, or as many as fit")
     arguments = parser.parse_args()
     if arguments.command == "start":
         start(settings, arguments.release, arguments.share, arguments.users)

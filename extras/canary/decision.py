@@ -126,8 +126,9 @@ def decide(counts: Counts, limits: CanarySettings, users: int) -> Decision:
     """Decide on a step of a canary that ends after so many ``users``."""
     for reason, detail in _violated(counts, limits):
         return Decision("roll back", reason, detail)
-    held = min(counts.canary.requests, counts.canary.timed) >= FEWEST and counts.seconds >= limits.step_s
-    return Decision("advance" if held and counts.users >= users else "hold")
+    compared = min(counts.canary.requests, counts.canary.timed, counts.active.requests) >= FEWEST
+    held = compared and counts.seconds >= limits.step_s and counts.users >= users
+    return Decision("advance" if held else "hold")
 
 
 def bucket_of(milliseconds: float) -> int:
@@ -184,18 +185,15 @@ def _share(count: int, total: int) -> str:
     return f"{count / max(total, 1):.1%}"
 
 
-def as_counts(stored: Mapping[str, int], frozen: Mapping[str, int] | None = None, **more: Any) -> Counts:
-    """Counts of what servers have added up (`Tally`): name -> number.
+def as_counts(stored: Mapping[str, int], **more: Any) -> Counts:
+    """Counts of what servers have added up (`Tally`): name -> number."""
 
-    ``frozen``: those from which the active release's are taken: of the step before, where all users have the canary.
-    """
-
-    def group(arm: str, found: Mapping[str, int]) -> Group:
-        own = {name.removeprefix(arm): count for name, count in found.items() if name.startswith(arm)}
+    def group(arm: str) -> Group:
+        own = {name.removeprefix(arm): count for name, count in stored.items() if name.startswith(arm)}
         latency = {int(name[1:]): count for name, count in own.items() if name.startswith("<")}
         return Group(latency=latency, **{name: count for name, count in own.items() if name in COUNTED})
 
     return Counts(
-        group(CANARY, stored), group(ACTIVE, stored if frozen is None else frozen),
+        group(CANARY), group(ACTIVE),
         compared=stored.get("compared", 0), overlap=stored.get("overlap", 0) / 10, **more,
     )  # fmt: skip

@@ -151,7 +151,7 @@ class Canarying:
         if group == "canary" and active is not None and not self._titles(active).agree(answer):
             names.append("wrong")
         self._tally.answered(group, names, answer.took_ms["total"], request.userid)
-        if canary.measured and is_exposure(request):
+        if is_exposure(request):
             self._queue.put(_exposure(canary, group, request, answer, as_dealt="errors" not in names))
         if group == "canary" and not names and request.model_fields_set <= PLAIN and random() < COMPARED:  # noqa: S311
             self._tally.samples.append((request, answer))
@@ -208,15 +208,12 @@ class Canarying:
 
     def _decide(self, canary: Canary, now: float) -> Decision:
         stored, users = self._store.counts(canary)
-        frozen = None
-        if not canary.measured and canary.step:
-            frozen, _ = self._store.counts(canary.model_copy(update={"step": canary.step - 1}))
-        if canary.measured and time.monotonic() >= self._likes_at:
+        if time.monotonic() >= self._likes_at:
             began = time.monotonic()
             self._likes = likes_of(self._exposures, canary, self._recommender.releases, self._settings.horizon_s)
             took = time.monotonic() - began
             self._likes_at = time.monotonic() + max(LIKES_S, took / LIKES_SHARE)
-        found = as_counts(stored, frozen, users=users, seconds=now - canary.joined, likes=self._likes)
+        found = as_counts(stored, users=users, seconds=now - canary.joined, likes=self._likes)
         return decide(found, self._settings, canary.users)
 
     def _compare(self, canary: Canary) -> None:

@@ -20,8 +20,9 @@ from online.recommend.types import RELEASE
 
 KEY: Final = CANARY_KEY
 KEPT: Final = 50  # ended canaries
-STEPS: Final = (0.25, 1.0)  # after the share that it begins with
-MAX_SHARE: Final = 0.5  # to begin with: as many users are the group that it is compared with
+STEPS: Final = (0.25, 0.5)  # after the share that it begins with; then the release is activated
+MAX_SHARE: Final = 0.5  # as many users are the group that it is compared with
+USERS: Final = 1_000  # of a step, where so many may come
 
 Member = Literal["canary", "active"]
 Verdict = Literal["activated", "rolled back", "stopped"]
@@ -56,11 +57,6 @@ class Canary(BaseModel):
     def name(self) -> str:
         """Name of its exposures in the log, which is that of experiments."""
         return f"canary-{self.id}"
-
-    @property
-    def measured(self) -> bool:
-        """Whether there is a group to compare with: not in the last step."""
-        return self.share < 1
 
     def experiment(self, horizon_s: float) -> Experiment:
         """The experiment that its exposures are of."""
@@ -109,15 +105,19 @@ class Canaries(BaseModel):
 
 def started(
     before: Canaries, release: str, active: str | None, published: Mapping[str, str], *,
-    share: float, users: int, now: float, away_s: float, new_id: str,
+    share: float, users: int | None, known: int, now: float, away_s: float, new_id: str,
 ) -> Canaries:  # fmt: skip
-    """Begin a canary. ``published``: release -> data set. Raises CanaryError."""
+    """Begin a canary. Raises CanaryError.
+
+    Args:
+        published: release -> data set.
+        users: of each step; None: `USERS`, or as many as fit.
+        known: users of the active release. A step may need half of its share of them: not all come.
+    """
     if before.running is not None:
         raise CanaryError("release", f"A canary runs already ({before.running}): `make canary stop=1` ends it.")
     if not 0 < share <= MAX_SHARE:
         raise CanaryError("share", f"share must be above 0 and at most {MAX_SHARE:g}, not {share:g}.")
-    if users < 1:
-        raise CanaryError("users", f"users must be 1 or more, not {users}.")
     if active is None:
         raise CanaryError("release", "No release is active to compare with: `make sync` activates one.")
     if release not in published:
@@ -127,6 +127,11 @@ def started(
         raise CanaryError("release", f"Release {release} is the active one: name another that is published.")
     if published[release] != published.get(active):
         raise CanaryError("release", f"Release {release} is of another data set than the active release {active}.")
+    most = int(share * known / 2)
+    users = min(USERS, most) if users is None else users
+    if not 1 <= users <= most:
+        of = f"half of {share:g} of the {known:,} users of release {active}"
+        raise CanaryError("users", f"users must be from 1 to {most:,} ({of}), not {users:,}: or name a larger share.")
     canary = Canary(
         id=new_id, release=release, active=active, dataset=published[release], users=users, began=now,
         shares=(share, *(step for step in STEPS if step > share)), joined=now + away_s,
@@ -182,7 +187,7 @@ def deleted(before: Canaries, gone: Collection[str], now: float) -> Canaries:
 def member(canary: Canary, userid: OwnId) -> tuple[Member, bool] | None:
     """The group that a user is in, and whether the user joins with this step; None: in neither group.
 
-    By hash alone. A user stays in a group in later steps, but for the last one, which gives everybody the canary.
+    By hash alone. A user stays in a group in later steps.
     """
     place = bucket(canary.id, userid, b"canary") / BUCKETS
     before = canary.shares[canary.step - 1] if canary.step else 0.0

@@ -16,6 +16,7 @@ from typing import Any, Final
 import redis
 from rich.table import Column, Table
 
+from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.canary import state
@@ -78,6 +79,11 @@ class CanaryStore(RedisClient[Held, bool]):
             log.info("%s%s", found.running, "; it is being activated" if found.running.activating else "")
         after: Canaries = found
         return after
+
+    def known_users(self, release: str) -> int:
+        """How many users a release knows. Raises ServiceError."""
+        with self._limited("known_users"):
+            return int(self._redis.zcard(wire.ids_key(release)))  # type: ignore[arg-type]
 
     def add(self, canary: Canary, counts: Mapping[str, int], users: Collection[OwnId]) -> None:
         """Add a worker's counts, and the users that the canary has answered. Raises ServiceError."""

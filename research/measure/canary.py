@@ -314,7 +314,7 @@ def simulate(
 ) -> dict[str, Any]:
     """One canary, from its start to its end. ``likes``: as of `Bad`."""
     limits, clock, lost, planned = CanarySettings(), 0.0, 0.0, 2 * STEP_USERS
-    shares, frozen = (SHARE, *STEPS), None
+    shares = (SHARE, *STEPS)
     treated: list[NDArray[np.bool_]] = []
     values: list[NDArray[np.int64]] = []
     ends: list[float] = []  # when each of them is known
@@ -330,23 +330,21 @@ def simulate(
             compared = canary.overlap[chosen[: COMPARED // LOOKS]]
             stored.update({"compared": len(compared), "overlap": int(compared.sum())})
             lost += NOTICED * float((active.likes[chosen] - likes * canary.likes[chosen]).sum())
-            if share < 1:
-                others = generator.integers(len(active.likes), size=n)
-                count(stored, ACTIVE, active, others)
-                treated.append(np.repeat([True, False], n))
-                theirs = generator.binomial(canary.likes[chosen], NOTICED * likes)
-                values.append(np.concatenate([theirs, generator.binomial(active.likes[others], NOTICED)]))
-                ends.append(clock + limits.horizon_s)
-                if over := int(np.searchsorted(ends, clock, "right")):
-                    order = generator.permutation(2 * n)  # the two groups arrive in turns
-                    seen = np.concatenate([each[order] for each in values[:over]]).astype(np.float64)
-                    found = relative(seen, np.concatenate([each[order] for each in treated[:over]]), planned)
-            counts = as_counts(stored, frozen, users=look * n, seconds=clock - began, likes=found)
+            others = generator.integers(len(active.likes), size=n)
+            count(stored, ACTIVE, active, others)
+            treated.append(np.repeat([True, False], n))
+            theirs = generator.binomial(canary.likes[chosen], NOTICED * likes)
+            values.append(np.concatenate([theirs, generator.binomial(active.likes[others], NOTICED)]))
+            ends.append(clock + limits.horizon_s)
+            if over := int(np.searchsorted(ends, clock, "right")):
+                order = generator.permutation(2 * n)  # the two groups arrive in turns
+                seen = np.concatenate([each[order] for each in values[:over]]).astype(np.float64)
+                found = relative(seen, np.concatenate([each[order] for each in treated[:over]]), planned)
+            counts = as_counts(stored, users=look * n, seconds=clock - began, likes=found)
             decision: Decision = decide(counts, limits, STEP_USERS)
             if decision.action == "roll back":
                 ended = {"reason": decision.reason, "detail": decision.detail, "step": step + 1}
                 return {**ended, "minutes": clock / 60, "users": total, "likes lost": lost}
-        frozen = dict(stored)
     return {"reason": "", "detail": "", "step": len(shares), "minutes": clock / 60, "users": total, "likes lost": lost}
 
 

@@ -88,10 +88,22 @@ def canaries(settings: Settings) -> Canaries:
     return Canaries.model_validate_json(found.content)
 
 
+def announced(settings: Settings, other: World, *, share: float = 0.5, users: int = 10_000) -> Canary:
+    """A canary that may need more users than the small worlds have, so that it does not advance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "started", partial(_started, state.started))
+        canary = commands.start(settings, other.release, share, users).running
+    assert canary is not None
+    return canary
+
+
+def _started(started: Callable[..., Canaries], *given: Any, **more: Any) -> Canaries:
+    return started(*given, **{**more, "known": 100_000})
+
+
 def begun(settings: Settings, other: World, *, share: float = 0.5, users: int = 10_000) -> Canary:
     """A canary whose users have joined."""
-    canary = commands.start(settings, other.release, share, users).running
-    assert canary is not None
+    canary = announced(settings, other, share=share, users=users)
     time.sleep(max(0.0, canary.joined - time.time()))
     return canary
 
@@ -154,7 +166,7 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
         until(lambda: active() == other.release, every_s=0.2, despite=(redis.RedisError,), within_s=120)
         until(lambda: ended(settings), every_s=0.2, despite=(AssertionError, requests.RequestException))
     last = canaries(settings).ended[0]
-    assert (last.verdict, last.reason, last.share) == ("activated", "", 1.0)
+    assert (last.verdict, last.reason, last.share) == ("activated", "", 0.5)
     assert {ask(settings, user)["release"] for user in world.userids} == {other.release}
 
 
@@ -204,8 +216,7 @@ def test_a_user_of_the_active_release_stays_until_away(
     served: tuple[Settings, psutil.Process], world: World, other: World
 ) -> None:
     settings, _ = served
-    canary = commands.start(settings, other.release, 0.5, 10_000).running
-    assert canary is not None
+    canary = announced(settings, other)
     busy, later = users_of(canary, "canary")[:2]
     while time.time() < canary.joined + AWAY_S:
         assert ask(settings, busy)["release"] == world.release
@@ -227,6 +238,8 @@ def test_commands_refuse_what_cannot_be(patient: Settings, world: World, other: 
         commands.stop(patient)
     with pytest.raises(CanaryError, match="is not published"):
         commands.start(patient, "f" * 12)
+    with pytest.raises(CanaryError, match="users must be from 1 to 3"):
+        commands.start(patient, other.release, 0.5, 4)
     with closing(ExperimentStore(patient.redis)) as store, closing(RedisUsers(patient.redis)) as users:
         arms = {"control": {"release": world.release}, "treatment": {"release": other.release}}
         declared = Declaration.model_validate({"name": "ranker", "arms": arms})
@@ -235,7 +248,7 @@ def test_commands_refuse_what_cannot_be(patient: Settings, world: World, other: 
         with pytest.raises(CanaryError, match="Experiment 'ranker' decides"):
             commands.start(patient, other.release)
         store.remove("ranker")
-        commands.start(patient, other.release)
+        commands.start(patient, other.release, 0.5)
         with pytest.raises(CanaryError, match="A canary runs already"):
             commands.start(patient, other.release)
         with pytest.raises(ExperimentError, match="A canary runs"):

@@ -15,7 +15,7 @@ ADVANCE, BACK = Decision("advance"), Decision("roll back", "errors", "9 %")
 
 def started(before: Canaries | None = None, **more: Any) -> Canaries:
     given: dict[str, Any] = {"release": NEW, "active": ACTIVE, "published": PUBLISHED, "share": 0.05, "users": 100}
-    given |= {"now": 1_000.0, "away_s": 60.0, "new_id": "one"}
+    given |= {"known": 6_040, "now": 1_000.0, "away_s": 60.0, "new_id": "one"}
     return state.started(before or Canaries(), **{**given, **more})
 
 
@@ -33,7 +33,9 @@ def running(found: Canaries) -> Canary:
         ({"active": None}, "release", "No release is active"),
         ({"share": 0.0}, "share", "above 0 and at most 0.5"),
         ({"share": 0.6}, "share", "above 0 and at most 0.5"),
-        ({"users": 0}, "users", "1 or more"),
+        ({"users": 0}, "users", "from 1 to 151"),
+        ({"users": 152}, "users", "from 1 to 151"),
+        ({"known": 12, "users": None}, "users", "larger share"),
         ({"before": started()}, "release", "A canary runs already"),
     ],
 )
@@ -43,18 +45,23 @@ def test_refusals(more: dict[str, Any], field: str, message: str) -> None:
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize(("known", "users"), [(6_040, 151), (1_000_000, 1_000), (40, 1)])
+def test_a_step_needs_no_more_users_than_may_come(known: int, users: int) -> None:
+    assert running(started(known=known, users=None)).users == users
+
+
 def test_it_advances_in_steps_and_is_activated() -> None:
     found, shares = started(), []
     while not running(found).activating:
         canary = running(found)
         shares.append((canary.share, canary.joined))
         found = state.after(found, canary, ADVANCE, canary.joined + 100, 60.0)
-    assert shares == [(0.05, 1_060.0), (0.25, 1_220.0), (1.0, 1_380.0)]
+    assert shares == [(0.05, 1_060.0), (0.25, 1_220.0), (0.5, 1_380.0)]
     canary = running(found)
     assert state.after(found, canary, BACK, 2_000, 60.0) == found
     done = state.superseded(found, NEW, 2_000)
     assert done.running is None
-    assert (done.ended[0].verdict, done.ended[0].reason, done.ended[0].share) == ("activated", "", 1.0)
+    assert (done.ended[0].verdict, done.ended[0].reason, done.ended[0].share) == ("activated", "", 0.5)
     assert state.ended(found, canary, "activated", now=2_000) == done
 
 
@@ -103,20 +110,19 @@ def test_the_history_keeps_the_newest() -> None:
     assert len(found.ended) == state.KEPT
 
 
-def test_users_stay_in_their_group_until_all_have_the_canary() -> None:
+def test_users_stay_in_their_group_from_step_to_step() -> None:
     first = running(started())
     second, third = first.model_copy(update={"step": 1}), first.model_copy(update={"step": 2})
     groups = [{user: member(step, user) for user in range(20_000)} for step in (first, second, third)]
-    for step, share in zip(groups, (0.05, 0.25, 1.0), strict=True):
-        of_canary = [user for user, found in step.items() if found and found[0] == "canary"]
-        assert len(of_canary) == pytest.approx(share * 20_000, rel=0.06)
+    for step, share in zip(groups, (0.05, 0.25, 0.5), strict=True):
+        for group in ("canary", "active"):
+            of_group = [user for user, found in step.items() if found and found[0] == group]
+            assert len(of_group) == pytest.approx(share * 20_000, rel=0.06)
     for user, found in groups[0].items():
         if found is not None:
             assert found[1]
             assert groups[1][user] == (found[0], False)
-    assert all(found and found[0] == "canary" for found in groups[2].values())
-    stays = [user for user, found in groups[1].items() if found and found[0] == "canary"]
-    assert all(groups[2][user] == ("canary", False) for user in stays)
+    assert all(groups[2][user] == (found[0], False) for user, found in groups[1].items() if found is not None)
 
 
 def test_both_groups_are_alike_in_size() -> None:
