@@ -48,6 +48,9 @@ EXPOSE: Final = f"recsys_expose_{_DIGEST}"
 _REWRITE_S: Final = 600.0  # how long a rewrite of the append-only file may take
 _FULL, _NOTED_FULL = -1, -2  # what the function answers where too many are there
 _SLICE: Final = 500  # of a user's entries that one call deletes
+EXPOSURES: Final = "exposures"
+SERVED: Final = "served"
+STREAMS: Final = (EXPOSURES, SERVED)  # of experiments and canaries; a sample of all answers, to measure quality
 Unneeded = Callable[[OwnId, str], Collection[str]]  # a user, a data set -> eventids
 MOST_COUNTING: Final = 2_000  # events of a user that change the state: each request for the user reads them all
 MOST_NOTED: Final = 10_000  # of a user's other events but compacted ones; `make events` deletes exported ones
@@ -201,11 +204,12 @@ class EventLog(RedisClient[Recording, tuple[int, ...]]):
             deleted += int(some)
             if begun and not some:
                 break
-        exposures, place = exposures_key(wire.event_partition(userid)), "-"
-        while place:
-            with self._limited("forget"):
-                raw = self._run(Call(FORGET_EXPOSURES, (exposures,), (exposure_user(dataset, userid), place, _SLICE)))
-            place = raw[0].decode()
+        for stream in STREAMS:
+            shown, place = exposures_key(wire.event_partition(userid), stream), "-"
+            while place:
+                with self._limited("forget"):
+                    raw = self._run(Call(FORGET_EXPOSURES, (shown,), (exposure_user(dataset, userid), place, _SLICE)))
+                place = raw[0].decode()
         return deleted
 
     def _loaded(self) -> set[str]:
@@ -282,9 +286,12 @@ def noted_events_key(dataset: str, userid: OwnId) -> str:
     return f"ml:noted:{dataset}:{wire.partition_tag(userid)}:{userid}"
 
 
-def exposures_key(partition: int) -> str:
-    """Stream: which users of the partition were answered from which arm of an experiment, and with which items."""
-    return f"ml:exposures:{{{partition}}}"
+def exposures_key(partition: int, stream: str = EXPOSURES) -> str:
+    """Stream: which users of the partition were answered from which arm of an experiment, and with which items.
+
+    ``stream``: one of `STREAMS`.
+    """
+    return f"ml:{stream}:{{{partition}}}"
 
 
 def exposure_user(dataset: str, userid: OwnId) -> str:

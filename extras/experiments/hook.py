@@ -238,18 +238,8 @@ def _with_arm(
 ) -> tuple[Answer, Exposure]:
     """Add the experiment to an answer. Returns it, and the exposure to log."""
     part = InExperiment(experiment=experiment.name, arms=[arm] if arm else list(experiment.arms))
-    exposure = Exposure(
-        experiment=experiment.name,
-        arm=arm,
-        recommendation=answer.recommendation,
-        dataset=experiment.dataset,
-        userid=request.userid,
-        release=answer.release,
-        as_dealt=as_dealt,
-        timestamp=request.timestamp,
-        answered=time.time_ns() // 1_000_000,
-        items=tuple(answer.itemids),
-        teams=teams,
+    exposure = Exposure.of(
+        answer, request, experiment=experiment.name, arm=arm, dataset=experiment.dataset, as_dealt=as_dealt, teams=teams
     )
     return answer.model_copy(update={"experiments": [part]}), exposure
 

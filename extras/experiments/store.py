@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import redis
 from pydantic import ConfigDict, TypeAdapter
@@ -24,10 +24,11 @@ from data_exchange_center import wire
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from extras.events.events import Event, Logged
-from extras.events.log import EXPOSE, Call, exposure_user, exposures_key, run
+from extras.events.log import EXPOSE, EXPOSURES, Call, exposure_user, exposures_key, run
 from extras.experiments.declaration import EXPERIMENTS, Experiments
 from online.clients.base import ServiceError, StoredError
 from online.clients.redis import RedisClient
+from online.recommend.types import Answer, Request
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ _AT_A_TIME: Final = 1_000
 CAPACITY: Final = 10_000  # exposures that may wait to be written
 EVERY_S: Final = 0.2
 BATCH: Final = 200
-AGAIN_S: Final = 1.0  # after a failure
-END_S: Final = 2.0  # to write what waits when the process ends
+AGAIN_S: Final = 5.0  # after a failure
+END_S: Final = 2.0  # that the end of the process waits for the last write
 
 FIRST, SECOND = "0", "1"  # lists that drafted an item of an interleaved one
 NEITHER: Final = "-"  # it was added when one list had no more to give
@@ -79,12 +80,31 @@ class Exposure:
     teams: str = ""
     score: float | None = None
 
+    @classmethod
+    def of(cls, answer: Answer, request: Request, **more: Any) -> Exposure:
+        """An answer that is sent now. ``more``: fields that neither it nor its request has."""
+        return cls(
+            recommendation=answer.recommendation,
+            userid=request.userid,
+            release=answer.release,
+            timestamp=request.timestamp,
+            answered=time.time_ns() // 1_000_000,
+            items=tuple(answer.itemids),
+            **more,
+        )
+
 
 EXPOSURE: Final = TypeAdapter(Exposure)  # reads and writes one, as JSON
 
 
 class ExperimentStore(RedisClient[None, Experiments]):
-    """All experiments, oldest first, and their exposures."""
+    """All experiments, oldest first, and their exposures.
+
+    A subclass with another ``stream`` has a log of its own; ``kept``: of each partition, about.
+    """
+
+    stream: ClassVar[str] = EXPOSURES
+    kept: ClassVar[int] = KEPT
 
     def _call(self, query: None) -> Experiments:
         return self._unpacked(self._redis.get(ALL_EXPERIMENTS_KEY))
@@ -122,19 +142,20 @@ class ExperimentStore(RedisClient[None, Experiments]):
         except ValueError as error:
             raise StoredError(self.service, "holds experiments that cannot be read") from error
 
-    def expose(self, exposures: Sequence[Exposure], kept: int = KEPT) -> None:
+    def expose(self, exposures: Sequence[Exposure], kept: int | None = None) -> None:
         """Append exposures to the log, which keeps the newest ``kept`` of a partition. Raises ServiceError."""
+        kept = kept or self.kept
         with self._limited("expose"):
             calls = []
             for each in exposures:
                 partition = wire.event_partition(each.userid)
-                keys = exposures_key(partition), wire.user_events_key(each.dataset, each.userid)
+                keys = exposures_key(partition, self.stream), wire.user_events_key(each.dataset, each.userid)
                 arguments = kept, each.answered, exposure_user(each.dataset, each.userid), EXPOSURE.dump_json(each)
                 calls.append(Call(EXPOSE, keys, arguments))
             run(self._redis, calls)
 
-    def exposures(self, experiment: str | None, since_ms: int = 0) -> Iterator[Exposure]:
-        """Exposures of an experiment (None: all) that the log has, each partition's in order. Raises ServiceError."""
+    def exposures(self, experiment: str, since_ms: int = 0) -> Iterator[Exposure]:
+        """Exposures of an experiment that the log has, each partition's in order. Raises ServiceError."""
         return (exposure for _, _, exposure in self._logged(experiment, since_ms))
 
     def events_of(self, dataset: str, userids: Sequence[OwnId]) -> dict[OwnId, list[Event]]:
@@ -159,9 +180,9 @@ class ExperimentStore(RedisClient[None, Experiments]):
             with self._limited("remove"):
                 self._redis.xdel(key, entry)
 
-    def _logged(self, experiment: str | None, since_ms: int = 0) -> Iterator[tuple[str, bytes, Exposure]]:
+    def _logged(self, experiment: str, since_ms: int = 0) -> Iterator[tuple[str, bytes, Exposure]]:
         """Stream, entry, and what it says. Raises ServiceError."""
-        for key in map(exposures_key, range(wire.EVENT_PARTITIONS)):
+        for key in (exposures_key(partition, self.stream) for partition in range(wire.EVENT_PARTITIONS)):
             after: str | None = f"{since_ms}"
             while after is not None:
                 with self._limited("exposures"):
@@ -172,13 +193,13 @@ class ExperimentStore(RedisClient[None, Experiments]):
                         exposure = EXPOSURE.validate_json(fields[b"exposure"])
                     except (KeyError, ValueError) as error:
                         raise StoredError(self.service, "holds exposures that cannot be read") from error
-                    if experiment is None or exposure.experiment == experiment:
+                    if exposure.experiment == experiment:
                         yield key, entry, exposure
 
     def is_cut(self, since: int, kept: int = KEPT) -> bool:
         """Whether the log may have dropped exposures since this second; ``kept``: as `expose`. Raises ServiceError."""
         with self._limited("is_cut"):
-            keys = [exposures_key(partition) for partition in range(wire.EVENT_PARTITIONS)]
+            keys = [exposures_key(partition, self.stream) for partition in range(wire.EVENT_PARTITIONS)]
             streams: Any = [self._redis.xinfo_stream(key) for key in keys if self._redis.exists(key)]
         return any(is_cut(each, since, kept) for each in streams)
 
@@ -237,6 +258,7 @@ class ExposureQueue(Generic[Shown]):
         self._waiting: deque[Shown] = deque()
         self._lock = threading.Lock()  # guards the thread's start
         self._end = threading.Event()
+        self._away = False  # the last write has failed
         self._thread: threading.Thread | None = None
 
     def put(self, exposure: Shown) -> None:
@@ -255,9 +277,7 @@ class ExposureQueue(Generic[Shown]):
         while not self._end.wait(EVERY_S):
             if not self._flushed():
                 self._end.wait(AGAIN_S)
-        until = time.monotonic() + END_S
-        while not self._flushed() and time.monotonic() < until:
-            time.sleep(EVERY_S)
+        self._flushed()
 
     def _flushed(self) -> bool:
         """Write what waits; False if Redis took no more."""
@@ -265,19 +285,22 @@ class ExposureQueue(Generic[Shown]):
             try:
                 self._write(batch)
             except ServiceError as error:
-                log.warning("%d exposures wait: %s", len(self._waiting), error)
+                if not self._away:  # one line for each time that Redis is away
+                    log.warning("%d exposures wait: %s", len(self._waiting), error)
+                self._away = True
                 return False
+            self._away = False
             for _ in batch:
                 self._waiting.popleft()
             self._count("written", len(batch))
         return True
 
     def close(self) -> None:
-        """Write what waits, for `END_S` or little more; the rest is dropped."""
+        """Write what waits, with one attempt of at most `END_S`; the rest is dropped."""
         self._end.set()
         if self._thread is None:
             return
-        self._thread.join(2 * END_S)
+        self._thread.join(END_S)
         if lost := len(self._waiting):
             log.error("%d exposures are lost: Redis did not take them", lost)
             self._count("dropped", lost)

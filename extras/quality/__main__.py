@@ -33,10 +33,10 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.client import Client, ServerError
 from extras.events.events import Event
-from extras.experiments.store import ExperimentStore, Exposure
+from extras.experiments.store import Exposure
 from extras.quality.hook import top_score
 from extras.quality.measures import FEWEST, drift_of, hit_rates, merged
-from extras.quality.store import Drift, QualitySettings, QualityStore, Report
+from extras.quality.store import Drift, QualitySettings, QualityStore, Report, ServedStore
 from offline.readers import PAST
 from offline_to_online.stores.base import TIMEOUT_S
 from online.clients.redis import RedisUsers
@@ -45,7 +45,7 @@ REFERENCE_USERS: Final = 300  # of the training data, whose lists' scores are th
 
 
 def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]:
-    """Measure, store and return the report, and why it has no drift. Raises ServiceError, StepError."""
+    """Measure, store and return the report, and why drift is not in it, or not all. Raises ServiceError, StepError."""
     with closing(RedisUsers(settings.redis)) as users:
         live = users.listed()[0]
         published = users.published(live) if live else None
@@ -53,28 +53,28 @@ def measure(settings: Settings, window_s: int, now: float) -> tuple[Report, str]
         raise StepError("no release is active, so nothing was served", "Run `make offline sync` first.")
     manifest = published.manifest
     dataset = manifest.dataset
-    with closing(ExperimentStore(settings.redis, TIMEOUT_S)) as log:
-        exposures = [each for each in log.exposures(None) if each.dataset == dataset.base_name]
+    with closing(ServedStore(settings.redis, TIMEOUT_S)) as log:
+        exposures = [each for each in log.exposures("") if each.dataset == dataset.base_name]
         events = log.events_of(dataset.base_name, list({each.userid for each in exposures}))
     rates = hit_rates(exposures, events, dataset, window_s, now)
     try:
-        drift, problem = drifts(settings, manifest, exposures, events), ""
-    except (artifacts.ArtifactError, StepError, ServerError) as error:
+        drift, problem = drifts(settings, manifest, exposures, events)
+    except (artifacts.ArtifactError, StepError) as error:
         drift, problem = [], f"{error}"
     report = Report(
         release=manifest.release, made=int(now), window_s=window_s, threshold=QualitySettings.load().threshold,
         hit_rates=rates, drift=drift,
     )  # fmt: skip
     with closing(QualityStore(settings.redis)) as store:
-        report = merged(store.call(dataset.base_name), report)
+        report = merged(store.call((dataset.base_name, window_s)), report)
         store.write(dataset.base_name, report)
     return report, problem
 
 
 def drifts(
     settings: Settings, manifest: Manifest, exposures: Sequence[Exposure], events: Mapping[OwnId, Sequence[Event]]
-) -> list[Drift]:
-    """Drift of the requests to the active release, largest first. Raises ArtifactError, ServerError, StepError."""
+) -> tuple[list[Drift], str]:
+    """Drift of the requests to the active release, and why the scores' lacks. Raises ArtifactError, StepError."""
     folder = settings.exchange_dir
     if (made := release_of_artifacts(settings).release) != manifest.release:
         raise StepError(
@@ -82,10 +82,11 @@ def drifts(
         )
     users, items = read_own_ids(folder)
     ratings = artifacts.RATINGS.read(folder)
+    newest = ratings[Columns.TIMESTAMP].max()  # events until then may be among the ratings
     ratings = ratings[ratings[Columns.SPLIT].isin(PAST)]
     answers = [each for each in exposures if each.release == manifest.release]
     served = list(dict.fromkeys(each.userid for each in answers))  # each user once, however many requests there were
-    new = [each for user in served for each in events[user]]
+    new = [each for user in served for each in events[user] if each.timestamp > newest]
     rated = [each for each in new if manifest.dataset.event_types.get(each.type) == "rates"]
     sizes, more = ratings.groupby(Columns.USER).size(), Counter(each.userid for each in rated)
     current_sizes = pd.Series([sizes.get(users.numbers.get(user), 0) + more[user] for user in served])
@@ -99,9 +100,13 @@ def drifts(
         drift_of("events of a user", sizes, current_sizes),
         drift_of("rating", ratings[Columns.RATING], codes),
     ]
+    problem = ""
     if len(scores) >= FEWEST:
-        found.append(drift_of("score", _reference_scores(settings, manifest.release, list(users.values())), scores))
-    return sorted((each for each in found if each is not None), key=lambda each: -each.psi)
+        try:
+            found.append(drift_of("score", _reference_scores(settings, manifest.release, list(users.values())), scores))
+        except (ServerError, StepError) as error:
+            problem = f"The scores' drift is not measured: {error}"
+    return [each for each in found if each is not None], problem
 
 
 def _features(table: pd.DataFrame, training: pd.Series | None, current: Sequence[int]) -> Iterator[Drift | None]:
@@ -113,15 +118,23 @@ def _features(table: pd.DataFrame, training: pd.Series | None, current: Sequence
 
 
 def _reference_scores(settings: Settings, release: str, users: list[OwnId]) -> pd.Series:
-    """Scores of the first items of the lists of some users of the training data, requested when first needed."""
+    """Scores of the first items of the lists of some users of the training data, requested when first needed.
+
+    Raises ServerError; StepError if too many lists are degraded.
+    """
     path = settings.service_dir("quality") / f"{release}.json"
     if not path.exists():
         key = settings.server.key.get_secret_value() if settings.server.key else None
         chosen = random.Random(0).sample(users, min(REFERENCE_USERS, len(users)))  # noqa: S311 (no secret)
         with Client(settings.server.url, key) as server:
             answers = [server.recommend(user, release=release, size=1) for user in chosen]
+        scores = [score for each in answers if (score := top_score(each)) is not None]
+        if len(scores) < min(FEWEST, len(chosen)):
+            raise StepError(f"{len(chosen) - len(scores)} of {len(chosen)} lists of the training data are degraded")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"scores": [score for each in answers if (score := top_score(each)) is not None]})
+        for other in path.parent.glob("*.json"):  # of earlier releases
+            other.unlink()
+        write_json(path, {"scores": scores})
     return pd.Series(json.loads(path.read_text(encoding="utf-8"))["scores"], dtype=float)
 
 
@@ -139,8 +152,10 @@ def show(report: Report, problem: str, console: Console) -> None:
             mark = " [bold red]drifted[/]" if row.psi > report.threshold else ""
             drift.add_row(row.feature, f"{row.psi:.3f}{mark}", f"{row.values:,}")
         console.print(drift)
-    else:
-        console.print(f"No drift: {problem or f'{FEWEST} users, or events, are needed.'}")
+    if problem:
+        console.print(f"{problem}{' What an earlier run has measured is kept.' if report.drift else ''}")
+    elif not report.drift:
+        console.print(f"No drift: {FEWEST} users, or events, are needed.")
 
 
 def main(settings: Settings) -> None:

@@ -1,18 +1,20 @@
-"""Records a sample of the served lists in the log of exposures; shows the last report of `make quality`.
+"""Records a sample of the served lists in a log of their own; shows the last report of `make quality`.
 
-A list that an experiment records is not recorded again. Only plain requests count, as somebody sees their answers now.
+Only plain requests count, as somebody sees their answers now; lists interleaved of two releases say nothing of one.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from math import nan
 
 from flask import Flask
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
-from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue
-from extras.quality.store import QualitySettings, QualityStore, Report
+from extras.experiments.store import Exposure, ExposureQueue
+from extras.quality.store import QualitySettings, QualityStore, Report, ServedStore
 from extras.routes import route
 from online.recommend.outcomes import WITHOUT_A_SERVICE
 from online.recommend.recommend import Recommender
@@ -20,6 +22,7 @@ from online.recommend.types import Answer, Request, Stopwatch
 from online.web.guard import may_record_exposures
 from online.web.parts import Parts
 
+OTHER_LISTS = frozenset({"timestamp", "history", "candidates", "query", "cursor"})  # fields of requests for these
 READ_EVERY_S = 10.0
 DAYS = 7  # of a release's hit rate in the metrics
 
@@ -28,17 +31,22 @@ def register(app: Flask, parts: Parts) -> None:
     """Record lists, and answer `GET /ml/quality`."""
     settings = QualitySettings.load()
     if settings.record_per_s:
-        log: ExperimentStore = parts.stores.get("served") or ExperimentStore(parts.settings.redis)
-        recorder = Recorder(parts.recommender, ExposureQueue(log.expose).put, parts.recommend, settings.record_per_s)
+        log: ServedStore = parts.stores.get("served") or ServedStore(parts.settings.redis)
+        lists = Counter(
+            "recsys_recorded_lists", "Sampled lists, by what became of their entries in the log", ["result"],
+            registry=parts.registry,
+        )  # fmt: skip
+        queue: ExposureQueue[Exposure] = ExposureQueue(log.expose, lambda result, n: lists.labels(result).inc(n))
+        recorder = Recorder(parts.recommender, queue.put, parts.recommend, settings.record_per_s)
         parts.recommend = recorder.recommend
-    shown = Shown(parts, parts.stores.get("quality") or QualityStore(parts.settings.redis), settings.threshold)
+    shown = Shown(parts, parts.stores.get("quality") or QualityStore(parts.settings.redis), settings)
     parts.recommender.follow(shown.look)
 
     @route(app, parts, "GET", "/ml/quality", Report, (401, 429, 500))
     def quality() -> Report:
         """Hit rates of served lists by release and day, and drift against the training data.
 
-        As `make quality` found them last.
+        As `make quality` found them last with this server's window.
         """
         return shown.report
 
@@ -47,7 +55,7 @@ def counts(request: Request) -> bool:
     """Whether somebody sees the answer now: a plain request of a known user, of a trusted client."""
     given = request.model_fields_set
     plain = not (request.strict or request.explain or request.release) and bool(request.userid)
-    return plain and given.isdisjoint(("timestamp", "history", "candidates")) and may_record_exposures()
+    return plain and given.isdisjoint(OTHER_LISTS) and may_record_exposures()
 
 
 def top_score(answer: Answer) -> float | None:
@@ -69,11 +77,12 @@ class Recorder:
     def recommend(self, request: Request, watch: Stopwatch) -> Answer:
         """As `Recommender.recommend`."""
         answer = self._recommend(request, watch)
-        if counts(request) and not getattr(answer, "experiments", ()) and self._has_room():
+        interleaved = any(len(each.arms) > 1 for each in getattr(answer, "experiments", ()))
+        if counts(request) and not interleaved and self._within_rate():
             self._put(self._exposure(request, answer))
         return answer
 
-    def _has_room(self) -> bool:
+    def _within_rate(self) -> bool:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._recorded = second, 0
@@ -82,47 +91,49 @@ class Recorder:
 
     def _exposure(self, request: Request, answer: Answer) -> Exposure:
         opened = self._recommender.releases.active
-        return Exposure(
-            experiment="",
-            arm="",
-            recommendation=answer.recommendation,
-            dataset=opened.manifest.dataset.base_name if opened else "",
-            userid=request.userid,
-            release=answer.release,
-            as_dealt=True,
-            timestamp=request.timestamp,
-            answered=time.time_ns() // 1_000_000,
-            items=tuple(answer.itemids),
-            score=top_score(answer),
+        dataset = opened.manifest.dataset.base_name if opened else ""
+        return Exposure.of(
+            answer, request, experiment="", arm="", dataset=dataset, as_dealt=True, score=top_score(answer)
         )
 
 
 class Shown:
     """The report as the process has read it last, and its metrics."""
 
-    def __init__(self, parts: Parts, store: QualityStore, threshold: float) -> None:
+    def __init__(self, parts: Parts, store: QualityStore, settings: QualitySettings) -> None:
         self._releases, self._store, self._next = parts.recommender.releases, store, 0.0
-        self.report = Report(threshold=threshold)
-        self._drifts: dict[tuple[str | None, str], float] = {}  # as they are in the metrics
+        self._window_s = settings.window_s
+        self.report = Report(threshold=settings.threshold)
 
         def gauge(name: str, what: str, *labels: str) -> Gauge:
             return Gauge(f"recsys_{name}", what, labels, registry=parts.registry, multiprocess_mode="livemax")
 
         self._rates = gauge("hit_rate", f"Share of a release's lists of {DAYS} days with a liked item", "release")
         self._drift = gauge("drift_psi", "Population stability index against the training data", "release", "feature")
-        gauge("drift_threshold", "Index above which a feature has drifted").set(threshold)
+        gauge("drift_threshold", "Index above which a feature has drifted").set(settings.threshold)
 
     def look(self) -> bool:
         """Read the report now and then. Raises ServiceError."""
         opened = self._releases.active
         if opened is None or time.monotonic() < self._next:
             return True
-        self.report = report = self._store.call(opened.manifest.dataset.base_name)
-        self._next = time.monotonic() + READ_EVERY_S
-        for release in {each.release for each in report.hit_rates}:
-            self._rates.labels(release).set(report.rate_of(release, DAYS) or 0)
-        drift = {(report.release, each.feature): each.psi for each in report.drift}
-        for labels in self._drifts.keys() | drift:  # what is measured no longer has not drifted
-            self._drift.labels(*labels).set(drift.get(labels, 0))
-        self._drifts = drift
+        self._next = time.monotonic() + READ_EVERY_S  # also where Redis cannot be reached
+        before, self.report = self.report, self._store.call((opened.manifest.dataset.base_name, self._window_s))
+        _set(self._rates, _recent(before), _recent(self.report))
+        _set(self._drift, _drifts(before), _drifts(self.report))
         return True
+
+
+def _recent(report: Report) -> dict[tuple[str, ...], float]:
+    since = datetime.fromtimestamp(report.made, UTC) - timedelta(days=DAYS - 1)
+    return {(release,): rate for release, rate in report.rates_since(f"{since:%Y-%m-%d}").items()}
+
+
+def _drifts(report: Report) -> dict[tuple[str, ...], float]:
+    return {(report.release or "", each.feature): each.psi for each in report.drift}
+
+
+def _set(gauge: Gauge, before: dict[tuple[str, ...], float], now: dict[tuple[str, ...], float]) -> None:
+    """Set a gauge by its labels; what has no value any more is NaN, as several processes cannot remove labels."""
+    for labels in before.keys() | now:
+        gauge.labels(*labels).set(now.get(labels, nan))

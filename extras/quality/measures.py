@@ -23,6 +23,7 @@ from extras.quality.store import DayRate, Drift, Report
 BINS: Final = 10  # of numbers, by the training data's quantiles
 VALUES: Final = 20  # of a category that have a bin each, the most frequent ones; one more has the others
 FEWEST: Final = 200  # values that an index is computed of: fewer differ by chance
+KEPT_DAYS: Final = 90  # of hit rates, in a report
 _SMOOTHING: Final = 0.5  # added to each bin's count
 
 
@@ -63,14 +64,25 @@ def is_hit(shown: Exposure, events: Iterable[Event], dataset: Dataset, window_s:
 
 
 def merged(before: Report, now: Report) -> Report:
-    """The newer report, with earlier days that the log of exposures has no longer, or has fewer lists of."""
+    """The newer report, with what only an earlier one of the same window has.
+
+    Hit rates: days that the log has no longer, or has fewer lists of, up to `KEPT_DAYS`. Drift: features of the same
+    release that could not be measured this time, as a failure does not say that they drift no more.
+    """
     days = {(each.day, each.release): each for each in now.hit_rates}
-    if before.window_s == now.window_s:
-        for each in before.hit_rates:
-            found = days.get((each.day, each.release))
-            if found is None or found.lists < each.lists:
-                days[each.day, each.release] = each
-    return now.model_copy(update={"hit_rates": [days[key] for key in sorted(days)]})
+    for each in before.hit_rates:
+        found = days.get((each.day, each.release))
+        if found is None or found.lists < each.lists:
+            days[each.day, each.release] = each
+    kept = sorted({day for day, _ in days})[-KEPT_DAYS:]
+    earlier = before.drift if before.release == now.release else []
+    drift = {each.feature: each for each in (*earlier, *now.drift)}
+    return now.model_copy(
+        update={
+            "hit_rates": [days[key] for key in sorted(days) if key[0] in kept],
+            "drift": sorted(drift.values(), key=lambda each: -each.psi),
+        }
+    )
 
 
 def psi(training: NDArray[Any], current: NDArray[Any]) -> float:

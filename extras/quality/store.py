@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field, ValidationError
 
 from data_exchange_center.settings import ExtensionSettings
+from extras.events.log import SERVED
+from extras.experiments.store import ExperimentStore
 from online.clients.base import StoredError
 from online.clients.redis import RedisClient
 
-report_key: Final = "ml:quality:{}".format  # `Dataset.base_name` -> string: its report, as JSON
+report_key: Final = "ml:quality:{}:{}".format  # `Dataset.base_name`, window in seconds -> string: report, as JSON
 
 
 class QualitySettings(ExtensionSettings, env_prefix="RECSYS_QUALITY__"):
@@ -48,18 +51,28 @@ class Report(BaseModel):
     hit_rates: list[DayRate] = []
     drift: list[Drift] = []
 
-    def rate_of(self, release: str, days: int = 7) -> float | None:
-        """Hit rate of a release over its newest days; None: no list's window is over."""
-        newest = [each for each in self.hit_rates if each.release == release][-days:]
-        lists = sum(each.lists for each in newest)
-        return sum(each.hits for each in newest) / lists if lists else None
+    def rates_since(self, day: str) -> dict[str, float]:
+        """Hit rate of each release with lists since a day."""
+        lists, hits = Counter[str](), Counter[str]()
+        for each in self.hit_rates:
+            if each.day >= day:
+                lists[each.release] += each.lists
+                hits[each.release] += each.hits
+        return {release: hits[release] / count for release, count in lists.items()}
 
 
-class QualityStore(RedisClient[str, Report]):
-    """Data set -> its report; an empty one where there is none. Raises ServiceError."""
+class ServedStore(ExperimentStore):
+    """The log of served lists: exposures of no experiment."""
 
-    def _call(self, query: str) -> Report:
-        raw = self._redis.get(report_key(query))
+    stream = SERVED
+    kept = 6_250  # a partition, about: 100,000 in all, some 50 MB of lists of fifty
+
+
+class QualityStore(RedisClient[tuple[str, int], Report]):
+    """Data set and window in seconds -> the report; an empty one where there is none. Raises ServiceError."""
+
+    def _call(self, query: tuple[str, int]) -> Report:
+        raw = self._redis.get(report_key(*query))
         try:
             return Report.model_validate_json(raw) if raw else Report()  # type: ignore[arg-type]
         except ValidationError as error:
@@ -67,4 +80,4 @@ class QualityStore(RedisClient[str, Report]):
 
     def write(self, dataset: str, report: Report) -> None:
         with self._limited("write"):
-            self._redis.set(report_key(dataset), report.model_dump_json())
+            self._redis.set(report_key(dataset, report.window_s), report.model_dump_json())

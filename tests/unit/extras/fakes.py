@@ -198,14 +198,14 @@ class FakeFaults(Fake, Client[None, dict[str, ActiveFault]]):
             self.active = {}
 
 
-class FakeQuality(Fake, Client[str, Report]):
+class FakeQuality(Fake, Client[tuple[str, int], Report]):
     service = "redis"
 
     def __init__(self) -> None:
         super().__init__()
         self.report = Report()
 
-    def _call(self, query: str) -> Report:
+    def _call(self, query: tuple[str, int]) -> Report:
         self._seen(query)
         return self.report
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisClusterException
 
 from data_exchange_center import wire
 from data_exchange_center.settings import RedisSettings
-from extras.events.log import event_log_key, exposures_key, noted_events_key, shown_key
+from extras.events.log import STREAMS, event_log_key, exposures_key, noted_events_key, shown_key
 from online.clients.base import ServiceError
 from online.clients.redis import Connected, RedisUsers, UserQuery
 from past_one_machine.redis_cluster import ClusterClient
@@ -56,7 +56,7 @@ def test_all_that_a_request_reads_is_in_one_slot(userid: int | str) -> None:
     client, partition = ClusterClient(nobody(), timeout_s=1.0), wire.event_partition(userid)
     keys = {client.user_key(RELEASE, userid), *(client.copy_for(key, userid) for key in FOR_ALL)}
     keys |= {key("films", userid) for key in (wire.user_events_key, noted_events_key, shown_key)}
-    keys |= {event_log_key("films", partition), exposures_key(partition)}
+    keys |= {event_log_key("films", partition), *(exposures_key(partition, each) for each in STREAMS)}
     assert len({key_slot(key.encode()) for key in keys}) == 1
 
 

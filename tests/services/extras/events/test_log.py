@@ -24,6 +24,7 @@ from extras.events import s1_log_to_parquet
 from extras.events.event_parts import EventParts, bring, trim_noted
 from extras.events.events import Event
 from extras.events.log import (
+    STREAMS,
     Call,
     EventLog,
     Recording,
@@ -284,7 +285,9 @@ def test_a_forgotten_user_is_in_no_loaded_release_and_no_key(
     client.lpush(shown_key(FILMS, name), "[1]")
     log.call(Recording(FILMS, [replace(rating(1, 1), userid=name)]))
     log.call(Recording(FILMS, [replace(rating(1, 2), userid=name, type="view", value=None)], {"view"}))
-    client.xadd(exposures_key(wire.event_partition(name)), {"user": exposure_user(FILMS, name), "exposure": "{}"})
+    for each in STREAMS:
+        key = exposures_key(wire.event_partition(name), each)
+        client.xadd(key, {"user": exposure_user(FILMS, name), "exposure": "{}"})
     with redis.Redis(port=settings.redis.port, password=settings.redis.secret, db=settings.redis.feast_db) as features:
         features.hset(feast_online_key(28), "x", "1")
         assert log.forget(name, FILMS).releases == 2  # type: ignore[arg-type]

@@ -18,9 +18,9 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording
-from extras.experiments.store import ExperimentStore, Exposure
+from extras.experiments.store import Exposure
 from extras.quality.__main__ import measure
-from extras.quality.store import QualityStore, report_key
+from extras.quality.store import QualityStore, ServedStore, report_key
 from tests.synthetic_release import write_artifacts
 
 USERS, SERVED, WINDOW_S = 400, 300, 100
@@ -45,7 +45,7 @@ def active(settings: Settings, manifest: Manifest, client: redis.Redis) -> Itera
     scores = [n / 300 for n in range(300)]
     (folder / f"{manifest.release}.json").write_text(json.dumps({"scores": scores}))
     yield manifest
-    client.delete(wire.LIVE_KEY, wire.PUBLISHED_KEY, report_key(manifest.dataset.base_name))
+    client.delete(wire.LIVE_KEY, wire.PUBLISHED_KEY, report_key(manifest.dataset.base_name, WINDOW_S))
 
 
 def shown(manifest: Manifest, user: OwnId, items: tuple[OwnId, ...], at: int) -> Exposure:
@@ -60,7 +60,7 @@ def test_hit_rate_and_drift_are_measured_and_kept(settings: Settings, active: Ma
     at = NOW - 2 * WINDOW_S
     exposures = [shown(active, user, items, at) for user in users[:SERVED]]
     likes = [Event(f"like {user}", user, items[0], "rating", at + 10, 5) for user in users[:30]]
-    with closing(ExperimentStore(settings.redis)) as store, closing(EventLog(settings.redis)) as log:
+    with closing(ServedStore(settings.redis)) as store, closing(EventLog(settings.redis)) as log:
         store.expose([*exposures, shown(active, users[0], items, NOW)])  # the last one's window is not over
         log.call(Recording(dataset.base_name, likes))
     report, problem = measure(settings, WINDOW_S, NOW)
@@ -72,13 +72,13 @@ def test_hit_rate_and_drift_are_measured_and_kept(settings: Settings, active: Ma
     assert drift["gender"] < 0.2
     assert [each.psi for each in report.drift] == sorted(drift.values(), reverse=True)
     with closing(QualityStore(settings.redis)) as reports:
-        assert reports.call(dataset.base_name) == report
+        assert reports.call((dataset.base_name, WINDOW_S)) == report
 
 
 def test_unknown_users_are_drift_and_artifacts_must_match(settings: Settings, active: Manifest) -> None:
     newest = max(read_own_ids(settings.exchange_dir).users.values())
     exposures = [shown(active, newest + n, (1,), NOW - 50) for n in range(1, 3 * SERVED)]
-    with closing(ExperimentStore(settings.redis)) as store:
+    with closing(ServedStore(settings.redis)) as store:
         store.expose(exposures)
     report, _ = measure(settings, WINDOW_S, NOW)
     assert next(each.psi for each in report.drift if each.feature == "gender") > report.threshold

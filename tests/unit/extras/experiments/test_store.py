@@ -25,10 +25,12 @@ class Redis:
     def __init__(self) -> None:
         self.written: list[Exposure] = []
         self.away = False
+        self.attempts = 0
         self.counts: Counter[str] = Counter()
         self.batches: list[int] = []
 
     def write(self, batch: Sequence[Exposure]) -> None:
+        self.attempts += 1
         if self.away:
             raise ServiceError("redis", "cannot be reached")
         self.batches.append(len(batch))
@@ -80,6 +82,18 @@ def test_at_the_end_what_waits_is_written(redis: Redis, monkeypatch: pytest.Monk
     queue.put(exposure(1))
     queue.close()
     assert redis.written == [exposure(1)]
+
+
+def test_a_redis_that_is_away_is_logged_once(redis: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    queue = ExposureQueue(redis.write)
+    for number in range(2):  # away twice
+        redis.away, redis.attempts = True, 0
+        queue.put(exposure(number))
+        until(lambda: redis.attempts > 2)
+        redis.away = False
+        until(lambda: not redis.away and not queue._waiting)
+    queue.close()
+    assert sum("wait" in record.getMessage() for record in caplog.records) == 2
 
 
 def test_the_end_does_not_wait_for_a_redis_that_is_away(redis: Redis) -> None:

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
 
 from data_exchange_center.settings import Settings
+from extras.experiments.hook import ExperimentAnswer, InExperiment
 from extras.quality import hook
 from extras.quality.store import DayRate, Drift, QualitySettings, Report
+from online.clients.base import ServiceError
 from online.main.s1_server import create_app
 from online.recommend.types import Answer
 from tests.unit.extras.conftest import Fakes
@@ -44,7 +49,15 @@ def test_a_plain_answer_is_recorded(unlimited: None, opened: Fakes, fakes: Fakes
 
 @pytest.mark.parametrize(
     "more",
-    [{"timestamp": 1_000_000_000}, {"strict": True}, {"explain": True}, {"history": []}, {"release": "of the world"}],
+    [
+        {"timestamp": 1_000_000_000},
+        {"strict": True},
+        {"explain": True},
+        {"history": []},
+        {"release": "of the world"},
+        {"query": "toy"},
+        {"cursor": True},
+    ],
 )
 def test_requests_for_another_purpose_are_not_recorded(
     unlimited: None, opened: Fakes, fakes: Fakes, more: dict[str, Any]
@@ -99,6 +112,53 @@ def test_the_report_is_shown_and_in_the_metrics(opened: Fakes, fakes: Fakes) -> 
     assert f'recsys_hit_rate{{release="{OTHER}"}} 0.25' in page
     assert f'recsys_drift_psi{{feature="age",release="{OTHER}"}} 0.31' in page
     assert "recsys_drift_threshold 0.2" in page
+
+
+def shown_by(fakes: Fakes) -> tuple[hook.Shown, CollectorRegistry]:
+    registry = CollectorRegistry()
+    parts: Any = SimpleNamespace(recommender=fakes.recommender, registry=registry)
+    return hook.Shown(parts, fakes.quality, QualitySettings()), registry  # type: ignore[arg-type]
+
+
+def test_what_is_no_longer_reported_leaves_the_metrics(
+    opened: Fakes, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "READ_EVERY_S", 0)
+    shown, registry = shown_by(fakes)
+
+    def metrics() -> list[float | None]:
+        labels = {"release": OTHER}
+        rate = registry.get_sample_value("recsys_hit_rate", labels)
+        return [rate, registry.get_sample_value("recsys_drift_psi", {**labels, "feature": "age"})]
+
+    rates, day_s = [DayRate(release=OTHER, day="1970-01-01", lists=10, hits=1)], 86_400
+    drift = [Drift(feature="age", psi=0.31, values=500)]
+    fakes.quality.report = Report(release=OTHER, made=6 * day_s, hit_rates=rates, drift=drift)
+    assert shown.look()
+    assert metrics() == [0.1, 0.31]
+    fakes.quality.report = Report(release="c" * 12, made=7 * day_s, hit_rates=rates)
+    assert shown.look()
+    assert all(map(math.isnan, metrics()))  # type: ignore[arg-type]
+
+
+def test_a_redis_that_is_away_is_not_read_at_once_again(opened: Fakes, fakes: Fakes) -> None:
+    shown, _ = shown_by(fakes)
+    fakes.quality.down = True
+    with pytest.raises(ServiceError):
+        shown.look()
+    assert shown.look()
+
+
+@pytest.mark.parametrize(("arms", "lists"), [(["a"], 1), (["a", "b"], 0)])
+def test_interleaved_lists_are_not_recorded(opened: Fakes, fakes: Fakes, arms: list[str], lists: int) -> None:
+    def recommend(request: Any, watch: Any) -> Answer:
+        answer = fakes.recommender.recommend(request, watch)
+        return ExperimentAnswer(**answer.model_dump(), experiments=[InExperiment(experiment="e", arms=arms)])
+
+    put: list[Any] = []
+    recorder = hook.Recorder(fakes.recommender, put.append, recommend, 9)
+    recorder.recommend(fakes.parts.request_model.model_validate({"userid": 1}), hook.Stopwatch())
+    assert len(put) == lists
 
 
 @pytest.mark.parametrize("wrong", [{"record_per_s": -1}, {"window_s": 0}, {"threshold": 0}])

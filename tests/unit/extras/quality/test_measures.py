@@ -7,8 +7,8 @@ import pytest
 from data_exchange_center.dataset import Dataset
 from extras.events.events import Event
 from extras.experiments.store import Exposure
-from extras.quality.measures import FEWEST, drift_of, hit_rates, is_hit, merged, psi
-from extras.quality.store import DayRate, Report
+from extras.quality.measures import FEWEST, KEPT_DAYS, drift_of, hit_rates, is_hit, merged, psi
+from extras.quality.store import DayRate, Drift, Report
 from tests.unit.online.world import DefaultWorld
 
 DAY_S, WINDOW_S, NOW = 86_400, 100, 10 * 86_400
@@ -59,16 +59,31 @@ def test_hit_rates_are_by_release_and_day() -> None:
 
 
 def test_days_that_the_log_has_lost_are_kept() -> None:
-    def report(*days: tuple[str, int, int], window_s: int = WINDOW_S) -> Report:
+    def report(*days: tuple[str, int, int]) -> Report:
         rates = [DayRate(release=OLD, day=day, lists=lists, hits=hits) for day, lists, hits in days]
-        return Report(window_s=window_s, hit_rates=rates)
+        return Report(window_s=WINDOW_S, hit_rates=rates)
 
     before = report(("1", 9, 3), ("2", 5, 1), ("3", 2, 1))
     now = report(("2", 4, 0), ("3", 6, 2))
     assert merged(before, now).hit_rates == report(("1", 9, 3), ("2", 5, 1), ("3", 6, 2)).hit_rates
-    assert merged(before, report(("3", 6, 2), window_s=1)).hit_rates == report(("3", 6, 2)).hit_rates
-    assert merged(before, now).rate_of(OLD, days=2) == 3 / 11
-    assert merged(before, now).rate_of(NEW) is None
+    assert merged(before, now).rates_since("2") == {OLD: 3 / 11}
+    assert merged(before, now).rates_since("4") == {}
+
+
+def test_the_newest_days_alone_are_kept() -> None:
+    rates = [DayRate(release=OLD, day=f"{day:03}", lists=1, hits=0) for day in range(KEPT_DAYS + 5)]
+    kept = merged(Report(hit_rates=rates), Report(hit_rates=rates[-1:])).hit_rates
+    assert kept == rates[5:]
+
+
+def test_drift_that_is_not_measured_again_stays() -> None:
+    before = Report(
+        release=OLD, drift=[Drift(feature="score", psi=0.9, values=300), Drift(feature="age", psi=0.3, values=300)]
+    )
+    now = Report(release=OLD, drift=[Drift(feature="age", psi=0.1, values=400)])
+    assert merged(before, now).drift == [before.drift[0], now.drift[0]]
+    assert merged(before, Report(release=OLD)).drift == before.drift
+    assert merged(before, Report(release=NEW)).drift == []
 
 
 def test_psi_is_that_of_the_formula() -> None:
