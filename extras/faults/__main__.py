@@ -76,8 +76,12 @@ def run_random(store: FaultStore, seconds: float, chance: random.Random) -> None
 
 def main(settings: Settings) -> None:
     """Raises BadRequestError, FaultError, ServerError, ServiceError."""
-    arguments = _parser().parse_args()
-    require_allowed(settings)
+    parser = _parser()
+    arguments = parser.parse_args()
+    if (arguments.off or arguments.random) and (ignored := _ignored(arguments)):
+        parser.error(f"--off and --random take no --{', --'.join(ignored)}")
+    if not arguments.off:  # ending one is possible without a server, too
+        require_allowed(settings)
     with closing(FaultStore(settings.redis)) as store:
         if arguments.off:
             store.end()
@@ -89,6 +93,12 @@ def main(settings: Settings) -> None:
             fault = declared(arguments)
             store.begin(fault)
             print(f"{fault.service} is {fault.kind} for {fault.seconds} s, in a share of {fault.share:g} of its calls.")  # noqa: T201
+
+
+def _ignored(arguments: argparse.Namespace) -> list[str]:
+    """Options that a command without a declared fault does not take."""
+    allowed = {"seconds"} if arguments.random else set()
+    return [name.replace("_", "-") for name in EXPECTED if name not in allowed and getattr(arguments, name) is not None]
 
 
 def _parser() -> argparse.ArgumentParser:

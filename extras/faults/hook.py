@@ -1,6 +1,6 @@
 """Fault switches: `/ml/faults` shows them; with an admin key, on a server that allows it, POST and DELETE change them.
 
-Which faults are on stands in Redis and is followed in the background by every worker. A fault ends by its own time in
+Which faults are on is in Redis and is followed in the background by every worker. A fault ends by its own time in
 each worker, also while Redis cannot be read.
 """
 
@@ -54,6 +54,7 @@ def register(app: Flask, parts: Parts) -> None:
         store = parts.stores.get("faults") or FaultStore(parts.settings.redis)
         count = lambda fault: injected.labels(fault.service, fault.kind).inc()  # noqa: E731
         faults = Faults(parts.recommender, store, count)
+        parts.recommender.readiness.notes.append(faults.note)
         parts.recommender.follow(faults.look)
 
     def allowed() -> Faults:
@@ -122,6 +123,10 @@ class Faults:
             FaultView(service=each.service, kind=each.kind, share=each.share, seconds_left=round(each.left_s, 1))
             for each in active
         ]
+
+    def note(self) -> str:
+        """What readiness reports."""
+        return "; ".join(f"fault of {each.service}: {each.kind}, share {each.share:g}" for each in self.views())
 
     def _set(self, wanted: dict[str, ActiveFault]) -> None:
         for service, (fault, end) in tuple(self._active.items()):

@@ -36,7 +36,7 @@ Scope = Literal["read", "events", "admin"]
 SCOPES: Final[dict[Scope, str]] = {
     "read": "recommendations, histories and metrics",
     "events": "recording events",
-    "admin": "everything, also forgetting users, items, experiments and switching releases",
+    "admin": "everything, also forgetting users, items, experiments, faults and switching releases",
 }
 
 # --- its record

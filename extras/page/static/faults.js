@@ -28,6 +28,7 @@ export class Faults extends Component {
   }
 
   componentWillUnmount() {
+    this.unmounted = true; // an answer may still come
     clearTimeout(this.timer);
   }
 
@@ -43,9 +44,10 @@ export class Faults extends Component {
       if (this.state.before) this.setState({ during: await this.list() });
     } catch (problem) {
       this.setState({ problem });
+      if (!this.state.faults.length) return; // for example a server without faults
     }
     clearTimeout(this.timer);
-    this.timer = setTimeout(this.look, EVERY_MS);
+    if (!this.unmounted) this.timer = setTimeout(this.look, EVERY_MS);
   };
 
   change = async (act) => {

@@ -1,7 +1,6 @@
 // What `make quality` found last: hit rates of served lists, and features that have drifted.
 import { api } from "./api.js";
 import { Component, html } from "./html.js";
-import { Notice } from "./notice.js";
 
 const DAYS = 14; // newest rows of the hit rates
 const FEATURES = 10; // furthest from the training data
@@ -25,14 +24,14 @@ const DriftTable = ({ t, drift, threshold }) => html`
   </table>`;
 
 export class Quality extends Component {
-  state = { report: null, problem: null };
+  state = { report: null };
 
   componentDidMount() {
-    api.quality().then((report) => this.setState({ report }), (problem) => this.setState({ problem }));
+    api.quality().then((report) => this.setState({ report }), () => {}); // a server without quality shows none
   }
 
-  render({ t }, { report, problem }) {
-    if (!report) return problem && html`<${Notice} t=${t} problem=${problem} />`;
+  render({ t }, { report }) {
+    if (!report) return null;
     return html`
       <h2>${t("quality")}</h2>
       ${!report.made && html`<p class="quiet">${t("noQuality")}<code>make quality</code></p>`}

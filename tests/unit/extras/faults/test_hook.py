@@ -74,6 +74,8 @@ def test_changing_faults_needs_an_admin_key(admin: FlaskClient, store: FakeFault
 def test_a_fault_begins_is_replaced_and_ends(admin: FlaskClient, store: FakeFaults, ended: list[str]) -> None:
     found = admin.post("/ml/faults", json={**DOWN, "share": 0.5, "seconds": 30}).json
     conforms(found, "FaultsView")
+    ready = admin.application.extensions["recsys"].recommender.readiness()
+    assert ready.notes == ["fault of triton: down, share 0.5"]
     assert found["faults"] == [{**DOWN, "share": 0.5, "seconds_left": pytest.approx(30, abs=5)}]
     assert admin.post("/ml/faults", json={**DOWN, "kind": "slow"}).json["faults"][0]["kind"] == "slow"
     assert ended == ["triton"]
@@ -141,6 +143,23 @@ def test_the_command_refuses_a_server_that_allows_none(
 ) -> None:
     with pytest.raises(command.FaultError, match="RECSYS_SERVER__FAULTS=on"):
         run(monkeypatch, store, url, "--service", "feast", "--kind", "down")
+    assert store.begun == []
+
+
+def test_faults_can_be_ended_without_a_server(kind: Any, store: FakeFaults, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.active["redis"] = ActiveFault(service="redis", kind="down", until=time.time() + 60)
+    run(monkeypatch, store, "http://127.0.0.1:1", "--off")
+    assert store.active == {}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--random", "--share", "0.5"), ("--random", "--service", "redis"), ("--off", "--seconds", "5")]
+)
+def test_options_that_would_be_ignored_are_refused(
+    kind: Any, store: FakeFaults, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, store, "http://127.0.0.1:1", *arguments)
     assert store.begun == []
 
 
