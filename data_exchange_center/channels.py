@@ -270,10 +270,11 @@ class ChannelSet:
 
     def without_encoders(self) -> Self:
         """The same channels without the encoders' models: what a server holds."""
-        kept = (
-            replace(each, onnx=each.onnx[:0]) if isinstance(each, EncodedChannel) else each for each in self.channels
-        )
-        return replace(self, channels=tuple(kept)) if self.encoded else self
+        if not self.encoded:
+            return self
+        none = np.empty(0, np.uint8)  # a slice would keep the model's memory
+        kept = (replace(each, onnx=none) if isinstance(each, EncodedChannel) else each for each in self.channels)
+        return replace(self, channels=tuple(kept))
 
     def codes(self, item_numbers: Ints) -> NDArray[np.int64]:
         """Codes of ``item_numbers``, any shape; 0 for an unknown item."""

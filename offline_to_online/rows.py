@@ -25,7 +25,7 @@ class RecallState:
 
     users: tuple[release_parts.UserRow, ...]  # by number
     popular: tuple[tuple[int, float], ...]  # (item's number, score), best first
-    channels: bytes  # `ChannelSet`, packed
+    channels: bytes  # `ChannelSet`, packed, without the models of encoders: a server needs none
 
 
 def recall_state(exchange_dir: Path) -> RecallState:
@@ -34,7 +34,7 @@ def recall_state(exchange_dir: Path) -> RecallState:
     return RecallState(
         users=tuple(release_parts.read_users(exchange_dir)),
         popular=tuple(zip(popular[Columns.ITEM].tolist(), popular[Columns.SCORE].tolist(), strict=True)),
-        channels=artifacts.CHANNELS.read(exchange_dir),
+        channels=release_parts.read_channels(exchange_dir).without_encoders().pack(),
     )
 
 

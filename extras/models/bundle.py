@@ -98,7 +98,7 @@ def read(folder: Path) -> Bundle:
             f"{folder / ITEMS}: {of_items.shape[1]} dimensions; at most {MAX_DIMENSIONS - 2} are searched"
         )
     if about.kind == "encoder":
-        model = encoder.read_encoder(folder / ENCODER, about, of_items.shape[1])
+        model = encoder.read_encoder(folder / ENCODER, about, *of_items.shape)
         return Bundle(about, ids, (), indexed, encoder=model)
     users = _table(folder / USERS, ["id", "vector"])
     of_users = _vectors(folder / USERS, users)

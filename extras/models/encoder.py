@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.channels import Arrays, EncodedChannel, Float32, Requests
 from data_exchange_center.recipes import VectorRecipe
+from data_exchange_center.steps import StepError
 
 if TYPE_CHECKING:
     import onnx
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from extras.models.bundle import About
 
 INPUTS: Final = ("items", "times")
+SPARE: Final = 4  # a request carries so many times the events that a model reads: items unknown to it are skipped
 ROWS: Final = 128  # of a run
-LARGEST: Final = 256 * 2**20  # bytes: the file travels in a release's channels, which are one value in Redis
+LARGEST: Final = 256 * 2**20  # bytes: each step reads the file with the release's channels
 
 
 class ImportedEncoderRecipe(VectorRecipe):
@@ -62,22 +64,23 @@ class Encoder(EncodedChannel):
 
     @property
     def events(self) -> int:
-        return self.newest
+        return SPARE * self.newest
 
     def item_vectors(self) -> Float32:
         return self.items
 
     def inputs(self, requests: Requests) -> Arrays:
-        newest_first = self.codes[requests.items[:, : self.newest]]  # (m, n)
+        newest_first = self.codes[requests.items[:, : self.events]]  # (m, n)
         if not newest_first.any():
             return {}
-        order = np.argsort(newest_first == 0, axis=1, kind="stable")[:, ::-1]  # unknown ones, then oldest first
+        known_first = np.argsort(newest_first == 0, axis=1, kind="stable")
+        order = known_first[:, : self.newest][:, ::-1]  # unknown ones, then oldest first
         of_items = np.zeros((len(requests), self.newest), np.int64)
         of_items[:, self.newest - order.shape[1] :] = np.take_along_axis(newest_first, order, axis=1)
         if not self.timed:
             return {"items": of_items}
         of_times = np.zeros((len(requests), self.newest + 1), np.int64)
-        seconds = np.take_along_axis(np.asarray(requests.times[:, : self.newest], np.int64), order, axis=1)
+        seconds = np.take_along_axis(np.asarray(requests.times, np.int64), order, axis=1)
         of_times[:, self.newest - order.shape[1] : -1] = seconds
         of_times[:, :-1][of_items == 0] = 0
         of_times[:, -1] = requests.timestamps
@@ -90,7 +93,13 @@ class Encoder(EncodedChannel):
             known = np.flatnonzero(inputs["items"].any(axis=1))
             for start in range(0, len(known), ROWS):
                 rows = known[start : start + ROWS]
-                (vectors[rows],) = self._session.run(None, {name: values[rows] for name, values in inputs.items()})
+                try:
+                    (vectors[rows],) = self._session.run(None, {name: values[rows] for name, values in inputs.items()})
+                except Exception as error:  # ONNX Runtime has many, without a common base
+                    raise StepError(
+                        f"encoder {self.name}: ONNX Runtime cannot run it ({_line(error)}): export it with any batch "
+                        "and with an embedding for each item and the padding, and import it again"
+                    ) from error
         return vectors
 
     @cached_property
@@ -108,10 +117,10 @@ def session(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def read_encoder(path: Path, about: About, dims: int) -> bytes:
+def read_encoder(path: Path, about: About, n_items: int, dims: int) -> bytes:
     """Read and check encoder.onnx; return it as it is served: query vectors (batch, dims + 2) as its output.
 
-    ``dims``: of the item vectors. Raises BundleError.
+    ``n_items``, ``dims``: of the item vectors. Raises BundleError.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -128,6 +137,10 @@ def read_encoder(path: Path, about: About, dims: int) -> bytes:
         raise BundleError(
             f"{path}: is of opset {opset}, Triton reads at most {MAX_OPSET}: export with opset_version=18"
         )
+    stored = {each.name for each in proto.graph.initializer}
+    inputs = [each for each in proto.graph.input if each.name not in stored]  # older exporters list weights, too
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
     _check_shapes(path, proto, about, dims)
     proto.ir_version = min(proto.ir_version, MAX_IR)
     del proto.metadata_props[:]
@@ -135,17 +148,30 @@ def read_encoder(path: Path, about: About, dims: int) -> bytes:
     content: bytes = proto.SerializeToString(deterministic=True)
     if len(content) > LARGEST:
         raise BundleError(f"{path}: has {len(content):,} bytes; at most {LARGEST:,} are served")
-    inputs = {"items": np.zeros((2, about.history_length or 0), np.int64)}
-    inputs["items"][:, -1] = 1
-    if "times" in about.inputs:
-        inputs["times"] = np.pad(inputs["items"], ((0, 0), (0, 1)), mode="edge")
-    try:
-        (found,) = session(content).run([wire.MODEL_OUTPUT], inputs)
-    except Exception as error:  # ONNX Runtime has many, without a common base
-        raise BundleError(f"{path}: ONNX Runtime cannot run it ({_line(error)})") from error
-    if not np.isfinite(found).all():
-        raise BundleError(f"{path}: gives values that are not numbers for a history of one event")
+    _try(path, content, about, n_items)
     return content
+
+
+def _try(path: Path, model: bytes, about: About, n_items: int) -> None:
+    """Run the model for the last item, and for the first and the last. Raises BundleError."""
+    from extras.models.bundle import BundleError
+
+    for last in ([n_items], [1, n_items]):
+        inputs = {"items": np.zeros((len(last), about.history_length or 0), np.int64)}
+        inputs["items"][:, -1] = last
+        if "times" in about.inputs:
+            inputs["times"] = np.pad((inputs["items"] > 0).astype(np.int64), ((0, 0), (0, 1)), mode="edge")
+        try:
+            (found,) = session(model).run([wire.MODEL_OUTPUT], inputs)
+        except Exception as error:  # ONNX Runtime has many, without a common base
+            raise BundleError(
+                f"{path}: ONNX Runtime cannot run it for {len(last)} users and the last item's code, {n_items:,}; "
+                f"a code is an item's row in items.parquet, from 1, and 0 is padding ({_line(error)})"
+            ) from error
+        if found.shape[0] != len(last):
+            raise BundleError(f"{path}: gives {found.shape[0]} vectors for a batch of {len(last)}")
+        if not np.isfinite(found).all():
+            raise BundleError(f"{path}: gives values that are not numbers for a history of one event")
 
 
 def _check_shapes(path: Path, proto: onnx.ModelProto, about: About, dims: int) -> None:
@@ -156,8 +182,7 @@ def _check_shapes(path: Path, proto: onnx.ModelProto, about: About, dims: int) -
 
     history = about.history_length or 0
     wanted = {"items": (TensorProto.INT64, history), "times": (TensorProto.INT64, history + 1)}
-    stored = {each.name for each in proto.graph.initializer}
-    inputs = {each.name: each for each in proto.graph.input if each.name not in stored}
+    inputs = {each.name: each for each in proto.graph.input}
     if list(inputs) != list(about.inputs):
         raise BundleError(f"{path}: has the inputs {list(inputs)}, model.toml says {list(about.inputs)}")
     if len(proto.graph.output) != 1:

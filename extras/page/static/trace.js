@@ -29,7 +29,7 @@ const DESCRIBE = {
 };
 
 const Stage = ({ t, stage, total }) => {
-  const described = DESCRIBE[stage.stage](t, stage);
+  const described = DESCRIBE[stage.stage]?.(t, stage) ?? {}; // of a stage without a description: name and time
   const percent = (ms) => `${Math.min(100, (100 * ms) / total)}%`;
   return html`
     <li class=${stage.failed ? "stop failed" : "stop"}>

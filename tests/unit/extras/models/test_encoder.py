@@ -16,6 +16,7 @@ from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import recipe_called
 from data_exchange_center.settings import Settings
+from data_exchange_center.steps import StepError
 from extras.models.__main__ import export_events, import_model
 from extras.models.bundle import BundleError
 from extras.models.encoder import Encoder, extend_to_query, session
@@ -23,6 +24,7 @@ from offline.evaluation import replay, served
 from offline.models.kinds import fit_channels
 from offline.preprocess import s0_get_data, s1_data_split
 from offline.readers import read_inputs, read_with_holdout
+from offline_to_online.rows import recall_state
 from offline_to_online.stores.triton import encoder_config
 from tests.made_up_data import shop
 from tests.unit.extras.models import encoders
@@ -103,6 +105,19 @@ def with_fixed_batch(folder: Path) -> None:
     onnx.save(proto, folder / "encoder.onnx")
 
 
+def with_batch_of_two_inside(folder: Path) -> None:
+    proto = onnx.load(folder / "encoder.onnx")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, DIMS]), "shape"))
+    last = proto.graph.node[-1]
+    last.op_type, last.input[:] = "Reshape", [last.input[0], "shape"]
+    onnx.save(proto, folder / "encoder.onnx")
+
+
+def without_padding_row(folder: Path) -> None:
+    size = len(pd.read_parquet(folder / "items.parquet"))
+    onnx.save(encoders.model(np.random.default_rng(0).normal(size=(size, DIMS))), folder / "encoder.onnx")
+
+
 def with_nan(folder: Path) -> None:
     proto = onnx.load(folder / "encoder.onnx")
     (stored,) = (each for each in proto.graph.initializer if each.name == "embedding")
@@ -125,6 +140,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "an unknown input": (other_about(inputs='["words"]'), "inputs"),
     "other dimensions": (other_model(dims=3), "['batch', 5]"),
     "a fixed batch": (with_fixed_batch, "any batch"),
+    "a batch of 2 inside": (with_batch_of_two_inside, "cannot run it for 1 users"),
+    "an embedding without padding": (without_padding_row, "0 is padding"),
     "an opset that is too new": (other_model(opset=22), "opset 22"),
     "an unknown operator": (with_unknown_operator, "cannot run it"),
     "NaN": (with_nan, "not numbers"),
@@ -144,6 +161,26 @@ def test_a_broken_encoder_is_refused_in_one_sentence(
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
     assert not (settings.exchange_dir / "models").exists()
+
+
+def test_weights_among_the_inputs_are_no_inputs(settings: Settings, data: Settings, tmp_path: Path) -> None:
+    folder = encoders.written(tmp_path / "bundle", events(data))
+    proto = onnx.load(folder / "encoder.onnx")
+    for each in proto.graph.initializer:
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims))
+    onnx.save(proto, folder / "encoder.onnx")
+    recipe = recipe_called(str(import_model(settings, folder, with_default=False)))
+    inputs = read_inputs(settings)
+    (fitted,) = fit_channels(inputs.data, inputs, recipe)
+    assert isinstance(fitted.channel, Encoder)
+    assert 'name: "items"' in (text := encoder_config("mine", fitted.channel.onnx.tobytes()))
+    assert "embedding" not in text
+
+
+def test_a_failing_run_is_one_sentence() -> None:
+    one, _ = channel()
+    with pytest.raises(StepError, match="encoder mine: ONNX Runtime cannot run it"):
+        replace(one, codes=one.codes + 5).user_vectors(requests([9]))
 
 
 def test_a_training_encoder_of_another_history_is_refused(settings: Settings, data: Settings, tmp_path: Path) -> None:
@@ -177,6 +214,8 @@ def test_the_steps_answer_with_the_lists_of_the_library(
     alone = data.model_copy(update={"exchange_dir": exchange})
     recipe = import_model(alone, folder, with_default=False)
     settings = run_steps(alone.model_copy(update={"recipe_name": str(recipe)}))
+    (held,) = ChannelSet.unpack(recall_state(exchange).channels).encoded
+    assert len(held.onnx) == 0  # Triton gets the model, a server does not read it from Redis
     inputs = read_with_holdout(settings)
     holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
     found = served.answers(settings, holdout).ranked
@@ -230,6 +269,14 @@ def test_items_that_the_encoder_lacks_are_skipped() -> None:
     np.testing.assert_allclose(found[:-2], encoders.vector(embedding, np.array([1, 2])), rtol=1e-5, atol=1e-6)
 
 
+def test_unknown_items_do_not_push_known_ones_out() -> None:
+    one, embedding = channel(times=True, known=2)
+    given = requests([9, 8, 7, 6, 5, 4, 2, 1])
+    (found,) = one.user_vectors(given)
+    expected = encoders.vector(embedding, np.array([1, 2]), given.times[0, [7, 6]], NOW)
+    np.testing.assert_allclose(found[:-2], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_without_a_known_event_there_is_no_vector() -> None:
     one, _ = channel(known=5)
     assert np.isnan(one.user_vectors(requests([], [9, 8], [1]))).all(axis=1).tolist() == [True, True, False]
@@ -241,6 +288,7 @@ def test_a_server_holds_no_model_and_gives_inputs_alone() -> None:
     whole = ChannelSet(np.arange(101, 110), (one,))
     held = ChannelSet.unpack(whole.pack()).without_encoders()
     assert len(held.encoded[0].onnx) == 0
+    assert held.encoded[0].onnx.base is None  # the model's memory is freed
     history = History(np.array([103, 101]), np.array([1, 1]), np.array([NOW - 1, NOW - 2]))
     nothing = np.zeros(0, np.int32)
     assert held.query_vectors(history, nothing, NOW) == {}
