@@ -18,7 +18,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.events.events import Event
 from extras.events.log import EventLog, Recording
-from extras.experiments.store import Exposure
+from extras.experiments.store import ExperimentStore, Exposure
 from extras.quality.__main__ import measure
 from extras.quality.store import QualityStore, ServedStore, report_key
 from tests.synthetic_release import write_artifacts
@@ -63,6 +63,8 @@ def test_hit_rate_and_drift_are_measured_and_kept(settings: Settings, active: Ma
     with closing(ServedStore(settings.redis)) as store, closing(EventLog(settings.redis)) as log:
         store.expose([*exposures, shown(active, users[0], items, NOW)])  # the last one's window is not over
         log.call(Recording(dataset.base_name, likes))
+    with closing(ExperimentStore(settings.redis)) as others:
+        assert list(others.exposures("")) == [], "they have a log of their own"
     report, problem = measure(settings, WINDOW_S, NOW)
     assert problem == ""
     assert [(each.release, each.lists, each.hits) for each in report.hit_rates] == [(active.release, SERVED, 30)]

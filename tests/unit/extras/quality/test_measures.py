@@ -6,9 +6,10 @@ import pytest
 
 from data_exchange_center.dataset import Dataset
 from extras.events.events import Event
-from extras.experiments.store import Exposure
+from extras.events.log import STREAMS
+from extras.experiments.store import ExperimentStore, Exposure
 from extras.quality.measures import FEWEST, KEPT_DAYS, drift_of, hit_rates, is_hit, merged, psi
-from extras.quality.store import DayRate, Drift, Report
+from extras.quality.store import DayRate, Drift, Report, ServedStore
 from tests.unit.online.world import DefaultWorld
 
 DAY_S, WINDOW_S, NOW = 86_400, 100, 10 * 86_400
@@ -84,6 +85,10 @@ def test_drift_that_is_not_measured_again_stays() -> None:
     assert merged(before, now).drift == [before.drift[0], now.drift[0]]
     assert merged(before, Report(release=OLD)).drift == before.drift
     assert merged(before, Report(release=NEW)).drift == []
+
+
+def test_served_lists_displace_no_exposures_and_are_forgotten() -> None:
+    assert sorted([ServedStore.stream, ExperimentStore.stream]) == sorted(STREAMS)
 
 
 def test_psi_is_that_of_the_formula() -> None:
