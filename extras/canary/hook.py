@@ -42,10 +42,11 @@ log = logging.getLogger(__name__)
 HEARD_S: Final = 5.0  # until every worker knows of a step, and holds its users
 FIRST: Final = 20  # canary requests of a worker that are not timed: its connections and caches are cold
 COMPARED: Final = 0.2  # share of the canary's answers whose list is compared with the active release's
-AT_ONCE: Final = 2  # of those, each time that the state is read
+AT_ONCE: Final = 1  # of those, each time that the state is read
 TOP: Final = 10  # items that are compared
 KNOWN_USERS: Final = 100_000  # whose group a process remembers
 LIKES_S, LIKES_SHARE = 10.0, 0.05  # least time between two reads of the logs, and share of the time that these may take
+LOADED_S: Final = 60.0  # after which a process that cannot load the canary's release counts errors
 RECENT_S: Final = 24 * 3600.0  # how long readiness reports an ended canary
 
 Plain = Callable[[Request, Stopwatch], Answer]
@@ -70,6 +71,7 @@ def register(app: Flask, parts: Parts) -> None:
     if "canary" not in parts.stores:
         canarying.open()
         parts.recommender.follow(canarying.follow)
+        parts.recommender.follow(canarying.measure)  # on a thread of its own: reading the logs takes seconds
 
     @route(app, parts, "GET", "/ml/canary", CanaryView, (401, 429, 500, 503))
     def canary() -> CanaryView:
@@ -88,7 +90,8 @@ class Canarying:
         self.canary: Canary | None = None  # all that a request looks at where none runs
         self._canaries = Canaries()
         self._tally = Tally()
-        self._likes, self._likes_at = Likes(), 0.0  # monotonic seconds of the next read
+        self._began = 0.0  # monotonic seconds, when this process has heard of the canary
+        self._likes, self._likes_at = ("", Likes()), 0.0  # with the canary's id; monotonic seconds of the next read
         self._titles = per_release(Titles)
 
     # --- answering
@@ -99,7 +102,7 @@ class Canarying:
         if canary is None:
             return self._plain(request, watch)
         group = self._group(canary, request, watch)
-        if group is None:
+        if group is None or not self._can_answer(canary):
             return self._plain(request, watch)
         try:
             if group == "canary":
@@ -121,7 +124,7 @@ class Canarying:
             with suppress(BadRequestError):  # the recommender reports it
                 own = read_id("userid", userid, opened.user_ids)
                 group, is_new = member(canary, own) or (None, True)
-                if group == "canary" and not (is_new and not self._tally.joined(own)):
+                if group == "canary" and (self._tally.joined(own) or not (is_new or self._tally.held(own))):
                     return canary.release
         return self._plainly_preferred(userid)
 
@@ -132,8 +135,8 @@ class Canarying:
         if (found := member(canary, request.userid)) is None:
             return None
         group, is_new = found
-        announced = time.time() < canary.joined
-        if not is_new or (not announced and self._tally.joined(request.userid)):
+        announced = is_new and time.time() < canary.joined
+        if not announced and self._tally.joined(request.userid):
             return group
         timed = self._recommender.timed(request, watch)
         asking = self._recommender.within(self._store, timed, 0.2)
@@ -143,6 +146,11 @@ class Canarying:
             return None if announced or self._tally.held(request.userid) else group
         self._tally.note(request.userid, held=held)
         return None if held else group
+
+    def _can_answer(self, canary: Canary) -> bool:
+        """Whether the release is loaded; a process that has just been started may need a while."""
+        loaded = self._recommender.releases.loaded(canary.release) is not None
+        return loaded or time.monotonic() >= self._began + LOADED_S
 
     def _count(self, canary: Canary, group: Member, request: Request, answer: Answer) -> None:
         release = canary.release if group == "canary" else canary.active
@@ -154,7 +162,7 @@ class Canarying:
         if is_exposure(request):
             self._queue.put(_exposure(canary, group, request, answer, as_dealt="errors" not in names))
         if group == "canary" and not names and request.model_fields_set <= PLAIN and random() < COMPARED:  # noqa: S311
-            self._tally.samples.append((request, answer))
+            self._tally.samples.append(request)
 
     # --- following
 
@@ -187,6 +195,15 @@ class Canarying:
                 self._change(lambda before: state.after(before, canary, decision, now, away_s))
         return True
 
+    def measure(self) -> bool:
+        """Measure what the users of both groups like, for the next decisions. Raises ServiceError."""
+        canary, began = self.canary, time.monotonic()
+        if canary is not None and began >= self._likes_at:
+            likes = likes_of(self._exposures, canary, self._recommender.releases, self._settings.horizon_s)
+            self._likes, now = (canary.id, likes), time.monotonic()
+            self._likes_at = now + max(LIKES_S, (now - began) / LIKES_SHARE)
+        return True
+
     def note(self) -> str:
         """What readiness reports."""
         if self.canary is not None:
@@ -201,29 +218,31 @@ class Canarying:
         before, self._canaries = self.canary, found
         if found.running != before:
             if before is None or found.running is None or before.id != found.running.id:
-                self._likes, self._likes_at = Likes(), 0.0
-            if before is None or found.running is None or before.step != found.running.step:
-                self._tally = Tally()
+                self._tally, self._began = Tally(), time.monotonic()
+            elif before.step != found.running.step:
+                self._tally.taken()  # counts of the step before; who has joined is still known
             self.canary = found.running
 
     def _decide(self, canary: Canary, now: float) -> Decision:
         stored, users = self._store.counts(canary)
-        if time.monotonic() >= self._likes_at:
-            began = time.monotonic()
-            self._likes = likes_of(self._exposures, canary, self._recommender.releases, self._settings.horizon_s)
-            took = time.monotonic() - began
-            self._likes_at = time.monotonic() + max(LIKES_S, took / LIKES_SHARE)
-        found = as_counts(stored, users=users, seconds=now - canary.joined, likes=self._likes)
+        of, likes = self._likes
+        likes = likes if of == canary.id else Likes()
+        found = as_counts(stored, users=users, seconds=now - canary.joined, likes=likes)
         return decide(found, self._settings, canary.users)
 
     def _compare(self, canary: Canary) -> None:
-        """Compare a sample of the canary's lists with those that the active release gives the same users now."""
+        """Compare the lists that both releases give a sample of the canary's users now.
+
+        Both by name, so that neither is changed by what the user was shown before (impression discounting).
+        """
+        recommend = self._recommender.recommend
         for _ in range(min(AT_ONCE, len(self._tally.samples))):
-            request, answer = self._tally.samples.popleft()
-            with suppress(Exception):  # without it there is no comparison
-                other = self._recommender.recommend(request.model_copy(update={"release": canary.active}))
-                if not other.degraded:
-                    self._tally.compared(overlap_of(answer, other))
+            request = self._tally.samples.popleft()
+            named = [request.model_copy(update={"release": release}) for release in (canary.release, canary.active)]
+            with suppress(Exception):  # without both there is no comparison
+                one, other = (recommend(each) for each in named)
+                if not (one.degraded or other.degraded):
+                    self._tally.compared(overlap_of(one, other))
 
 
 class Titles:
@@ -278,7 +297,10 @@ def _exposure(canary: Canary, group: Member, request: Request, answer: Answer, *
 
 
 class Tally:
-    """A worker's counts of a step, until they are added to Redis's; which users have joined. Shared by threads."""
+    """A worker's counts of a step, until they are added to Redis's; which users have joined the canary.
+
+    Shared by threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -286,7 +308,7 @@ class Tally:
         self._users: set[OwnId] = set()
         self._timed = 0
         self._held: OrderedDict[OwnId, bool] = OrderedDict()
-        self.samples: deque[tuple[Request, Answer]] = deque(maxlen=100)
+        self.samples: deque[Request] = deque(maxlen=100)
 
     def answered(self, group: Member, names: list[str], took_ms: float, userid: OwnId) -> None:
         """Count an answer; ``names``: of the guardrails that it counts against."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center import wire
 from extras.canary import hook, state
-from extras.canary.decision import Decision
+from extras.canary.decision import Decision, Likes
 from extras.canary.hook import Canarying, Titles, overlap_of, problems
 from extras.canary.state import Canary, member
 from online.clients.triton import NOT_NUMBERS
@@ -134,6 +134,66 @@ def test_an_active_user_stays_with_the_active_release(http: FlaskClient, both: F
     assert both.canaries.calls == []  # it is remembered
 
 
+def test_a_held_user_stays_when_the_next_step_begins(
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = start(both, joined=60.0, share=0.25)
+    busy, joined = users_of(canary, "canary")[:2]
+    ask(http, busy)
+    both.canaries.state = both.canaries.state.model_copy(
+        update={"running": canary.model_copy(update={"joined": time.time() - 1})}
+    )
+    canarying(both).follow()
+    assert [ask(http, user)["release"] for user in (busy, joined)] == [both.world.release, OTHER]
+    decided(both, monkeypatch, "advance")
+    assert canarying(both).canary is not None
+    assert canarying(both).canary.step == 1
+    assert [ask(http, user)["release"] for user in (busy, joined)] == [both.world.release, OTHER]
+    assert [both.parts.preferred(str(user)) for user in (busy, joined)] == [None, OTHER]
+    both.down("redis")
+    both.canaries.down = True
+    assert ask(http, busy)["release"] == both.world.release
+    assert ask(http, joined)["release"] == OTHER
+
+
+def test_a_worker_that_has_not_loaded_it_counts_no_errors(
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that has just been started."""
+    canary = start(both)
+    loaded = both.recommender.releases.loaded
+    monkeypatch.setattr(
+        both.recommender.releases, "loaded", lambda release: None if release == OTHER else loaded(release)
+    )
+    user, other = users_of(canary, "canary")[0], users_of(canary, "active")[0]
+    assert [ask(http, each)["release"] for each in (user, other)] == [both.world.release] * 2
+    canarying(both).follow()
+    assert both.canaries.counts(canary)[0] == {}
+    monkeypatch.setattr(hook, "LOADED_S", 0.0)  # it cannot be loaded
+    ask(http, user)
+    canarying(both).follow()
+    assert both.canaries.counts(canary)[0]["canary:errors"] == 1
+
+
+def test_likes_are_measured_on_a_thread_of_their_own(
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, decided_on = [], []
+    monkeypatch.setattr(hook, "likes_of", lambda *_: measured.append(1) or Likes(-0.5, -0.6, -0.4, 100))
+    monkeypatch.setattr(hook, "decide", lambda counts, *_: decided_on.append(counts.likes) or Decision("hold"))
+    canarying(both).measure()
+    start(both)
+    assert (measured, decided_on) == ([], [Likes()])
+    for _ in range(2):
+        canarying(both).measure()
+        canarying(both).follow()
+    assert len(measured) == 1
+    assert decided_on[-1].users == 100
+    both.canaries.update(lambda before: state.ended(before, before.running, "stopped"))
+    start(both, new_id="two")
+    assert decided_on[-1] == Likes()
+
+
 def test_a_rollback_takes_effect_with_the_next_look(
     http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +288,18 @@ def test_a_sample_of_lists_is_compared_with_the_active_release(
     counts, _ = both.canaries.counts(canary)
     whole = sum("degraded" not in each for each in answers.values())
     assert (counts["compared"], counts["overlap"]) == (whole, overlap)
+
+
+def test_compared_lists_are_requested_by_name(http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since only plain requests are changed by what a user was shown before."""
+    monkeypatch.setattr(hook, "COMPARED", 1.0)
+    canary = start(both)
+    ask(http, users_of(canary, "canary")[0])
+    named: list[str | None] = []
+    recommend = both.recommender.recommend
+    monkeypatch.setattr(both.recommender, "recommend", lambda each: named.append(each.release) or recommend(each))
+    canarying(both).follow()
+    assert named == [OTHER, both.world.release]
 
 
 def answer(*scores: float, size: int = 0, **more: Any) -> Answer:
