@@ -20,7 +20,7 @@ from extras.attributes import no_attribute, no_value
 from extras.questions.rank import kept, numbers_of
 from extras.routes import per_release
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import BadRequestError
+from online.recommend.outcomes import NO_MORE, BadRequestError
 from online.recommend.types import Answer, Request, Slate, UserId, absent_by_default
 
 MAX_IDS: Final = 10_000  # of a list
@@ -169,7 +169,8 @@ def limit_popular(slate: Slate) -> None:
     request, opened = slate.timed.request, slate.opened
     if not isinstance(request, FilterRequest):
         return
-    slate.end = FILTERED
+    if slate.end == NO_MORE:  # of a search by words, or of given candidates: those are the reason
+        slate.end = FILTERED
     if opened is not None:
         allowed = _allowed(request, opened)
         slate.more["matching"] = int(allowed.sum())

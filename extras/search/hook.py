@@ -12,14 +12,16 @@ from typing import Annotated, Final
 import numpy as np
 from flask import Flask
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
-from data_exchange_center.candidates import Candidates, ExactItems, StoredUser
+from data_exchange_center import wire
+from data_exchange_center.candidates import Candidates, StoredUser
 from data_exchange_center.fusion import NO_HITS, Hits
 from data_exchange_center.settings import ExtensionSettings
 from extras.questions import where
 from extras.questions.rank import among, kept
-from extras.search.text import MATCHES, Int64, TextItems, TextQuery, Words, blended, searched_words, words_in_memory
+from extras.search import text
+from extras.search.text import MATCHES, Int64, TextItems, TextQuery, Words, blended, searched_words
 from online.clients.base import Client, LimitedClient, ServiceError, current, until
 from online.clients.elastic import best_of
 from online.recommend.fallback import degradation_of
@@ -45,10 +47,16 @@ class SearchSettings(ExtensionSettings, env_prefix="RECSYS_SEARCH__"):
     ignored: str = "film films movie movies"  # words of queries that say nothing in this catalogue
 
 
+def _with_words(query: str) -> str:
+    if not wire.words_of(query):
+        raise ValueError("has no letter or digit")
+    return query
+
+
 class SearchRequest(Request):
     """With words that items must have."""
 
-    query: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH, pattern=r"[\p{L}\p{N}]")] = Field(
+    query: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_with_words)] = Field(
         default_factory=str,
         description="words that title or attributes of the items have: any of them, rare ones first",
     )
@@ -61,8 +69,15 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     search = Search(recommender, parts.stores.get("search") or TextItems(recommender.items))
     parts.extend_request(SearchRequest, **EXPECTED)
+    recommender.phases.release.append(indexed)
     recommender.phases.candidates.append(search.choose, "query")
     recommender.phases.rerank.append(search.reorder, "query")
+
+
+def indexed(opened: Release) -> Release:
+    """The release, whose words are indexed here, before requests need them."""
+    text.words_in_memory(opened)
+    return opened
 
 
 class Search:
@@ -96,9 +111,9 @@ class Search:
                 items = slate.saved.item_list
                 saved = Words.of({n: (item.title, item.model_extra or {}) for n, item in enumerate(items)})
                 hits = saved.find(self.words(request), _NOTHING)
-                text = dict(zip(hits.ids.tolist(), hits.scores.tolist(), strict=True))
-                matching = sorted(text)
-                order = blended(np.array([text[n] for n in matching]), self._weight)
+                scored = dict(zip(hits.ids.tolist(), hits.scores.tolist(), strict=True))
+                matching = sorted(scored)
+                order = blended(np.array([scored[n] for n in matching]), self._weight)
                 items[:] = [items[matching[place]] for place in order.tolist()]
             return
         if slate.candidates is None:  # a popular list
@@ -129,13 +144,7 @@ class Search:
         except ServiceError as error:
             if request.strict:
                 raise
-            request._problem, hits = error, NO_HITS
-        if not len(hits.ids):  # or only items that were added since the release match
-            return words_in_memory(opened).find(words, seen, only)
-        more = self._recommender.items.more.get(opened.release)
-        if isinstance(more, ExactItems):  # items that were added or changed since the release
-            new = more.item_numbers if only is None else np.intersect1d(more.item_numbers, only)
-            old = ~np.isin(hits.ids, more.item_numbers)
-            added = words_in_memory(opened).find(words, seen, new)
-            hits = best_of(Hits(hits.ids[old], hits.scores[old]), added, MATCHES)
-        return hits
+            request._problem, hits = error, text.words_in_memory(opened).find(words, seen, only)
+        changed = text.changed_words(opened)
+        old = ~np.isin(hits.ids, changed.item_numbers)
+        return best_of(Hits(hits.ids[old], hits.scores[old]), changed.find(words, seen, only), MATCHES)

@@ -1,13 +1,14 @@
 """Search a release's items by words: in Elasticsearch, or in the server's memory where that does not answer.
 
 Both score by BM25 over title and values of attributes, by the same words (`wire.words_of`), and give nearly the same
-lists. The search in memory also finds items that were added without a release.
+lists. Items that were added or changed without a release are searched in memory alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from data_exchange_center import wire
 from data_exchange_center.fusion import NO_HITS, Hits
 from extras.routes import per_release
-from online.clients.base import Client
+from online.clients.base import Client, StoredError
 from online.clients.elastic import KEYS_ONLY, ElasticItems, best_of, unseen_filter
 from online.recommend.loaded_release import Release
 
@@ -30,6 +31,7 @@ _STOP_WORDS: Final = (
 )
 
 Int64 = NDArray[np.int64]
+_words = lru_cache(2**14)(wire.words_of)  # values of attributes come again and again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +51,22 @@ class TextItems(Client[TextQuery, Hits]):
 
     def __init__(self, items: ElasticItems) -> None:
         self._items, self.timeout_s = items, items.timeout_s
+        self._with_words: set[str] = set()  # releases whose index is known to have words
 
     def _call(self, query: TextQuery) -> Hits:
         hits = self._items.search(query.release, {"query": body_of(query), "size": MATCHES, **KEYS_ONLY})
+        if not hits:
+            self._require_words(query.release)
         keys = np.array([hit["sort"] for hit in hits], np.float64).reshape(-1, 2)
         return Hits(keys[:, 1].astype(np.int64), keys[:, 0])
+
+    def _require_words(self, release: str) -> None:
+        """Raises StoredError for a release that was loaded by an earlier version, without words."""
+        if release not in self._with_words:
+            having = {"exists": {"field": f"{wire.ITEM_WORDS}.title"}}
+            if not self._items.search(release, {"query": having, "size": 1, **KEYS_ONLY}):
+                raise StoredError(self.service, "has no words of this release's items: run make sync again")
+            self._with_words.add(release)
 
     def _ping(self) -> str:
         return self._items.ping()
@@ -76,14 +89,21 @@ class Words:
     Attributes:
         item_numbers: (n,).
         postings: word -> positions of the items that have it, and its BM25 in each of them.
+        mean_length: of the items, in words.
     """
 
     item_numbers: Int64
     postings: Mapping[str, tuple[NDArray[np.intp], NDArray[np.float64]]]
+    mean_length: float
 
     @classmethod
-    def of(cls, items: Mapping[int, tuple[str, Mapping[str, Any]]]) -> Self:
-        """Build the index. ``items``: number -> title and attributes."""
+    def of(cls, items: Mapping[int, tuple[str, Mapping[str, Any]]], among: Self | None = None) -> Self:
+        """Build the index.
+
+        Args:
+            items: number -> title and attributes.
+            among: the index whose frequencies of words count, so that scores of both compare; None: this one.
+        """
         places: dict[str, list[int]] = {}
         counts: dict[str, list[int]] = {}
         lengths = np.zeros(len(items))
@@ -91,19 +111,24 @@ class Words:
             values = [value for each in attributes.values() if isinstance(each, list) for value in each]
             found: dict[str, int] = {}
             for text, weight in ((title, TITLE_WEIGHT), *((value, 1) for value in values)):
-                for word in wire.words_of(text):
+                for word in _words(text):
                     found[word] = found.get(word, 0) + weight
             lengths[place] = sum(found.values())
             for word, count in found.items():
                 places.setdefault(word, []).append(place)
                 counts.setdefault(word, []).append(count)
-        norms = _K1 * (1 - _B + _B * lengths / max(lengths.mean() if len(items) else 0.0, 1.0))  # (n,)
+        mean_length = among.mean_length if among else max(lengths.sum() / max(len(items), 1), 1.0)
+        norms = _K1 * (1 - _B + _B * lengths / mean_length)  # (n,)
+        n_items = len(among.item_numbers) if among else len(items)
         postings = {}
         for word, having in places.items():
             rows, often = np.array(having, np.intp), np.array(counts[word], np.float64)
-            rarity = np.log1p((len(items) - len(rows) + 0.5) / (len(rows) + 0.5))
+            n_having = len(rows)
+            if among:
+                n_having = len(among.postings[word][0]) if word in among.postings else 0
+            rarity = np.log1p((n_items - n_having + 0.5) / (n_having + 0.5))
             postings[word] = rows, rarity * often * (_K1 + 1) / (often + norms[rows])
-        return cls(np.fromiter(items, np.int64, len(items)), postings)
+        return cls(np.fromiter(items, np.int64, len(items)), postings, float(mean_length))
 
     def find(self, words: Sequence[str], seen: NDArray[np.int32], only: Int64 | None = None) -> Hits:
         """The best items of a search, as `TextQuery` limits it, best first; ties by number."""
@@ -125,9 +150,24 @@ def searched_words(text: str, ignored: str) -> tuple[str, ...]:
 
 
 @per_release
+def _loaded_words(base: Release) -> Words:
+    """The items that are searched while Elasticsearch does not answer, as they were loaded."""
+    items = ((number, base.catalogue[number]) for number in base.exact.item_numbers.tolist())
+    return Words.of({number: (item.title, item.attributes) for number, item in items})
+
+
 def words_in_memory(opened: Release) -> Words:
-    """All items of a release."""
-    return Words.of({number: (item.title, item.attributes) for number, item in opened.catalogue.items()})
+    """`_loaded_words` of a release, or of the one that it extends (`extras.items`)."""
+    overlay = getattr(opened, "overlay", None)
+    return _loaded_words(overlay.spaces.base if overlay else opened)
+
+
+@per_release
+def changed_words(opened: Release) -> Words:
+    """The items that were added or changed since the release (`extras.items`)."""
+    items = opened.overlay.items if hasattr(opened, "overlay") else {}
+    shown = {number: (item.shown.title, item.shown.attributes) for number, item in items.items()}
+    return Words.of(shown, words_in_memory(opened))
 
 
 def blended(text: NDArray[np.floating], weight: float) -> NDArray[np.intp]:

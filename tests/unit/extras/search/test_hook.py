@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from extras.search import text
 from extras.search.text import MATCHES
 from online.main.s1_server import create_app
 from online.recommend.last_release import LastRelease
@@ -139,6 +140,38 @@ def test_items_added_since_the_release_are_found(fakes: Fakes, with_a_key: Flask
     item = {"itemid": 9_000, "title": "Unheard Of", "attributes": {"genres": ["Comedy"]}}
     assert with_a_key.post("/ml/item", json=item).status_code == 200
     assert ids(ask(with_a_key, query="unheard film", size=5))[0] == 9_000
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["healthy", "Elasticsearch down"])
+@USERS
+def test_changed_items_are_found_by_their_new_words(
+    fakes: Fakes, with_a_key: FlaskClient, userid: int, down: bool
+) -> None:
+    wanted = unseen(fakes)
+    assert with_a_key.patch(f"/ml/item/{wanted}", json={"title": "Unheard Of"}).status_code == 200
+    fakes.text.down = down
+    assert ids(ask(with_a_key, userid=userid, query="unheard", size=5)) == [wanted]
+    assert wanted not in ids(ask(with_a_key, userid=userid, query=f"[{wanted}]"))
+
+
+def test_removed_items_are_not_found(fakes: Fakes, with_a_key: FlaskClient) -> None:
+    wanted = unseen(fakes)
+    assert with_a_key.delete(f"/ml/item/{wanted}").status_code == 200
+    for fakes.text.down in (False, True):
+        for userid in (USER, UNKNOWN_USER):
+            assert ids(ask(with_a_key, userid=userid, query=f"[{wanted}]")) == []
+
+
+def test_query_without_a_match_is_not_searched_in_memory(http: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(http, query="comedy")
+    monkeypatch.setattr(text, "words_in_memory", None)
+    answer = ask(http, query="zzz")
+    assert (ids(answer), answer["short"]) == ([], "query")
+
+
+def test_short_names_the_query_before_the_filter(http: FlaskClient) -> None:
+    where = {"genres": {"none": ["Drama"]}}
+    assert ask(http, query=f"[{NO_VECTOR_ITEM}]", where=where, size=5)["short"] == "query"
 
 
 def test_saved_popular_list_is_searched(fakes: Fakes, tmp_path: Path) -> None:
