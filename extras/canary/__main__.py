@@ -18,9 +18,10 @@ from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.canary import state
 from extras.canary.decision import CanarySettings
-from extras.canary.hook import HEARD_S
+from extras.canary.hook import HEARD_S, CanaryView
 from extras.canary.state import Canaries, CanaryError
 from extras.canary.store import CanaryStore, overview
+from extras.client import Client, ServerError
 from extras.experiments.declaration import published_releases
 from extras.experiments.store import ExperimentStore
 from online.clients.redis import RedisUsers
@@ -30,17 +31,8 @@ SHARE = 0.05
 
 def start(settings: Settings, release: str, share: float = SHARE, users: int | None = None) -> Canaries:
     """Begin a canary. Raises CanaryError, ServiceError."""
-    with (
-        closing(CanaryStore(settings.redis)) as store,
-        closing(ExperimentStore(settings.redis)) as experiments,
-        closing(RedisUsers(settings.redis)) as released,
-    ):
-        if (running := store.canaries().running) is not None:
-            raise CanaryError("release", f"A canary runs already ({running}): `make canary stop=1` ends it.")
-        for each in experiments.call(None):
-            if each.runs:
-                stop = f"make experiment-stop name={each.name}"
-                raise CanaryError("release", f"Experiment {each.name!r} decides on users' releases: {stop}")
+    require_none_runs(settings)
+    with closing(CanaryStore(settings.redis)) as store, closing(RedisUsers(settings.redis)) as released:
         active, published = published_releases(released)
         known = store.known_users(active) if active else 0
         new_id, now, away_s = uuid.uuid4().hex[:12], time.time(), CanarySettings.load().away_s + HEARD_S
@@ -54,6 +46,35 @@ def start(settings: Settings, release: str, share: float = SHARE, users: int | N
         return store.update(begun)
 
 
+class CanaryClient(Client):
+    """Reads the canaries of a running server."""
+
+    def canaries(self) -> CanaryView:
+        return self._send("GET", "/ml/canary", CanaryView)
+
+
+def require_server(settings: Settings) -> None:
+    """Raise ServerError unless a server runs that answers a canary's users. Whether it needs a key does not matter."""
+    key = settings.server.key.get_secret_value() if settings.server.key else None
+    with closing(CanaryClient(settings.server.url, key)) as server:
+        try:
+            server.canaries()
+        except ServerError as error:
+            if error.status in (0, 404):
+                raise
+
+
+def require_none_runs(settings: Settings) -> None:
+    """Raise CanaryError while a canary or an experiment runs, and ServiceError."""
+    with closing(CanaryStore(settings.redis)) as store, closing(ExperimentStore(settings.redis)) as experiments:
+        if (running := store.canaries().running) is not None:
+            raise CanaryError("release", f"A canary runs already ({running}): `make canary stop=1` ends it.")
+        for each in experiments.call(None):
+            if each.runs:
+                stop = f"make experiment-stop name={each.name}"
+                raise CanaryError("release", f"Experiment {each.name!r} decides on users' releases: {stop}")
+
+
 def stop(settings: Settings) -> Canaries:
     """End the canary that runs. Raises CanaryError, ServiceError."""
     with closing(CanaryStore(settings.redis)) as store:
@@ -63,7 +84,7 @@ def stop(settings: Settings) -> Canaries:
 
 
 def main(settings: Settings) -> None:
-    """Raises CanaryError, ServiceError."""
+    """Raises CanaryError, ServerError, ServiceError."""
     parser = argparse.ArgumentParser(
         prog="python -m extras.canary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,6 +97,7 @@ def main(settings: Settings) -> None:
     begin.add_argument("--users", type=int, help=f"answered in each step; default: {state.USERS}, or as many as fit")
     arguments = parser.parse_args()
     if arguments.command == "start":
+        require_server(settings)
         start(settings, arguments.release, arguments.share, arguments.users)
     elif arguments.command == "stop":
         stop(settings)

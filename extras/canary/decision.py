@@ -1,8 +1,8 @@
 """The decision about a canary: counts of its requests and of the active release's -> go on, advance or roll back.
 
 A pure function, `decide`, which servers and the simulation call alike. Each guardrail is an always-valid test: it may
-be looked at after every request, and its probability of ever rolling back a release that is as good as the active one
-is `ALPHA` at most.
+be looked at after every request, and its probability of rolling back, at any time in a step, a release that is as good
+as the active one is `ALPHA` at most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 from data_exchange_center.settings import ExtensionSettings, Seconds
 from extras.experiments.always_valid import half_width
 
-ALPHA: Final = 0.005  # of each of the guardrails: less than 5 % for all of them together
+ALPHA: Final = 0.005  # of each of the guardrails in a step: less than 5 % for all of them together
 PLANNED: Final = 1_000  # requests of a group after which a guardrail is most sensitive
 FEWEST: Final = 50  # requests of each group, or compared lists, before a guardrail decides
 STEP: Final = 1.05  # ratio of the latency histogram's bounds

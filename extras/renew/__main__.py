@@ -35,6 +35,7 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -67,6 +68,7 @@ from offline.evaluation.replay import without
 from offline.readers import PAST
 from offline.step_runner import ROOT, run_steps
 from offline_to_online.stores.redis import RedisStore
+from online.recommend.outcomes import BadRequestError
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,11 @@ def renew(settings: Settings, margin: float = MARGIN, *, canary: bool = False) -
         raise StepError("no release is live, so there is nothing to compare with", "Run `make offline sync` first.")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if report.get("verdict") == "canary":
-        settle_canary(settings, previous, activated=live == report["candidate"])
+        settle_canary(settings, previous, report, live)
+    if canary:
+        from extras.canary.__main__ import require_none_runs  # a renewal without a canary needs no such extension
+
+        require_none_runs(settings)
     # Resume what was killed; after a failed step start over, as it would fail again on the same data
     trained = "candidate" in report or ("events" in report and "interrupted" not in report)
     gate = report.get("gate", {})
@@ -197,18 +203,16 @@ def _stages(
     write_json(path, report)
     try:
         if canary:
-            start_canary(settings, report["candidate"])
+            start_canary(settings, report, path)
         else:
             sync()
-    except StepError as error:
+    except (StepError, BadRequestError) as error:  # the latter of a canary that cannot begin
         if report["tries"] < TRIES:
             raise
         settings.offline_dir.rename(candidate.offline_dir)
         previous.rename(settings.offline_dir)
         raise RefusedError(f"{error} That was the last of {TRIES} tries") from error
-    if canary:
-        report |= {"verdict": "canary", "reason": "It is no worse offline; some users try it: make canary status=1."}
-    else:
+    if not canary:
         report |= {"verdict": "activated", "reason": "It is no worse than the release that was live."}
 
 
@@ -429,28 +433,48 @@ def taken_off(lists: Lists, items: sp.csr_matrix) -> Lists:
 # --- Going live
 
 
-def start_canary(settings: Settings, release: str) -> None:
+def start_canary(settings: Settings, report: dict[str, Any], path: Path) -> None:
     """Load, check and publish, then try the release on some users. Raises StepError, CanaryError, ServiceError."""
-    from extras.canary.__main__ import start  # a renewal without a canary does without the extension
+    from extras.canary.__main__ import start
 
     sync("publish")
-    start(settings, release)
+    reason = "It is no worse offline; some users try it: make canary status=1."
+    report |= {"verdict": "canary", "reason": reason, "canary since": time.time()}
+    write_json(path, report)  # before it begins: a killed renewal must not try a release twice
+    start(settings, report["candidate"])
 
 
-def settle_canary(settings: Settings, previous: Path, *, activated: bool) -> None:
-    """After the canary of the last renewal, put the artifacts of the active release where they belong.
+def settle_canary(settings: Settings, previous: Path, report: dict[str, Any], live: str) -> None:
+    """After the canary of the last renewal, put the former artifacts in the place of a candidate that was rejected.
 
-    ``activated``: the canary's release is active. Raises StepError while the canary runs.
+    Drops the verdict of a ``report`` whose canary never began, so that the renewal is resumed. Raises StepError while
+    the canary runs.
     """
     from extras.canary.store import CanaryStore
 
     with closing(CanaryStore(settings.redis)) as store:
-        running = store.canaries().running
-    if running is not None:
-        raise StepError(f"the release of the last renewal is still on trial: {running}", "make canary stop=1 ends it.")
-    if not activated and previous.exists():
-        shutil.rmtree(settings.offline_dir)
+        found = store.canaries()
+    if found.running is not None:
+        on_trial = f"the release of the last renewal is still on trial: {found.running}"
+        raise StepError(on_trial, "make canary stop=1 ends it.")
+    candidate, since = report["candidate"], report.get("canary since", 0)
+    if live == candidate:
+        return
+    if not any(each.release == candidate and each.began >= since for each in found.ended):
+        del report["verdict"]
+    elif previous.exists() and _has_artifacts_of(settings, candidate):
+        rejected = previous.with_name("rejected")
+        shutil.rmtree(rejected, ignore_errors=True)  # of a renewal that was killed
+        settings.offline_dir.rename(rejected)
         previous.rename(settings.offline_dir)
+        shutil.rmtree(rejected)
+
+
+def _has_artifacts_of(settings: Settings, release: str) -> bool:
+    try:
+        return release_of_artifacts(settings).release == release
+    except RecsysError:  # of a run of the steps that has not ended
+        return False
 
 
 def sync(target: str = "sync") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,9 @@ from data_exchange_center.recipes import recipe_called
 from data_exchange_center.release_parts import read_dataset, release_of_artifacts
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
-from extras.canary.state import Canaries
+from extras.canary import __main__ as canary
+from extras.canary import state
+from extras.canary.state import Canaries, CanaryError
 from extras.events.event_parts import Entry, EventParts
 from extras.events.events import Event
 from extras.renew import __main__ as renew
@@ -55,10 +58,11 @@ class Stack:
     killed_after: int | None = None  # of them
     fails: list[str] = field(default_factory=list)  # of the next syncs
 
-    def sync(self) -> None:
+    def sync(self, target: str = "sync") -> None:
         if self.fails:
             raise StepError(self.fails.pop(0))
-        self.live = release_of_artifacts(self.settings).release
+        if target == "sync":
+            self.live = release_of_artifacts(self.settings).release
 
     def renew(self, margin: float = renew.MARGIN, **changes: Any) -> dict[str, Any]:
         return renew.renew(self.settings.model_copy(update=changes), margin)
@@ -325,22 +329,128 @@ def test_too_few_users_tell_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatc
         stack.renew()
 
 
+class Trials:
+    """Canaries and experiments, in the place of Redis."""
+
+    def __init__(self) -> None:
+        self.found = Canaries()
+        self.experiments: list[Any] = []
+        self.fails: list[Exception] = []
+
+    def canaries(self) -> Canaries:
+        return self.found
+
+    def call(self, _: None) -> list[Any]:
+        return self.experiments
+
+    def close(self) -> None:
+        pass
+
+    def begin(self, settings: Settings, release: str) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+        active, began = "a" * 12, time.time()
+        self.found = started(release=release, active=active, published=dict.fromkeys((active, release), ""), now=began)
+
+    def end(self, verdict: Any) -> None:
+        assert self.found.running is not None
+        self.found = state.ended(self.found, self.found.running, verdict)
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    trials = Trials()
+    monkeypatch.setattr("extras.canary.store.CanaryStore", lambda _: trials)
+    monkeypatch.setattr(canary, "CanaryStore", lambda _: trials)
+    monkeypatch.setattr(canary, "ExperimentStore", lambda _: trials)
+    monkeypatch.setattr(canary, "start", trials.begin)
+    return trials
+
+
 @pytest.mark.parametrize("activated", [True, False])
-def test_a_canary_is_begun_and_its_end_settles_the_artifacts(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, activated: bool
-) -> None:
-    former, begun, found = stack.live, [], started()
-    store = SimpleNamespace(canaries=lambda: found, close=lambda: None)
-    monkeypatch.setattr("extras.canary.store.CanaryStore", lambda _: store)
-    monkeypatch.setattr(renew, "start_canary", lambda _, release: begun.append(release))
+def test_a_canary_is_begun_and_its_end_settles_the_artifacts(stack: Stack, trials: Trials, activated: bool) -> None:
+    former = stack.live
     collected(stack.settings, users=160)
     candidate = renew.renew(stack.settings, canary=True)["candidate"]
-    assert (stack.report["verdict"], stack.live, begun) == ("canary", former, [candidate])
+    assert (stack.report["verdict"], stack.live) == ("canary", former)
+    assert trials.found.running is not None
+    assert trials.found.running.release == candidate
     with pytest.raises(StepError, match="is still on trial"):
         stack.renew()
-    found = Canaries()
-    renew.settle_canary(stack.settings, stack.settings.service_dir("renewal") / "previous", activated=activated)
-    assert release_of_artifacts(stack.settings).release == (candidate if activated else former)
+    trials.end("activated" if activated else "rolled back")
+    stack.live = candidate if activated else former
+    renew.settle_canary(stack.settings, previous(stack), stack.report, stack.live)
+    assert served(stack, stack.live)
+
+
+def previous(stack: Stack) -> Path:
+    return stack.settings.service_dir("renewal") / "previous"
+
+
+def test_artifacts_that_are_not_the_canarys_stay(stack: Stack, trials: Trials) -> None:
+    """Somebody has trained and gone live since, with `make offline sync`."""
+    former = tuple(stack.settings.offline_dir.iterdir())
+    shutil.copytree(stack.settings.offline_dir, previous(stack))
+    trials.begin(stack.settings, "b" * 12)
+    trials.end("activated")
+    renew.settle_canary(stack.settings, previous(stack), {"verdict": "canary", "candidate": "b" * 12}, stack.live)
+    assert tuple(stack.settings.offline_dir.iterdir()) == former
+    assert previous(stack).exists()
+    artifacts.EVENTS.at(stack.settings.exchange_dir).unlink()  # of a run of the steps that has not ended
+    renew.settle_canary(stack.settings, previous(stack), {"verdict": "canary", "candidate": "b" * 12}, stack.live)
+    assert previous(stack).exists()
+
+
+@pytest.mark.parametrize("running", ["canary", "experiment"])
+def test_a_renewal_that_cannot_begin_its_canary_does_nothing(stack: Stack, trials: Trials, running: str) -> None:
+    if running == "canary":
+        trials.begin(stack.settings, "b" * 12)
+    else:
+        trials.experiments = [SimpleNamespace(name="ranker", runs=True)]
+    with pytest.raises(CanaryError, match=running):
+        renew.renew(stack.settings, canary=True)
+    assert stack.ran == []
+
+
+@pytest.mark.parametrize("error", [CanaryError("release", "an experiment runs"), KeyboardInterrupt()])
+def test_a_canary_that_never_began_is_begun_without_training(stack: Stack, trials: Trials, error: Exception) -> None:
+    """Also where the renewal was killed just before."""
+    collected(stack.settings, users=160)
+    trials.fails = [error]
+    with pytest.raises(type(error)):
+        renew.renew(stack.settings, canary=True)
+    assert trials.found.running is None
+    assert renew.renew(stack.settings, canary=True)["verdict"] == "canary"
+    assert len(stack.ran) == len(provenance.STEPS)
+
+
+def test_a_canary_that_cannot_begin_is_refused_in_the_end(stack: Stack, trials: Trials) -> None:
+    former = stack.live
+    collected(stack.settings, users=160)
+    trials.fails = [CanaryError("release", "an experiment runs") for _ in range(renew.TRIES)]
+    for expected in (*[CanaryError] * (renew.TRIES - 1), renew.RefusedError):
+        with pytest.raises(expected, match="an experiment runs"):
+            renew.renew(stack.settings, canary=True)
+    assert served(stack, former)
+
+
+def test_a_rejected_release_is_not_tried_again(stack: Stack, trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the renewal was killed after the canary had begun."""
+
+    def killed(settings: Settings, release: str) -> None:
+        trials.begin(settings, release)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(canary, "start", killed)
+    former = stack.live
+    collected(stack.settings, users=160)
+    with pytest.raises(KeyboardInterrupt):
+        renew.renew(stack.settings, canary=True)
+    assert stack.report["verdict"] == "canary"
+    trials.end("rolled back")
+    renew.settle_canary(stack.settings, previous(stack), report := stack.report, stack.live)
+    assert report["verdict"] == "canary"  # so that the next renewal starts over
+    assert served(stack, former)
 
 
 def test_killed_between_two_renames(stack: Stack) -> None:
