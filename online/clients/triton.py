@@ -21,7 +21,7 @@ _BYTES: Final = 4  # of such a number
 _WANTED: Final = [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
 # Length of the JSON part, after which the numbers begin. Answers have it, too, but the number of rows says as much.
 _HEAD_LENGTH: Final = "Inference-Header-Content-Length"
-NOT_NUMBERS: Final = "gave scores that are not numbers"
+NOT_NUMBERS: Final = "gave values that are not numbers"
 _GONE: Final = (b"unknown model", b"not at ready state")  # the second one of a version that was there once
 
 

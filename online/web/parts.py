@@ -111,7 +111,7 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
     registered = []
     for name in named(parts.settings.server.extras, every):
         if name in own and name not in there:
-            log.warning("the extra %s is left out: its folder is not here", name)
+            log.warning("the extra %s is left out: its folder is not here, or it is new: run make setup", name)
             continue
         try:
             register = plugins.load(plugins.SERVER, name)

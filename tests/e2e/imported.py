@@ -20,15 +20,21 @@ def exported_events(pipeline: Pipeline, folder: Path) -> Path:
     return folder
 
 
-def imported(pipeline: Pipeline, events: Path, library: str, model: str) -> tuple[Path, Path]:
-    """Train, export and import a model: its bundle and its recipe. The import has compared all lists of the bundle."""
+def imported(
+    pipeline: Pipeline, events: Path, library: str, model: str, *options: str, exporter: str = ""
+) -> tuple[Path, Path]:
+    """Train, export and import a model: its bundle and its recipe. The import has compared all lists of the bundle.
+
+    Args:
+        options: further ones of the exporter.
+        exporter: from_<exporter>.py, if it is not named like the library.
+    """
     bundle = events / f"{library}_{model}"
-    script = f"extras/models/exporters/from_{library}.py"
+    script = f"extras/models/exporters/from_{exporter or library}.py"
     python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()  # that PyTorch is here already
     uv = str(ROOT / ".venv/bin/uv")
-    done = pipeline.run(
-        uv, "run", "--quiet", *python, script, str(events), str(bundle), "--model", model, seconds=LIBRARY_SECONDS
-    )
+    command = (uv, "run", "--quiet", *python, script, str(events), str(bundle), "--model", model, *options)
+    done = pipeline.run(*command, seconds=LIBRARY_SECONDS)
     assert done.returncode == 0, done.stdout
     done = pipeline.run("make", "import-model", f"bundle={bundle}")
     assert done.returncode == 0, done.stdout

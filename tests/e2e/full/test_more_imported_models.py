@@ -31,6 +31,12 @@ def test_an_imported_model_has_the_librarys_lists(pipeline: Pipeline, events: Pa
     imported(pipeline, events, library, model)
 
 
+@pytest.mark.parametrize("model", ["sasrec", "esasrec", "bert4rec"])
+def test_an_imported_encoder_has_the_librarys_lists(pipeline: Pipeline, events: Path, model: str) -> None:
+    small = ("--epochs", "1", "--dims", "32", "--history", "50")
+    imported(pipeline, events, "rectools", model, *small, exporter="rectools_sequences")
+
+
 @pytest.mark.parametrize(("library", "model"), [("implicit", "als"), ("rectools", "ease")])
 def test_the_server_answers_with_the_librarys_lists(pipeline: Pipeline, events: Path, library: str, model: str) -> None:
     check_served(pipeline, *imported(pipeline, events, library, model))

@@ -61,6 +61,7 @@ def test_a_replacement_key_has_the_same_slot_and_release() -> None:
         ("Amélie's Animated Wars", ["amelie", "anim", "war"]), ("Animation, Children's", ["anim", "children"]),
         ("Misérables, Les (1995)", ["miserabl", "les", "1995"]), ("the king", ["the", "king"]),
         ("黑客帝国 2", ["黑", "客", "帝", "国", "2"]), ("Film-Noir_x", ["film", "noir", "x"]), ("", []), ("!?", []),
+        ("तारे ज़मीन पर", ["तारे", "ज़मीन", "पर"]), ("தமிழ் படம்", ["தமிழ்", "படம்"]), ("ฉลาดเกมส์โกง 2", ["ฉลาดเกมส์โกง", "2"]),
     ],
 )  # fmt: skip
 def test_words_are_searched_as_they_are_indexed(text: str, words: list[str]) -> None:
