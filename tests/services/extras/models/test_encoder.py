@@ -52,8 +52,8 @@ def recommender(patient: Settings, encoded: EncodedWorld) -> Iterator[Recommende
 
 
 def ask(recommender: Recommender, world: EncodedWorld, *, strict: bool = False) -> Answer:
-    asked = Request(userid=1, timestamp=AT, explain="recall", strict=strict, release=world.release, budget_ms=10_000)
-    return recommender.recommend(asked)
+    request = Request(userid=1, timestamp=AT, explain="recall", strict=strict, release=world.release, budget_ms=10_000)
+    return recommender.recommend(request)
 
 
 def test_triton_gives_the_vector_of_the_artifacts(patient: Settings, encoded: EncodedWorld) -> None:

@@ -120,7 +120,7 @@ def shown_by(fakes: Fakes) -> tuple[hook.Shown, CollectorRegistry]:
     return hook.Shown(parts, fakes.quality, QualitySettings()), registry  # type: ignore[arg-type]
 
 
-def test_what_is_no_longer_reported_leaves_the_metrics(
+def test_metrics_lose_releases_that_are_not_reported(
     opened: Fakes, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hook, "READ_EVERY_S", 0)

@@ -34,7 +34,7 @@ def unseen(fakes: Fakes) -> int:
 
 
 @USERS
-def test_title_is_first_whoever_asks(fakes: Fakes, http: FlaskClient, userid: int) -> None:
+def test_a_title_is_first_for_every_user(fakes: Fakes, http: FlaskClient, userid: int) -> None:
     wanted = unseen(fakes)
     answer = ask(http, userid=userid, query=f"film {wanted}", size=10)
     conforms(answer, "Answer")

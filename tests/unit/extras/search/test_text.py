@@ -61,13 +61,13 @@ def test_words_of_further_items_count_as_among_the_others() -> None:
 
 @pytest.mark.parametrize("loaded", [True, False], ids=["with words", "without words"])
 def test_empty_find_of_an_index_without_words_is_an_error(loaded: bool) -> None:
-    asked: list[str] = []
+    bodies: list[str] = []
 
     class Items:
         timeout_s = 1.0
 
         def search(self, release: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-            asked.extend(body["query"])
+            bodies.extend(body["query"])
             return [{"sort": [1.0, 2]}] if loaded and "exists" in body["query"] else []
 
     client = TextItems(Items())  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_empty_find_of_an_index_without_words_is_an_error(loaded: bool) -> None:
         else:
             with pytest.raises(StoredError):
                 client.call(query)
-    assert asked == (["bool", "exists", "bool"] if loaded else ["bool", "exists"] * 2)
+    assert bodies == (["bool", "exists", "bool"] if loaded else ["bool", "exists"] * 2)
 
 
 def test_query_has_each_word_once_without_stop_words() -> None:
