@@ -12,10 +12,10 @@ from tests.e2e.pipeline import Pipeline
 MODELS = [
     ("implicit", "bpr"),
     ("implicit", "lmf"),
-    ("cornac", "bpr"),
     ("cornac", "pmf"),
     ("rectools", "als"),
-    ("rectools", "svd"),
+    ("recbole", "ease"),
+    ("recbole", "itemknn"),
     ("recbole", "bpr"),
     ("recbole", "lightgcn"),
 ]
