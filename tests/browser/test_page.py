@@ -386,7 +386,7 @@ def test_running_experiments_and_the_users_arm_are_shown(page: Page, fakes: Fake
     share = 50 if design == "split" else 100
     arms = [f"control: {fakes.world.release}, {share} %", f"treatment: {OTHER}, {share} %"]
     expect(tile.get_by_role("listitem")).to_have_text(arms)
-    expect(page.get_by_role("heading", name="over")).to_have_count(0)
+    expect(page.get_by_role("heading", name="over", exact=True)).to_have_count(0)
     mine = "control + treatment" if design == "interleaved" else arm_of(experiment, 1)
     expect(tile).to_contain_text(f"User 1: {mine}")
     page.get_by_role("button", name="中文").click()
