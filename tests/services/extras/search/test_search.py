@@ -26,7 +26,7 @@ USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 def http(patient: Settings, world: World) -> Iterator[FlaskClient]:
     with closing(Recommender.from_settings(patient)) as recommender:
         app = create_app(recommender, patient)
-        recommender.warm_up().result()
+        recommender.releases.get_active(60)
         yield app.test_client()
 
 
