@@ -160,7 +160,8 @@ class Canarying:
             names.append("wrong")
         self._tally.answered(group, names, answer.took_ms["total"], request.userid)
         if is_exposure(request):
-            self._queue.put(_exposure(canary, group, request, answer, as_dealt="errors" not in names))
+            in_group = {"experiment": canary.name, "arm": group, "dataset": canary.dataset}
+            self._queue.put(Exposure.of(answer, request, as_dealt="errors" not in names, **in_group))
         if group == "canary" and not names and request.model_fields_set <= PLAIN and random() < COMPARED:  # noqa: S311
             self._tally.samples.append(request)
 
@@ -279,21 +280,6 @@ def overlap_of(one: Answer, other: Answer) -> int:
     first, second = set(one.itemids[:TOP]), set(other.itemids[:TOP])
     longest = max(len(first), len(second))
     return round(TOP * len(first & second) / longest) if longest else TOP
-
-
-def _exposure(canary: Canary, group: Member, request: Request, answer: Answer, *, as_dealt: bool) -> Exposure:
-    return Exposure(
-        experiment=canary.name,
-        arm=group,
-        recommendation=answer.recommendation,
-        dataset=canary.dataset,
-        userid=request.userid,
-        release=answer.release,
-        as_dealt=as_dealt,
-        timestamp=request.timestamp,
-        answered=time.time_ns() // 1_000_000,
-        items=tuple(answer.itemids),
-    )
 
 
 class Tally:

@@ -1,4 +1,4 @@
-"""What a canary's users like, compared with as many users of the active release, from the logs of experiments."""
+"""Compare what a canary's users like with as many users of the active release, from the logs of experiments."""
 
 from __future__ import annotations
 
