@@ -10,9 +10,7 @@ import onnx
 import pandas as pd
 import pytest
 
-from data_exchange_center import artifacts
 from data_exchange_center.channels import ChannelSet, Requests
-from data_exchange_center.columns import Columns
 from data_exchange_center.history import History
 from data_exchange_center.recipes import recipe_called
 from data_exchange_center.settings import Settings
@@ -20,15 +18,15 @@ from data_exchange_center.steps import StepError
 from extras.models.__main__ import export_events, import_model
 from extras.models.bundle import BundleError
 from extras.models.encoder import Encoder, extend_to_query, session
-from offline.evaluation import replay, served
 from offline.models.kinds import fit_channels
 from offline.preprocess import s0_get_data, s1_data_split
-from offline.readers import read_inputs, read_with_holdout
+from offline.readers import read_inputs
 from offline_to_online.rows import recall_state
 from offline_to_online.stores.triton import encoder_config
 from tests.made_up_data import shop
 from tests.unit.extras.models import encoders
 from tests.unit.extras.models.encoders import DIMS, HISTORY
+from tests.unit.extras.models.library_lists import expect_lists_of_the_library
 from tests.unit.offline.synthetic import run_steps
 
 NOW = 10_000_000
@@ -216,17 +214,7 @@ def test_the_steps_answer_with_the_lists_of_the_library(
     settings = run_steps(alone.model_copy(update={"recipe_name": str(recipe)}))
     (held,) = ChannelSet.unpack(recall_state(exchange).channels).encoded
     assert len(held.onnx) == 0  # Triton gets the model, a server does not read it from Redis
-    inputs = read_with_holdout(settings)
-    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    found = served.answers(settings, holdout).ranked
-    expected = pd.read_parquet(folder / "expected.parquet").set_index("id")["items"]
-    users = artifacts.USERS.read(exchange).sort_values(Columns.USER)[Columns.OWN_ID]
-    items = artifacts.ITEMS.read(exchange).sort_values(Columns.ITEM)[Columns.OWN_ID].tolist()
-    whole = holdout.known.lengths == holdout.past.lengths  # a request does not know the events of its own second
-    assert whole.sum() > 40
-    for user, codes in zip(users[whole], found[whole], strict=True):
-        wanted = list(expected.get(user, ()))[:20]
-        assert [items[code - 1] for code in codes[: len(wanted)]] == wanted
+    expect_lists_of_the_library(settings, folder)
 
 
 # --- the channel

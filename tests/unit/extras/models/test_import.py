@@ -14,18 +14,17 @@ import scipy.sparse as sp
 
 from data_exchange_center import artifacts
 from data_exchange_center.channels import StoredVectors
-from data_exchange_center.columns import Columns
 from data_exchange_center.recipes import Recipe, recipe_called
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
 from extras.models.__main__ import COMPARED, export_events, import_model
 from extras.models.bundle import BundleError
 from offline.data.sequences import Inputs, Sequences
-from offline.evaluation import replay, served
 from offline.models.kinds import fit_channel, fit_channels
 from offline.preprocess import s0_get_data, s1_data_split
-from offline.readers import read_inputs, read_with_holdout
+from offline.readers import read_inputs
 from tests.made_up_data import shop
+from tests.unit.extras.models.library_lists import expect_lists_of_the_library
 from tests.unit.offline.synthetic import run_steps
 
 Change = Callable[[Path], None]
@@ -285,16 +284,4 @@ def test_the_steps_answer_with_the_lists_of_the_library(
     alone = data.model_copy(update={"exchange_dir": exchange})
     recipe = import_model(alone, folder, with_default=False)
     settings = run_steps(alone.model_copy(update={"recipe_name": str(recipe)}))
-    inputs = read_with_holdout(settings)
-    holdout = replay.hold_out(inputs.data, inputs.dataset.holdout)
-    found = served.answers(settings, holdout).ranked
-    expected = pd.read_parquet(folder / "expected.parquet").set_index("id")["items"]
-    users = artifacts.USERS.read(exchange).sort_values(Columns.USER)[Columns.OWN_ID]
-    items = artifacts.ITEMS.read(exchange).sort_values(Columns.ITEM)[Columns.OWN_ID].tolist()
-    whole = holdout.known.lengths == holdout.past.lengths  # a request does not know the events of its own second
-    assert whole.sum() > 40
-    for user, codes in zip(users[whole], found[whole], strict=True):
-        wanted = list(expected.get(user, ()))[
-            :20
-        ]  # the two users of a single event have none; some end in equal scores
-        assert [items[code - 1] for code in codes[: len(wanted)]] == wanted
+    expect_lists_of_the_library(settings, folder)
