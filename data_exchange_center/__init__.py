@@ -9,7 +9,7 @@ from typing import Final
 NO_TELEMETRY: Final = {"ORT_DISABLE_TELEMETRY": "1"}
 os.environ.update(NO_TELEMETRY)  # every step, command and server imports this package before anything else
 
-VERSION: Final = "0.9.0"  # of the project; pyproject.toml and the images read it here
+VERSION: Final = "1.0.0"  # of the project; pyproject.toml and the images read it here
 
 
 def _without_a_trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -45,6 +45,7 @@ from research.bench.load import (
     summary,
     take_turn,
 )
+from research.bench.processes import Parts
 from research.figure_files import FIGURES
 from research.figures import costs, recommendations
 from research.reports import publish
@@ -55,16 +56,22 @@ Levels = dict[int, Run]  # requests in flight -> a turn
 
 
 def measure(
-    url: str, drawn: Drawn, levels: Sequence[int], requests: int, warm_up: int = 100, release: str | None = None
+    url: str,
+    drawn: Drawn,
+    levels: Sequence[int],
+    requests: int,
+    warm_up: int = 100,
+    release: str | None = None,
+    parts: Parts | None = None,
 ) -> Levels:
-    """Measure a turn at each level, with the load from a process of its own.
+    """Measure a turn at each level, with the load from a process of its own. ``parts``: as of `take_turn`.
 
     Raises StepError where more than one in a hundred is not answered, or one from another release.
     """
     taken = {}
     with generator() as ask:
         for level in levels:
-            taken[level] = take_turn(ask, url, {}, Loading(level), drawn, requests, warm_up=warm_up)
+            taken[level] = take_turn(ask, url, parts or {}, Loading(level), drawn, requests, warm_up=warm_up)
             good = taken[level].good
             if others := {answer.release for answer in good} - {release or good[0].release}:
                 raise StepError(f"{url} answered from release {', '.join(sorted(others))}, too")

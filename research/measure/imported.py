@@ -2,16 +2,17 @@
 
 Every model is trained by its library in an environment of its own, on what `make export-events` writes. Then it goes
 live by a user's commands, timed together: the import, the offline steps, the load of the stores, until every worker
-answers from it. Measured are plain requests, one at a time, and recall@50 of the held-out events twice: of the
-library's own lists, which it exports for all users, and of the lists that the stack makes.
+answers from it. Measured are plain requests, one at a time, to the recipe's own release and to each model's, and
+recall@50 of the held-out events twice: of the library's own lists, which it exports for all users, and of the lists
+that the stack makes.
 
 Bundles are kept in offline/imported/ in the exchange folder, so an interrupted run resumes. The last model is live
 afterwards, and its artifacts are in the exchange folder: `make offline sync` makes the recipe's own again.
 
-Reads:  offline/{users,items,ratings}.parquet; the services and the server, over HTTP
-Writes: pic/figures/imported_models.json
-Run:    python -m research.measure.imported [--only implicit_als ...], after `make offline up sync serve`
-Expect: two minutes a model on MovieLens-100K
+Reads:  offline/{users,items,ratings}.parquet; the services and the server, after `make offline up sync serve`
+Writes: pic/figures/imported_models.json (of another data set: with its name)
+Run:    python -m research.measure.imported [--one-of-each-kind] [--only implicit_als ...]
+Expect: a minute or two for each model on MovieLens-100K
 """
 
 from __future__ import annotations
@@ -41,20 +42,25 @@ from offline.evaluation.replay import Holdout
 from offline.readers import read_with_holdout
 from offline_to_online.stores.redis import RedisStore
 from research.bench.load import Drawn, known_userids
+from research.bench.processes import parts_of
 from research.bench.serving import levels_of, measure, until_served
-from research.figure_files import FIGURES, ROOT, write_figure
+from research.figure_files import ROOT, write_figure
 from research.figures import recommendations
-from research.reports import head, resumed, show
+from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
-MODELS: Final = {  # library -> its exporter's models
+MODELS: Final = {  # exporter, which begins with its library's name -> its models
     "implicit": ("als", "bpr", "cosine"),
     "rectools": ("als", "svd", "ease", "tfidf"),
+    "rectools_sequences": ("sasrec", "esasrec", "bert4rec"),
     "cornac": ("bpr", "mf", "pmf"),
     "recbole": ("bpr", "lightgcn", "ease", "itemknn"),
 }
-NAMES: Final = tuple(f"{library}_{model}" for library, models in MODELS.items() for model in models)
+NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
+    f"{exporter.split('_')[0]}_{model}": (exporter, model) for exporter, models in MODELS.items() for model in models
+}
+ONE_OF_EACH: Final = ("implicit_als", "rectools_ease", "rectools_sasrec")  # kind: vectors, item-item, encoder
 METRIC: Final = "recall@50"
 REQUESTS: Final = 500  # one after another
 
@@ -73,12 +79,12 @@ def execute(*command: str, **variables: str) -> float:
 
 def export(name: str, events: Path) -> tuple[Path, float]:
     """The bundle of a model with its lists for all users, and the seconds of training and export; kept."""
-    library, model = name.split("_")
+    exporter, model = NAMES[name]
     folder, part = events / name, events / f".{name}"
     if not folder.is_dir():
         shutil.rmtree(part, ignore_errors=True)
         python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
-        script = str(ROOT / f"extras/models/exporters/from_{library}.py")
+        script = str(ROOT / f"extras/models/exporters/from_{exporter}.py")
         uv = str(Path(sys.executable).with_name("uv"))
         seconds = execute(
             uv, "run", "--quiet", *python, script, str(events), str(part), "--model", model, EXPORTED_USERS=str(10**9)
@@ -133,8 +139,7 @@ def one(settings: Settings, name: str, events: Path) -> dict[str, Any]:
     folder, trained = export(name, events)
     recipe = settings.exchange_dir / "models" / f"{name}.json"
     times = go_live(settings, recipe, folder)
-    drawn = Drawn(known_userids(settings), 0)
-    level, *_ = levels_of([measure(settings.server.url, drawn, [1], REQUESTS, release=live_release(settings))])
+    speed = plain_requests(settings)
     about = bundle.read(folder).about
     found = quality(settings.model_copy(update={"recipe_name": str(recipe)}), folder)
     return {
@@ -142,27 +147,38 @@ def one(settings: Settings, name: str, events: Path) -> dict[str, Any]:
         "library": about.library,
         "trained_s": trained,
         **times,
-        "p50_ms": level["p50_ms"],
+        **speed,
         METRIC: found,
     }
 
 
-def main(settings: Settings, *, only: Collection[str] = ()) -> None:
-    path = FIGURES / "imported_models.json"
+def plain_requests(settings: Settings) -> dict[str, float]:
+    """p50 and processor milliseconds of a request to the live release, one at a time."""
+    drawn, parts = Drawn(known_userids(settings), 0), parts_of(settings)
+    turn = measure(settings.server.url, drawn, [1], REQUESTS, release=live_release(settings), parts=parts)
+    level, *_ = levels_of([turn])
+    return {"p50_ms": level["p50_ms"], "processor_ms": level["processor_ms"]["all"]}
+
+
+def main(settings: Settings, *, only: Collection[str] = (), names: Collection[str] = tuple(NAMES)) -> None:
     opening = head("make evaluate-imported", settings, settings.recipe)
-    found = resumed(path, opening, {"rows": {}})
+    path = figure_of_study(opening, settings, "imported_models", part=bool(only))
+    found = resumed(path, opening, {"own": {}, "rows": {}})
+    found["own"] = found["own"] or plain_requests(settings)
     events = settings.offline_dir / "imported"
     export_events(settings, events)
-    for name in NAMES:
+    for name in names:
         if name not in found["rows"] and (not only or name in only):
             found["rows"][name] = plain(one(settings, name, events))
             log.info("%s: %s", name, found["rows"][name])
             write_figure(path, found, finished=False)
-    write_figure(path, found, finished=set(NAMES) <= set(found["rows"]))
+    write_figure(path, found, finished=set(names) <= set(found["rows"]))
     show(found, recommendations.imported_models)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=[])
-    run(partial(main, only=parser.parse_args().only))
+    parser.add_argument("--one-of-each-kind", action="store_true")
+    given = parser.parse_args()
+    run(partial(main, only=given.only, **({"names": ONE_OF_EACH} if given.one_of_each_kind else {})))
