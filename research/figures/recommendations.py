@@ -480,6 +480,31 @@ def new_items(figure: Figure) -> str:
     return shown(figure, ("", *names.values()), rows, f"{figure['items']:,} items, none of which was trained on.")
 
 
+@block("canary", "canary.json")
+def canary(figure: Figure) -> str:
+    """Bad releases as canaries: the reason of the rollback, and what it has cost until then."""
+    head = ("release", "rolled back by", "step", "minutes", "users", "likes lost")
+    rows = [
+        (
+            each["name"],
+            f"`{each['reason']}`" if each["reason"] else "not rolled back",
+            each["step"],
+            f"{each['minutes']:.1f}",
+            f"{each['users']:,}",
+            f"{each['likes lost']:,.0f}",
+        )
+        for each in figure["bad"]
+    ]
+    equal = figure["equal"]
+    note = (
+        f"{figure['taken back']} of {len(figure['bad'])} are rolled back, {figure['right']} of them for a reason that "
+        f"names what is wrong; of {equal['comparisons']} canaries of the active release with itself "
+        f"{equal['rolled back']} are. Simulated over the lists of {figure['lists']} users: {figure['rate']:g} requests "
+        f"a second, a first step of {figure['share']:.0%}, {figure['users']:,} users a step."
+    )
+    return shown(figure, head, rows, note)
+
+
 @block("imported_models", "imported_models_ml-100k.json")
 @block("imported_kinds", "imported_models.json")
 def imported_models(figure: Figure) -> str:

@@ -392,7 +392,7 @@ def picture(found: Mapping[str, Any]) -> Figure:
         said = f"{each['reason'] or 'activated'}, {each['likes lost']:,.0f} likes lost"
         axes.text(each["minutes"], place, f" {said}", va="center", fontsize=10)
     axes.set(title="Bad releases: minutes until the rollback, and its reason", xlabel="minutes", xscale="log")
-    axes.margins(x=0.35)
+    axes.set_xlim(right=10 * max(each["minutes"] for each in rows))
     return drawn
 
 
