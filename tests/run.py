@@ -30,7 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "build" / "tests"
-PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q"
+PYTEST = f"{shlex.quote(sys.executable)} -m pytest -q --durations 12 --durations-min 5"
 OWN_TARGETS = ("cluster", "past_one_machine", "containers")  # of make; removal: the gate's
 CLOSING = re.compile(
     r"^(?:=+ )?(\d+ (?:passed|failed|skipped|error|deselected)\b.* in [\d.]+s.*?)(?: =+)?$", re.MULTILINE
