@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -60,7 +60,8 @@ MODELS: Final = {  # exporter, which begins with its library's name -> its model
 NAMES: Final = {  # name of the model, as in its bundle -> exporter, model
     f"{exporter.split('_')[0]}_{model}": (exporter, model) for exporter, models in MODELS.items() for model in models
 }
-ONE_OF_EACH: Final = ("implicit_als", "rectools_ease", "rectools_sasrec")  # kind: vectors, item-item, encoder
+# One of each kind: vectors, item-item, encoder -> what its exporter gets, too. They show time, not quality.
+ONE_OF_EACH: Final = {"implicit_als": (), "rectools_ease": (), "rectools_sasrec": ("--epochs", "1")}
 METRIC: Final = "recall@50"
 REQUESTS: Final = 500  # one after another
 
@@ -77,8 +78,11 @@ def execute(*command: str, **variables: str) -> float:
     return time.monotonic() - began
 
 
-def export(name: str, events: Path) -> tuple[Path, float]:
-    """The bundle of a model with its lists for all users, and the seconds of training and export; kept."""
+def export(name: str, events: Path, *more: str) -> tuple[Path, float]:
+    """The bundle of a model with its lists for all users, and the seconds of training and export; kept.
+
+    ``more``: arguments of the exporter.
+    """
     exporter, model = NAMES[name]
     folder, part = events / name, events / f".{name}"
     if not folder.is_dir():
@@ -86,8 +90,9 @@ def export(name: str, events: Path) -> tuple[Path, float]:
         python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
         script = str(ROOT / f"extras/models/exporters/from_{exporter}.py")
         uv = str(Path(sys.executable).with_name("uv"))
+        given = ("--model", model, *more)
         seconds = execute(
-            uv, "run", "--quiet", *python, script, str(events), str(part), "--model", model, EXPORTED_USERS=str(10**9)
+            uv, "run", "--quiet", *python, script, str(events), str(part), *given, EXPORTED_USERS=str(10**9)
         )
         (part / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
         part.rename(folder)
@@ -134,9 +139,9 @@ def live_release(settings: Settings) -> str:
     return live
 
 
-def one(settings: Settings, name: str, events: Path) -> dict[str, Any]:
-    """A row of the table."""
-    folder, trained = export(name, events)
+def one(settings: Settings, name: str, events: Path, more: Sequence[str]) -> dict[str, Any]:
+    """A row of the table. ``more``: as of `export`."""
+    folder, trained = export(name, events, *more)
     recipe = settings.exchange_dir / "models" / f"{name}.json"
     times = go_live(settings, recipe, folder)
     speed = plain_requests(settings)
@@ -160,19 +165,20 @@ def plain_requests(settings: Settings) -> dict[str, float]:
     return {"p50_ms": level["p50_ms"], "processor_ms": level["processor_ms"]["all"]}
 
 
-def main(settings: Settings, *, only: Collection[str] = (), names: Collection[str] = tuple(NAMES)) -> None:
+def main(settings: Settings, *, only: Collection[str] = (), of_each_kind: bool = False) -> None:
+    wanted: Mapping[str, Sequence[str]] = ONE_OF_EACH if of_each_kind else dict.fromkeys(NAMES, ())
     opening = head("make evaluate-imported", settings, settings.recipe)
     path = figure_of_study(opening, settings, "imported_models", part=bool(only))
     found = resumed(path, opening, {"own": {}, "rows": {}})
     found["own"] = found["own"] or plain_requests(settings)
     events = settings.offline_dir / "imported"
     export_events(settings, events)
-    for name in names:
+    for name, more in wanted.items():
         if name not in found["rows"] and (not only or name in only):
-            found["rows"][name] = plain(one(settings, name, events))
+            found["rows"][name] = plain(one(settings, name, events, more))
             log.info("%s: %s", name, found["rows"][name])
             write_figure(path, found, finished=False)
-    write_figure(path, found, finished=set(names) <= set(found["rows"]))
+    write_figure(path, found, finished=set(wanted) <= set(found["rows"]))
     show(found, recommendations.imported_models)
 
 
@@ -181,4 +187,4 @@ if __name__ == "__main__":
     parser.add_argument("--only", nargs="+", choices=NAMES, default=[])
     parser.add_argument("--one-of-each-kind", action="store_true")
     given = parser.parse_args()
-    run(partial(main, only=given.only, **({"names": ONE_OF_EACH} if given.one_of_each_kind else {})))
+    run(partial(main, only=given.only, of_each_kind=given.one_of_each_kind))
