@@ -28,7 +28,7 @@ from online.clients.elastic import CatalogueItem
 from online.clients.feast import EncodedItems, ItemCache
 from online.recommend.loaded_release import Release
 
-# Compared with others in pic/figures/new_items_ml-100k.json
+# Chosen on MovieLens-100K, among others, by a study whose code is in commit 08f372e
 RIDGE: Final = 0.3
 WEIGHT: Final = 0.75  # power of the share of users who like an item: at 1, each like counts once in the regression
 BEFORE: Final = 10  # newest items that a user had liked before, of each like
