@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,10 @@ from online.clients.redis import RedisUsers
 from stack import commands as stack_commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
+from tests.fault_proxy import KINDS, SLOW_S, FaultProxy
 from tests.services.online.conftest import load_redis
 from tests.services.online.gunicorn_server import running
-from tests.services.online.load import PORTS, Answered, Load, kill, load, paused
+from tests.services.online.load import PORTS, Answered, kill, load
 from tests.unit.extras.canary.test_state import started
 from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
 from tests.waiting import until
@@ -65,14 +66,29 @@ def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> 
 def served(
     patient: Settings, world: World, other: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Settings, psutil.Process]]:
+    with serving(patient, other, tmp_path, monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def serving(
+    patient: Settings, other: World, folder: Path, patch: pytest.MonkeyPatch, call_s: float = 2.5
+) -> Iterator[tuple[Settings, psutil.Process]]:
     """A server of two workers that have both releases loaded."""
     for name, value in LIMITS.items():
-        monkeypatch.setenv(f"RECSYS_CANARY__{name}", str(value))
-    own = base.patient(patient, 2.5).model_copy(update={"exchange_dir": tmp_path})
-    with running(tmp_path, own, workers=2, threads=4, budget_ms=BUDGET_MS) as (settings, master):
+        patch.setenv(f"RECSYS_CANARY__{name}", str(value))
+    own = base.patient(patient, call_s).model_copy(update={"exchange_dir": folder})
+    with running(folder, own, workers=2, threads=4, budget_ms=BUDGET_MS) as (settings, master):
         opened = lambda: all(ask(settings, 1, release=other.release) for _ in range(20))  # noqa: E731 (by both)
         until(opened, every_s=0.1, despite=(AssertionError,))
         yield settings, master
+
+
+def remove(settings: Settings, other: World) -> None:
+    """Remove a release's manifest and users: from now on the active one has to answer."""
+    with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+        users = [wire.user_key(other.release, other.own_user(user)) for user in other.userids]
+        client.delete(wire.manifest_key(other.release), *users)
 
 
 def ask(settings: Settings, userid: int, **more: Any) -> Any:
@@ -130,9 +146,7 @@ def test_a_violated_guardrail_rolls_back_in_every_worker(
         expected = other.release if user in theirs else world.release
         assert {ask(settings, user)["release"] for _ in range(8)} == {expected}
     assert "canary of release" in requests.get(f"{settings.server.url}/readyz", timeout=30).text
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
-        users = [wire.user_key(other.release, other.own_user(user)) for user in other.userids]
-        client.delete(wire.manifest_key(other.release), *users)  # from now on the active release has to answer
+    remove(settings, other)
     for user in itertools.cycle([*theirs, *others]):
         ask(settings, user)
         if ended(settings):
@@ -170,45 +184,107 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
     assert {ask(settings, user)["release"] for user in world.userids} == {other.release}
 
 
-@contextmanager
-def killed(stack: Settings, name: str) -> Iterator[None]:
-    try:
-        kill(stack, name)
-        yield
-    finally:
-        stack_commands.wait_until_ready(stack, Supervisor(stack), by_name(name))
+# Faults
 
 
-FAULTS: dict[str, Callable[[Settings, str], AbstractContextManager[None]]] = {"killed": killed, "paused": paused}
+def expected(canary: Canary, world: World, other: World) -> dict[int, str]:
+    """Who is answered from which release."""
+    theirs = users_of(canary, "canary")
+    return {user: other.release if user in theirs else world.release for user in world.userids}
+
+
+def check_answers(found: list[Answered], expected: dict[int, str]) -> None:
+    """All with a list, and of the user's release."""
+    assert {each.status for each in found} == {200}, [each.body for each in found if each.status != 200][:3]
+    assert all(each.body["item_list"] for each in found)
+    seen = {(each.body["userid"], each.body["release"]) for each in found}
+    assert seen <= expected.items(), seen - expected.items()
+
+
+def meets(name: str, answer: Answered) -> bool:
+    """Whether an answer lacks the service, or has waited for it."""
+    return name in answer.degraded or answer.seconds >= SLOW_S
+
+
+def notes(settings: Settings) -> set[str]:
+    """What each worker knows of the canary: requests over connections of their own."""
+    found = [requests.get(f"{settings.server.url}/readyz", timeout=30).json() for _ in range(20)]
+    return {" ".join(each.get("notes", ())) for each in found}
+
+
+@pytest.fixture
+def proxies(patient: Settings) -> Iterator[dict[str, FaultProxy]]:
+    """In front of each service."""
+    there = {"redis": patient.redis.port, "elasticsearch": patient.elasticsearch.port, "feast": patient.feast.port}
+    triton = patient.triton.url
+    at = triton.removeprefix("unix:") if triton.startswith("unix:") else patient.triton.http_port
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(FaultProxy(service)) for name, service in (there | {"triton": at}).items()}
+
+
+@pytest.fixture
+def behind(
+    patient: Settings, other: World, proxies: dict[str, FaultProxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
+    """As `served`, of a server that reaches the services through the proxies."""
+    ports: dict[str, Any] = {name: {"port": proxy.port} for name, proxy in proxies.items()}
+    at = f"127.0.0.1:{proxies['triton'].port}"
+    ports["triton"] = {"socket_dir": None, "nodes": at, "http_nodes": at}
+    own = {name: getattr(patient, name).model_copy(update=changes) for name, changes in ports.items()}
+    with serving(patient.model_copy(update=own), other, tmp_path, monkeypatch, call_s=1.5) as (settings, _):
+        yield settings
+    assert "unexpected error" not in (tmp_path / "server.log").read_text()
 
 
 @with_world
-def test_faults_fail_no_request_and_show_no_user_two_releases(
+def test_each_fault_of_each_service_keeps_answers_and_releases(
+    behind: Settings, proxies: dict[str, FaultProxy], world: World, other: World
+) -> None:
+    canary = begun(behind, other)
+    of_users = expected(canary, world, other)
+    bodies = [{"userid": user, "timestamp": AT, "budget_ms": 2_000} for user in world.userids]
+    with load(behind.server.url, bodies, clients=4, pause_s=0.05) as answered:
+        for name, kind in itertools.product(proxies, KINDS):
+            began = time.monotonic()
+            with proxies[name].fault(kind):
+                answered.wait(partial(meets, name), PATIENCE_S, began)
+                time.sleep(0.5)
+            answered.wait(lambda each: each.whole, PATIENCE_S)
+            check_answers(answered.between(began, time.monotonic()), of_users)
+        assert canaries(behind).running == canary
+        assert notes(behind) == {str(canary)}
+
+        with proxies["triton"].fault("silent"):  # a rollback during a fault
+            remove(behind, other)
+            until(lambda: ended(behind), every_s=0.2)
+            time.sleep(2.0)
+            over = time.monotonic()
+        for user in world.userids:
+            answered.wait(lambda each, user=user: each.body["userid"] == user, PATIENCE_S, over)
+        check_answers(answered.between(over, time.monotonic()), dict.fromkeys(world.userids, world.release))
+    last = canaries(behind).ended[0]
+    assert (last.verdict, last.reason) == ("rolled back", "errors")
+    assert notes(behind) == {str(last)}
+
+
+@with_world
+def test_killed_services_fail_no_request_and_keep_releases(
     served: tuple[Settings, psutil.Process], patient: Settings, world: World, other: World
 ) -> None:
     settings, _ = served
     canary = begun(settings, other)
     bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
     with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
-        for name, fault in itertools.product(PORTS, FAULTS):
-            _lasted(patient, answered, name, FAULTS[fault])
-    found = answered.answers
-    assert {each.status for each in found} == {200}, [each.body for each in found if each.status != 200][:3]
-    for user in world.userids:
-        seen = {each.body["release"] for each in found if each.body["userid"] == user}
-        assert seen == {other.release if user in users_of(canary, "canary") else world.release}
+        for name in PORTS:
+            try:
+                kill(patient, name)
+                time.sleep(LASTS_S)
+            finally:
+                stack_commands.wait_until_ready(patient, Supervisor(patient), by_name(name))
+            answered.wait(lambda answer: answer.whole, PATIENCE_S)
+    check_answers(answered.answers, expected(canary, world, other))
     assert canaries(settings).running == canary
-    assert {service for each in found for service in each.degraded} >= {"redis", "triton"}
-
-
-def _lasted(
-    patient: Settings, answered: Load, name: str, fault: Callable[[Settings, str], AbstractContextManager[None]]
-) -> None:
-    """A fault for `LASTS_S`, and until answers are whole again."""
-    with fault(patient, name):
-        time.sleep(LASTS_S)
-    whole: Callable[[Answered], bool] = lambda answer: answer.whole  # noqa: E731
-    answered.wait(whole, PATIENCE_S)
+    assert {service for each in answered.answers for service in each.degraded} >= {"redis", "triton"}
 
 
 @with_world
