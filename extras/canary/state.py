@@ -24,6 +24,8 @@ STEPS: Final = (0.25, 0.5)  # after the share that it begins with; then the rele
 MAX_SHARE: Final = 0.5  # as many users are the group that it is compared with
 USERS: Final = 1_000  # of a step, where so many may come
 
+SUPERSEDED, DELETED = "superseded", "deleted"  # reasons that are no guardrail
+
 Member = Literal["canary", "active"]
 Verdict = Literal["activated", "rolled back", "stopped"]
 ReleaseId = Annotated[str, Field(pattern=RELEASE)]
@@ -86,13 +88,23 @@ class Ended(BaseModel):
     reason: str = Field(default="", description="the violated guardrail, or what else ended it")
     detail: str = Field(default="", description="in figures")
 
-    def __str__(self) -> str:
+    @property
+    def rejected(self) -> bool:
+        """Whether a guardrail was violated: the same release again would violate it again."""
+        return self.verdict == "rolled back" and self.reason not in (SUPERSEDED, DELETED)
+
+    @property
+    def result(self) -> str:
+        """Verdict and reason, in words."""
         why = ": ".join(filter(None, (self.reason, self.detail)))
-        return f"canary of release {self.release} {self.verdict} at {self.share:.0%}{f', {why}' if why else ''}"
+        return f"{self.verdict} at {self.share:.0%}{f', {why}' if why else ''}"
+
+    def __str__(self) -> str:
+        return f"canary of release {self.release} {self.result}"
 
 
 class Canaries(BaseModel):
-    """The canary that runs, and those that have ended, newest first."""
+    """The release on trial, if there is one, and those that were, newest first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -170,7 +182,7 @@ def superseded(before: Canaries, active: str | None, now: float) -> Canaries:
         return before
     if active == canary.release:
         return ended(before, canary, "activated", "" if canary.activating else "by hand", now=now)
-    return ended(before, canary, "rolled back", "superseded", f"release {active} was activated", now)
+    return ended(before, canary, "rolled back", SUPERSEDED, f"release {active} was activated", now)
 
 
 def deleted(before: Canaries, gone: Collection[str], now: float) -> Canaries:
@@ -178,7 +190,7 @@ def deleted(before: Canaries, gone: Collection[str], now: float) -> Canaries:
     canary = before.running
     if canary is None or canary.release not in gone:
         return before
-    return ended(before, canary, "rolled back", "deleted", "its release was deleted", now)
+    return ended(before, canary, "rolled back", DELETED, "its release was deleted", now)
 
 
 # --- assignment

@@ -146,7 +146,8 @@ def renew(settings: Settings, margin: float = MARGIN, *, canary: bool = False) -
     wanted = {"live": live, "recipe": recipe, "data": str(settings.data)}
     if not (begun and all(report.get(name) == value for name, value in wanted.items())):
         shutil.rmtree(candidate.exchange_dir, ignore_errors=True)
-        report = {"started": _now(), **wanted}
+        tried = {name: report[name] for name in ("rejected",) if name in report}
+        report = {"started": _now(), **wanted, **tried}
     for name in ("interrupted", "verdict", "reason"):
         report.pop(name, None)
     try:
@@ -184,6 +185,11 @@ def _stages(
     if report["candidate"] == report["live"]:
         report |= {"verdict": "unchanged", "reason": "The data, the events and the recipe are those of the release."}
         return
+    if report["candidate"] == (rejected := report.get("rejected", {})).get("release"):
+        raise RefusedError(
+            f"data, events and recipe are the same as those of a release that was tried: {rejected['result']}",
+            f"Change one of them, or try it again: make canary release={rejected['release']}.",
+        )
     if "gate" not in report:
         live = live_settings(settings, report["live"])
         dataset = read_dataset(live.exchange_dir)
@@ -445,10 +451,10 @@ def start_canary(settings: Settings, report: dict[str, Any], path: Path) -> None
 
 
 def settle_canary(settings: Settings, previous: Path, report: dict[str, Any], live: str) -> None:
-    """After the canary of the last renewal, put the former artifacts in the place of a candidate that was rejected.
+    """After the canary of the last renewal, put the former artifacts back, unless the candidate was activated.
 
-    Drops the verdict of a ``report`` whose canary never began, so that the renewal is resumed. Raises StepError while
-    the canary runs.
+    Notes a candidate that a guardrail rejected in the ``report``. Drops the verdict of one whose canary never began, so
+    that the renewal is resumed. Raises StepError while the canary runs.
     """
     from extras.canary.store import CanaryStore
 
@@ -460,9 +466,13 @@ def settle_canary(settings: Settings, previous: Path, report: dict[str, Any], li
     candidate, since = report["candidate"], report.get("canary since", 0)
     if live == candidate:
         return
-    if not any(each.release == candidate and each.began >= since for each in found.ended):
+    trials = [each for each in found.ended if each.release == candidate and each.began >= since]
+    if not trials:
         del report["verdict"]
-    elif previous.exists() and _has_artifacts_of(settings, candidate):
+        return
+    if trials[0].rejected:
+        report["rejected"] = {"release": candidate, "result": str(trials[0])}
+    if previous.exists() and _has_artifacts_of(settings, candidate):
         rejected = previous.with_name("rejected")
         shutil.rmtree(rejected, ignore_errors=True)  # of a renewal that was killed
         settings.offline_dir.rename(rejected)

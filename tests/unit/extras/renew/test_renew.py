@@ -352,9 +352,9 @@ class Trials:
         active, began = "a" * 12, time.time()
         self.found = started(release=release, active=active, published=dict.fromkeys((active, release), ""), now=began)
 
-    def end(self, verdict: Any) -> None:
+    def end(self, verdict: Any, reason: str = "", detail: str = "") -> None:
         assert self.found.running is not None
-        self.found = state.ended(self.found, self.found.running, verdict)
+        self.found = state.ended(self.found, self.found.running, verdict, reason, detail)
 
 
 @pytest.fixture
@@ -434,7 +434,9 @@ def test_a_canary_that_cannot_begin_is_refused_in_the_end(stack: Stack, trials: 
     assert served(stack, former)
 
 
-def test_a_rejected_release_is_not_tried_again(stack: Stack, trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_release_is_not_tried_again(
+    stack: Stack, trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Although the renewal was killed after the canary had begun."""
 
     def killed(settings: Settings, release: str) -> None:
@@ -447,10 +449,26 @@ def test_a_rejected_release_is_not_tried_again(stack: Stack, trials: Trials, mon
     with pytest.raises(KeyboardInterrupt):
         renew.renew(stack.settings, canary=True)
     assert stack.report["verdict"] == "canary"
-    trials.end("rolled back")
-    renew.settle_canary(stack.settings, previous(stack), report := stack.report, stack.live)
-    assert report["verdict"] == "canary"  # so that the next renewal starts over
-    assert served(stack, former)
+    trials.end("rolled back", "errors", "in figures")
+    for canary_too in (True, False):
+        with pytest.raises(renew.RefusedError, match=r"was tried: .* rolled back at 5%, errors: in figures"):
+            renew.renew(stack.settings, canary=canary_too)
+        assert stack.report["verdict"] == "refused"
+        assert served(stack, former)
+    assert len(trials.found.ended) == 1
+    monkeypatch.setattr(canary, "start", trials.begin)
+    twin = tmp_path / "twin.json"
+    twin.write_text(stack.settings.recipe.model_copy(update={"name": "twin"}).model_dump_json(), encoding="utf-8")
+    assert renew.renew(stack.settings.model_copy(update={"recipe_name": str(twin)}), canary=True)["verdict"] == "canary"
+
+
+@pytest.mark.parametrize(("verdict", "reason"), [("stopped", ""), ("rolled back", "superseded")])
+def test_a_canary_that_others_ended_is_tried_again(stack: Stack, trials: Trials, verdict: Any, reason: str) -> None:
+    collected(stack.settings, users=160)
+    candidate = renew.renew(stack.settings, canary=True)["candidate"]
+    trials.end(verdict, reason)
+    assert renew.renew(stack.settings, canary=True)["candidate"] == candidate
+    assert trials.found.running is not None
 
 
 def test_killed_between_two_renames(stack: Stack) -> None:
