@@ -364,6 +364,21 @@ def test_a_service_is_broken_by_a_button_and_lists_are_compared(
     expect(page.get_by_text("s left")).to_have_count(0)
 
 
+def test_a_random_schedule_begins_faults_until_it_is_ended(page: Page, site: Site, fakes: Fakes) -> None:
+    give(page, site.key)
+    view(page, "Status")
+    button = page.get_by_role("button", name="Random faults")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    first = len(fakes.faults.begun)
+    fakes.faults.end()  # as one that is over: another one follows
+    eventually(page, lambda: len(fakes.faults.begun) > first)
+    page.get_by_role("button", name="End all faults").click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(page.get_by_text("s left")).to_have_count(0)
+    assert fakes.faults.active == {}
+
+
 @pytest.mark.parametrize("design", ["split", "interleaved"])
 def test_running_experiments_and_the_users_arm_are_shown(page: Page, fakes: Fakes, design: str) -> None:
     view(page, "Status")

@@ -8,6 +8,9 @@ const SERVICES = ["redis", "elasticsearch", "feast", "triton"];
 const KINDS = ["slow", "down", "reset", "garbage"];
 const SECONDS = 30;
 const EVERY_MS = 1000;
+const CHANCE = 0.25; // that a random schedule begins a fault, each second without one
+
+const drawn = (list) => list[Math.floor(Math.random() * list.length)];
 
 const Switches = ({ t, service, fault, begin }) => html`
   <li>
@@ -17,7 +20,7 @@ const Switches = ({ t, service, fault, begin }) => html`
   </li>`;
 
 export class Faults extends Component {
-  state = { allowed: false, faults: [], before: null, during: null, problem: null };
+  state = { allowed: false, faults: [], random: false, before: null, during: null, problem: null };
 
   componentDidMount() {
     this.look();
@@ -34,17 +37,18 @@ export class Faults extends Component {
 
   list = () => api.recommend({ userid: this.props.userid, size: 50 });
 
-  // While a fault is on: which, and the list, once a second.
+  // While a fault is on, or a random schedule: which, and the list, once a second.
   look = async () => {
     clearTimeout(this.timer);
     try {
       const { allowed, faults } = await api.faults();
       this.setState({ allowed, faults });
-      if (!faults.length) return;
+      if (!faults.length && !this.state.random) return;
+      if (!faults.length && Math.random() < CHANCE) await this.beginDrawn();
       if (this.state.before) this.setState({ during: await this.list() });
     } catch (problem) {
       this.setState({ problem });
-      if (!this.state.faults.length) return; // for example a server without faults
+      if (!this.state.faults.length) return void this.setState({ random: false }); // for example a server without faults
     }
     clearTimeout(this.timer);
     if (!this.unmounted) this.timer = setTimeout(this.look, EVERY_MS);
@@ -60,15 +64,30 @@ export class Faults extends Component {
     }
   };
 
-  begin = (service, kind) =>
+  begin = async (fault) => {
+    if (!this.state.faults.length) this.setState({ before: await this.list(), during: null });
+    await api.beginFault(fault);
+  };
+
+  beginOne = (service, kind) => this.change(() => this.begin({ service, kind, seconds: SECONDS }));
+
+  // As `make fault random=1`.
+  beginDrawn = () =>
+    this.begin({ service: drawn(SERVICES), kind: drawn(KINDS), share: 0.3 + 0.7 * Math.random(), seconds: drawn([5, 10, 20]) });
+
+  beginRandom = () =>
     this.change(async () => {
-      if (!this.state.faults.length) this.setState({ before: await this.list(), during: null });
-      await api.beginFault({ service, kind, seconds: SECONDS });
+      await this.beginDrawn();
+      this.setState({ random: true });
     });
 
-  end = () => this.change(api.endFaults);
+  end = () =>
+    this.change(() => {
+      this.setState({ random: false });
+      return api.endFaults();
+    });
 
-  render({ t }, { allowed, faults, before, during, problem }) {
+  render({ t }, { allowed, faults, random, before, during, problem }) {
     if (!allowed) return null;
     const both = before && during && during.item_list.filter((item) => before.item_list.some((each) => each.itemid === item.itemid)).length;
     return html`
@@ -76,8 +95,11 @@ export class Faults extends Component {
       <p class="quiet">${t("faultsIntro", { n: SECONDS })}</p>
       ${problem && html`<${Notice} t=${t} problem=${problem} />`}
       <ul class="tiles">${SERVICES.map((service) => html`
-        <${Switches} key=${service} t=${t} service=${service} fault=${faults.find((each) => each.service === service)} begin=${this.begin} />`)}</ul>
-      <p><button onClick=${this.end}>${t("endFaults")}</button></p>
+        <${Switches} key=${service} t=${t} service=${service} fault=${faults.find((each) => each.service === service)} begin=${this.beginOne} />`)}</ul>
+      <p>
+        <button aria-pressed=${random} onClick=${this.beginRandom}>${t("randomFaults")}</button>${" "}
+        <button onClick=${this.end}>${t("endFaults")}</button>
+      </p>
       ${before && during && html`
         <${Degraded} t=${t} answer=${during} />
         <p role="status"><strong>${t("inBoth", { n: both })}</strong></p>
