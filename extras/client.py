@@ -26,6 +26,7 @@ from urllib3.util import Retry
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
 from data_exchange_center.http import local_session
+from data_exchange_center.settings import ServerSettings
 from online.recommend.types import Answer, Item
 
 Found = TypeVar("Found", bound=BaseModel)
@@ -96,6 +97,15 @@ class Client:
             self._http.mount(scheme, HTTPAdapter(pool_maxsize=16, max_retries=again))
         if key:
             self._http.headers["Authorization"] = f"Bearer {key}"
+
+    @classmethod
+    def of(cls, server: ServerSettings, url: str | None = None) -> Self:
+        """A client of the server that settings describe, or of another ``url``, with the key in the settings."""
+        return cls(url or server.url, server.key.get_secret_value() if server.key else None)
+
+    def get(self, path: str, shape: type[Found]) -> Found:
+        """What a route without a method here answers: "/ml/quality" for example. Raises ServerError."""
+        return self._send("GET", path, shape)
 
     def recommend(self, userid: OwnId | None = None, **fields: Any) -> Recommended:
         """A user's best unseen items. ``fields``: of /ml/rec: size, timestamp, where, query, history, explain, ..."""

@@ -18,7 +18,7 @@ from data_exchange_center import steps
 from data_exchange_center.settings import Settings
 from extras.canary import state
 from extras.canary.decision import CanarySettings
-from extras.canary.hook import HEARD_S, CanaryView
+from extras.canary.hook import HEARD_S
 from extras.canary.state import Canaries, CanaryError
 from extras.canary.store import CanaryStore, overview
 from extras.client import Client, ServerError
@@ -46,19 +46,11 @@ def start(settings: Settings, release: str, share: float = SHARE, users: int | N
         return store.update(begun)
 
 
-class CanaryClient(Client):
-    """Reads the canaries of a running server."""
-
-    def canaries(self) -> CanaryView:
-        return self._send("GET", "/ml/canary", CanaryView)
-
-
 def require_server(settings: Settings) -> None:
     """Raise ServerError unless a server runs that answers a canary's users. Whether it needs a key does not matter."""
-    key = settings.server.key.get_secret_value() if settings.server.key else None
-    with closing(CanaryClient(settings.server.url, key)) as server:
+    with Client.of(settings.server) as server:
         try:
-            server.canaries()
+            server.get("/ml/canary", Canaries)
         except ServerError as error:
             if error.status in (0, 404):
                 raise

@@ -13,20 +13,18 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
-from random import random
 from typing import Final
 
 from flask import Flask
-from pydantic import BaseModel
 
 from data_exchange_center.dataset import OwnId
 from extras.canary import state
-from extras.canary.decision import ACTIVE, CANARY, CanarySettings, Decision, Likes, as_counts, bucket_of, decide
+from extras.canary.decision import CanarySettings, Decision, Likes, as_counts, bucket_of, decide
 from extras.canary.likes import likes_of
-from extras.canary.state import Canaries, Canary, Ended, Member, member
+from extras.canary.state import Canaries, Canary, Member, member
 from extras.canary.store import CanaryStore, Held
 from extras.experiments.hook import counts as is_exposure
-from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue
+from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue, counting
 from extras.routes import per_release, route
 from online.clients.base import ServiceError
 from online.clients.redis import WHICH_IS_LIVE
@@ -41,8 +39,7 @@ log = logging.getLogger(__name__)
 
 HEARD_S: Final = 5.0  # until every worker knows of a step, and holds its users
 FIRST: Final = 20  # canary requests of a worker that are not timed: its connections and caches are cold
-COMPARED: Final = 0.2  # share of the canary's answers whose list is compared with the active release's
-AT_ONCE: Final = 1  # of those, each time that the state is read
+AT_ONCE: Final = 1  # lists that are compared with the active release's, each time that the state is read
 TOP: Final = 10  # items that are compared
 KNOWN_USERS: Final = 100_000  # whose group a process remembers
 LIKES_S, LIKES_SHARE = 10.0, 0.05  # least time between two reads of the logs, and share of the time that these may take
@@ -51,13 +48,6 @@ RECENT_S: Final = 24 * 3600.0  # how long readiness reports an ended canary
 
 Plain = Callable[[Request, Stopwatch], Answer]
 PLAIN: Final = frozenset({"userid", "size", "budget_ms"})  # fields of a request whose list can be compared
-
-
-class CanaryView(BaseModel):
-    """The release on trial, if there is one, and those that were, newest first."""
-
-    running: Canary | None
-    ended: list[Ended]
 
 
 def register(app: Flask, parts: Parts) -> None:
@@ -73,11 +63,10 @@ def register(app: Flask, parts: Parts) -> None:
         parts.recommender.follow(canarying.follow)
         parts.recommender.follow(canarying.measure)  # on a thread of its own: reading the logs takes seconds
 
-    @route(app, parts, "GET", "/ml/canary", CanaryView, (401, 429, 500, 503))
-    def canary() -> CanaryView:
+    @route(app, parts, "GET", "/ml/canary", Canaries, (401, 429, 500, 503))
+    def canary() -> Canaries:
         """The release on trial, and those that were."""
-        found = store.canaries()
-        return CanaryView(running=found.running, ended=list(found.ended))
+        return store.canaries()
 
 
 class Canarying:
@@ -86,7 +75,8 @@ class Canarying:
     def __init__(self, parts: Parts, store: CanaryStore, exposures: ExperimentStore, settings: CanarySettings) -> None:
         self._recommender, self._plain, self._plainly_preferred = parts.recommender, parts.recommend, parts.preferred
         self._store, self._exposures, self._settings = store, exposures, settings
-        self._queue = ExposureQueue(exposures.expose)
+        counter = counting(parts.registry, "recsys_canary_exposures", "Answers to both groups of a canary")
+        self._queue = ExposureQueue(exposures.expose, counter)
         self.canary: Canary | None = None  # all that a request looks at where none runs
         self._canaries = Canaries()
         self._tally = Tally()
@@ -112,7 +102,7 @@ class Canarying:
         except BadRequestError:
             raise
         except Exception:
-            self._tally.failed(group)
+            self._tally.add(group, ["errors"])
             raise
         self._count(canary, group, request, answer)
         return answer
@@ -124,7 +114,7 @@ class Canarying:
             with suppress(BadRequestError):  # the recommender reports it
                 own = read_id("userid", userid, opened.user_ids)
                 group, is_new = member(canary, own) or (None, True)
-                if group == "canary" and (self._tally.joined(own) or not (is_new or self._tally.held(own))):
+                if group == "canary" and not self._tally.held.get(own, is_new):
                     return canary.release
         return self._plainly_preferred(userid)
 
@@ -136,14 +126,14 @@ class Canarying:
             return None
         group, is_new = found
         announced = is_new and time.time() < canary.joined
-        if not announced and self._tally.joined(request.userid):
+        if not announced and self._tally.held.get(request.userid) is False:
             return group
         timed = self._recommender.timed(request, watch)
         asking = self._recommender.within(self._store, timed, 0.2)
         try:
             held = asking.call(Held(canary.id, request.userid, self._settings.away_s, announced))
         except ServiceError:  # as far as this process knows
-            return None if announced or self._tally.held(request.userid) else group
+            return None if announced or self._tally.held.get(request.userid) else group
         self._tally.note(request.userid, held=held)
         return None if held else group
 
@@ -158,11 +148,11 @@ class Canarying:
         active = self._recommender.releases.loaded(canary.active)
         if group == "canary" and active is not None and not self._titles(active).agree(answer):
             names.append("wrong")
-        self._tally.answered(group, names, answer.took_ms["total"], request.userid)
+        self._tally.add(group, names, answer.took_ms["total"], request.userid)
         if is_exposure(request):
             in_group = {"experiment": canary.name, "arm": group, "dataset": canary.dataset}
             self._queue.put(Exposure.of(answer, request, as_dealt="errors" not in names, **in_group))
-        if group == "canary" and not names and request.model_fields_set <= PLAIN and random() < COMPARED:  # noqa: S311
+        if group == "canary" and not names and request.model_fields_set <= PLAIN:
             self._tally.samples.append(request)
 
     # --- following
@@ -283,9 +273,11 @@ def overlap_of(one: Answer, other: Answer) -> int:
 
 
 class Tally:
-    """A worker's counts of a step, until they are added to Redis's; which users have joined the canary.
+    """A worker's counts of a step, until they are added to Redis's. Shared by threads.
 
-    Shared by threads.
+    Attributes:
+        held: user -> whether the active release still answers; who has joined stays in the canary.
+        samples: the newest requests whose lists can be compared.
     """
 
     def __init__(self) -> None:
@@ -293,25 +285,20 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._users: set[OwnId] = set()
         self._timed = 0
-        self._held: OrderedDict[OwnId, bool] = OrderedDict()
+        self.held: OrderedDict[OwnId, bool] = OrderedDict()
         self.samples: deque[Request] = deque(maxlen=100)
 
-    def answered(self, group: Member, names: list[str], took_ms: float, userid: OwnId) -> None:
-        """Count an answer; ``names``: of the guardrails that it counts against."""
-        arm = CANARY if group == "canary" else ACTIVE
+    def add(self, group: Member, names: list[str], took_ms: float | None = None, userid: OwnId = 0) -> None:
+        """Count a request; ``names``: of the guardrails that it counts against; ``took_ms``: if it was answered."""
         with self._lock:
-            self._counts.update([f"{arm}requests", *(arm + name for name in names)])
+            self._counts.update(f"{group}:{name}" for name in ("requests", *names))
+            if took_ms is None:
+                return
             if group == "canary":
                 self._users.add(userid)
                 self._timed += 1
             if group == "active" or self._timed > FIRST:
-                self._counts[f"{arm}<{bucket_of(took_ms)}"] += 1
-
-    def failed(self, group: Member) -> None:
-        """Count a request that has ended with an error."""
-        arm = CANARY if group == "canary" else ACTIVE
-        with self._lock:
-            self._counts.update([f"{arm}requests", f"{arm}errors"])
+                self._counts[f"{group}:<{bucket_of(took_ms)}"] += 1
 
     def compared(self, overlap: int) -> None:
         """Count a compared list."""
@@ -328,13 +315,6 @@ class Tally:
     def note(self, userid: OwnId, *, held: bool) -> None:
         """Remember whether a user is held; beyond `KNOWN_USERS` the oldest are dropped."""
         with self._lock:
-            self._held[userid] = held
-            if len(self._held) > KNOWN_USERS:
-                self._held.popitem(last=False)
-
-    def joined(self, userid: OwnId) -> bool:
-        """Whether the user is known to have joined, which does not change within a canary."""
-        return self._held.get(userid) is False
-
-    def held(self, userid: OwnId) -> bool:
-        return self._held.get(userid) is True
+            self.held[userid] = held
+            if len(self.held) > KNOWN_USERS:
+                self.held.popitem(last=False)

@@ -132,8 +132,7 @@ def overview(settings: Settings) -> Table | None:
         table.add_row(found.running.release, at, f"{found.running}, against {found.running.active}")
     for each in found.ended:
         at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(each.ended))
-        why = ": ".join(filter(None, (each.reason, each.detail)))
-        table.add_row(each.release, at, f"{each.verdict} at {each.share:.0%}{f', {why}' if why else ''}")
+        table.add_row(each.release, at, each.result)
     return table if table.row_count else None
 
 

@@ -16,13 +16,12 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from flask import Flask
-from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, Field
 
 from data_exchange_center.dataset import OwnId
 from extras.experiments import declaration
 from extras.experiments.declaration import EXPECTED, Declaration, Experiment, Experiments, ExperimentView, arm_of
-from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue
+from extras.experiments.store import FIRST, NEITHER, SECOND, ExperimentStore, Exposure, ExposureQueue, counting
 from extras.routes import route
 from online.recommend.outcomes import WITHOUT_A_SERVICE, WrongIdError, sentences
 from online.recommend.recommend import Recommender
@@ -73,11 +72,7 @@ class ExperimentsView(BaseModel):
 def register(app: Flask, parts: Parts) -> None:
     """Answer users from their arms' releases; `/ml/experiments`, `POST /ml/experiments/<name>/stop`."""
     store: ExperimentStore = parts.stores.get("experiments") or ExperimentStore(parts.settings.redis)
-    exposures = Counter(
-        "recsys_exposures", "Answers of experiments, by what became of their entries in the log", ["result"],
-        registry=parts.registry,
-    )  # fmt: skip
-    queue = ExposureQueue(store.expose, lambda result, count: exposures.labels(result).inc(count))
+    queue = ExposureQueue(store.expose, counting(parts.registry, "recsys_exposures", "Answers of experiments"))
     experimenting = Experimenting(parts.recommender, queue.put)
     parts.extend_request(ExperimentRequest, experiments="true or false")
     parts.extend_answer(ExperimentAnswer)
@@ -122,7 +117,9 @@ def takes_part(request: Request) -> bool:
 def counts(request: Request) -> bool:
     """Whether an answer is an exposure: not one to a session, of which nothing is written, nor to an untrusted client.
 
-    One as of another time counts only if the request sets ``experiments``.
+    One as of another time counts only if the request sets ``experiments``. A canary counts by this rule, too: chance
+    has assigned its users, so every kind of request counts in both groups alike. `extras.quality` compares releases
+    without an assignment, so there plain requests alone count.
     """
     given = request.model_fields_set
     return may_record_exposures() and "history" not in given and ("timestamp" not in given or "experiments" in given)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import redis
+from prometheus_client import CollectorRegistry, Counter
 from pydantic import ConfigDict, TypeAdapter
 
 from data_exchange_center import wire
@@ -236,6 +237,12 @@ def is_cut(stream: Mapping[str, Any], since: int, kept: int) -> bool:
         return False
     milliseconds, _, _ = stream["first-entry"][0].partition(b"-")
     return int(milliseconds) > since * 1_000
+
+
+def counting(registry: CollectorRegistry, name: str, answers: str) -> Callable[[str, int], None]:
+    """Add a metric for what becomes of a queue's entries."""
+    counter = Counter(name, f"{answers}, by what became of their entries in the log", ["result"], registry=registry)
+    return lambda result, count: counter.labels(result).inc(count)
 
 
 class ExposureQueue(Generic[Shown]):

@@ -30,18 +30,10 @@ class FaultError(RecsysError):
     """No fault can be switched on."""
 
 
-class FaultClient(Client):
-    """Reads a server's faults."""
-
-    def faults(self) -> FaultsView:
-        return self._send("GET", "/ml/faults", FaultsView)
-
-
 def require_allowed(settings: Settings) -> None:
     """Raise FaultError unless the running server allows faults, ServerError if none answers."""
-    key = settings.server.key.get_secret_value() if settings.server.key else None
-    with closing(FaultClient(settings.server.url, key)) as server:
-        if not server.faults().allowed:
+    with Client.of(settings.server) as server:
+        if not server.get("/ml/faults", FaultsView).allowed:
             raise FaultError(OFF)
 
 

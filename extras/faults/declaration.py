@@ -48,8 +48,8 @@ class ActiveFault(Fault):
     until: float = Field(description="when it ends, in seconds since 1970-01-01 UTC")
 
     @property
-    def left_s(self) -> float:
-        return self.until - time.time()
+    def seconds_left(self) -> float:
+        return round(self.until - time.time(), 1)
 
 
 EXPECTED: Final = {

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _EXAMPLE = {"service": "triton", "kind": "down", "share": 0.5, "seconds": 60}
 
 
-class FaultView(BaseModel):
+class FaultView(BaseModel, from_attributes=True):
     """A fault that is on."""
 
     service: Service
@@ -108,7 +108,7 @@ class Faults:
             try:
                 found = self._store.call(None)
             finally:
-                self._set({service: fault for service, fault in found.items() if fault.left_s > 0})
+                self._set({service: fault for service, fault in found.items() if fault.seconds_left > 0})
         return True
 
     def change(self, act: Callable[[FaultStore], None]) -> None:
@@ -118,11 +118,8 @@ class Faults:
         self.look()
 
     def views(self) -> list[FaultView]:
-        active = [fault for fault, _ in tuple(self._active.values()) if fault.left_s > 0]
-        return [
-            FaultView(service=each.service, kind=each.kind, share=each.share, seconds_left=round(each.left_s, 1))
-            for each in active
-        ]
+        found = [FaultView.model_validate(fault) for fault, _ in tuple(self._active.values())]
+        return [each for each in found if each.seconds_left > 0]
 
     def note(self) -> str:
         """What readiness reports."""
@@ -137,6 +134,5 @@ class Faults:
         for service, fault in wanted.items():
             if service not in self._active:
                 self._active[service] = fault, inject(self._clients[service], fault, self._count)
-                log.warning(
-                    "fault of %s begins: %s, share %g, for %.0f s", service, fault.kind, fault.share, fault.left_s
-                )
+                said = service, fault.kind, fault.share, fault.seconds_left
+                log.warning("fault of %s begins: %s, share %g, for %.0f s", *said)

@@ -46,7 +46,7 @@ def inject(client: Client[Any, Any], fault: ActiveFault, count: Count) -> Callab
 
 def _drawn(fault: ActiveFault, count: Count) -> bool:
     """Whether the fault is done to this call."""
-    if _spared.get() or fault.left_s <= 0 or random.random() >= fault.share:  # noqa: S311 (no secret)
+    if _spared.get() or fault.seconds_left <= 0 or random.random() >= fault.share:  # noqa: S311 (no secret)
         return False
     count(fault)
     return True

@@ -149,8 +149,7 @@ def result(call: Callable[[], Result]) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(prog="python -m extras.mcp", description=__doc__.splitlines()[0])
     parser.add_argument("--url", default=settings.server.url, help="of the recommender's server; default: %(default)s")
-    key = settings.server.key.get_secret_value() if settings.server.key else None
-    with Client(parser.parse_args().url, key) as client:
+    with Client.of(settings.server, parser.parse_args().url) as client:
         server(client).run("stdio")
 
 

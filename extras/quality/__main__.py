@@ -124,9 +124,8 @@ def _reference_scores(settings: Settings, release: str, users: list[OwnId]) -> p
     """
     path = settings.service_dir("quality") / f"{release}.json"
     if not path.exists():
-        key = settings.server.key.get_secret_value() if settings.server.key else None
         chosen = random.Random(0).sample(users, min(REFERENCE_USERS, len(users)))  # noqa: S311 (no secret)
-        with Client(settings.server.url, key) as server:
+        with Client.of(settings.server) as server:
             answers = [server.recommend(user, release=release, size=1) for user in chosen]
         scores = [score for each in answers if (score := top_score(each)) is not None]
         if len(scores) < min(FEWEST, len(chosen)):

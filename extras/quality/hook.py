@@ -11,18 +11,18 @@ from datetime import UTC, datetime, timedelta
 from math import nan
 
 from flask import Flask
-from prometheus_client import Counter, Gauge
+from prometheus_client import Gauge
 
-from extras.experiments.store import Exposure, ExposureQueue
+from extras.experiments.hook import counts as is_exposure
+from extras.experiments.store import Exposure, ExposureQueue, counting
 from extras.quality.store import QualitySettings, QualityStore, Report, ServedStore
 from extras.routes import route
 from online.recommend.outcomes import WITHOUT_A_SERVICE
 from online.recommend.recommend import Recommender
 from online.recommend.types import Answer, Request, Stopwatch
-from online.web.guard import may_record_exposures
 from online.web.parts import Parts
 
-OTHER_LISTS = frozenset({"timestamp", "history", "candidates", "query", "cursor"})  # fields of requests for these
+OTHER_LISTS = frozenset({"timestamp", "candidates", "query", "cursor"})  # fields of requests for these
 READ_EVERY_S = 10.0
 DAYS = 7  # of a release's hit rate in the metrics
 
@@ -32,11 +32,8 @@ def register(app: Flask, parts: Parts) -> None:
     settings = QualitySettings.load()
     if settings.record_per_s:
         log: ServedStore = parts.stores.get("served") or ServedStore(parts.settings.redis)
-        lists = Counter(
-            "recsys_recorded_lists", "Sampled lists, by what became of their entries in the log", ["result"],
-            registry=parts.registry,
-        )  # fmt: skip
-        queue: ExposureQueue[Exposure] = ExposureQueue(log.expose, lambda result, n: lists.labels(result).inc(n))
+        counter = counting(parts.registry, "recsys_recorded_lists", "Sampled lists")
+        queue: ExposureQueue[Exposure] = ExposureQueue(log.expose, counter)
         recorder = Recorder(parts.recommender, queue.put, parts.recommend, settings.record_per_s)
         parts.recommend = recorder.recommend
     shown = Shown(parts, parts.stores.get("quality") or QualityStore(parts.settings.redis), settings)
@@ -53,9 +50,8 @@ def register(app: Flask, parts: Parts) -> None:
 
 def counts(request: Request) -> bool:
     """Whether somebody sees the answer now: a plain request of a known user, of a trusted client."""
-    given = request.model_fields_set
     plain = not (request.strict or request.explain or request.release) and bool(request.userid)
-    return plain and given.isdisjoint(OTHER_LISTS) and may_record_exposures()
+    return plain and request.model_fields_set.isdisjoint(OTHER_LISTS) and is_exposure(request)
 
 
 def top_score(answer: Answer) -> float | None:
@@ -76,10 +72,12 @@ class Recorder:
 
     def recommend(self, request: Request, watch: Stopwatch) -> Answer:
         """As `Recommender.recommend`."""
-        answer = self._recommend(request, watch)
+        answer, opened = self._recommend(request, watch), self._recommender.releases.active
         interleaved = any(len(each.arms) > 1 for each in getattr(answer, "experiments", ()))
-        if counts(request) and not interleaved and self._within_rate():
-            self._put(self._exposure(request, answer))
+        if opened and counts(request) and not interleaved and self._within_rate():
+            dataset, score = opened.manifest.dataset.base_name, top_score(answer)
+            exposure = Exposure.of(answer, request, experiment="", arm="", dataset=dataset, as_dealt=True, score=score)
+            self._put(exposure)
         return answer
 
     def _within_rate(self) -> bool:
@@ -87,14 +85,7 @@ class Recorder:
         if second != self._second:
             self._second, self._recorded = second, 0
         self._recorded += 1
-        return self._recorded <= self._per_s and self._recommender.releases.active is not None
-
-    def _exposure(self, request: Request, answer: Answer) -> Exposure:
-        opened = self._recommender.releases.active
-        dataset = opened.manifest.dataset.base_name if opened else ""
-        return Exposure.of(
-            answer, request, experiment="", arm="", dataset=dataset, as_dealt=True, score=top_score(answer)
-        )
+        return self._recorded <= self._per_s
 
 
 class Shown:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.errors import RecsysError
+from data_exchange_center.settings import Settings
 from extras.client import Client, ServerError
 from online.main import s2_client
 from online.main.s2_client import as_curl, ask, render
@@ -120,7 +121,8 @@ def test_the_calls_of_the_client(url: str, fakes: Fakes) -> None:
 
 def test_items_are_changed_with_a_key(with_a_key: FlaskClient, fakes: Fakes) -> None:
     new, key = fakes.world.own_item(999_001), with_a_key.environ_base["HTTP_AUTHORIZATION"].removeprefix("Bearer ")
-    with serving(with_a_key.application) as address, Client(address, key) as client:
+    settings = Settings(server={"key": key}).server
+    with serving(with_a_key.application) as address, Client.of(settings, address) as client:
         added = client.add_item(new, "A new one")
         assert (added.itemid, added.title) == (new, "A new one")
         assert client.change_item(new, title="Another name").title == "Another name"

@@ -21,6 +21,7 @@ from online.recommend.types import Answer, Item
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.events.test_routes import ask
 from tests.unit.online.world import AT, DefaultWorld, World
+from tests.waiting import until
 
 OTHER = "bbbbbbbbbbbb"
 
@@ -97,6 +98,13 @@ def test_its_share_of_the_users_gets_it_and_is_counted(http: FlaskClient, both: 
     assert counts["active:requests"] == len(users_of(canary, "active"))
     assert both.canaries.answered["one", 0] == set(theirs)
     assert not {name for name in counts if name.endswith(("errors", "scores", "wrong"))}
+
+
+def test_its_exposures_are_counted(http: FlaskClient, both: Fakes) -> None:
+    start(both)
+    for user in range(1, 13):
+        ask(http, user)
+    until(lambda: 'recsys_canary_exposures_total{result="written"} 12.0' in http.get("/metrics").text)
 
 
 def test_user_lookups_follow_the_canary(http: FlaskClient, both: Fakes) -> None:
@@ -272,10 +280,7 @@ def test_a_release_that_cannot_answer_counts_as_errors(http: FlaskClient, both: 
     assert both.canaries.counts(canary)[0]["canary:errors"] == len(answers)
 
 
-def test_a_sample_of_lists_is_compared_with_the_active_release(
-    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hook, "COMPARED", 1.0)
+def test_plain_lists_are_compared_with_the_active_release(http: FlaskClient, both: Fakes) -> None:
     canary = start(both)
     theirs = users_of(canary, "canary")
     answers = {user: ask(http, user) for user in theirs}
@@ -292,7 +297,6 @@ def test_a_sample_of_lists_is_compared_with_the_active_release(
 
 def test_compared_lists_are_requested_by_name(http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Since only plain requests are changed by what a user was shown before."""
-    monkeypatch.setattr(hook, "COMPARED", 1.0)
     canary = start(both)
     ask(http, users_of(canary, "canary")[0])
     named: list[str | None] = []
