@@ -21,6 +21,7 @@ export $(1)
 endif
 endef
 $(foreach name,RECSYS_DATA RECSYS_EXCHANGE_DIR RECSYS_SERVICES_DIR,$(eval $(call absolute,$(name))))
+$(if $(filter %.json,$(value RECSYS_RECIPE)),$(eval $(call absolute,RECSYS_RECIPE))) # a recipe's name stays one
 
 export images ports monitoring
 SERVICES := $(or $(RECSYS_SERVICES_DIR),.services)

@@ -63,6 +63,14 @@ def test_a_relative_path_is_handed_over_absolute() -> None:
     assert handed_over(*(f"{name}=../there" for name in PATHS)) == [there] * 4  # on make's command line
 
 
+@pytest.mark.parametrize(("given", "expected"), [("there/my.json", f"{ROOT}/there/my.json"), ("source", "source")])
+def test_a_recipes_file_is_handed_over_absolute(given: str, expected: str) -> None:
+    probe = 'include Makefile\n.PHONY: probe\nprobe:\n\t@echo "$${RECSYS_RECIPE:-}"\n'
+    by_variable = make("--file=-", "probe", text=probe, RECSYS_RECIPE=given)
+    by_argument = make("--file=-", "probe", f"RECSYS_RECIPE={given}", text=probe)
+    assert by_variable.stdout.strip() == by_argument.stdout.strip() == expected
+
+
 def test_absolute_paths_stay_and_unset_ones_are_not_passed() -> None:
     data = "/data/my films/it's $HOME.zip"
     assert handed_over(RECSYS_DATA=data, RECSYS_SERVICES_DIR="/opt/s")[::2] == [data, "/opt/s"]
