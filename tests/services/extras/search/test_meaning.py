@@ -1,0 +1,102 @@
+"""Search by meaning over the real services: Triton encodes the query, Elasticsearch finds the nearest items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from data_exchange_center.settings import Settings
+from extras.search import load_encoder
+from extras.search.meaning import MODEL, NEAREST, NearItems, NearQuery, Sentences, text_of
+from offline_to_online.stores.elasticsearch import ElasticsearchStore
+from offline_to_online.stores.triton import TritonStore
+from online.clients.base import StoredError
+from online.clients.elastic import ElasticItems
+from online.clients.http import Http
+from online.clients.triton import TritonScores
+from online.main.s1_server import create_app
+from online.recommend.recommend import Recommender
+from tests.unit.extras.questions.asking import USER, ask, ids
+from tests.unit.extras.search.tiny_encoder import expected, tiny_encoder
+from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
+
+pytestmark = pytest.mark.parametrize("world", [DefaultWorld], ids=["DefaultWorld"], indirect=True)
+USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
+
+
+@pytest.fixture
+def loaded(patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """The settings of services that have a tiny encoder and the release's vectors."""
+    monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
+    monkeypatch.setattr(load_encoder.Encoder, "read", lambda folder: tiny_encoder(tmp_path))
+    load_encoder.sync(patient, [])
+    yield patient
+    monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
+    load_encoder.sync(patient, [world.release])
+    store = TritonStore(patient)
+    store._remove(store.repository / MODEL)
+
+
+@pytest.fixture
+def http(loaded: Settings) -> Iterator[FlaskClient]:
+    with closing(Recommender.from_settings(loaded)) as recommender:
+        app = create_app(recommender, loaded)
+        recommender.releases.get_active(60)
+        yield app.test_client()
+
+
+def comedies(world: World) -> set[int]:
+    return {n for n in world.itemids if "Comedy" in world.attributes(n)["genres"]}
+
+
+def test_triton_and_elasticsearch_find_what_exact_search_finds(loaded: Settings, world: World, tmp_path: Path) -> None:
+    texts = [text_of(world.titles[n], world.attributes(n)) for n in world.itemids]
+    cosines = tiny_encoder(tmp_path).vectors(texts) @ expected("funny", "drama")
+    seen, only = np.array(world.seen[USER], np.int32), np.array(sorted(world.itemids)[::2], np.int64)
+    with closing(TritonScores(loaded.triton)) as scores, closing(ElasticItems(loaded.elasticsearch)) as items:
+        vector = Sentences(scores).call("funny drama")
+        np.testing.assert_allclose(vector, expected("funny", "drama"), atol=1e-5)
+        found = NearItems(items).call(NearQuery(world.release, vector, seen))
+        limited = NearItems(items).call(NearQuery(world.release, vector, seen, only))
+        with pytest.raises(StoredError):
+            NearItems(items).call(NearQuery("bbbbbbbbbbbb", vector, seen))
+    allowed = ~np.isin(list(world.itemids), seen)
+    np.testing.assert_allclose(found.scores, np.sort(cosines[allowed])[::-1][:NEAREST], atol=1e-5)
+    assert not set(found.ids.tolist()) & set(seen.tolist())
+    assert set(limited.ids.tolist()) <= set(only.tolist())
+
+
+@USERS
+def test_query_without_words_of_items_finds_what_it_means(http: FlaskClient, world: World, userid: int) -> None:
+    wanted = {"query": "funny", "userid": userid, "strict": True}
+    first = ids(ask(http, **wanted, size=10))
+    assert set(first) <= comedies(world)
+    assert not set(ids(ask(http, **wanted, size=10, exclude=first[:3]))) & set(first[:3])
+    none = {"genres": {"none": ["Drama"]}}
+    assert not [n for n in ids(ask(http, **wanted, size=10, where=none)) if "Drama" in world.attributes(n)["genres"]]
+
+
+@USERS
+def test_words_answer_without_triton(
+    http: FlaskClient, world: World, userid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommender = http.application.extensions["recsys"].recommender
+    with closing(Http("http://127.0.0.1:9", timeout_s=1)) as nowhere, monkeypatch.context() as patch:
+        patch.setattr(recommender.scorer, "http", nowhere)
+        answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
+    assert len(ids(answer)) == 10
+    assert set(ids(answer)) <= comedies(world)
+    assert ("triton", "words") in [(each["service"], each["instead"]) for each in answer["degraded"]]
+
+
+def test_vectors_are_kept_until_their_release_is_gone(loaded: Settings, world: World) -> None:
+    with ElasticsearchStore(loaded).client() as client:
+        assert load_encoder.is_loaded(client, world.release)
+        load_encoder.sync(loaded, [world.release])  # it is published: its vectors are loaded again
+        assert load_encoder.is_loaded(client, world.release)
+        assert not load_encoder.is_loaded(client, "bbbbbbbbbbbb")
