@@ -1,0 +1,74 @@
+"""`make renew canary=1`, which is activated or rolled back: `make test-full` runs this, the gate does not, as it trains
+three times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from data_exchange_center.release_parts import read_own_ids, release_of_artifacts
+from tests.e2e.full.test_renewal import renew, report, twin
+from tests.e2e.pipeline import Pipeline
+from tests.services.online.load import load
+from tests.waiting import until
+
+# Short steps; an overlap that another recipe's lists do not reach
+CANARY = {"RECSYS_CANARY__AWAY_S": "1", "RECSYS_CANARY__STEP_S": "30", "RECSYS_CANARY__OVERLAP": "0.5"}
+
+
+@pytest.fixture
+def trying(pipeline: Pipeline) -> Iterator[Pipeline]:
+    """With a server whose canaries have short steps. Afterwards artifacts, release and server are as before."""
+    trying = replace(pipeline, env={**pipeline.env, **CANARY})
+    before = pipeline.recommend(1).json()["release"]
+    with pipeline.artifacts_kept():
+        trying.stack("serve")
+        yield trying
+    pipeline.stack("serve")
+    pipeline.activate(before)
+
+
+def ended(pipeline: Pipeline) -> dict[str, Any]:
+    """How the canary has ended, while all users request lists in turns."""
+
+    def canaries() -> dict[str, Any]:
+        return dict(requests.get(f"{pipeline.settings.server.url}/ml/canary", timeout=30).json())
+
+    users = read_own_ids(pipeline.settings.exchange_dir).users.values()
+    with load(pipeline.settings.server.url, [{"userid": user} for user in users], clients=4) as answered:
+        until(lambda: canaries()["running"] is None, within_s=400, every_s=0.5)
+    assert {each.status for each in answered.answers} == {200}
+    assert all(each.body["item_list"] for each in answered.answers)
+    last = canaries()["ended"][0]
+    assert {last["active"], last["release"]} == {each.body["release"] for each in answered.answers}
+    return dict(last)
+
+
+def test_a_candidate_is_activated_after_its_canary(trying: Pipeline, tmp_path: Path) -> None:
+    printed = renew(trying, "canary=1", RECSYS_RECIPE=twin(trying, tmp_path, "tried"))
+    found = report(trying)
+    assert found["verdict"] == "canary", printed
+    assert "is still on trial" in renew(trying)
+    last = ended(trying)
+    assert (last["release"], last["active"]) == (found["candidate"], found["live"])
+    assert (last["verdict"], last["share"]) == ("activated", 0.5), last
+    assert trying.wait_for_release(found["candidate"])
+
+
+def test_a_worse_candidate_is_rolled_back_and_not_tried_again(trying: Pipeline) -> None:
+    """One that the gate lets pass."""
+    arguments, recipe = ("canary=1", "margin=0.99"), {"RECSYS_RECIPE": "source"}
+    printed = renew(trying, *arguments, **recipe)
+    found = report(trying)
+    assert found["verdict"] == "canary", printed
+    last = ended(trying)
+    assert (last["release"], last["verdict"], last["reason"]) == (found["candidate"], "rolled back", "distance"), last
+    assert trying.recommend(1).json()["release"] == found["live"]
+    assert f"make canary release={found['candidate']}" in renew(trying, *arguments, **recipe)
+    assert report(trying)["verdict"] == "refused"
+    assert release_of_artifacts(trying.settings).release == found["live"]
