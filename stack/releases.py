@@ -7,6 +7,7 @@ Run:  python -m stack.releases list
 
 import argparse
 import logging
+import time
 from functools import partial
 from typing import Final
 
@@ -44,20 +45,43 @@ def main(settings: Settings, command: str, release: str | None = None) -> None:
 
 
 def overview(settings: Settings) -> Table:
-    """Every release that any store holds: whether it is live (active), published or loaded, and where it lies."""
+    """Every release that any store holds: its state (live, published or loaded), what it is made of, where it lies.
+
+    The time is that of its last load and check by this machine.
+    """
     stores = releases.Stores.of(settings)
     active, published = stores.redis.listed()
     held = {store.title: store.releases() for store in stores}
-    columns = (Column(name, overflow="fold") for name in ("release", "state", *held))  # whole in a narrow terminal
-    table = Table(*columns, title="releases")
+    columns = ("state", "data set", "recipe", "loaded (UTC)", *held)
+    folded = (Column(name, overflow="fold") for name in columns)  # whole in a narrow terminal
+    table = Table(Column("release", no_wrap=True), *folded, title="releases")
     known = set().union(*held.values())
     for release in (*(each for each in published if each in known), *sorted(known.difference(published))):
         state = "live" if release == active else "published" if release in published else "loaded"
         where = ["yes" if release in there else "-" for there in held.values()]
         if (place := stores.triton.find(release)) is not None:
             where[-1] = str(place)  # Triton is the last
-        table.add_row(release, state, *where)
+        data_set, recipe = made_of(stores.redis, release) if release in published else ("-", "-")
+        table.add_row(release, state, data_set, recipe, loaded_at(settings, release), *where)
     return table
+
+
+def made_of(redis: RedisStore, release: str) -> tuple[str, str]:
+    """Names of a published release's data set and recipe; "-" where its manifest cannot be read."""
+    try:
+        manifest = redis.published(release).manifest
+    except RecsysError:
+        return "-", "-"
+    return manifest.dataset.name, manifest.recipe.name
+
+
+def loaded_at(settings: Settings, release: str) -> str:
+    """When this machine loaded and checked a release last, by its manifest in the exchange folder; "-": never."""
+    try:
+        written = releases.manifest_path(settings, release).stat().st_mtime
+    except FileNotFoundError:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(written))
 
 
 def files_of_another(settings: Settings, release: str) -> str:

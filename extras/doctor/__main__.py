@@ -107,7 +107,7 @@ def services(clients: Sequence[Client[Any, Any]]) -> Iterator[Finding]:
 
 
 def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Finding]:
-    """Each step that loads, checks or puts live the release that the artifacts make; the services are up."""
+    """Each step that loads or checks the release that the artifacts make; the services are up."""
     for store in stores:
         if store.is_checked(release):
             yield Finding(store.step, "done", f"release {release} is in {store.title}")
@@ -119,11 +119,19 @@ def sync_steps(settings: Settings, stores: Stores, release: str) -> Iterator[Fin
         yield Finding(CHECK, "done", f"{parity.pairs:,} pairs agree to {parity.largest_difference:.1e}")
     except RecsysError as error:
         yield Finding(CHECK, "missing", error.problem, "make sync")
-    live, _ = stores.redis.listed()
+
+
+def go_live(release: str, live: str | None, published: Sequence[str]) -> Finding:
+    """Whether the release of the artifacts is live. One that is published, but not active, needs no repair.
+
+    It was rolled back, or is not activated yet: which release answers is then the user's decision.
+    """
     if live == release:
-        yield Finding(GO_LIVE, "live", f"release {release}")
-    else:
-        yield Finding(GO_LIVE, "not live", f"release {live} is live" if live else "no release is", "make sync")
+        return Finding(GO_LIVE, "live", f"release {release}")
+    if live and release in published:
+        others = f"release {live} is active; that of the artifacts, {release}, is published"
+        return Finding(GO_LIVE, "note", f"{others}: `make sync` would put {release} live; nothing to repair")
+    return Finding(GO_LIVE, "not live", f"release {live} is live" if live else "no release is", "make sync")
 
 
 def access(settings: Settings) -> Finding:
@@ -170,6 +178,10 @@ def examine(settings: Settings, clients: Sequence[Client[Any, Any]], stores: Sto
     if release is not None and all(finding.well for finding in running):
         try:
             found += sync_steps(settings, stores, release)
+            live, published = stores.redis.listed()
+            found.append(go_live(release, live, published))
+            if live and found[-1].well:
+                release = live  # what the server is to answer from
         except RecsysError as error:
             found.append(Finding("release", "unknown", error.problem, "make logs"))
     found += (access(settings), server(settings.server.url, release))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag
 
 from data_exchange_center.candidates import StoredUser
 from extras.attributes import no_attribute, no_value
@@ -50,7 +50,12 @@ class Condition(BaseModel):
         return not self.model_fields_set <= {"any", "all", "none"}
 
 
-Where = Annotated[dict[str, Values | Condition], Field(max_length=20)]
+# a tag for each kind, so that an error is about the kind that was meant
+_Wanted = Annotated[
+    Annotated[Values, Tag("Values")] | Annotated[Condition, Tag("Condition")],
+    Discriminator(lambda given: "Condition" if isinstance(given, (dict, Condition)) else "Values"),
+]
+Where = Annotated[dict[str, _Wanted], Field(max_length=20)]
 Ids = Annotated[list[UserId], Field(max_length=MAX_IDS)]
 EXPECTED: Final = {
     "where": (

@@ -46,13 +46,15 @@ class Held(SimpleNamespace):
         return release in self.holds
 
     def listed(self) -> tuple[str | None, list[str]]:
-        return self.is_live, []
+        return self.is_live, self.published
 
 
-def stores(settings: Settings, *holds: str, live: str | None = None, without: str = "") -> Stores:
+def stores(
+    settings: Settings, *holds: str, live: str | None = None, published: tuple[str, ...] = (), without: str = ""
+) -> Stores:
     def held(store: Any) -> Any:
         there = () if store.title == without else holds
-        return Held(title=store.title, step=store.step, holds=there, is_live=live)
+        return Held(title=store.title, step=store.step, holds=there, is_live=live, published=list(published))
 
     return Stores(*map(held, Stores.of(settings)))
 
@@ -174,6 +176,22 @@ def test_the_server_is_the_last_line(
     found = examine(settings, clients(), stores(settings, release, live=release))
     assert (found[-1].what, found[-1].state) == ("server", expected[0])
     assert expected[1] in found[-1].detail
+    assert next_command(found) == command
+
+
+@pytest.mark.parametrize(("serving_from", "command"), [("earlier", "All is well"), ("later", "Run next:  make serve")])
+def test_a_rollback_needs_no_repair(
+    answering: tuple[Settings, dict[str, Any]], serving_from: str, command: str
+) -> None:
+    settings, answer = answering
+    release = checked(settings)
+    answer |= {"status": "ready", "release": serving_from}
+    held = stores(settings, release, "earlier", live="earlier", published=("earlier", release))
+    found = examine(settings, clients(), held)
+    name, detail = state(found, "s1_go_live.py")
+    assert name == "note"
+    assert "release earlier is active" in detail
+    assert f"`make sync` would put {release} live" in detail
     assert next_command(found) == command
 
 

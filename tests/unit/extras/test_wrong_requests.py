@@ -76,7 +76,7 @@ WHERE: dict[str, tuple[dict[str, Any], str, str]] = {
     "value": ({"where": {"genres": ["Comdy"]}}, "where", "'Comdy' as genres; there are: Action, Adventure, Comedy"),
     "number": ({"where": {"genres": {"none": [3]}}}, "where", "No item has '3' as genres"),
     "no order": ({"where": {"genres": {"gte": 3}}}, "where", "use any, all or none"),
-    "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where.genres", "where must be an object"),
+    "condition": ({"where": {"genres": {"some": ["Drama"]}}}, "where.genres.some", "where must be an object"),
     "nothing": ({"where": {"genres": []}}, "where.genres", "where must be an object"),
     "too many values": ({"where": {"genres": ["Drama"] * 101}}, "where.genres", "at most 100 items"),
     "too many": ({"exclude": list(range(1, MAX_IDS + 2))}, "exclude", f"{MAX_IDS + 1}"),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from data_exchange_center.settings import Settings
-from offline_to_online.releases import open_release
+from data_exchange_center.steps import StepError
+from offline_to_online.releases import Stores, manifest_path, open_release
 from stack import releases
 from tests.synthetic_release import write_artifacts
 
@@ -22,3 +25,31 @@ def test_activating_says_whose_files_there_are(tmp_path: Path, monkeypatch: pyte
     other = settings.model_copy(update={"recipe_name": "source" if recipe == "default" else "default"})
     for each, live in ((other, release), (settings, "before")):
         assert f"RECSYS_RECIPE={recipe} make offline" in releases.files_of_another(each, live)
+
+
+def test_list_has_each_releases_data_set_recipe_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_artifacts(tmp_path)
+    settings = Settings(exchange_dir=tmp_path)
+    manifest = open_release(settings)
+    os.utime(manifest_path(settings, manifest.release), (86_400, 86_400))
+    held = {manifest.release, "published", "loaded"}
+
+    def published(release: str) -> Any:
+        if release != manifest.release:
+            raise StepError("its manifest cannot be read")
+        return SimpleNamespace(manifest=manifest)
+
+    redis = SimpleNamespace(
+        title="Redis", releases=lambda: held, published=published,
+        listed=lambda: (manifest.release, [manifest.release, "published"]),
+    )  # fmt: skip
+    triton = SimpleNamespace(title="Triton", releases=lambda: held, find=lambda _: None)
+    others = [SimpleNamespace(title=title, releases=lambda: held) for title in ("Elasticsearch", "Feast")]
+    monkeypatch.setattr(Stores, "of", lambda _: Stores(redis, *others, triton))  # type: ignore[arg-type]
+    table = releases.overview(settings)
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    assert [row[:5] for row in rows] == [
+        (manifest.release, "live", manifest.dataset.name, manifest.recipe.name, "1970-01-02 00:00"),
+        ("published", "published", "-", "-", "-"),
+        ("loaded", "loaded", "-", "-", "-"),
+    ]

@@ -158,6 +158,17 @@ def test_errors_name_a_numbers_range_or_similar_values() -> None:
             FILMS.select({"year": [value]})
 
 
+@pytest.mark.parametrize(
+    ("condition", "place"),
+    [({"min": 1995}, "where.year.min:"), ({"gte": "1995"}, "where.year.gte:"), ([], "where.year:"), (7, "where.year:")],
+)
+def test_errors_name_the_wrong_key_and_those_there_are(http: FlaskClient, condition: object, place: str) -> None:
+    error = ask(http, 400, where={"year": condition})["error"]
+    assert error["message"].startswith(place)
+    assert "any, all or none" in error["message"]
+    assert "gte, gt, lte, lt" in error["message"]
+
+
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
 def test_scores_continue_below_a_channels_list(fakes: Fakes, http: FlaskClient) -> None:
     """Of 55 items of which 54 have vectors, all are scored by both channels, in the order of their products."""
