@@ -541,6 +541,8 @@ def imported_models(figure: Figure) -> str:
         "p50 and processor time: of a plain request, one at a time, all services together. "
         "The models have their exporters' settings, which are not tuned."
     )
+    if "one-of-each-kind" in figure["command"]:
+        note += " Of sasrec one epoch is trained: this table shows time."
     return shown(figure, head, rows, note)
 
 

@@ -84,7 +84,8 @@ def export(name: str, events: Path, *more: str) -> tuple[Path, float]:
     ``more``: arguments of the exporter.
     """
     exporter, model = NAMES[name]
-    folder, part = events / name, events / f".{name}"
+    kept = "".join((name, *more))
+    folder, part = events / kept, events / f".{kept}"
     if not folder.is_dir():
         shutil.rmtree(part, ignore_errors=True)
         python = ("--python", sys.executable) if sys.version_info < (3, 13) else ()
@@ -167,10 +168,13 @@ def plain_requests(settings: Settings) -> dict[str, float]:
 
 def main(settings: Settings, *, only: Collection[str] = (), of_each_kind: bool = False) -> None:
     wanted: Mapping[str, Sequence[str]] = ONE_OF_EACH if of_each_kind else dict.fromkeys(NAMES, ())
-    opening = head("make evaluate-imported", settings, settings.recipe)
+    options = " options=--one-of-each-kind" if of_each_kind else ""
+    opening = head(f"make evaluate-imported{options}", settings, settings.recipe)
     path = figure_of_study(opening, settings, "imported_models", part=bool(only))
     found = resumed(path, opening, {"own": {}, "rows": {}})
-    found["own"] = found["own"] or plain_requests(settings)
+    if not found["own"]:
+        found["own"] = plain_requests(settings)
+        write_figure(path, found, finished=False)
     events = settings.offline_dir / "imported"
     export_events(settings, events)
     for name, more in wanted.items():

@@ -44,7 +44,7 @@ export class Faults extends Component {
       const { allowed, faults } = await api.faults();
       this.setState({ allowed, faults });
       if (!faults.length && !this.state.random) return;
-      if (!faults.length && Math.random() < CHANCE) await this.beginDrawn();
+      if (!faults.length && Math.random() < CHANCE) await this.beginDrawn(() => this.state.random && !this.unmounted);
       if (this.state.before) this.setState({ during: await this.list() });
     } catch (problem) {
       this.setState({ problem });
@@ -64,16 +64,16 @@ export class Faults extends Component {
     }
   };
 
-  begin = async (fault) => {
+  begin = async (fault, wanted = () => true) => {
     if (!this.state.faults.length) this.setState({ before: await this.list(), during: null });
-    await api.beginFault(fault);
+    if (wanted()) await api.beginFault(fault);
   };
 
   beginOne = (service, kind) => this.change(() => this.begin({ service, kind, seconds: SECONDS }));
 
   // As `make fault random=1`.
-  beginDrawn = () =>
-    this.begin({ service: drawn(SERVICES), kind: drawn(KINDS), share: 0.3 + 0.7 * Math.random(), seconds: drawn([5, 10, 20]) });
+  beginDrawn = (wanted) =>
+    this.begin({ service: drawn(SERVICES), kind: drawn(KINDS), share: 0.3 + 0.7 * Math.random(), seconds: drawn([5, 10, 20]) }, wanted);
 
   beginRandom = () =>
     this.change(async () => {
