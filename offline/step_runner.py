@@ -28,7 +28,7 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
     Raises StepError when it fails.
     """
     path = ROOT / (script or step)
-    begin = time.monotonic()
+    begin, line = time.monotonic(), "none"
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(
             [sys.executable, path.name],
@@ -49,7 +49,7 @@ def run_step(step: str, environment: dict[str, str], script: str | None = None) 
         sys.stdout.flush()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise steps.StepError(f"{step} failed with exit code {process.returncode}: what it printed above says why.")
+        raise steps.StepError(f"{step} failed with exit code {process.returncode}; last line above: {line.strip()}")
     return {
         "step": step,
         "began": begin,

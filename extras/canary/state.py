@@ -7,6 +7,7 @@ those who are answered by the active release meanwhile stay with it until they h
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from typing import Annotated, Final, Literal
 
@@ -67,6 +68,12 @@ class Canary(BaseModel):
             name=self.name, arms=arms, metric="hits", horizon_s=max(int(horizon_s), 60), share=2 * self.shares[0],
             planned_users=max(2 * self.users, 100), dataset=self.dataset, buckets=(), started=int(self.began),
         )  # fmt: skip
+
+    def status(self, now: float) -> str:
+        """The canary in words, and in the announcement of the first step when its users join."""
+        announced = self.step == 0 and now < self.joined
+        at = time.strftime("%H:%M:%S", time.gmtime(self.joined))
+        return f"{self}; announced, first users at {at} UTC" if announced else str(self)
 
     def __str__(self) -> str:
         where = f"step {self.step + 1} of {len(self.shares)}"

@@ -128,8 +128,9 @@ def overview(settings: Settings) -> Table | None:
         found = store.canaries()
     table = Table(*(Column(name, overflow="fold") for name in ("canary", "until (UTC)", "state")), title="canaries")
     if found.running is not None:
-        at = "activating" if found.running.activating else "runs"
-        table.add_row(found.running.release, at, f"{found.running}, against {found.running.active}")
+        running = found.running
+        at = "activating" if running.activating else "runs"
+        table.add_row(running.release, at, f"{running.status(time.time())}, against {running.active}")
     for each in found.ended:
         at = time.strftime("%Y-%m-%d %H:%M", time.gmtime(each.ended))
         table.add_row(each.release, at, each.result)

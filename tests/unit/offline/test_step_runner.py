@@ -36,10 +36,14 @@ def test_a_step_runs_in_its_own_folder_and_is_measured(
 
 
 def test_a_step_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "s1.py").write_text("raise SystemExit(3)")
     monkeypatch.setattr(step_runner, "ROOT", tmp_path)
-    with pytest.raises(StepError, match=r"s1\.py failed with exit code 3"):
-        step_runner.run_step("s1.py", {})
+    for script, said in (
+        ("raise SystemExit(3)", "s1.py failed with exit code 3; last line above: none"),
+        ("raise SystemExit('begin\\nthe disk is full')", "last line above: the disk is full"),
+    ):
+        (tmp_path / "s1.py").write_text(script)
+        with pytest.raises(StepError, match=re.escape(said)):
+            step_runner.run_step("s1.py", {})
 
 
 @dataclass

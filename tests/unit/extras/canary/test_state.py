@@ -65,6 +65,12 @@ def test_it_advances_in_steps_and_is_activated() -> None:
     assert state.ended(found, canary, "activated", now=2_000) == done
 
 
+def test_status_says_when_the_first_users_come() -> None:
+    canary = running(started())
+    assert "first users at 00:17:40 UTC" in canary.status(canary.joined - 1)
+    assert canary.status(canary.joined) == str(canary)
+
+
 def test_a_rollback_is_in_the_history_and_happens_once() -> None:
     found = started()
     canary = running(found)
