@@ -177,8 +177,8 @@ def speed_beside_source(figure: Figure) -> str:
     )
     return (
         f"{level['requests_per_s']:.0f} requests/s on two cores with four in flight (p50 {level['p50_ms']:.0f} ms); "
-        f"the source's own stack, on another such machine: {source['requests_per_s']} "
-        f"({source['p50_ms']} ms). {measured(figure)}"
+        f"the source's own stack, on another two-core machine: {source['requests_per_s']} requests/s "
+        f"(p50 {source['p50_ms']} ms). {measured(figure)}"
     )
 
 

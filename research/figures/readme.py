@@ -40,14 +40,17 @@ _CHINESE: Final = (
     ("EASE, an item-item model", "EASE（物品-物品模型）"),
     ("recipe `", "配方 `"),
     (
-        r"Back after a break: (\d+) users; in session: ([\d,]+)\..+?: ([\d.]+), NDCG@50 ([\d.]+) \((\d+) users\)\. ",
-        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人同一时刻：\3，NDCG@50 \4（\5 位）。",
+        r"Back .+?: (\d+) users; in session: ([\d,]+)\. .+?\((\d+) users\): recall@200 (\S+), NDCG@50 (\S+)\. ",
+        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人在同一时刻切分（\3 位）：recall@200 \4，NDCG@50 \5。",
     ),
-    (r"The best fusion of tuned rivals: (.+?) \(on (.+?)\)\. ", r"调优过的对手的最佳融合：\1（机器：\2）"),
+    (
+        r"The best fusion of tuned rivals \(.+?\): (.+?) \(on (.+?)\)\. ",
+        r"调优过的对手的最佳融合，各列同上：\1（机器：\2）",
+    ),
     (r" requests/s on two cores with four in flight \(p50 ", " 次请求/秒（双核，四个并行，p50 "),
     (
-        r"\); the source's own stack, on another such machine: (\d+) \((\d+ ms)\)\. ",
-        r"）；原项目自己的系统，在另一台这样的机器上：\1（\2）",
+        r"\); the source's own stack, .+?: (\d+) requests/s \(p50 (\d+ ms)\)\. ",
+        r"）；原项目自己的系统，在另一台双核的机器上：\1 次请求/秒（p50 \2）",
     ),
     ("; service versions: ", "；服务版本："),
     (r"; by its end Elasticsearch had answered ([\d,]+) searches", r"；结束时 Elasticsearch 已回答 \1 次搜索"),

@@ -76,9 +76,10 @@ def headline(figure: Figure) -> str:
     rivals = read("baselines.json")
     fusion = [f"{rivals['rows'][FUSION][metric]:.3f}" for metric in (RETURNING, "recall@200", "ndcg@50")]
     note = (
-        f"Back after a break: {now['users']:,} users; in session: {figure['users']:,}. One moment for all: "
-        f"{moment['ranked']['recall@200']:.3f}, NDCG@50 {moment['ranked']['ndcg@50']:.3f} ({moment['users']:,} users). "
-        f"{FUSION_NAME}: {', '.join(fusion)} (on {rivals['machine']['cpu']})."
+        f"Back after a break: {now['users']:,} users; in session: {figure['users']:,}. Split at one moment for all "
+        f"({moment['users']:,} users): recall@200 {moment['ranked']['recall@200']:.3f}, "
+        f"NDCG@50 {moment['ranked']['ndcg@50']:.3f}. {FUSION_NAME} (same columns): {', '.join(fusion)} "
+        f"(on {rivals['machine']['cpu']})."
     )
     return f"{first}\n\n{shown(figure, head, rows, note)}"
 
