@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
@@ -120,18 +121,34 @@ class ItemItem(Channel):
     indptr: NDArray[np.int64]
     known: NDArray[np.bool_]  # (items + 1,) False for padding and items that the model does not have
 
+    def __post_init__(self) -> None:
+        _ = self.rows  # now, not in a request
+
     @property
     def events(self) -> int:
         return self.newest
+
+    @cached_property
+    def rows(self) -> Float32 | None:
+        """The matrix itself where most of it is not 0, as EASE's: its rows are summed far faster."""
+        if len(self.data) < len(self.known) ** 2 / 2:
+            return None
+        dense = np.zeros((len(self.known), len(self.known)), np.float32)
+        dense[np.repeat(np.arange(len(self.known)), np.diff(self.indptr)), self.indices] = self.data
+        return dense
 
     def scores(self, requests: Requests) -> Float32:
         found = np.full((len(requests), len(self.known)), NOT_FOUND, np.float32)
         for row, items in zip(found, requests.items, strict=True):
             own = np.unique(items[items > 0])
-            if len(own):
+            if not len(own):
+                continue
+            if self.rows is not None:
+                sums = self.rows[own].sum(axis=0, dtype=np.float64)
+            else:
                 spans = np.concatenate([np.arange(self.indptr[code], self.indptr[code + 1]) for code in own])
                 sums = np.bincount(self.indices[spans], self.data[spans], len(self.known))
-                row[self.known] = sums[self.known]
+            row[self.known] = sums[self.known]
         return found
 
 
