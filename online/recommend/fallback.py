@@ -41,8 +41,9 @@ LOADING_SHARE = 0.3  # of the time that is left, for a release that is being loa
 
 def degradation_of(error: ServiceError | NoReleaseError, outcome: Outcome) -> Degradation:
     """Describe what an answer lacks because of an error. A missing release is reported as Redis's."""
-    if isinstance(error, ServiceError):
-        return Degradation.of(outcome, error.service, error.what)
+    failure = error.failure if isinstance(error, LoadingError) else error  # the service that the last load lacked
+    if isinstance(failure, ServiceError):
+        return Degradation.of(outcome, failure.service, failure.what)
     return Degradation.of(outcome, "redis", f"names no release that can answer ({error.problem.rstrip('.')})")
 
 

@@ -38,10 +38,10 @@ class NoReleaseError(RecsysError):
 
 
 class LoadingError(NoReleaseError):
-    """The request's release is being loaded, for longer than the request waits."""
+    """The request's release is being loaded, for longer than the request waits. ``failure``: of the try before."""
 
-    def __init__(self, release: str) -> None:
-        self.release = release
+    def __init__(self, release: str, failure: Exception | None = None) -> None:
+        self.release, self.failure = release, failure
         super().__init__(f"Release {release} is loading; retry in a few seconds.")
 
 

@@ -50,7 +50,7 @@ class Registry:
         self._lock, self._keeping = threading.Lock(), threading.Lock()
         self._loaded: dict[str, Release] = {}
         self._loading: dict[str, Future[Release]] = {}  # those that have failed, too
-        self._failed_at: dict[str, float] = {}  # release -> monotonic seconds
+        self._failures: dict[str, tuple[float, Exception]] = {}  # release -> monotonic seconds, error
         self._reloaded_at = -math.inf  # monotonic seconds
         self.active: Release | None = None
         self.active_id: str | None = None
@@ -128,7 +128,7 @@ class Registry:
         try:
             return self._begin(release).result(LOADING_WAIT_S if wait_s is None else wait_s)
         except FutureTimeoutError as error:
-            raise outcomes.LoadingError(release) from error
+            raise outcomes.LoadingError(release, self._failures.get(release, (0, None))[1]) from error
 
     def _note(self, answer: UserAnswer) -> str:
         """Note what Redis said of all users. Returns the active release. Raises NoReleaseError."""
@@ -149,10 +149,10 @@ class Registry:
         with self._lock:
             kept, now = {*published, self.active.release if self.active else None}, time.monotonic()
             self._loaded = {name: each for name, each in self._loaded.items() if name in kept}
-            self._failed_at = {name: at for name, at in self._failed_at.items() if now < at + RETRY_AFTER_S}
+            self._failures = {name: each for name, each in self._failures.items() if now < each[0] + RETRY_AFTER_S}
             # what has been loaded is in `_loaded` alone; a failure is remembered until it may be tried again
             self._loading = {
-                name: each for name, each in self._loading.items() if not each.done() or name in self._failed_at
+                name: each for name, each in self._loading.items() if not each.done() or name in self._failures
             }
         return True
 
@@ -198,7 +198,7 @@ class Registry:
         """Begin to load a release; one that failed again after `RETRY_AFTER_S`, or at once while none can answer."""
         with self._lock:
             loading = self._loading.get(release)
-            failed_at = self._failed_at.get(release, -math.inf)
+            failed_at = self._failures.get(release, (-math.inf, None))[0]
             retry = self.active is None or time.monotonic() >= failed_at + RETRY_AFTER_S
             if loading is None or (retry and loading.done() and release not in self._loaded):
                 loading = self._loading[release] = self._background.submit(self._load, release)
@@ -210,7 +210,7 @@ class Registry:
             opened = self._load_release(release)
         except Exception as error:
             with self._lock:
-                self._failed_at[release] = time.monotonic()
+                self._failures[release] = time.monotonic(), error
             if isinstance(error, (base.ServiceError, outcomes.NoReleaseError)):
                 log.warning("release %s cannot be loaded: %s", release, error)
                 raise

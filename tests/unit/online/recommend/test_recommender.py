@@ -230,6 +230,21 @@ def test_a_server_may_start_before_its_services(fakes: Fakes, name: str) -> None
     assert len(ask(fakes, 1).item_list) == 50
 
 
+def test_a_release_loading_again_blames_the_failed_service(fakes: Fakes, tmp_path: Path) -> None:
+    last = LastRelease(tmp_path / "saved.json")
+    last.keep(fakes.recommender.releases.get_active())
+    fakes.down("feast")
+    with fakes.restarted(tmp_path / "saved.json") as fresh:
+        with pytest.raises(ServiceError, match="feast"):
+            fresh.releases.get_active()
+        gate = fakes.items.gate = threading.Event()  # the next try takes longer than the request waits
+        try:
+            answer = fresh.recommend(Request(userid=1, budget_ms=200))
+        finally:
+            gate.set()
+    assert [(each.service, each.instead) for each in answer.degraded] == [("feast", "popular")]
+
+
 def test_a_dangling_pointer_is_an_error(fakes: Fakes) -> None:
     fakes.users.live_release = "cccccccccccc"
     with pytest.raises(NoReleaseError, match=r"cccccccccccc .*s1_go_live\.py again"):
