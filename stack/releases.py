@@ -52,9 +52,9 @@ def overview(settings: Settings) -> Table:
     stores = releases.Stores.of(settings)
     active, published = stores.redis.listed()
     held = {store.title: store.releases() for store in stores}
-    columns = ("state", "data set", "recipe", "loaded (UTC)", *held)
-    folded = (Column(name, overflow="fold") for name in columns)  # whole in a narrow terminal
-    table = Table(Column("release", no_wrap=True), *folded, title="releases")
+    whole = (Column(name, no_wrap=True) for name in ("release", "state"))
+    folded = (Column(name, overflow="fold") for name in ("data set", "recipe", "loaded (UTC)", *held))
+    table = Table(*whole, *folded, title="releases")  # a narrow terminal cuts nothing off
     known = set().union(*held.values())
     for release in (*(each for each in published if each in known), *sorted(known.difference(published))):
         state = "live" if release == active else "published" if release in published else "loaded"
