@@ -75,6 +75,7 @@ PLAN: Final = (
         f"{PAPERS}make offline up sync serve evaluate-papers server=1 && {PAPERS}make down",
         "free ports",
     ),
+    Measurement("sequence.json", "make evaluate-sequence"),
     Measurement("rivals.json", "make evaluate-rivals"),
     Measurement("tune.json", "make tune"),
     Measurement("new_items.json", "make evaluate-new-items"),

@@ -433,6 +433,24 @@ def papers_live(figure: Figure) -> str:
     return f"{first}\n\n{_gaps(by_gap)}\n\n{figure['users']:,} users. {measured(figure)}"
 
 
+@block("sequence", "sequence.json")
+def sequence(figure: Figure) -> str:
+    """The recipe with a sequence model against the default, protocol by protocol."""
+    names = {"recall@50": "recall@50", "hr@10": "HR@10", "recall@200": "recall@200", "hr@200": "HR@200"}
+    names |= {"ndcg@50": "NDCG@50", "ndcg@10": "NDCG@10"}
+    rows: list[Sequence[object]] = []
+    for protocol in ("in session", "next session", "papers"):
+        for recipe, found in figure.get(protocol, {}).items():
+            minutes = f"{found['seconds'] / 60:.1f} min"
+            for name, row in found.items():
+                if isinstance(row, dict):
+                    cells = (f"{label} {row[metric]:.4f}" for metric, label in names.items() if metric in row)
+                    last = minutes if name == "ranked" else ""
+                    rows.append((protocol, f"`{recipe}`: {name.removeprefix('channel ')}", *cells, last))
+    head = ("protocol", "list", "50 items, or 10", "200 items", "order", "processor time of all fits")
+    return shown(figure, head, rows, "Papers: the last rating of every user, without its time.")
+
+
 def _gaps(rows: list[tuple[str, ...]]) -> str:
     return table(["by the gap before the target", "same second", "up to a minute", "later"], rows)
 

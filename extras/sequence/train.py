@@ -1,0 +1,111 @@
+# /// script
+# requires-python = ">=3.11,<3.13"
+# dependencies = ["rectools[torch]==0.19.0", "pyarrow<21", "onnx", "onnxscript"]
+# ///
+"""Train a sequence model of RecTools and write it as a bundle of kind encoder. Resumes after the last whole epoch.
+
+Reads:  <folder>/settings.json, a `SequenceRecipe`; <folder>/{windows,events}.parquet: user, item, weight, oldest event
+        first; windows are trained on, and for users of events lists are made
+Writes: <folder>/{model.toml,items.parquet,encoder.onnx,expected.parquet,training.json}; last.ckpt after each epoch
+Run:    by `extras.sequence.channel`, with extras/models/exporters on the path: uv run train.py <folder>
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import rectools
+import torch
+from encoder import write_encoder
+from from_rectools_sequences import MODELS, UserVector
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning.callbacks import ModelCheckpoint
+from rectools.dataset import Dataset
+from write import LISTED, lists, sample, vectors
+
+CHECKPOINT = "last.ckpt"
+
+
+class Epochs(Callback):
+    """Prints each epoch's loss; keeps the losses, processor seconds and random state in the checkpoint."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.before = 0.0  # processor seconds, of interrupted runs
+
+    @property
+    def seconds(self) -> float:
+        return round(self.before + time.process_time(), 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, model: LightningModule) -> None:
+        self.losses.append(float(trainer.callback_metrics["train_loss"]))
+        print(f"epoch {len(self.losses)} {self.losses[-1]:.4f}", flush=True)  # noqa: T201
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": self.losses, "seconds": self.seconds, "random": torch.get_rng_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.losses, self.before = state["losses"], state["seconds"]
+        torch.set_rng_state(state["random"])
+
+
+class Resuming(Trainer):
+    """Goes on from the checkpoint, if there is one."""
+
+    def fit(self, model: LightningModule, *data: Any) -> None:
+        path = Path(self.default_root_dir) / CHECKPOINT
+        model.is_fitted = path.is_file()  # else RecTools draws the weights at random
+        super().fit(model, *data, ckpt_path=str(path) if path.is_file() else None)
+
+
+def trainer(folder: str, epochs: int) -> Trainer:
+    keep = ModelCheckpoint(folder, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    return Resuming(
+        default_root_dir=folder, max_epochs=epochs, deterministic=True, devices=1, callbacks=[Epochs(), keep], **quiet
+    )
+
+
+def dataset(path: Path) -> Dataset:
+    """The events in their order in the file, which decides between those of one second."""
+    table = pd.read_parquet(path).rename(columns={"user": "user_id", "item": "item_id"})
+    return Dataset.construct(table.assign(datetime=pd.to_datetime(range(len(table)), unit="s")))
+
+
+def main(folder: Path) -> None:
+    given = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    torch.set_num_threads(1)  # the same sums on every machine; the steps fit two models at the same time
+    seed_everything(given["seed"], verbose=False)
+    kind, more = MODELS[given["model"]]
+    loss = {"loss": "sampled_softmax", "n_negatives": given["negatives"]} if given["negatives"] else {"loss": "softmax"}
+    model = kind(
+        n_blocks=given["blocks"], n_heads=given["heads"], n_factors=given["dims"], session_max_len=given["history"],
+        dropout_rate=given["dropout"], lr=given["learning_rate"], epochs=given["epochs"],
+        batch_size=given["batch_size"], get_trainer_func=trainer,
+        get_trainer_func_kwargs={"folder": str(folder), "epochs": given["epochs"]}, **(more | loss),
+    )  # fmt: skip
+    print("start", flush=True)  # noqa: T201 (RecTools is there)
+    model.fit(dataset(folder / "windows.parquet"))
+
+    data = dataset(folder / "events.parquet")
+    users = data.user_id_map.external_ids
+    found = model.recommend(users[sample(users)], data, k=LISTED, filter_viewed=True, on_unsupported_targets="ignore")
+    by = dict(list(found.groupby("user_id", sort=False)))
+    net = model.torch_model.cpu().eval()
+    of_items = net.item_model.get_all_embeddings().detach().numpy()[1:]  # 0 pads
+    expected = lists(list(by), [of["item_id"] for of in by.values()], [of["score"] for of in by.values()])
+    tables = {"items": vectors(model.data_preparator.get_known_item_ids(), of_items), "expected": expected}
+    library = f"rectools {rectools.__version__}"
+    write_encoder(folder, given["name"], library, UserVector(net, False), given["history"], **tables)
+    (epochs,) = (each for each in model.fit_trainer.callbacks if isinstance(each, Epochs))
+    about = {"losses": epochs.losses, "seconds": epochs.seconds}
+    (folder / "training.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,188 @@
+"""The channel of a sequence model: trained by a replacement of RecTools, kept, compared with the library's lists."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data_exchange_center.channels import ChannelSet
+from data_exchange_center.recipes import DEFAULT, DataRecipe, Recipe, recipe_called
+from data_exchange_center.steps import StepError
+from extras.models.encoder import Encoder
+from extras.sequence import channel
+from extras.sequence.channel import SEQUENCE, SequenceRecipe, fit, windows
+from offline.data.sequences import Sequences
+from offline.models.kinds import fit_channel
+from tests.unit.extras.models import encoders
+from tests.unit.offline.data.ratings import events_of
+from tests.unit.offline.models.test_stages import inputs_of
+
+INPUTS = inputs_of(np.zeros(39, int))
+RECIPE = SequenceRecipe(history=encoders.HISTORY, epochs=2)
+Trainings = list[Path]
+Script = Callable[[str], None]
+
+
+def past(users: int = 12, items: int = 30, events: int = 9) -> Sequences:
+    rng = np.random.default_rng(0)
+    rows = [list(1 + rng.permutation(items)[:events]) for _ in range(users)]
+    return events_of(rows, [[5] * events] * users, [list(range(events))] * users, n_items=items)
+
+
+def made_by_hand(folder: Path, recipe: SequenceRecipe) -> None:
+    """Write a bundle of random numbers in place of a trained one."""
+    events = pd.read_parquet(folder / "events.parquet")
+    made = encoders.written(folder / "made", events.assign(time=events.groupby("user").cumcount()))
+    for path in made.iterdir():
+        path.rename(folder / path.name)
+    made.rmdir()
+    (folder / "training.json").write_text(json.dumps({"losses": [2.0, 1.0], "seconds": 3.0}), "utf-8")
+
+
+@pytest.fixture
+def exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def trainings(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    """The folders that were trained in."""
+    found: Trainings = []
+
+    def run(folder: Path, recipe: SequenceRecipe) -> None:
+        found.append(folder)
+        made_by_hand(folder, recipe)
+
+    monkeypatch.setattr(channel, "run", run)
+    return found
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """Put a shell script in uv's place."""
+
+    def written(text: str) -> None:
+        path = tmp_path / "uv"
+        path.write_text(f"#!/bin/sh\n{text}\n", "utf-8")
+        path.chmod(0o755)
+        monkeypatch.setattr(channel.shutil, "which", lambda *_, **__: str(path))
+
+    return written
+
+
+def test_the_recipe_is_the_default_with_one_more_channel() -> None:
+    recipe = recipe_called("sequence")
+    assert recipe == SEQUENCE
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.recall.channels[:-1] == DEFAULT.recall.channels
+    assert recipe.ranker == DEFAULT.ranker
+
+
+def test_the_channel_has_the_librarys_lists_when_it_is_read_again(trainings: Trainings) -> None:
+    data = past()
+    fitted = fit_channel(RECIPE, data, INPUTS, DataRecipe())
+    assert fitted.report["parity"]["same"] == 1
+    assert [epoch["loss"] for epoch in fitted.report["epochs"]] == [2, 1]
+    (read,) = ChannelSet.unpack(ChannelSet(data.item_numbers, (fitted.channel,)).pack()).channels
+    assert isinstance(read, Encoder)
+    assert read.newest == encoders.HISTORY
+
+
+def test_lists_that_differ_from_the_librarys_are_refused(trainings: Trainings) -> None:
+    fit(RECIPE, past(), INPUTS, DataRecipe())
+    (kept,) = trainings[0].parent.iterdir()
+    table = pd.read_parquet(kept / "expected.parquet")
+    table.assign(scores=[[score + 1 for score in scores] for scores in table["scores"]]).to_parquet(
+        kept / "expected.parquet"
+    )
+    with pytest.raises(StepError, match=r"first difference: user 0"):
+        fit(RECIPE, past(), INPUTS, DataRecipe())
+
+
+def test_a_broken_bundle_is_named(trainings: Trainings) -> None:
+    fit(RECIPE, past(), INPUTS, DataRecipe())
+    (kept,) = trainings[0].parent.iterdir()
+    (kept / "encoder.onnx").write_bytes(b"nothing")
+    with pytest.raises(StepError, match=r"encoder\.onnx: .* train it again"):
+        fit(RECIPE, past(), INPUTS, DataRecipe())
+
+
+def test_a_finished_training_is_not_repeated(trainings: Trainings) -> None:
+    fit(RECIPE, past(), INPUTS, DataRecipe())
+    fit(RECIPE.model_copy(update={"fusion_weight": 2.0}), past(), INPUTS, DataRecipe())
+    assert len(trainings) == 1
+
+
+@pytest.mark.parametrize(("settings", "events"), [({"seed": 1}, 9), ({"disliked": 0.0}, 9), ({}, 8)])
+def test_other_settings_or_events_are_trained(trainings: Trainings, settings: dict[str, float], events: int) -> None:
+    fit(RECIPE, past(), INPUTS, DataRecipe())
+    fit(RECIPE.model_copy(update=settings), past(events=events), INPUTS, DataRecipe())
+    assert len(set(trainings)) == 2
+
+
+def test_the_newest_trainings_are_kept(trainings: Trainings, exchange: Path) -> None:
+    for seed in range(channel.KEPT + 2):
+        channel.trained(RECIPE.model_copy(update={"seed": seed}), past())
+    folders = list((exchange / "models" / "sequence").iterdir())
+    assert len(folders) == channel.KEPT
+    assert not any(path.name.endswith(".ckpt") for folder in folders for path in folder.iterdir())
+
+
+def test_windows_have_each_event_once_as_a_target() -> None:
+    data = events_of([[1, 2, 3, 4, 5], [6, 7, 8]], [[5] * 5, [5] * 3], n_items=8)
+    rows, of = windows(data, 2)
+    assert [data.items[rows[of == each]].tolist() for each in np.unique(of)] == [[1, 2, 3], [3, 4, 5], [6, 7, 8]]
+
+
+@pytest.mark.parametrize("history", [1, 3, 100])
+def test_windows_are_no_longer_than_the_model_reads(history: int) -> None:
+    data = past()
+    rows, of = windows(data, history)
+    sizes = np.bincount(of)
+    assert sizes.min() > 1
+    assert sizes.max() <= history + 1
+    assert (sizes - 1).sum() == len(data.items) - data.n_users
+    assert (np.diff(rows) >= 0).all()
+
+
+def test_settings_and_events_are_handed_over(exchange: Path, script: Script) -> None:
+    script("echo start; echo epoch 1 0.5; exit 1")
+    with pytest.raises(StepError):
+        channel.trained(RECIPE.model_copy(update={"disliked": 0.5}), past())
+    (folder,) = (exchange / "models" / "sequence").iterdir()
+    assert folder.suffix == ".part"
+    assert json.loads((folder / "settings.json").read_text("utf-8"))["disliked"] == 0.5
+    assert (pd.read_parquet(folder / "events.parquet")["item"].astype(int) == past().items - 1).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("echo no network; exit 2", "registry"),
+        ("echo start; echo epoch 1 0.5; echo out of memory; exit 1", "out of memory"),
+    ],
+)
+def test_a_failed_training_says_what_failed(script: Script, tmp_path: Path, text: str, message: str) -> None:
+    script(text)
+    with pytest.raises(StepError, match=message):
+        channel.run(tmp_path, RECIPE)
+
+
+def test_the_exporters_functions_are_on_the_trainings_path(script: Script, tmp_path: Path) -> None:
+    script(f"echo start; echo $PYTHONPATH > {tmp_path}/path")
+    channel.run(tmp_path, RECIPE)
+    assert (Path((tmp_path / "path").read_text().strip()) / "write.py").is_file()
+    assert os.environ.get("PYTHONPATH") != str(channel.EXPORTERS)
+
+
+def test_without_uv_the_step_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(StepError, match="make setup"):
+        channel.run(tmp_path, RECIPE)
