@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
@@ -97,7 +98,9 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
     import pandas as pd  # the server has none, and reads the settings
 
     settings = recipe.model_dump_json(exclude={"fusion_weight", "term_weight", "vector_weight"})
-    digest = hashlib.sha256(settings.encode() + SCRIPT.read_bytes())
+    digest = hashlib.sha256(settings.encode())
+    for script in (SCRIPT, *sorted(EXPORTERS.glob("*.py"))):
+        digest.update(script.read_bytes())
     weights = np.where(past.liked, 1.0, recipe.disliked)
     for array in (past.starts, past.items, weights):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -106,6 +109,7 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
     if not folder.is_dir():
         unfinished = folder.with_suffix(".part")
         unfinished.mkdir(parents=True, exist_ok=True)
+        os.utime(unfinished)  # the other of two trainings at the same time removes the oldest
         (unfinished / "settings.json").write_text(settings, encoding="utf-8")
         events = pd.DataFrame({"user": past.users, "item": (past.items - 1).astype(str), "weight": weights})
         events.to_parquet(unfinished / "events.parquet", index=False)
@@ -116,8 +120,9 @@ def trained(recipe: SequenceRecipe, past: Sequences) -> Path:
             (unfinished / name).unlink(missing_ok=True)
         unfinished.rename(folder)
     os.utime(folder)
-    for old in sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT]:
-        shutil.rmtree(old)
+    with suppress(FileNotFoundError):  # the other training has renamed or removed one
+        for old in sorted(kept.iterdir(), key=lambda each: each.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
