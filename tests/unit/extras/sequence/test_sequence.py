@@ -85,7 +85,7 @@ def test_the_recipe_is_the_default_with_one_more_channel() -> None:
     assert recipe.ranker == DEFAULT.ranker
 
 
-def test_the_channel_has_the_librarys_lists_when_it_is_read_again(trainings: Trainings) -> None:
+def test_a_channel_read_again_has_the_librarys_lists(trainings: Trainings) -> None:
     data = past()
     fitted = fit_channel(RECIPE, data, INPUTS, DataRecipe())
     assert fitted.report["parity"]["same"] == 1
