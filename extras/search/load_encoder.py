@@ -85,7 +85,8 @@ def sync(settings: Settings, gone: Collection[str]) -> None:
                     write_vectors(client, index, release, list(texts), encoder.vectors(list(texts.values())))
                     log.info("release %s can be searched by meaning: %d items", release, len(texts))
     except (RecsysError, OSError, ValueError, zipfile.BadZipFile) as error:
-        log.warning("queries may be answered by words alone: %s; run make sync again", error)
+        problem = str(error).rstrip(".")
+        log.warning("queries may be answered by words alone: %s. Run `make sync` again.", problem)
 
 
 class Encoder:
@@ -120,6 +121,8 @@ class Encoder:
             known |= zip(missing, self._computed(missing), strict=True)
             with files.written_in_place(self._kept) as temporary, temporary.open("wb") as file:
                 np.savez(file, texts=np.array(list(known)), vectors=np.array(list(known.values())))
+            for other in {*self._kept.parent.glob("vectors*.npz")} - {self._kept}:  # of an earlier encoder
+                other.unlink(missing_ok=True)
         return np.array([known[text] for text in texts], np.float32).reshape(-1, meaning.DIMS)
 
     def _computed(self, texts: Sequence[str]) -> Float32:
