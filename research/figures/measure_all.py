@@ -94,6 +94,7 @@ PLAN: Final = (
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
     Measurement("taiw.json", f"{TAIW}make offline evaluate-taiw", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),
+    Measurement("new_items_ml-100k.json", f"{ML_100K}make offline evaluate-new-items", ""),
     Measurement("imported_models.json", "make evaluate-imported options=--one-of-each-kind"),
     Measurement(
         "imported_models_ml-100k.json",

@@ -500,6 +500,7 @@ def _metrics(row: Figure) -> tuple[str, ...]:
 
 
 @block("new_items", "new_items.json")
+@block("new_items_100k", "new_items_ml-100k.json")
 def new_items(figure: Figure) -> str:
     """New items by how many like them, the most liked ones, and a model that was trained with them."""
     names = {
