@@ -45,7 +45,7 @@ OUTER = {"unit": "make test-unit of=outer"}
 DEMO = {"demo": f"{PYTEST} tests/e2e/demo --timeout 1800"}
 E2E = {"e2e": f"{PYTEST} tests/e2e --timeout 1800"}
 # The gate leaves these to `make test-full`: a soak, which takes as long on any machine, and trainings.
-LONG = ("test_long_run", "test_more_imported_models", "test_renewal_canary")
+LONG = ("test_long_run", "test_more_imported_models", "test_renewal_canary", "test_sequence")
 FULL_ONLY = " ".join(f"--ignore tests/e2e/full/{name}.py" for name in LONG)
 MOST_OF_E2E = {"e2e": f"{PYTEST} tests/e2e {FULL_ONLY} --timeout 1800"}
 SERVICES = {"services": f"{PYTEST} tests/services"}
