@@ -2,8 +2,8 @@
 
 Every rival has the recipe's past, users, candidates and clock. Settings are chosen by NDCG@50 on the ten ratings before
 the last ten, fitted on what precedes those; then the chosen one is fitted on all but the last ten, and measured there.
-The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. EASE and the Markov chain are
-the channels of today's recipes, the other models are those of RecTools and implicit (`worker.py`).
+The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. EASE, the Markov chain and eSASRec
+(of RecTools) are the channels of today's recipes, the other models are those of RecTools and implicit (`worker.py`).
 
 Lists of each training are kept in offline/rivals/ in the exchange folder, so an interrupted run resumes.
 
@@ -38,6 +38,7 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import comparison
 from extras.next_item.followers import FollowersRecipe
+from extras.sequence.channel import SequenceRecipe
 from offline.data.lists import ListsConfig, recall_lists
 from offline.data.sequences import Inputs
 from offline.evaluation import replay, served
@@ -101,7 +102,8 @@ def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout
         update={"recall": settings.recipe.recall.model_copy(update={"channels": (kind(**setting),)})}
     )
     found = fit_channel(recipe.recall.channels[0], holdout.past, replace(inputs, data=holdout.past), recipe.data)
-    seconds, points = time.process_time() - begin, points_of(holdout)
+    seconds = time.process_time() - begin + found.report.get("seconds", 0)  # of a process of its own
+    points = points_of(holdout)
     config = replace(ListsConfig.of(recipe), size=SIZE)
     lists = np.zeros((holdout.past.n_users, SIZE), np.int64)
     lists[points.users] = recall_lists(holdout.past, points, inputs.profiles, [found.channel], config).candidates
@@ -137,8 +139,6 @@ def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
     return found
 
 
-# 1,024 negatives take four times as long
-ESASREC: Final = {"n_blocks": 2, "n_heads": 2, "session_max_len": 200, "n_negatives": 256, "batch_size": 64}
 RIVALS: Final[Mapping[str, Rival]] = {
     "popularity": Rival(grid(days=(30, 90, 20_000)), popularity),
     "EASE": Rival(grid(l2=(300.0, 1000.0, 3000.0), power=(0.5, 0.75, 1.0)), partial(channel, EaseRecipe)),
@@ -149,8 +149,8 @@ RIVALS: Final[Mapping[str, Rival]] = {
         partial(other_library, "iALS"),
     ),
     "eSASRec": Rival(
-        [{**ESASREC, "n_factors": 64, "dropout_rate": 0.2, "lr": 1e-3, "epochs": epochs} for epochs in (15, 30)],
-        partial(other_library, "eSASRec"),
+        [each | {"batch_size": 1600 // each["history"]} for each in grid(history=(50, 200), epochs=(5, 15))],
+        partial(channel, SequenceRecipe),
     ),
 }
 

@@ -23,7 +23,7 @@ from rectools.dataset import Dataset
 
 
 def build(model: str, setting: dict[str, Any]) -> Any:
-    """An untrained model. Transformers are imported where they are wanted: torch takes seconds."""
+    """Build an untrained model."""
     if model == "iALS":
         from implicit.als import AlternatingLeastSquares
         from rectools.models import ImplicitALSWrapperModel
@@ -34,20 +34,7 @@ def build(model: str, setting: dict[str, Any]) -> Any:
         from rectools.models import ImplicitItemKNNWrapperModel
 
         return ImplicitItemKNNWrapperModel(BM25Recommender(**setting, num_threads=1))
-    if model != "eSASRec":
-        raise ValueError(f"unknown model {model!r}")
-    from rectools.models import SASRecModel
-    from rectools.models.nn.item_net import IdEmbeddingsItemNet
-    from rectools.models.nn.transformers.ligr import LiGRLayers
-
-    return SASRecModel(
-        **setting,
-        loss="sampled_softmax",
-        item_net_block_types=(IdEmbeddingsItemNet,),
-        transformer_layers_type=LiGRLayers,
-        deterministic=True,
-        verbose=1,
-    )
+    raise ValueError(f"unknown model {model!r}")
 
 
 def main(folder: Path) -> None:
