@@ -142,10 +142,10 @@ def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
 RIVALS: Final[Mapping[str, Rival]] = {
     "popularity": Rival(grid(days=(30, 90, 20_000)), popularity),
     "EASE": Rival(grid(l2=(300.0, 1000.0, 3000.0), power=(0.5, 0.75, 1.0)), partial(channel, EaseRecipe)),
-    "Markov chain": Rival(grid(lags=(10, 20), power=(0.5, 1.0)), partial(channel, FollowersRecipe)),
-    "item-kNN": Rival(grid(K=(100, 300), K1=(1.2,), B=(0.2, 0.75)), partial(other_library, "item-kNN")),
+    "Markov chain": Rival(grid(lags=(10, 20, 40), power=(0.25, 0.5, 1.0)), partial(channel, FollowersRecipe)),
+    "item-kNN": Rival(grid(K=(100, 300, 1000), K1=(1.2,), B=(0.2, 0.75, 1.0)), partial(other_library, "item-kNN")),
     "iALS": Rival(
-        grid(factors=(64, 128), regularization=(1.0, 10.0), alpha=(1.0, 5.0), iterations=(15,)),
+        grid(factors=(32, 64, 128), regularization=(1.0, 10.0, 30.0), alpha=(0.3, 1.0, 5.0), iterations=(15,)),
         partial(other_library, "iALS"),
     ),
     "eSASRec": Rival(
