@@ -1,9 +1,9 @@
 """Tune rivals of the recipe, and their best fusion, as the recipe is measured: ``make evaluate-rivals``.
 
 Every rival has the recipe's past, users, candidates and clock. Settings are chosen by NDCG@50 on the ten ratings before
-the last ten, fitted on what precedes those; then the chosen one is fitted on all but the last ten, and measured there.
-The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. EASE, the Markov chain and eSASRec
-(of RecTools) are the channels of today's recipes, the other models are those of RecTools and implicit (`worker.py`).
+the last ten, one after the other, fitted on what precedes those; then the chosen ones are fitted on all but the last
+ten, and measured there. The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. EASE, the
+Markov chain and eSASRec (of RecTools) are channels of today's recipes, item-kNN and iALS are implicit's (`worker.py`).
 
 Lists of each training are kept in offline/rivals/ in the exchange folder, so an interrupted run resumes.
 
@@ -81,9 +81,14 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Rival:
-    """``fit``: trains with a setting on the past of a holdout, and answers its requests; folder of its files first."""
+    """What is tried, and how.
 
-    settings: Sequence[Setting]
+    Attributes:
+        values: of each setting; the search begins with the first of each.
+        fit: trains on the past of a holdout, and answers its requests; folder of its files first.
+    """
+
+    values: Mapping[str, Sequence[Any]]
     fit: Callable[[Path, Inputs, Holdout, Setting], Fitted]
 
 
@@ -111,17 +116,27 @@ def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout
 
 
 def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
-    """A model of RecTools or implicit, trained by `worker.py` in its environment. Raises StepError where that fails."""
-    past = holdout.past
+    """A model of implicit, trained by `worker.py` in its environment. Raises StepError where that fails.
+
+    Args:
+        setting: of the model; ``disliked``: weight of an event that was not liked; ``power``: in the request an event
+            that is ``lag`` events older than the newest has its weight times (lag + 1) ** -power.
+    """
+    past, known = holdout.past, holdout.known.lengths
+    seen = np.flatnonzero(past.positions < known[past.users])
+    users, lag = past.users[seen], known[past.users[seen]] - 1 - past.positions[seen]
+    weights = np.where(past.liked[seen], 1.0, setting["disliked"])
     events: dict[str, Any] = {
-        "starts": past.starts,
-        "items": past.items,
-        "times": past.times,
-        "known": holdout.known.lengths,
+        "users": users,
+        "items": past.items[seen],
+        "weights": weights,
+        "request": weights * (lag + 1.0) ** -setting["power"],
+        "shape": (past.n_users, past.n_items + 1),
     }
     with written_in_place(folder / "events.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **events)
-    write_json(folder / "job.json", {"model": model, "setting": dict(setting), "size": SIZE})
+    of_model = {name: given for name, given in setting.items() if name not in ("disliked", "power")}
+    write_json(folder / "job.json", {"model": model, "setting": of_model, "size": SIZE})
     environment = ["--no-project", "--with-requirements", str(WORKER.with_name("requirements.txt"))]
     uv = Path(sys.executable).with_name("uv")
     command = [str(uv), "run", *environment, "--python", sys.executable, "python", str(WORKER), str(folder)]
@@ -131,27 +146,38 @@ def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, se
         return Fitted(found["lists"], float(found["seconds"]))
 
 
-def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
-    """All combinations."""
-    found: list[dict[str, Any]] = [{}]
-    for name, several in values.items():
-        found = [{**setting, name: value} for setting in found for value in several]
-    return found
-
-
 RIVALS: Final[Mapping[str, Rival]] = {
-    "popularity": Rival(grid(days=(30, 90, 20_000)), popularity),
-    "EASE": Rival(grid(l2=(300.0, 1000.0, 3000.0), power=(0.5, 0.75, 1.0)), partial(channel, EaseRecipe)),
-    "Markov chain": Rival(grid(lags=(10, 20, 40), power=(0.25, 0.5, 1.0)), partial(channel, FollowersRecipe)),
-    "item-kNN": Rival(grid(K=(100, 300, 1000), K1=(1.2,), B=(0.2, 0.75, 1.0)), partial(other_library, "item-kNN")),
+    "popularity": Rival({"days": (20_000, 30, 90)}, popularity),
+    "EASE": Rival(
+        {"dim": (256, 1024, 64), "l2": (1000.0, 300.0, 3000.0), "power": (0.75, 0.5, 1.0)},
+        partial(channel, EaseRecipe),
+    ),
+    "Markov chain": Rival(
+        {"lags": (20, 10, 40), "power": (0.5, 0.25, 1.0), "prior": (20.0, 5.0, 100.0), "others": (0.3, 1.0)},
+        partial(channel, FollowersRecipe),
+    ),
+    "item-kNN": Rival(
+        {
+            "power": (0.75, 0.5, 1.0),
+            "disliked": (0.5, 0.25, 1.0),
+            "K": (300, 100, 1000),
+            "K1": (1.2, 0.5, 100.0),
+            "B": (0.75, 0.2, 1.0),
+        },
+        partial(other_library, "item-kNN"),
+    ),
     "iALS": Rival(
-        grid(factors=(32, 64, 128), regularization=(1.0, 10.0, 30.0), alpha=(0.3, 1.0, 5.0), iterations=(15,)),
+        {
+            "power": (0.75, 0.5, 1.0),
+            "disliked": (0.5, 0.25, 1.0),
+            "regularization": (10.0, 1.0, 30.0),
+            "alpha": (1.0, 0.3, 5.0),
+            "factors": (64, 128, 256),
+            "iterations": (15,),
+        },
         partial(other_library, "iALS"),
     ),
-    "eSASRec": Rival(
-        [each | {"batch_size": 1600 // each["history"]} for each in grid(history=(50, 200), epochs=(5, 15))],
-        partial(channel, SequenceRecipe),
-    ),
+    "eSASRec": Rival({"history": (50, 200), "epochs": (6, 15)}, partial(channel, SequenceRecipe)),
 }
 
 
@@ -214,12 +240,25 @@ class Contest:
             return Fitted(found["lists"], float(found["seconds"]))
 
     def chosen(self, name: str, tried: list[dict[str, Any]]) -> Setting:
-        """The setting with the highest `CHOSEN_BY` on validation. ``tried``: earlier results; new ones are added."""
-        for setting in RIVALS[name].settings:
-            if all(each["setting"] != setting for each in tried):
-                found = self.fit(name, self.validation, setting)
-                tried.append({"setting": setting, CHOSEN_BY: value(self.validation, found.lists)})
-        best: Setting = max(tried, key=lambda each: each[CHOSEN_BY])["setting"]
+        """The setting with the highest `CHOSEN_BY` on validation: each takes its other values, as long as that helps.
+
+        ``tried``: earlier results; new ones are added.
+        """
+
+        def reached(setting: Setting) -> float:
+            for each in tried:
+                if each["setting"] == setting:
+                    return float(each[CHOSEN_BY])
+            found = value(self.validation, self.fit(name, self.validation, setting).lists)
+            tried.append({"setting": setting, CHOSEN_BY: found})
+            return found
+
+        best: dict[str, Any] = {each: values[0] for each, values in RIVALS[name].values.items()}
+        before: dict[str, Any] = {}
+        while best != before:
+            before = best
+            for each, values in RIVALS[name].values.items():
+                best = max(({**best, each: other} for other in values), key=reached)
         return best
 
 

@@ -1,8 +1,7 @@
-"""Train one model of RecTools or implicit and recommend: runs in an environment of its own, and imports nothing of this
-repository.
+"""Train one model of implicit and recommend: runs in an environment of its own, and imports nothing of this repository.
 
-Reads:  job.json (`model`, `setting`, `size`), events.npz (events of all users; `known`, how many of them each user's
-        request sees)
+Reads:  job.json (`model`, `setting`, `size`), events.npz: `users`, `items`, `weights` of the events in training, and
+        in the `request`; `shape`, (users, items + 1)
 Writes: lists.npz: `lists`, (users, size) codes, 0 pads; `seconds` of processor time of the training
 Run:    uv run --no-project --with-requirements requirements.txt python worker.py <folder>
 """
@@ -17,49 +16,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from rectools import Columns
-from rectools.dataset import Dataset
-
-
-def build(model: str, setting: dict[str, Any]) -> Any:
-    """Build an untrained model."""
-    if model == "iALS":
-        from implicit.als import AlternatingLeastSquares
-        from rectools.models import ImplicitALSWrapperModel
-
-        return ImplicitALSWrapperModel(AlternatingLeastSquares(**setting, random_state=0, num_threads=1))
-    if model == "item-kNN":
-        from implicit.nearest_neighbours import BM25Recommender
-        from rectools.models import ImplicitItemKNNWrapperModel
-
-        return ImplicitItemKNNWrapperModel(BM25Recommender(**setting, num_threads=1))
-    raise ValueError(f"unknown model {model!r}")
+from implicit.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import BM25Recommender
+from scipy.sparse import csr_matrix
 
 
 def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     with np.load(folder / "events.npz") as file:
         events = dict(file)
-    lengths = np.diff(events["starts"])
-    users = np.repeat(np.arange(len(lengths)), lengths)
-    position = np.arange(len(users)) - np.repeat(events["starts"][:-1], lengths)
-    table = pd.DataFrame(
-        {
-            Columns.User: users,
-            Columns.Item: events["items"],
-            Columns.Weight: np.float32(1),
-            Columns.Datetime: events["times"].astype("datetime64[s]").astype("datetime64[ns]"),
-        }
-    )
-    seen = table[position < events["known"][users]]  # what requests see
-    dataset, begin = Dataset.construct(seen), time.process_time()
-    model = build(job["model"], job["setting"])
-    model.fit(dataset)
+
+    def matrix(weights: Any) -> csr_matrix:
+        places = events["users"], events["items"]
+        return csr_matrix((weights.astype(np.float32), places), shape=tuple(events["shape"]))
+
+    begin, more = time.process_time(), {}
+    if job["model"] == "iALS":
+        model = AlternatingLeastSquares(**job["setting"], random_state=0, num_threads=1)
+        more = {"recalculate_user": True}
+    elif job["model"] == "item-kNN":
+        model = BM25Recommender(**job["setting"], num_threads=1)
+    else:
+        raise ValueError(f"unknown model {job['model']!r}")
+    model.fit(matrix(events["weights"]), show_progress=False)
     seconds = time.process_time() - begin
-    shown = model.recommend(np.unique(seen[Columns.User]), dataset, k=job["size"], filter_viewed=True)
-    lists = np.zeros((len(lengths), job["size"]), np.int64)
-    lists[shown[Columns.User], shown[Columns.Rank] - 1] = shown[Columns.Item]
+    users, request = np.unique(events["users"]), matrix(events["request"])
+    codes, scores = model.recommend(users, request[users], N=job["size"], filter_items=[0], **more)
+    lists = np.zeros((events["shape"][0], job["size"]), np.int64)
+    lists[users, : codes.shape[1]] = np.where((codes > 0) & (scores > np.finfo(np.float32).min), codes, 0)
     part = folder / ".lists.npz"
     np.savez_compressed(part, lists=lists, seconds=seconds)
     part.replace(folder / "lists.npz")

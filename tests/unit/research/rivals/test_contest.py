@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from data_exchange_center.settings import Settings
+from offline.readers import read_with_holdout
 from research.rivals import contest
-from research.rivals.contest import Fitted, Rival, best_fusion, fused, grid
+from research.rivals.contest import Contest, Fitted, Rival, best_fusion, fused
 from tests.unit.offline.evaluation.conftest import settings_of
-
-
-def test_a_grid_has_all_combinations() -> None:
-    assert grid(a=(1, 2), b=(3,)) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
 
 
 def test_fused_lists_by_reciprocal_ranks() -> None:
@@ -42,9 +40,9 @@ def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch
         return contest.popularity(folder, *given)  # type: ignore[arg-type]
 
     rivals = {
-        "popularity": Rival(grid(days=(1, 20_000)), counted),
-        "EASE": Rival([{"l2": 1.0, "dim": 4}], contest.RIVALS["EASE"].fit),
-        "Markov chain": Rival([{"lags": 3}], contest.RIVALS["Markov chain"].fit),
+        "popularity": Rival({"days": (1, 20_000)}, counted),
+        "EASE": Rival({"l2": (1.0,), "dim": (4,)}, contest.RIVALS["EASE"].fit),
+        "Markov chain": Rival({"lags": (3,)}, contest.RIVALS["Markov chain"].fit),
     }
     monkeypatch.setattr(contest, "RIVALS", rivals)
 
@@ -65,3 +63,16 @@ def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch
     assert set(found["rows"]) == {*rivals, contest.FUSION}
     best = max(found["tried"]["popularity"], key=lambda each: each["ndcg@50"])
     assert found["rows"]["popularity"]["setting"] == best["setting"]
+
+
+def test_settings_are_searched_one_after_the_other(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: Settings = settings_of("default", exchange)
+    inputs = read_with_holdout(settings)
+    study = Contest(exchange / "rivals", inputs, inputs.dataset.holdout)
+    reached = {(1, 1): 0.1, (2, 1): 0.3, (2, 2): 0.2, (2, 3): 0.4, (1, 3): 0.2}
+    monkeypatch.setattr(Contest, "fit", lambda self, name, holdout, setting: SimpleNamespace(lists=setting))
+    monkeypatch.setattr(contest, "value", lambda holdout, setting: reached[setting["a"], setting["b"]])
+    monkeypatch.setattr(contest, "RIVALS", {"any": Rival({"a": (1, 2), "b": (1, 2, 3)}, contest.popularity)})
+    tried: list[dict[str, Any]] = []
+    assert study.chosen("any", tried) == {"a": 2, "b": 3}
+    assert [tuple(each["setting"].values()) for each in tried] == [(1, 1), (2, 1), (2, 2), (2, 3), (1, 3)]

@@ -6,61 +6,73 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 
 from research.rivals.contest import WORKER
 
-COLUMNS = SimpleNamespace(User="user_id", Item="item_id", Weight="weight", Datetime="datetime", Rank="rank")
+
+class Heaviest:
+    """Recommends the item after the heaviest of the request; `user` 1 gets one item only, the rest is padding."""
+
+    fitted: csr_matrix
+
+    def __init__(self, **setting: Any) -> None:
+        assert setting == {"K": 5, "num_threads": 1}
+
+    def fit(self, weights: csr_matrix, show_progress: bool) -> None:
+        Heaviest.fitted = weights
+
+    def recommend(self, users: np.ndarray, request: csr_matrix, **given: Any) -> Any:
+        assert given == {"N": 3, "filter_items": [0]}
+        first = np.asarray(request.argmax(axis=1)).ravel() + 1
+        codes = np.stack([first, first + 1], axis=1)
+        scores = np.ones(codes.shape, np.float32)
+        scores[users == 2, 1] = np.finfo(np.float32).min
+        return codes, scores
 
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Any:
-    library, dataset = ModuleType("rectools"), ModuleType("rectools.dataset")
-    library.Columns = COLUMNS  # type: ignore[attr-defined]
-    dataset.Dataset = SimpleNamespace(construct=lambda table: table)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "rectools", library)
-    monkeypatch.setitem(sys.modules, "rectools.dataset", dataset)
+    als, neighbours = ModuleType("implicit.als"), ModuleType("implicit.nearest_neighbours")
+    als.AlternatingLeastSquares = None  # type: ignore[attr-defined]
+    neighbours.BM25Recommender = Heaviest  # type: ignore[attr-defined]
+    for module in (ModuleType("implicit"), als, neighbours):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     spec = importlib.util.spec_from_file_location("rivals_worker", WORKER)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
 
 
-class Newest:
-    """Recommends to each user the item after the newest one that it was fitted on."""
-
-    def fit(self, table: pd.DataFrame) -> None:
-        self.newest = table.groupby(COLUMNS.User)[COLUMNS.Item].last()
-
-    def recommend(self, users: np.ndarray, table: pd.DataFrame, k: int, filter_viewed: bool) -> pd.DataFrame:
-        assert filter_viewed
-        columns = {COLUMNS.User: users, COLUMNS.Item: self.newest[users].to_numpy() + 1, COLUMNS.Rank: 1}
-        return pd.DataFrame(columns)
-
-
-def test_models_see_what_requests_know(worker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "build", lambda model, setting: Newest())
+def job(folder: Path, model: str) -> None:
     np.savez(
-        tmp_path / "events.npz",
-        starts=np.array([0, 3, 3, 5]),
-        items=np.array([1, 2, 3, 5, 6]),
-        times=np.arange(5),
-        known=np.array([2, 0, 2]),  # the first user's last event is not known
+        folder / "events.npz",
+        users=np.array([0, 0, 2]),
+        items=np.array([1, 2, 4]),
+        weights=np.array([1.0, 0.5, 1.0]),
+        request=np.array([0.2, 0.5, 1.0]),
+        shape=np.array([3, 7]),
     )
-    (tmp_path / "job.json").write_text(json.dumps({"model": "any", "setting": {}, "size": 2}), encoding="utf-8")
+    (folder / "job.json").write_text(json.dumps({"model": model, "setting": {"K": 5}, "size": 3}), encoding="utf-8")
+
+
+def test_training_and_request_have_own_weights(worker: Any, tmp_path: Path) -> None:
+    job(tmp_path, "item-kNN")
     worker.main(tmp_path)
+    assert Heaviest.fitted[0].toarray().tolist() == [[0, 1.0, 0.5, 0, 0, 0, 0]]
     with np.load(tmp_path / "lists.npz") as found:
-        assert found["lists"].tolist() == [[3, 0], [0, 0], [7, 0]]
+        assert found["lists"].tolist() == [[3, 4, 0], [0, 0, 0], [5, 0, 0]]  # no list without events, no item below 0
         assert found["seconds"] >= 0
 
 
-def test_unknown_models_are_refused(worker: Any) -> None:
+def test_unknown_models_are_refused(worker: Any, tmp_path: Path) -> None:
+    job(tmp_path, "none")
     with pytest.raises(ValueError, match="unknown model"):
-        worker.build("none", {})
+        worker.main(tmp_path)
