@@ -7,8 +7,9 @@ last two); the last is read by fits on all but the last, by three seeds, and by 
 comparison. Each table is split by the gap before the target, as ratings of one second are far easier: a page of items
 that is rated at once.
 
-With --server the running server answers, which serves the data set of ``python -m extras.next_item.papers``. Else all
-is fitted in memory, and searched exactly. Rows are written as they are measured, and an interrupted run resumes.
+With --server the running server answers, which serves the data set of ``python -m extras.next_item.papers``: one seed,
+that of its recipe, a run. Else all is fitted in memory, and searched exactly. Rows are written as they are measured,
+and an interrupted run resumes.
 
 Reads:  offline/{ratings,items,users}.parquet of MovieLens; with --server the artifacts and the server that serves them
 Writes: pic/figures/papers.json, or papers_live.json (another data set's: with its name)
@@ -36,7 +37,7 @@ from data_exchange_center.steps import StepError, run
 from extras.next_item.followers import NEXT_ITEM
 from extras.next_item.papers import AT_ONCE_S, PREPARED, distinct_times
 from offline import movielens
-from offline.data.lists import ListsConfig, recall_lists
+from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
@@ -174,8 +175,9 @@ def of_seeds(
                     yield found
 
 
-def live(settings: Settings) -> dict[str, Any]:
-    """The running server's answers. Raises StepError where it serves another data set, or does not run."""
+def live(settings: Settings, path: Path) -> dict[str, Any]:
+    """The running server's answers, and those of other seeds that earlier runs have measured. Raises StepError where it
+    serves another data set, or does not run."""
     found = read_with_holdout(settings)
     if found.dataset.holdout.last != 1 or found.dataset.positive_level:
         raise StepError(
@@ -185,13 +187,15 @@ def live(settings: Settings) -> dict[str, Any]:
     ask, data = answers_of_server(settings), found.data
     holdout, events = replay.hold_out(data, found.dataset.holdout), targets(data, 1)
     gaps = data.times[events] - data.times[events - 1]
-    report = {**head("make evaluate-papers server=1", settings, settings.recipe), "users": len(events), "live": {}}
+    opening = {**head("make evaluate-papers server=1", settings, settings.recipe), "users": len(events)}
+    report, row = resumed(path, opening, {"live": {}}), {}
     for when in (WITH, WITHOUT):
         times = holdout.times.copy()
         times[data.users[events]] = requests(data, events, clock=when == WITH).times
         lists = ask(holdout.at(times)).ranked[data.users[events]]
-        report["live"][when] = measured(lists, data.items[events], gaps)
-    return plain(report)
+        row[when] = measured(lists, data.items[events], gaps)
+    report["live"][str(ranker_of_lists(settings.recipe).seed)] = plain(row)
+    return report
 
 
 # --- The command
@@ -215,7 +219,8 @@ def main(
     whole = server or (not validate and users is None and set(seeds) >= set(SEEDS))
     path = path_of(settings, "papers_live" if server else "papers", part=not whole)
     if server:
-        found = live(settings)
+        found = live(settings, path)
+        whole = {str(seed) for seed in seeds} <= set(found["live"])
     else:
         for found in of_seeds(settings, path, seeds, validate, users):
             write_figure(path, found, finished=False)

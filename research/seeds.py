@@ -4,14 +4,16 @@ The recipe's own is read from the artifacts, for the others everything is fitted
 
 Reads:  the artifacts of `make offline`
 Writes: pic/figures/evaluation_seeds.json (of another recipe than the default: with its name)
-Run:    python -m research.seeds
+Run:    python -m research.seeds [--recipe 1: print the recipe with this seed, as a file for RECSYS_RECIPE]
 Expect: a quarter of an hour on MovieLens-1M
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -84,7 +86,10 @@ def spread(runs: Sequence[Summaries]) -> dict[str, Any]:
     return {name: {metric: of([run[name][metric] for run in runs]) for metric in row} for name, row in runs[0].items()}
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, *, seed: int | None = None) -> None:
+    if seed is not None:
+        print(with_seed(settings.recipe, seed).model_dump_json(indent=2))  # noqa: T201
+        return
     release_of_artifacts(settings)  # raises unless they are of one run
     ranker_of_lists(settings.recipe)  # raises before minutes are spent
     found = plain(by_seed(settings))
@@ -93,4 +98,6 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(main, about=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", type=int, metavar="SEED")
+    run(partial(main, seed=parser.parse_args().recipe))

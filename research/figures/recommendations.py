@@ -425,12 +425,14 @@ def papers(figure: Figure) -> str:
 
 @block("papers_live", "papers_live.json")
 def papers_live(figure: Figure) -> str:
-    """The last rating of every user, by the running server."""
-    found = figure["live"]
-    rows = [(when, *(f"{row[metric]:.4f}" for metric in PAPERS)) for when, row in found.items()]
-    by_gap = [_by_gap(when, [row]) for when, row in found.items()]
+    """The last rating of every user, by the running server: means over seeds."""
+    of_seeds = list(figure["live"].values())
+    runs = {when: [each[when] for each in of_seeds] for when in of_seeds[0]}
+    rows = [(when, *(_spread([run[metric] for run in found]) for metric in PAPERS)) for when, found in runs.items()]
     first = table(["request", *PAPERS.values()], rows)
-    return f"{first}\n\n{_gaps(by_gap)}\n\n{figure['users']:,} users. {measured(figure)}"
+    by_gap = [_by_gap(when, found) for when, found in runs.items()]
+    note = f"{figure['users']:,} users; {len(of_seeds)} seed{'s' * (len(of_seeds) > 1)}: mean ± standard deviation."
+    return f"{first}\n\n{_gaps(by_gap)}\n\n{note} {measured(figure)}"
 
 
 @block("sequence", "sequence.json")

@@ -48,7 +48,18 @@ def test_nothing_of_the_target_or_later_is_fitted_on(monkeypatch: pytest.MonkeyP
 
 def test_other_data_is_not_requested_live(released: Settings) -> None:
     with pytest.raises(StepError, match="every one a target"):
-        papers.live(released)
+        papers.live(released, released.offline_dir / "papers_live.json")
+
+
+def test_live_answers_are_finished_with_all_seeds(released: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {when: {**dict.fromkeys(papers.recommendations.PAPERS, 0.5), "by gap": {}} for when in (WITH, WITHOUT)}
+    for seeds, unfinished in ((("0", "2"), True), (("0", "1", "2"), False)):
+        found = {"command": "any", "dataset": "ml-1m", "users": 3, "live": dict.fromkeys(seeds, row)}
+        monkeypatch.setattr(papers, "live", lambda settings, path, found=found: found)
+        monkeypatch.setattr(papers, "path_of", lambda settings, kind, part: released.offline_dir / f"{kind}.json")
+        papers.main(released, server=True)
+        report = json.loads((released.offline_dir / "papers_live.json").read_text(encoding="utf-8"))
+        assert ("finished" in report["measured"]) is unfinished
 
 
 def test_only_the_whole_study_counts_as_finished(released: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
