@@ -285,7 +285,7 @@ SOURCE_DEEPFM = DeepFMRecipe(
     train=TrainRecipe(epochs=10, batch_size=4096, learning_rate=0.01, weight_decay=1e-5, schedule="one_cycle")
 )
 SOURCE = Recipe(name="source", recall=RecallRecipe(channels=(SOURCE_FM,)), ranker=SOURCE_DEEPFM)
-# Each of its numbers against other values: pic/figures/tune_recipe.json, a row "<part>: <number> = <value>" each.
+# Its numbers against other values: `make tune`.
 DEFAULT = Recipe(
     name="default",
     # More candidates than the 200 that can be shown: the ranker brings up some of those that fusion put just below.

@@ -26,7 +26,7 @@ from online.web.parts import Parts
 
 STAGE: Final = "diversity"  # among the stages of a request
 # Weight of rarity. Without it, more diverse lists are more alike between users: coverage falls, and items are more
-# popular (pic/figures/tune_diversity.json).
+# popular.
 RARITY: Final = 0.5
 Diversity = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

@@ -84,6 +84,8 @@ def holdout_at(data: Sequences, time: int, horizon: int) -> Holdout:
 
 # --- Fitted in memory, without the files that the numbered steps write in between
 
+FittedRecall = tuple[tuple[Channel, ...], tuple[Channel, ...]]  # see `fit_recall`
+
 
 @dataclass(frozen=True, eq=False)
 class Stages:
@@ -94,12 +96,21 @@ class Stages:
     stored: StoredFeatures
 
 
-def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe) -> Stages:
-    """Fit channels and ranker on ``past``, as the steps do. Raises StepError for a ranker not trained on lists."""
-    ranker = ranker_of_lists(recipe)
+def fit_recall(past: Sequences, inputs: Inputs, recipe: Recipe) -> FittedRecall:
+    """Fit the channels that make the ranker's training lists, and those that are served, as the steps do."""
     training_channels = fit_training_channels(past, inputs, recipe)
+    return training_channels, tuple(each.channel for each in fit_channels(past, inputs, recipe))
+
+
+def fit_stages(past: Sequences, inputs: Inputs, recipe: Recipe, recall: FittedRecall | None = None) -> Stages:
+    """Fit channels and ranker on ``past``, as the steps do. Raises StepError for a ranker not trained on lists.
+
+    Args:
+        recall: what `fit_recall` gave for the same past, channels and share of the ranker's past.
+    """
+    ranker = ranker_of_lists(recipe)
+    training_channels, channels = recall or fit_recall(past, inputs, recipe)
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, training_channels)
-    channels = tuple(each.channel for each in fit_channels(past, inputs, recipe))
     spec = list_spec(inputs, recipe, ranker)
     examples = ListExamples(past, inputs, recipe, spec, training_channels, channels, lists)
     fitted = ranker_class(ranker.kind).fit(ranker, examples)

@@ -2,10 +2,10 @@
 
 Requests for every user, or some, are at the moment of the first held-out rating, without diversity and at eleven
 strengths. Next to the lists' metrics is the time of re-ranking, with one request at a time. Which strength costs less
-than 1 % of the NDCG was found on other ratings, by a study that has ended; this measures its cost.
+than 1 % of the NDCG was found on other ratings, by `make tune`; this measures its cost.
 
 Reads   the live release in the services; data_exchange_center/offline (the held-out ratings);
-        pic/figures/tune_diversity.json
+        pic/figures/tune.json
 Writes  pic/figures/diversity.json (another recipe's or data set's: with its name)
 Run     make evaluate-diversity, after make up sync; users=1000: of 1,000 users, drawn at random with a fixed seed
 """
@@ -55,9 +55,11 @@ def main(settings: Settings) -> None:
     size = parse_users(parser)
     release = release_of_artifacts(settings)
     opening = head(f"make evaluate-diversity{f' users={size}' if size else ''}", settings, settings.recipe)
-    tuned = figure(opening, settings, "tune_diversity")
+    tuned = figure(opening, settings, "tune")
     if not tuned.is_file():
-        raise StepError(f"{tuned} is missing, which says what diversity may cost.")
+        raise StepError(
+            f'{tuned} is missing, which says what diversity may cost: make tune options="--only diversity".'
+        )
     chosen = float(json.loads(tuned.read_text(encoding="utf-8"))["chosen"])
     requests = Requests.of(settings, size)
     holdout = requests.holdout

@@ -10,7 +10,9 @@ import pytest
 
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.steps import StepError
+from offline.data.lists import ranker_of_lists
 from research import tune
+from research.evaluation import protocols
 from research.tune import changed, chosen
 from tests.unit.offline.evaluation.conftest import settings_of
 
@@ -68,3 +70,13 @@ def test_a_study_of_some_numbers_is_not_finished(exchange: Path, monkeypatch: py
     tune.main(settings, only=["ease.l2", "diversity"])
     assert set(found()["rows"]) == {"ease.l2 = 3000.0", "ease.power = 0.5"}
     assert "finished" not in found()["measured"]
+
+
+def test_a_number_of_the_ranker_leaves_the_channels(exchange: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, fits = settings_of("default", exchange), []
+    monkeypatch.setattr(tune, "VALUES", {"ranker.epochs": (2,), "ranker.past": (0.5,), "ease.l2": (3000.0,)})
+    refit = protocols.fit_recall
+    monkeypatch.setattr(protocols, "fit_recall", lambda *given: fits.append(given[2]) or refit(*given))
+    tune.main(settings, only=["ranker.epochs", "ranker.past", "ease.l2"])
+    shares = [ranker_of_lists(recipe).past for recipe in fits]
+    assert shares == [0.5, ranker_of_lists(settings.recipe).past]  # not for the epochs
