@@ -2,8 +2,8 @@
 
 Every rival has the recipe's past, users, candidates and clock. Settings are chosen by NDCG@50 on the ten ratings before
 the last ten, one after the other, fitted on what precedes those; then the chosen ones are fitted on all but the last
-ten, and measured there. The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. EASE, the
-Markov chain and eSASRec (of RecTools) are channels of today's recipes, item-kNN and iALS are implicit's (`worker.py`).
+ten, and measured there. The fusion is by reciprocal ranks, its parts and weights are chosen as settings are. The Markov
+chain and eSASRec (of RecTools) are channels of today's recipes; `worker.py` has EASE, and implicit's item-kNN and iALS.
 
 Lists of each training are kept in offline/rivals/ in the exchange folder, so an interrupted run resumes.
 
@@ -33,7 +33,7 @@ import numpy as np
 from data_exchange_center.dataset import HoldoutRule
 from data_exchange_center.files import write_json, written_in_place
 from data_exchange_center.fusion import RRF_K
-from data_exchange_center.recipes import ChannelRecipe, EaseRecipe
+from data_exchange_center.recipes import ChannelRecipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras import comparison
@@ -116,7 +116,7 @@ def channel(kind: type[ChannelRecipe], _: Path, inputs: Inputs, holdout: Holdout
 
 
 def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, setting: Setting) -> Fitted:
-    """A model of implicit, trained by `worker.py` in its environment. Raises StepError where that fails.
+    """A model of `worker.py`, trained in its environment. Raises StepError where that fails.
 
     Args:
         setting: of the model; ``disliked``: weight of an event that was not liked; ``power``: in the request an event
@@ -149,16 +149,16 @@ def other_library(model: str, folder: Path, inputs: Inputs, holdout: Holdout, se
 RIVALS: Final[Mapping[str, Rival]] = {
     "popularity": Rival({"days": (20_000, 30, 90)}, popularity),
     "EASE": Rival(
-        {"dim": (256, 1024, 64), "l2": (1000.0, 300.0, 3000.0), "power": (0.75, 0.5, 1.0)},
-        partial(channel, EaseRecipe),
+        {"power": (0.75, 0.5, 1.0, 1.5), "disliked": (0.5, 0.25, 1.0), "l2": (1000.0, 300.0, 3000.0)},
+        partial(other_library, "EASE"),
     ),
     "Markov chain": Rival(
-        {"lags": (20, 10, 40), "power": (0.5, 0.25, 1.0), "prior": (20.0, 5.0, 100.0), "others": (0.3, 1.0)},
+        {"lags": (20, 5, 10, 40), "power": (0.5, 0.25, 1.0), "prior": (20.0, 5.0, 100.0, 500.0), "others": (0.3, 1.0)},
         partial(channel, FollowersRecipe),
     ),
     "item-kNN": Rival(
         {
-            "power": (0.75, 0.5, 1.0),
+            "power": (0.75, 0.5, 1.0, 1.5),
             "disliked": (0.5, 0.25, 1.0),
             "K": (300, 100, 1000),
             "K1": (1.2, 0.5, 100.0),
@@ -168,10 +168,10 @@ RIVALS: Final[Mapping[str, Rival]] = {
     ),
     "iALS": Rival(
         {
-            "power": (0.75, 0.5, 1.0),
+            "power": (0.75, 0.5, 1.0, 1.5),
             "disliked": (0.5, 0.25, 1.0),
-            "regularization": (10.0, 1.0, 30.0),
-            "alpha": (1.0, 0.3, 5.0),
+            "regularization": (10.0, 1.0, 30.0, 100.0),
+            "alpha": (1.0, 0.3, 5.0, 20.0),
             "factors": (64, 128, 256),
             "iterations": (15,),
         },

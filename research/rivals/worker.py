@@ -1,4 +1,4 @@
-"""Train one model of implicit and recommend: runs in an environment of its own, and imports nothing of this repository.
+"""Train EASE or a model of implicit, and recommend: in an environment of its own, without imports of this repository.
 
 Reads:  job.json (`model`, `setting`, `size`), events.npz: `users`, `items`, `weights` of the events in training, and
         in the `request`; `shape`, (users, items + 1)
@@ -21,6 +21,25 @@ from implicit.nearest_neighbours import BM25Recommender
 from scipy.sparse import csr_matrix
 
 
+class Ease:
+    """EASE (Steck 2019) in full: linear item-item weights, solved."""
+
+    def __init__(self, l2: float) -> None:
+        self.l2 = l2
+
+    def fit(self, weights: csr_matrix, show_progress: bool) -> None:
+        gram = (weights.T @ weights).toarray().astype(np.float64)
+        inverse = np.linalg.inv(gram + self.l2 * np.eye(len(gram)))
+        self.items = (inverse / -np.diag(inverse)).astype(np.float32)
+        np.fill_diagonal(self.items, 0)
+
+    def recommend(self, users: Any, request: csr_matrix, N: int, filter_items: list[int]) -> tuple[Any, Any]:  # noqa: N803
+        scores = request @ self.items
+        scores[request.nonzero()] = scores[:, filter_items] = -np.inf
+        codes = np.argsort(-scores, axis=1, kind="stable")[:, :N]
+        return codes, np.take_along_axis(scores, codes, axis=1)
+
+
 def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     with np.load(folder / "events.npz") as file:
@@ -36,6 +55,8 @@ def main(folder: Path) -> None:
         more = {"recalculate_user": True}
     elif job["model"] == "item-kNN":
         model = BM25Recommender(**job["setting"], num_threads=1)
+    elif job["model"] == "EASE":
+        model = Ease(**job["setting"])
     else:
         raise ValueError(f"unknown model {job['model']!r}")
     model.fit(matrix(events["weights"]), show_progress=False)

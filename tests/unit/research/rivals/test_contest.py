@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_exchange_center.recipes import EaseRecipe
 from data_exchange_center.settings import Settings
 from offline.readers import read_with_holdout
 from research.rivals import contest
@@ -41,7 +43,7 @@ def test_rivals_are_chosen_on_validation_and_resumed(exchange: Path, monkeypatch
 
     rivals = {
         "popularity": Rival({"days": (1, 20_000)}, counted),
-        "EASE": Rival({"l2": (1.0,), "dim": (4,)}, contest.RIVALS["EASE"].fit),
+        "EASE": Rival({"l2": (1.0,), "dim": (4,)}, partial(contest.channel, EaseRecipe)),
         "Markov chain": Rival({"lags": (3,)}, contest.RIVALS["Markov chain"].fit),
     }
     monkeypatch.setattr(contest, "RIVALS", rivals)

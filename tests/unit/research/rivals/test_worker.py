@@ -72,6 +72,15 @@ def test_training_and_request_have_own_weights(worker: Any, tmp_path: Path) -> N
         assert found["seconds"] >= 0
 
 
+def test_ease_recommends_what_is_liked_together(worker: Any) -> None:
+    model = worker.Ease(l2=0.1)
+    model.fit(csr_matrix(np.array([[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]], np.float32)), show_progress=False)
+    codes, scores = model.recommend(np.array([0]), csr_matrix(np.array([[0, 1, 0, 0]], np.float32)), 3, [0])
+    assert codes[0, 0] == 2
+    assert scores[0, 0] > scores[0, 1]
+    assert not np.isfinite(scores[0, 2])  # neither what the user had, nor an item to leave out
+
+
 def test_unknown_models_are_refused(worker: Any, tmp_path: Path) -> None:
     job(tmp_path, "none")
     with pytest.raises(ValueError, match="unknown model"):
