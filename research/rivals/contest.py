@@ -177,7 +177,7 @@ RIVALS: Final[Mapping[str, Rival]] = {
         },
         partial(other_library, "iALS"),
     ),
-    "eSASRec": Rival({"history": (50, 200), "epochs": (6, 15)}, partial(channel, SequenceRecipe)),
+    "eSASRec": Rival({"history": (50,), "epochs": (6, 15)}, partial(channel, SequenceRecipe)),
 }
 
 
