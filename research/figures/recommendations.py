@@ -408,7 +408,6 @@ def papers(figure: Figure) -> str:
             rows.append((f"recipe `{name}`, {when}", *values, minutes))
             by_gap.append(_by_gap(f"recipe `{name}`, {when}", found))
     rows += [(f"{each['model']} ({each['by']})", *_published(each), "") for each in read(PUBLISHED)["last"]]
-    seeds = ", ".join(f"`{name}` by {len(runs)} seed{'s' * (len(runs) > 1)}" for name, runs in figure["last"].items())
     chosen = "; ".join(
         f"`{name}`, {when}: {row['hr@10']:.4f} / {row['ndcg@10']:.4f}"
         for name, runs in figure["last but one"].items()
@@ -416,8 +415,9 @@ def papers(figure: Figure) -> str:
         for when, row in run["ranked"].items()
     )
     note = (
-        f"{figure['users']:,} users; {seeds}: mean ± standard deviation. Processor time of training, and with the "
-        f"answers to all requests. On the last but one, on which settings were chosen, HR@10 / NDCG@10: {chosen}."
+        f"{figure['users']:,} users; {_seeds(figure['last'])}: mean ± standard deviation. Processor time of "
+        "training, and with the answers to all requests. On the last but one, on which settings were chosen, "
+        f"HR@10 / NDCG@10: {chosen}."
     )
     first = table(["list", *PAPERS.values(), "processor time"], rows)
     return f"{first}\n\n{_gaps(by_gap)}\n\n{note} {measured(figure)}"
@@ -426,12 +426,14 @@ def papers(figure: Figure) -> str:
 @block("papers_live", "papers_live.json")
 def papers_live(figure: Figure) -> str:
     """The last rating of every user, by the running server: means over seeds."""
-    of_seeds = list(figure["live"].values())
-    runs = {when: [each[when] for each in of_seeds] for when in of_seeds[0]}
-    rows = [(when, *(_spread([run[metric] for run in found]) for metric in PAPERS)) for when, found in runs.items()]
-    first = table(["request", *PAPERS.values()], rows)
-    by_gap = [_by_gap(when, found) for when, found in runs.items()]
-    note = f"{figure['users']:,} users; {len(of_seeds)} seed{'s' * (len(of_seeds) > 1)}: mean ± standard deviation."
+    rows, by_gap = [], []
+    for name, runs in figure["live"].items():
+        for when in next(iter(runs.values())):
+            found = [run[when] for run in runs.values()]
+            rows.append((f"recipe `{name}`, {when}", *(_spread([run[metric] for run in found]) for metric in PAPERS)))
+            by_gap.append(_by_gap(rows[-1][0], found))
+    first = table(["list", *PAPERS.values()], rows)
+    note = f"{figure['users']:,} users; {_seeds(figure['live'])}: mean ± standard deviation."
     return f"{first}\n\n{_gaps(by_gap)}\n\n{note} {measured(figure)}"
 
 
@@ -451,6 +453,10 @@ def sequence(figure: Figure) -> str:
                     rows.append((protocol, f"`{recipe}`: {name.removeprefix('channel ')}", *cells, last))
     head = ("protocol", "list", "50 items, or 10", "200 items", "order", "processor time of all fits")
     return shown(figure, head, rows, "Papers: the last rating of every user, without its time.")
+
+
+def _seeds(recipes: Figure) -> str:
+    return ", ".join(f"`{name}` by {len(runs)} seed{'s' * (len(runs) > 1)}" for name, runs in recipes.items())
 
 
 def _gaps(rows: list[tuple[str, ...]]) -> str:
@@ -591,6 +597,8 @@ def tune(figure: Figure) -> str:
     ]
     strengths = table(("diversity", "NDCG@50", "diversity@50", "novelty", "coverage@50", "difference, paired"), lines)
     note = f"{figure['users']:,} users; NDCG@50 of the recipe as it is: {figure['as it is']:.4f}."
+    if not rows:
+        return f"{strengths}\n\n{note} Other values of the numbers are not measured yet. {measured(figure)}"
     return f"{numbers}\n\n{strengths}\n\n{note} {measured(figure)}"
 
 

@@ -54,7 +54,12 @@ def test_other_data_is_not_requested_live(released: Settings) -> None:
 def test_live_answers_are_finished_with_all_seeds(released: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     row = {when: {**dict.fromkeys(papers.recommendations.PAPERS, 0.5), "by gap": {}} for when in (WITH, WITHOUT)}
     for seeds, unfinished in ((("0", "2"), True), (("0", "1", "2"), False)):
-        found = {"command": "any", "dataset": "ml-1m", "users": 3, "live": dict.fromkeys(seeds, row)}
+        found = {
+            "command": "any",
+            "dataset": "ml-1m",
+            "users": 3,
+            "live": {each.name: dict.fromkeys(seeds, row) for each in papers.FOR_THE_NEXT},
+        }
         monkeypatch.setattr(papers, "live", lambda settings, path, found=found: found)
         monkeypatch.setattr(papers, "path_of", lambda settings, kind, part: released.offline_dir / f"{kind}.json")
         papers.main(released, server=True)
@@ -78,14 +83,15 @@ def test_only_the_whole_study_counts_as_finished(released: Settings, monkeypatch
     monkeypatch.setattr(papers, "fitted", once)
     monkeypatch.setattr(papers, "SEEDS", (0, 1, 2))
     papers.main(released, validate=True)
-    assert [target for target, _ in done] == [2, 2]  # of both recipes
+    assert [target for target, _ in done] == [2, 2, 2]  # of each recipe
     papers.main(released, seeds=(0, 1))
-    assert [target for target, _ in done[2:]] == [1, 1, 1]  # seeds of the recipe for the next event, one of the other
+    assert [target for target, _ in done[3:]] == [1] * 5  # seeds of the recipes for the next event, one of the other
     assert found()["measured"]["finished"] is False
     papers.main(released, seeds=(0, 1, 2))
-    assert len(done) == 6, "what is measured is not fitted again"
+    assert len(done) == 10, "what is measured is not fitted again"
     assert {name: [*rows] for name, rows in found()["last"].items()} == {
         "next-item": ["0", "1", "2"],
+        "next-item-sequence": ["0", "1", "2"],
         released.recipe.name: ["0"],
     }
     assert "finished" not in found()["measured"]
