@@ -38,14 +38,11 @@ _CHINESE: Final = (
     ("the most liked films, for everybody", "热门榜（人人相同）"),
     ("FM and DeepFM, as in the source", "FM 和 DeepFM，与原项目相同"),
     ("EASE, an item-item model", "EASE（物品-物品模型）"),
+    ("the best fusion of tuned rivals", "调优过的对手的最佳融合"),
     ("recipe `", "配方 `"),
     (
         r"Back .+?: (\d+) users; in session: ([\d,]+)\. .+?\((\d+) users\): recall@200 (\S+), NDCG@50 (\S+)\. ",
-        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人在同一时刻切分（\3 位）：recall@200 \4，NDCG@50 \5。",
-    ),
-    (
-        r"The best fusion of tuned rivals \(.+?\): (.+?) \(on (.+?)\)\. ",
-        r"调优过的对手的最佳融合，各列同上：\1（机器：\2）",
+        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人在同一时刻切分（\3 位）：recall@200 \4，NDCG@50 \5",
     ),
     (r" requests/s on two cores with four in flight \(p50 ", " 次请求/秒（双核，四个并行，p50 "),
     (

@@ -29,7 +29,7 @@ HEADLINE = {
     "EASE": "EASE, an item-item model",
     "default: ranked": "recipe `default`",
 }
-FUSION, FUSION_NAME = "the best fusion of them", "The best fusion of tuned rivals"
+FUSION, FUSION_NAME = "the best fusion of them", "the best fusion of tuned rivals"
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
 SLICES = {
     "returning": "back after an hour or more",
@@ -67,19 +67,18 @@ def headline(figure: Figure) -> str:
         rows.append(
             (name, *(f"{value:.3f}" for value in (back, *(found[at]["mean"] for at in ("recall@200", "ndcg@50")))))
         )
+    rivals = read("rivals.json")["rows"][FUSION]
+    rows.insert(-1, (FUSION_NAME, *(f"{rivals[metric]:.3f}" for metric in (RETURNING, "recall@200", "ndcg@50"))))
     ranked, in_session = now["ranked"], figure["systems"]["default: ranked"]
     first = (
         f"Of what users who come back after an hour or more like next, **{ranked['recall@50']:.0%}** is among the 50 "
         f"films of a plain request and **{ranked['recall@200']:.0%}** among 200; in mid-session, with the request's "
         f"time (`timestamp`), **{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
-    rivals = read("baselines.json")
-    fusion = [f"{rivals['rows'][FUSION][metric]:.3f}" for metric in (RETURNING, "recall@200", "ndcg@50")]
     note = (
         f"Back after a break: {now['users']:,} users; in session: {figure['users']:,}. Split at one moment for all "
         f"({moment['users']:,} users): recall@200 {moment['ranked']['recall@200']:.3f}, "
-        f"NDCG@50 {moment['ranked']['ndcg@50']:.3f}. {FUSION_NAME} (same columns): {', '.join(fusion)} "
-        f"(on {rivals['machine']['cpu']})."
+        f"NDCG@50 {moment['ranked']['ndcg@50']:.3f}."
     )
     return f"{first}\n\n{shown(figure, head, rows, note)}"
 
