@@ -4,8 +4,8 @@ Every rating is a target, liked or not. The last of each user is to be found amo
 ties in time are taken in file order (`extras.next_item.papers`). A request comes at its target's time, or without it:
 `WITHOUT_S` after the rating before. Settings are chosen on the last but one (``--validate``, fitted on all but the
 last two); the last is read by fits on all but the last, by three seeds, and by one of the recipe in the settings, for
-comparison. Of the recipes for the next event one has a sequence model (`extras.sequence`). Each table is split by the
-gap before the target, as ratings of one second are far easier: a page of items that is rated at once.
+comparison. Each table is split by the gap before the target, as ratings of one second are far easier: a page of items
+that is rated at once.
 
 With --server the running server answers, which serves the data set of ``python -m extras.next_item.papers``: one recipe
 and one seed, those of its release, a run. Else all is fitted in memory, and searched exactly. Rows are written as they
@@ -14,7 +14,7 @@ are measured, and an interrupted run resumes.
 Reads:  offline/{ratings,items,users}.parquet of MovieLens; with --server the artifacts and the server that serves them
 Writes: pic/figures/papers.json, or papers_live.json (another data set's: with its name)
 Run:    python -m research.papers [--server] [--validate] [--seeds 0 1 2] [--users 1000]
-Expect: ten minutes a seed on MovieLens-1M of recipe next-item, twenty of next-item-sequence
+Expect: ten minutes a seed on MovieLens-1M, recipe next-item
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.next_item.followers import NEXT_ITEM
 from extras.next_item.papers import AT_ONCE_S, PREPARED, distinct_times
-from extras.sequence.next_item import NEXT_ITEM_SEQUENCE
 from offline import movielens
 from offline.data.lists import ListsConfig, ranker_of_lists, recall_lists
 from offline.data.sequences import Inputs, Ints, Points, Sequences
@@ -57,7 +56,6 @@ WITHOUT_S: Final = 1  # seconds after the rating before; of 1 and 2 the better o
 CUTS: Final = (10, 50, 200)
 GAPS: Final = (("at once", 0, AT_ONCE_S), ("a minute", AT_ONCE_S, 60), ("later", 60, np.inf))  # above, up to: seconds
 SEEDS: Final = (0, 1, 2)
-FOR_THE_NEXT: Final = (NEXT_ITEM, NEXT_ITEM_SEQUENCE)
 AT_ONCE: Final = 4096  # requests
 
 
@@ -159,9 +157,9 @@ def fitted(inputs: Inputs, recipe: Recipe, target: int, users: int | None = None
 def of_seeds(
     settings: Settings, path: Path, seeds: Sequence[int], validate: bool, users: int | None
 ) -> Iterator[dict[str, Any]]:
-    """The report, at first and after each row: recipes for the next event by all seeds, that of the settings by one."""
+    """The report, at first and after each row: the recipe for the next event by all seeds, the settings' by one."""
     inputs = every_rating(settings)
-    recipes = {recipe.name: recipe for recipe in (*FOR_THE_NEXT, settings.recipe)}
+    recipes = {NEXT_ITEM.name: NEXT_ITEM, settings.recipe.name: settings.recipe}
     opening = head("make evaluate-papers", settings, settings.recipe)
     opening |= {"users": users or inputs.data.n_users, "without": WITHOUT_S}
     found = resumed(path, opening, {"last": {}, "last but one": {}})
@@ -169,7 +167,7 @@ def of_seeds(
     for part, target in (("last but one", 2), ("last", 1))[: 1 if validate else 2]:
         for name, recipe in recipes.items():
             rows = found[part].setdefault(name, {})
-            all_of_them = target == 1 and recipe in FOR_THE_NEXT  # the last but one only chooses
+            all_of_them = target == 1 and recipe == NEXT_ITEM  # the last but one only chooses
             for seed in seeds if all_of_them else seeds[:1]:
                 if str(seed) not in rows:
                     log.info("%s, seed %d: everything is fitted on all but the %s", name, seed, part)
@@ -225,7 +223,7 @@ def main(
     path = path_of(settings, "papers_live" if server else "papers", part=not whole)
     if server:
         found = live(settings, path)
-        whole = all({str(seed) for seed in seeds} <= set(found["live"].get(each.name, ())) for each in FOR_THE_NEXT)
+        whole = {str(seed) for seed in seeds} <= set(found["live"].get(NEXT_ITEM.name, ()))
     else:
         for found in of_seeds(settings, path, seeds, validate, users):
             write_figure(path, found, finished=False)

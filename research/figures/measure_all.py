@@ -72,10 +72,10 @@ PLAN: Final = (
     Measurement(
         "papers_live.json",
         '.venv/bin/python -m extras.next_item.papers "$RECSYS_DATA" build/papers && '
-        "for recipe in next-item next-item-sequence; do for seed in 0 1 2; do "
-        "RECSYS_RECIPE=$recipe .venv/bin/python -m research.seeds --recipe $seed > build/papers/recipe.json && "
+        "for seed in 0 1 2; do RECSYS_RECIPE=next-item .venv/bin/python -m research.seeds --recipe $seed "
+        "> build/papers/recipe.json && "
         f"{PAPERS}RECSYS_RECIPE=build/papers/recipe.json make offline up sync serve evaluate-papers server=1 || exit; "
-        f"done; done; {PAPERS}make down",
+        f"done; {PAPERS}make down",
         "free ports",
     ),
     Measurement("sequence.json", "make evaluate-sequence"),

@@ -15,7 +15,6 @@ from data_exchange_center.channels import ChannelSet
 from data_exchange_center.recipes import DEFAULT, DataRecipe, Recipe, recipe_called
 from data_exchange_center.steps import StepError
 from extras.models.encoder import Encoder
-from extras.next_item.followers import NEXT_ITEM
 from extras.sequence import channel
 from extras.sequence.channel import SEQUENCE, SequenceRecipe, fit, windows
 from offline.data.sequences import Sequences
@@ -84,13 +83,6 @@ def test_the_recipe_is_the_default_with_one_more_channel() -> None:
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
     assert recipe.recall.channels[:-1] == DEFAULT.recall.channels
     assert recipe.ranker == DEFAULT.ranker
-
-
-def test_the_next_item_with_a_sequence_model() -> None:
-    recipe = recipe_called("next-item-sequence")
-    assert recipe.recall.channels[:-1] == NEXT_ITEM.recall.channels
-    assert isinstance(recipe.recall.channels[-1], SequenceRecipe)
-    assert recipe.ranker == NEXT_ITEM.ranker
 
 
 def test_a_channel_read_again_has_the_librarys_lists(trainings: Trainings) -> None:
