@@ -46,6 +46,16 @@ class Measurement(NamedTuple):
 
 ML_100K: Final = "RECSYS_DATA={ml_100k} RECSYS_EXCHANGE_DIR=build/ml-100k "
 PAPERS: Final = "RECSYS_DATA=build/papers RECSYS_EXCHANGE_DIR=build/papers-exchange "
+PAPERS_LIVE: Final = " && ".join(
+    (
+        '.venv/bin/python -m extras.next_item.papers "$RECSYS_DATA" build/papers',
+        *(
+            f"RECSYS_RECIPE=next-item .venv/bin/python -m research.seeds --recipe {seed} > build/papers/recipe.json && "
+            f"{PAPERS}RECSYS_RECIPE=build/papers/recipe.json make offline up sync serve evaluate-papers server=1"
+            for seed in range(3)
+        ),
+    )
+)
 TAIW: Final = "RECSYS_DATA=ta-feng-taiw RECSYS_EXCHANGE_DIR=build/ta-feng-taiw "
 TA_FENG: Final = "RECSYS_DATA=ta-feng RECSYS_EXCHANGE_DIR=build/ta-feng "
 PLAN: Final = (
@@ -69,15 +79,7 @@ PLAN: Final = (
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("papers.json", "make evaluate-papers"),
-    Measurement(
-        "papers_live.json",
-        '.venv/bin/python -m extras.next_item.papers "$RECSYS_DATA" build/papers && '
-        "for seed in 0 1 2; do RECSYS_RECIPE=next-item .venv/bin/python -m research.seeds --recipe $seed "
-        "> build/papers/recipe.json && "
-        f"{PAPERS}RECSYS_RECIPE=build/papers/recipe.json make offline up sync serve evaluate-papers server=1 || exit; "
-        f"done; {PAPERS}make down",
-        "free ports",
-    ),
+    Measurement("papers_live.json", f"{PAPERS_LIVE} && {PAPERS}make down", "free ports"),
     Measurement("sequence.json", "make evaluate-sequence"),
     Measurement("rivals.json", "make evaluate-rivals"),
     Measurement("tune.json", "make tune"),

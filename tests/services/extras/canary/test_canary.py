@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -104,22 +105,26 @@ def canaries(settings: Settings) -> Canaries:
     return Canaries.model_validate_json(found.content)
 
 
-def announced(settings: Settings, other: World, *, share: float = 0.5, users: int = 10_000) -> Canary:
+def announced(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
     """A canary that may need more users than the small worlds have, so that it does not advance."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state, "started", partial(_started, state.started))
-        canary = commands.start(settings, other.release, share, users).running
+        canary = commands.start(settings, other.release, 0.5, users).running
     assert canary is not None
     return canary
 
 
 def _started(started: Callable[..., Canaries], *given: Any, **more: Any) -> Canaries:
-    return started(*given, **{**more, "known": 100_000})
+    while True:  # until some of the twelve users are in each group
+        found = started(*given, **{**more, "known": 100_000, "new_id": uuid.uuid4().hex[:12]})
+        assert found.running is not None
+        if all(len(users_of(found.running, group)) >= 3 for group in ("canary", "active")):
+            return found
 
 
-def begun(settings: Settings, other: World, *, share: float = 0.5, users: int = 10_000) -> Canary:
+def begun(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
     """A canary whose users have joined."""
-    canary = announced(settings, other, share=share, users=users)
+    canary = announced(settings, other, users=users)
     time.sleep(max(0.0, canary.joined - time.time()))
     return canary
 
