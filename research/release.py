@@ -66,9 +66,9 @@ def changelog(version: str) -> Iterator[str]:
 
 
 def figures(version: str) -> Iterator[str]:
-    """Problems of figures that commands measure; those of studies that have ended stay as they are."""
+    """Problems of figures that commands measure."""
     found = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
-    measured = {name: each for name, each in found.items() if "command" in each and "ended" not in each}
+    measured = {name: each for name, each in found.items() if "command" in each}
     of_others = [name for name, each in measured.items() if each["measured"]["version"] != version]
     if of_others:
         yield f"figures of another version: {', '.join(of_others)}; run make figures"

@@ -54,6 +54,7 @@ PAPERS_LIVE: Final = " && ".join(
             f"{PAPERS}RECSYS_RECIPE=build/papers/recipe.json make offline up sync serve evaluate-papers server=1"
             for seed in range(3)
         ),
+        f"{PAPERS}make down",
     )
 )
 TAIW: Final = "RECSYS_DATA=ta-feng-taiw RECSYS_EXCHANGE_DIR=build/ta-feng-taiw "
@@ -79,7 +80,7 @@ PLAN: Final = (
     Measurement("evaluation_live_events.json", "make evaluate-live"),
     Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("papers.json", "make evaluate-papers"),
-    Measurement("papers_live.json", f"{PAPERS_LIVE} && {PAPERS}make down", "free ports"),
+    Measurement("papers_live.json", PAPERS_LIVE, "free ports"),
     Measurement("sequence.json", "make evaluate-sequence"),
     Measurement("rivals.json", "make evaluate-rivals"),
     Measurement("tune.json", "make tune"),

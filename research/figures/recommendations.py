@@ -29,7 +29,7 @@ HEADLINE = {
     "EASE": "EASE, an item-item model",
     "default: ranked": "recipe `default`",
 }
-FUSION, FUSION_NAME = "the best fusion of them", "the best fusion of tuned rivals"
+FUSION = "the best fusion of them"
 SLICED = ("popularity", "EASE", "source: ranked", "default: ranked")
 SLICES = {
     "returning": "back after an hour or more",
@@ -68,7 +68,8 @@ def headline(figure: Figure) -> str:
             (name, *(f"{value:.3f}" for value in (back, *(found[at]["mean"] for at in ("recall@200", "ndcg@50")))))
         )
     rivals = read("rivals.json")["rows"][FUSION]
-    rows.insert(-1, (FUSION_NAME, *(f"{rivals[metric]:.3f}" for metric in (RETURNING, "recall@200", "ndcg@50"))))
+    values = (f"{rivals[metric]:.3f}" for metric in (RETURNING, "recall@200", "ndcg@50"))
+    rows.insert(-1, ("the best fusion of tuned rivals", *values))
     ranked, in_session = now["ranked"], figure["systems"]["default: ranked"]
     first = (
         f"Of what users who come back after an hour or more like next, **{ranked['recall@50']:.0%}** is among the 50 "

@@ -81,8 +81,6 @@ def measured(figure: Figure) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in figure.get("services", {}).items())
     services = f"; service versions: {versions}" if versions else ""
     warm = f"; by its end Elasticsearch had answered {figure['searches']:,} searches" if "searches" in figure else ""
-    ended = f"a study that has ended, its code is in commit {figure['ended']}," if "ended" in figure else ""
-    how = "Measured by " + (ended or f"`{figure['command']}`")
     age = figure.get("measured")
     when = f"; version {age['version']}, commit {age['commit']}, {age['date']}" if age else ""
-    return f"{how} on {where}{data}{services}{warm}{when}."
+    return f"Measured by `{figure['command']}` on {where}{data}{services}{warm}{when}."

@@ -16,6 +16,7 @@ import argparse
 import json
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -46,6 +47,14 @@ REQUESTED: Final = 75  # items: more than the fifty that are judged, as `Holdout
 STRENGTHS: Final = tuple(n / 10 for n in range(11))
 
 
+def tuned_strength(path: Path) -> float:
+    """The strength that `make tune` has chosen. Raises StepError where it has not."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "chosen" not in found:
+        raise StepError(f'{path} says no strength of diversity: run make tune options="--only diversity".')
+    return float(found["chosen"])
+
+
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m research.measure.diversity",
@@ -55,12 +64,7 @@ def main(settings: Settings) -> None:
     size = parse_users(parser)
     release = release_of_artifacts(settings)
     opening = head(f"make evaluate-diversity{f' users={size}' if size else ''}", settings, settings.recipe)
-    tuned = figure(opening, settings, "tune")
-    if not tuned.is_file():
-        raise StepError(
-            f'{tuned} is missing, which says what diversity may cost: make tune options="--only diversity".'
-        )
-    chosen = float(json.loads(tuned.read_text(encoding="utf-8"))["chosen"])
+    chosen = tuned_strength(figure(opening, settings, "tune"))
     requests = Requests.of(settings, size)
     holdout = requests.holdout
     items = read_items(settings.exchange_dir)

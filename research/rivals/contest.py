@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 SIZE: Final = 256  # of a list
 CHOSEN_BY: Final = "ndcg@50"
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins the fusion; the first has 1
-FUSION: Final = "the best fusion of them"
+FUSION: Final = recommendations.FUSION
 Setting = Mapping[str, Any]
 WORKER: Final = Path(__file__).with_name("worker.py")
 

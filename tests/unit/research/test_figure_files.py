@@ -17,7 +17,7 @@ from research.figures.measure_all import PLAN
 MEASURED = {
     path.name: figure
     for path in sorted(FIGURES.glob("*.json"))
-    if "command" in (figure := json.loads(path.read_text(encoding="utf-8"))) and "ended" not in figure
+    if "command" in (figure := json.loads(path.read_text(encoding="utf-8")))
 }
 
 

@@ -44,7 +44,6 @@ class Checkout:
         (folder / "CHANGELOG.md").write_text(LOG)
         self.write_figure("serving.json", FIGURE)
         self.write_figure("source.json", {"about": "measured once"})
-        self.write_figure("ties.json", {**FIGURE, "ended": "8f65f0c", "machine": {"cores": 4}})
         self.commit()
 
     def git(self, *arguments: str) -> None:

@@ -17,7 +17,7 @@ from research.rivals.contest import WORKER
 
 
 class Heaviest:
-    """Recommends the item after the heaviest of the request; `user` 1 gets one item only, the rest is padding."""
+    """Recommends the two items after the heaviest of the request; user 2 gets one, the rest is padding."""
 
     fitted: csr_matrix
 
