@@ -184,12 +184,7 @@ _user, _item = {Columns.USER: pa.int32()}, {Columns.ITEM: pa.int32()}
 _ids, _levels, _vector = pa.list_(pa.int32()), pa.list_(pa.int8()), pa.list_(pa.float32())
 _event = {**_user, **_item, Columns.RATING: pa.int8(), Columns.TIMESTAMP: pa.int64()}
 _own_user = {**_user, Columns.OWN_ID: pa.string()}
-_own_item = {
-    **_item,
-    Columns.OWN_ID: pa.string(),
-    Columns.TITLE: pa.string(),
-    Columns.GENRES: pa.list_(pa.string()),
-}
+_own_item = {**_item, Columns.OWN_ID: pa.string(), Columns.TITLE: pa.string(), Columns.GENRES: pa.list_(pa.string())}
 _profile, _numbers = (pa.string(), pa.int32()), (pa.float64(),)
 
 # --- Step 0: the data set in standard form, as step 1 (or its twin on Spark) reads it

@@ -336,12 +336,7 @@ class FeatureSpec(Frozen):
         return rows
 
     def model_inputs(
-        self,
-        user: Encoded,
-        items: Encoded,
-        timestamp: int,
-        candidates: Float32 = _NOTHING,
-        history: Float32 = _NOTHING,
+        self, user: Encoded, items: Encoded, timestamp: int, candidates: Float32 = _NOTHING, history: Float32 = _NOTHING
     ) -> ModelInputs:
         """Inputs of one user's list of n items: the values of `assemble`, the history once. Raises as it does."""
         rows = self.assemble(user, items, timestamp, candidates, history)

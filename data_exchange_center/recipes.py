@@ -149,6 +149,7 @@ class ListsRecipe(RankerRecipe):
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, which all come after that share
     horizon: int = 10  # events after a request that say what was liked
+    most: int = 250_000  # requests; of more, so many are drawn: their lists are held in memory
     epochs: int = 6
     batch_size: int = 128  # lists
     sampled: int = 32  # candidates of a list in a batch: negative sampling, other ones each time

@@ -49,28 +49,41 @@ class ListsConfig:
     size: int  # candidates of a list
     history: int  # events the ranker sees
     horizon: int  # events after a request that say what was liked
+    most: int  # requests
+    share: float = 1.0  # of all requests that are drawn: `limited`
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
         """Read them from a recipe. Raises StepError when its ranker is not trained on lists."""
         ranker = ranker_of_lists(recipe)
         weights = tuple(channel.fusion_weight for channel in recipe.recall.channels)
-        requested = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon")}
+        requested = {name: getattr(ranker, name) for name in ("past", "stride", "history", "horizon", "most")}
         return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **requested)
+
+    def limited(self, past: Sequences) -> Self:
+        """The share that leaves `most` requests of all users of ``past``."""
+        every = sequences.request_points(past, self.stride, np.random.default_rng(self.seed))
+        later = len(replace(self, share=1.0).drawn(past, every))
+        return replace(self, share=min(1.0, self.most / max(later, 1)))
 
     def requests(self, past: Sequences) -> Points:
         """Draw the request points of all users of ``past``; returns after a break come once more, years later."""
         rng = np.random.default_rng(self.seed)
-        points = self.after_past(past, sequences.request_points(past, self.stride, rng))
+        points = self.drawn(past, sequences.request_points(past, self.stride, rng))
         return sequences.with_late_returns(past, points, rng)
 
-    def after_past(self, past: Sequences, points: Points) -> Points:
-        """Keep the points after the part of each user's past that the training channels know."""
-        return points.take(points.positions >= past.earlier_lengths(self.past)[points.users])
+    def drawn(self, past: Sequences, points: Points) -> Points:
+        """Keep a share of the points after the part of each user's past that the training channels know.
+
+        A hash of user and position draws them, so that parts of the users can be drawn apart.
+        """
+        later = points.positions >= past.earlier_lengths(self.past)[points.users]
+        drawn = pd.util.hash_array((past.user_numbers[points.users] << 32) + points.positions) <= self.share * 2.0**64
+        return points.take(later & drawn)
 
     def recalled(self, past: Sequences, profiles: NDArray[np.int64], channels: Sequence[Channel]) -> "Lists":
         """Recall the lists that hold something liked next. Raises StepError when no request's list does."""
-        lists = recall_lists(past, self.requests(past), profiles, channels, self, only_liked=True)
+        lists = recall_lists(past, self.limited(past).requests(past), profiles, channels, self, only_liked=True)
         if not len(lists):
             raise StepError(NOTHING_LIKED)
         return lists

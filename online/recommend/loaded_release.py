@@ -79,8 +79,7 @@ def load_release(
     published = users.published(release)
     if published is None:
         raise NoReleaseError(
-            f"Release {release} has no manifest in Redis",
-            "Run offline_to_online/release/s1_go_live.py again.",
+            f"Release {release} has no manifest in Redis", "Run offline_to_online/release/s1_go_live.py again."
         )
     spec, dims = published.manifest.feature_spec, published.manifest.vector_dims
     catalogue = items.catalogue(release)

@@ -96,7 +96,7 @@ class RecallSetup:
 
     def requests(self, past: Sequences, draws: np.random.Generator) -> Points:
         """Request points of users, at their own moments; advances ``draws`` to the users after these."""
-        return self.config.after_past(past, request_points(past, self.config.stride, draws))
+        return self.config.drawn(past, request_points(past, self.config.stride, draws))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def main(settings: Settings) -> None:
     spec, channels = step.fit_training_channels(inputs, recipe)
     past = inputs.data
     with tempfile.TemporaryDirectory(dir=folder, prefix=".lists.") as setup:
-        RecallSetup(ListsConfig.of(recipe), inputs.profile, past.item_numbers, tuple(channels)).save(Path(setup))
+        config = ListsConfig.of(recipe).limited(past)
+        RecallSetup(config, inputs.profile, past.item_numbers, tuple(channels)).save(Path(setup))
         run_job(settings, "past_one_machine.spark.lists", [setup], "Spark did not make the training lists")
     run_job(settings, "past_one_machine.spark.features", [], "Spark did not make the features of users and items")
     step.write_about(settings, past, spec, channels, read)

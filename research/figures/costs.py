@@ -73,13 +73,14 @@ def layouts(figure: Figure) -> str:
     head = ("layout", "ratings", "users", "films", "archive MB", "seconds", "processor seconds", "peak MB")
     rows = [
         (
-            f"`{edition}.zip`",
+            f"`{row['edition']}.zip`",
             *(f"{row[name]:,}" for name in ("ratings", "users", "items")),
-            *(row["archive_mb"], row["seconds"], row["cpu_seconds"], f"{row['peak_mb']:,}"),
+            *(f"{row[name]:,}" for name in ("archive_mb", "seconds", "cpu_seconds", "peak_mb")),
         )
-        for edition, row in figure["editions"].items()
+        for row in figure["layouts"].values()
     ]
-    return shown(figure, head, rows, f"Made of `{figure['source']}`; peak memory of all processes together.")
+    about = f"Made of `{figure['source']}` or expansions of it; peak memory of all processes together."
+    return shown(figure, head, rows, about)
 
 
 @block("index", "vector_index.json")

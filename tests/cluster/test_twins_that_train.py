@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,14 +39,14 @@ def test_pairs_are_counted_by_a_job_that_leaves_nothing_behind(settings: Setting
 
 
 def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With training channels that are made up."""
+    """With training channels that are made up, and of a part of the requests."""
 
     def fit_training_channels(inputs: Inputs, recipe: object) -> object:
         return spec, made_up(inputs)
 
     spec = step.statistics.list_spec(read_inputs(settings), settings.recipe, ranker_of_lists(settings.recipe))
     monkeypatch.setattr(step, "fit_training_channels", fit_training_channels)
-    monkeypatch.setattr(ListsConfig, "of", lambda recipe: REQUESTED)
+    monkeypatch.setattr(ListsConfig, "of", lambda recipe: replace(REQUESTED, most=40))
     twin.main(settings)
     files = (artifacts.USER_FEATURES, artifacts.ITEM_FEATURES)
     found, lists = (
@@ -55,9 +56,12 @@ def test_lists_and_features_are_made_by_jobs(settings: Settings, monkeypatch: py
     step.main(settings)
     for file, table in zip(files, found, strict=True):
         pd.testing.assert_frame_equal(table, file.read(settings.exchange_dir))
-    past = read_inputs(settings).data
+    inputs = read_inputs(settings)
+    past = inputs.data
     of_step, of_twin = (
         Lists.of_table(each, past.user_numbers) for each in (artifacts.LISTS.read_arrow(settings.exchange_dir), lists)
     )
+    every = REQUESTED.recalled(past, inputs.profiles, made_up(inputs))
+    assert len(of_step) < 0.7 * len(every)
     assert of_twin.times.tolist() == of_step.times.tolist()
     assert np.mean(of_twin.candidates == of_step.candidates) > 0.99

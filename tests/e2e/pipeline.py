@@ -92,6 +92,7 @@ class Pipeline:
             for target in ("offline", "sync"):
                 done = other.run("make", target, seconds=DEMO_SECONDS)
                 assert done.returncode == 0, done.stdout
+            other.wait_while(before)
             yield other
         self.activate(before)
 
@@ -102,14 +103,25 @@ class Pipeline:
         return self.wait_for_release(release)
 
     def wait_for_release(self, release: str) -> dict[str, Any]:
-        """User 1's first answer of a release: each worker opens it at its first request."""
-        for attempt in Retrying(
-            stop=stop_after_delay(120), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError)
-        ):
+        """User 1's first answer of a release, when every worker has opened it."""
+        for attempt in until_asserted():
             with attempt:
-                answers = [self.recommend(userid).json() for userid in range(1, 33)]
-                assert {answer.get("release") for answer in answers} == {release}
-        return answers[0]
+                answers = self.answers_of_all_workers()
+                assert {answer.json().get("release") for answer in answers} == {release}
+        first: dict[str, Any] = answers[0].json()
+        return first
+
+    def wait_while(self, release: str) -> None:
+        """Wait until no worker answers from a release. The next one may refuse the ids that are sent here."""
+        for attempt in until_asserted():
+            with attempt:
+                for answer in self.answers_of_all_workers():
+                    assert answer.status_code != 503, answer.text
+                    assert answer.json().get("release") != release
+
+    def answers_of_all_workers(self) -> list[requests.Response]:
+        """Answers to so many requests that every worker has given some."""
+        return [self.recommend(userid) for userid in range(1, 33)]
 
     def check_unseen(self, others_too: int = 60) -> None:
         """Nobody is recommended a film twice or one they have seen: those who have seen most, and some others."""
@@ -138,6 +150,11 @@ class Pipeline:
             requests.post, f"{self.settings.server.url}/ml/rec", json=body, timeout=30
         )
         return answer
+
+
+def until_asserted() -> Retrying:
+    """Attempts until one fails no assertion, for two minutes at most."""
+    return Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.2), retry=retry_if_exception_type(AssertionError))
 
 
 def itemids(answer: Mapping[str, Any]) -> list[int]:

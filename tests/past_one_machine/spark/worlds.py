@@ -125,7 +125,7 @@ def world(users: int = 40, items: int = 30, most: int = 0, seconds: int = 4_000,
 
 # Made-up channels that recall training lists, and what a job recalls them by
 
-REQUESTED = ListsConfig(seed=3, past=0.3, stride=2, weights=(2, 1), size=12, history=4, horizon=5)
+REQUESTED = ListsConfig(seed=3, past=0.3, stride=2, weights=(2, 1), size=12, history=4, horizon=5, most=10_000)
 DIM = 6
 
 

@@ -158,6 +158,16 @@ def test_requests_follow_the_known_past_with_long_absences() -> None:
     assert points.times.tolist() == again.times.tolist()
 
 
+def test_a_part_of_too_many_requests_is_drawn() -> None:
+    data, every = RUNNERS.data, REQUESTED.requests(RUNNERS.data)
+    assert REQUESTED.limited(data).requests(data).times.tolist() == every.times.tolist()
+    limited = replace(REQUESTED, most=len(every) // 2).limited(data)
+    assert limited.limited(data) == limited
+    part = limited.requests(data)
+    assert len(every) / 3 < len(part) < len(every) / 1.5
+    assert set(zip(part.users, part.positions, strict=True)) < set(zip(every.users, every.positions, strict=True))
+
+
 # Lists become rows as the server makes them, one request at a time
 
 NOW = 10**6

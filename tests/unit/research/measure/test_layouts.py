@@ -14,20 +14,22 @@ from research.measure import layouts
 
 
 def test_measured_editions_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    row = {"ratings": 1, "users": 1, "items": 1, "archive_mb": 1, "seconds": 1, "cpu_seconds": 1, "peak_mb": 1}
+    done: list[layouts.Layout] = []
+    numbers = ("ratings", "users", "items", "archive_mb", "seconds", "cpu_seconds", "peak_mb")
+    row = {"edition": "ml-25m", **dict.fromkeys(numbers, 1)}
     monkeypatch.setattr(layouts, "FIGURES", tmp_path)
-    monkeypatch.setattr(layouts, "measured", lambda source, edition: done.append(edition) or row)
+    monkeypatch.setattr(layouts, "measured", lambda source, layout: done.append(layout) or row)
     settings = Settings(data=tmp_path / "ml-1m.zip", exchange_dir=tmp_path)
 
     def found() -> dict[str, Any]:
         report: dict[str, Any] = json.loads((tmp_path / "layouts.json").read_text(encoding="utf-8"))
         return report
 
-    layouts.main(settings, editions=["ml-25m"])
+    layouts.main(settings, only=["ml-25m"])
     assert found()["measured"]["finished"] is False
     layouts.main(settings)
-    assert sorted(done) == sorted(layouts.EDITIONS)
+    assert len(done) == len(layouts.LAYOUTS)
+    assert set(done) == set(layouts.LAYOUTS.values())
     assert "finished" not in found()["measured"]
 
 
