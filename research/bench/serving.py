@@ -79,8 +79,8 @@ def measure(
 
 
 def levels_of(rounds: Sequence[Levels]) -> list[dict[str, Any]]:
-    """Sum the rounds of a server up, level by level."""
-    return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in rounds[0]]
+    """Sum the rounds of a server up, level by level; every other round was measured in descending order."""
+    return [{"concurrency": level, **summary([each[level] for each in rounds])} for level in sorted(rounds[0])]
 
 
 # --- Both recipes, in turns

@@ -59,7 +59,7 @@ def demo(checkout: Path) -> tuple[dict[str, int], str]:
 
 def excerpt(printed: str) -> list[str]:
     """Visible output of a run: each step with its results, without the films, and the lines after them."""
-    lines = [line.rstrip() for line in printed.splitlines()]
+    lines = [line.rstrip() for line in printed.replace(f"{ROOT}/", "").splitlines()]
     plain = [line for line in lines if line and not NOISE.search(line)]
     films = [row for row, line in enumerate(plain) if FILM.match(line)]
     return [*plain[: films[0]], "…", *plain[films[-1] + 1 :]]
