@@ -36,7 +36,8 @@ def called(request: pytest.FixtureRequest) -> Iterator[tuple[Client[Any, Any], A
     """A client of a service in this process, and a query that it answers."""
     if request.param == "feast":
         with serving(lambda *_: (200, FEATURES)) as port:
-            with closing(FeastFeatures(FeastSettings(port=port, timeout_s=PATIENCE_S))) as client:
+            client = FeastFeatures(FeastSettings(port=port, timeout_s=PATIENCE_S))
+            with closing(client):
                 yield client, FeatureQuery("user", None, (1,))
     else:
         with talking(talk) as port, closing(RedisUsers(RedisSettings(port=port, timeout_s=PATIENCE_S))) as users:
