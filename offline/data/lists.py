@@ -49,8 +49,8 @@ class ListsConfig:
     size: int  # candidates of a list
     history: int  # events the ranker sees
     horizon: int  # events after a request that say what was liked
-    most: int  # requests
-    share: float = 1.0  # of all requests that are drawn: `limited`
+    most: int  # requests, returns not counted twice
+    share: float = 1.0  # of all requests, which is drawn; `limited` sets it
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
@@ -61,7 +61,7 @@ class ListsConfig:
         return cls(seed=ranker.seed + 1, weights=weights, size=recipe.recall.candidates, **requested)
 
     def limited(self, past: Sequences) -> Self:
-        """The share that leaves `most` requests of all users of ``past``."""
+        """These settings, with the share that leaves some `most` of the requests of all users of ``past``."""
         every = sequences.request_points(past, self.stride, np.random.default_rng(self.seed))
         later = len(replace(self, share=1.0).drawn(past, every))
         return replace(self, share=min(1.0, self.most / max(later, 1)))
