@@ -94,6 +94,15 @@ def test_titles_are_searched_by_words_and_the_list_comes_back(page: Page, fakes:
     assert titles(page) == before
 
 
+def test_typed_words_stay_when_an_answer_arrives(page: Page, fakes: Fakes) -> None:
+    box = page.get_by_role("searchbox", name="Search", exact=True)
+    box.fill("half a tit")
+    with page.expect_response("**/ml/rec"):
+        page.get_by_role("radio", name="an hour after it").check()
+    expect(page.get_by_role("status").filter(has_text="50 titles")).to_be_visible()
+    expect(box).to_have_value("half a tit")
+
+
 def test_user_with_few_ratings_and_unknown_user(page: Page, fakes: Fakes) -> None:
     """Somebody else than who is there, though chance would have it so."""
     fewest = sorted(fakes.world.userids, key=lambda userid: len(fakes.world.histories[userid]))[:15]

@@ -65,11 +65,27 @@ const Only = ({ t, kinds, where, change }) => html`
   </label>`;
 
 // Words that titles or kinds are to have; empty: the list of recommendations again.
-const Search = ({ t, query, change }) => html`
-  <form class="search" role="search" onSubmit=${(event) => { event.preventDefault(); change(event.target.elements.query.value.trim()); }}>
-    <label>${t("search")} <input type="search" name="query" maxlength="200" value=${query} placeholder=${t("searchSuch")} /></label>
-    <button class="plain">${t("find")}</button>
-  </form>`;
+// What has been typed stays when an answer arrives meanwhile.
+class Search extends Component {
+  state = { typed: undefined };
+
+  componentDidUpdate({ query }) {
+    if (query !== this.props.query) this.setState({ typed: undefined });
+  }
+
+  submit = (event) => {
+    event.preventDefault();
+    this.props.change(event.target.elements.query.value.trim());
+  };
+
+  render({ t, query }, { typed }) {
+    return html`
+      <form class="search" role="search" onSubmit=${this.submit}>
+        <label>${t("search")} <input type="search" name="query" maxlength="200" value=${typed ?? query} onInput=${({ target }) => this.setState({ typed: target.value })} placeholder=${t("searchSuch")} /></label>
+        <button class="plain">${t("find")}</button>
+      </form>`;
+  }
+}
 
 const Card = ({ t, language, item, rank, old, moving, explanation, waiting, best, live, act }) => {
   const { title, year } = named(item);
