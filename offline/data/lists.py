@@ -49,7 +49,7 @@ class ListsConfig:
     size: int  # candidates of a list
     history: int  # events the ranker sees
     horizon: int  # events after a request that say what was liked
-    most: int  # requests, returns not counted twice
+    most: int  # requests; a return's copy years later is not counted
     share: float = 1.0  # of all requests, which is drawn; `limited` sets it
 
     @classmethod
