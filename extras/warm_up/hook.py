@@ -1,4 +1,4 @@
-"""Searches that warm a cold Elasticsearch up: it is slow until Java has compiled what a search runs."""
+"""Calls that warm up cold services: Feast and Triton by one, Elasticsearch by searches until Java has compiled them."""
 
 import logging
 import threading
@@ -9,12 +9,14 @@ from typing import Final
 
 from flask import Flask
 
+from data_exchange_center.candidates import StoredUser
 from online.clients.base import OUT_OF_TIME, Deadline, ServiceError, until
+from online.clients.feast import encoded_user
 from online.clients.redis import UserQuery
 from online.recommend.loaded_release import Release
 from online.recommend.outcomes import NoReleaseError
-from online.recommend.recall import recall
-from online.recommend.recommend import Recommender
+from online.recommend.recall import completed, recall
+from online.recommend.recommend import Recommender, rank
 from online.recommend.types import read_id
 from online.web.parts import Parts
 
@@ -28,7 +30,7 @@ _AT_A_TIME: Final = 20  # requests between two reads of the search count, which 
 
 
 def register(app: Flask, parts: Parts) -> None:
-    """Warm Elasticsearch up before the first request, within the setting's seconds; then slowly in the background."""
+    """Warm the services up before the first request, within the setting's seconds; then slowly in the background."""
     recommender, ready = parts.recommender, threading.Event()
     if recommender.server.warm_up_s:
         threading.Thread(target=warm_up, args=(recommender, ready), name="warm-up", daemon=True).start()
@@ -36,13 +38,14 @@ def register(app: Flask, parts: Parts) -> None:
 
 
 def warm_up(recommender: Recommender, ready: threading.Event) -> None:
-    """Search until the active release's index is warm, or the setting's seconds are over; then slowly until it is hot.
+    """Rank, then search until the index is warm or the setting's seconds are over; then slowly until it is hot.
 
     ``ready`` is set in between. Ends with the server.
     """
     try:
         opened = recommender.releases.get_active(threading.TIMEOUT_MAX)
         with until(over := Deadline.after(recommender.server.warm_up_s)):
+            rank_popular(recommender, opened, over)
             search(recommender, opened, WARM, lambda took_s: over.left() > 0, patient=True)
     except (ServiceError, NoReleaseError) as error:
         log.warning("nothing to warm up: %s", error)
@@ -50,6 +53,28 @@ def warm_up(recommender: Recommender, ready: threading.Event) -> None:
     finally:
         ready.set()
     search(recommender, opened, HOT, lambda took_s: not recommender.closed.wait(IDLE * took_s))
+
+
+def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) -> None:
+    """Rank popular items for a user: the first call to Feast of a new release may take longer than a request may."""
+    try:
+        for own_id in recommender.users.some_users(opened.release, 1):
+            if (user := stored_user(recommender, opened, own_id)) is None:
+                continue
+            pending = recommender.user_features.fetch(opened.release, user.number, deadline)
+            features = encoded_user(opened.spec, recommender.user_features.result(pending))
+            if features is not None:
+                popular = completed(opened, user)
+                rank(recommender.scorer, opened, features, user.history, popular, int(time.time()))
+    except ServiceError as error:
+        log.info("Feast and Triton are left to warm up by requests: %s", error)
+
+
+def stored_user(recommender: Recommender, opened: Release, own_id: str) -> StoredUser | None:
+    """A user's state as of now; None for an unknown user. Raises ServiceError."""
+    query = UserQuery.of(read_id("userid", own_id, opened.user_ids), opened.manifest)
+    user = recommender.users.call(query).user
+    return user and user.current(opened.manifest.dataset, opened.numbers, None)
 
 
 def search(
@@ -63,17 +88,15 @@ def search(
         more: called with the seconds of each search; returns whether to go on.
         patient: go on after a search that timed out, as those of a cold service may.
     """
-    users, items = recommender.users, recommender.items
+    items = recommender.items
     try:
-        for count, own_id in enumerate(cycle(users.some_users(opened.release, _USERS))):
+        for count, own_id in enumerate(cycle(recommender.users.some_users(opened.release, _USERS))):
             if count % _AT_A_TIME == 0 and items.searches(opened.release) >= enough:
                 break
             began = time.monotonic()
-            query = UserQuery.of(read_id("userid", own_id, opened.user_ids), opened.manifest)
             try:
-                if (user := users.call(query).user) is not None:
-                    known = user.current(opened.manifest.dataset, opened.numbers, None)
-                    recall(items, opened, known, int(time.time()), fewest=0)
+                if (user := stored_user(recommender, opened, own_id)) is not None:
+                    recall(items, opened, user, int(time.time()), fewest=0)
             except ServiceError as error:
                 if not patient or error.what != OUT_OF_TIME:
                     raise

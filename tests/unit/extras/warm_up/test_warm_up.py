@@ -74,6 +74,21 @@ def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, mon
     until(lambda: 200 <= warming.items.answered < 300)
 
 
+def test_feast_and_triton_have_been_called_before_the_first_request(warming: Fakes) -> None:
+    warmed_up(warming)
+    users = [query for query in warming.features.calls if query.entity == "user"]
+    assert len(users) == len(warming.scorer.calls) == 1
+    assert len(users[0].ids) == 1
+
+
+@pytest.mark.parametrize("down", ["feast", "triton"])
+def test_elasticsearch_is_warmed_up_without_the_others(warming: Fakes, down: str) -> None:
+    warming.recommender.releases.get_active(60)
+    warming.down(down)
+    warmed_up(warming)
+    assert warming.items.answered >= 50
+
+
 def test_the_quiet_warm_up_ends_with_the_server(warming: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hook, "HOT", 10**9)
     warmed_up(warming)
