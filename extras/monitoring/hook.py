@@ -74,8 +74,9 @@ class Metrics:
             "recsys_stage_failures", "Stages that ended without the service's answer", ["stage"], registry=own
         )
         self._degradations = Counter(
-            "recsys_degradations", "What answers lacked; one answer may lack several things", ["reason"], registry=own
-        )
+            "recsys_degradations", "What answers lacked, by service; one answer may lack several things",
+            ["service", "reason"], registry=own,
+        )  # fmt: skip
         self.in_flight = self._gauge("requests_in_flight", "Requests being answered")
         self._waiting = self._gauge("waiting_for_features", "Requests whose user's features are not being fetched yet")
         self._gauge("threads", "Requests that can be answered at once").set(parts.settings.server.threads)
@@ -98,8 +99,8 @@ class Metrics:
             self._stage_seconds.labels(name).observe(stage.seconds)
             if stage.failed:
                 self._stage_failures.labels(name).inc()
-        for reason in record.degradations:
-            self._degradations.labels(reason).inc()
+        for degradation in record.degradations:
+            self._degradations.labels(*degradation).inc()
         if time.monotonic() - self._sampled_at >= _SAMPLED_EVERY_S:
             self.sample()
 

@@ -60,7 +60,7 @@ class Record:
     status: int = 0
     seconds: float = 0.0
     outcome: str = ""  # "personal", "cold_start" or "degraded" for an answer, the error's code for an error
-    degradations: tuple[str, ...] = ()  # what an answer lacks
+    degradations: tuple[tuple[str, str], ...] = ()  # the service that an answer lacks, and what it lacks of it
     facts: dict[str, Any] = field(default_factory=dict)  # whatever else its line in the log should say; no secrets
     scopes: frozenset[str] = frozenset()  # of its API key; none: it came without a valid one
     trusted: bool = True  # False: it comes from another site's page, or without a key to an open server
@@ -71,12 +71,12 @@ class Record:
 
     def recommended(self, answer: Answer) -> None:
         """Record how a recommendation ended."""
-        self.degradations = tuple(each.outcome.value for each in answer.degraded)
+        self.degradations = tuple((each.service, each.outcome.value) for each in answer.degraded)
         ended = Outcome.COLD_START if answer.cold_start else Outcome.PERSONAL
         self.outcome = "degraded" if self.degradations else ended.value
         self.facts |= {"recommendation": answer.recommendation, "release": answer.release}
         if self.degradations:
-            self.facts["degraded"] = self.degradations
+            self.facts["degraded"] = tuple(outcome for _, outcome in self.degradations)
 
 
 Observer = Callable[[Record], None]

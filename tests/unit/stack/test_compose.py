@@ -13,8 +13,12 @@ import pytest
 import yaml
 
 from data_exchange_center.settings import Settings
+from extras.canary.decision import CanarySettings
 from extras.diversity.hook import DiversitySettings
+from extras.faults.declaration import FaultSettings
+from extras.quality.store import QualitySettings
 from extras.questions.hook import SeenAgainSettings
+from extras.search.settings import SearchSettings
 from extras.tracing.hook import TracingSettings
 from stack.commands import PROGRAMS
 from stack.elasticsearch.jars import locked_jars
@@ -157,10 +161,14 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
     environment = SERVICES["server"]["environment"]
     # which it has of its own, as it listens everywhere within and is published on 127.0.0.1 alone, or does not read
     of_the_image = {"host", "port", "key", "keys_file", "allowed_hosts", "published_on"}
-    server = Settings().server, DiversitySettings(), SeenAgainSettings()
-    for group, settings in (*(("server", each) for each in server), ("tracing", TracingSettings())):
+    extensions = (
+        CanarySettings, DiversitySettings, FaultSettings, QualitySettings, SearchSettings, SeenAgainSettings,
+        TracingSettings,
+    )  # fmt: skip
+    groups = [(each.model_config["env_prefix"], each()) for each in extensions]
+    for prefix, settings in (("RECSYS_SERVER__", Settings().server), *groups):
         for name, value in settings.model_dump().items():
-            variable = f"RECSYS_{group.upper()}__{name.upper()}"
+            variable = f"{prefix}{name.upper()}"
             if name not in of_the_image:
                 default = re.fullmatch(rf"\$\{{{variable}:-(.*)\}}", environment[variable])
                 assert default is not None, variable

@@ -26,7 +26,7 @@ def test_requests_are_counted_by_what_became_of_them(http: FlaskClient, fakes: F
     assert requests_of(page, 200, "personal") == 2
     assert requests_of(page, 200, "cold_start") == 1
     assert requests_of(page, 200, "degraded") == 1
-    assert value(page, "degradations_total", reason="no_user_features") == 1
+    assert value(page, "degradations_total", service="feast", reason="no_user_features") == 1
     assert requests_of(page, 400, "bad_request") == 1
     assert requests_of(page, 503, "service_unavailable") == 1
     assert requests_of(page, 404, "not_found", "unmatched") == 2

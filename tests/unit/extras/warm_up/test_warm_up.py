@@ -74,7 +74,7 @@ def test_a_server_warms_up_within_its_time_and_quietly_after(warming: Fakes, mon
     until(lambda: 200 <= warming.items.answered < 300)
 
 
-def test_feast_and_triton_have_been_called_before_the_first_request(warming: Fakes) -> None:
+def test_feast_and_triton_are_called_before_the_first_request(warming: Fakes) -> None:
     warmed_up(warming)
     users = [query for query in warming.features.calls if query.entity == "user"]
     assert len(users) == len(warming.scorer.calls) == 1
