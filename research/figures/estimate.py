@@ -1,7 +1,7 @@
 """Estimate machines and cost for data that nobody here has, each number with its formula.
 
-Read off lines through what was measured (scale.json, index_growth.json, waterfall.json), far beyond the largest
-measurement: an order of magnitude, no promise. The constants below are assumptions.
+Read off lines through what was measured (scale.json, index_growth.json, waterfall.json, layouts.json), far beyond the
+largest measurement: an order of magnitude, no promise. The constants below are assumptions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REQUESTS_A_DAY: Final = 5  # of a user
 PEAK: Final = 3  # the busiest second's requests, times the mean
 BUSY: Final = 0.5  # share of the cores that a peak may take: the rest is for a machine that fails
 PER_REQUEST: Final = ("server", "redis", "feast", "triton")  # whose work for a request does not grow with the data
-Figures = tuple[Figure, Figure, Figure]  # scale.json, waterfall.json, index_growth.json
+Figures = tuple[Figure, Figure, Figure, Figure]  # scale.json, waterfall.json, index_growth.json, layouts.json
 
 
 class Row(NamedTuple):
@@ -43,10 +43,10 @@ class Row(NamedTuple):
 @block("estimate", "scale.json")
 def estimate(scale: Figure) -> str:
     """Machines and dollars of the nightly steps and of serving, for each of `TARGETS`."""
-    others = ("waterfall.json", "index_growth.json")
+    others = ("waterfall.json", "index_growth.json", "layouts.json")
     if missing := [not_measured(file) for file in others if not (FIGURES / file).is_file()]:
         return "\n\n".join(missing)
-    figures = (scale, read(others[0]), read(others[1]))
+    figures = (scale, read(others[0]), read(others[1]), read(others[2]))
     night, serving = (
         _by_target([list(rows(figures, *target)) for target in TARGETS]) for rows in (steps_rows, serving_rows)
     )
@@ -67,17 +67,19 @@ def _with_unit(row: Row) -> str:
 
 def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     """Preparing with Spark, by lines over the events; training, which was measured with two sizes of the catalogue."""
-    scale = figures[0]
+    scale, layouts = figures[0], figures[3]
     of_spark = {each["step"]: each for each in scale["lines"] if each["engine"] == "spark"}
     of_pandas = [each for each in scale["lines"] if each["engine"] == "pandas"]
     at_hand = _at_hand(scale)
     events = users * at_hand["events"] / at_hand["users"]
     yield Row("events", "users x events of a user, as now", events)
-    for name, trains in (("prepare", False), ("train", True)):
-        peak_mb = max(_at(each["peak_mb"], events) for each in of_pandas if (each["step"] not in of_spark) == trains)
-        yield Row(
-            f"memory to {name} with pandas, on one machine", "the largest line of peak memory", peak_mb / 1024, "GB"
-        )
+    peak_mb = max(_at(each["peak_mb"], events) for each in of_pandas if each["step"] in of_spark)
+    yield Row("memory to prepare with pandas, on one machine", "the largest line of peak memory", peak_mb / 1024, "GB")
+    smaller, larger = sorted(layouts["layouts"].values(), key=lambda each: each["ratings"])[-2:]
+    each_mb = (larger["peak_mb"] - smaller["peak_mb"]) / (larger["ratings"] - smaller["ratings"])
+    training_mb = larger["peak_mb"] + each_mb * (events - larger["ratings"])
+    through = f"the line of peak memory through {smaller['ratings']:,} and {larger['ratings']:,} events"
+    yield Row("memory of all steps, on one machine", through, training_mb / 1024, "GB")
     shuffled = sum(_at(each["written"], events) for each in of_spark.values())
     yield Row("bytes shuffled to prepare, with Spark", "the sum of the lines of bytes shuffled", shuffled / 2**30, "GB")
     preparing = sum(_at(each["cpu_seconds"], events) for each in of_spark.values()) / 3600
@@ -95,7 +97,7 @@ def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
 
 def serving_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     """Memory of the stores; cores by the processor time of a request, and by the time of an exact enough search."""
-    scale, waterfall, growth = figures
+    scale, waterfall, growth, _ = figures
     at_hand = _at_hand(scale)
     user_bytes = USER_BYTES + at_hand["events"] / at_hand["users"] * (HISTORY_BYTES + SEEN_BYTES)
     state = f"{USER_BYTES} + events of a user x ({HISTORY_BYTES} + {SEEN_BYTES}) bytes"

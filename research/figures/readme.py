@@ -30,19 +30,19 @@ _CHINESE: Final = (
     (
         r"Of what .+? \*\*(\d+%)\*\* is among .+? \*\*(\d+%)\*\* among 200.+? \*\*(\d+%)\*\* and \*\*(\d+%)\*\*\.",
         r"隔一小时以上回来的用户，接下来喜欢的有 **\1** 在一次普通请求的 50 部之内，**\2** 在 200 部之内；"
-        r"会话之中带请求时间（`timestamp`）时为 **\3** 和 **\4**。",
+        r"全部用户带请求时间（`timestamp`）时为 **\3** 和 **\4**。",
     ),
     ("list", "列表"),
     (", back after a break", "，隔了一段时间回来"),
-    (", in session", "，会话之中"),
-    ("the most liked films, for everybody", "热门榜（人人相同）"),
+    (", all users", "，全部用户"),
+    ("the most liked films", "热门榜"),
     ("FM and DeepFM, as in the source", "FM 和 DeepFM，与原项目相同"),
-    ("EASE, an item-item model", "EASE（物品-物品模型）"),
+    ("EASE, untuned", "EASE（未调优）"),
     ("the best fusion of tuned rivals", "调优过的对手的最佳融合"),
     ("recipe `", "配方 `"),
     (
-        r"Back .+?: (\d+) users; in session: ([\d,]+)\. .+?\((\d+) users\): recall@200 (\S+), NDCG@50 (\S+)\. ",
-        r"隔了一段时间回来的用户：\1 位；会话之中：\2 位。所有人在同一时刻切分（\3 位）：recall@200 \4，NDCG@50 \5",
+        r"Back .+?: (\d+) users; all: ([\d,]+), at .+?\. Split .+?\((\d+) users\): recall@200 (\S+), NDCG@50 (\S+)\. ",
+        r"隔了一段时间回来的用户：\1 位；全部：\2 位，带请求时间。所有人在同一时刻切分（\3 位）：recall@200 \4，NDCG@50 \5",
     ),
     (r" requests/s on two cores with four in flight \(p50 ", " 次请求/秒（双核，四个并行，p50 "),
     (

@@ -24,9 +24,9 @@ NAMES = {
 METRICS = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
 RETURNING = "returning: recall@200"
 HEADLINE = {
-    "popularity": "the most liked films, for everybody",
+    "popularity": "the most liked films",
     "source: ranked": "FM and DeepFM, as in the source",
-    "EASE": "EASE, an item-item model",
+    "EASE": "EASE, untuned",
     "default: ranked": "recipe `default`",
 }
 FUSION = "the best fusion of them"
@@ -59,7 +59,7 @@ def headline(figure: Figure) -> str:
     """Users who come back, then those in session: the default recipe in a sentence, five recommenders in a table."""
     now = figure["protocols"]["in session"]["as of now"]["all"]
     moment = figure["protocols"]["one moment"]["as of now"]["all"]
-    head = ("list", "recall@200, back after a break", "recall@200, in session", "NDCG@50, in session")
+    head = ("list", "recall@200, back after a break", "recall@200, all users", "NDCG@50, all users")
     rows = []
     for system, name in HEADLINE.items():
         where = figure if system in figure["systems"] else read("evaluation_source.json")
@@ -73,11 +73,11 @@ def headline(figure: Figure) -> str:
     ranked, in_session = now["ranked"], figure["systems"]["default: ranked"]
     first = (
         f"Of what users who come back after an hour or more like next, **{ranked['recall@50']:.0%}** is among the 50 "
-        f"films of a plain request and **{ranked['recall@200']:.0%}** among 200; in mid-session, with the request's "
+        f"films of a plain request and **{ranked['recall@200']:.0%}** among 200; of all users, with the request's "
         f"time (`timestamp`), **{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
     note = (
-        f"Back after a break: {now['users']:,} users; in session: {figure['users']:,}. Split at one moment for all "
+        f"Back after a break: {now['users']:,} users; all: {figure['users']:,}, at the request's time. Split at one moment for all "
         f"({moment['users']:,} users): recall@200 {moment['ranked']['recall@200']:.3f}, "
         f"NDCG@50 {moment['ranked']['ndcg@50']:.3f}."
     )

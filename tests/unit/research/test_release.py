@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from research import release
+from research.figures.measure_all import Measurement
 from research.figures.readme import ROOT
 
 VERSION = "3.1.4"
@@ -72,7 +73,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     found = Checkout(folder)
     for name, value in {
         "ROOT": folder, "FIGURES": folder / "figures", "CHANGELOG": folder / "CHANGELOG.md", "VERSION": VERSION,
-        "runs": found.runs,
+        "runs": found.runs, "PLAN": [Measurement("serving.json", "make bench")],
     }.items():  # fmt: skip
         monkeypatch.setattr(release, name, value)
     return found
@@ -95,6 +96,19 @@ def test_every_problem_is_listed_at_once(checkout: Checkout) -> None:
         assert sum(part in each for each in found) == 1, (part, found)
     assert not any("serving.json" in each for each in found)
     assert len(checkout.problems("figures", "audit", "changelog")) == 2
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_study_that_is_not_finished_is_refused(checkout: Checkout, *, finished: bool) -> None:
+    checkout.write_figure("tune.json", {**FIGURE, "measured": {"version": VERSION, "finished": finished}})
+    checkout.commit()
+    assert any("tune.json" in each for each in checkout.problems()) is not finished
+
+
+def test_a_figure_that_was_never_measured_is_refused(checkout: Checkout) -> None:
+    (checkout.folder / "figures" / "serving.json").unlink()
+    checkout.commit()
+    assert any("serving.json" in each for each in checkout.problems())
 
 
 def test_another_version_is_refused(checkout: Checkout) -> None:
