@@ -73,7 +73,7 @@ def server_of(settings: Settings) -> Iterator[Recommender]:
             yield server
         except base.ServiceError as error:
             store = next(store for store in Stores.of(settings) if store.title.lower() == error.service)
-            with store.reaching():
+            with store.translate_errors():
                 raise
 
 

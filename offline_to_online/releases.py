@@ -111,13 +111,13 @@ def publish(settings: Settings, release: str) -> None:
     stores.redis.publish(Published(manifest=manifest, triton_model=place.model, triton_version=place.version))
 
 
-def activate(settings: Settings, release: str, *, settle: bool = True) -> None:
+def activate(settings: Settings, release: str, *, apply_pending: bool = True) -> None:
     """Have a published release answer by default from now on. Nothing is deleted.
 
     Raises StepError when it is not published, is not whole any more, or was loaded again and not checked since.
 
     Args:
-        settle: apply it to Feast's plain services, which takes seconds; False if `retire` follows, which does that.
+        apply_pending: apply it to Feast's plain services, which takes seconds; False if `retire` follows and does that.
     """
     stores = Stores.of(settings)
     published = stores.redis.published(release)
@@ -126,8 +126,8 @@ def activate(settings: Settings, release: str, *, settle: bool = True) -> None:
     for store in stores:
         store.activate(release)
     log.info("release %s is live", release)
-    if settle:
-        stores.feast.settle()
+    if apply_pending:
+        stores.feast.apply_pending()
 
 
 def retire(settings: Settings) -> set[str]:
@@ -142,7 +142,7 @@ def retire(settings: Settings) -> set[str]:
     gone = stores.redis.retire(set().union(*held))
     for store, releases in zip(stores, held, strict=True):
         store.delete(releases & gone)
-    stores.feast.settle()
+    stores.feast.apply_pending()
     for name in plugins.find(plugins.RELEASED):  # for example experiments, whose arms may be gone
         plugins.load(plugins.RELEASED, name)(settings, gone)
     return gone

@@ -108,7 +108,7 @@ def register(app: Flask, parts: Parts) -> None:
 # ------------------------------------------------------------------------------------------------- answering requests
 
 
-def takes_part(request: Request) -> bool:
+def is_eligible(request: Request) -> bool:
     """Whether an experiment may decide on the release: not if one is named, without a user, or if ``strict``."""
     agrees = not isinstance(request, ExperimentRequest) or request.experiments
     return agrees and bool(request.userid) and request.release is None and not request.strict
@@ -151,7 +151,7 @@ class Experimenting:
             self._known = packed, experiments
         return experiments
 
-    def _dealt(self, userid: OwnId) -> Experiment | None:
+    def _assigned(self, userid: OwnId) -> Experiment | None:
         """The experiment of a user, among those on the data set that is served."""
         if (opened := self._recommender.releases.active) is None:
             return None
@@ -162,7 +162,7 @@ class Experimenting:
     def recommend(self, request: Request, watch: Stopwatch | None = None) -> Answer:
         """As `Recommender.recommend`."""
         watch = watch or Stopwatch()
-        experiment = self._dealt(request.userid) if takes_part(request) else None
+        experiment = self._assigned(request.userid) if is_eligible(request) else None
         if experiment is None:
             return self._recommender.recommend(request, watch)
         if experiment.kind == "interleaved":
@@ -181,7 +181,7 @@ class Experimenting:
         if (opened := self._recommender.releases.active) is not None:
             with suppress(WrongIdError):  # the recommender says so
                 own = read_id("userid", userid, opened.user_ids)
-                if (experiment := self._dealt(own)) is not None:
+                if (experiment := self._assigned(own)) is not None:
                     arm = experiment.control if experiment.kind == "interleaved" else arm_of(experiment, own)
                     return experiment.arms[arm].release
         return None

@@ -19,7 +19,7 @@ from data_exchange_center.settings import RedisSettings, ServerSettings
 from extras.keys.store import Keys
 from online.clients.base import Deadline, until
 from online.clients.redis import TimelyConnection
-from online.web.asgi import WATCHES
+from online.web.asgi import HEALTH_PATHS
 from online.web.errors import error_response
 from online.web.guard import current_record, missing_scope
 from online.web.openapi import DESCRIPTION_PATH, PAGE_PATH
@@ -144,4 +144,4 @@ def limit_rate(app: Flask, server: ServerSettings, redis: RedisSettings) -> None
     except RedisClusterException as error:  # a cluster is connected at once, a single server with a request
         log.warning("this worker counts requests by itself until it is restarted: %s", error)
         limiter = counting_in("memory://")
-    limiter.request_filter(lambda: is_public(request.path) or request.path in WATCHES)
+    limiter.request_filter(lambda: is_public(request.path) or request.path in HEALTH_PATHS)

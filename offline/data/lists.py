@@ -70,7 +70,7 @@ class ListsConfig:
         """Draw the request points of all users of ``past``; returns after a break come once more, years later."""
         rng = np.random.default_rng(self.seed)
         points = self.drawn(past, sequences.request_points(past, self.stride, rng))
-        return sequences.with_late_returns(past, points, rng)
+        return sequences.augment_long_absences(past, points, rng)
 
     def drawn(self, past: Sequences, points: Points) -> Points:
         """Keep a share of the points after the part of each user's past that the training channels know.

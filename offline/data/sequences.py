@@ -21,7 +21,7 @@ from data_exchange_center.dataset import Dataset
 from offline.data import terms
 
 Ints = NDArray[np.int64]
-LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `with_late_returns`
+LATER_S = (LONG_AGO_S, 30 * 365 * 86_400)  # how much later a request comes in `augment_long_absences`
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def request_points(data: Sequences, stride: int, rng: np.random.Generator) -> Po
     return Points(users[event], positions[event], data.times[event])
 
 
-def with_late_returns(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
+def augment_long_absences(data: Sequences, points: Points, rng: np.random.Generator) -> Points:
     """Add, right behind every return after a break, a copy that comes years later, up to thirty, and sees the same.
 
     They train a ranker for requests long after the end of the data, whose elapsed time carries no information. Delays

@@ -22,7 +22,7 @@ from offline_to_online.releases import activate, publish, retire
 def main(settings: Settings) -> None:
     release = release_of_artifacts(settings).release
     publish(settings, release)
-    activate(settings, release, settle=False)
+    activate(settings, release, apply_pending=False)
     deleted = retire(settings)
     print(f"release {release} is live" + (f"; deleted: {', '.join(sorted(deleted))}" if deleted else ""))
 

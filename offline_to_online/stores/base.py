@@ -42,7 +42,7 @@ class ReleaseStore(ABC):
         """Address of the service, for messages."""
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Turn the errors of the service's clients into a StepError that names the service and says what to do."""
         try:
             yield

@@ -60,7 +60,7 @@ class ElasticsearchStore(ReleaseStore):
 
     @contextmanager
     def client(self) -> Iterator[Elasticsearch]:
-        with self.reaching(), elastic_client(self.settings) as client:
+        with self.translate_errors(), elastic_client(self.settings) as client:
             yield client
 
     def load(self, manifest: Manifest, items: Sequence[ItemRow]) -> None:

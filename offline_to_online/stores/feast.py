@@ -42,7 +42,7 @@ CHUNK: Final = 500  # entities per request
 _FIELDS: Final = "fields.json"
 _LIVE: Final = "live.json"  # file in the repository: the release behind ml_user and ml_item
 _CHECKED: Final = "checked"  # file of a release: all of it was read back through the feature server
-_UNAPPLIED: Final = ".unapplied"  # file: `settle` has work to do; made before a change, so that a kill is noticed
+_UNAPPLIED: Final = ".unapplied"  # file: `apply_pending` has work; made before a change, so that a kill is noticed
 _TYPES: Final = {"int64": (pa.int64(), "Int64"), "string": (pa.string(), "String")}  # in Arrow; in feast.types
 _REGISTRY: Final = "data/registry.db"  # as cli.py says
 _NEXT: Final = "data/registry.next.db"  # the copy that commands change
@@ -83,7 +83,7 @@ class FeastStore(ReleaseStore):
     @contextmanager
     def client(self) -> Iterator[FeastFeatures]:
         """Open the server's own client. Raises StepError unless the feature server answers."""
-        with self.reaching(), closing(FeastFeatures(patient(self.settings).feast)) as features:
+        with self.translate_errors(), closing(FeastFeatures(patient(self.settings).feast)) as features:
             features.ping()
             yield features
 
@@ -138,7 +138,7 @@ class FeastStore(ReleaseStore):
                     _WAITING(features.call, FeatureQuery(entity, release, [1, 3, 5]))  # as the README's curl
 
     def activate(self, release: str) -> None:
-        """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `settle` applies it."""
+        """Choose the release that the services ``ml_user`` and ``ml_item`` stand for; `apply_pending` applies it."""
         alone = self.releases() == {release}  # then they stand for it already
         if (live_release(self.settings) or (release if alone else None)) != release:
             (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
@@ -146,14 +146,14 @@ class FeastStore(ReleaseStore):
             temporary.write_text(json.dumps({"live": release}) + "\n", encoding="utf-8")
 
     def delete(self, releases: Collection[str]) -> None:
-        """Take releases out of the repository; `settle` then drops their views and their rows in Redis."""
+        """Take releases out of the repository; `apply_pending` then drops their views and their rows in Redis."""
         for release in releases:
             (feast_repo.feature_repo(self.settings) / _UNAPPLIED).touch()
             folder = release_dir(self.settings, release)
             (folder / _FIELDS).unlink(missing_ok=True)  # first what makes it visible to Feast: a kill may follow
             shutil.rmtree(folder)
 
-    def settle(self) -> None:
+    def apply_pending(self) -> None:
         """Run ``feast apply``, which takes seconds, if `activate` or `delete` has changed something."""
         if (unapplied := feast_repo.feature_repo(self.settings) / _UNAPPLIED).exists():
             run_feast(self.settings, ["apply"])

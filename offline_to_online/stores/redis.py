@@ -49,7 +49,7 @@ class RedisStore(ReleaseStore):
 
     @contextmanager
     def client(self) -> Iterator[Connected]:
-        with self.reaching(), redis_client(self.settings) as client:
+        with self.translate_errors(), redis_client(self.settings) as client:
             yield client
 
     def load(self, manifest: Manifest, content: RecallState) -> None:
@@ -171,7 +171,7 @@ class RedisStore(ReleaseStore):
 
     def published(self, release: str) -> Published:
         """Manifest and model version that a release was published with. Raises StepError if it is not published."""
-        with self.reaching(), closing(RedisUsers(patient(self.settings).redis)) as users:
+        with self.translate_errors(), closing(RedisUsers(patient(self.settings).redis)) as users:
             found = users.published(release)
         if found is None:
             raise StepError(f"release {release} is not published, or no longer: `make releases` lists those that are")

@@ -211,7 +211,7 @@ class TritonStore(ReleaseStore):
     def expect_alive(self) -> None:
         """Fail now rather than after the export. Raises StepError where a Triton does not answer."""
         settings = patient(self.settings).triton
-        with self.reaching():
+        with self.translate_errors():
             for url in settings.node_urls:
                 with closing(TritonScores(settings, url)) as client:
                     client.ping()
@@ -265,7 +265,7 @@ class TritonStore(ReleaseStore):
 
         A version that names no release is the leftover of another program, and goes too.
         """
-        with self.reaching():
+        with self.translate_errors():
             found = self.versions()
             removed = [place for place, model in found.items() if model.release in {*releases, None}]
             for place in removed:

@@ -35,8 +35,8 @@ BODY_TOO_LARGE: Final = f"The body is larger than {MAX_BODY} bytes."
 COMPLETE_SINCE: Final = "recsys.complete_since"
 ALIVE: Final = "/healthz"  # answered in the event loop: it calls no service
 METRICS: Final = "/metrics"  # answered by a thread of its own, also while all others are busy
-WATCHES: Final = (ALIVE, METRICS)
-WATCHERS: Final = 8  # of the latter at once
+HEALTH_PATHS: Final = (ALIVE, METRICS)
+HEALTH_QUEUE: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
 RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
 
@@ -115,7 +115,7 @@ class Edge:
         self._app = app
         self._arrives_within_s = settings.arrival_timeout_s
         self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
-        self._watched = Pool(1, WATCHERS, "watched")
+        self._watched = Pool(1, HEALTH_QUEUE, "watched")
         self._reconnects = RECONNECTS if settings.workers > 1 else 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -30,7 +30,15 @@ from data_exchange_center.release_parts import read_dataset
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from offline.data.lists import NOTHING_LIKED, ListsConfig, recall_lists
-from offline.data.sequences import Ints, Points, Sequences, profile_codes, request_points, sequences, with_late_returns
+from offline.data.sequences import (
+    Ints,
+    Points,
+    Sequences,
+    augment_long_absences,
+    profile_codes,
+    request_points,
+    sequences,
+)
 from past_one_machine.spark import users
 from past_one_machine.spark.environment import session
 from past_one_machine.spark.pairs import COLUMNS
@@ -137,7 +145,7 @@ class Lists:
             profiles = profile_codes(setup.profile, people)
             channels = setup.channels_of(slice(begin, begin + len(people)))
             begin += len(people)
-            for of_one in _by_user(with_late_returns(past, points, draws)):
+            for of_one in _by_user(augment_long_absences(past, points, draws)):
                 lists = recall_lists(past, of_one, profiles, channels, config, only_liked=True).table(past.user_numbers)
                 for first in range(0, len(lists), self.at_once):
                     yield lists.select(list(artifacts.LISTS.columns)).slice(first, self.at_once)

@@ -77,8 +77,8 @@ def headline(figure: Figure) -> str:
         f"time (`timestamp`), **{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
     note = (
-        f"Back after a break: {now['users']:,} users; all: {figure['users']:,}, at the request's time. Split at one moment for all "
-        f"({moment['users']:,} users): recall@200 {moment['ranked']['recall@200']:.3f}, "
+        f"Back after a break: {now['users']:,} users; all: {figure['users']:,}, at the request's time. "
+        f"Split at one moment for all ({moment['users']:,} users): recall@200 {moment['ranked']['recall@200']:.3f}, "
         f"NDCG@50 {moment['ranked']['ndcg@50']:.3f}."
     )
     return f"{first}\n\n{shown(figure, head, rows, note)}"

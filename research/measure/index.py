@@ -202,7 +202,7 @@ def main(settings: Settings, sizes: Sequence[int]) -> None:
         "candidates": manifest.recipe.recall.candidates,
     }
     found = resumed(path, head, {"rows": []}) if sizes else {**head, "rows": []}
-    with ElasticsearchStore(settings).reaching(), elastic_client(settings, WAITS_S) as client:
+    with ElasticsearchStore(settings).translate_errors(), elastic_client(settings, WAITS_S) as client:
         try:
             for rows in measure(client, settings, manifest, sizes, found["rows"]):
                 found["rows"] += rows

@@ -28,7 +28,7 @@ from tests.synthetic_release import write_artifacts
 RECORD = ParityRecord(users=10, pairs=2_560, largest_difference=3e-7, triton_model="ml_rec", triton_version=4)
 TITLES = ("Redis", "Elasticsearch", "Feast", "Triton")
 STORES = (RedisStore, ElasticsearchStore, FeastStore, TritonStore)
-CHANGES = ("wait_until_served", "publish", "activate", "retire", "delete", "settle")
+CHANGES = ("wait_until_served", "publish", "activate", "retire", "delete", "apply_pending")
 
 
 class Loaded:
@@ -129,7 +129,15 @@ def test_the_pointer_moves_after_publishing_and_before_deleting(passed: Loaded) 
     s1_go_live.main(passed.settings)
     served = [f"{title}.wait_until_served" for title in TITLES]
     moved, deleted = ([f"{title}.{change}" for title in TITLES] for change in ("activate", "delete"))
-    assert passed.changes == [*served, "Redis.publish", *served, *moved, "Redis.retire", *deleted, "Feast.settle"]
+    assert passed.changes == [
+        *served,
+        "Redis.publish",
+        *served,
+        *moved,
+        "Redis.retire",
+        *deleted,
+        "Feast.apply_pending",
+    ]
     for store in passed.stores:
         store.delete.assert_called_once_with({"oldest"})
 
@@ -176,7 +184,7 @@ def test_activation_deletes_nothing_and_needs_a_checked_release(passed: Loaded) 
     before = len(passed.changes)
     passed.activate()
     after = passed.changes[before:]
-    assert (after.count("Redis.activate"), after[-1]) == (1, "Feast.settle")
+    assert (after.count("Redis.activate"), after[-1]) == (1, "Feast.apply_pending")
     assert not any("delete" in change for change in after)
     open_release(passed.settings)
     with pytest.raises(StepError, match="has not passed the check"):

@@ -21,7 +21,7 @@ STORE = RedisStore(Settings())
 
 
 def test_a_refused_connection_names_address_and_remedy() -> None:
-    with pytest.raises(StepError, match=r"^Redis at 127\.0\.0\.1:\d+ .*OOM.*make up.*$"), STORE.reaching():
+    with pytest.raises(StepError, match=r"^Redis at 127\.0\.0\.1:\d+ .*OOM.*make up.*$"), STORE.translate_errors():
         raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
 
 
@@ -32,9 +32,9 @@ def test_client_errors_become_store_errors(error: type[ServiceError], remedy: st
 
 
 def test_a_failed_check_and_a_bug_pass_through() -> None:
-    with pytest.raises(CheckError, match="user 3"), STORE.reaching():
+    with pytest.raises(CheckError, match="user 3"), STORE.translate_errors():
         raise CheckError("user 3")
-    with pytest.raises(ZeroDivisionError), STORE.reaching():
+    with pytest.raises(ZeroDivisionError), STORE.translate_errors():
         raise ZeroDivisionError
 
 

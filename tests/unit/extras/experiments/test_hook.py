@@ -96,7 +96,7 @@ def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes
 
 
 @pytest.mark.parametrize(
-    ("more", "takes_part", "counts"),
+    ("more", "is_eligible", "counts"),
     [
         ({}, True, True),
         ({"timestamp": AT}, True, False),
@@ -109,12 +109,12 @@ def test_a_stop_is_heard_of_with_the_next_request(http: FlaskClient, both: Fakes
     ],
 )
 def test_which_requests_take_part_and_which_count(
-    http: FlaskClient, both: Fakes, more: dict[str, Any], takes_part: bool, counts: bool
+    http: FlaskClient, both: Fakes, more: dict[str, Any], is_eligible: bool, counts: bool
 ) -> None:
     experiment = start(http, both)
     answer = ask(http, user_in(experiment, "treatment"), **more)
-    assert answer["release"] == (OTHER if takes_part else both.world.release)
-    assert ("experiments" in answer) == takes_part
+    assert answer["release"] == (OTHER if is_eligible else both.world.release)
+    assert ("experiments" in answer) == is_eligible
     ask(http, user_in(experiment, "control"))  # which counts: those before it are written by then
     exposed(both, int(counts) + 1)
 

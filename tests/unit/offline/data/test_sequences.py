@@ -17,13 +17,13 @@ from data_exchange_center.features import one_hot
 from offline.data.sequences import (
     Points,
     Sequences,
+    augment_long_absences,
     histories,
     next_events,
     request_points,
     seen_before,
     sequences,
     user_states,
-    with_late_returns,
 )
 
 
@@ -86,7 +86,7 @@ def test_returns_are_augmented_2_to_30_years_later() -> None:
     hours = np.concatenate([np.cumsum(np.where(np.arange(n) % 4 == 0, 7200, 60)) for n in data.lengths])
     data = replace(data, times=hours)
     points = request_points(data, 3, np.random.default_rng(0))
-    both = with_late_returns(data, points, np.random.default_rng(1))
+    both = augment_long_absences(data, points, np.random.default_rng(1))
     late = both.times > data.times.max()
     for name in ("users", "positions", "times"):
         assert np.array_equal(getattr(points, name), getattr(both, name)[~late])

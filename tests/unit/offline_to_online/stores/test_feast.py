@@ -120,7 +120,7 @@ def reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Sequen
     """The commands that a process runs which finds the repository as another one has left it."""
     commands: list[Sequence[str]] = []
     monkeypatch.setattr(feast, "run_feast", lambda _, *reported: commands.extend(reported))
-    FeastStore(settings).settle()
+    FeastStore(settings).apply_pending()
     return commands
 
 
