@@ -14,7 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 
-_BLOCK = re.compile(r"(?:<!-- (?P<how>not run|run by): (?P<note>.+?) -->\n)?```bash\n(?P<body>.*?)```", re.DOTALL)
+_NOTE = r"(?:<!-- (?P<how>not run|run by): (?P<note>[^\n]+?) -->\n)?"
+_BLOCK = re.compile(rf"{_NOTE}```bash\n(?P<body>.*?)```", re.DOTALL)
+_PYTHON = re.compile(rf"{_NOTE}```python\n(?P<body>.*?)```", re.DOTALL)
 _COMMENT = re.compile(r"\s+# .*$")
 
 
@@ -47,11 +49,18 @@ def commands(readme: str) -> list[Command]:
 
 
 def readmes(name: str = ENGLISH) -> list[str]:
-    """Paths of the READMEs of that name that git knows; with the English ones, the pages of docs."""
-    patterns = [name, f"**/{name}", *(["docs/*.md", "docs/**/*.md"] if name == ENGLISH else [])]
+    """Paths of the READMEs of that name that git knows; with the English ones, the other pages of the site."""
+    others = ["docs/*.md", "docs/**/*.md", "CONTRIBUTING.md", "SECURITY.md"]
+    patterns = [name, f"**/{name}", *(others if name == ENGLISH else [])]
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
     tracked = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     return [path for path in dict.fromkeys(tracked) if (ROOT / path).is_file()]
+
+
+def python_blocks(readme: str) -> list[tuple[str, str | None]]:
+    """The Python examples of a README, each with the reason why no test runs it; None: one does."""
+    found = _PYTHON.finditer((ROOT / readme).read_text(encoding="utf-8"))
+    return [(block["body"], block["note"] if block["how"] == "not run" else None) for block in found]
 
 
 def to_run() -> list[Command]:
