@@ -62,7 +62,7 @@ TA_FENG: Final = "RECSYS_DATA=ta-feng RECSYS_EXCHANGE_DIR=build/ta-feng "
 PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
     Measurement("demo_ta-feng.json", "make bench-demo RECSYS_DATA=ta-feng", "free ports"),
-    Measurement("demo_output.json", "make demo-output", "free ports"),
+    Measurement("demo_output.json", "make demo-output screenshots", "free ports"),
     Measurement("evaluation.json", "make evaluate-full server=1 with_source=1"),
     Measurement("evaluation_offline.json", "make evaluate-full"),
     Measurement("training.json", "make pictures"),

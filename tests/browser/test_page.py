@@ -183,7 +183,7 @@ def test_titles_may_be_anything(context: BrowserContext, fakes: Fakes, site: Sit
 
 def test_another_time_reorders_the_list(page: Page) -> None:
     before = titles(page)
-    page.get_by_text("in the last sitting").click()
+    page.get_by_text("in the last session").click()
     page.locator(".moved").first.wait_for()
     after = titles(page)
     assert after != before
@@ -242,7 +242,7 @@ def test_cards_are_animated_unless_motion_is_not_wanted(page: Page, motion: str)
     page.add_init_script(COUNT_ANIMATIONS)
     page.reload()
     page.locator(".card").first.wait_for()
-    page.get_by_text("in the last sitting").click()
+    page.get_by_text("in the last session").click()
     page.locator(".moved").first.wait_for()
     assert (page.evaluate("window.animations") > 0) == (motion == "no-preference")
 
@@ -564,7 +564,7 @@ def test_a_list_without_its_reasons_is_a_list(page: Page, said: Said) -> None:
             route.fallback()
 
     page.route("**/ml/rec", lose)
-    page.get_by_text("in the last sitting").click()
+    page.get_by_text("in the last session").click()
     expect(page.get_by_text("The reasons are not available.")).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
     assert page.locator(".card").count() == 50
@@ -656,7 +656,7 @@ def test_one_release_is_compared_at_two_moments(page: Page) -> None:
     view(page, "Compare")
     expect(page.get_by_text("RECSYS_RECIPE=source make offline sync")).to_be_visible()
     expect(page.get_by_text("titles in both")).to_be_visible()
-    assert page.get_by_label("Requested").nth(1).input_value() == "sitting"
+    assert page.get_by_label("Requested").nth(1).input_value() == "session"
     page.get_by_label("Requested").nth(1).select_option("now")
     expect(page.get_by_text("50 titles in both")).to_be_visible()
 

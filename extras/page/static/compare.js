@@ -68,7 +68,7 @@ export class Compare extends Component {
     const [first, second] = this.props.releases;
     if (!first) return;
     this.setState(
-      { left: { release: first.release, when: "now" }, right: { release: (second ?? first).release, when: second ? "now" : "sitting" } },
+      { left: { release: first.release, when: "now" }, right: { release: (second ?? first).release, when: second ? "now" : "session" } },
       () => this.ask(),
     );
   }

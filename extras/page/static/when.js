@@ -1,9 +1,9 @@
 // The moment of which the list is requested. A request sees what happened before its second.
 import { html } from "./html.js";
 
-const AFTER = { sitting: 1, hour: 3600 }; // seconds after the last event
+const AFTER = { session: 1, hour: 3600 }; // seconds after the last event
 
-export const MOMENTS = ["now", "sitting", "hour"];
+export const MOMENTS = ["now", "session", "hour"];
 
 // The request's timestamp; undefined: now.
 export const moment = (when, last) => (when === "now" || last === null ? undefined : last + AFTER[when]);
