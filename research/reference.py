@@ -32,7 +32,7 @@ from research.figure_files import ROOT
 from research.figures import tables
 
 FOLDER: Final = ROOT / "docs" / "reference"
-PACKAGES: Final = ("extras", "past_one_machine", "stack")  # that may have settings of their own
+PACKAGES: Final = ("offline", "extras", "past_one_machine", "stack")  # that may have settings of their own
 STEPS: Final = ("offline", "offline_to_online", "online", "extras")
 table = partial(tables.table, words=True)
 # A schema's keyword -> how a limit is written
@@ -71,7 +71,7 @@ def settings_page() -> str:
 
 
 def extension_settings() -> list[type[ExtensionSettings]]:
-    """Settings classes of the packages outside the core, by name of their variables."""
+    """Settings classes of packages and steps, by name of their variables."""
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             if "(ExtensionSettings" in path.read_text(encoding="utf-8"):

@@ -47,7 +47,13 @@ def test_a_setting_has_variable_type_default_and_meaning() -> None:
 
 def test_settings_of_extensions_are_found() -> None:
     prefixes = {str(kind.model_config["env_prefix"]) for kind in reference.extension_settings()}
-    assert {"RECSYS_TRACING__", "RECSYS_MONITORING__", "RECSYS_SPARK__", "RECSYS_TRAINING__"} <= prefixes
+    assert {
+        "RECSYS_PANDAS__",
+        "RECSYS_TRACING__",
+        "RECSYS_MONITORING__",
+        "RECSYS_SPARK__",
+        "RECSYS_TRAINING__",
+    } <= prefixes
 
 
 def test_every_artifact_has_its_row() -> None:
