@@ -26,6 +26,7 @@ WARM = 2_000  # searches that an index has answered since Elasticsearch started:
 HOT = 15_000  # ... and after so many Java compiles little more: a search costs a third of what it does at first
 IDLE: Final = 10  # pause after each search while requests are answered, in durations of that search
 _USERS: Final = 200  # whose requests are simulated, in turn
+_AT_MOST: Final = 5  # users who are tried until one can be ranked for
 _AT_A_TIME: Final = 20  # requests between two reads of the search count, which other processes raise, too
 
 
@@ -56,18 +57,24 @@ def warm_up(recommender: Recommender, ready: threading.Event) -> None:
 
 
 def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) -> None:
-    """Rank popular items for a user: the first call to Feast of a new release may take longer than a request may."""
+    """Rank popular items for a user whom all services know: the first call of a process may exceed a request's budget.
+
+    Whatever fails is logged: it is left to the requests.
+    """
     try:
-        for own_id in recommender.users.some_users(opened.release, 1):
+        for own_id in recommender.users.some_users(opened.release, _AT_MOST):
             if (user := stored_user(recommender, opened, own_id)) is None:
                 continue
-            pending = recommender.user_features.fetch(opened.release, user.number, deadline)
-            features = encoded_user(opened.spec, recommender.user_features.result(pending))
-            if features is not None:
-                popular = completed(opened, user)
+            row = recommender.user_features.fetch(opened.release, user.number, deadline, strict=True, short_budget=True)
+            features = encoded_user(opened.spec, recommender.user_features.result(row))
+            popular = completed(opened, user)
+            if features is not None and len(popular.item_numbers):
                 rank(recommender.scorer, opened, features, user.history, popular, int(time.time()))
+                return
     except ServiceError as error:
         log.info("Feast and Triton are left to warm up by requests: %s", error)
+    except Exception:
+        log.exception("Feast and Triton could not be warmed up")
 
 
 def stored_user(recommender: Recommender, opened: Release, own_id: str) -> StoredUser | None:

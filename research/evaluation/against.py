@@ -51,7 +51,7 @@ def compared(path: Path, other: Path) -> dict[str, Any]:
         return plain({"release": other.stem, "recipe": str(earlier[RECIPE]), "metrics": metrics})
 
 
-def find(path: Path, other: str) -> Path:
+def find(path: Path, other: str, *, server: bool = False) -> Path:
     """The kept metrics of another release than that of ``path``, or of a recipe's that was evaluated last.
 
     Raises StepError when there are none.
@@ -66,7 +66,8 @@ def find(path: Path, other: str) -> Path:
     known = ", ".join(f"{each.stem} ({recipe})" for each, recipe in recipes.items()) or "none"
     raise StepError(
         f"neither a release nor a recipe {other!r} was evaluated here before (evaluated: {known})",
-        f"Run RECSYS_RECIPE={other} make offline evaluate-offline, then the same with the recipe to compare.",
+        f"Run RECSYS_RECIPE={other} make offline {'sync serve evaluate' if server else 'evaluate-offline'}, then the same "
+        "with the recipe to compare.",
     )
 
 
@@ -84,7 +85,7 @@ def differences(other: Mapping[str, Any]) -> Table:
 
 def main(settings: Settings, other: str, *, server: bool = False) -> None:
     path = evaluate.kept(settings, release_of_artifacts(settings).release, server=server)
-    before = find(path, other)  # before minutes are spent
+    before = find(path, other, server=server)  # before minutes are spent
     evaluate.main(settings, answers_of_server(settings) if server else None)
     found = compared(path, before)
     report = evaluate.folder_of(settings) / f"evaluation{'' if server else '_offline'}.json"

@@ -31,7 +31,7 @@ block("demo_time_baskets", "demo_ta-feng.json")(demo_time)
 @block("printed", "demo_output.json")
 def printed(figure: Figure) -> str:
     """Output of `make demo`, cut short."""
-    return "```text\n" + "\n".join(figure["printed"]) + "\n```"
+    return "```text\n" + "\n".join(figure["printed"]) + f"\n```\n\n{measured(figure)}"
 
 
 @block("sync", "demo.json")

@@ -47,6 +47,8 @@ def estimate(scale: Figure) -> str:
     if missing := [not_measured(file) for file in others if not (FIGURES / file).is_file()]:
         return "\n\n".join(missing)
     figures = (scale, read(others[0]), read(others[1]), read(others[2]))
+    if len({each["ratings"] for each in figures[3]["layouts"].values()}) < 2:
+        return not_measured(others[2])
     night, serving = (
         _by_target([list(rows(figures, *target)) for target in TARGETS]) for rows in (steps_rows, serving_rows)
     )
@@ -75,7 +77,8 @@ def steps_rows(figures: Figures, users: int, items: int) -> Iterator[Row]:
     yield Row("events", "users x events of a user, as now", events)
     peak_mb = max(_at(each["peak_mb"], events) for each in of_pandas if each["step"] in of_spark)
     yield Row("memory to prepare with pandas, on one machine", "the largest line of peak memory", peak_mb / 1024, "GB")
-    smaller, larger = sorted(layouts["layouts"].values(), key=lambda each: each["ratings"])[-2:]
+    by_size = {each["ratings"]: each for each in layouts["layouts"].values()}
+    smaller, larger = (by_size[size] for size in sorted(by_size)[-2:])
     each_mb = (larger["peak_mb"] - smaller["peak_mb"]) / (larger["ratings"] - smaller["ratings"])
     training_mb = larger["peak_mb"] + each_mb * (events - larger["ratings"])
     through = f"the line of peak memory through {smaller['ratings']:,} and {larger['ratings']:,} events"

@@ -175,6 +175,16 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
                 assert default[1] in ("", str(value)), variable
 
 
+def test_settings_of_the_steps_reach_them_and_empty_ones_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = SERVICES["steps"]["environment"]
+    names = ("FINAL", "TRAIN_ON_EVENTS", "KEPT_RELEASES", "PANDAS__MEMORY_GB", "REDIS__TIMEOUT_S", "FEAST__TIMEOUT_S")
+    before = Settings.load()
+    for variable in (f"RECSYS_{name}" for name in names):
+        assert environment[variable] == f"${{{variable}:-}}"
+        monkeypatch.setenv(variable, "")
+    assert Settings.load() == before
+
+
 def pins(path: Path) -> dict[str, str]:
     """Package -> version, as a file of locked packages has it."""
     return dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)", path.read_text(encoding="utf-8"), re.MULTILINE))

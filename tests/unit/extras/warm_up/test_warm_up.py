@@ -81,6 +81,15 @@ def test_feast_and_triton_are_called_before_the_first_request(warming: Fakes) ->
     assert len(users[0].ids) == 1
 
 
+def test_elasticsearch_is_warmed_up_after_an_unexpected_error(
+    warming: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hook, "completed", lambda *arguments: 1 / 0)
+    warmed_up(warming)
+    assert warming.items.answered >= 50
+    assert "could not be warmed up" in caplog.text
+
+
 @pytest.mark.parametrize("down", ["feast", "triton"])
 def test_elasticsearch_is_warmed_up_without_the_others(warming: Fakes, down: str) -> None:
     warming.recommender.releases.get_active(60)
