@@ -1,8 +1,9 @@
 """Check that this checkout is a version, and make its archive and its notes: ``make release version=1.0.0``.
 
 Refused unless: the code has that version, the tree is clean and the tag is not another commit's; CHANGELOG.md has a
-section of it, with a date; every figure of `make figures` is there, finished, measured by it and on one machine, and the documents show them;
-licences and known vulnerabilities pass (`make audit`, `make audit-runtimes`). All that is wrong is listed at once.
+section of it, with a date; every figure of `make figures` is there, finished, measured by it and on one machine, and
+the documents show them; licences and known vulnerabilities pass (`make audit`, `make audit-runtimes`). All that is
+wrong is listed at once.
 
 Reads   the commit that is checked out
 Writes  build/release/<version>/: the archive (.tar.gz), notes.md, CycloneDX documents (sbom/), SHA256SUMS

@@ -66,8 +66,8 @@ def find(path: Path, other: str, *, server: bool = False) -> Path:
     known = ", ".join(f"{each.stem} ({recipe})" for each, recipe in recipes.items()) or "none"
     raise StepError(
         f"neither a release nor a recipe {other!r} was evaluated here before (evaluated: {known})",
-        f"Run RECSYS_RECIPE={other} make offline {'sync serve evaluate' if server else 'evaluate-offline'}, then the same "
-        "with the recipe to compare.",
+        f"Run RECSYS_RECIPE={other} make offline {'sync serve evaluate' if server else 'evaluate-offline'}, then the "
+        "same with the recipe to compare.",
     )
 
 

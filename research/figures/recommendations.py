@@ -56,7 +56,7 @@ def evaluation(figure: Figure) -> str:
 
 @block("headline", "evaluation.json")
 def headline(figure: Figure) -> str:
-    """Users who come back, then all users at the request's time: the default recipe in a sentence, five recommenders in a table."""
+    """Users who come back, then all at the request's time: the default in a sentence, five recommenders in a table."""
     now = figure["protocols"]["in session"]["as of now"]["all"]
     moment = figure["protocols"]["one moment"]["as of now"]["all"]
     head = ("list", "recall@200, back after a break", "recall@200, all users", "NDCG@50, all users")
