@@ -11,6 +11,7 @@ import time
 from functools import partial
 from typing import Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -53,16 +54,15 @@ def overview(settings: Settings) -> Table:
     active, published = stores.redis.listed()
     held = {store.title: store.releases() for store in stores}
     whole = (Column(name, no_wrap=True) for name in ("release", "state"))
-    folded = (Column(name, overflow="fold") for name in ("data set", "recipe", "loaded (UTC)", *held))
-    table = Table(*whole, *folded, title="releases")  # a narrow terminal cuts nothing off
+    folded = (Column(name, overflow="fold") for name in ("data set", "recipe", "loaded (UTC)", "stores"))
+    table = Table(*whole, *folded, title="releases", box=box.SIMPLE)  # a narrow terminal cuts nothing off
     known = set().union(*held.values())
     for release in (*(each for each in published if each in known), *sorted(known.difference(published))):
         state = "live" if release == active else "published" if release in published else "loaded"
-        where = ["yes" if release in there else "-" for there in held.values()]
-        if (place := stores.triton.find(release)) is not None:
-            where[-1] = str(place)  # Triton is the last
+        where = [title for title, there in held.items() if release in there]
+        stored = "all" if len(where) == len(held) else ", ".join(where)
         data_set, recipe = made_of(stores.redis, release) if release in published else ("-", "-")
-        table.add_row(release, state, data_set, recipe, loaded_at(settings, release), *where)
+        table.add_row(release, state, data_set, recipe, loaded_at(settings, release), stored)
     return table
 
 

@@ -80,7 +80,9 @@ def _stale(folder: Path, recipe: Mapping[str, str], report: Mapping[str, Any], s
     if made_with != recipe:
         name, now = made_with.get("name"), recipe["name"]
         return f"it was run with recipe {name!r}, the recipe now is {now!r}" + (
-            f"; to judge the files as they are: RECSYS_RECIPE={name} make doctor" if name != now else ""
+            f"; to judge the files as they are: RECSYS_RECIPE={name} make doctor (or the recipe's file)"
+            if name != now
+            else ""
         )
     for path, digest in recorded.items():
         if path in stale:

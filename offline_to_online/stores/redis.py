@@ -174,7 +174,7 @@ class RedisStore(ReleaseStore):
         with self.translate_errors(), closing(RedisUsers(patient(self.settings).redis)) as users:
             found = users.published(release)
         if found is None:
-            raise StepError(f"release {release} is not published, or no longer: `make releases` lists those that are")
+            raise StepError(f"release {release} is not published, or deleted: `make releases` lists those that are")
         return found
 
 

@@ -82,8 +82,9 @@ def expect_release(url: str, release: str) -> None:
         raise StepError(f"No server answers at {url} ({error}). Start it: make up sync serve.") from error
     if live != release:
         raise StepError(
-            f"The server at {url} serves release {live}, the artifacts are release {release}. Bring them to it with "
-            "`make sync`, or name the exchange folder and the recipe that it serves."
+            f"The server at {url} serves release {live}, the artifacts are release {release}. Run `make sync` to serve "
+            "the artifacts, or `make offline` with the data set and the recipe of the served release. A server that "
+            "started before a package of the recipe was installed serves none: `make serve`."
         )
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
@@ -43,13 +44,17 @@ def test_list_has_each_releases_data_set_recipe_and_time(tmp_path: Path, monkeyp
         title="Redis", releases=lambda: held, published=published,
         listed=lambda: (manifest.release, [manifest.release, "published"]),
     )  # fmt: skip
-    triton = SimpleNamespace(title="Triton", releases=lambda: held, find=lambda _: None)
+    triton = SimpleNamespace(title="Triton", releases=lambda: held - {"loaded"})
     others = [SimpleNamespace(title=title, releases=lambda: held) for title in ("Elasticsearch", "Feast")]
     monkeypatch.setattr(Stores, "of", lambda _: Stores(redis, *others, triton))  # type: ignore[arg-type]
     table = releases.overview(settings)
     rows = zip(*(column.cells for column in table.columns), strict=True)
-    assert [row[:5] for row in rows] == [
-        (manifest.release, "live", manifest.dataset.name, manifest.recipe.name, "1970-01-02 00:00"),
-        ("published", "published", "-", "-", "-"),
-        ("loaded", "loaded", "-", "-", "-"),
+    assert list(rows) == [
+        (manifest.release, "live", manifest.dataset.name, manifest.recipe.name, "1970-01-02 00:00", "all"),
+        ("published", "published", "-", "-", "-", "all"),
+        ("loaded", "loaded", "-", "-", "-", "Redis, Elasticsearch, Feast"),
     ]
+    console = Console(width=80, record=True)
+    console.print(table)
+    shown = console.export_text()
+    assert all(word in shown for word in (manifest.release, manifest.dataset.name, manifest.recipe.name, "1970-01-02"))
