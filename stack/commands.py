@@ -120,8 +120,8 @@ def wait_until_ready(settings: Settings, supervisor: Supervisor, service: Servic
     def answer() -> str:
         info = supervisor.processes()[service.name]
         starts.add(info["start"])
-        # The supervisor takes a process that ends within its tick for a running one, and starts it again for ever.
-        if info["statename"] in ("FATAL", "EXITED", "STOPPED") or len(starts) > STARTS:
+        # EXITED: the supervisor starts it again, for ever if it takes a process that ends within its tick for running.
+        if info["statename"] in ("FATAL", "STOPPED") or len(starts) > STARTS:
             raise StackError(f"{service.title} ended right after its start. {_last_words(settings, service)}")
         return service.version(settings)
 

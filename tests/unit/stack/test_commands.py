@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +115,14 @@ def test_a_server_without_a_stopped_service_is_not_waited_for(
     with pytest.raises(AbsentError if degraded else StackError, match="redis cannot be reached"):
         commands.wait_until_ready(settings, FakeSupervisor(settings), server)  # type: ignore[arg-type]
     assert time.monotonic() - started < 5
+
+
+def test_a_service_that_the_supervisor_is_about_to_start_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(["EXITED", "STARTING", "RUNNING"])
+    service = commands.by_name("redis")
+    monkeypatch.setattr(type(service), "version", lambda *_: "9.1")
+    supervisor = SimpleNamespace(processes=lambda: {"redis": {"statename": next(states), "start": 1}})
+    assert commands.wait_until_ready(Settings(), supervisor, service) == "9.1"  # type: ignore[arg-type]
 
 
 def running_since(processes: Any) -> Any:
