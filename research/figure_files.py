@@ -47,6 +47,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def is_finished(figure: Mapping[str, Any]) -> bool:
+    """Whether a command has measured all of a figure; False where it has measured nothing."""
+    measured = figure.get("measured", {})
+    return bool(measured.get("finished", bool(measured)))
+
+
 def write_figure(path: Path, content: Mapping[str, Any], *, finished: bool = True) -> None:
     """Write a measurement with the machine, version, commit and date.
 

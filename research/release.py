@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from data_exchange_center import VERSION
-from research.figure_files import FIGURES, ROOT
+from research.figure_files import FIGURES, ROOT, is_finished
 from research.figures.measure_all import PLAN
 
 NAME: Final = "recsys_pipeline"
@@ -74,7 +74,7 @@ def figures(version: str) -> Iterator[str]:
     of_others = [name for name, each in measured.items() if each["measured"]["version"] != version]
     if of_others:
         yield f"figures of another version: {', '.join(of_others)}; run make figures"
-    if unfinished := [name for name, each in measured.items() if not each["measured"].get("finished", True)]:
+    if unfinished := [name for name, each in measured.items() if not is_finished(each)]:
         yield f"figures of studies that are not finished: {', '.join(unfinished)}; run make figures"
     if absent := [each.file for each in PLAN if each.file not in measured]:
         yield f"figures that are not there: {', '.join(absent)}; run make figures"

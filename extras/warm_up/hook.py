@@ -57,7 +57,7 @@ def warm_up(recommender: Recommender, ready: threading.Event) -> None:
 
 
 def rank_popular(recommender: Recommender, opened: Release, deadline: Deadline) -> None:
-    """Rank popular items for a user whom all services know: the first call of a process may exceed a request's budget.
+    """Rank popular items for a user that all services know: the first call of a process may exceed a request's budget.
 
     Whatever fails is logged: it is left to the requests.
     """

@@ -21,7 +21,7 @@ import time
 from typing import Final, NamedTuple
 
 from data_exchange_center import VERSION
-from research.figure_files import FIGURES, ROOT, machine
+from research.figure_files import FIGURES, ROOT, is_finished, machine
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +115,10 @@ def why_measure(file: str) -> str:
     """Why a file has to be measured; empty where this version was measured on this machine."""
     path = FIGURES / file
     figure = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    measured = figure.get("measured", {})
-    if not measured.get("finished", bool(measured)):
+    if not is_finished(figure):
         return "not measured yet"
-    if measured.get("version") != VERSION:
-        return f"measured with version {measured.get('version')}"
+    if (version := figure["measured"].get("version")) != VERSION:
+        return f"measured with version {version}"
     return "" if figure["machine"] == machine() else "measured on another machine"
 
 

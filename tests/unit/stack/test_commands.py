@@ -13,7 +13,7 @@ import pytest
 from data_exchange_center.settings import Settings
 from stack import commands, preflight
 from stack.commands import SERVICES, by_name
-from stack.service import AbsentError, Service, StackError, environment_of
+from stack.service import AbsentError, NotReadyError, Service, StackError, environment_of
 
 
 class FakeSupervisor:
@@ -117,11 +117,16 @@ def test_a_server_without_a_stopped_service_is_not_waited_for(
     assert time.monotonic() - started < 5
 
 
-def test_a_service_that_the_supervisor_is_about_to_start_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    states = iter(["EXITED", "STARTING", "RUNNING"])
-    service = commands.by_name("redis")
-    monkeypatch.setattr(type(service), "version", lambda *_: "9.1")
-    supervisor = SimpleNamespace(processes=lambda: {"redis": {"statename": next(states), "start": 1}})
+def test_a_service_that_will_be_started_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    states, service = ["EXITED", "STARTING", "RUNNING"], by_name("redis")
+
+    def version(*_: object) -> str:
+        if states:
+            raise NotReadyError("it does not answer yet")
+        return "9.1"
+
+    monkeypatch.setattr(type(service), "version", version)
+    supervisor = SimpleNamespace(processes=lambda: {"redis": {"statename": states.pop(0), "start": 1}})
     assert commands.wait_until_ready(Settings(), supervisor, service) == "9.1"  # type: ignore[arg-type]
 
 

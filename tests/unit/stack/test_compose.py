@@ -175,7 +175,7 @@ def test_every_setting_of_the_server_reaches_it_with_its_default() -> None:
                 assert default[1] in ("", str(value)), variable
 
 
-def test_settings_of_the_steps_reach_them_and_empty_ones_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_steps_reach_them_and_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = SERVICES["steps"]["environment"]
     names = ("FINAL", "TRAIN_ON_EVENTS", "KEPT_RELEASES", "PANDAS__MEMORY_GB", "REDIS__TIMEOUT_S", "FEAST__TIMEOUT_S")
     before = Settings.load()
