@@ -18,7 +18,7 @@ from online.web.asgi import BODY_TOO_LARGE, error_body
 log = logging.getLogger(__name__)
 
 BODY: Final = "body"
-_KEPT = ("allow", "www-authenticate")  # headers: which methods there are; that a key is needed
+_KEPT = ("Allow", "WWW-Authenticate")  # headers: which methods there are; that a key is needed
 
 
 def error_response(status: int, code: str, message: str, **more: Any) -> Response:
@@ -39,9 +39,8 @@ def register_errors(app: Flask) -> None:
                 return error_response(400, "bad_request", str(error), field=error.field)
             case UnknownReleaseError():
                 return error_response(404, "unknown_release", str(error), field="release")
-            case ServiceError():
-                said = f"{error.service} {error.what}."
-                return error_response(503, "service_unavailable", said, service=error.service)
+            case ServiceError(service=service, what=what):
+                return error_response(503, "service_unavailable", f"{service} {what}.", service=service)
             case LoadingError():
                 response = error_response(503, "release_opening", str(error))
                 response.headers["Retry-After"] = "1"
@@ -57,9 +56,10 @@ def register_errors(app: Flask) -> None:
                 return error_response(400, "bad_request", "The body could not be read to its end.", field=BODY)
             case HTTPException():
                 code = error.name.lower().replace(" ", "_")
-                response = error_response(error.code or 500, code, error.description or "")
-                headers = error.get_headers(request.environ)
-                response.headers.extend((name, value) for name, value in headers if name.lower() in _KEPT)
+                headers = dict(error.get_headers(request.environ))
+                said = f"{error.description} Allowed: {headers['Allow']}." if "Allow" in headers else error.description
+                response = error_response(error.code or 500, code, said or "")
+                response.headers.extend((name, headers[name]) for name in _KEPT if name in headers)
                 return response
         log.error("unexpected error in request %s", g.record.id, exc_info=error)
         return error_response(500, "internal_error", "Internal error; see the log for this request id.")

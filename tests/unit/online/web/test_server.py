@@ -183,6 +183,7 @@ def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:
     missing = http.get("/nowhere")
     wrong = http.get("/ml/rec")
     assert (missing.status_code, wrong.status_code) == (404, 405)
+    assert wrong.headers["Allow"] in wrong.get_json()["error"]["message"], "which methods there are"
     assert "POST" in wrong.headers["Allow"]
     for response in (missing, wrong):
         assert set(response.json["error"]) == {"code", "message"}
