@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float32 = NDArray[np.float32]
-Kind = Literal["score", "standing", "log_rank"]  # in the order of `fuse`
+Kind = Literal["score", "z_score", "log_rank"]  # in the order of `fuse`
 _KINDS: Final = len(get_args(Kind))
 RRF_K = 60  # Cormack, Clarke, Buettcher (2009)
 
@@ -123,10 +123,10 @@ def fuse(channels: Sequence[Hits], weights: Sequence[float], size: int) -> Fused
     for n, (found, weight) in enumerate(zip(lists, weights, strict=True)):
         if len(found):
             at, scores = ids.searchsorted(found), channels[n].scores
-            standings, (log_ranks, earned) = _standings(scores, scores), _by_rank(len(found))
-            ends = scores[-1], standings[-1], log_ranks[-1]
+            z_scores, (log_ranks, earned) = _z_scores(scores, scores), _by_rank(len(found))
+            ends = scores[-1], z_scores[-1], log_ranks[-1]
             own = columns[_KINDS * n : _KINDS * (n + 1)]
-            for column, values, end in zip(own, (scores, standings, log_ranks[:-1]), ends, strict=True):
+            for column, values, end in zip(own, (scores, z_scores, log_ranks[:-1]), ends, strict=True):
                 column.fill(end)
                 column[at] = values
             total[at] += weight / earned
@@ -155,21 +155,21 @@ def fuse_behind(
         if len(head.ids):
             scores = np.full(len(ids), min(*head.scores[-1:], *tail.scores[-1:], np.inf))
             scores[at] = tail.scores
-            columns[_KINDS * n : _KINDS * (n + 1)] = scores, _standings(scores, head.scores), np.log1p(ranks)
+            columns[_KINDS * n : _KINDS * (n + 1)] = scores, _z_scores(scores, head.scores), np.log1p(ranks)
     order = np.argsort(-total, kind="stable")
     features = np.ascontiguousarray(columns[:, order].T, dtype=np.float32)
     features[:, -1] = np.log1p(size + np.arange(len(order)))
     return Fused(ids[order], total[order].astype(np.float32), features)
 
 
-def _standings(values: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def _z_scores(values: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """Z-scores of ``values``, by mean and deviation of a list's ``scores``."""
     n = len(scores)  # a sum over n is what .mean() gives, which takes twice as long for a few hundred
     mean = scores.sum() / n
     deviations = scores - mean
     spread = max(float(np.sqrt((deviations * deviations).sum() / n)), 1e-6)
-    standings: NDArray[np.float64] = (values.astype(np.float64) - mean) / spread
-    return standings
+    z_scores: NDArray[np.float64] = (values.astype(np.float64) - mean) / spread
+    return z_scores
 
 
 @lru_cache(maxsize=64)

@@ -183,7 +183,7 @@ class ListRankerRecipe(ListsRecipe):
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.0
     # (column, weight), added to the trained network's score, in inference only, for a user who returns after a break
-    returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_standing", 0.2))
+    returning: tuple[tuple[str, float], ...] = (("fused_log_rank", -0.25), ("item_likes", 0.5), ("ease_z_score", 0.2))
 
 
 # --- A recipe, and how one is read from JSON: by its kinds

@@ -64,11 +64,11 @@ def test_fusion_is_what_a_plain_loop_gives(
 
 def test_columns_are_named_in_the_order_of_the_features() -> None:
     assert candidate_columns(("a", "b")) == (
-        "a_score", "a_standing", "a_log_rank", "b_score", "b_standing", "b_log_rank", "fused_log_rank",
+        "a_score", "a_z_score", "a_log_rank", "b_score", "b_z_score", "b_log_rank", "fused_log_rank",
     )  # fmt: skip
     fused = fuse([hits([1, 2]), hits([3]), NO_HITS], [2, 1, 1], 10)
     row = dict(zip(candidate_columns(("a", "b", "c")), fused.features[2].tolist(), strict=True))
-    assert (row["a_score"], row["a_standing"], row["b_log_rank"], row["c_score"]) == (1, -1, 0, 0)
+    assert (row["a_score"], row["a_z_score"], row["b_log_rank"], row["c_score"]) == (1, -1, 0, 0)
     assert row["a_log_rank"] == row["fused_log_rank"] == pytest.approx(np.log1p(2))
 
 

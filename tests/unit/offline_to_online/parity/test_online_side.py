@@ -202,7 +202,7 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
             "lag": channel.lag[:, ::-1],
             "rating_weight": channel.rating_weight[:, ::-1],
         }),
-        r"column 'tower_score', user \d+, item \d+: .*column 'tower_standing'",
+        r"column 'tower_score', user \d+, item \d+: .*column 'tower_z_score'",
     ),
     "only the weights of returning users are wrong: both kinds are requested": (
         "default",
@@ -217,7 +217,7 @@ BROKEN: dict[str, tuple[str, Break, str]] = {
     "two channels are swapped": (
         "default",
         an_index_with(lambda side, query, found: found[::-1]),
-        "column 'tower_score'.*column 'tower_standing'",
+        "column 'tower_score'.*column 'tower_z_score'",
     ),
     "an index has another metric: the right items in the right order": (
         "default",
