@@ -1,13 +1,13 @@
 """Check that this checkout is a version, and make its archive and its notes: ``make release version=1.0.0``.
 
 Refused unless: the code has that version, the tree is clean and the tag is not another commit's; CHANGELOG.md has a
-section of it, with a date; every figure of `make figures` is there, finished, measured by it and on one machine, and
-the documents show them; licences and known vulnerabilities pass (`make audit`, `make audit-runtimes`). All that is
-wrong is listed at once.
+section of it, with a date, and CITATION.cff both; every figure of `make figures` is there, finished and measured by it,
+all on one machine, and the documents show them; licences and known vulnerabilities pass (`make licences`,
+`vulnerabilities`, `audit-runtimes`). All that is wrong is listed at once.
 
 Reads   the commit that is checked out
 Writes  build/release/<version>/: the archive (.tar.gz), notes.md, CycloneDX documents (sbom/), SHA256SUMS
-Run     make release version=<version>     without="audit figures": leave these checks out, which the notes then say
+Run     make release version=<version>     without="vulnerabilities machine": leave checks out, and the notes say so
 Expect  minutes; "Now tag it", with the commands. Nothing is tagged or pushed
 """
 
@@ -22,7 +22,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from data_exchange_center import VERSION
 from research.figure_files import FIGURES, ROOT, is_finished
@@ -30,6 +30,7 @@ from research.figures.measure_all import PLAN
 
 NAME: Final = "recsys_pipeline"
 CHANGELOG: Final = ROOT / "CHANGELOG.md"
+CITATION: Final = ROOT / "CITATION.cff"
 Check = Callable[[str], Iterator[str]]
 
 
@@ -65,12 +66,21 @@ def changes(version: str) -> str:
 def changelog(version: str) -> Iterator[str]:
     if not changes(version):
         yield f"CHANGELOG.md has no section '## [{version}] - <date>' with an entry"
+    dated = re.search(rf"^## \[{re.escape(version)}\] - (\S+)$", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
+    cited = CITATION.read_text(encoding="utf-8").splitlines()
+    if dated and not {f"version: {version}", f"date-released: {dated[1]}"} <= set(cited):
+        yield f"CITATION.cff is of another version or date: set version: {version} and date-released: {dated[1]}"
+
+
+def measured_figures() -> dict[str, dict[str, Any]]:
+    """Figures that commands of this repository measure, by file name."""
+    found = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
+    return {name: each for name, each in found.items() if "command" in each}
 
 
 def figures(version: str) -> Iterator[str]:
     """Problems of figures that commands measure."""
-    found = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))}
-    measured = {name: each for name, each in found.items() if "command" in each}
+    measured = measured_figures()
     of_others = [name for name, each in measured.items() if each["measured"]["version"] != version]
     if of_others:
         yield f"figures of another version: {', '.join(of_others)}; run make figures"
@@ -78,20 +88,35 @@ def figures(version: str) -> Iterator[str]:
         yield f"figures of studies that are not finished: {', '.join(unfinished)}; run make figures"
     if absent := [each.file for each in PLAN if each.file not in measured]:
         yield f"figures that are not there: {', '.join(absent)}; run make figures"
-    machines = {json.dumps(each["machine"], sort_keys=True) for each in measured.values()}
-    if len(machines) > 1:
-        yield f"figures of {len(machines)} machines: run make figures on one"
     if not runs("make", "readme", "check=1"):
         yield "the documents do not show the figures: run make readme"
 
 
-def audit(_: str) -> Iterator[str]:
-    for target in ("audit", "audit-runtimes"):
+def machine(_: str) -> Iterator[str]:
+    """Which figures are not of the machine that measured most of them."""
+    by_machine: dict[str, list[str]] = {}
+    for name, each in measured_figures().items():
+        by_machine.setdefault(json.dumps(each["machine"], sort_keys=True), []).append(name)
+    most, *others = sorted(by_machine.values(), key=len, reverse=True) or [[]]
+    if others:
+        names = ", ".join(name for each in others for name in each)
+        yield f"figures of {len(by_machine)} machines, {len(most)} of one, the others {names}: run make figures on one"
+
+
+def passes(target: str) -> Check:
+    """A check that runs a target of make."""
+
+    def check(_: str) -> Iterator[str]:
         if not runs("make", target):
             yield f"make {target} has failed: see above"
 
+    return check
 
-CHECKS: Final[dict[str, Check]] = {"checkout": checkout, "changelog": changelog, "figures": figures, "audit": audit}
+
+CHECKS: Final[dict[str, Check]] = {
+    "checkout": checkout, "changelog": changelog, "figures": figures, "machine": machine,
+    "licences": passes("licences"), "vulnerabilities": passes("vulnerabilities"), "runtimes": passes("audit-runtimes"),
+}  # fmt: skip
 
 
 def problems(version: str, without: Collection[str]) -> list[str]:
@@ -99,9 +124,10 @@ def problems(version: str, without: Collection[str]) -> list[str]:
 
 
 def notes(version: str, without: Collection[str]) -> str:
-    """The notes of a release: what changed, and what was not checked."""
-    unchecked = f"\n\nNot checked for this release: {', '.join(sorted(without))}." if without else ""
-    return f"# {NAME} {version}\n\n{changes(version)}{unchecked}\n"
+    """The notes of a release: what changed, what was not checked, what the archive is for."""
+    unchecked = f"Not checked for this release: {', '.join(sorted(without))}.\n\n" if without else ""
+    archive = "The archive is for running it (`make demo`); `make test` and `make lint` need a clone."
+    return f"# {NAME} {version}\n\n{changes(version)}\n\n{unchecked}{archive}\n"
 
 
 def make(version: str, without: Collection[str], folder: Path) -> None:

@@ -43,6 +43,7 @@ class Checkout:
         self.git("init", "--quiet")
         (folder / "figures").mkdir()
         (folder / "CHANGELOG.md").write_text(LOG)
+        (folder / "CITATION.cff").write_text(f"title: pies\nversion: {VERSION}\ndate-released: 2027-01-02\n")
         self.write_figure("serving.json", FIGURE)
         self.write_figure("source.json", {"about": "measured once"})
         self.commit()
@@ -73,6 +74,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     found = Checkout(folder)
     for name, value in {
         "ROOT": folder, "FIGURES": folder / "figures", "CHANGELOG": folder / "CHANGELOG.md", "VERSION": VERSION,
+        "CITATION": folder / "CITATION.cff",
         "runs": found.runs, "PLAN": [Measurement("serving.json", "make bench")],
     }.items():  # fmt: skip
         monkeypatch.setattr(release, name, value)
@@ -81,21 +83,45 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
 
 def test_a_checked_version_has_no_problem(checkout: Checkout) -> None:
     assert checkout.problems() == []
-    assert checkout.ran == ["make readme check=1", "make audit", "make audit-runtimes"]
+    assert checkout.ran == ["make readme check=1", "make licences", "make vulnerabilities", "make audit-runtimes"]
 
 
 def test_every_problem_is_listed_at_once(checkout: Checkout) -> None:
-    checkout.failing = {"make readme check=1", "make audit"}
+    checkout.failing = {"make readme check=1", "make vulnerabilities"}
     checkout.git("tag", f"v{VERSION}")
     checkout.write_figure("shed.json", {**FIGURE, "machine": {"cores": 8}, "measured": {"version": "0.1.0"}})
     checkout.commit()
     (checkout.folder / "left behind").touch()
     (checkout.folder / "CHANGELOG.md").write_text(LOG.replace(f"[{VERSION}] - 2027-01-02", f"[{VERSION}]"))
     found = checkout.problems()
-    for part in ("left behind", f"v{VERSION}", "CHANGELOG", "shed.json", "2 machines", "make readme", "make audit "):
+    for part in (
+        *("left behind", f"v{VERSION}", "CHANGELOG", "another version: shed.json", "2 machines"),
+        *("make readme", "make vulnerabilities "),
+    ):
         assert sum(part in each for each in found) == 1, (part, found)
     assert not any("serving.json" in each for each in found)
-    assert len(checkout.problems("figures", "audit", "changelog")) == 2
+    assert len(checkout.problems("figures", "machine", "vulnerabilities", "changelog")) == 2
+
+
+@pytest.mark.parametrize("line", [f"version: {VERSION}0", "date-released: 2027-01-03"])
+def test_a_citation_of_another_version_is_refused(checkout: Checkout, line: str) -> None:
+    text = (checkout.folder / "CITATION.cff").read_text()
+    name = line.partition(":")[0]
+    (checkout.folder / "CITATION.cff").write_text(
+        "\n".join(line if each.startswith(name) else each for each in text.splitlines())
+    )
+    checkout.commit()
+    assert any("CITATION" in each for each in checkout.problems())
+
+
+def test_figures_of_another_machine_are_named(checkout: Checkout) -> None:
+    for name in ("shed.json", "soak.json"):
+        checkout.write_figure(name, FIGURE if name == "shed.json" else {**FIGURE, "machine": {"cores": 8}})
+    checkout.commit()
+    (problem,) = checkout.problems()
+    assert "soak.json" in problem
+    assert "shed.json" not in problem
+    assert checkout.problems("machine") == []
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -124,12 +150,12 @@ def test_the_archive_is_of_the_commit_and_notes_of_the_log(
     (checkout.folder / "Makefile").write_text("sbom:\n\tmkdir sbom && touch sbom/server.cdx.json\n")
     checkout.commit()
     folder = tmp_path / "release"
-    release.make(VERSION, ["audit"], folder)
+    release.make(VERSION, ["vulnerabilities"], folder)
     notes = (folder / "notes.md").read_text()
     assert "- pies" in notes
     assert "- later" not in notes
     assert "- old" not in notes
-    assert "Not checked for this release: audit." in notes
+    assert "Not checked for this release: vulnerabilities." in notes
     with tarfile.open(folder / f"recsys_pipeline-{VERSION}.tar.gz") as archive:
         assert f"recsys_pipeline-{VERSION}/CHANGELOG.md" in archive.getnames()
         assert not any("left behind" in name for name in archive.getnames())

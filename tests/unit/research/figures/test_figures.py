@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from research.bench import scaling
 from research.figure_files import FIGURES
-from research.figures import pictures
+from research.figures import costs, pictures, recommendations, tables
 from research.figures.tables import with_range
 
 
@@ -24,6 +24,22 @@ def test_a_picture_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figur
     axes = draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))).axes
     assert axes
     assert all(each.has_data() or each.texts for each in axes)
+
+
+@pytest.mark.parametrize("name", sorted(tables.BLOCKS.keys() - {"estimate"}))  # has tables of two machines
+def test_a_block_does_not_mix_machines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    machines, read = [], tables.read
+
+    def recorded(file: str) -> Any:
+        figure = read(file)
+        machines.extend([figure["machine"]] if "command" in figure else [])
+        return figure
+
+    for module in (tables, costs, recommendations):
+        monkeypatch.setattr(module, "read", recorded)
+    tables.drawn(name)
+    assert machines
+    assert all(each == machines[0] for each in machines), machines
 
 
 def test_the_spread_of_a_run_stands_next_to_its_value() -> None:
