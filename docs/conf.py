@@ -28,7 +28,7 @@ include_patterns = [
 exclude_patterns = [".*", "build", "**/.ipynb_checkpoints"]
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "html_image"]  # html_image: copies the pictures of <img>
 nb_execution_mode = "off"  # notebooks are run by tests/e2e/docs and committed with their outputs
 highlight_language = "none"  # answers that are cut short with dots are in no language
 

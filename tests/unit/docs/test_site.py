@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_page_has_what_it_is_for(site: Path, page: str, text: str) -> None:
     assert text in (site / page).read_text(encoding="utf-8")
+
+
+def test_every_picture_of_a_page_is_there(site: Path) -> None:
+    found = {
+        page.parent / source
+        for page in site.rglob("*.html")
+        for source in re.findall(r'<img\b[^>]*\bsrc="([^":?#]+)"', page.read_text(encoding="utf-8"))
+        if not source.endswith("badge.svg")  # of the code's host
+    }
+    assert found
+    assert [path for path in found if not path.is_file()] == []
 
 
 def test_the_search_box_has_an_index(site: Path) -> None:
