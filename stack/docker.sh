@@ -83,7 +83,7 @@ choose_build_secrets() {
 }
 
 # Redis's password, if you choose one yourself, goes where the local stack and the container `prepare` generate one: into a
-# file that only its owner may read. Containers read it when they start: with another one `up` makes them anew.
+# file that only its owner may read. Containers read it when they start: with another one `up` recreates them.
 recreate=
 write_password() {
     local password=${RECSYS_REDIS__PASSWORD:-} file=${RECSYS_REDIS__PASSWORD_FILE:-}
