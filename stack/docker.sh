@@ -195,7 +195,7 @@ in_steps() {
     local data=() path name
     if [[ -n "${RECSYS_DATA:-}" ]]; then
         path=$(absolute "$RECSYS_DATA")
-        [[ -e "$path" ]] || fail "RECSYS_DATA names $RECSYS_DATA, which does not exist."
+        [[ -e "$path" ]] || fail "RECSYS_DATA names $RECSYS_DATA, which does not exist; containers take a file or folder, and no data set by name."
         name=$(basename "$path")
         data=(--volume "$path:/data/$name:ro" --env "RECSYS_DATA=/data/$name")
     fi

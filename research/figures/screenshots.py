@@ -1,6 +1,9 @@
 """Take the pictures of the page, from the running server, in Debian's Chromium.
 
-Reads   the page at the server's address
+They show a user who is not in MovieLens, with made-up ratings, which are taken back at the end: MovieLens's own ratings
+may not be redistributed.
+
+Reads   the page at the server's address, with a release of MovieLens-1M; RECSYS_SERVER__KEY where events need a key
 Writes  pic/page_light.png, pic/page_dark.png, pic/page_phone.png
 Run     make screenshots        (apt install chromium fonts-wqy-microhei)
 """
@@ -8,16 +11,24 @@ Run     make screenshots        (apt install chromium fonts-wqy-microhei)
 from __future__ import annotations
 
 import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from playwright.sync_api import Browser, Error, sync_playwright
 
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
+from extras.client import Client
 from research.reports import PICTURES
 
-USER = "6"  # the first whose id begins so
+USER: Final = 7001
+# Film of MovieLens-1M -> stars, the oldest rating first: Lion King, Aladdin, Matrix, Star Wars, Schindler's List, ...
+RATINGS: Final = {
+    364: 4, 588: 4, 2571: 5, 260: 5, 527: 4, 1197: 5, 1270: 4, 2355: 3, 1: 4, 593: 3, 318: 5, 1265: 4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,19 @@ SHOTS = (
 )
 
 
+@contextmanager
+def rated(client: Client) -> Iterator[None]:
+    """Record `RATINGS` of `USER`; afterwards retract them. Raises ServerError."""
+    event = {"userid": USER, "type": "rating"}
+    client.record(
+        *({**event, "itemid": film, "value": stars, "eventid": uuid.uuid4().hex} for film, stars in RATINGS.items())
+    )
+    try:
+        yield
+    finally:
+        client.record(*({**event, "type": "undo", "itemid": film, "eventid": uuid.uuid4().hex} for film in RATINGS))
+
+
 def take(browser: Browser, url: str, shot: Shot) -> None:
     context = browser.new_context(
         viewport={"width": shot.width, "height": shot.height}, color_scheme=shot.scheme, locale="en-US",
@@ -45,7 +69,7 @@ def take(browser: Browser, url: str, shot: Shot) -> None:
     )  # fmt: skip
     page = context.new_page()
     page.goto(f"{url}/#{shot.view}")
-    page.get_by_label("User id").fill(USER)
+    page.get_by_label("User id").fill(str(USER))
     page.get_by_role("list", name="Users").get_by_role("button").first.click()
     page.get_by_role("heading", name=f"User {USER}", exact=True).wait_for()
     page.locator("main[aria-busy=false]").wait_for()
@@ -59,7 +83,7 @@ def main(settings: Settings) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         raise StepError("chromium is missing", "Install it: apt install chromium.")
-    with sync_playwright() as playwright:
+    with Client.of(settings.server) as client, rated(client), sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
             for shot in SHOTS:

@@ -88,7 +88,7 @@ WRONG: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
     "what prepare refuses": ("up", REFUSED, {}, "x belongs to user 5$"),
     "an unhealthy service": ("up", UNHEALTHY, {}, "no such model\ntriton did not become healthy"),
     "data that is not there": (
-        "run make offline", {}, {"RECSYS_DATA": "/none.zip"}, "^RECSYS_DATA names /none.zip, which does not exist.$"
+        "run make offline", {}, {"RECSYS_DATA": "/none.zip"}, "^RECSYS_DATA names /none.zip, which does not exist;"
     ),
     **{
         f"{variable} with a colon": (
