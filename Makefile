@@ -233,7 +233,7 @@ docker-logs: ## print the end of the containers' logs (service=triton: of one)
 test: setup-dev ## run lint, unit tests, the demo with MovieLens-100K on the real services, the page in a browser (six minutes)
 	@$(BIN)/python -m tests.run test
 
-test-full: setup-dev ## run what `make test` leaves out (half an hour; package=events: all tests of that package alone)
+test-full: setup-dev ## run services, the other unit tests, the page, all end-to-end tests (half an hour; package=events: all tests of that package alone)
 	@$(BIN)/python -m tests.run full $(package)
 
 outer := tests/unit/docs tests/unit/research tests/unit/past_one_machine

@@ -16,8 +16,8 @@ from data_exchange_center.dataset import Dataset
 from data_exchange_center.recipes import Frozen, Recipe
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
-# 2: the ranking model is given the user's history once, in a tensor of its own.
-FORMAT: Final = 2
+# 2: the ranking model is given the user's history in a tensor of its own. 3: columns of z-scores are named so.
+FORMAT: Final = 3
 
 
 class Part(Frozen):

@@ -260,7 +260,7 @@ def shed(figure: Figure) -> str:
     at_least, at_most = figure["goodput_at_least"], figure["p99_ms_at_most"]
     note = (
         f"Best rate: {best} requests/s; loads are times that, goodput a share of it. {IN_BRACKETS} "
-        f"Target, up to load {figure['judged']:g}: goodput at least {at_least:g} * min(load, 1) and p99 at most "
+        f"Up to load {figure['judged']:g} goodput should be at least {at_least:g} * min(load, 1) and p99 at most "
         f"{at_most:g} ms: {'reached' if figure['holds'] else 'missed'}."
     )
     return f"![{SHED_PICTURE}](pic/shed.png)\n\n{shown(figure, head, rows, note)}"

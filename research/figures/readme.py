@@ -41,8 +41,8 @@ _CHINESE: Final = (
     ("the best fusion of tuned rivals", "调优过的对手的最佳融合"),
     ("recipe `", "配方 `"),
     (
-        r"Both .+?: (\d+) users, and all ([\d,]+)\. Split .+?\((\d+) users\): recall@200 (\S+), NDCG@50 (\S+)\. ",
-        r"两列都带请求时间：隔了一段时间回来的用户 \1 位，全部 \2 位。"
+        r"At the .+?: (\d+) users, all: ([\d,]+)\. Split .+?\((\d+) users\): recall@200 (\S+), NDCG@50 (\S+)\. ",
+        r"各列都带请求时间；隔了一段时间回来的用户 \1 位，全部 \2 位。"
         r"所有人在同一时刻切分（\3 位）：recall@200 \4，NDCG@50 \5",
     ),
     (r" requests/s on two cores with four in flight \(p50 ", " 次请求/秒（双核，四个并行，p50 "),

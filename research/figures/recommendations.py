@@ -77,7 +77,7 @@ def headline(figure: Figure) -> str:
         f"time (`timestamp`), **{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
     note = (
-        f"Both columns at the request's time: {now['users']:,} users, and all {figure['users']:,}. "
+        f"At the request's time; back after a break: {now['users']:,} users, all: {figure['users']:,}. "
         f"Split at one moment for all ({moment['users']:,} users): recall@200 {moment['ranked']['recall@200']:.3f}, "
         f"NDCG@50 {moment['ranked']['ndcg@50']:.3f}."
     )
