@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from research.figures import estimate as estimates
 from research.figures.costs import quickest
 from research.figures.estimate import Figures, serving_rows, steps_rows
+from research.figures.tables import read
 
 
 def line(fixed: float, each: float) -> dict[str, float]:
@@ -45,6 +47,21 @@ def figures() -> Figures:
     sizes = {"small": (1, 9_999), "large": (100, 3 * 1_024), "medium": (50, 2 * 1_024)}
     layouts = {name: {"ratings": ratings, "peak_mb": peak_mb} for name, (ratings, peak_mb) in sizes.items()}
     return scale, {"levels": levels}, {"rows": SEARCHES}, {"layouts": layouts}
+
+
+def test_layouts_of_one_size_give_no_estimate(figures: Figures, monkeypatch: pytest.MonkeyPatch) -> None:
+    only = {"layouts": {"small": figures[3]["layouts"]["small"], "again": figures[3]["layouts"]["small"]}}
+    others = {"waterfall.json": figures[1], "index_growth.json": figures[2], "layouts.json": only}
+    monkeypatch.setattr(estimates, "read", others.get)
+    assert "layouts.json" in estimates.estimate(figures[0])
+
+
+def test_each_table_is_of_one_machine() -> None:
+    scale, layouts, waterfall, growth = (
+        read(f"{name}.json")["machine"] for name in ("scale", "layouts", "waterfall", "index_growth")
+    )
+    assert scale == layouts
+    assert waterfall == growth  # of scale.json serving takes only the data set's size
 
 
 def test_a_night_costs_what_its_steps_and_training_take(figures: Figures) -> None:
