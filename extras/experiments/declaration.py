@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from data_exchange_center.dataset import OwnId
+from extras.published import readable
 from online.clients.redis import RedisUsers
 from online.recommend.outcomes import BadRequestError
 from online.recommend.types import RELEASE
@@ -199,8 +200,7 @@ def published_releases(users: RedisUsers) -> tuple[str | None, dict[str, str]]:
     if b'"running":{' in users.value(CANARY_KEY):
         raise ExperimentError("name", "A canary runs, and decides on users' releases: `make canary stop=1` ends it.")
     active, listed = users.listed()
-    published = (users.published(release) for release in listed)
-    return active, {each.manifest.release: each.manifest.dataset.base_name for each in published if each}
+    return active, {each.manifest.release: each.manifest.dataset.base_name for each in readable(users, listed)}
 
 
 def started(experiments: Experiments, declared: Declaration, published: Mapping[str, str], now: int) -> Experiments:

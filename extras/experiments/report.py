@@ -39,6 +39,7 @@ from extras.experiments.always_valid import FIRST as FEWEST
 from extras.experiments.declaration import Experiment, ExperimentView, named
 from extras.experiments.outcomes import BOTH, Outcomes, outcomes_of
 from extras.experiments.store import ExperimentStore
+from extras.published import readable
 from offline.evaluation.metrics import plain
 from offline_to_online.stores.base import TIMEOUT_S
 from online.clients.redis import RedisUsers
@@ -61,9 +62,8 @@ STYLE: Final[Any] = {
 
 def dataset_of(experiment: Experiment, users: RedisUsers) -> Dataset:
     """The data set, by a published release of it. Raises ServiceError, StepError."""
-    for release in users.listed()[1]:
-        published = users.published(release)
-        if published is not None and published.manifest.dataset.base_name == experiment.dataset:
+    for published in readable(users, users.listed()[1]):
+        if published.manifest.dataset.base_name == experiment.dataset:
             return published.manifest.dataset
     raise StepError(
         f"No release of data set {experiment.dataset} is published that says what the events mean.",

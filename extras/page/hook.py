@@ -17,6 +17,7 @@ from data_exchange_center.candidates import StoredUser
 from data_exchange_center.dataset import MAX_BYTES, Effect, OwnId, own_id
 from data_exchange_center.history import History
 from extras.page.users import COMPARED, Listing, UserList
+from extras.published import readable
 from extras.routes import parameters, parse_query, per_release, route
 from online.clients.base import StoredError
 from online.clients.elastic import CatalogueItem
@@ -294,7 +295,7 @@ class Browse:
         """The releases that a request can name."""
         live, published = self._users.listed()
         published.sort(key=lambda release: release != live)  # the live one first
-        manifests = [each.manifest for release in published if (each := self._users.published(release)) is not None]
+        manifests = [each.manifest for each in readable(self._users, published)]
         return KeptReleases(
             releases=[
                 KeptRelease(

@@ -31,6 +31,7 @@ from data_exchange_center.errors import RecsysError
 from data_exchange_center.features import Float32
 from data_exchange_center.manifest import Manifest
 from data_exchange_center.settings import Settings
+from extras.published import readable
 from extras.search import meaning
 from extras.search.settings import SearchSettings
 from extras.wheels import download_wheel
@@ -74,9 +75,9 @@ def sync(settings: Settings, gone: Collection[str]) -> None:
             with closing(RedisUsers(slow.redis)) as users, closing(ElasticItems(slow.elasticsearch)) as items:
                 releases = users.listed()[1]
                 delete_others(client, [index_of(release, encoder) for release in releases])
-                for release in releases:
-                    published = users.published(release)
-                    if published is None or is_loaded(client, release, encoder):
+                for published in readable(users, releases):
+                    release = published.manifest.release
+                    if is_loaded(client, release, encoder):
                         continue
                     texts = {
                         n: meaning.text_of(each.title, each.attributes) for n, each in items.catalogue(release).items()

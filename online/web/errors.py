@@ -57,8 +57,8 @@ def register_errors(app: Flask) -> None:
             case HTTPException():
                 code = error.name.lower().replace(" ", "_")
                 headers = dict(error.get_headers(request.environ))
-                said = f"{error.description} Allowed: {headers['Allow']}." if "Allow" in headers else error.description
-                response = error_response(error.code or 500, code, said or "")
+                said = (error.description or "") + (f" Allowed: {headers['Allow']}." if "Allow" in headers else "")
+                response = error_response(error.code or 500, code, said)
                 response.headers.extend((name, headers[name]) for name in _KEPT if name in headers)
                 return response
         log.error("unexpected error in request %s", g.record.id, exc_info=error)

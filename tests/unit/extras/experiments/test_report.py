@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from data_exchange_center.dataset import OwnId
+from data_exchange_center.manifest import Published
 from data_exchange_center.steps import StepError
 from extras.events.events import Event
 from extras.experiments.declaration import Arm, Experiment
@@ -19,6 +20,7 @@ from extras.experiments.outcomes import Outcomes, joined
 from extras.experiments.report import dataset_of, found_by, over_time, show
 from extras.experiments.store import Exposure
 from offline.evaluation.metrics import plain
+from online.clients.base import StoredError
 from tests.datasets import STARS
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import DefaultWorld
@@ -242,3 +244,17 @@ def test_event_meaning_comes_from_the_active_release() -> None:
     assert dataset_of(experiment(), live("films")).base_name == "films"  # type: ignore[arg-type]
     with pytest.raises(StepError, match="No release of data set films is published"):
         dataset_of(experiment(), live("books"))  # type: ignore[arg-type]
+
+
+def test_event_meaning_comes_from_a_release_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    users = live("films")
+    users.history.insert(0, "dddddddddddd")
+    published = users.published
+
+    def of_two_formats(release: str) -> Published | None:
+        if release != LIVE:
+            raise StoredError("redis", "holds a manifest that cannot be read (it is of format 2)")
+        return published(release)
+
+    monkeypatch.setattr(users, "published", of_two_formats)
+    assert dataset_of(experiment(), users).base_name == "films"  # type: ignore[arg-type]
