@@ -116,6 +116,11 @@ def test_containers_and_local_stack_read_each_others_data(containers: Containers
         assert owners == {UID}
 
 
+def test_quality_is_measured_in_a_container(containers: Containers) -> None:
+    containers.compose("run", "--rm", "steps", "make", "quality")
+    until(lambda: requests.get(f"{containers.settings.server.url}/ml/quality", timeout=30).json()["made"])
+
+
 @pytest.mark.skipif(not (ENGINE / "pid").is_file(), reason="the engine is not the tests' own")
 def test_the_engine_restarts_and_brings_it_back(containers: Containers) -> None:
     with while_docker_keeps_its_proxies(containers):
