@@ -117,6 +117,11 @@ CHECKS: Final[dict[str, Check]] = {
     "checkout": checkout, "changelog": changelog, "figures": figures, "machine": machine,
     "licences": passes("licences"), "vulnerabilities": passes("vulnerabilities"), "runtimes": passes("audit-runtimes"),
 }  # fmt: skip
+ABOUT: Final = {  # what a check is of, for the notes of a release that leaves it out
+    "changelog": "the changelog", "figures": "the figures' versions", "machine": "that all figures are of one machine",
+    "licences": "licences", "vulnerabilities": "known vulnerabilities of packages",
+    "runtimes": "known vulnerabilities of bundled programs",
+}  # fmt: skip
 
 
 def problems(version: str, without: Collection[str]) -> list[str]:
@@ -125,7 +130,9 @@ def problems(version: str, without: Collection[str]) -> list[str]:
 
 def notes(version: str, without: Collection[str]) -> str:
     """The notes of a release: what changed, what was not checked, what the archive is for."""
-    unchecked = f"Not checked for this release: {', '.join(sorted(without))}.\n\n" if without else ""
+    unchecked = (
+        f"Not checked for this release: {'; '.join(ABOUT[each] for each in sorted(without))}.\n\n" if without else ""
+    )
     archive = "The archive is for running it (`make demo`); `make test` and `make lint` need a clone."
     return f"# {NAME} {version}\n\n{changes(version)}\n\n{unchecked}{archive}\n"
 
@@ -157,6 +164,6 @@ def main(version: str, without: Collection[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version")
-    parser.add_argument("--without", nargs="*", default=[], choices=[name for name in CHECKS if name != "checkout"])
+    parser.add_argument("--without", nargs="*", default=[], choices=ABOUT)
     given = parser.parse_args()
     main(given.version, given.without)
