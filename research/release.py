@@ -56,20 +56,25 @@ def checkout(version: str) -> Iterator[str]:
         yield f"the tag v{version} is on another commit, {tagged[:12]}"
 
 
+def section(version: str) -> tuple[str, str]:
+    """Date and text of a version's section in CHANGELOG.md; both empty where there is none with a date."""
+    heading = rf"^## \[{re.escape(version)}\] - (\d{{4}}-\d\d-\d\d)\n"
+    found = re.search(rf"{heading}(.*?)(?=^## |\Z)", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return (found[1], found[2].strip()) if found else ("", "")
+
+
 def changes(version: str) -> str:
     """The section of a version in CHANGELOG.md, without its heading; empty where there is none with a date."""
-    heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d\n"
-    found = re.search(rf"{heading}(.*?)(?=^## |\Z)", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return found[1].strip() if found else ""
+    return section(version)[1]
 
 
 def changelog(version: str) -> Iterator[str]:
-    if not changes(version):
+    date, text = section(version)
+    if not text:
         yield f"CHANGELOG.md has no section '## [{version}] - <date>' with an entry"
-    dated = re.search(rf"^## \[{re.escape(version)}\] - (\S+)$", CHANGELOG.read_text(encoding="utf-8"), re.MULTILINE)
     cited = CITATION.read_text(encoding="utf-8").splitlines()
-    if dated and not {f"version: {version}", f"date-released: {dated[1]}"} <= set(cited):
-        yield f"CITATION.cff is of another version or date: set version: {version} and date-released: {dated[1]}"
+    if date and not {f"version: {version}", f"date-released: {date}"} <= set(cited):
+        yield f"CITATION.cff is of another version or date: set version: {version} and date-released: {date}"
 
 
 def measured_figures() -> dict[str, dict[str, Any]]:
@@ -113,25 +118,28 @@ def passes(target: str) -> Check:
     return check
 
 
-CHECKS: Final[dict[str, Check]] = {
-    "checkout": checkout, "changelog": changelog, "figures": figures, "machine": machine,
-    "licences": passes("licences"), "vulnerabilities": passes("vulnerabilities"), "runtimes": passes("audit-runtimes"),
-}  # fmt: skip
-ABOUT: Final = {  # what a check is of, for the notes of a release that leaves it out
-    "changelog": "the changelog", "figures": "the figures' versions", "machine": "that all figures are of one machine",
-    "licences": "licences", "vulnerabilities": "known vulnerabilities of packages",
-    "runtimes": "known vulnerabilities of bundled programs",
-}  # fmt: skip
+# Name -> what the notes of a release that leaves it out say, and the check
+CHECKS: Final[dict[str, tuple[str, Check]]] = {
+    "checkout": ("version, tree and tag", checkout),
+    "changelog": ("the changelog", changelog),
+    "figures": ("the figures' versions", figures),
+    "machine": ("that all figures are of one machine", machine),
+    "licences": ("licences", passes("licences")),
+    "vulnerabilities": ("known vulnerabilities of packages", passes("vulnerabilities")),
+    "runtimes": ("known vulnerabilities of bundled programs", passes("audit-runtimes")),
+}
 
 
 def problems(version: str, without: Collection[str]) -> list[str]:
-    return [found for name, check in CHECKS.items() if name not in without for found in check(version)]
+    return [found for name, (_, check) in CHECKS.items() if name not in without for found in check(version)]
 
 
 def notes(version: str, without: Collection[str]) -> str:
     """The notes of a release: what changed, what was not checked, what the archive is for."""
     unchecked = (
-        f"Not checked for this release: {'; '.join(ABOUT[each] for each in sorted(without))}.\n\n" if without else ""
+        f"Not checked for this release: {'; '.join(CHECKS[each][0] for each in sorted(without))}.\n\n"
+        if without
+        else ""
     )
     archive = "The archive is for running it (`make demo`); `make test` and `make lint` need a clone."
     return f"# {NAME} {version}\n\n{changes(version)}\n\n{unchecked}{archive}\n"
@@ -164,6 +172,6 @@ def main(version: str, without: Collection[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version")
-    parser.add_argument("--without", nargs="*", default=[], choices=ABOUT)
+    parser.add_argument("--without", nargs="*", default=[], choices=[name for name in CHECKS if name != "checkout"])
     given = parser.parse_args()
     main(given.version, given.without)

@@ -20,7 +20,7 @@ from data_exchange_center.recipes import Recipe
 from data_exchange_center.settings import Settings
 from offline import movielens
 from offline.evaluation.replay import Holdout
-from research.figure_files import FIGURES, commit, machine, named, write_figure
+from research.figure_files import FIGURES, commit, is_finished, machine, named, write_figure
 from research.figures.tables import Figure
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,9 @@ def resumed(path: Path, head: Mapping[str, Any], empty: Mapping[str, Any]) -> di
     """
     found = {**head, **deepcopy(dict(empty))}
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    measured = before.get("measured", {})
-    if measured.get("finished", True):
+    if not before or is_finished(before):
         return found
-    if head.items() <= before.items() and measured["commit"] == commit() and before["machine"] == machine():
+    if head.items() <= before.items() and before["measured"]["commit"] == commit() and before["machine"] == machine():
         return found | {name: before[name] for name in empty if name in before}
     log.warning("%s is begun again: it is of another commit, machine, data set or request", path)
     return found
@@ -76,7 +75,7 @@ def figure_of_study(found: Mapping[str, Any], settings: Settings, kind: str, *, 
     path = figure(found, settings, kind)
     if not (part and path.is_file()):
         return path
-    finished = json.loads(path.read_text(encoding="utf-8")).get("measured", {}).get("finished", True)
+    finished = is_finished(json.loads(path.read_text(encoding="utf-8")))
     return settings.offline_dir / "evaluation" / path.name if finished else path
 
 

@@ -46,13 +46,14 @@ def estimate(scale: Figure) -> str:
     others = ("waterfall.json", "index_growth.json", "layouts.json")
     if missing := [not_measured(file) for file in others if not (FIGURES / file).is_file()]:
         return "\n\n".join(missing)
-    figures = (scale, read(others[0]), read(others[1]), read(others[2]))
-    if len({each["ratings"] for each in figures[3]["layouts"].values()}) < 2:
+    waterfall, growth, layouts = map(read, others)
+    if len({each["ratings"] for each in layouts["layouts"].values()}) < 2:
         return not_measured(others[2])
+    figures = (scale, waterfall, growth, layouts)
     night, serving = (
         _by_target([list(rows(figures, *target)) for target in TARGETS]) for rows in (steps_rows, serving_rows)
     )
-    of_night, of_serving = (" ".join(map(measured, each)) for each in (figures[::3], figures[1:3]))
+    of_night, of_serving = (" ".join(map(measured, each)) for each in ((scale, layouts), (waterfall, growth)))
     return f"**The steps, each night**\n\n{night}\n\n{of_night}\n\n**Serving**\n\n{serving}\n\n{of_serving}"
 
 

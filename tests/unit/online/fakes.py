@@ -69,6 +69,7 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
         self.forgotten: set[tuple[str, OwnId]] = set()
         self.forgets = 0
         self.unlisted: set[str] = set()  # releases without a list of users
+        self.unreadable: set[str] = set()  # releases of another format
         self.opened: list[str] = []  # releases whose manifest was read
         self.history = [live] if live is not None else []  # published releases, newest first
         self.experiments: bytes | None = None  # those that run, packed
@@ -99,6 +100,8 @@ class FakeUsers(Fake, Client[UserQuery, UserAnswer]):
     def published(self, release: str) -> Published | None:
         with self._requested("published"):
             self.opened.append(release)
+            if release in self.unreadable:
+                raise StoredError(self.service, "holds a manifest that cannot be read (it is of another format)")
             return self.worlds[release].published if release in self.worlds else None
 
     def listed(self) -> tuple[str | None, list[str]]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from data_exchange_center.dataset import OwnId
-from data_exchange_center.manifest import Published
 from data_exchange_center.steps import StepError
 from extras.events.events import Event
 from extras.experiments.declaration import Arm, Experiment
@@ -20,7 +19,6 @@ from extras.experiments.outcomes import Outcomes, joined
 from extras.experiments.report import dataset_of, found_by, over_time, show
 from extras.experiments.store import Exposure
 from offline.evaluation.metrics import plain
-from online.clients.base import StoredError
 from tests.datasets import STARS
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.world import DefaultWorld
@@ -246,15 +244,8 @@ def test_event_meaning_comes_from_the_active_release() -> None:
         dataset_of(experiment(), live("books"))  # type: ignore[arg-type]
 
 
-def test_event_meaning_comes_from_a_release_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_event_meaning_comes_from_a_release_that_can_be_read() -> None:
     users = live("films")
     users.history.insert(0, "dddddddddddd")
-    published = users.published
-
-    def of_two_formats(release: str) -> Published | None:
-        if release != LIVE:
-            raise StoredError("redis", "holds a manifest that cannot be read (it is of format 2)")
-        return published(release)
-
-    monkeypatch.setattr(users, "published", of_two_formats)
+    users.unreadable.add("dddddddddddd")
     assert dataset_of(experiment(), users).base_name == "films"  # type: ignore[arg-type]

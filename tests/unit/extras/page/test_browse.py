@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from data_exchange_center.manifest import Published
 from extras.page.hook import find, folded, projected
-from online.clients.base import StoredError
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.online.world import AT, BLANK_USER, LAST_EVENT, UNKNOWN_USER, DefaultWorld, ShopWorld, SourceWorld
@@ -134,18 +132,9 @@ def test_a_service_that_is_down_is_named(http: FlaskClient, fakes: Fakes) -> Non
     assert http.get("/ml/items?q=film").status_code == 200  # titles are in memory
 
 
-def test_a_release_of_another_format_is_not_listed(
-    http: FlaskClient, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_release_of_another_format_is_not_listed(http: FlaskClient, fakes: Fakes) -> None:
     fakes.users.history.insert(0, OTHER)
-    published = fakes.users.published
-
-    def of_two_formats(release: str) -> Published | None:
-        if release == OTHER:
-            raise StoredError(fakes.users.service, "holds a manifest that cannot be read (it is of format 2)")
-        return published(release)
-
-    monkeypatch.setattr(fakes.users, "published", of_two_formats)
+    fakes.users.unreadable.add(OTHER)
     kept = got(http, "/ml/releases", "KeptReleases")["releases"]
     assert [each["release"] for each in kept] == [fakes.world.release]
 
