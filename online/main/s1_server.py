@@ -38,6 +38,7 @@ from online.web.parts import Parts, register_extras
 
 log = logging.getLogger(__name__)
 
+START_S: Final = 10.0  # at most, in which a process loads the active release before it takes requests
 # In the order in which they see a request, and an answer
 EXTRAS: Final = (
     "tracing", "monitoring", "keys", "search", "questions", "diversity", "explain", "events", "gorse", "items",
@@ -59,7 +60,7 @@ def create_app(
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
         try:  # requests are accepted after this
-            recommender.releases.get_active()
+            recommender.releases.get_active(START_S)
         except (ServiceError, NoReleaseError) as error:
             log.warning("nothing to serve yet: %s", error)
         recommender.follow(recommender.releases.follow)
