@@ -93,7 +93,7 @@ def try_to_start(description: str, inherited: dict[str, str]) -> None:
     """
     program: dict[str, Any] = json.loads(description)
     variables = launch.environment(inherited, {**program["environment"], "RECSYS_SERVER__WARM_UP_S": "0"})
-    unchanged = "Nothing was started or stopped: a server that runs goes on as before."
+    unchanged = "A server that runs goes on as before."
     try:
         tried = subprocess.run(
             TRIAL, cwd=ROOT, env=variables, check=False, capture_output=True, text=True, timeout=SERVER.ready_within_s

@@ -124,7 +124,7 @@ def test_a_service_that_is_up_again_is_called(patient: Settings, world: World, n
     bodies = [{**body, "budget_ms": 10_000} for body in BODIES]
     try:
         commands.serve(settings)
-        with load(settings.server.url, bodies, CLIENTS, pause_s=0.05) as requested:
+        with load(settings.server.url, bodies, CLIENTS, pause_s=0.2) as requested:
             commands.down(settings, [by_name(name)])
             requested.wait(lambda answer: name in answer.degraded, PATIENCE_S)
             commands.up(settings, [by_name(name)])
