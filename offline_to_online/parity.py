@@ -34,7 +34,7 @@ from offline_to_online.releases import Stores
 from offline_to_online.stores.base import patient
 from offline_to_online.stores.elasticsearch import SAME_SCORE
 from online.clients import base, elastic, feast, redis, triton
-from online.recommend.recall import checked_vectors, encoded, search_channels
+from online.recommend.recall import encoder_queries, query_vectors, search_channels
 from online.recommend.recommend import Recommender
 
 TOLERANCE: Final = 1e-5  # largest difference between an offline and an online value, relative to the value or to 1
@@ -97,8 +97,10 @@ def online_answers(
         if stored is None:
             raise CheckError(f"user {own_id!r}: Redis does not know this user under release {release}")
         if server.encoder and channels.encoded:
-            stored = encoded(server.encoder, manifest, channels, stored, timestamp)
-        lists = search_channels(server.items, manifest, channels, stored, timestamp)
+            queries = encoder_queries(manifest, channels, stored, timestamp)
+            vectors = {channel: server.encoder.call(query) for channel, query in queries.items()}
+            stored = replace(stored, vectors={**stored.vectors, **vectors})
+        lists = search_channels(server.items.call, manifest, channels, stored, timestamp)
         recalled[own_id] = stored, candidates.fused_lists(manifest.recipe.recall, lists)
     item_numbers = sorted({int(number) for _, found in recalled.values() for number in found.item_numbers})
     items = feast.fetch_items(server.features, spec, release, item_numbers)
@@ -147,7 +149,7 @@ class OfflineTruth:
         NaN for an item that the channel cannot find. Raises CheckError for a vector of the wrong width.
         """
         try:
-            vectors = checked_vectors(self.manifest, self.channels, user, timestamp)
+            vectors = query_vectors(self.manifest, self.channels, user, timestamp)
         except base.ServiceError as error:
             raise CheckError(f"user {user.own_id!r}: {error.what}") from error
         # channels that score the items themselves

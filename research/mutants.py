@@ -37,7 +37,7 @@ TARGETS: Final = {
     "extras/events/events.py": (EVENTS,),
     "extras/events/feedback.py": (EVENTS,),
     "online/recommend/loaded_release.py": (RELEASE,),
-    "online/recommend/registry.py": (RELEASE, "tests/unit/extras/experiments/test_hook.py"),
+    "online/recommend/releases.py": (RELEASE, "tests/unit/extras/experiments/test_hook.py"),
 }
 # Pattern of a mutated line -> why the mutant is equivalent, so that no test can detect it.
 MEANS_NOTHING: Final = {

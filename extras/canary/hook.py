@@ -27,11 +27,9 @@ from extras.experiments.hook import counts as is_exposure
 from extras.experiments.store import ExperimentStore, Exposure, ExposureQueue, counting
 from extras.routes import per_release, route
 from online.clients.base import ServiceError
-from online.clients.redis import WHICH_IS_LIVE
 from online.clients.triton import NOT_NUMBERS
 from online.recommend.loaded_release import Release
-from online.recommend.outcomes import BadRequestError, LoadingError, NoReleaseError, UnknownReleaseError
-from online.recommend.registry import LOADING_WAIT_S
+from online.recommend.outcomes import BadRequestError
 from online.recommend.types import Answer, Request, Stopwatch, read_id
 from online.web.parts import Parts
 
@@ -75,6 +73,7 @@ class Canarying:
     def __init__(self, parts: Parts, store: CanaryStore, exposures: ExperimentStore, settings: CanarySettings) -> None:
         self._recommender, self._plain, self._plainly_preferred = parts.recommender, parts.recommend, parts.preferred
         self._store, self._exposures, self._settings = store, exposures, settings
+        store.breaker = parts.recommender.users.breaker
         counter = counting(parts.registry, "recsys_canary_exposures", "Answers to both groups of a canary")
         self._queue = ExposureQueue(exposures.expose, counter)
         self.canary: Canary | None = None  # all that a request looks at where none runs
@@ -128,10 +127,10 @@ class Canarying:
         announced = is_new and time.time() < canary.joined
         if not announced and self._tally.held.get(request.userid) is False:
             return group
-        timed = self._recommender.timed(request, watch)
-        asking = self._recommender.within(self._store, timed, 0.2)
+        deadline = self._recommender.deadline_of(request, watch).share(0.2)
+        query = Held(canary.id, request.userid, self._settings.away_s, announced)
         try:
-            held = asking.call(Held(canary.id, request.userid, self._settings.away_s, announced))
+            held = self._store.call(query, deadline, strict=False)
         except ServiceError:  # as far as this process knows
             return None if announced or self._tally.held.get(request.userid) else group
         self._tally.note(request.userid, held=held)
@@ -158,11 +157,11 @@ class Canarying:
     # --- following
 
     def open(self) -> None:
-        """Wait until the release of a running canary is loaded, so that its users are not answered by another one."""
-        with suppress(ServiceError, NoReleaseError, UnknownReleaseError, LoadingError):
+        """Load the release of a running canary, so that its users are not answered by another one."""
+        with suppress(ServiceError):
             self._adopt(self._store.canaries())
             if self.canary is not None:
-                self._recommender.releases.get(self.canary.release, LOADING_WAIT_S)
+                self._recommender.releases.follow()
 
     def follow(self) -> bool:
         """Read the state; while a canary runs add up its counts and decide. Raises ServiceError."""
@@ -171,7 +170,7 @@ class Canarying:
         if canary is None:
             return True
         users, now = self._recommender.users, time.time()
-        active = users.call(WHICH_IS_LIVE).live
+        active = users.control().active
         if active != canary.active:
             self._change(lambda before: state.superseded(before, active, now))
         elif canary.activating:

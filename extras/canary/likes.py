@@ -15,13 +15,13 @@ from extras.canary.state import Canary
 from extras.experiments.always_valid import difference_path
 from extras.experiments.outcomes import outcomes_of
 from extras.experiments.store import ExperimentStore
-from online.recommend.registry import Registry
+from online.recommend.releases import Releases
 
 ALPHA: Final = 0.01
 METRIC: Final = "hits"  # liked items a user
 
 
-def likes_of(exposures: ExperimentStore, canary: Canary, releases: Registry, horizon_s: float) -> Likes:
+def likes_of(exposures: ExperimentStore, canary: Canary, releases: Releases, horizon_s: float) -> Likes:
     """The relative difference so far, of users whose horizon is over. Raises ServiceError."""
     if (opened := releases.loaded(canary.active)) is None:
         return Likes()

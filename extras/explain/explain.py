@@ -6,7 +6,7 @@ score is explained by occlusion: the score minus the score with one input remove
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, singledispatch
 from typing import Any, Final
@@ -32,12 +32,12 @@ from extras.explain.shapes import (
     ReasonCode,
     Sentence,
 )
-from online.clients.base import Caller, Deadline, ServiceError
+from online.clients.base import Deadline, ServiceError
 from online.clients.triton import ScoreQuery
 from online.recommend.loaded_release import Release
 from online.recommend.types import Ranked, Slate
 
-Scorer = Caller[ScoreQuery, NDArray[np.float32]]
+Scorer = Callable[[ScoreQuery], NDArray[np.float32]]
 Ints = NDArray[np.integer]
 Places = NDArray[np.intp]  # on the ranked list, from 0
 
@@ -130,9 +130,9 @@ class Evidence:
     @classmethod
     def of(cls, slate: Slate) -> Evidence | None:
         """Evidence of an answer; None if the popular list answers."""
-        if slate.opened is None or slate.user is None or slate.candidates is None:
+        if slate.user is None or slate.candidates is None:
             return None
-        timestamp = slate.timed.request.timestamp
+        timestamp = slate.request.timestamp
         return cls(slate.opened, slate.user, timestamp, slate.candidates, slate.ranked)
 
     def shares(self, itemids: Ints) -> Mapping[str, Shares]:
@@ -196,16 +196,9 @@ def explained(scorer: Scorer, evidence: Evidence, size: int, deadline: Deadline,
 def explained_as_popular(slate: Slate) -> list[Explanation]:
     """Explain the items of a popular list."""
     ranked = slate.ranked
-    places: list[tuple[Place, Place | None]]
-    if slate.saved is not None:  # the list that was kept on disk
-        of = len(slate.saved.item_list)
-        places = [(Place(rank=n, score=_rounded(item.score), of=of), None) for n, item in enumerate(slate.items, 1)]
-    else:
-        whole, shown = (
-            Hits(ranked.item_numbers, ranked.scores),
-            ranked.item_numbers[ranked.shown(slate.timed.request.size)],
-        )
-        places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
+    whole = Hits(ranked.item_numbers, ranked.scores)
+    shown = ranked.item_numbers[ranked.shown(slate.request.size)]
+    places = [(place(whole, itemid), diversified(ranked, itemid)) for itemid in shown.tolist()]
     fields: dict[str, Any] = {"reason": _worded("popular"), "channels": {}, "fused": Place(of=0)}
     return [
         Explanation(itemid=item.itemid, **fields, ranked=at, diversified=now_at)
@@ -363,7 +356,7 @@ def effects(scorer: Scorer, evidence: Evidence, shown: Places, reference: Places
         changed[-1][:, column] = instead[column]
     lists = [ModelInputs(np.concatenate(changed), query.inputs.history)]
     lists += [ModelInputs(mine, history) for history in histories]
-    scores = np.concatenate([scorer.call(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
+    scores = np.concatenate([scorer(replace(query, inputs=inputs)) for inputs in lists]).reshape(-1, len(mine))
     moved = (scores[0] - scores[1:]).T  # (k, columns + events)
     return [
         shapes.Effects(

@@ -19,7 +19,7 @@ from data_exchange_center.dataset import MAX_BYTES, MAX_INTEGER, OwnId
 from data_exchange_center.errors import RecsysError
 from extras.attributes import no_attribute, no_value
 from extras.events.events import Event, likes
-from extras.events.hook import FORGOTTEN, RECORDED, AnyText, release_for_events
+from extras.events.hook import FORGOTTEN, RECORDED, AnyText
 from extras.items.projection import BEFORE, Extended, base_of
 from extras.items.store import MAX_ITEMS, Change, Follower, ItemStore, Like, Record
 from extras.routes import expect_kind, per_release, route
@@ -139,7 +139,7 @@ def register(app: Flask, parts: Parts) -> None:
 
     def current() -> Release:
         """The live release, as it was read. Raises NoReleaseError, ServiceError."""
-        return base_of(release_for_events(recommender))
+        return base_of(recommender.releases.get())
 
     def liked(opened: Release, events: Sequence[Event]) -> None:
         """Of each user who likes a new item, keep what the user had liked before; see `like_of`."""
@@ -169,7 +169,7 @@ def register(app: Flask, parts: Parts) -> None:
         version = store.change(base.manifest.dataset.base_name, changes)
         follower.include(base, version)
         current_record().facts |= {"items": len(changes)}
-        return follower.view(release_for_events(recommender))
+        return follower.view(recommender.releases.get())
 
     def state(opened: Release, own: OwnId) -> ItemState:
         """The item after a change."""

@@ -163,21 +163,18 @@ def leave_out_shown(request: Request, opened: Release, user: StoredUser) -> Stor
 
 def drop_shown(slate: Slate) -> None:
     """Remove items of earlier pages from a ranked or popular list."""
-    request, opened = slate.timed.request, slate.opened
-    if opened is not None and len(numbers := shown(request, opened)):
+    request, opened = slate.request, slate.opened
+    numbers = shown(request, opened)
+    if len(numbers):
         slate.ranked = kept(slate.ranked, ~np.isin(slate.ranked.item_numbers, numbers))
-    elif slate.saved is not None and isinstance(request, CursorRequest) and request._goes_on is not None:
-        left_out, dropped = request.shown("")
-        before = {*left_out, *dropped}
-        slate.saved.item_list[:] = [item for item in slate.saved.item_list if item.itemid not in before]
 
 
 def add(slate: Slate) -> None:
     """Add the cursor of the next page."""
-    request, opened, ranked = slate.timed.request, slate.opened, slate.ranked
+    request, opened, ranked = slate.request, slate.opened, slate.ranked
     if not isinstance(request, CursorRequest) or not request.cursor:
         return
-    release = opened.release if opened else ""
+    release = opened.release
     left_out, page = request.shown(release)
     without_state = any(each.outcome is Outcome.POPULAR for each in slate.degraded)
     now = [item.itemid for item in slate.items]

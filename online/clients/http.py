@@ -186,7 +186,7 @@ class HttpClient(Client[Query, Found]):
         self, settings: ElasticsearchSettings | FeastSettings | TritonSettings, *urls: str, **more: Any
     ) -> None:
         """``urls``: of servers, if not those of the settings; ``more``: arguments of `Http`."""
-        self.timeout_s = settings.timeout_s
+        super().__init__(settings.timeout_s)
         self.http = Http(*(urls or settings.urls), timeout_s=settings.timeout_s, **more)
 
     def _read(self, answer: HttpAnswer) -> dict[str, Any]:

@@ -102,7 +102,8 @@ class TritonVectors(base.Client[EncoderQuery, features.Float32]):
     service: ClassVar[str] = "triton"
 
     def __init__(self, scores: TritonScores) -> None:
-        self._scores, self.timeout_s = scores, scores.timeout_s
+        super().__init__(scores.timeout_s)
+        self._scores = scores
 
     def _call(self, query: EncoderQuery) -> features.Float32:
         return self._scores.infer(query.model, 1, query.inputs, 1, query.dims)

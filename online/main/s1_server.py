@@ -13,7 +13,6 @@ EXTRAS (extras/<name>) bring the page for people at /, further fields of a reque
 RECSYS_SERVER__EXTRAS=keys,events,page takes some of it, none takes nothing, and a folder that is not there is left out.
 
 Reads   the live release from the four services (`make sync` puts it there)
-Writes  data_exchange_center/online/server/last_release.json: its popular list, for when none of them answers
 Run     flask --app s1_server.py run      (`make serve` runs it under gunicorn)
 Expect  curl -d '{"userid": 1}' http://127.0.0.1:5000/ml/rec
         {"userid": 1, "release": "...", "cold_start": false, "item_list": [{"itemid": ..., ...}, ...], ...}
@@ -31,7 +30,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from data_exchange_center.settings import Settings, load_settings
 from online.clients.base import ServiceError
-from online.recommend.outcomes import NoReleaseError
 from online.recommend.recommend import Recommender
 from online.web import asgi, errors, guard, openapi
 from online.web.parts import Parts, register_extras
@@ -59,8 +57,8 @@ def create_app(
         logging.basicConfig(level=logging.INFO, handlers=[handler])
         recommender = Recommender.from_settings(settings)
         try:  # requests are accepted after this
-            recommender.releases.get_active()
-        except (ServiceError, NoReleaseError) as error:
+            recommender.releases.follow(only_active=True)
+        except ServiceError as error:
             log.warning("nothing to serve yet: %s", error)
         recommender.follow(recommender.releases.follow)
     app = Flask(__name__)

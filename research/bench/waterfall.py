@@ -114,9 +114,9 @@ class Bare:
     def _recorded(self, client: Client[Any, Any]) -> Any:
         call = client.call
 
-        def kept(query: Any, deadline: Deadline = NEVER) -> Any:
+        def kept(query: Any, deadline: Deadline = NEVER, *, strict: bool = True) -> Any:
             used = time.thread_time()
-            answer = call(query, deadline)
+            answer = call(query, deadline, strict=strict)
             self._last[client.service] = Call(query, time.thread_time() - used)
             return answer
 

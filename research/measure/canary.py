@@ -251,7 +251,7 @@ class Bad:
 
 def bad_releases(recommender: Recommender, requests: Requests, release: str) -> tuple[Collected, list[Bad]]:
     """The release as it is, and the bad ones."""
-    opened = recommender.releases.get(release, 60)
+    opened = recommender.releases.get(release)
     collect(recommender, requests, "warm-up", opened)
     active, answers = collect(recommender, requests, "active", opened)
     item = opened.spec.columns.index(Columns.ITEM)

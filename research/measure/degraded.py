@@ -69,13 +69,14 @@ def measure(recommender: Recommender, case: Case, requests: Requests) -> dict[st
             raise StepError(f"User {found.userid!r} was answered without {away} too; run it again.")
         return found
 
-    for service in case.away:
-        recommender.breakers[service].force_open("is declared dead")
+    breakers = [client.breaker for client in recommender.clients if client.service in case.away]
+    for breaker in breakers:
+        breaker.force_open("is declared dead")
     try:
         lists = requests.holdout.judged(requests.lists(recommender, K, case.name, answer))
     finally:
-        for service in case.away:
-            recommender.breakers[service].force_open(None)
+        for breaker in breakers:
+            breaker.force_open(None)
     values = {
         f"recall@{K}": metrics.recall(lists, requests.holdout.relevance, K),
         f"ndcg@{K}": metrics.ndcg(lists, requests.holdout.relevance, K),

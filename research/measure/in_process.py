@@ -55,7 +55,7 @@ def recommender_of(settings: Settings, known_users: int, release: str) -> Recomm
     opening = Retrying(stop=stop_after_delay(OPENS_WITHIN_S), retry=not_yet, retry_error_callback=lambda _: None)
 
     def opened() -> str | None:
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         serving = recommender.releases.active
         return serving.release if serving else None
 

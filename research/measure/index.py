@@ -41,7 +41,7 @@ from offline_to_online.rows import ItemRow, item_rows, request_time, sampled_use
 from offline_to_online.stores.base import elastic_client
 from offline_to_online.stores.elasticsearch import ElasticsearchStore, delete_index, write_items
 from online.clients.elastic import ElasticItems
-from online.recommend.recall import checked_vectors
+from online.recommend.recall import query_vectors
 from research.figure_files import FIGURES, write_figure
 from research.figures import costs
 from research.reports import publish, resumed, whole_numbers
@@ -146,7 +146,7 @@ def user_searches(settings: Settings, manifest: Manifest, size: int) -> list[Ite
     """The server's searches for the users of parity's sample, without preferred genres."""
     channels, recall = read_channels(settings.exchange_dir), manifest.recipe.recall
     return [
-        ItemQuery(SCRATCH, recall, checked_vectors(manifest, channels, row, request_time(row)), seen=row.seen)
+        ItemQuery(SCRATCH, recall, query_vectors(manifest, channels, row, request_time(row)), seen=row.seen)
         for row in sampled_users(read_users(settings.exchange_dir), size)
     ]
 

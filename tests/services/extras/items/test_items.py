@@ -40,7 +40,7 @@ def workers(patient: Settings, world: World, tmp_path: Path) -> Iterator[tuple[F
 def started(settings: Settings, key: str, ends: ExitStack) -> FlaskClient:
     recommender = ends.enter_context(closing(Recommender.from_settings(settings)))
     http = create_app(recommender, settings).test_client()
-    recommender.releases.get_active(60)
+    recommender.releases.follow()
     http.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {key}"
     return http
 
@@ -65,7 +65,7 @@ def test_every_worker_serves_a_new_item_soon(workers: tuple[FlaskClient, FlaskCl
     until(alike)
     # as the exact search among all says
     recommender = first.application.extensions["recsys"].recommender
-    breaker = recommender.breakers["elasticsearch"]
+    breaker = recommender.items.breaker
     breaker.force_open("is left alone")
     exact = ask(first, **query, budget_ms=10_000)
     breaker.force_open(None)

@@ -34,7 +34,7 @@ def http(patient: Settings, world: World, tmp_path_factory: pytest.TempPathFacto
     settings = patient.model_copy(update={"server": patient.server.model_copy(update={"keys_file": keys})})
     with closing(Recommender.from_settings(settings)) as recommender:
         app = create_app(recommender, settings)
-        recommender.releases.get_active(60)
+        recommender.releases.follow()
         yield app.test_client()
 
 
@@ -78,7 +78,7 @@ def test_rules_reach_every_worker_and_every_answer(
     with closing(Recommender.from_settings(patient)) as one, closing(Recommender.from_settings(patient)) as other:
         workers = [create_app(recommender, patient).test_client() for recommender in (one, other)]
         for each in (one, other):
-            each.releases.get_active(60)
+            each.releases.follow()
         best = ids(ask(workers[0], strict=True))
         path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
         with pytest.raises(RuleProblemError, match=f"no item {FAR}"):

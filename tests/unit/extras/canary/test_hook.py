@@ -44,8 +44,7 @@ def both(fakes: Fakes, http: FlaskClient) -> Fakes:
     """The active release, and another one that is loaded, too."""
     fakes.add(type(fakes.world)(release=OTHER, model=wire.MODEL, model_version=2, seed=7))
     fakes.users.history.append(OTHER)
-    ask(http, strict=True)  # which waits until it is loaded, on a busy machine too
-    ask(http, strict=True, release=OTHER)
+    fakes.follow()
     return fakes
 
 

@@ -65,7 +65,7 @@ def test_process_metrics_are_exported(http: FlaskClient, fakes: Fakes) -> None:
 
 
 def test_breaker_states_are_numbers(http: FlaskClient, fakes: Fakes) -> None:
-    fakes.recommender.breakers["redis"].force_open("is dead")
+    fakes.recommender.users.breaker.force_open("is dead")
     page = http.get("/metrics").text
     assert [value(page, "breaker_state", service=name) for name in ("redis", "triton")] == [2, 0]
 

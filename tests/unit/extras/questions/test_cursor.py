@@ -12,8 +12,6 @@ from pydantic import SecretStr
 
 from data_exchange_center.settings import RedisSettings
 from extras.questions.cursor import MAX_SHOWN, Cursor, CursorRequest, key_from
-from online.main.s1_server import create_app
-from online.recommend.last_release import LastRelease
 from tests.unit.extras.conftest import Fakes
 from tests.unit.extras.document import conforms
 from tests.unit.extras.questions.asking import USER, ask, ids
@@ -88,7 +86,7 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
             other = replace(fakes.world, release="bbbbbbbbbbbb", seed=1, model_version=2)
             fakes.add(other)
             fakes.users.activate(other.release)
-            fakes.recommender.releases.get(other.release)
+            fakes.follow()
 
     user = fakes.world.own_user(userid)
     assert len(pages(http, 5, switch, userid=user)) == 250
@@ -98,18 +96,6 @@ def test_another_release_repeats_nothing(fakes: Fakes, http: FlaskClient, userid
 @pytest.mark.parametrize("down", SERVICES)
 def test_pages_go_on_while_a_service_is_away(fakes: Fakes, http: FlaskClient, down: str) -> None:
     assert len(pages(http, 5, lambda page, shown: fakes.down(down if page % 2 == 0 else "none"))) == 250
-
-
-@pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)
-def test_a_saved_popular_list_is_paged_with_any_diversity(fakes: Fakes, tmp_path: Path) -> None:
-    last = LastRelease(tmp_path / "saved.json")
-    last.keep(fakes.recommender.releases.get_active())
-    fakes.down(*SERVICES)
-    with fakes.restarted(tmp_path / "saved.json") as fresh:
-        http = create_app(fresh, stores=fakes.stores).test_client()
-        whole = ids(ask(http, size=200))
-        assert pages(http, 3, diversity=0.5) == whole[:150]
-        assert "diversity" not in ask(http, diversity=0.5)
 
 
 @pytest.mark.parametrize("kind", [DefaultWorld], indirect=True)

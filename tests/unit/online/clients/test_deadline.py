@@ -14,7 +14,7 @@ from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, 
 from online.clients.base import NEVER, OUT_OF_TIME, Deadline, GoneError, ServiceError, current, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
-from online.clients.redis import WHICH_IS_LIVE, RedisUsers, TimelyConnection, UserQuery
+from online.clients.redis import RedisUsers, TimelyConnection, UserQuery
 from online.clients.triton import ScoreQuery, TritonScores
 from tests.unit.online.fakes import FakeUsers
 from tests.unit.online.trickling import service, talking
@@ -88,7 +88,7 @@ def test_a_lost_connection_is_made_again_once(
     monkeypatch.setattr(users, "lost_errors", (Exception,))
     users.on_call = lambda: setattr(users, "down", next(lost, False))
     with expected:
-        assert users.call(WHICH_IS_LIVE).live == WORLD.release
+        assert users.call(UserQuery.of(1, WORLD.published.manifest)).kept
 
 
 def test_the_remaining_time_is_never_negative() -> None:

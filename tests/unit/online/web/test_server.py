@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from data_exchange_center.settings import ServerSettings
+from data_exchange_center.settings import ServerSettings, Settings
+from online.main.s1_server import create_app
 from online.recommend import readiness
 from online.recommend.outcomes import Degradation, Outcome, sentences
 from online.recommend.types import Request
@@ -18,7 +19,7 @@ from online.web import asgi
 from online.web.asgi import COMPLETE_SINCE, MAX_BODY
 from online.web.errors import EXPECTED
 from online.web.guard import validated
-from tests.unit.online.conftest import Fakes
+from tests.unit.online.conftest import Fakes, plain
 from tests.unit.online.world import AT, NO_FEATURES_USER, UNKNOWN_USER, DefaultWorld
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -172,11 +173,17 @@ def test_queueing_time_is_part_of_took_ms(http: FlaskClient) -> None:
 
 def test_no_live_release_is_503_that_says_what_to_do(http: FlaskClient, fakes: Fakes) -> None:
     fakes.users.live_release = None
-    for response in (http.post("/ml/rec", json={"userid": 1}), http.get("/readyz")):
-        assert response.status_code == 503
-        assert "make sync" in response.text
-    fakes.users.live_release = fakes.world.release
-    answered(http, {"userid": 1})
+    fakes.users.history.clear()
+    with fakes.restarted() as recommender:
+        server = create_app(recommender, plain(Settings())).test_client()
+        recommender.releases.follow()
+        for response in (server.post("/ml/rec", json={"userid": 1}), server.get("/readyz")):
+            assert response.status_code == 503
+            assert "make sync" in response.text
+        assert server.post("/ml/rec", json={"userid": 1}).headers["Retry-After"] == "1"
+        fakes.users.live_release = fakes.world.release
+        recommender.releases.follow()
+        answered(server, {"userid": 1})
 
 
 def test_404_and_405_have_the_same_shape(http: FlaskClient) -> None:

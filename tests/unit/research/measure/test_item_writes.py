@@ -36,7 +36,7 @@ def test_items_are_added_and_removed_again(
     monkeypatch.setattr(item_writes, "known_userids", lambda settings: fakes.world.userids)
     monkeypatch.setattr(item_writes, "SETTLED_S", 0.0)
     monkeypatch.setattr(item_writes, "MAX_AT_ONCE", 3)
-    fakes.recommender.releases.get_active(60)
+    fakes.recommender.releases.follow()
     settings = Settings(server={"keys_file": tmp_path / "api_keys"})  # type: ignore[arg-type]
     with (
         serving(create_app(fakes.recommender, settings, fakes.stores)) as url,
