@@ -324,6 +324,7 @@ class Browse:
         trial = {"userid": userid, "size": 1, "strict": True, "release": release}
         self._recommender.recommend(Request.model_validate(trial))
         self._users.activate(release)
+        self._releases.follow(only_active=True)  # at once in this worker, in the others within half a second
         return Activated(release=release, live=True)
 
     def _state(self, opened: Release, userid: OwnId) -> StoredUser | None:

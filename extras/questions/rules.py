@@ -24,7 +24,7 @@ import logging
 import tomllib
 from collections.abc import Container, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -74,7 +74,7 @@ class Kept:
     """The rules of a data set, as a server last saw them."""
 
     dataset: str = ""
-    rules: RuleList = RuleList()
+    rules: RuleList = field(default_factory=RuleList)
 
 
 def rules_key(dataset: str) -> str:

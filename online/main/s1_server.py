@@ -74,6 +74,7 @@ def create_app(
     parts = Parts(settings, recommender, stores or {}, observers, recommender.recommend)
     app.extensions["recsys"] = parts
     register_extras(app, parts, EXTRAS)
+    recommender.releases.replace_each(recommender.extended)  # the one that was loaded before them
     guard.guard_writes(app, settings.server)
     document = openapi.description(parts.request_model, recommender.answer_model, parts.paths, parts.models)
     openapi.register_description(app, document)

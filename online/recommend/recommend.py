@@ -318,9 +318,13 @@ class Recommender:
 
     def _load(self, release: str) -> Release:
         loaded = load_release(self.users, self.items, self.features, self.server, self._background, release)
+        return self.extended(loaded)
+
+    def extended(self, release: Release) -> Release:
+        """The release, as the extensions want it."""
         for view in self.phases.release:
-            loaded = view(loaded)
-        return loaded
+            release = view(release)
+        return release
 
     def follow(self, look: Callable[[], bool]) -> None:
         """Poll a method every `POLL_S` seconds, on a thread that ends with its object or the server.

@@ -31,7 +31,7 @@ NONE_ACTIVE: Final = (
 
 
 class Releases:
-    """The loaded releases. Shared by threads; one of them calls `follow`.
+    """The loaded releases. Shared by threads.
 
     Attributes:
         experiments: the running experiments, serialized, as Redis said last.
@@ -42,6 +42,7 @@ class Releases:
         self._users = users
         self._load_release = load
         self._known_users = known_users
+        self._following = threading.Lock()  # held by the thread that loads
         self._lock = threading.Lock()  # of `_loaded`: `replace_each` changes it, too
         self._loaded: dict[str, Release] = {}
         self._answering = ""  # the release that answers: the active one, or the one before it until that is loaded
@@ -108,6 +109,10 @@ class Releases:
 
         ``only_active``: load no other one. Returns whether all of them are loaded. Raises ServiceError.
         """
+        with self._following:
+            return self._follow(only_active=only_active)
+
+    def _follow(self, *, only_active: bool) -> bool:
         try:
             control = self._users.control()
         except ServiceError as error:

@@ -116,7 +116,8 @@ class FakeExperiments(Fake, Client[None, Experiments]):
             self.experiments = change(self.experiments)
             running = tuple(each for each in self.experiments if each.runs)
             self.users.experiments = ALL.dump_json(running) if running else None
-            return self.experiments
+        self.users.changed()
+        return self.experiments
 
     def run(self, name: str, control: str, treatment: str, **given: Any) -> Experiment:
         """Start one over these two releases, which are taken to be kept."""

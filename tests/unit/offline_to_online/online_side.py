@@ -100,6 +100,7 @@ class OnnxRanker(FakeRanker):
     """ONNX Runtime, in Triton's place."""
 
     def __init__(self, exported: bytes) -> None:
+        Client.__init__(self)
         self.session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
 
     def _call(self, query: ScoreQuery) -> NDArray[np.float32]:

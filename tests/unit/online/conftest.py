@@ -52,6 +52,12 @@ class Fakes:
         for service in self.services:
             service.worlds[world.release] = world
 
+    def publish(self, world: World) -> None:
+        """Another release, published and loaded by this process, not active."""
+        self.add(world)
+        self.users.history.append(world.release)
+        self.follow()
+
     def restarted(self) -> closing[Recommender]:
         """Another process over the same services."""
         return closing(Recommender(*self.services, PATIENT))  # type: ignore[arg-type]

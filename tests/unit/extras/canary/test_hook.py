@@ -269,10 +269,13 @@ def test_requests_are_answered_without_redis(http: FlaskClient, both: Fakes) -> 
     assert ask(http, unknown)["release"] == OTHER
 
 
-def test_a_release_that_cannot_answer_counts_as_errors(http: FlaskClient, both: Fakes) -> None:
+def test_a_release_that_cannot_answer_counts_as_errors(
+    http: FlaskClient, both: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "LOADED_S", 0.0)
     canary = start(both)
-    for service in both.services:
-        del service.worlds[OTHER]
+    both.users.history.remove(OTHER)
+    both.follow()
     answers = [ask(http, user) for user in users_of(canary, "canary")]
     assert {each["release"] for each in answers} == {both.world.release}
     canarying(both).follow()

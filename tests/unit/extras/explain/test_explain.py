@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -175,7 +176,8 @@ def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
 
 def test_explanations_end_with_the_budget(fakes: Fakes) -> None:
     requested(fakes)
-    late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True), share=0.0)
+    fakes.scorer.on_call = lambda: time.sleep(0.2)
+    late = fakes.recommender.recommend(Request(userid=8, timestamp=AT, explain=True, budget_ms=150))
     assert len(late.item_list) == 50
     assert late.explained == []
 

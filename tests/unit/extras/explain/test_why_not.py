@@ -89,6 +89,8 @@ def test_an_untrained_item(fakes: Fakes) -> None:
     source = fakes.world.recipe.name == "source"
     if source:  # preferred genres bring it in
         fakes.world.genres[item] = ()
+        fakes.recommender.releases.reload(fakes.world.release)
+        fakes.follow()
     found = why_not(fakes, item)
     assert item not in fakes.world.seen[USER]
     assert found.code == "never_trained"

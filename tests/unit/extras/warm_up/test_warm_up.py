@@ -84,7 +84,7 @@ def test_feast_and_triton_are_called_before_the_first_request(warming: Fakes) ->
 def test_elasticsearch_is_warmed_up_after_an_unexpected_error(
     warming: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(hook, "completed", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(hook, "with_popular", lambda *arguments: 1 / 0)
     warmed_up(warming)
     assert warming.items.answered >= 50
     assert "could not be warmed up" in caplog.text
