@@ -58,6 +58,7 @@ ENCODER_SHARE = 0.4  # Triton, where a recall channel has an encoder
 RECALL_SHARE = 0.6  # Elasticsearch, and Feast in parallel
 SCORES_SHARE = 0.9  # Triton; the rest is for putting the answer together
 MAX_QUEUE_SHARE = 0.4  # of the budget: a request that has waited longer for a thread is answered at once, from memory
+BUSY = "is overloaded and had no time for this request"
 POLL_S, POLL_AGAIN_S = 0.5, 1.0  # interval of `Recommender.follow`; after a failure
 
 
@@ -162,7 +163,7 @@ class Recommender:
         popular = Ranked(release.by_popularity.ids, release.by_popularity.scores)
         slate = Slate(request, release, watch, deadline, popular)
         if not strict and waited_too_long(watch, deadline):  # more work on it would make later requests late, too
-            slate.degraded.append(Degradation.of(Outcome.POPULAR, "server", "is overloaded, had no time for this one"))
+            slate.degraded.append(Degradation.of(Outcome.POPULAR, "server", BUSY))
             return slate
 
         # The user's state, by Redis: history, seen items, profile.
