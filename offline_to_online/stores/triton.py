@@ -23,6 +23,7 @@ import onnx
 import orjson
 from google.protobuf.message import DecodeError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+from tritonclient.utils import np_to_triton_dtype
 
 from data_exchange_center import features, files, wire
 from data_exchange_center.settings import TRITON_SOCKET, Settings
@@ -297,12 +298,13 @@ def config_pbtxt(model: str, widths: features.Widths) -> str:
 def encoder_config(name: str, model: bytes) -> str:
     """The configuration of an encoder, by the names, types and shapes in its file."""
     graph = onnx.load_from_string(model).graph
-    types = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
-    tensors = ((each.name, each.type.tensor_type) for each in (*graph.input, *graph.output))
-    *inputs, output = (
-        _TENSOR.format(name, types[of.elem_type], ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim))
-        for name, of in tensors
-    )
+    tensors: list[str] = []
+    for each in (*graph.input, *graph.output):
+        of = each.type.tensor_type
+        datatype = np_to_triton_dtype(onnx.helper.tensor_dtype_to_np_dtype(of.elem_type))
+        dims = ", ".join(str(dim.dim_value or -1) for dim in of.shape.dim)
+        tensors.append(_TENSOR.format(each.name, datatype, dims))
+    *inputs, output = tensors
     return _CONFIG.format(model=name, max_batch=0, inputs=", ".join(inputs), output=output)
 
 
