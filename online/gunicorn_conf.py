@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 bind = f"{_server.host}:{_server.port}"
 worker_class = "asgi"
 asgi_lifespan = "off"
+control_socket_disable = True  # it would lie in the home folder, shared by all servers of an account
 workers = _server.workers
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False

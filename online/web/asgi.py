@@ -11,7 +11,7 @@ import io
 import random
 import sys
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -38,6 +38,8 @@ METRICS: Final = "/metrics"  # answered by a thread of its own, also while all o
 HEALTH_PATHS: Final = (ALIVE, METRICS)
 HEALTH_QUEUE: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
+# Of every answer that has no others: nobody keeps it, histories above all, and no browser takes it for a script.
+DEFAULT_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
 
 
@@ -73,12 +75,12 @@ class Refusal(NamedTuple):
         """An error of the usual shape. The connection ends where the body has not been read."""
         refused.labels(self.code).inc()
         body = error_body(self.code, self.message, **({"field": self.field} if self.field else {})).encode()
-        after = (b"retry-after", b"%d" % RETRY_AFTER_S) if self is OVERLOADED else (b"connection", b"close")
-        return (
-            self.status,
-            [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), after],
-            body,
-        )
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **DEFAULT_HEADERS}
+        if self is OVERLOADED:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        else:
+            headers["Connection"] = "close"
+        return self.status, _encoded(headers.items()), body
 
 
 OVERLOADED: Final = Refusal(503, "overloaded", "This server is overloaded: try again later.")
@@ -163,8 +165,12 @@ class Edge:
 
     def _respond(self, environ: dict[str, Any]) -> Reply:
         response = Response.from_app(self._app, environ, buffered=True)
-        pairs = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        return response.status_code, pairs, response.get_data()
+        return response.status_code, _encoded(response.headers), response.get_data()
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Headers as ASGI has them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -134,6 +134,8 @@ def register_records(app: Flask, server: ServerSettings, observers: Sequence[Obs
         record.status = response.status_code
         record.seconds = time.perf_counter() - record.watch.began
         response.headers[HEADER] = record.id
+        for name, value in asgi.DEFAULT_HEADERS.items():
+            response.headers.setdefault(name, value)
         for observer in observers:
             observer(record)
         return response

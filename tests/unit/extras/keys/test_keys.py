@@ -89,6 +89,15 @@ def test_health_is_open_to_all(guarded: FlaskClient) -> None:
         assert guarded.get(path).status_code == 401
 
 
+def test_versions_of_services_need_a_key_where_reads_do(guarded: FlaskClient, fakes: Fakes, path: Path) -> None:
+    def shown(http: FlaskClient, **headers: str) -> set[bool]:
+        return {"version" in service for service in http.get("/readyz", headers=headers).json["services"].values()}
+
+    assert shown(guarded) == {False}
+    assert shown(guarded, **bearer(keys.add(path, "reader", ["read"]))) == {True}
+    assert shown(app(fakes, path).test_client()) == {True}
+
+
 def test_writes_need_a_key_and_events_once_a_key_exists(fakes: Fakes, path: Path) -> None:
     http = app(fakes, path).test_client()
     writes = [
