@@ -44,7 +44,7 @@ def test_a_known_key_is_named_in_the_log(guarded: FlaskClient, path: Path, caplo
     first, second = keys.add(path, "shop"), keys.add(path, "phone.app")
     with caplog.at_level(logging.INFO, "online.access"):
         assert [requested(guarded, f"Bearer {key}").status_code for key in (first, second)] == [200, 200]
-    lines = [record.facts["key"] for record in caplog.records if record.name == "online.access"]  # type: ignore[attr-defined]
+    lines = [record.msg["key"] for record in caplog.records if record.name == "online.access"]  # type: ignore[index]
     assert lines == ["shop", "phone.app"]
 
 
