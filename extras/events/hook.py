@@ -40,6 +40,7 @@ REMAINING: Final = (  # after a user was forgotten; the chapter has a table
     "exported events and artifacts for training: make events offline sync",
     "online/renewal in the exchange folder: make renew, or delete it",
     "raw data, logs of requests and backups: delete it there yourself",
+    "the id, in Redis and in exported events: it stays, so that no release that is loaded later brings the user back",
 )
 RECORDED: Final = "recsys.recorded"  # among an application's extensions: functions called with a release and new events
 FORGOTTEN: Final = "recsys.forgotten"  # and those called with a data set's name and the user who was forgotten

@@ -53,7 +53,6 @@ def register(app: Flask, parts: Parts) -> None:
     @page.after_request
     def guarded(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = _POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
     app.register_blueprint(page)

@@ -99,7 +99,10 @@ def create_app(
     def readyz() -> Response:
         ready = recommender.readiness()
         status = 503 if ready.status == "unready" else 200
-        return Response(ready.model_dump_json(exclude_unset=True), status, mimetype="application/json")
+        hidden = None
+        if settings.server.reads_need_key and not guard.current_record().may("read"):
+            hidden = {"services": {"__all__": {"version"}}}
+        return Response(ready.model_dump_json(exclude_unset=True, exclude=hidden), status, mimetype="application/json")
 
     return app
 

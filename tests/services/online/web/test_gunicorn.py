@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -84,6 +85,14 @@ def test_a_server_that_is_stopped_answers_what_it_has_in_hand(tmp_path: Path) ->
     # here the server has ended
     assert [answer.result()[1].json()["error"]["service"] for answer in requested] == ["redis"] * THREADS
     assert "SIGKILL" not in (tmp_path / "server.log").read_text()
+
+
+def test_gunicorn_opens_no_control_socket(tmp_path: Path) -> None:
+    """Which would lie in the home folder, shared by all stacks."""
+    with running(tmp_path, workers=1) as (settings, master):
+        (worker,) = master.children()
+        until(lambda: str(worker.pid) in os.listdir(settings.workers_dir("workers")))
+        assert [each.laddr for each in master.net_connections("unix") if each.laddr] == []
 
 
 def test_workers_are_counted_together(tmp_path: Path) -> None:

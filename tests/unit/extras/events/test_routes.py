@@ -148,6 +148,7 @@ def test_a_forgotten_user_is_unknown(with_a_key: FlaskClient, fakes: Fakes) -> N
     assert ask(http)["cold_start"] is False
     response = http.delete("/ml/user/1")
     assert response.json == {"userid": 1, "events": 1, "releases": 1, "remaining": list(REMAINING)}
+    assert any("Redis" in each for each in REMAINING), "the mark that keeps the user from coming back"
     assert ask(http)["cold_start"] is True
     fakes.users.down = True
     assert ask(http)["degraded"][0]["instead"] == "popular", "this process remembers no state either"

@@ -208,6 +208,21 @@ def test_the_unexpected_is_500_without_its_insides(
     assert response.headers["X-Request-Id"] in caplog.text
 
 
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere", "/ml/rec", "/ml/history?userid=1", "/ml/users",
+             "/ml/history?userid=-1"]
+)  # fmt: skip
+def test_answers_are_neither_stored_nor_sniffed(http: FlaskClient, path: str) -> None:
+    response = http.get(path)
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_refusals_are_neither_stored_nor_sniffed() -> None:
+    headers = dict(asgi.OVERLOADED.reply()[1])
+    assert (headers[b"cache-control"], headers[b"x-content-type-options"]) == (b"no-store", b"nosniff")
+
+
 @pytest.mark.parametrize(("given_id", "kept"), [("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("é", False)])
 def test_a_sane_request_id_is_kept(http: FlaskClient, given_id: str, kept: bool) -> None:
     response = http.get("/healthz", headers={"X-Request-Id": given_id})
