@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = "2.51.0"
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
+KEEP_UMASK: Final = Path(__file__).with_name("keep_umask.py")
 BACKEND: Final = Path(__file__).with_name("backends") / "onnxruntime" / "model.py"
 PYTHONS: Final = tuple((3, minor) for minor in range(8, 14))  # those the wheel has a stub for
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -197,6 +198,7 @@ class Triton(Service):
         socket = triton.socket_dir / TRITON_SOCKET if triton.socket_dir else None
         return Program(
             command=(
+                *(sys.executable, "-I", str(KEEP_UMASK)),
                 str(site / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
                 f"--model-repository={settings.service_dir('triton')}",
                 f"--backend-directory={backends_dir(settings)}",
