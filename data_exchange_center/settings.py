@@ -5,6 +5,7 @@ as ``RECSYS_REDIS__HOST=redis``. Paths are absolute. Settings are built once, in
 """
 
 import json
+import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -54,7 +55,9 @@ Nodes = Annotated[str, AfterValidator(_nodes)]  # "host:port,host:port"
 Address = tuple[str, int]  # host, port
 REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the other: three masters, a replica each
 ELASTICSEARCH_NODES: Final = 3  # likewise
+REDIS_SOCKET: Final = "redis.sock"  # in `RedisSettings.socket_dir`
 TRITON_SOCKET: Final = "http.sock"  # in `TritonSettings.socket_dir`
+_SOCKET_PATH_BYTES: Final = 107  # at most, of a Unix socket's address
 
 
 class Part(BaseModel):
@@ -89,16 +92,35 @@ class HttpService(ServiceSettings, ABC):
         return self.urls[0]
 
 
+_NOT_IN_FEAST: Final = re.compile(r'[,"\\\x00-\x1f\x7f]')  # what its connection string cannot express
+
+
 def _for_every_client(password: SecretStr) -> SecretStr:
     """Reject passwords that redis.conf or Feast's connection string would need to escape."""
     text = password.get_secret_value()
-    if unfit := re.search(r'[,"\\\x00-\x1f\x7f]', text):
+    if unfit := _NOT_IN_FEAST.search(text):
         raise ValueError(f"it has {unfit[0]!r} in it, which Feast's connection string cannot express; choose another")
     try:
         json.loads(text)
     except ValueError:
         return password
     raise ValueError("Feast would read it as a number or a constant, not as text; choose one with more than that in it")
+
+
+def _unfit_for_redis(socket_dir: Path) -> str:
+    """Why Redis and its clients cannot use a socket in a folder; empty where they can."""
+    socket = socket_dir / REDIS_SOCKET
+    if len(os.fsencode(socket)) > _SOCKET_PATH_BYTES:
+        return f"{str(socket)!r} is longer than the {_SOCKET_PATH_BYTES} bytes of a socket's address"
+    if unfit := _NOT_IN_FEAST.search(str(socket)):
+        return f"{str(socket)!r} has {unfit[0]!r} in it, which Feast's connection string cannot express"
+    return ""
+
+
+def _redis_folder(path: Path) -> Path:
+    if why := _unfit_for_redis(_absolute(path)):
+        raise ValueError(f"{why}; choose another folder")
+    return path
 
 
 class RedisSettings(ServiceSettings):
@@ -108,6 +130,9 @@ class RedisSettings(ServiceSettings):
     password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
     # empty file: no password. Left out, for Redis on this machine: the file that the stack makes (`Settings`)
     password_file: AbsolutePath | None = None
+    # Folder with the Unix socket that Redis listens on in place of a port, so that its owner alone reaches it, and it
+    # alone gets the password. Left out, where neither host nor port is given: the stack's own folder (`Settings`)
+    socket_dir: Annotated[Path, AfterValidator(_redis_folder)] | None = None
     timeout_s: Seconds = 0.5
     feast_db: Annotated[int, Field(ge=1, le=15)] = 1  # Feast's online store; the user state lives in database 0
     cluster: bool = False  # Redis Cluster, which has one database; the local stack then starts six servers
@@ -118,6 +143,8 @@ class RedisSettings(ServiceSettings):
     def _one_readable_password_and_a_clusters_nodes(self) -> Self:
         if self.nodes and not self.cluster:
             raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
+        if self.socket_dir and self.cluster:
+            raise ValueError("socket_dir and cluster are both given; unset one of them")
         if self.password and self.password_file:
             raise ValueError("password and password_file are both given; unset one of them")
         try:
@@ -138,8 +165,20 @@ class RedisSettings(ServiceSettings):
             return None
 
     @property
+    def socket(self) -> Path | None:
+        """The Unix socket it listens on; None: it listens on `addresses`."""
+        return self.socket_dir / REDIS_SOCKET if self.socket_dir else None
+
+    @property
     def addresses(self) -> tuple[Address, ...]:
         return self._places(self.nodes, self.port, REDIS_SERVERS if self.cluster else 1)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, for messages."""
+        if self.socket:
+            return f"unix:{self.socket}"
+        return ", ".join(f"{host}:{port}" for host, port in self.addresses)
 
 
 class ElasticsearchSettings(HttpService):
@@ -347,7 +386,12 @@ class Settings(_Environment):
         """Fill in how the stack's own Redis and Triton are reached, where the settings name no others."""
         redis, triton = self.redis, self.triton
         if redis.host in _LOOPBACK and not (redis.password or redis.password_file or redis.nodes):
-            self.__dict__["redis"] = redis.model_copy(update={"password_file": self.redis_password_file})
+            redis = redis.model_copy(update={"password_file": self.redis_password_file})
+        socket_dir = self.service_dir("redis-sockets")
+        on_port = redis.cluster or redis.model_fields_set & {"host", "port"} or _unfit_for_redis(socket_dir)
+        if not (redis.socket_dir or on_port):
+            redis = redis.model_copy(update={"socket_dir": socket_dir})
+        self.__dict__["redis"] = redis
         if triton.host in _LOOPBACK and not (triton.socket_dir or triton.nodes or triton.http_nodes):
             self.__dict__["triton"] = triton.model_copy(update={"socket_dir": self.service_dir("triton-sockets")})
         return self

@@ -49,10 +49,15 @@ def environment_of(settings: Settings) -> dict[str, str]:
     return variables
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may enter, or close one that is there to all others."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
 def generated_secret(path: Path) -> str:
     """Read a secret that only its owner may read; generate it where the file does not exist yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
+    make_private(path.parent)
     if not path.is_file():
         with written_in_place(path) as temporary:
             temporary.write_text(secrets.token_urlsafe(32), encoding="utf-8")
@@ -92,17 +97,22 @@ class Port:
     setting: tuple[str, str]  # path through `Settings`
     container: int  # the port inside the container, which is also the default on this machine
     in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
-    unless: str = ""  # setting of the group that names a socket, which the service then listens on in place of the port
+    unless: str = ""  # setting of the group that names a socket's folder, which the service then listens in instead
 
     def number(self, settings: Settings) -> int:
         group, name = self.setting
         return int(getattr(getattr(settings, group), name))
 
+    def socket_dir(self, settings: Settings) -> Path | None:
+        """Folder of the socket that the service listens on in place of the port; None: it listens on the port."""
+        socket_dir: Path | None = getattr(getattr(settings, self.setting[0]), self.unless, None)
+        return socket_dir
+
     def numbers(self, settings: Settings) -> range:
         """All ports that the service takes."""
-        group = getattr(settings, self.setting[0])
-        if self.unless and getattr(group, self.unless):
+        if self.socket_dir(settings):
             return range(0)
+        group = getattr(settings, self.setting[0])
         cluster = getattr(group, "cluster", False)
         return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
 
@@ -160,7 +170,8 @@ class Service(ABC):
 
     def where(self, settings: Settings) -> str:
         """Say where it listens."""
-        return f"port {self.ports[0].number(settings)}"
+        socket_dir = self.ports[0].socket_dir(settings)
+        return f"socket {socket_dir}" if socket_dir else f"port {self.ports[0].number(settings)}"
 
     def log(self, settings: Settings) -> Path:
         return settings.service_dir("logs") / f"{self.name}.log"

@@ -18,6 +18,7 @@ from offline_to_online import onnx_export
 from offline_to_online.rows import ItemRow
 from offline_to_online.stores import base, elasticsearch, feast
 from offline_to_online.stores.triton import TritonStore
+from tests.redis_of import redis_of
 from tests.unit.online.world import ALL_KINDS, World
 
 PATIENCE_S = 10.0  # as long as a strict request may take
@@ -88,7 +89,7 @@ def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[Worl
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)
-        with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
+        with redis_of(stack) as client:
             load_redis(client, world)
     return loaded
 
@@ -97,7 +98,7 @@ def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[Worl
 def world(stack: Settings, worlds: dict[type[World], World], request: pytest.FixtureRequest) -> Iterator[World]:
     """The one that is live for a module. What was live before is live again afterwards."""
     world = worlds[request.param]
-    with redis.Redis(port=stack.redis.port, password=stack.redis.secret) as client:
+    with redis_of(stack) as client:
         before, activated = client.get(wire.LIVE_KEY), client.lrange(wire.PUBLISHED_KEY, 0, -1)
         client.set(wire.LIVE_KEY, world.release)
         client.lpush(wire.PUBLISHED_KEY, world.release)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
@@ -16,7 +17,11 @@ from onnx import TensorProto, helper
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from data_exchange_center.settings import Settings
+from extras.doctor import __main__ as doctor
 from online.clients.http import Http
+from online.recommend.recommend import Recommender
+from stack.redis.service import REDIS
+from stack.service import LOOPBACK, NotReadyError
 from stack.supervision import members
 from stack.triton.service import TRITON
 from tests.free_ports import settings_on_free_ports
@@ -105,3 +110,19 @@ def test_triton_s_shared_memory_is_closed_to_others(tmp_path: Path) -> None:
         assert made
         assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
         assert not {path.name for path in made} & opened()
+
+
+def test_who_listens_on_the_port_gets_no_password(tmp_path: Path) -> None:
+    """While Redis is down another account may listen there; its owner's commands do not connect."""
+    settings = settings_on_free_ports(tmp_path)
+    REDIS.prepare(settings)
+    assert settings.redis.secret
+    with socket.create_server((LOOPBACK, settings.redis.port)) as listener:
+        with pytest.raises(NotReadyError):
+            REDIS.version(settings)  # what `make status` asks
+        with closing(Recommender.from_settings(settings)) as server:
+            found = list(doctor.services(server.clients))
+        assert "down" in {each.state for each in found if each.what == "redis"}
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

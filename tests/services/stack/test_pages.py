@@ -176,10 +176,19 @@ class TestFeast:
 
 
 class TestRedis:
-    """It takes a page's request for an attack, and hangs up; other programs need the password."""
+    """It listens on a socket that only its owner reaches, and asks for the password there, too."""
+
+    def test_nobody_else_reaches_it(self, stack: Settings) -> None:
+        folder = stack.redis.socket_dir
+        assert folder is not None
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert psutil.Process(Supervisor(stack).processes()["redis"]["pid"]).net_connections("tcp") == []
 
     def test_programs_without_the_generated_password_are_refused(self, stack: Settings) -> None:
-        with redis.Redis(stack.redis.host, stack.redis.port) as client, pytest.raises(redis.AuthenticationError):
+        with (
+            redis.Redis(unix_socket_path=str(stack.redis.socket)) as client,
+            pytest.raises(redis.AuthenticationError),
+        ):
             client.ping()
         path = stack.redis_password_file
         assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
@@ -194,7 +203,9 @@ class TestRedis:
 
     @pytest.mark.parametrize("start", ["POST / HTTP/1.1", "GET /x HTTP/1.1\r\nHost: 127.0.0.1"])
     def test_commands_in_a_body_are_not_carried_out(self, stack: Settings, start: str) -> None:
-        with socket.create_connection((stack.redis.host, stack.redis.port), timeout=30) as connection:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(stack.redis.socket))
             connection.sendall(f"{start}\r\nHost: {EVIL}\r\n\r\nSET probe 1\r\n".encode())
             while connection.recv(4096):  # until it hangs up
                 pass
