@@ -123,13 +123,40 @@ def _redis_folder(path: Path) -> Path:
     return path
 
 
-class RedisSettings(ServiceSettings):
-    """Redis: user state for recall. A password comes from ``password`` or ``password_file``; see ``secret``."""
+class Guarded(Part):
+    """Settings of a service with a password, which comes from ``password`` or ``password_file``; see ``secret``."""
+
+    password: SecretStr | None = None
+    # empty file: no password. Left out, for a service on this machine: the file that the stack makes (`Settings`)
+    password_file: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _one_readable_password(self) -> Self:
+        if self.password and self.password_file:
+            raise ValueError("password and password_file are both given; unset one of them")
+        try:
+            if self.password_file:
+                self.password_file.read_bytes()
+        except OSError as error:
+            raise ValueError(f"password_file {str(self.password_file)!r} cannot be read: {error.strerror}") from error
+        return self
+
+    @property
+    def secret(self) -> str | None:
+        """The password, read from its file each time; None: there is none. Raises OSError for an unreadable file."""
+        if self.password or self.password_file is None:
+            return self.password.get_secret_value() if self.password else None
+        try:
+            return self.password_file.read_text(encoding="utf-8").rstrip("\n") or None
+        except FileNotFoundError:  # the stack has not made it yet
+            return None
+
+
+class RedisSettings(Guarded, ServiceSettings):
+    """Redis: user state for recall."""
 
     port: Port = 6379
     password: Annotated[SecretStr, AfterValidator(_for_every_client)] | None = None
-    # empty file: no password. Left out, for Redis on this machine: the file that the stack makes (`Settings`)
-    password_file: AbsolutePath | None = None
     # Folder with the Unix socket that Redis listens on in place of a port, so that its owner alone reaches it, and it
     # alone gets the password. Left out, where neither host nor port is given: the stack's own folder (`Settings`)
     socket_dir: Annotated[Path, AfterValidator(_redis_folder)] | None = None
@@ -140,29 +167,14 @@ class RedisSettings(ServiceSettings):
     write_replicas: Annotated[int, Field(ge=0, le=5)] = 1  # of a cluster, that have an event before it is acknowledged
 
     @model_validator(mode="after")
-    def _one_readable_password_and_a_clusters_nodes(self) -> Self:
+    def _a_password_for_every_client_and_a_clusters_nodes(self) -> Self:
         if self.nodes and not self.cluster:
             raise ValueError("nodes are given and cluster is not; set RECSYS_REDIS__CLUSTER=true")
         if self.socket_dir and self.cluster:
             raise ValueError("socket_dir and cluster are both given; unset one of them")
-        if self.password and self.password_file:
-            raise ValueError("password and password_file are both given; unset one of them")
-        try:
-            if self.password_file and (text := self.password_file.read_text(encoding="utf-8").rstrip("\n")):
-                _for_every_client(SecretStr(text))
-        except OSError as error:
-            raise ValueError(f"password_file {str(self.password_file)!r} cannot be read: {error.strerror}") from error
+        if self.secret:
+            _for_every_client(SecretStr(self.secret))
         return self
-
-    @property
-    def secret(self) -> str | None:
-        """The password, read from its file each time; None: Redis has none. Raises OSError for an unreadable file."""
-        if self.password or self.password_file is None:
-            return self.password.get_secret_value() if self.password else None
-        try:
-            return self.password_file.read_text(encoding="utf-8").rstrip("\n") or None
-        except FileNotFoundError:  # the stack has not made it yet
-            return None
 
     @property
     def socket(self) -> Path | None:
@@ -181,7 +193,7 @@ class RedisSettings(ServiceSettings):
         return ", ".join(f"{host}:{port}" for host, port in self.addresses)
 
 
-class ElasticsearchSettings(HttpService):
+class ElasticsearchSettings(Guarded, HttpService):
     """Elasticsearch: inverted index and vector index of the items."""
 
     port: Port = 9200
@@ -190,7 +202,6 @@ class ElasticsearchSettings(HttpService):
     # PEM file, for https with your own authority
     ca_certs: Annotated[AbsolutePath, AfterValidator(_file)] | None = None
     user: str = "elastic"
-    password: SecretStr | None = None
     timeout_s: Seconds = 1.0
     cluster: bool = False  # several nodes; the local stack then starts three
     nodes: Nodes = ""  # of a cluster; empty: host and port
@@ -201,6 +212,11 @@ class ElasticsearchSettings(HttpService):
     def urls(self) -> tuple[str, ...]:
         places = self._places(self.nodes, self.port, ELASTICSEARCH_NODES if self.cluster else 1)
         return tuple(f"{self.scheme}://{host}:{port}" for host, port in places)
+
+    @property
+    def login(self) -> tuple[str, str] | None:
+        """User and password; None: Elasticsearch asks for none."""
+        return (self.user, self.secret) if self.secret else None
 
     @model_validator(mode="after")
     def _certificates_are_for_https(self) -> Self:
@@ -325,6 +341,11 @@ class ServerSettings(ServiceSettings):
         return f"http://{host}:{self.port}"
 
 
+def _is_stacks_own(service: RedisSettings | ElasticsearchSettings) -> bool:
+    """Whether the settings leave it to the stack to give a service a password."""
+    return service.host in _LOOPBACK and not (service.password or service.password_file or service.nodes)
+
+
 IN_MEMORY: Final = "pandas"  # the built-in engine
 
 
@@ -383,15 +404,17 @@ class Settings(_Environment):
 
     @model_validator(mode="after")
     def _access_of_this_machine(self) -> Self:
-        """Fill in how the stack's own Redis and Triton are reached, where the settings name no others."""
-        redis, triton = self.redis, self.triton
-        if redis.host in _LOOPBACK and not (redis.password or redis.password_file or redis.nodes):
-            redis = redis.model_copy(update={"password_file": self.redis_password_file})
+        """Fill in how the stack's own services are reached, where the settings name no others."""
+        redis, elasticsearch, triton = self.redis, self.elasticsearch, self.triton
+        if _is_stacks_own(redis):
+            redis = redis.model_copy(update={"password_file": self.password_file("redis")})
+        if _is_stacks_own(elasticsearch):
+            elasticsearch = elasticsearch.model_copy(update={"password_file": self.password_file("elasticsearch")})
         socket_dir = self.service_dir("redis-sockets")
         on_port = redis.cluster or redis.model_fields_set & {"host", "port"} or _unfit_for_redis(socket_dir)
         if not (redis.socket_dir or on_port):
             redis = redis.model_copy(update={"socket_dir": socket_dir})
-        self.__dict__["redis"] = redis
+        self.__dict__["redis"], self.__dict__["elasticsearch"] = redis, elasticsearch
         if triton.host in _LOOPBACK and not (triton.socket_dir or triton.nodes or triton.http_nodes):
             self.__dict__["triton"] = triton.model_copy(update={"socket_dir": self.service_dir("triton-sockets")})
         return self
@@ -427,10 +450,9 @@ class Settings(_Environment):
         """File with the hashes of the server's keys, in a folder of its own, which a container mounts."""
         return self.server.keys_file or self.service_dir("keys") / "api_keys"
 
-    @property
-    def redis_password_file(self) -> Path:
-        """File with the password that the stack generates for its Redis, likewise."""
-        return self.service_dir("secrets") / "redis" / "password"
+    def password_file(self, service: str) -> Path:
+        """File with the password that the stack generates for a service of its own, likewise."""
+        return self.service_dir("secrets") / service / "password"
 
     def workers_dir(self, kind: str) -> Path:
         """A folder of the server's workers. ``metrics``: Prometheus metrics of each, summed when scraped; ``workers``:

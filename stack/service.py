@@ -42,10 +42,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
             variables.pop(variable, None)
             if content is not None:
                 variables[variable] = content.get_secret_value() if isinstance(content, SecretStr) else str(content)
-    if (password := settings.redis.secret) is not None:  # the value, so that a program restarts when it changes
-        variables["RECSYS_REDIS__PASSWORD"] = password
-    if (file := settings.redis.password_file) and (password or not file.exists()):
-        del variables["RECSYS_REDIS__PASSWORD_FILE"]
+    for name, service in {"REDIS": settings.redis, "ELASTICSEARCH": settings.elasticsearch}.items():
+        password, file = service.secret, service.password_file
+        if password is not None:  # the value, so that a program restarts when it changes
+            variables[f"RECSYS_{name}__PASSWORD"] = password
+        if file and (password or not file.exists()):
+            del variables[f"RECSYS_{name}__PASSWORD_FILE"]
     return variables
 
 
@@ -96,6 +98,7 @@ class Port:
 
     setting: tuple[str, str]  # path through `Settings`
     container: int  # the port inside the container, which is also the default on this machine
+    in_cluster_only: bool = False  # a single node of the service does without it
     in_a_row: int = 1  # number of consecutive ports, from this one on, that a cluster of the service takes
     unless: str = ""  # setting of the group that names a socket's folder, which the service then listens in instead
 
@@ -114,6 +117,8 @@ class Port:
             return range(0)
         group = getattr(settings, self.setting[0])
         cluster = getattr(group, "cluster", False)
+        if self.in_cluster_only and not cluster:
+            return range(0)
         return range(self.number(settings), self.number(settings) + (self.in_a_row if cluster else 1))
 
     @property
@@ -177,13 +182,18 @@ class Service(ABC):
         return settings.service_dir("logs") / f"{self.name}.log"
 
     def ask(
-        self, settings: Settings, path: str, timeout_s: float = 2.0, statuses: Collection[int] = (requests.codes.ok,)
+        self,
+        settings: Settings,
+        path: str,
+        timeout_s: float = 2.0,
+        statuses: Collection[int] = (requests.codes.ok,),
+        login: tuple[str, str] | None = None,
     ) -> requests.Response:
         """GET from its first port. Raises NotReadyError unless it answers with one of ``statuses``."""
         port = self.ports[0].number(settings)
         try:
             with local_session() as session:
-                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s)
+                response = session.get(f"http://{LOOPBACK}:{port}{path}", timeout=timeout_s, auth=login)
         except requests.RequestException as error:
             raise NotReadyError(f"{self.title} does not answer on port {port} yet") from error
         if response.status_code not in statuses:

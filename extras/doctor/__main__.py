@@ -140,7 +140,6 @@ def access(settings: Settings) -> Finding:
     """Name the local services that other accounts of this machine can reach: those that have no password."""
     local = settings.triton.socket_dir is not None
     ports = {
-        "Elasticsearch": settings.elasticsearch.port,
         "Feast": settings.feast.port,
         "Triton's metrics" if local else "Triton": settings.triton.metrics_port if local else settings.triton.http_port,
     }

@@ -70,8 +70,9 @@ class Redis(Service):
         settings.service_dir("redis").mkdir(parents=True, exist_ok=True)
         if settings.redis.socket_dir:
             make_private(settings.redis.socket_dir)
-        if not settings.redis.password and settings.redis.password_file == settings.redis_password_file:
-            generated_secret(settings.redis_password_file)
+        own = settings.password_file("redis")
+        if settings.redis.password_file == own:
+            generated_secret(own)
         password = settings.redis.secret
         # primaryauth: what a replica sends to its master
         lines = f'requirepass "{password}"\nprimaryauth "{password}"\n' if password else ""

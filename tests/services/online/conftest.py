@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import redis
 import torch
-from elasticsearch import Elasticsearch
 
 from data_exchange_center import wire
 from data_exchange_center.settings import Settings
@@ -52,7 +51,7 @@ def load_elasticsearch(settings: Settings, world: World) -> None:
         vectors = {name: known[itemid] for name, known in world.item_vectors.items() if itemid in known}
         shown = {"title": world.titles[itemid], "attributes": world.attributes(itemid)}
         rows.append(ItemRow(itemid, world.genres[itemid], vectors, own_id=world.own_item(itemid), **shown))
-    with Elasticsearch(settings.elasticsearch.url) as client:
+    with base.elastic_client(settings) as client:
         elasticsearch.write_items(client, world.release, rows, world.vector_dims, world.recipe.recall.index)
 
 

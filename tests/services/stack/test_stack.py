@@ -79,7 +79,7 @@ class TestOwnStack:
         commands.up(own, services)
         with redis_of(own, decode_responses=True) as client:
             client.set("test:key", "value")
-        requests.put(document, json={"a": 1}, timeout=30).raise_for_status()
+        requests.put(document, json={"a": 1}, auth=own.elasticsearch.login, timeout=30).raise_for_status()
 
         started = members(own)
         assert len(started) >= 3  # supervisord and two services
@@ -90,7 +90,8 @@ class TestOwnStack:
         commands.up(own, services)
         with redis_of(own, decode_responses=True) as client:
             assert client.get("test:key") == "value"
-        assert requests.get(document, timeout=30).json()["_source"] == {"a": 1}
+        answer = requests.get(document, auth=own.elasticsearch.login, timeout=30)
+        assert answer.json()["_source"] == {"a": 1}
 
     def test_a_new_password_restarts_redis_and_is_required(self, own: Settings) -> None:
         secret = own.model_copy(update={"redis": own.redis.model_copy(update={"password": SecretStr("hush")})})

@@ -70,14 +70,18 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings().data is None
 
 
-def test_the_stacks_own_redis_and_triton_are_found(tmp_path: Path) -> None:
+def test_the_stacks_own_services_are_found(tmp_path: Path) -> None:
     settings = Settings(exchange_dir=tmp_path)
     assert settings.redis.secret is None  # not made yet
-    password = generated_secret(settings.redis_password_file)
+    password = generated_secret(settings.password_file("redis"))
     assert settings.redis.secret == password
     assert environment_of(settings)["RECSYS_REDIS__PASSWORD"] == password
     assert settings.triton.url == f"unix:{tmp_path}/online/triton-sockets/http.sock"
     assert settings.triton.node_urls == settings.triton.urls
+    assert settings.elasticsearch.login is None
+    secret = generated_secret(settings.password_file("elasticsearch"))
+    assert settings.elasticsearch.login == ("elastic", secret)
+    assert environment_of(settings)["RECSYS_ELASTICSEARCH__PASSWORD"] == secret
     assert settings.redis.socket == tmp_path / "online" / "redis-sockets" / "redis.sock"
     assert environment_of(settings)["RECSYS_REDIS__SOCKET_DIR"] == str(settings.redis.socket_dir)
 
@@ -111,15 +115,17 @@ def test_a_socket_s_folder_that_is_given_counts(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_services_elsewhere_have_no_password_or_socket_of_ours(tmp_path: Path) -> None:
-    there = {"redis": {"host": "redis"}, "triton": {"host": "triton"}}
+    there = {name: {"host": name} for name in ("redis", "elasticsearch", "triton")}
     settings = Settings(exchange_dir=tmp_path, **there)  # type: ignore[arg-type]
-    generated_secret(settings.redis_password_file)
+    generated_secret(settings.password_file("redis"))
+    generated_secret(settings.password_file("elasticsearch"))
     assert settings.redis.secret is None
+    assert settings.elasticsearch.login is None
     assert settings.triton.urls == ("http://triton:8000",)
 
 
 def test_an_empty_file_means_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    generated_secret(Settings(exchange_dir=tmp_path).redis_password_file)
+    generated_secret(Settings(exchange_dir=tmp_path).password_file("redis"))
     monkeypatch.setenv("RECSYS_REDIS__PASSWORD_FILE", "/dev/null")
     monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path))
     assert load_settings().redis.secret is None
