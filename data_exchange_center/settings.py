@@ -301,10 +301,10 @@ class ServerSettings(ServiceSettings):
     workers: Annotated[int, Field(ge=1)] = 2
     threads: Annotated[int, Field(ge=1)] = 8  # requests a worker answers at once
     max_in_flight: Annotated[int, Field(ge=1)] = 64  # requests in a worker, answered or waiting; beyond: 503
-    # connections of a worker, at most half of the files that it may open; beyond: the one silent longest is closed
+    # connections of a worker, at most half of the files that it may open; beyond: a new one replaces another
     max_connections: Annotated[int, Field(ge=1)] = 1_000
     item_cache_ttl_s: Seconds = 300.0
-    # of a connection's first head, and of each body, from its head to its last byte
+    # of a connection's first head, of each body from its head to its last byte, and of a client that reads no answer
     arrival_timeout_s: Seconds = 5.0
     # host names that requests may name, "a.example, .b.example"; empty: any, or on loopback only its own
     allowed_hosts: str = ""

@@ -6,6 +6,8 @@ import shutil
 import sys
 from typing import Any
 
+from gunicorn.workers import gasgi
+
 from data_exchange_center.plugins import RECIPES, find
 from data_exchange_center.settings import load_settings
 
@@ -58,14 +60,16 @@ def child_exit(_: object, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Limit the connections of a worker whose application is loaded, tune its garbage collector, and mark it.
+    """Watch the connections of a worker whose application is loaded, tune its garbage collector, and mark it.
 
     What is loaded is exempt from collection (frozen), and the thresholds are raised: a request makes thousands of
     short-lived objects (three per Elasticsearch hit), and by default would run the collector several times.
     """
-    from online.web.connections import limit_connections  # here, where the worker imports the code as it is now
+    from online.web.connections import Connection  # here, where the worker imports the code as it is now
 
-    limit_connections(_server)
+    # The worker has no setting for its protocol. With gunicorn's own, 1,024 silent clients, which use up the files that
+    # a process may open by default, shut out everybody else.
+    gasgi.ASGIProtocol = Connection
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Response
-from prometheus_client import Counter
 from pydantic import BaseModel, Field
 
 from data_exchange_center.settings import ServerSettings
+from online.web.connections import Connections, refused
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,8 +39,6 @@ HEALTH_PATHS: Final = (ALIVE, METRICS)
 HEALTH_QUEUE: Final = 8  # of the latter at once
 RETRY_AFTER_S: Final = 1
 RECONNECTS: Final = 1 / 16  # share of the answers that ask the client to connect again, while all threads are busy
-
-refused = Counter("recsys_refused", "Requests that were refused before the application saw them", ["code"])
 
 
 class Error(BaseModel, extra="forbid"):
@@ -112,6 +110,7 @@ class Edge:
     """An ASGI application around a Flask one. One per process; used by one event loop."""
 
     def __init__(self, app: Flask, settings: ServerSettings) -> None:
+        self.connections = Connections.from_settings(settings)
         self._app = app
         self._arrives_within_s = settings.arrival_timeout_s
         self._pool = Pool(settings.threads, max(settings.threads, settings.max_in_flight), "request")
@@ -119,6 +118,7 @@ class Edge:
         self._reconnects = RECONNECTS if settings.workers > 1 else 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.connections.head_arrived(scope["client"])
         reply = await self._reply(scope, receive)
         if reply is None:  # the client has gone
             return
@@ -144,6 +144,10 @@ class Edge:
             return None
 
         # 3. a thread replies, now or when one is free
+        with self.connections.answering(scope["client"]):
+            return await self._answer(scope, body)
+
+    async def _answer(self, scope: Scope, body: bytes) -> Reply:
         if scope["path"] == ALIVE:
             return self._respond(_environ(scope, body))
         pool = self._watched if scope["path"] == METRICS else self._pool

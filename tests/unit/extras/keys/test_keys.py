@@ -189,8 +189,8 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-@pytest.mark.parametrize("server", [{"host": "0.0.0.0"}, {"proxies": 1}], ids=str)
-def test_an_open_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
+@pytest.mark.parametrize("server", [{"host": "0.0.0.0"}, {"proxies": 1}, {"keys_for": "all"}], ids=str)
+def test_a_closed_server_without_keys_answers_nobody(fakes: Fakes, path: Path, server: dict[str, Any]) -> None:
     http = app(fakes, path, **server).test_client()
     assert http.post("/ml/event", json=EVENT).status_code == 401
     assert requested(http).status_code == 401
