@@ -140,7 +140,6 @@ def access(settings: Settings) -> Finding:
     """Name what other accounts of this machine can reach without a password or a key, and how to close the server."""
     local = settings.triton.socket_dir is not None
     ports = {
-        "Elasticsearch": settings.elasticsearch.port,
         "Feast": settings.feast.port,
         "Triton's metrics" if local else "Triton": settings.triton.metrics_port if local else settings.triton.http_port,
     }

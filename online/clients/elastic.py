@@ -121,8 +121,7 @@ class ElasticItems(HttpClient[ItemQuery, tuple[Hits, ...]]):
     gone = "has no items of this release"
 
     def __init__(self, settings: ElasticsearchSettings) -> None:
-        login = (settings.user, settings.password.get_secret_value()) if settings.password else None
-        super().__init__(settings, login=login, ca_certs=settings.ca_certs)
+        super().__init__(settings, login=settings.login, ca_certs=settings.ca_certs)
         self._copies = settings.cluster
         self.more: Mapping[str, Search] = {}  # release -> searches further items, those that its index lacks
 

@@ -65,19 +65,30 @@ class TimelySocket(socket.socket):
     sendall = _timely(socket.socket.sendall)
 
 
-class TimelyConnection(redis.Connection):
-    """A connection of redis-py's pool that keeps the deadline of the thread that uses it, also while connecting."""
+class _Timely:
+    """Base of connections of redis-py's pool that keep the deadline of their thread, also while connecting."""
+
+    socket_timeout: float | None
+    socket_connect_timeout: float | None
 
     def _connect(self) -> socket.socket:  # what each kind of redis-py's connections defines
         configured, left = self.socket_connect_timeout, current().left()
         self.socket_connect_timeout = max(min(configured or left, left), 1e-3) if left < math.inf else configured
         try:
-            plain = super()._connect()  # type: ignore[no-untyped-call]
+            plain = super()._connect()  # type: ignore[misc]
         finally:
             self.socket_connect_timeout = configured
         timely = TimelySocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
         timely.settimeout(self.socket_timeout)
         return timely
+
+
+class TimelyConnection(_Timely, redis.Connection):
+    """Over TCP."""
+
+
+class TimelySocketConnection(_Timely, redis.UnixDomainSocketConnection):
+    """Over a Unix socket."""
 
 
 class Connected(Publishing):
@@ -116,10 +127,10 @@ def connect(settings: RedisSettings, *, timeout_s: float | None = None, db: int 
     """Return a client without retries. ``timeout_s``: of an answer; ``db``: database number, unused in a cluster."""
     if settings.cluster:
         return plugins.load(plugins.ENGINES, "redis_cluster")(settings, timeout_s or settings.timeout_s)  # type: ignore[no-any-return]
+    place = {"path": str(settings.socket)} if settings.socket else {"host": settings.host, "port": settings.port}
     pool = redis.ConnectionPool(
-        TimelyConnection,
-        host=settings.host,
-        port=settings.port,
+        TimelySocketConnection if settings.socket else TimelyConnection,
+        **place,
         db=db,
         password=settings.secret,
         socket_timeout=timeout_s or settings.timeout_s,

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import getpass
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from data_exchange_center import wire
 from data_exchange_center.features import ModelInputs, Widths
-from data_exchange_center.steps import CheckError
+from data_exchange_center.steps import CheckError, run
 from offline.models.deepfm import DeepFM, DeepFMConfig
 from offline.models.kinds import load_ranker, score, weights_to_bytes
 from offline_to_online.onnx_export import MAX_IR, OPSET, check_onnx, export_onnx
@@ -36,6 +39,20 @@ def test_the_export_says_nothing_of_the_machine_it_was_made_on(exported: bytes) 
 
 def test_the_same_weights_give_the_same_bytes(exported: bytes, truth: OfflineTruth) -> None:
     assert export_onnx(truth.ranker.model, truth.spec.widths, "aaaaaaaaaaaa") == exported
+
+
+def test_pytorch_s_cache_is_in_no_folder_that_another_account_can_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The export fails where it cannot make the folder."""
+    (tmp_path / f"torchinductor_{getpass.getuser()}").touch()  # PyTorch's own choice, in the temporary folder
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is as it was after the test
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("RECSYS_EXCHANGE_DIR", str(tmp_path / "exchange"))
+    folders: list[str] = []
+    run(lambda _: folders.append(cache_dir()))
+    assert folders == [str(tmp_path / "exchange" / "offline" / "torchinductor")]
 
 
 def test_the_export_scores_as_pytorch_does(exported: bytes, truth: OfflineTruth, folders: dict[str, Path]) -> None:

@@ -34,9 +34,10 @@ from stack import commands as stack_commands
 from stack.commands import by_name
 from stack.supervision import Supervisor
 from tests.fault_proxy import KINDS, SLOW_S, FaultProxy
+from tests.redis_of import redis_of
 from tests.services.online.conftest import load_redis
 from tests.services.online.gunicorn_server import running
-from tests.services.online.load import PORTS, Answered, kill, load
+from tests.services.online.load import SERVICES, Answered, kill, load
 from tests.unit.extras.canary.test_state import started
 from tests.unit.online.world import AT, DefaultWorld, SourceWorld, World
 from tests.waiting import until
@@ -54,7 +55,7 @@ LIMITS = {"AWAY_S": AWAY_S, "STEP_S": 1, "DEGRADED": 1, "SHORT": 1, "SCORES": 1,
 def other(patient: Settings, world: World, worlds: dict[type[World], World]) -> Iterator[World]:
     """A release that is published next to the active one. Afterwards there was never a canary."""
     other = worlds[SourceWorld]
-    with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as client:
+    with redis_of(patient) as client:
         client.rpush(wire.PUBLISHED_KEY, other.release)
         yield other
         if gone := [key for pattern in KEYS for key in client.scan_iter(pattern)]:
@@ -87,7 +88,7 @@ def serving(
 
 def remove(settings: Settings, other: World) -> None:
     """Remove a release's manifest and users: from now on the active one has to answer."""
-    with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+    with redis_of(settings) as client:
         users = [wire.user_key(other.release, other.own_user(user)) for user in other.userids]
         client.delete(wire.manifest_key(other.release), *users)
 
@@ -173,7 +174,7 @@ def test_it_is_activated_though_workers_and_redis_are_killed(
     begun(settings, other, users=3)
 
     def active() -> str:
-        with redis.Redis(port=settings.redis.port, password=settings.redis.secret) as client:
+        with redis_of(settings) as client:
             return str(client.get(wire.LIVE_KEY), "utf-8")  # type: ignore[arg-type]
 
     bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
@@ -221,11 +222,15 @@ def notes(settings: Settings) -> set[str]:
 @pytest.fixture
 def proxies(patient: Settings) -> Iterator[dict[str, FaultProxy]]:
     """In front of each service."""
-    there = {"redis": patient.redis.port, "elasticsearch": patient.elasticsearch.port, "feast": patient.feast.port}
     triton = patient.triton.url
-    at = triton.removeprefix("unix:") if triton.startswith("unix:") else patient.triton.http_port
+    there = {
+        "redis": str(patient.redis.socket) if patient.redis.socket else patient.redis.port,
+        "elasticsearch": patient.elasticsearch.port,
+        "feast": patient.feast.port,
+        "triton": triton.removeprefix("unix:") if triton.startswith("unix:") else patient.triton.http_port,
+    }
     with ExitStack() as stack:
-        yield {name: stack.enter_context(FaultProxy(service)) for name, service in (there | {"triton": at}).items()}
+        yield {name: stack.enter_context(FaultProxy(service)) for name, service in there.items()}
 
 
 @pytest.fixture
@@ -235,6 +240,7 @@ def behind(
     """As `served`, of a server that reaches the services through the proxies."""
     ports: dict[str, Any] = {name: {"port": proxy.port} for name, proxy in proxies.items()}
     at = f"127.0.0.1:{proxies['triton'].port}"
+    ports["redis"]["socket_dir"] = None
     ports["triton"] = {"socket_dir": None, "nodes": at, "http_nodes": at}
     own = {name: getattr(patient, name).model_copy(update=changes) for name, changes in ports.items()}
     with serving(patient.model_copy(update=own), other, tmp_path, monkeypatch, call_s=1.5) as (settings, _):
@@ -281,7 +287,7 @@ def test_killed_services_fail_no_request_and_keep_releases(
     canary = begun(settings, other)
     bodies = [{"userid": user, "timestamp": AT, "budget_ms": BUDGET_MS} for user in world.userids]
     with load(settings.server.url, bodies, clients=4, pause_s=0.05) as answered:
-        for name in PORTS:
+        for name in SERVICES:
             try:
                 kill(patient, name)
                 time.sleep(LASTS_S)

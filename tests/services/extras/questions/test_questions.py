@@ -20,6 +20,7 @@ from extras.questions.rules import RuleProblemError, added, rules_key
 from extras.questions.seen_again import ANSWERS, KEPT_S, Shown, ShownItems
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
+from tests.redis_of import redis_of
 from tests.unit.extras.questions.asking import USER, ask, ids
 from tests.unit.online.world import LONG_HISTORY_USER, NO_VECTOR_ITEM, DefaultWorld, World
 from tests.waiting import until
@@ -83,7 +84,7 @@ def test_rules_reach_every_worker_and_every_answer(
         path.write_text(f"hidden = {best[:3]}\nboosted = [{best[39]}, {FAR}]")
         with pytest.raises(RuleProblemError, match=f"no item {FAR}"):
             rules.main(patient, ["--file", f"{path}"])
-        with redis.Redis(port=patient.redis.port, password=patient.redis.secret) as store:
+        with redis_of(patient) as store:
             assert not store.exists(key), "nothing is half written"
         try:
             path.write_text(f"hidden = {best[:3]}")

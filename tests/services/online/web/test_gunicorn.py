@@ -32,7 +32,7 @@ REDIS_TIMEOUT_S = 5.0  # a busy machine has all requests there before, and has r
 def stuck(folder: Path) -> Iterator[Settings]:
     """A server whose Redis takes connections and says nothing."""
     settings = settings_on_free_ports(folder)
-    redis = settings.redis.model_copy(update={"timeout_s": REDIS_TIMEOUT_S})
+    redis = settings.redis.model_copy(update={"timeout_s": REDIS_TIMEOUT_S, "socket_dir": None})
     with (
         socket.create_server(("127.0.0.1", redis.port), backlog=200),
         running(

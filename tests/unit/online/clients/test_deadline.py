@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ import pytest
 
 from data_exchange_center.candidates import ItemQuery
 from data_exchange_center.features import ModelInputs
-from data_exchange_center.settings import ElasticsearchSettings, FeastSettings, RedisSettings, TritonSettings
+from data_exchange_center.settings import (
+    REDIS_SOCKET,
+    ElasticsearchSettings,
+    FeastSettings,
+    RedisSettings,
+    TritonSettings,
+)
 from online.clients.base import NEVER, OUT_OF_TIME, Deadline, GoneError, ServiceError, current, until
 from online.clients.elastic import ElasticItems
 from online.clients.feast import FeastFeatures, FeatureQuery
@@ -59,6 +66,18 @@ def test_a_call_ends_by_its_deadline_or_the_services_own_timeout(name: str, mann
                 client.call(query, NEVER if manner == "without a deadline" else Deadline.after(LIMIT_S))
             assert time.perf_counter() - started < LIMIT_S + MARGIN_S
             assert raised.value.service == name
+
+
+@pytest.mark.parametrize("manner", ["silent", "trickling"])
+def test_a_call_over_redis_s_socket_ends_by_its_deadline(manner: str, tmp_path: Path) -> None:
+    _, query, trickle = SERVICES["redis"]
+    users = RedisUsers(RedisSettings(socket_dir=tmp_path, timeout_s=5))
+    with service(b"" if manner == "silent" else trickle, tmp_path / REDIS_SOCKET), closing(users):
+        for _ in range(2):
+            started = time.perf_counter()
+            with pytest.raises(ServiceError, match="in time"):
+                users.call(query, Deadline.after(LIMIT_S))
+            assert time.perf_counter() - started < LIMIT_S + MARGIN_S
 
 
 @pytest.mark.parametrize("name", SERVICES)
