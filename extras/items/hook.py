@@ -48,7 +48,8 @@ _EXPECTED: Final = {
 }
 _CHANGED: Final = {name: what for name, what in _EXPECTED.items() if name != "itemid"}
 _INDEXED: Final = (
-    "the worker that answers has the change, whether Elasticsearch answers or not; the other workers have it within a second"
+    "the worker that answers has the change, whether Elasticsearch answers or not; "
+    "the other workers have it within a second"
 )
 _FULL: Final = f"{MAX_ITEMS:,} items are new, changed or removed: no more are kept."
 

@@ -96,7 +96,7 @@ class Item(BaseModel, extra="allow", title="Item"):
     itemid: OwnId
     score: float = Field(
         description="by the ranking model, or by recall where that did not rank; higher is better. It depends on the "
-        "request's other candidates, which `where` changes: compare scores within an answer, and put no threshold on them"
+        "request's other candidates, which `where` changes: compare scores within an answer, put no threshold on them"
     )
     title: str
 
