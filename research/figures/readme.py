@@ -28,7 +28,7 @@ _CHINESE: Final = (
     (r"(\d+) seconds on an empty machine \(", r"空机器上 \1 秒（"),
     (r"\), (\d+) when it runs again\. ", r"），再次运行 \1 秒"),
     (
-        r"Of what the ([\d,]+) users .+? \*\*(\d+%)\*\* is among .+? \*\*(\d+%)\*\* among 200; of all ([\d,]+) .+? "
+        r"Of what the ([\d,]+) users .+? \*\*(\d+%)\*\* is among .+? \*\*(\d+%)\*\* among 200; of all (\S+), .+? "
         r"\*\*(\d+%)\*\* and \*\*(\d+%)\*\*\.",
         r"隔一小时以上回来的 \1 位用户，接下来喜欢的有 **\2** 在一次普通请求的 50 部之内，**\3** 在 200 部之内；"
         r"全部 \4 位用户带请求时间（`timestamp`）时为 **\5** 和 **\6**。",

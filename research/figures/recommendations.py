@@ -74,7 +74,7 @@ def headline(figure: Figure) -> str:
     first = (
         f"Of what the {now['users']:,} users who come back after an hour or more like next, "
         f"**{ranked['recall@50']:.0%}** is among the 50 films of a plain request and **{ranked['recall@200']:.0%}** "
-        f"among 200; of all {figure['users']:,} users, with the request's time (`timestamp`), "
+        f"among 200; of all {figure['users']:,}, with their `timestamp`, "
         f"**{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
     note = (
