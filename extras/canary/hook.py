@@ -19,8 +19,9 @@ from flask import Flask
 
 from data_exchange_center.dataset import OwnId
 from extras.canary import state
-from extras.canary.decision import CanarySettings, Decision, Likes, as_counts, bucket_of, decide
+from extras.canary.decision import CanarySettings, Counts, Decision, Likes, as_counts, bucket_of, decide
 from extras.canary.likes import likes_of
+from extras.canary.report import CanaryReport, progress
 from extras.canary.state import Canaries, Canary, Member, member
 from extras.canary.store import CanaryStore, Held
 from extras.experiments.hook import counts as is_exposure
@@ -61,10 +62,13 @@ def register(app: Flask, parts: Parts) -> None:
         parts.recommender.follow(canarying.follow)
         parts.recommender.follow(canarying.measure)  # on a thread of its own: reading the logs takes seconds
 
-    @route(app, parts, "GET", "/ml/canary", Canaries, (401, 429, 500, 503))
-    def canary() -> Canaries:
-        """The release on trial, and those that were."""
-        return store.canaries()
+    @route(app, parts, "GET", "/ml/canary", CanaryReport, (401, 429, 500, 503))
+    def canary() -> CanaryReport:
+        """The release on trial, and those that were.
+
+        Of the one that runs also counts of both groups, each guardrail with its bound, and when the next step comes.
+        """
+        return canarying.report(store.canaries())
 
 
 class Canarying:
@@ -201,6 +205,15 @@ class Canarying:
         last = next(iter(self._canaries.ended), None)
         return str(last) if last and last.verdict != "activated" and last.ended > time.time() - RECENT_S else ""
 
+    def report(self, found: Canaries) -> CanaryReport:
+        """The canaries, and how the one that runs does. Raises ServiceError."""
+        running = found.running
+        if running is None:
+            return CanaryReport(**vars(found), progress=None)
+        now = time.time()
+        counts = self._counts(running, now)
+        return CanaryReport(**vars(found), progress=progress(running, counts, self._settings, now))
+
     def _change(self, change: Callable[[Canaries], Canaries]) -> None:
         self._adopt(self._store.update(change))
 
@@ -214,11 +227,18 @@ class Canarying:
             self.canary = found.running
 
     def _decide(self, canary: Canary, now: float) -> Decision:
+        return decide(self._counts(canary, now), self._settings, canary.users, canary.is_last)
+
+    def _counts(self, canary: Canary, now: float) -> Counts:
         stored, users = self._store.counts(canary)
         of, likes = self._likes
-        likes = likes if of == canary.id else Likes()
-        found = as_counts(stored, users=users, seconds=now - canary.joined, likes=likes)
-        return decide(found, self._settings, canary.users)
+        return as_counts(
+            stored,
+            users=users["canary"],
+            active_users=users["active"],
+            seconds=now - canary.joined,
+            likes=likes if of == canary.id else Likes(),
+        )
 
     def _compare(self, canary: Canary) -> None:
         """Compare the lists that both releases give a sample of the canary's users now.
@@ -282,7 +302,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._users: set[OwnId] = set()
+        self._users: dict[Member, set[OwnId]] = {}
         self._timed = 0
         self.held: OrderedDict[OwnId, bool] = OrderedDict()
         self.samples: deque[Request] = deque(maxlen=100)
@@ -293,8 +313,8 @@ class Tally:
             self._counts.update(f"{group}:{name}" for name in ("requests", *names))
             if took_ms is None:
                 return
+            self._users.setdefault(group, set()).add(userid)
             if group == "canary":
-                self._users.add(userid)
                 self._timed += 1
             if group == "active" or self._timed > FIRST:
                 self._counts[f"{group}:<{bucket_of(took_ms)}"] += 1
@@ -304,11 +324,11 @@ class Tally:
         with self._lock:
             self._counts.update({"compared": 1, "overlap": overlap})
 
-    def taken(self) -> tuple[Counter[str], set[OwnId]]:
-        """The counts and users since the last call."""
+    def taken(self) -> tuple[Counter[str], dict[Member, set[OwnId]]]:
+        """The counts and each group's users since the last call."""
         with self._lock:
             found = self._counts, self._users
-            self._counts, self._users = Counter(), set()
+            self._counts, self._users = Counter(), {}
             return found
 
     def note(self, userid: OwnId, *, held: bool) -> None:

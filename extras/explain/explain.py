@@ -48,7 +48,7 @@ EVENTS = 5  # of the history listed for each channel and for the ranker
 _REASONS_SHARE = 0.5  # of the time that is left; the rest is for the model's effects
 _DIGITS = 7  # of a channel's score or share: rounded, hundreds of them still add up within 1e-5
 _EFFECT_DIGITS = 6  # of a probability that is a float32
-_NAMED = 2  # events in a sentence
+_NAMED = 2  # items or fields in a sentence
 
 
 # --- a channel's score, split into what the user's events, the profile and popularity add to it
@@ -297,10 +297,17 @@ def _of_shares(evidence: Evidence, shares: Shares, k: int) -> Reason | None:
         best = [n for n in order if n in evidence.events and shares.events[k, n] > 0]
         liked = [n for n in best if history.ratings[n] > dataset.positive_level]
         if best:
-            named = [evidence.events[n] for n in (liked or best)[:_NAMED]]
-            items = [NamedItem(itemid=each["itemid"], title=each["title"]) for each in named]
+            items = _distinct([evidence.events[n] for n in liked or best])
             return _worded("liked" if liked else "rated", items=items)
     return None
+
+
+def _distinct(events: list[dict[str, Any]]) -> list[NamedItem]:
+    """The items of the first events, each title once: a user may have bought an item several times."""
+    items: dict[str, NamedItem] = {}
+    for each in events:
+        items.setdefault(each["title"], NamedItem(itemid=each["itemid"], title=each["title"]))
+    return list(items.values())[:_NAMED]
 
 
 _REASONS: Final[dict[ReasonCode, tuple[str, str]]] = {

@@ -91,7 +91,10 @@ class Item(BaseModel, extra="allow", title="Item"):
     """One recommended item, with what the data set says of it."""
 
     itemid: OwnId
-    score: float = Field(description="by the ranking model, or by recall where that did not rank; higher is better")
+    score: float = Field(
+        description="by the ranking model, or by recall where that did not rank; higher is better. It depends on the "
+        "request's other candidates, which `where` changes: compare scores within an answer, put no threshold on them"
+    )
     title: str
 
 

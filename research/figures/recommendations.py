@@ -72,9 +72,10 @@ def headline(figure: Figure) -> str:
     rows.insert(-1, ("the best fusion of tuned rivals", *values))
     ranked, in_session = now["ranked"], figure["systems"]["default: ranked"]
     first = (
-        f"Of what users who come back after an hour or more like next, **{ranked['recall@50']:.0%}** is among the 50 "
-        f"films of a plain request and **{ranked['recall@200']:.0%}** among 200; of all users, with the request's "
-        f"time (`timestamp`), **{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
+        f"Of what the {now['users']:,} users who come back after an hour or more like next, "
+        f"**{ranked['recall@50']:.0%}** is among the 50 films of a plain request and **{ranked['recall@200']:.0%}** "
+        f"among 200; of all {figure['users']:,}, with their `timestamp`, "
+        f"**{in_session['recall@50']['mean']:.0%}** and **{in_session['recall@200']['mean']:.0%}**."
     )
     note = (
         f"At the request's time; back after a break: {now['users']:,} users, all: {figure['users']:,}. "

@@ -22,6 +22,7 @@ from data_exchange_center.settings import Settings
 from extras.canary import __main__ as commands
 from extras.canary import state
 from extras.canary.decision import Decision
+from extras.canary.report import CanaryReport
 from extras.canary.state import KEY, Canaries, Canary, CanaryError, member
 from extras.canary.store import CanaryStore, Held, overview
 from extras.experiments.declaration import Declaration, ExperimentError, published_releases
@@ -48,7 +49,17 @@ PATIENCE_S = 60.0
 BUDGET_MS = 4_000
 KEYS = "ml:canary*", "ml:experiments*", "ml:exposures*"
 # So that two small worlds with unlike lists differ in no guardrail but errors
-LIMITS = {"AWAY_S": AWAY_S, "STEP_S": 1, "DEGRADED": 1, "SHORT": 1, "SCORES": 1, "SLOW": 1, "OVERLAP": 0, "WRONG": 1}
+LIMITS = {
+    "AWAY_S": AWAY_S,
+    "STEP_S": 1,
+    "DEGRADED": 1,
+    "SHORT": 1,
+    "SCORES": 1,
+    "SLOW": 1,
+    "OVERLAP": 0,
+    "WRONG": 1,
+    "EVIDENCE": 1,
+}
 
 
 @pytest.fixture
@@ -100,10 +111,10 @@ def ask(settings: Settings, userid: int, **more: Any) -> Any:
     return response.json()
 
 
-def canaries(settings: Settings) -> Canaries:
+def canaries(settings: Settings) -> CanaryReport:
     found = requests.get(f"{settings.server.url}/ml/canary", timeout=30)
     assert found.ok, found.text
-    return Canaries.model_validate_json(found.content)
+    return CanaryReport.model_validate_json(found.content)
 
 
 def announced(settings: Settings, other: World, *, users: int = 10_000) -> Canary:
@@ -376,12 +387,13 @@ def test_a_refused_change_changes_nothing(store: CanaryStore) -> None:
 def test_counts_of_workers_add_up_by_step(store: CanaryStore) -> None:
     canary = store.update(started).running
     assert canary is not None
-    assert store.counts(canary) == ({}, 0)
-    store.add(canary, {"canary:requests": 3}, {1, 2})
-    store.add(canary, {"canary:requests": 4, "active:requests": 1}, {2, "three"})
-    store.add(canary, {}, set())
-    assert store.counts(canary) == ({"canary:requests": 7, "active:requests": 1}, 3)
-    assert store.counts(canary.model_copy(update={"step": 1})) == ({}, 0)
+    nobody = {"canary": 0, "active": 0}
+    assert store.counts(canary) == ({}, nobody)
+    store.add(canary, {"canary:requests": 3}, {"canary": {1, 2}})
+    store.add(canary, {"canary:requests": 4, "active:requests": 1}, {"canary": {2, "three"}, "active": {4}})
+    store.add(canary, {}, {})
+    assert store.counts(canary) == ({"canary:requests": 7, "active:requests": 1}, {"canary": 3, "active": 1})
+    assert store.counts(canary.model_copy(update={"step": 1})) == ({}, nobody)
 
 
 def test_a_user_is_held_for_as_long_as_requests_come(store: CanaryStore) -> None:

@@ -168,6 +168,17 @@ def test_reasons_name_liked_films_of_the_history(fakes: Fakes) -> None:
             assert set(reason.values) <= {"gender", "age", "occupation"}
 
 
+@default
+def test_a_reason_names_an_item_once(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a user with two events of each item, as of somebody who buys the same again."""
+    history = fakes.world.histories[8]
+    twice = History(*(np.repeat(part, 2) for part in (history.item_numbers, history.ratings, history.times)))
+    monkeypatch.setitem(fakes.world.histories, 8, twice)
+    named = [[item.title for item in each.reason.items] for each in explained(fakes)]
+    assert max(map(len, named)) == 2
+    assert all(len(set(titles)) == len(titles) for titles in named)
+
+
 def test_an_unknown_user_is_explained_by_popularity(fakes: Fakes) -> None:
     for place, each in enumerate(explained(fakes, UNKNOWN_USER, 5), start=1):
         assert (each.reason.code, each.channels, each.fused.rank, each.effects) == ("popular", {}, None, None)
