@@ -17,7 +17,7 @@ from data_exchange_center.recipes import Frozen, Recipe
 
 # Version of the stores' layout and of the model's inputs: increase it when either changes.
 # 2: the ranking model is given the user's history in a tensor of its own. 3: columns of z-scores are named so.
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 
 class Part(Frozen):
@@ -67,7 +67,7 @@ class Published(Frozen):
     """Value of `wire.manifest_key` in Redis, written when a release is published: all that a server needs."""
 
     manifest: Manifest
-    triton_model: str = wire.MODEL  # `wire.MODEL`, or with the widths in its name where that model has other ones
+    triton_model: str = wire.MODEL  # `wire.MODEL`, or with the sizes in its name where that model has other ones
     triton_version: int  # its version that scores for this release
 
 

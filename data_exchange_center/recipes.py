@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
 
 from data_exchange_center import plugins
 
@@ -145,7 +153,7 @@ class ListsRecipe(RankerRecipe):
 
     examples: ClassVar[Literal["pairs", "lists"]] = "lists"
 
-    history: int = 40  # newest events in a row
+    history: PositiveInt = 40  # newest events that the network reads
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, which all come after that share
     horizon: int = 10  # events after a request that say what was liked

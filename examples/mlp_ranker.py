@@ -32,7 +32,7 @@ class MLPRecipe(ListsRecipe):
 
 
 class MLP(Ranker):
-    """(m, c, width) rows of lists -> (m, c, 1) scores. Without hidden layers it is linear."""
+    """(m, c, columns) rows of lists -> (m, c, 1) scores. Without hidden layers it is linear."""
 
     columns: Tensor
 
@@ -45,7 +45,7 @@ class MLP(Ranker):
             layers += [nn.Linear(inputs, outputs), nn.SiLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 
-    def forward(self, rows: Tensor) -> Tensor:
+    def forward(self, rows: Tensor, history: Tensor) -> Tensor:
         scores: Tensor = self.layers(rows.index_select(-1, self.columns))  # (m, c, columns) -> (m, c, 1)
         return scores
 

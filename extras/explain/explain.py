@@ -391,9 +391,9 @@ def _largest(parts: NDArray[np.floating]) -> list[int]:
     return order
 
 
-def _without_each(evidence: Evidence) -> Iterator[Float32]:
-    """The model's history columns without the newest event, without the second newest, ..."""
+def _without_each(evidence: Evidence) -> Iterator[Float32 | None]:
+    """The model's history without the newest event, without the second newest, ..."""
     spec, history = evidence.opened.spec, evidence.user.history
-    for n in range(min(len(history), spec.history.length) if spec.history else 0):
+    for n in range(min(len(history), spec.sizes.events)):
         rest = History(*(np.delete(part, n) for part in (history.item_numbers, history.ratings, history.times)))
         yield spec.encode_history(rest, evidence.timestamp)

@@ -194,9 +194,9 @@ def _facts(slate: Slate) -> dict[str, tuple[Facts, Facts]]:
     facts["triton"] = (
         {
             "rows": rows,
-            "width": spec.widths.row,
+            "width": spec.width,
             "columns": {name: n for name, n in columns.items() if n},
-            "history": spec.widths.history,  # once for all rows
+            "history": spec.sizes.events,  # once for all rows
         },
         {"scores": rows},
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_exchange_center.channels import Channel, StoredVectors
 from data_exchange_center.columns import Columns
-from data_exchange_center.features import Encoded, FeatureSpec, Float32
+from data_exchange_center.features import Encoded, FeatureSpec, Float32, ModelInputs
 from data_exchange_center.fusion import Fused, Hits, Vocabulary, candidate_columns, fuse, top_k
 from data_exchange_center.recipes import ListsRecipe, Recipe
 from data_exchange_center.steps import StepError, progress
@@ -267,20 +267,14 @@ class StoredFeatures:
         channels = [channel.name for channel in recipe.recall.channels]
         return cls(spec, candidate_columns(channels), _columns(inputs.users), items)
 
-    def rows(self, lists: Lists) -> Float32:
-        """(m, c, spec.width) model inputs of m lists of c candidates."""
+    def inputs(self, lists: Lists) -> ModelInputs:
+        """The network's inputs for m lists of c candidates: (m, c, columns) rows, (m, events, `HISTORY`) histories."""
         statistics = dict(zip(user_columns(), lists.statistics.T, strict=True))
-        users = self.spec.encode(
-            "user", {name: values[lists.users] for name, values in self.profile.items()} | statistics
-        )
-        history = self.spec.encode_history_codes(lists.events, lists.ratings, lists.ages)
-        return self.spec.assemble(
-            users[:, None],
-            self.items[lists.candidates],
-            lists.times[:, None],
-            self.spec.encode_candidates(self.columns, lists.features),
-            history[:, None],
-        )
+        profile = {name: values[lists.users] for name, values in self.profile.items()}
+        users = self.spec.encode("user", profile | statistics)
+        recalled = self.spec.encode_candidates(self.columns, lists.features)
+        rows = self.spec.assemble(users[:, None], self.items[lists.candidates], lists.times[:, None], recalled)
+        return ModelInputs(rows, self.spec.encode_events(lists.events, lists.ratings, lists.ages))
 
 
 def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:

@@ -146,7 +146,7 @@ def test_releases_of_two_recipes_coexist(stack: Settings, second: Settings) -> N
     """Its model has another width, and so a name of its own."""
     published, manifest = live(stack), release_of_artifacts(second)
     place = require_loaded(Stores.of(second), manifest.release)
-    name = f"ml_rec_{manifest.feature_spec.widths}"
+    name = f"ml_rec_{manifest.feature_spec.sizes}"
     assert (published.triton_model, place.model) == ("ml_rec", name)
     assert TritonStore(stack).models() == ["ml_rec", name]
     other = Published(manifest=manifest, triton_model=place.model, triton_version=place.version)

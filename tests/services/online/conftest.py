@@ -30,8 +30,12 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.weights = torch.nn.Parameter(torch.from_numpy(world.weights[:, None]))
 
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows @ self.weights  # (..., 1)
+    def forward(self, rows: torch.Tensor, history: torch.Tensor | None = None) -> torch.Tensor:
+        width = rows.shape[-1]
+        scores = rows @ self.weights[:width]  # (..., n, 1)
+        if history is not None:
+            scores = scores + (history.flatten(1) @ self.weights[width:])[:, None]
+        return scores
 
 
 def load_redis(client: redis.Redis, world: World) -> None:
@@ -83,8 +87,8 @@ def load_worlds(stack: Settings, kinds: Iterable[type[World]]) -> dict[type[Worl
     loaded = {}
     for kind in kinds:
         bare = kind()
-        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
-        place = TritonStore(stack).load(bare.release, bare.spec.widths, content)
+        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.sizes, bare.release)
+        place = TritonStore(stack).load(bare.release, bare.spec.sizes, content)
         world = loaded[kind] = kind(model=place.model, model_version=place.version)
         load_elasticsearch(stack, world)
         load_feast(stack, world)

@@ -168,8 +168,8 @@ def test_a_moment_that_is_a_day_off_is_caught(side: OnlineSide, entity: str, nam
 
 
 def test_the_ranker_is_exported_and_scores_alike(side: OnlineSide) -> None:
-    content = export_onnx(side.truth.ranker.model, side.spec.widths, side.manifest.release)
-    check_onnx(content, side.truth.ranker.model, side.spec.widths)
+    content = export_onnx(side.truth.ranker.model, side.spec.sizes, side.manifest.release)
+    check_onnx(content, side.truth.ranker.model, side.spec.sizes)
     side.ranker = OnnxRanker(content)
     assert side.check()["score"] < 1e-6
     assert len(np.unique(np.concatenate([answer.scores for answer in side.answers()]))) > 20

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_exchange_center.candidates import ExactItems, ItemQuery
-from data_exchange_center.features import ModelInputs
+from data_exchange_center.features import HISTORY, ModelInputs
 from data_exchange_center.recipes import RecallRecipe
 from online.clients.base import Client, GoneError, ServiceError, StoredError
 from online.clients.elastic import ElasticItems
@@ -296,8 +296,11 @@ class FeastFeaturesContract(ClientContract):
 
 def random_inputs(world: World, n: int) -> ModelInputs:
     """A list of n candidates, with a history where the world's model reads one."""
-    rng, widths = np.random.default_rng(n), world.spec.widths
-    return ModelInputs(*(rng.uniform(0, 1, size).astype(np.float32) for size in ((n, widths.row), (1, widths.history))))
+    rng, sizes = np.random.default_rng(n), world.spec.sizes
+    rows = rng.uniform(0, 1, (n, sizes.columns)).astype(np.float32)
+    if not sizes.events:
+        return ModelInputs(rows)
+    return ModelInputs(rows, rng.uniform(0, 1, (1, sizes.events, len(HISTORY))).astype(np.float32))
 
 
 class TritonScoresContract(ClientContract):
@@ -307,7 +310,7 @@ class TritonScoresContract(ClientContract):
         scores = client.call(ScoreQuery(inputs, world.model_version, world.model))
         assert scores.shape == (n,)
         assert scores.dtype == np.float32
-        np.testing.assert_allclose(scores, world.scores(inputs.joined()), atol=1e-5)
+        np.testing.assert_allclose(scores, world.scores(inputs), atol=1e-5)
 
     @pytest.mark.parametrize("gone", [{"version": 4711}, {"model": "nowhere"}], ids=str)
     def test_a_missing_model_or_version_has_its_own_error(

@@ -218,5 +218,5 @@ class FakeScorer(Fake, Client[ScoreQuery, NDArray[np.float32]]):
         self._seen(query)
         for world in self.worlds.values():
             if (world.model, world.model_version) == (query.model, query.version):
-                return world.scores(query.inputs.joined())
+                return world.scores(query.inputs)
         raise GoneError(self.service, "answered with an error (StatusCode.NOT_FOUND)")

@@ -30,9 +30,9 @@ def encoded(patient: Settings) -> Iterator[EncodedWorld]:
     """The world, loaded; it is deleted at the end."""
     bare = EncodedWorld()
     with torch.no_grad():
-        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.widths, bare.release)
+        content = onnx_export.export_onnx(ScoringModel(Linear(bare)), bare.spec.sizes, bare.release)
     store = TritonStore(patient)
-    place = store.load(bare.release, bare.spec.widths, content, {CHANNEL: bare.encoder.onnx.tobytes()})
+    place = store.load(bare.release, bare.spec.sizes, content, {CHANNEL: bare.encoder.onnx.tobytes()})
     world = EncodedWorld(model=place.model, model_version=place.version)
     load_elasticsearch(patient, world)
     load_feast(patient, world)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_exchange_center.channels import BREAK_S, HistorySum, Requests
+from data_exchange_center.features import ModelInputs
 from data_exchange_center.history import History
 from extras.explain.explain import MAX_ITEMS, MAX_ROWS, shares_of
 from extras.explain.shapes import Explanation
@@ -100,10 +101,12 @@ def test_a_channel_without_shares_is_explained_by_ranks(fakes: Fakes) -> None:
 def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
     world = fakes.world
     explanations = explained(fakes)
-    rows = fakes.scorer.calls[0].inputs.joined()
-    scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(rows), strict=True)}
+    inputs = fakes.scorer.calls[0].inputs
+    rows = inputs.rows
+    scored = {round(float(score), 6): row for row, score in zip(rows, world.scores(inputs), strict=True)}
     for each in explanations[:5]:
         row = scored[round(each.ranked.score or 0, 6)]
+        (score,) = world.scores(ModelInputs(row[None], inputs.history))
         assert [abs(moved.effect) for moved in each.effects.columns] == sorted(
             (abs(moved.effect) for moved in each.effects.columns), reverse=True
         )
@@ -112,7 +115,7 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             assert moved.value == pytest.approx(row[position], abs=1e-5)
             changed = row.copy()
             changed[position] = moved.instead
-            difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
+            difference = float(score - world.scores(ModelInputs(changed[None], inputs.history))[0])
             assert moved.effect == pytest.approx(difference, abs=1e-4)
             expected = 0 if moved.column == "itemid" else rows[:, position].mean()
             assert moved.instead == pytest.approx(expected, abs=1e-4)
@@ -120,9 +123,8 @@ def test_effects_are_differences_of_the_models_own_score(fakes: Fakes) -> None:
             history = world.histories[8]
             kept = history.item_numbers != gone.itemid
             rest = History(history.item_numbers[kept], history.ratings[kept], history.times[kept])
-            changed = row.copy()
-            changed[world.spec.widths.row :] = world.spec.encode_history(rest, AT)
-            difference = float(world.scores(row[None])[0] - world.scores(changed[None])[0])
+            without = ModelInputs(row[None], world.spec.encode_history(rest, AT))
+            difference = float(score - world.scores(without)[0])
             assert gone.effect == pytest.approx(difference, abs=1e-4)
 
 

@@ -202,7 +202,8 @@ def test_stages_say_what_was_sent_and_what_came(http: FlaskClient, fakes: Fakes)
     assert stages["elasticsearch"]["received"]["found"] == found
     rows = stages["triton"]["sent"]
     assert rows["rows"] == stages["triton"]["received"]["scores"]
-    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width - rows["history"]
+    assert sum(rows["columns"].values()) == rows["width"] == world.spec.width
+    assert rows["history"] == world.spec.sizes.events
 
 
 def test_stages_say_which_failed_and_end_where_the_request_did(http: FlaskClient, fakes: Fakes) -> None:

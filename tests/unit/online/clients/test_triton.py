@@ -50,7 +50,7 @@ def triton() -> Iterator[tuple[SimpleNamespace, TritonScores]]:
 
 
 def query(rows: int = ROWS) -> ScoreQuery:
-    return ScoreQuery(ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 60), np.float32)), 7, "ml_rec")
+    return ScoreQuery(ModelInputs(np.zeros((rows, 5), np.float32), np.zeros((1, 20, 3), np.float32)), 7, "ml_rec")
 
 
 def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, TritonScores]) -> None:
@@ -60,7 +60,7 @@ def test_numbers_are_sent_and_read_as_they_are(triton: tuple[SimpleNamespace, Tr
     assert path == "/v2/models/ml_rec/versions/7/infer"
     assert size == 4 * (ROWS * 5 + 60)
     assert [(each["name"], each["shape"]) for each in head["inputs"]] == [
-        (wire.MODEL_INPUT, [ROWS, 5]), (wire.MODEL_HISTORY, [1, 60]),
+        (wire.MODEL_INPUT, [ROWS, 5]), (wire.MODEL_HISTORY, [1, 20, 3]),
     ]  # fmt: skip
     assert head["outputs"] == [{"name": wire.MODEL_OUTPUT, "parameters": {"binary_data": True}}]
 

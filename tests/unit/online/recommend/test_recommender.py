@@ -95,7 +95,7 @@ def test_items_that_no_channel_finds_complete_a_short_list(fakes: Fakes) -> None
     assert set(answer.itemids) == set(left)
     assert answer.recall["fused"] == [i for i, _ in world.popular if i in left]
     assert all(answer.recall[channel.name] == [] for channel in world.recipe.recall.channels)
-    scores = fakes.scorer.calls[-1].inputs.rows[:, len(world.spec.features) : world.spec.widths.row]
+    scores = fakes.scorer.calls[-1].inputs.rows[:, len(world.spec.features) :]
     assert scores[:, :-1].tolist() == np.zeros((3, max(len(world.spec.candidate) - 1, 0))).tolist()
     complete = ask(fakes, NO_TERMS_USER, 3)
     assert (len(complete.item_list), complete.filled_up, complete.short) == (3, 3, "")
