@@ -38,6 +38,16 @@ def _file(path: Path) -> Path:
     return path
 
 
+def _host(text: str) -> str:
+    is_name = re.fullmatch(r"(?![\d.]+$)[\w-]+(\.[\w-]+)*\.?", text)
+    if not is_name:
+        with suppress(ValueError):
+            ip_address(text)
+            return text
+        raise ValueError(f"{text!r} is no host: give a name or an address, as in 'redis.example' or '127.0.0.1'")
+    return text
+
+
 def _nodes(text: str) -> str:
     for node in text.split(",") if text else ():
         host, _, port = node.strip().rpartition(":")
@@ -51,6 +61,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Port = Annotated[int, Field(ge=1, le=_LAST_PORT)]
 Seconds = Annotated[float, Field(gt=0)]
+Host = Annotated[str, AfterValidator(_host)]
 Nodes = Annotated[str, AfterValidator(_nodes)]  # "host:port,host:port"
 Address = tuple[str, int]  # host, port
 REDIS_SERVERS: Final = 6  # of a cluster on this machine, on ports one after the other: three masters, a replica each
@@ -69,7 +80,7 @@ class Part(BaseModel):
 class ServiceSettings(Part):
     """Settings common to all services."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
 
     def _places(self, nodes: str, port: int, here: int = 1) -> tuple[Address, ...]:
         """Addresses of ``nodes``; else of ``here`` servers of this machine, on successive ports; else host and port."""

@@ -1,31 +1,42 @@
-"""gunicorn's configuration for ``online.main.s1_server:create_asgi()``; addresses and sizes come from the settings."""
+"""gunicorn's configuration for ``online.main.s1_server:create_asgi()``; addresses and sizes come from the settings.
+
+The process that forks the workers imports none of our modules, so a worker that is added later has the code as it is by
+then, and under the stack of this machine the settings, too: see `stack.server`.
+"""
 
 import gc
+import json
 import os
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from gunicorn.workers import gasgi
 
-from data_exchange_center.plugins import RECIPES, find
+_READ = """
+import json
 from data_exchange_center.settings import load_settings
-
-_settings = load_settings()
-_server = _settings.server
-_workers = _settings.workers_dir("workers")  # a file for each worker that answers, named by its pid
+settings = load_settings()
+folders = [str(settings.workers_dir(kind)) for kind in ("workers", "metrics")]
+print(json.dumps([settings.server.host, settings.server.port, settings.server.workers, *folders]))
+"""
+_read = subprocess.run([sys.executable, "-c", _READ], stdout=subprocess.PIPE, text=True, check=False)
+if _read.returncode:
+    sys.exit(_read.returncode)  # it has said why
+_host, _port, workers, *_folders = json.loads(_read.stdout)
+_workers, _metrics = map(Path, _folders)  # _workers: a file for each worker that answers, named by its pid
 
 # The workers write their metrics there: prometheus_client reads the variable when it is imported, in a worker.
-_metrics = _settings.workers_dir("metrics")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 # One thread per matrix product: the workers are the parallelism; OpenBLAS's own threads busy-wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-bind = f"{_server.host}:{_server.port}"
+bind = f"{_host}:{_port}"
 worker_class = "asgi"
 asgi_lifespan = "off"
 control_socket_disable = True  # it would lie in the home folder, shared by all servers of an account
-workers = _server.workers
 # Each worker makes its own clients: the pools' sockets do not survive a fork.
 preload_app = False
 timeout = 30
@@ -45,11 +56,16 @@ def on_starting(_: object) -> None:
     for folder in (_metrics, _workers):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    # Unload our modules, and those of recipe plugins, from the process that forks: a worker that is added later then
-    # imports the code as it is by then.
-    ours = {"online", "data_exchange_center", *(each.module.partition(".")[0] for each in find(RECIPES).values())}
-    for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
-        del sys.modules[name]
+
+
+def post_fork(_: object, __: object) -> None:
+    """Take over the settings that the stack of this machine has described last."""
+    if (folder := os.environ.get("RECSYS_STACK")) is None:
+        return
+    described = json.loads((Path(folder) / "server.json").read_bytes())["environment"]
+    for name in [name for name in os.environ if name.startswith("RECSYS_")]:
+        del os.environ[name]
+    os.environ.update(described)
 
 
 def child_exit(_: object, worker: Any) -> None:

@@ -34,7 +34,7 @@ from stack.feast.service import FEAST
 from stack.redis.service import REDIS
 from stack.server import SERVER
 from stack.service import AbsentError, NeedsActionError, NotReadyError, Service, StackError
-from stack.supervision import Supervisor, members
+from stack.supervision import Supervisor, describe, members
 from stack.triton.service import TRITON
 
 _console = Console(stderr=True)
@@ -60,40 +60,57 @@ def up(settings: Settings, services: Sequence[Service], *, renew: bool = False) 
     """Start the services that do not run, and wait until all of them are ready. Raises StackError.
 
     Programs that run with other settings than these are restarted, whether they are among ``services`` or not.
-    ``renew``: replace the workers of a server that runs already.
+    A server that runs goes on, with new workers if its settings have changed, or if a service that it calls was
+    started: a former worker may still take that service for dead, and answer without it.
+    ``renew``: replace the workers of a server in any case.
     """
     supervisor = Supervisor(settings)
     _refuse_orphans(settings, supervisor)
     before = _running(supervisor)
-    preflight.check(settings, [service for service in services if service.name not in before])
+    running = [service for service in PROGRAMS if service.name in before]
+    missing = [service for service in PROGRAMS if service in services and service not in running]
+    preflight.check(settings, missing, running)
+    # What the server will read is tried before anything is touched.
+    description = describe(SERVER, settings)
+    is_new = SERVER in missing or (SERVER in running and description != supervisor.described(SERVER))
+    tried = is_new or (renew and SERVER in services)
+    if tried:
+        server.try_to_start(description, supervisor.environment)
     # Those that run too: a changed setting restarts them, and a password is there before programs are described.
     for service in PROGRAMS:
-        if service in services or service.name in before:
+        if service in missing or service in running:
             service.prepare(settings)
-    supervisor.start(PROGRAMS)
-    running = _running(supervisor)
-    stopped = [s for s in PROGRAMS if s.name in before - running]  # a changed setting has stopped them
-    for service in PROGRAMS:
-        if service in stopped or (service in services and service.name not in running):
-            supervisor.run(service)
-        elif renew and service is SERVER and service in services:
-            server.renew(settings, supervisor)
+    description = describe(SERVER, settings)
+    goes_on = SERVER in running and server.goes_on(supervisor.described(SERVER), description)
+    supervisor.start(service for service in PROGRAMS if not (service is SERVER and goes_on))
+    stopped = [service for service in running if service.name not in _running(supervisor)]
+    started = [service for service in PROGRAMS if service in missing or service in stopped]
+    for service in started:
+        supervisor.run(service)
+    for service in SERVICES:
+        if service in services or service in stopped:
+            _wait(settings, supervisor, service)
+    if goes_on and (tried or started):
+        if not tried:
+            server.try_to_start(description, supervisor.environment)
+        server.renew(settings, supervisor, description)
     # A server that was only restarted may have no release to serve yet: the command does not wait for it.
-    awaited = [s for s in PROGRAMS if s in services or (s in stopped and s is not SERVER)]
-    with _console.status("") as line:
-        for service in awaited:
-            where = service.where(settings)
-            line.update(f"waiting for {service.title} on {where}")
-            try:
-                version = wait_until_ready(settings, supervisor, service)
-                _console.print(f"{service.title} {version} is ready on {where}", soft_wrap=True)
-            except AbsentError as error:
-                _console.print(
-                    f"{service.title} answers on {where}, degraded: {error} `make up` starts services.",
-                    soft_wrap=True,
-                )
-            if service is SERVER:
-                _console.print(f"  a page to try it on: {settings.server.url}/")
+    if SERVER in services:
+        _wait(settings, supervisor, SERVER)
+        _console.print(f"  a page to try it on: {settings.server.url}/")
+
+
+def _wait(settings: Settings, supervisor: Supervisor, service: Service) -> None:
+    """Print where a service is ready, once it is. Raises StackError."""
+    where = service.where(settings)
+    with _console.status(f"waiting for {service.title} on {where}"):
+        try:
+            version = wait_until_ready(settings, supervisor, service)
+            _console.print(f"{service.title} {version} is ready on {where}", soft_wrap=True)
+        except AbsentError as error:
+            _console.print(
+                f"{service.title} answers on {where}, degraded: {error} `make up` starts services.", soft_wrap=True
+            )
 
 
 def _refuse_orphans(settings: Settings, supervisor: Supervisor) -> None:

@@ -7,11 +7,12 @@ Run     python launch.py supervisor/redis.json
 import json
 import os
 import sys
+from collections.abc import Mapping
 
 
-def environment(described: dict[str, str]) -> dict[str, str]:
-    """This process's variables, with the described settings alone: those of the shell that started it may be others."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RECSYS_")} | described
+def environment(inherited: Mapping[str, str], described: dict[str, str]) -> dict[str, str]:
+    """A program's variables: of the inherited ones no settings, as those of the shell that started it may be others."""
+    return {name: value for name, value in inherited.items() if not name.startswith("RECSYS_")} | described
 
 
 if __name__ == "__main__":
@@ -20,4 +21,4 @@ if __name__ == "__main__":
     os.chdir(program["directory"])
     if "socket" in program and os.path.exists(program["socket"]):  # noqa: PTH110 (left by a killed process, in the way)
         os.unlink(program["socket"])  # noqa: PTH108
-    os.execvpe(program["command"][0], program["command"], environment(program["environment"]))  # noqa: S606
+    os.execvpe(program["command"][0], program["command"], environment(os.environ, program["environment"]))  # noqa: S606

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import psutil
@@ -14,16 +14,17 @@ import psutil
 from data_exchange_center.settings import Settings
 from stack.redis.service import LOCK
 from stack.service import LOOPBACK, ROOT, Service, StackError
+from stack.supervision import members
 from stack.triton.service import check_libpython, check_python
 
 ROOT_UID: Final = 0
 NEEDED_BYTES: Final = 2 * 10**9
+_HERE: Final = (LOOPBACK, "localhost", "::1")
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
 
-def check(settings: Settings, services: Iterable[Service]) -> None:
-    """Check that these services can start. Raises StackError with the first obstacle."""
-    services = tuple(services)
+def check(settings: Settings, services: Sequence[Service], running: Sequence[Service] = ()) -> None:
+    """Check that these services can start, beside those that run. Raises StackError with the first obstacle."""
     names = {service.name for service in services}
     if "triton" in names:
         check_python()
@@ -31,11 +32,15 @@ def check(settings: Settings, services: Iterable[Service]) -> None:
     check_paths(settings)
     check_owner(settings)
     check_software(settings, services)
-    check_hosts(settings, services)
+    serving = [service for service in (*services, *running) if service.name == "server"]
+    check_hosts(settings, [service for service in services if service not in serving])
+    if serving:
+        check_server_host(settings)
+        check_names(settings)
     check_disk(settings)
     if "redis" in names:
         check_containers(settings)
-    check_ports(settings, services)
+    check_ports(settings, [*services, *running])
 
 
 def check_paths(settings: Settings) -> None:
@@ -59,7 +64,7 @@ def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
     """Refuse a host other than loopback for the four services: the server alone has keys."""
     for service in services:
         host, variable = getattr(settings, service.name).host, f"RECSYS_{service.name.upper()}__HOST"
-        if host not in (LOOPBACK, "localhost", "::1") and not (service.name == "server" and host == _EVERYWHERE):
+        if host not in _HERE:
             raise StackError(
                 f"{variable} is {host!r}, but the local {service.title} runs on this machine and listens on "
                 f"{LOOPBACK} alone: unset it, or use Docker for services elsewhere; to open the server to others, set "
@@ -69,6 +74,27 @@ def check_hosts(settings: Settings, services: Iterable[Service]) -> None:
             raise StackError(
                 "RECSYS_ELASTICSEARCH__SCHEME is 'https', but the local Elasticsearch speaks http: unset it."
             )
+
+
+def check_server_host(settings: Settings) -> None:
+    """Refuse an address for the server that is neither this machine's alone nor that of all its networks."""
+    if settings.server.host not in (*_HERE, _EVERYWHERE):
+        raise StackError(
+            f"RECSYS_SERVER__HOST is {settings.server.host!r}, but the local server listens on {LOOPBACK} or, open to "
+            f"other machines, on {_EVERYWHERE}: set it to one of them."
+        )
+
+
+def check_names(settings: Settings) -> None:
+    """Refuse a host of the services that the server calls whose name nobody knows."""
+    for name in ("redis", "elasticsearch", "feast", "triton"):
+        host = getattr(settings, name).host
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError as error:
+            raise StackError(
+                f"RECSYS_{name.upper()}__HOST is {host!r}, and no host has that name ({error.strerror}): correct it."
+            ) from error
 
 
 def check_owner(settings: Settings) -> None:
@@ -109,17 +135,26 @@ def check_containers(settings: Settings) -> None:
 
 
 def check_ports(settings: Settings, services: Iterable[Service]) -> None:
-    claimed: dict[int, str] = {}
-    taking = ((each, port, number) for each in services for port in each.ports for number in port.numbers(settings))
-    for service, port, number in taking:
-        if number in claimed:
-            raise StackError(f"{port.variable} and {claimed[number]} are both {number}: change one of them.")
-        claimed[number] = port.variable
-        if is_taken(number):
-            raise StackError(
-                f"port {number}, which {service.title} needs, is taken by {holder(number)}: "
-                f"stop that, or choose another port with {port.variable}."
-            )
+    """Refuse a port that two of the services are to have, or that a program outside this stack has."""
+    claimed: dict[int, tuple[Service, str]] = {}
+    for service in services:
+        for port in service.ports:
+            for number in port.numbers(settings):
+                if number in claimed:
+                    _, other = claimed[number]
+                    raise StackError(f"{port.variable} and {other} are both {number}: change one of them.")
+                claimed[number] = service, port.variable
+    for number, (service, variable) in claimed.items():
+        if not is_taken(number):
+            continue
+        process = listener(number)
+        if process is not None and process in members(settings):  # it runs on it, or is stopped before that
+            continue
+        holder = f"{process.name()} (pid {process.pid})" if process else "another program"
+        raise StackError(
+            f"port {number}, which {service.title} needs, is taken by {holder}: "
+            f"stop that, or choose another port with {variable}."
+        )
 
 
 def is_taken(port: int) -> bool:
@@ -132,13 +167,13 @@ def is_taken(port: int) -> bool:
     return False
 
 
-def holder(port: int) -> str:
-    """The process that listens on a port, as far as this user may know."""
+def listener(port: int) -> psutil.Process | None:
+    """The process that listens on a port; None where this user may not know."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
             if listens and connection.pid is not None:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return psutil.Process(connection.pid)
     except (psutil.AccessDenied, psutil.NoSuchProcess):
         pass
-    return "another program"
+    return None

@@ -1,16 +1,18 @@
 """The server, as the stack runs it: gunicorn over the app factory.
 
-If it runs already, `make serve` adds new workers, then stops the old ones (a rolling restart). gunicorn's own signals
-do it: TTIN adds a worker, which imports the code as it is now; TTOU stops the oldest once it has answered its requests.
-All of them accept from one socket, so no request is lost.
+A server that runs goes on when its settings or its code change: new workers are added, which read both as they are by
+then, and the old ones are stopped (a rolling restart). gunicorn's own signals do it: TTIN adds a worker; TTOU stops the
+oldest once it has answered its requests. All of them accept from one socket, so no request is lost. Before that the
+application is made in a process of its own: a worker that does not start would end gunicorn, and all others with it.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 import requests
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from stack.supervision import Supervisor
 
 COMMAND: Final = ("-c", "online/gunicorn_conf.py", "online.main.s1_server:create_asgi()")
-_TRIAL: Final = "import os; from online.main.s1_server import create_app; create_app(); os._exit(0)"
+TRIAL: Final = (sys.executable, "-m", "stack.trial")
+_ADDRESS: Final = ("RECSYS_SERVER__HOST", "RECSYS_SERVER__PORT")
+_TRACE_LINES: Final = 20
 
 
 class Server(Service):
@@ -78,21 +82,69 @@ class Server(Service):
 SERVER: Final = Server()
 
 
-def renew(settings: Settings, supervisor: Supervisor) -> None:
-    """Replace a running server's workers by new ones, with the code as it is now, and wait until they answer.
+def try_to_start(description: str, inherited: dict[str, str]) -> None:
+    """Make the application as a worker would, by a process of its own with the server's variables.
 
-    Raises StackError; if the code does not start, before the server that runs is touched.
+    Raises StackError: for a wrong setting in one sentence, for code that does not start with the end of the output.
+
+    Args:
+        description: of the program, as `launch.py` reads it.
+        inherited: variables of its parent.
     """
-    _try_to_start(settings)
-    before, gunicorn = workers(settings), psutil.Process(supervisor.processes()[SERVER.name]["pid"])
+    program: dict[str, Any] = json.loads(description)
+    variables = launch.environment(inherited, {**program["environment"], "RECSYS_SERVER__WARM_UP_S": "0"})
+    unchanged = "Nothing was started or stopped: a server that runs goes on as before."
+    try:
+        tried = subprocess.run(
+            TRIAL, cwd=ROOT, env=variables, check=False, capture_output=True, text=True, timeout=SERVER.ready_within_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StackError(f"the server's code did not start within {error.timeout:g} s. {unchanged}") from error
+    if tried.returncode and tried.stdout.strip():
+        raise StackError(f"{tried.stdout.strip().rstrip('.')}. {unchanged}")
+    if tried.returncode:
+        end = "\n".join(tried.stderr.strip().splitlines()[-_TRACE_LINES:])
+        raise StackError(f"the server's code does not start. {unchanged} The end of its output:\n{end}")
+
+
+def goes_on(former: str, wanted: str) -> bool:
+    """Whether a server that runs can go on with another description: it has the same command and address."""
+    if not former:
+        return False
+    before, after = json.loads(former), json.loads(wanted)
+    same_address = all(before["environment"].get(name) == after["environment"][name] for name in _ADDRESS)
+    return same_address and before["command"] == after["command"]
+
+
+def renew(settings: Settings, supervisor: Supervisor, wanted: str) -> None:
+    """Replace a running server's workers by new ones, with code and description as they are now.
+
+    Returns when the new ones answer and the old ones do not. Raises StackError; then the former description counts for
+    each worker that is started from then on.
+    """
+    former = supervisor.described(SERVER)
+    supervisor.describe(SERVER, wanted)
+    try:
+        _replace_workers(settings, supervisor)
+    except (StackError, psutil.Error) as error:
+        supervisor.describe(SERVER, former)
+        raise StackError(
+            f"not all workers of the server were replaced ({error}), and old ones may still answer requests: "
+            f"see {SERVER.log(settings)}"
+        ) from error
+
+
+def _replace_workers(settings: Settings, supervisor: Supervisor) -> None:
+    before = workers(settings)
+    gunicorn = psutil.Process(supervisor.processes()[SERVER.name]["pid"])
     children, wanted = len(gunicorn.children()), settings.server.workers
     for number in range(1, wanted + 1):  # signals of one kind do not queue: each waits for the effect of the last
         supervisor.signal(SERVER, "TTIN")
-        _expect(settings, lambda: len(gunicorn.children()) - children, number)
-    _expect(settings, lambda: len(workers(settings) - before), wanted)
-    for number in range(1, len(before) + 1):
+        _expect(lambda: len(gunicorn.children()) - children, number)
+    _expect(lambda: len(workers(settings) - before), wanted)
+    for number in range(1, children + 1):
         supervisor.signal(SERVER, "TTOU")
-        _expect(settings, lambda: len(before - workers(settings)), number)
+        _expect(lambda: children + wanted - len(gunicorn.children()), number)
 
 
 def workers(settings: Settings) -> set[int]:
@@ -100,25 +152,6 @@ def workers(settings: Settings) -> set[int]:
     return {int(path.name) for path in settings.workers_dir("workers").iterdir()}
 
 
-def _expect(settings: Settings, count: Callable[[], int], at_least: int) -> None:
+def _expect(count: Callable[[], int], at_least: int) -> None:
     if not until(lambda: count() >= at_least, SERVER.ready_within_s):
-        raise StackError(
-            f"not all workers of the server were replaced within {SERVER.ready_within_s:g} s, and old ones still "
-            f"answer requests: see {SERVER.log(settings)}"
-        )
-
-
-def _try_to_start(settings: Settings) -> None:
-    """Start the application in a process of its own: a worker that does not start ends gunicorn, and all others."""
-    again = "The running server is unchanged. Fix the code, then run `make serve` again."
-    environment = launch.environment({**SERVER.program(settings).environment, "RECSYS_SERVER__WARM_UP_S": "0"})
-    command, within_s = [sys.executable, "-c", _TRIAL], SERVER.ready_within_s
-    try:
-        tried = subprocess.run(
-            command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=within_s
-        )
-    except subprocess.TimeoutExpired as error:
-        raise StackError(f"the server's code did not start within {error.timeout:g} s. {again}") from error
-    if tried.returncode:
-        end = "\n".join(tried.stderr.strip().splitlines()[-20:])
-        raise StackError(f"the server's code does not start. {again} The end of its output:\n{end}")
+        raise StackError(f"{SERVER.title} took longer than {SERVER.ready_within_s:g} s")

@@ -1,7 +1,7 @@
 """Run the stack's programs under supervisord: supervisord.conf is static, and supervisord is driven by its XML-RPC.
 
 Each program's command is in a file of its own, which `launch.py` reads at each start. Where changed settings change the
-file, the program is stopped before its file is rewritten.
+file, the program is stopped before its file is rewritten; the server goes on, with new workers (`stack.server.renew`).
 """
 
 from __future__ import annotations
@@ -82,18 +82,34 @@ class Supervisor:
             return False
         return True
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that programs inherit: those of supervisord, which may have been started by another shell."""
+        return psutil.Process(self._rpc.getPID()).environ() if self.running else dict(os.environ)
+
+    def described(self, service: Service) -> str:
+        """Description that a program was started with, or will be started again with; empty: none yet."""
+        path = self._path(service)
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    def describe(self, service: Service, description: str) -> None:
+        """Replace the description of a program."""
+        with written_in_place(self._path(service)) as temporary:
+            temporary.write_text(description, encoding="utf-8")
+
+    def _path(self, service: Service) -> Path:
+        return folder(self._settings) / f"{service.name}.json"
+
     def start(self, services: Iterable[Service]) -> None:
         """Start supervisord, unless it runs; stop what runs with other settings than these. Raises StackError."""
         folder(self._settings).mkdir(parents=True, exist_ok=True)
         logs = self._settings.service_dir("logs")
         logs.mkdir(parents=True, exist_ok=True)
         for service in services:
-            path = folder(self._settings) / f"{service.name}.json"
             wanted = describe(service, self._settings)
-            if not path.is_file() or path.read_text(encoding="utf-8") != wanted:
+            if self.described(service) != wanted:
                 self.stop(service)
-                with written_in_place(path) as temporary:
-                    temporary.write_text(wanted, encoding="utf-8")
+                self.describe(service, wanted)
         if self.running:
             return
         make_socket_folder(self._settings)

@@ -115,6 +115,8 @@ def register_extras(app: Flask, parts: Parts, own: Sequence[str]) -> None:
             continue
         try:
             register = plugins.load(plugins.SERVER, name)
+        except plugins.PluginError as error:
+            raise plugins.PluginError(f"RECSYS_SERVER__EXTRAS: {error}") from error
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "extras":
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,17 +19,22 @@ from tests.free_ports import settings_on_free_ports
 
 @contextmanager
 def running(
-    folder: Path, settings: Settings | None = None, **server_settings: object
+    folder: Path,
+    settings: Settings | None = None,
+    variables: Mapping[str, str] | None = None,
+    **server_settings: object,
 ) -> Iterator[tuple[Settings, psutil.Process]]:
-    """Its settings and gunicorn's master, once a worker answers. It logs to server.log in the folder."""
+    """Its settings and gunicorn's master, once a worker answers. It logs to server.log in the folder.
+
+    ``variables``: further ones of its environment.
+    """
     settings = settings or settings_on_free_ports(folder)
     settings = settings.model_copy(update={"server": settings.server.model_copy(update=server_settings)})
     program = SERVER.program(settings)
+    environment = {**program.environment, **(variables or {})}
     log = folder / "server.log"
     with log.open("w") as output:
-        process = subprocess.Popen(
-            program.command, cwd=ROOT, env=dict(program.environment), stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(program.command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         for attempt in Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.1)):
             with attempt:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 import requests
 
 from data_exchange_center.settings import Settings
-from stack import commands
-from stack.server import SERVER
+from stack import commands, server
+from stack.commands import SERVICES, by_name
+from stack.redis.service import REDIS
+from stack.server import SERVER, Server
 from stack.service import StackError
 from stack.supervision import Supervisor
 from tests.services.online.load import load
@@ -40,30 +44,93 @@ def workers_of(settings: Settings) -> set[int]:
     return {child.pid for child in psutil.Process(pid_of(settings)).children()}
 
 
-def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: World) -> None:
-    former = workers_of(served)
+def with_server(settings: Settings, **values: object) -> Settings:
+    return settings.model_copy(update={"server": settings.server.model_copy(update=values)})
+
+
+@pytest.mark.parametrize("changed", [{}, {"budget_ms": 260, "workers": 3}], ids=["same settings", "other settings"])
+def test_no_request_is_lost_when_the_server_restarts(served: Settings, world: World, changed: dict[str, int]) -> None:
+    former, master, settings = workers_of(served), pid_of(served), with_server(served, **changed)
     with load(served.server.url, BODIES, CLIENTS) as requested:
         requested.wait(lambda answer: answer.status == 200, PATIENCE_S)
         before = len(requested.answers)
-        commands.serve(served)
+        commands.serve(settings)
         meanwhile = len(requested.answers) - before
         requested.wait(lambda answer: answer.whole, PATIENCE_S)
         # the old ones end when they have answered what they had accepted
-        until(lambda: len(workers_of(served)) == served.server.workers, despite=(psutil.NoSuchProcess,))
+        until(lambda: len(workers_of(served)) == settings.server.workers, despite=(psutil.NoSuchProcess,))
         requested.wait(lambda answer: answer.whole, PATIENCE_S)
+    assert pid_of(served) == master
     assert not workers_of(served) & former
     assert [each for each in requested.answers if each.status != 200] == []
     assert meanwhile > CLIENTS, "they are answered while the new workers start"
     assert {each.body["release"] for each in requested.answers} == {world.release}
+    for worker in workers_of(served):
+        assert psutil.Process(worker).parent() == psutil.Process(master)
 
 
-def test_broken_code_leaves_the_running_server_untouched(
-    served: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_workers_have_the_settings_of_the_last_serve(served: Settings) -> None:
+    metrics = lambda: requests.get(f"{served.server.url}/metrics", timeout=30).status_code  # noqa: E731
+    assert metrics() == 200
+    commands.serve(with_server(served, extras="none"))
+    assert {metrics() for _ in range(20)} == {404}
+
+
+def state(settings: Settings) -> tuple[int, set[int], str]:
+    return pid_of(settings), workers_of(settings), Supervisor(settings).described(SERVER)
+
+
+@pytest.mark.parametrize("variable", ["RECSYS_SERVER__DIVERSITY", "RECSYS_SERVER__EXTRAS"])
+def test_a_wrong_setting_leaves_the_running_server_untouched(
+    served: Settings, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    (tmp_path / "orjson.py").write_text("raise ImportError('this orjson is broken')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    before = pid_of(served), workers_of(served)
-    with pytest.raises(StackError, match=r"(?s)does not start.*is unchanged.*this orjson is broken"):
-        commands.serve(served)
-    assert (pid_of(served), workers_of(served)) == before
+    before = state(served)
+    monkeypatch.setenv(variable, "2")
+    wrong = with_server(served, extras="2") if "EXTRAS" in variable else served
+    for command in (commands.serve, lambda settings: commands.up(settings, [REDIS])):
+        with pytest.raises(StackError, match=f"{variable}.*goes on as before") as error:
+            command(wrong)
+        assert "\n" not in str(error.value)
+    assert state(served) == before
     assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
+
+
+def test_broken_code_leaves_the_running_server_untouched(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TRIAL", (sys.executable, "-c", "raise ImportError('this module is broken')"))
+    before = state(served)
+    with pytest.raises(StackError, match=r"(?s)does not start.*goes on as before.*this module is broken"):
+        commands.serve(served)
+    assert state(served) == before
+    assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
+
+
+def test_workers_that_do_not_start_leave_the_former_settings(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that the trial has not found."""
+    before = state(served)
+    monkeypatch.setenv("RECSYS_SERVER__DIVERSITY", "2")
+    monkeypatch.setattr(server, "try_to_start", lambda *_: None)
+    monkeypatch.setattr(Server, "ready_within_s", 15.0)
+    with pytest.raises(StackError, match="not all workers"):
+        commands.serve(served)
+    assert state(served)[::2] == before[::2]
+    until(lambda: len(workers_of(served)) >= served.server.workers, despite=(psutil.NoSuchProcess,))
+    assert requests.get(f"{served.server.url}/healthz", timeout=30).status_code == 200
+
+
+@pytest.mark.parametrize("name", [service.name for service in SERVICES])
+def test_a_service_that_is_up_again_is_called(patient: Settings, world: World, name: str) -> None:
+    """`up` returns once the next request is answered in full, even where requests have found the service dead."""
+    settings = with_server(patient, warm_up_s=2.0)
+    bodies = [{**body, "budget_ms": 10_000} for body in BODIES]
+    try:
+        commands.serve(settings)
+        with load(settings.server.url, bodies, CLIENTS, pause_s=0.05) as requested:
+            commands.down(settings, [by_name(name)])
+            requested.wait(lambda answer: name in answer.degraded, PATIENCE_S)
+            commands.up(settings, [by_name(name)])
+            now = time.monotonic()
+            requested.wait(lambda answer: answer.began > now, PATIENCE_S)
+            time.sleep(1)
+        assert [each.degraded for each in requested.between(now, math.inf) if not each.whole] == []
+    finally:
+        commands.down(settings, [SERVER])

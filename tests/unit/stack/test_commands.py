@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,23 +14,31 @@ from data_exchange_center.settings import Settings
 from stack import commands, preflight
 from stack.commands import SERVICES, by_name
 from stack.service import AbsentError, NotReadyError, Service, StackError, environment_of
+from stack.supervision import describe
 
 
 class FakeSupervisor:
-    """Programs that run, and some whose setting has changed: `start` stops those, as supervisord's reload does."""
+    """Programs that run, and some whose setting has changed: `start` stops those of them that it is given."""
 
     running = True
+    environment: ClassVar[dict[str, str]] = {}
     alive: set[str]
     changed: set[str]
+    former: Settings  # what the server was started with
+    done: list[str]
 
     def __init__(self, _: Settings) -> None:
         pass
 
-    def start(self, _: Iterable[Service]) -> None:
-        self.alive -= self.changed
+    def described(self, service: Service) -> str:
+        return describe(service, self.former)
+
+    def start(self, services: Iterable[Service]) -> None:
+        self.alive -= self.changed & {service.name for service in services}
 
     def run(self, service: Service) -> None:
         self.alive.add(service.name)
+        self.done.append(f"run {service.name}")
 
     def processes(self) -> dict[str, dict[str, object]]:
         return {
@@ -40,37 +48,82 @@ class FakeSupervisor:
 
 
 @pytest.mark.parametrize(
-    ("alive", "changed", "given", "expected", "awaited"),
+    ("alive", "changed", "former", "given", "done"),
     [
         pytest.param(
-            {"redis", "elasticsearch", "triton"}, {"triton"}, "redis", {"redis", "elasticsearch", "triton"},
-            ["redis", "triton"], id="what a new setting stopped is started again",
+            {"redis", "elasticsearch", "triton"}, {"triton"}, {}, "redis", ["run triton", "wait redis", "wait triton"],
+            id="what a new setting stopped is started again",
         ),
         pytest.param(
-            {"redis"}, {"triton", "redis"}, "elasticsearch", {"redis", "elasticsearch"}, ["redis", "elasticsearch"],
+            {"redis"}, {"triton", "redis"}, {}, "elasticsearch",
+            ["run redis", "run elasticsearch", "wait redis", "wait elasticsearch"],
             id="what a person stopped stays stopped",
         ),
         pytest.param(
-            {"redis", "server"}, {"server"}, "redis", {"redis", "server"}, ["redis"],
-            id="a server that is started again need not be ready, as it may have no release yet",
+            {"redis"}, set(), {}, "server", ["try", "run server", "wait server"], id="a server is tried, then started",
+        ),
+        pytest.param(
+            {"redis", "server"}, set(), {}, "redis", ["wait redis"], id="nothing to do for a server that runs",
+        ),
+        pytest.param(
+            {"redis", "server"}, {"server"}, {"budget_ms": 300}, "redis", ["try", "wait redis", "renew"],
+            id="a server with other settings gets new workers",
+        ),
+        pytest.param(
+            {"redis", "server"}, {"server"}, {"port": 1}, "redis", ["try", "run server", "wait redis"],
+            id="a server with another address is restarted, and may have no release yet",
+        ),
+        pytest.param(
+            {"redis", "server"}, set(), {}, "feast", ["run feast", "wait feast", "try", "renew"],
+            id="new workers call a service that was started",
         ),
     ],
 )  # fmt: skip
-def test_services_running_after_up(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, alive: set[str], changed: set[str], given: str,
-    expected: set[str], awaited: list[str],
+def test_what_up_does(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, alive: set[str], changed: set[str], former: dict[str, int],
+    given: str, done: list[str],
 ) -> None:  # fmt: skip
-    waited: list[str] = []
-    FakeSupervisor.alive, FakeSupervisor.changed = alive, changed
+    server = settings.server.model_copy(update=former)
     monkeypatch.setattr(commands, "Supervisor", FakeSupervisor)
+    for name, value in {"alive": alive, "changed": changed, "done": []}.items():
+        monkeypatch.setattr(FakeSupervisor, name, value, raising=False)
+    monkeypatch.setattr(FakeSupervisor, "former", settings.model_copy(update={"server": server}), raising=False)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
-    monkeypatch.setattr(commands, "wait_until_ready", lambda _, __, service: waited.append(service.name) or "1.0")
+    monkeypatch.setattr(commands.server, "try_to_start", lambda *_: FakeSupervisor.done.append("try"))
+    monkeypatch.setattr(commands.server, "renew", lambda *_: FakeSupervisor.done.append("renew"))
+    waits = lambda _, __, service: FakeSupervisor.done.append(f"wait {service.name}")  # noqa: E731
+    monkeypatch.setattr(commands, "wait_until_ready", waits)
     commands.up(settings, [by_name(given)])
-    assert (FakeSupervisor.alive, waited) == (expected, awaited)
+    assert FakeSupervisor.done == done
 
 
-def command(settings: Settings, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**environment_of(settings), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000"}
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RECSYS_SERVER__DIVERSITY", "2"),
+        ("RECSYS_SEARCH__TEXT_WEIGHT", "2"),
+        ("RECSYS_SEARCH__ENCODER", "foo"),
+        ("RECSYS_QUALITY__WINDOW_S", "-5"),
+        ("RECSYS_SERVER__SEEN_AGAIN", "yes"),
+        ("RECSYS_CANARY__SLOW", "abc"),
+        ("RECSYS_SERVER__EXTRAS", "foo"),
+        ("RECSYS_SERVER__HOST", "300.1.1.1"),
+        ("RECSYS_REDIS__HOST", "300.1.1.1"),
+        ("RECSYS_FEAST__HOST", "no.such.host.invalid"),
+        ("RECSYS_RECIPE", "nothing.json"),
+    ],
+)
+def test_a_wrong_setting_of_the_server_is_one_sentence(settings: Settings, variable: str, value: str) -> None:
+    """The sentence names the variable, and nothing was started."""
+    answer = command(settings, "stack", "serve", **{variable: value})
+    assert answer.returncode == 1
+    (sentence,) = answer.stderr.strip().splitlines()
+    assert variable in sentence
+    assert not (settings.service_dir("supervisor") / "supervisord.pid").exists()
+
+
+def command(settings: Settings, module: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**environment_of(settings), "PATH": "/usr/bin:/bin", "RECSYS_UID": "1000", **variables}
     given = [sys.executable, "-m", module, *arguments]
     return subprocess.run(given, env=environment, capture_output=True, text=True, check=False, timeout=60)
 

@@ -14,7 +14,7 @@ import pytest
 
 from data_exchange_center.settings import Settings
 from stack import preflight
-from stack.commands import PROGRAMS, SERVICES, by_name
+from stack.commands import SERVICES, by_name
 from stack.service import Service, StackError
 from stack.triton import service as triton
 
@@ -52,6 +52,8 @@ def test_two_services_on_one_port(settings: Settings) -> None:
     both = moved(settings, "feast", port=settings.elasticsearch.port)
     with refused("RECSYS_FEAST__PORT and RECSYS_ELASTICSEARCH__PORT are both"):
         preflight.check_ports(both, SERVICES)
+    with refused("RECSYS_FEAST__PORT and RECSYS_REDIS__PORT are both"):
+        preflight.check(both, [], running=[by_name("redis"), by_name("feast")])
 
 
 def test_redis_of_a_container_on_the_same_folder(settings: Settings) -> None:
@@ -127,4 +129,15 @@ def test_a_service_nobody_knows_names_those_there_are() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_the_server_has_keys_and_may_be_opened(settings: Settings, host: str) -> None:
-    preflight.check_hosts(moved(settings, "server", host=host), PROGRAMS)
+    preflight.check_server_host(moved(settings, "server", host=host))
+
+
+def test_no_other_address_is_one_of_the_server(settings: Settings) -> None:
+    with refused("RECSYS_SERVER__HOST is '10.0.0.1'", "0.0.0.0"):
+        preflight.check_server_host(moved(settings, "server", host="10.0.0.1"))
+
+
+def test_a_service_on_a_host_that_nobody_knows(settings: Settings) -> None:
+    preflight.check_names(settings)
+    with refused("RECSYS_FEAST__HOST is 'no.such.host.invalid'"):
+        preflight.check_names(moved(settings, "feast", host="no.such.host.invalid"))

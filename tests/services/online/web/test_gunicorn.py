@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -16,9 +17,12 @@ import requests
 from pydantic import SecretStr
 
 from data_exchange_center.settings import ServerSettings, Settings
+from examples.recent_channel import RECIPE
 from extras.keys import store as keys
 from online.web.asgi import RETRY_AFTER_S
 from stack import server as stack_server
+from stack.images import entry_points
+from stack.service import ROOT
 from tests.free_ports import settings_on_free_ports
 from tests.metrics_page import requests_of, value
 from tests.services.online.gunicorn_server import running
@@ -120,6 +124,17 @@ def test_workers_are_counted_together(tmp_path: Path) -> None:
     with running(tmp_path, port=settings.server.port, workers=1):
         assert requests_of(page(), 404, "not_found", "unmatched") == 0
         assert value(page(), "threads") == ServerSettings().threads
+
+
+def test_a_recipe_file_with_a_channel_of_an_installed_package(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "examples" / "pyproject.toml", tmp_path)
+    entry_points.main(tmp_path)
+    recipe = tmp_path / "recent.json"
+    recipe.write_text(RECIPE.model_dump_json(), encoding="utf-8")
+    settings = settings_on_free_ports(tmp_path).model_copy(update={"recipe_name": str(recipe)})
+    (tmp_path / "recsys_pipeline.dist-info").rename(tmp_path / "recsys_examples.dist-info")
+    with running(tmp_path, settings, {"PYTHONPATH": str(tmp_path)}, workers=1) as (settings, _):
+        assert requests.get(f"{settings.server.url}/healthz", timeout=30).status_code == 200
 
 
 # Secrets are in no log, no answer and no metric, whatever goes wrong
