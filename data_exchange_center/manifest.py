@@ -9,7 +9,7 @@ side by side (see `wire` for the names); the server answers from the one that th
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from data_exchange_center import features, wire
 from data_exchange_center.dataset import Dataset
@@ -45,7 +45,7 @@ class Manifest(Frozen):
     """
 
     format: int
-    release: str
+    release: str = Field(pattern=r"^[0-9a-f]{12}$")
     recipe: Recipe
     dataset: Dataset
     feature_spec: features.FeatureSpec

@@ -15,6 +15,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PositiveInt,
     SerializeAsAny,
     ValidationError,
@@ -22,6 +23,8 @@ from pydantic import (
 )
 
 from data_exchange_center import plugins
+
+NAME: Final = r"\w[\w.-]*"  # pattern of the name of a recipe or a data set, which is part of paths and keys
 
 # Requirements of a data set: events that are not liked; items with a categorical or multi-valued attribute.
 Need = Literal["dislikes", "terms"]
@@ -153,6 +156,8 @@ class ListsRecipe(RankerRecipe):
 
     examples: ClassVar[Literal["pairs", "lists"]] = "lists"
 
+    # columns of other packages, besides those of `offline.data.statistics`: names in `plugins.STATISTICS`
+    statistics: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     history: PositiveInt = 40  # newest events that the network reads
     past: float = 0.6  # share of each user's events that the recall behind the training lists is fitted on
     stride: int = 5  # events between request points, which all come after that share
@@ -276,7 +281,7 @@ class RecallRecipe(Frozen):
 class Recipe(Frozen):
     """Configuration of a whole recommender."""
 
-    name: str
+    name: str = Field(max_length=100, pattern=rf"^{NAME}$")
     data: DataRecipe = DataRecipe()
     recall: RecallRecipe
     ranker: AnyRankerRecipe

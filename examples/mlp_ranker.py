@@ -3,8 +3,8 @@
 One file holds its settings and its network; fitting by a softmax over the lists that recall makes comes with `Ranker`.
 pyproject.toml next to it declares the settings, which name the network. To try it:
 
-    pip install --editable examples
-    python -m examples.mlp_ranker > mlp.json
+    .venv/bin/uv pip install -e examples
+    .venv/bin/python -m examples.mlp_ranker > mlp.json
     RECSYS_RECIPE=mlp.json make demo
 """
 

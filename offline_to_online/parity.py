@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_exchange_center import artifacts, candidates, features, fusion, history, recipes, release_parts
+from data_exchange_center import artifacts, candidates, features, fusion, history, plugins, recipes, release_parts
 from data_exchange_center.channels import ChannelSet, VectorChannel
 from data_exchange_center.columns import Columns, Entity, Split
 from data_exchange_center.dataset import Dataset, OwnId
@@ -375,13 +375,13 @@ def _counted_again(
     frame: pd.DataFrame, spec: features.FeatureSpec, entity: Entity, served: ServedRatings, counted: Mapping[str, Any]
 ) -> pd.DataFrame:
     """``frame`` with an entity's dense features recounted: those in ``counted`` already, the others by `RECOUNTS`."""
-    columns, others = {}, {each.column.name: each.recount for each in statistics.statistics()}
+    columns, of_packages = {}, plugins.find(plugins.STATISTICS)
     for name in (feature.name for feature in spec.dense if feature.entity == entity):
         if name in counted:
             columns[name] = counted[name]
         elif name in RECOUNTS:
             columns[name] = RECOUNTS[name](served)
-        elif again := others.get(name):
+        elif name in of_packages and (again := of_packages[name].load().recount):
             columns[name] = again(served)
         else:
             raise CheckError(

@@ -100,8 +100,9 @@ def write_lists(settings: Settings) -> None:
     lists = ListsConfig.of(recipe).recalled(past, inputs.profiles, channels)
     artifacts.LISTS.write(folder, lists.table(past.user_numbers))
     # what the feature store is to hold
-    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users))
-    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs))
+    more = ranker_of_lists(recipe).statistics
+    artifacts.USER_FEATURES.write(folder, statistics.user_statistics(past, inputs.users, more))
+    artifacts.ITEM_FEATURES.write(folder, statistics.item_statistics(past, inputs, more))
     write_about(settings, past, spec, channels, read)
     say(spec, len(lists), int(lists.liked.sum()), recipe.recall.candidates)
 

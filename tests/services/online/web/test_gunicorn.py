@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import time
@@ -95,7 +94,7 @@ def test_gunicorn_opens_no_control_socket(tmp_path: Path) -> None:
     """Which would lie in the home folder, shared by all stacks."""
     with running(tmp_path, workers=1) as (settings, master):
         (worker,) = master.children()
-        until(lambda: str(worker.pid) in os.listdir(settings.workers_dir("workers")))
+        until(lambda: (settings.workers_dir("workers") / str(worker.pid)).exists())
         assert [each.laddr for each in master.net_connections("unix") if each.laddr] == []
 
 

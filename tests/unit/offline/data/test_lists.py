@@ -185,7 +185,7 @@ def lists_of(users: list[int]) -> Lists:
         users=np.array(users, np.int32),
         times=np.full(m, NOW),
         lengths=np.arange(m, dtype=np.int32) + 7,
-        statistics=user_statistics_after(RUNNERS.data, np.array(users), np.arange(m) + 7),
+        statistics=user_statistics_after(RUNNERS.data, np.array(users), np.arange(m) + 7, ()),
         events=random.integers(1, 30, (m, 4)).astype(np.int32),
         ratings=random.integers(1, 6, (m, 4)).astype(np.int8),
         ages=random.integers(0, 10**5, (m, 4)).astype(np.int32),
@@ -196,8 +196,8 @@ def as_served(lists: Lists, row: int) -> ModelInputs:
     """The inputs of one list, from raw values by id."""
     past, user = RUNNERS.data, int(lists.users[row])
     begun = past.select(past.positions < np.where(past.users == user, lists.lengths[row], past.lengths[past.users]))
-    users = user_statistics(begun, RUNNERS.users).iloc[[user]]
-    items = item_statistics(past, RUNNERS).iloc[lists.candidates[row] - 1]
+    users = user_statistics(begun, RUNNERS.users, ()).iloc[[user]]
+    items = item_statistics(past, RUNNERS, ()).iloc[lists.candidates[row] - 1]
     itemids, times = past.item_numbers[lists.events[row] - 1], NOW - lists.ages[row].astype(np.int64)
     history = History(itemids, lists.ratings[row].astype(np.int64), times)
 
