@@ -118,35 +118,6 @@ def answer(figure: Figure) -> str:
     return "```\n" + "\n".join(lines) + "\n```"
 
 
-@block("explained", "explain.json")
-def explained(figure: Figure) -> str:
-    """One item's explanation and one item's absence, their lists cut short, and what it costs to explain."""
-    one, lost, ms = (figure["explained"], figure["why_not"], figure["ms"])
-    parts = [f'"{name}": {_cut_short(part)}' for name, part in one.items()]
-    cost = (
-        f"An answer takes {ms['plain']} ms, with what recall found {ms['recall']}, explained {ms['explained']}: "
-        f"{ms['explained'] / ms['plain']:.1f} times as long, medians of requests in turns."
-    )
-    example = "{" + ",\n ".join(parts) + "}\n\n" + json.dumps(lost, ensure_ascii=False)[:-1] + ", …}"
-    return f"```\n{example}\n```\n\n{cost} {measured(figure)}"
-
-
-def _cut_short(part: object) -> str:
-    """As JSON, with dots where a list goes on."""
-    return json.dumps(part, ensure_ascii=False).replace("}]", "}, …]")
-
-
-@block("event_speed", "events.json")
-def speed(figure: Figure) -> str:
-    """Time from an event to an answer that knows it, and events per second."""
-    changed, batches = (figure["changed answer"], figure["batches"])
-    return (
-        f"From an event's acknowledgement to an answer that knows it, under {changed['requests_per_s']:g} requests/s: "
-        f"p50 {changed['p50_ms']} ms, p99 {changed['p99_ms']} ms ({changed['events']} events). In batches of "
-        f"{batches['batch']}: {batches['events_per_s']:,} events/s ({batches['events']:,} events). {measured(figure)}"
-    )
-
-
 SOURCE = "source.json"
 WATERFALL_PICTURE = "One request stage by stage; what each stage waits and what each process costs, by load"
 SHED_PICTURE = "Goodput, what is turned away, and the latency of accepted requests, by load"

@@ -1,6 +1,6 @@
 """Draw pictures of the measurements. Each names in its metadata the digest of the file it is drawn from.
 
-Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events,diversity,experiments}.png
+Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events}.png
         make serving-pictures     pic/{waterfall,shed}.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
@@ -28,11 +28,10 @@ from data_exchange_center.files import written_in_place
 from data_exchange_center.recipes import DEFAULT
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
-from extras.experiments.report import STYLE, over_time
+from extras.experiments.report import STYLE
 from research.figure_files import FIGURES, named, write_figure
 from research.figures.recommendations import METRICS, SLICES
-from research.figures.tables import mean_of, read
-from research.measure.diversity import COST
+from research.figures.tables import read
 from research.reports import COLOURS, PICTURES, drawn_from, read_model_reports
 
 log = logging.getLogger(__name__)
@@ -124,32 +123,6 @@ def live_events(found: Found) -> Figure:
     return figure
 
 
-def diversity(found: Found) -> Figure:
-    """NDCG, diversity and coverage by the value of a request's ``diversity``; dashed: 1 % less, dotted: chosen."""
-    rows = found["diversity"]
-    values = [float(value) for value in rows]
-    figure = Figure(figsize=(14, 4.5), layout="constrained")
-    panels: list[Axes] = list(figure.subplots(1, 3))
-    means, errors = _intervals([row["ndcg@50"] for row in rows.values()])
-    panels[0].errorbar(values, means, yerr=errors, fmt="o-", color=OURS, capsize=2)
-    panels[0].axhline(means[0] * (1 - COST), color="#333333", linestyle="--", linewidth=1)
-    panels[0].set(title="NDCG@50", ylim=(0, None))
-    for name, shade in (("diversity by vectors", OURS), ("diversity by genres", CHANNEL)):
-        panels[1].plot(values, [row[name]["mean"] for row in rows.values()], "o-", color=shade, label=name)
-    panels[1].set(title="how different the films of a list are")
-    first = next(iter(rows.values()))
-    for name, shade in (("coverage@50", OURS), ("novelty", CHANNEL), ("calibration error", SOURCE)):
-        parts = [mean_of(row[name]) / mean_of(first[name]) for row in rows.values()]
-        panels[2].plot(values, parts, "o-", color=shade, label=name)
-    panels[2].set(title="as a share of what it is without")
-    for axes in panels:
-        axes.axvline(found["chosen"], color="#333333", linestyle=":", linewidth=1)
-        axes.set_xlabel("diversity")
-    for axes in panels[1:]:
-        axes.legend(frameon=False)
-    return figure
-
-
 def _bars(axes: Axes, parts: Sequence[Found], colours: Sequence[str]) -> None:
     means, errors = _intervals(parts)
     axes.barh(range(len(parts)), means, xerr=errors, color=colours, height=0.7, error_kw={"lw": 1, "capsize": 2})
@@ -169,15 +142,6 @@ def _intervals(parts: Sequence[Found]) -> tuple[list[float], list[list[float]]]:
 def _shades(names: Sequence[str]) -> list[str]:
     greys = iter(("#c9ced4", "#9aa3ad", "#6b7480"))
     return [next(greys) if colour(name) == BASELINE else colour(name) for name in names]
-
-
-def replayed(found: Found) -> Figure:
-    """One panel per experiment: on the left those that must show no difference, on the right those that must."""
-    figure = Figure(figsize=(14, 8), layout="constrained")
-    panels = figure.subplots(2, 2)
-    for axes, each in zip(panels.flat, found["experiments"].values(), strict=True):
-        over_time(axes, each)
-    return figure
 
 
 # --- Benchmarks of the server
@@ -351,8 +315,6 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "funnel": ("evaluation.json", funnel),
         "slices": ("evaluation.json", slices),
         "live_events": ("evaluation_live_events.json", live_events),
-        "diversity": ("diversity.json", diversity),
-        "experiments": ("experiments.json", replayed),
     },
     "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},
 }

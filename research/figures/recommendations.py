@@ -267,81 +267,6 @@ def degraded(figure: Figure) -> str:
     return shown(figure, ("away", *metrics), rows, f"{figure['users']} users.")
 
 
-@block("experiments", "experiments.json")
-def experiments(figure: Figure) -> str:
-    """Each experiment's result, and after how many users it was known."""
-    recipes = {release: recipe for recipe, release in figure["releases"].items()}
-    rows = []
-    for title, found in figure["experiments"].items():
-        experiment = found["experiment"]
-        arms = " / ".join(recipes[arm["release"]] for arm in experiment["arms"])
-        split = experiment["kind"] == "split"
-        result = found["differences"]["treatment"][experiment["metric"]] if split else found["preference"]
-        users = " / ".join(f"{users:,}" for users in found["users"].values())
-        interval = f"{result['estimate']:+.3f} ({result['low']:+.3f} to {result['high']:+.3f})"
-        name, _, kind = title.partition(", ")
-        rows.append((f"{name}, {kind}", arms, users, interval, _decided(result["path"]) or "never"))
-    head = ("experiment", "arms", "users of each", "difference or preference", "decided after")
-    redealt = figure["redealt"]
-    note = (
-        "Split: the gain of a user's liked items. Interleaved: the preference for the second arm. In brackets the 95 % "
-        f"interval, which holds at any time. {figure['users']:,} users, one request each in every experiment. With "
-        f"arms assigned again, the interval of {redealt['ever excluding 0']} of {redealt['experiments']} A/A "
-        "experiments ever excluded zero."
-    )
-    return shown(figure, head, rows, note)
-
-
-def _decided(path: Figure) -> str:
-    """Number of users after which the interval excluded zero, to half a per cent of them; empty: never."""
-    for users, low, high in zip(path["users"], path["low"], path["high"], strict=True):
-        if low is not None and high is not None and (low > 0 or high < 0):
-            return f"{users:,}"
-    return ""
-
-
-MEASURES = ("diversity by vectors", "diversity by genres", "coverage@50", "novelty", "calibration error")
-
-
-@block("diversity", "diversity.json")
-def diversity(figure: Figure) -> str:
-    """Every value of a request's ``diversity``."""
-    rows, first = figure["diversity"], figure["diversity"]["0"]
-    head = ("diversity", "NDCG@50", "cost", "recall@50", *MEASURES)
-    lines = [
-        (
-            f"**{value}**" if float(value) == figure["chosen"] else value,
-            f"{row['ndcg@50']['mean']:.4f}",
-            _cost(row["change"]["difference"], first),
-            f"{row['recall@50']['mean']:.4f}",
-            *(f"{mean_of(row[name]):.3f}" for name in MEASURES),
-        )
-        for value, row in rows.items()
-    ]
-    change = rows[f"{figure['chosen']:g}"]["change"]
-    cost, low, high = (_cost(change[name], first) for name in ("difference", "high", "low"))
-    note = (
-        f"By validation {figure['chosen']:g} is the largest value that costs less than 1 %; on the last ten it costs "
-        f"{cost} of the NDCG@50 ({low} to {high}). {figure['users']:,} users, lists of {figure['requested']} items; "
-        f"re-ranking takes {figure['ms']['p50']:.2f} ms, p99 {figure['ms']['p99']:.2f} ms."
-    )
-    return shown(figure, head, lines, note)
-
-
-@block("similar", "similar.json")
-def similar(figure: Figure) -> str:
-    """Whether what is liked next is among the items most like the one liked last."""
-    systems = figure["systems"]
-    first = next(iter(systems.values()))
-    rows = [(f"`{name}`" if name.startswith("/") else name, *map(span, row.values())) for name, row in systems.items()]
-    earlier = ", ".join(f"{row['hit rate@10']['mean']:.3f} with {weight}" for weight, row in figure["weights"].items())
-    note = (
-        f"{figure['pairs']:,} pairs of the later half of the held-out ratings. The weight of EASE's list against 1 was "
-        f"chosen on {figure['chosen on']:,} pairs of the earlier half, by hit rate@10: {earlier}."
-    )
-    return shown(figure, ("list", *first), rows, note)
-
-
 @block("search", "search.json")
 def search(figure: Figure) -> str:
     """Free-text search: films that should be found, by queries that share words with them and paraphrases."""
@@ -370,25 +295,6 @@ def search(figure: Figure) -> str:
             f"there ({tried})" + (f"; it changes NDCG@10 {change}." if change else ".")
         )
     return shown(figure, ("order", *columns), rows, " ".join(notes))
-
-
-@block("seen_again", "seen_again.json")
-def seen_again(figure: Figure) -> str:
-    """Cost, in a replay, of demoting items that were shown before."""
-    rows = []
-    for factor, row in figure["factors"].items():
-        change = row["change"]
-        moved = f"{change['difference']:+.4f} ({change['low']:+.4f} to {change['high']:+.4f})"
-        name = {"1": "off", "inf": "nothing twice"}.get(factor, factor)
-        found = (f"{row[metric]['mean']:.4f}" for metric in ("recall@50", "NDCG@50"))
-        served = f"**{name}**" if factor == f"{figure['served']:g}" else name
-        rows.append((served, *found, moved, f"{row['shown before']['mean']:.1%}"))
-    return shown(figure, ("factor", "recall@50", "NDCG@50", "change of NDCG@50", "shown before"), rows)
-
-
-def _cost(difference: float, first: Figure) -> str:
-    """Loss as a share of the NDCG without diversity."""
-    return f"{round(-difference / first['ndcg@50']['mean'], 3) + 0:.1%}"
 
 
 PUBLISHED = "papers_published.json"
@@ -505,20 +411,6 @@ def rivals(figure: Figure) -> str:
 def _metrics(row: Figure) -> tuple[str, ...]:
     values = (row.get(metric) for metric in (*METRICS, RETURNING))
     return tuple("-" if value is None else f"{value:.3f}" for value in values)
-
-
-@block("new_items", "new_items.json")
-@block("new_items_100k", "new_items_ml-100k.json")
-def new_items(figure: Figure) -> str:
-    """New items by how many like them, the most liked ones, and a model that was trained with them."""
-    names = {
-        "recall@50": "recall@50",
-        "ndcg@50": "NDCG@50",
-        "share": "share of the first 50",
-        "recall@50 of all": "recall@50 of everything",
-    }
-    rows = [(name, *(span(found[each]) for each in names)) for name, found in figure["systems"].items()]
-    return shown(figure, ("", *names.values()), rows, f"{figure['items']:,} items, none of which was trained on.")
 
 
 @block("canary", "canary.json")
