@@ -7,7 +7,7 @@ releases, containers) is made once before the first of them. One that fails does
 Reads   RECSYS_DATA, like every step: MovieLens-1M; for MovieLens-100K's figure the file ml_100k=<file>
 Writes  pic/figures/*.json; then the pictures and the READMEs
 Run     make figures [only="serving.json shed.json"], with the default ports free
-Expect  hours; index_growth.json, the longest, comes last
+Expect  hours
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ NEEDS: Final = {
     "live": ("make offline up sync serve",),
     "source live": ("RECSYS_RECIPE=source make offline up sync serve",),
     "both": ("RECSYS_RECIPE=source make offline up sync", "make offline sync serve"),
-    "containers": ("make down", "make docker-demo"),
 }
 
 
@@ -67,9 +66,7 @@ PLAN: Final = (
     Measurement("evaluation_offline.json", "make evaluate-full"),
     Measurement("training.json", "make pictures"),
     Measurement("serving.json", "make bench"),
-    Measurement("waterfall.json", "make bench-waterfall"),
     Measurement("shed.json", "make bench-shed"),
-    Measurement("vector_index.json", "make bench-index"),
     Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("search.json", "make evaluate-search"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
@@ -85,11 +82,6 @@ PLAN: Final = (
     Measurement("canary.json", "make canary-simulation"),
     Measurement("serving_against.json", "make bench against=8f65f0c", "both"),
     Measurement("soak.json", "make soak minutes=60", "both"),
-    Measurement("containers.json", "make docker-figures && make docker-down", "containers"),
-    Measurement("offline_bench.json", "make bench-offline", "free ports"),
-    Measurement("layouts.json", "make bench-layouts", "free ports"),
-    Measurement("synthesis.json", "make synthesis-figures", "free ports"),
-    Measurement("scale.json", "make bench-scale", "free ports"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
     Measurement("taiw.json", f"{TAIW}make offline evaluate-taiw", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),
@@ -99,7 +91,6 @@ PLAN: Final = (
         f"{ML_100K}make offline up sync serve evaluate-imported && {ML_100K}make down",
         "free ports",
     ),
-    Measurement("index_growth.json", "make bench-index items=3883,60000,1000000"),
 )
 
 

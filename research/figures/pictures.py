@@ -1,7 +1,7 @@
 """Draw pictures of the measurements. Each names in its metadata the digest of the file it is drawn from.
 
 Run:    make evaluation-pictures  pic/{evaluation,funnel,slices,live_events}.png
-        make serving-pictures     pic/{waterfall,shed}.png
+        make serving-pictures     pic/shed.png
         make pictures             pic/training.png (loss by epoch, AUC where a model has one) and, where a model
                                   predicts a probability, pic/calibration.png; of another recipe <name>_<recipe>.png
 Reads:  pic/figures/*.json; for the last the reports of the steps, which are kept in pic/figures/training.json
@@ -158,52 +158,6 @@ STAGE_COLOURS = {
 }
 
 
-def _alone(axes: Axes, level: Found) -> None:
-    """One request as it runs: Elasticsearch and Feast in parallel, the rest is our own code."""
-    took = level["wall_ms"]
-    recalled = took["redis"] + max(took["elasticsearch"], took["feast"])
-    bars = {
-        "redis": (0.0, took["redis"]),
-        "elasticsearch": (took["redis"], took["elasticsearch"]),
-        "feast": (took["redis"], took["feast"]),
-        "triton": (recalled, took["triton"]),
-        "own": (recalled + took["triton"], took["own"]),
-        "http": (recalled + took["triton"] + took["own"], max(took["http"], 0.0)),
-    }
-    for row, (stage, (start, width)) in enumerate(bars.items()):
-        axes.barh(row, width, left=start, color=STAGE_COLOURS[stage])
-        axes.text(start + width + 0.1, row, f"{width:.1f}", va="center", fontsize=9)
-    axes.set(yticks=range(len(bars)), yticklabels=list(bars), xlabel="ms, medians", title="One request alone")
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-
-
-def _stacked(axes: Axes, levels: Sequence[Found], key: str, parts: Sequence[str], title: str) -> None:
-    names = [str(level["in_flight"]) for level in levels]
-    bottom = [0.0] * len(levels)
-    for part in parts:
-        heights = [max(level[key].get(part, 0.0), 0.0) for level in levels]
-        axes.bar(names, heights, bottom=bottom, color=STAGE_COLOURS[part], label=part, width=0.6)
-        bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
-    for place, top in enumerate(bottom):
-        axes.text(place, top, f"{top:.1f}", ha="center", va="bottom", fontsize=9)
-    axes.set(title=title, xlabel="requests in flight", ylabel="ms a request")
-    axes.margins(y=0.12)
-    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))  # right of the bars
-
-
-def waterfall(figure: Found) -> Figure:
-    """A request alone as a waterfall; then what each stage waits, and what each process costs, by load."""
-    picture = Figure(figsize=(14, 4.2), layout="constrained")
-    alone, waiting, processor = picture.subplots(1, 3, width_ratios=(1.3, 1, 1))
-    _alone(alone, figure["levels"][0])
-    stages = ("redis", "elasticsearch", "feast", "triton", "own", "http")
-    _stacked(waiting, figure["levels"], "waiting_ms", stages, "Waiting, by stage")
-    parts = ("server", "elasticsearch", "triton", "feast", "redis")
-    _stacked(processor, figure["levels"], "processor_ms", parts, "Processor time, by process")
-    return picture
-
-
 def shed(figure: Found) -> Figure:
     """Goodput, share refused, and latency of accepted requests, by load."""
     points: list[dict[str, Any]] = figure["points"]
@@ -316,11 +270,10 @@ PICTURES_OF: dict[str, dict[str, tuple[str, Callable[[Any], Figure]]]] = {
         "slices": ("evaluation.json", slices),
         "live_events": ("evaluation_live_events.json", live_events),
     },
-    "serving": {"waterfall": ("waterfall.json", waterfall), "shed": ("shed.json", shed)},
+    "serving": {"shed": ("shed.json", shed)},
 }
 SOURCES: dict[str, str] = {  # picture -> file that it is drawn from
     **{name: file for group in PICTURES_OF.values() for name, (file, _) in group.items()},
-    "scale": "scale.json",
     "training": "training.json",
     "training_source": "training_source.json",
     "calibration_source": "training_source.json",

@@ -17,11 +17,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from research.figures import costs, estimate, pictures, recommendations
+from research.figures import costs, pictures, recommendations
 from research.figures.tables import drawn
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-DRAWN_BY: Final = (costs, estimate, recommendations)  # importing them registers their blocks
+DRAWN_BY: Final = (costs, recommendations)  # importing them registers their blocks
 _BLOCK: Final = re.compile(r"(?P<open><!-- figures: (?P<name>\w+) -->\n).*?(?P<close><!-- /figures -->)", re.DOTALL)
 # The sentences of the Chinese page's blocks; tables are in docs/results, in English.
 _CHINESE: Final = (

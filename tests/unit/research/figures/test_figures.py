@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from research.bench import scaling
 from research.figure_files import FIGURES
 from research.figures import costs, pictures, recommendations, tables
 from research.figures.tables import with_range
@@ -18,7 +17,7 @@ from research.figures.tables import with_range
 
 @pytest.mark.parametrize(
     ("file", "draw"),
-    [*(each for group in pictures.PICTURES_OF.values() for each in group.values()), ("scale.json", scaling.picture)],
+    [each for group in pictures.PICTURES_OF.values() for each in group.values()],
 )
 def test_a_picture_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figure]) -> None:
     axes = draw(json.loads((FIGURES / file).read_text(encoding="utf-8"))).axes
@@ -26,7 +25,7 @@ def test_a_picture_is_drawn_from_its_file(file: str, draw: Callable[[Any], Figur
     assert all(each.has_data() or each.texts for each in axes)
 
 
-@pytest.mark.parametrize("name", sorted(tables.BLOCKS.keys() - {"estimate"}))  # has tables of two machines
+@pytest.mark.parametrize("name", sorted(tables.BLOCKS))
 def test_a_block_does_not_mix_machines(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     machines, read = [], tables.read
 
