@@ -14,6 +14,7 @@ are measured, and an interrupted run resumes.
 Reads:  offline/{ratings,items,users}.parquet of MovieLens; with --server the artifacts and the server that serves them
 Writes: pic/figures/papers.json, or papers_live.json (another data set's: with its name)
 Run:    python -m research.papers [--server] [--validate] [--seeds 0 1 2] [--users 1000]
+        python -m research.papers --recipe 1: print the recipe with this seed, as a file for RECSYS_RECIPE
 Expect: ten minutes a seed on MovieLens-1M, recipe next-item
 """
 
@@ -26,12 +27,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_exchange_center.recipes import DEFAULT, Recipe
+from data_exchange_center.recipes import DEFAULT, Frozen, Recipe
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.next_item.followers import NEXT_ITEM
@@ -47,9 +48,10 @@ from research.evaluation.running_server import answers_of_server
 from research.figure_files import write_figure
 from research.figures import recommendations
 from research.reports import figure_of_study, head, resumed, show
-from research.seeds import with_seed
 
 log = logging.getLogger(__name__)
+
+Part = TypeVar("Part", bound=Frozen)
 
 WITH, WITHOUT = "with the request's time", "without"
 WITHOUT_S: Final = 1  # seconds after the rating before; of 1 and 2 the better one on the last but one
@@ -139,6 +141,18 @@ def measured(lists: Lists, wanted: Ints, gaps: Ints) -> dict[str, Any]:
 # --- What is measured
 
 
+def with_seed(part: Part, seed: int) -> Part:
+    """A recipe, or a part of one, with another seed wherever one is drawn from."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        return with_seed(value, seed) if isinstance(value, Frozen) else value
+
+    fields = {name: getattr(part, name) for name in type(part).model_fields}
+    return part.model_copy(update={name: seed if name == "seed" else of(value) for name, value in fields.items()})
+
+
 def fitted(inputs: Inputs, recipe: Recipe, target: int, users: int | None = None) -> dict[str, Any]:
     """Fit on what precedes each user's event number ``target`` from the end, and look for that event."""
     data, begin = inputs.data, time.process_time()
@@ -211,6 +225,11 @@ def path_of(settings: Settings, kind: str, *, part: bool) -> Path:
     return figure_of_study(opening, settings, kind, part=part)
 
 
+def print_recipe(seed: int, settings: Settings) -> None:
+    """Print the recipe in the settings with another seed, as a file for RECSYS_RECIPE."""
+    print(with_seed(settings.recipe, seed).model_dump_json(indent=2))  # noqa: T201
+
+
 def main(
     settings: Settings,
     *,
@@ -238,5 +257,7 @@ if __name__ == "__main__":
     parser.add_argument("--validate", action="store_true", help="look at the last but one alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--users", type=int, help="evaluate so many, drawn at random")
+    parser.add_argument("--recipe", type=int, metavar="SEED", help="print the recipe with this seed, for RECSYS_RECIPE")
     given = vars(parser.parse_args())
-    run(partial(main, **given))
+    seed = given.pop("recipe")
+    run(partial(main, **given) if seed is None else partial(print_recipe, seed))

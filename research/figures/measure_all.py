@@ -49,14 +49,14 @@ PAPERS_LIVE: Final = " && ".join(
     (
         '.venv/bin/python -m extras.next_item.papers "$RECSYS_DATA" build/papers',
         *(
-            f"RECSYS_RECIPE=next-item .venv/bin/python -m research.seeds --recipe {seed} > build/papers/recipe.json && "
+            "RECSYS_RECIPE=next-item .venv/bin/python -m research.papers "
+            f"--recipe {seed} > build/papers/recipe.json && "
             f"{PAPERS}RECSYS_RECIPE=build/papers/recipe.json make offline up sync serve evaluate-papers server=1"
             for seed in range(3)
         ),
         f"{PAPERS}make down",
     )
 )
-TAIW: Final = "RECSYS_DATA=ta-feng-taiw RECSYS_EXCHANGE_DIR=build/ta-feng-taiw "
 TA_FENG: Final = "RECSYS_DATA=ta-feng RECSYS_EXCHANGE_DIR=build/ta-feng "
 PLAN: Final = (
     Measurement("demo.json", "make bench-demo", "free ports"),
@@ -67,23 +67,18 @@ PLAN: Final = (
     Measurement("training.json", "make pictures"),
     Measurement("serving.json", "make bench"),
     Measurement("shed.json", "make bench-shed"),
-    Measurement("degraded.json", "make evaluate-degraded users=1000"),
     Measurement("search.json", "make evaluate-search"),
     Measurement("evaluation_live_events.json", "make evaluate-live"),
-    Measurement("evaluation_seeds.json", "make evaluate-seeds"),
     Measurement("papers.json", "make evaluate-papers"),
     Measurement("papers_live.json", PAPERS_LIVE, "free ports"),
-    Measurement("sequence.json", "make evaluate-sequence"),
     Measurement("rivals.json", "make evaluate-rivals"),
     Measurement("tune.json", "make tune"),
     Measurement("evaluation_source.json", "RECSYS_RECIPE=source make evaluate-full server=1", "source live"),
     Measurement("training_source.json", "RECSYS_RECIPE=source make pictures", "source live"),
-    Measurement("serving_recipes.json", "make bench-recipes", "both"),
     Measurement("canary.json", "make canary-simulation"),
     Measurement("serving_against.json", "make bench against=8f65f0c", "both"),
     Measurement("soak.json", "make soak minutes=60", "both"),
     Measurement("baskets_ta-feng.json", f"{TA_FENG}make offline evaluate-baskets", ""),
-    Measurement("taiw.json", f"{TAIW}make offline evaluate-taiw", ""),
     Measurement("evaluation_offline_ml-100k.json", f"{ML_100K}make offline evaluate-full with_source=1", ""),
     Measurement("imported_models.json", "make evaluate-imported options=--one-of-each-kind"),
     Measurement(

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any, Final
 
 from research.evaluation.report import ENOUGH
-from research.figures.tables import IN_BRACKETS, Figure, block, mean_of, measured, read, shown, span, table, with_range
+from research.figures.tables import Figure, block, mean_of, measured, read, shown, span, table
 
 NAMES = {
     "source: recall": "the source's recall",
@@ -137,20 +137,6 @@ def recipes(figure: Figure) -> str:
     )
 
 
-@block("recipes_speed", "serving_recipes.json")
-def recipes_speed(figure: Figure) -> str:
-    """Latency of both recipes."""
-    levels = {name: figure["recipes"][name]["levels"] for name in ("source", "default")}
-    rows = [
-        (
-            f"p50 ms, {both[0]['concurrency']} in flight",
-            *(with_range(level["p50_ms"], level["turns"]["p50_ms"]) for level in both),
-        )
-        for both in zip(*levels.values(), strict=True)
-    ]
-    return shown(figure, ("", *levels), rows, IN_BRACKETS)
-
-
 @block("exact", "evaluation.json")
 def exact(figure: Figure) -> str:
     """Loss of approximate search."""
@@ -228,17 +214,6 @@ def next_baskets(figure: Figure) -> str:
     return shown(figure, ["list", *names], rows, note)
 
 
-@block("seeds", "evaluation_seeds.json")
-def seeds(figure: Figure) -> str:
-    """Mean and standard deviation over seeds."""
-    head = ("list", *METRICS.values(), RETURNING)
-    rows = [
-        (name_of(system), *(f"{found[m]['mean']:.4f} ± {found[m]['std']:.4f}" for m in (*METRICS, RETURNING)))
-        for system, found in figure["systems"].items()
-    ]
-    return shown(figure, head, rows)
-
-
 @block("live_events", "evaluation_live_events.json")
 def live_events(figure: Figure) -> str:
     """The replay, variant by variant; unknown users by number of events."""
@@ -257,14 +232,6 @@ def live_events(figure: Figure) -> str:
         f"before it the server had ({next(iter(unknown_users.values()))['users']:,} users)."
     )
     return f"{replay}\n\n{by_number}\n\n{note} {measured(figure)}"
-
-
-@block("degraded", "degraded.json")
-def degraded(figure: Figure) -> str:
-    """Metrics of degraded answers."""
-    metrics = [*next(iter(figure["cases"].values()))]
-    rows = [(case, *(f"{found[name]:.4f}" for name in metrics)) for case, found in figure["cases"].items()]
-    return shown(figure, ("away", *metrics), rows, f"{figure['users']} users.")
 
 
 @block("search", "search.json")
@@ -341,24 +308,6 @@ def papers_live(figure: Figure) -> str:
     first = table(["list", *PAPERS.values()], rows)
     note = f"{figure['users']:,} users; {_seeds(figure['live'])}: mean ± standard deviation."
     return f"{first}\n\n{_gaps(by_gap)}\n\n{note} {measured(figure)}"
-
-
-@block("sequence", "sequence.json")
-def sequence(figure: Figure) -> str:
-    """The recipe with a sequence model against the default, protocol by protocol."""
-    names = {"recall@50": "recall@50", "hr@10": "HR@10", "recall@200": "recall@200", "hr@200": "HR@200"}
-    names |= {"ndcg@50": "NDCG@50", "ndcg@10": "NDCG@10"}
-    rows: list[Sequence[object]] = []
-    for protocol in ("in session", "next session", "papers"):
-        for recipe, found in figure.get(protocol, {}).items():
-            minutes = f"{found['seconds'] / 60:.1f} min"
-            for name, row in found.items():
-                if isinstance(row, dict):
-                    cells = (f"{label} {row[metric]:.4f}" for metric, label in names.items() if metric in row)
-                    last = minutes if name == "ranked" else ""
-                    rows.append((protocol, f"`{recipe}`: {name.removeprefix('channel ')}", *cells, last))
-    head = ("protocol", "list", "50 items, or 10", "200 items", "order", "processor time of all fits")
-    return shown(figure, head, rows, "Papers: the last rating of every user, without its time.")
 
 
 def _seeds(recipes: Figure) -> str:
@@ -492,18 +441,3 @@ def tune(figure: Figure) -> str:
     if not rows:
         return f"{strengths}\n\n{note} Other values of the numbers are not measured yet. {measured(figure)}"
     return f"{numbers}\n\n{strengths}\n\n{note} {measured(figure)}"
-
-
-@block("taiw", "taiw.json")
-def taiw(figure: Figure) -> str:
-    """The next basket in TAIW's protocol, by its authors' metrics."""
-    rows = [(name, *(f"{value:.4f}" for value in found)) for name, found in figure["table"].items()]
-    rows += [
-        (f"{name}, published", *(f"{value:.3f}" for value in found)) for name, found in figure["published"].items()
-    ]
-    counts = figure["counts"]
-    note = (
-        f"{figure['users']:,} users with a target, of {counts['users']:,}; {counts['items']:,} items, "
-        f"{counts['rows']:,} purchases."
-    )
-    return shown(figure, ("list", "recall@10", "NDCG@10"), rows, note)
