@@ -18,7 +18,7 @@ from typing import Final
 import nbformat
 from nbclient import NotebookClient
 
-from research.figure_files import ROOT
+from research.figures import ROOT
 
 FOLDER: Final = ROOT / "docs" / "tutorial"
 CELL_SECONDS: Final = 300

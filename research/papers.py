@@ -43,11 +43,9 @@ from offline.data.sequences import Inputs, Ints, Points, Sequences
 from offline.evaluation import replay
 from offline.evaluation.metrics import Lists, plain
 from offline.readers import read_with_holdout
+from research import figures
 from research.evaluation.protocols import Stages, fit_stages, ranked
 from research.evaluation.running_server import answers_of_server
-from research.figure_files import write_figure
-from research.figures import recommendations
-from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
@@ -174,9 +172,9 @@ def of_seeds(
     """The report, at first and after each row: the recipe for the next event by all seeds, the settings' by one."""
     inputs = every_rating(settings)
     recipes = {NEXT_ITEM.name: NEXT_ITEM, settings.recipe.name: settings.recipe}
-    opening = head("make evaluate-papers", settings, settings.recipe)
+    opening = figures.head("make evaluate-papers", settings, settings.recipe)
     opening |= {"users": users or inputs.data.n_users, "without": WITHOUT_S}
-    found = resumed(path, opening, {"last": {}, "last but one": {}})
+    found = figures.resumed(path, opening, {"last": {}, "last but one": {}})
     yield found
     for part, target in (("last but one", 2), ("last", 1))[: 1 if validate else 2]:
         for name, recipe in recipes.items():
@@ -203,8 +201,8 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
     ask, data = answers_of_server(settings), found.data
     holdout, events = replay.hold_out(data, found.dataset.holdout), targets(data, 1)
     gaps = data.times[events] - data.times[events - 1]
-    opening = {**head("make evaluate-papers server=1", settings, NEXT_ITEM), "users": len(events)}
-    report, row = resumed(path, opening, {"live": {}}), {}
+    opening = {**figures.head("make evaluate-papers server=1", settings, NEXT_ITEM), "users": len(events)}
+    report, row = figures.resumed(path, opening, {"live": {}}), {}
     for when in (WITH, WITHOUT):
         times = holdout.times.copy()
         times[data.users[events]] = requests(data, events, clock=when == WITH).times
@@ -219,10 +217,10 @@ def live(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def path_of(settings: Settings, kind: str, *, part: bool) -> Path:
-    opening = head("", settings, settings.recipe)
+    opening = figures.head("", settings, settings.recipe)
     if opening["dataset"] == PREPARED:
         opening |= {"dataset": movielens.ML_1M, "recipe": DEFAULT.name}  # named without either
-    return figure_of_study(opening, settings, kind, part=part)
+    return figures.path_of(opening, settings, kind, part=part)
 
 
 def print_recipe(seed: int, settings: Settings) -> None:
@@ -245,10 +243,8 @@ def main(
         whole = {str(seed) for seed in seeds} <= set(found["live"].get(NEXT_ITEM.name, ()))
     else:
         for found in of_seeds(settings, path, seeds, validate, users):
-            write_figure(path, found, finished=False)
-    write_figure(path, found, finished=whole)
-    log.info("written: %s", path)
-    show(found, recommendations.papers_live if server else recommendations.papers)
+            figures.write(path, found, finished=False)
+    figures.write(path, found, finished=whole)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import io
 import textwrap
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,13 +27,11 @@ from data_exchange_center.settings import ExtensionSettings, Settings
 from extras.canary.store import CanaryStore
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from research.figure_files import ROOT
-from research.figures import tables
+from research.figures import ROOT
 
 FOLDER: Final = ROOT / "docs" / "reference"
 PACKAGES: Final = ("offline", "extras", "past_one_machine", "stack")  # that may have settings of their own
 STEPS: Final = ("offline", "offline_to_online", "online", "extras")
-table = partial(tables.table, words=True)
 # A schema's keyword -> how a limit is written
 LIMITS: Final = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 
@@ -56,6 +53,12 @@ def write(folder: Path = FOLDER) -> None:
 
 
 # --- settings and recipes ---------------------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def settings_page() -> str:

@@ -23,6 +23,7 @@ from data_exchange_center import steps
 from data_exchange_center.dataset import OwnId
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError
+from research import figures
 from research.bench.load import (
     Drawn,
     Loading,
@@ -38,9 +39,6 @@ from research.bench.load import (
     take_turn,
 )
 from research.bench.processes import Parts
-from research.figure_files import FIGURES
-from research.figures import costs
-from research.reports import publish
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +113,8 @@ def main(settings: Settings) -> None:
         turns.append(measure(url, Drawn(userids, given.seed), levels, given.requests, given.warm_up))
     about = {"command": "make bench", "recipe": server["recipe"], "release": server["release"]}
     found = report(settings, server, about, {"levels": levels_of(turns)}, url)
-    publish(given.output or FIGURES / "serving.json", found, costs.serving)
+    figures.write(given.output or figures.FIGURES / "serving.json", found)
+    figures.show(found["levels"])
 
 
 if __name__ == "__main__":

@@ -29,8 +29,6 @@ from typing import Any, Final, cast
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from data_exchange_center import steps
 from data_exchange_center.candidates import StoredUser
@@ -51,10 +49,8 @@ from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Answer, Request
-from research.figure_files import FIGURES
-from research.figures import pictures
+from research import figures, pictures
 from research.measure.in_process import SEED, Requests, parse_users, recommender_of
-from research.reports import figure, head, write
 
 K: Final = 50
 USERS: Final = 400  # whose lists are collected
@@ -368,7 +364,7 @@ def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]
     reasons = Counter(simulate(active, active, generator)["reason"] for _ in progress(range(EQUAL), total=EQUAL))
     rolled_back = EQUAL - reasons.pop("", 0)
     return {
-        **head("make canary-simulation", settings, settings.recipe),
+        **figures.head("make canary-simulation", settings, settings.recipe),
         "release": release,
         "lists": len(active.likes),
         "rate": RATE,
@@ -396,14 +392,6 @@ def picture(found: Mapping[str, Any]) -> Figure:
     return drawn
 
 
-def show(found: Mapping[str, Any]) -> None:
-    table = Table("release", "reason", "right", "step", "minutes", "users", "likes lost", title="bad releases")
-    for each in found["bad"]:
-        numbers = (f"{each['step']}", f"{each['minutes']:.1f}", f"{each['users']:,}", f"{each['likes lost']:,.0f}")
-        table.add_row(each["name"], each["reason"] or "activated", "yes" if each["right"] else "no", *numbers)
-    Console(width=140).print(table, found["equal"])
-
-
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m research.measure.canary",
@@ -415,11 +403,11 @@ def main(settings: Settings) -> None:
     with closing(recommender_of(settings, 0, release)) as recommender:
         active, bad = bad_releases(recommender, requests, release)
     found = measured(settings, release, active, bad)
-    write(found, settings, "canary")
-    show(found)
-    path = figure(found, settings, "canary")
-    if path.parent == FIGURES:
-        pictures.save("canary", path.name, picture(found))
+    path = figures.path_of(found, settings, "canary")
+    figures.write(path, found)
+    figures.show(found["bad"], "bad releases")
+    if path.parent == figures.FIGURES:
+        pictures.save("canary", picture(found))
 
 
 if __name__ == "__main__":

@@ -37,11 +37,9 @@ from offline.evaluation.metrics import Floats, Lists, plain
 from offline.evaluation.replay import Holdout
 from offline.models.kinds import load_ranker
 from offline.readers import read_with_holdout
+from research import figures
 from research.evaluation.protocols import Stages, in_both_orders
 from research.evaluation.running_server import answers_of_server
-from research.figure_files import FIGURES
-from research.figures import recommendations
-from research.reports import head, publish
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +220,7 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
     had = holdout.relevance.multiply(holdout.known.seen()).tocsr()[users].nnz / holdout.relevance[users].nnz
     return plain(
         {
-            **head(command, settings, settings.recipe),
+            **figures.head(command, settings, settings.recipe),
             "release": release_of_artifacts(settings).release,
             "users": int(users.sum()),
             "share of the targets that were had before": had,
@@ -242,8 +240,10 @@ def evaluate(settings: Settings, command: str, *, server: bool) -> dict[str, Any
 
 def main(settings: Settings, *, server: bool = False) -> None:
     found = evaluate(settings, f"make evaluate-baskets{' server=1' if server else ''}", server=server)
-    folder = FIGURES if found["dataset"] in plugins.find(plugins.DATASETS) else settings.offline_dir / "evaluation"
-    publish(folder / f"baskets_{found['dataset']}.json", found, recommendations.next_baskets)
+    published = found["dataset"] in plugins.find(plugins.DATASETS)
+    folder = figures.FIGURES if published else settings.offline_dir / "evaluation"
+    figures.write(folder / f"baskets_{found['dataset']}.json", found)
+    figures.show(found["table"])
 
 
 if __name__ == "__main__":

@@ -40,8 +40,7 @@ from extras.search.settings import SearchSettings
 from extras.search.text import TextItems, TextQuery, blended, searched_words
 from offline_to_online.stores.base import patient
 from online.clients.elastic import ElasticItems
-from research.figures import recommendations
-from research.reports import figure, head, publish
+from research import figures
 
 QUERIES: Final = Path(__file__).with_name("search_queries.toml")
 WEIGHTS: Final = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -161,9 +160,9 @@ def main(settings: Settings) -> None:
                 orders[f"{name} {weight:g}"] = mixed(fused(hits, near, weight), ranks, usual.text_weight)
         for name, order in orders.items():
             lists.setdefault((kind, half, name), []).append(measures(order, films))
-    found: dict[str, Any] = head("make evaluate-search", settings, settings.recipe)
+    found: dict[str, Any] = figures.head("make evaluate-search", settings, settings.recipe)
     found |= {"release": release, **report(lists, usual, list(encoders))}
-    publish(figure(found, settings, "search"), found, recommendations.search)
+    figures.write(figures.path_of(found, settings, "search"), found)
     chosen = found["chosen"], found["encoders"][SERVED]["chosen"]
     if chosen != (served := (f"{usual.text_weight:g}", f"{usual.meaning_weight:g}")):
         raise StepError(f"The weights {chosen} of words and encoder would be chosen, and {served} are served.")

@@ -48,17 +48,15 @@ from offline.evaluation.replay import Holdout
 from offline.evaluation.served import best_unseen
 from offline.models.kinds import fit_channel
 from offline.readers import read_with_holdout
+from research import figures
 from research.evaluation.protocols import points_of
-from research.figure_files import write_figure
-from research.figures import recommendations
-from research.reports import figure_of_study, head, resumed, show
 
 log = logging.getLogger(__name__)
 
 SIZE: Final = 256  # of a list
 CHOSEN_BY: Final = "ndcg@50"
 WEIGHTS: Final = (0.25, 0.5, 1.0, 2.0)  # of a list that joins the fusion; the first has 1
-FUSION: Final = recommendations.FUSION
+FUSION: Final = "the best fusion of them"
 Setting = Mapping[str, Any]
 WORKER: Final = Path(__file__).with_name("worker.py")
 
@@ -276,8 +274,8 @@ def contest(
     """
     inputs = read_with_holdout(settings)
     study = Contest(settings.offline_dir / "rivals", inputs, rule)
-    opening = head("make evaluate-rivals", settings, settings.recipe, study.test)
-    found = resumed(path, opening, {"tried": {}, "rows": {}})
+    opening = figures.head("make evaluate-rivals", settings, settings.recipe, study.test)
+    found = figures.resumed(path, opening, {"tried": {}, "rows": {}})
     lists: dict[str, tuple[Lists, Lists]] = {}  # on validation and test
     ours = served.answers(settings, study.test).ranked
     of_ours = per_user(study.test.relevance, study.test.judged(ours))[CHOSEN_BY]
@@ -307,11 +305,10 @@ def contest(
 def main(settings: Settings, *, only: Sequence[str] = ()) -> None:
     rule = read_with_holdout(settings).dataset.holdout
 
-    path = figure_of_study(head("", settings, settings.recipe), settings, "rivals", part=bool(only))
-    found = contest(settings, rule, only, path, partial(write_figure, path, finished=False))
-    write_figure(path, found, finished=set(RIVALS) <= set(found["rows"]))
-    log.info("written: %s", path)
-    show(found, recommendations.rivals)
+    path = figures.path_of(figures.head("", settings, settings.recipe), settings, "rivals", part=bool(only))
+    found = contest(settings, rule, only, path, partial(figures.write, path, finished=False))
+    figures.write(path, found, finished=set(RIVALS) <= set(found["rows"]))
+    figures.show(found["rows"])
 
 
 if __name__ == "__main__":

@@ -27,9 +27,8 @@ from data_exchange_center.http import local_session
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import run
 from offline.movielens import ML_1M
-from research.figure_files import FIGURES, ROOT
-from research.figures import costs
-from research.reports import publish
+from research import figures
+from research.figures import FIGURES, ROOT
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +70,17 @@ def parts(took: dict[str, int]) -> dict[str, int]:
     return {"setup": setup, **{part: took[part] for part in PARTS}, "all": took["all"]}
 
 
-def shown(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer with two items, without MovieLens's content: the data set may not be redistributed."""
+def answer_lines(answer: dict[str, Any]) -> list[str]:
+    """An answer with two items, as JSON in four lines.
+
+    MovieLens's content is left out: the data set may not be redistributed.
+    """
     hidden = {"title": "…", "genres": ["…"], "year": "…"}
-    return answer | {"item_list": [item | hidden for item in answer["item_list"][:2]]}
+    first, second = (json.dumps(item | hidden, ensure_ascii=False) for item in answer["item_list"][:2])
+    took = json.dumps(answer["took_ms"])
+    others = {name: value for name, value in answer.items() if name not in ("item_list", "took_ms")}
+    opening = json.dumps(others, ensure_ascii=False).removesuffix("}")
+    return [f"{opening},", f' "item_list": [{first},', f"  {second}, …],", f' "took_ms": {took}}}']
 
 
 def measure(checkout: Path, url: str) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def measure(checkout: Path, url: str) -> dict[str, Any]:
         "first": parts(first),
         "again": parts(again),
         "sync_steps": {f"`{step}`": s for step, s in first.items() if step.startswith("offline_to_online/")},
-        **({"answer": shown(answer.json())} if dataset == ML_1M else {}),
+        **({"answer": answer_lines(answer.json())} if dataset == ML_1M else {}),
     }
 
 
@@ -104,7 +110,7 @@ def main(settings: Settings) -> None:
     parser.add_argument("--output", action="store_true", help="run it once, in this checkout, and keep what it prints")
     if parser.parse_args().output:
         _, printed = demo(ROOT)
-        publish(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)}, costs.printed)
+        figures.write(PRINTED, {"command": "make demo-output", "printed": excerpt(printed)})
         return
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "recsys_pipeline"
@@ -114,7 +120,8 @@ def main(settings: Settings) -> None:
         finally:
             subprocess.run(["make", "down"], cwd=checkout, check=False)
     path = OUTPUT if found["dataset"] == ML_1M else OUTPUT.with_stem(f"demo_{found['dataset']}")
-    publish(path, found, costs.demo)
+    figures.write(path, found)
+    figures.show({name: found[name] for name in ("first", "again")})
 
 
 if __name__ == "__main__":

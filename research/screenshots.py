@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Error, sync_playwright
 from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.client import Client
-from research.reports import PICTURES
+from research.figures import PICTURES
 
 MADE_UP: Final = 7001
 # Film of MovieLens-1M -> stars, the oldest rating first: Lion King, Aladdin, Matrix, Star Wars, Schindler's List, ...
