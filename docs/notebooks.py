@@ -18,8 +18,7 @@ from typing import Final
 import nbformat
 from nbclient import NotebookClient
 
-from research.figures import ROOT
-
+ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "tutorial"
 CELL_SECONDS: Final = 300
 

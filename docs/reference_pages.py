@@ -27,8 +27,8 @@ from data_exchange_center.settings import ExtensionSettings, Settings
 from extras.canary.store import CanaryStore
 from online.main.s1_server import create_app
 from online.recommend.recommend import Recommender
-from research.figures import ROOT
 
+ROOT: Final = Path(__file__).resolve().parents[1]
 FOLDER: Final = ROOT / "docs" / "reference"
 PACKAGES: Final = ("offline", "extras", "past_one_machine", "stack")  # that may have settings of their own
 STEPS: Final = ("offline", "offline_to_online", "online", "extras")

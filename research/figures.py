@@ -98,7 +98,7 @@ def path_of(found: Mapping[str, Any], settings: Settings, kind: str, *, part: bo
 
 def write(path: Path, found: Mapping[str, Any], *, finished: bool = True) -> None:
     """Write a figure. ``finished``: False while its command still measures."""
-    measured = {"version": VERSION, "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
+    measured: dict[str, Any] = {"version": VERSION, "commit": commit(), "date": datetime.now(UTC).date().isoformat()}
     if not finished:
         measured["finished"] = False
     write_json(path, {**found, "machine": machine(), "measured": measured})

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from data_exchange_center import artifacts, plugins
-from research import reference
+from docs import reference_pages as reference
 
 SOURCE = '''
 class Some:
