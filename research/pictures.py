@@ -2,7 +2,7 @@
 
 Reads:  pic/figures/*.json, which the measurements write; with --training the reports of the steps, which are then kept
         in pic/figures/training.json
-Writes: pic/{evaluation,funnel,slices,live_events,shed}.png; with --training pic/training.png (loss by epoch) and, where
+Writes: pic/{evaluation,live_events,shed}.png; with --training pic/training.png (loss by epoch) and, where
         a model predicts a probability, its AUC and pic/calibration.png; of another recipe <name>_<recipe>.png
 """
 
@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from textwrap import fill
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -29,18 +28,15 @@ from data_exchange_center.settings import Settings
 from data_exchange_center.steps import StepError, run
 from extras.experiments.report import STYLE
 from research import figures
-from research.tables import WORDS, read
+from research.tables import read
 
 log = logging.getLogger(__name__)
 
 Found = Mapping[str, Any]
 Reports = Mapping[str, Mapping[str, Any]]  # model -> its report
 GREY, SOURCE, CHANNEL, OURS = "#9aa3ad", "#d1622b", "#7aa6d8", "#1f4e8c"
-GREYS: Final = ("#c9ced4", "#9aa3ad", "#6b7480")  # of several baselines next to one another
 MODELS: Final = ("#3b6fb6", "#d1622b", "#3a8f5c", "#8a5aa8", "#7a7a7a")
 METRICS: Final = {"recall@200": "recall@200", "recall@50": "recall@50", "ndcg@50": "NDCG@50"}
-SLICES: Final = ("returning", "same session", "few ratings", "many ratings", "popular films", "rare films")
-CUTS: Final = ("200", "50", "10")
 
 
 def colour(system: str) -> str:
@@ -70,7 +66,8 @@ def systems(found: Found) -> Figure:
     """Every system with its 95 % interval, a panel a metric."""
     names = list(found["systems"])
     colours = [colour(name) for name in names]
-    figure, panels = panels_of(len(METRICS), height=0.5 * len(names) + 1.6)
+    figure = Figure(figsize=(14, 0.5 * len(names) + 1.6), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(1, len(METRICS), sharey=True))
     for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
         parts = [found["systems"][name][metric] for name in names]
         means, errors = intervals(parts)
@@ -79,59 +76,8 @@ def systems(found: Found) -> Figure:
             axes.text(part["high"], place, f"  {part['mean']:.3f}", va="center", fontsize=11)
         axes.set_xlim(0, max(part["high"] for part in parts) * 1.2)
         axes.set(title=title, yticks=range(len(names)), yticklabels=names)
-    return figure
-
-
-def funnel(found: Found) -> Figure:
-    """Share that each stage holds, a panel a cut; the dark end of a channel's bar is found by no other."""
-    channels = list(found["funnel"][CUTS[0]]["channels"])
-    names = [*(f"channel {name}" for name in channels), "any channel", "fused", "ranked"]
-    colours = [*(CHANNEL for _ in channels), GREY, OURS, OURS]
-    figure, panels = panels_of(len(CUTS), height=0.55 * len(names) + 1.6)
-    for axes, cut in zip(panels, CUTS, strict=True):
-        stage = found["funnel"][cut]
-        shares = [stage["channels"][name]["found"] for name in channels]
-        values = [*shares, stage["found by any"], stage["fused"], stage["ranked"]]
-        axes.barh(names, values, color=colours, height=0.7)
-        for name, share, channel in zip(names, shares, channels, strict=False):
-            alone = stage["channels"][channel]["by no other"]
-            axes.barh(name, alone, left=share - alone, color=OURS, alpha=0.55, height=0.7)
-        for place, value in enumerate(values):
-            axes.text(value, place, f" {value:.3f}", va="center", fontsize=11)
-        axes.set(title=f"among the first {cut}", xlim=(0, max(values) * 1.18))
-    figure.supxlabel("share of what was liked next; dark end: found by no other channel", fontsize=11)
-    return figure
-
-
-def panels_of(count: int, *, height: float) -> tuple[Figure, list[Axes]]:
-    """Panels of horizontal bars with one list of names, the first on top."""
-    figure = Figure(figsize=(14, height), layout="constrained")
-    panels = list(figure.subplots(1, count, sharey=True))
-    for axes in panels:
         axes.grid(visible=False, axis="y")
     panels[0].invert_yaxis()
-    return figure, panels
-
-
-def slices(found: Found) -> Figure:
-    """Kinds of users and films; bars with intervals, a panel a metric."""
-    names = [name for name in found["systems"] if "channel" not in name and not name.endswith("recall")]
-    greys = iter(GREYS)
-    shades = {name: next(greys) if colour(name) == GREY else colour(name) for name in names}
-    figure = Figure(figsize=(14, 8), layout="constrained")
-    width = 0.8 / len(names)
-    panels: list[Axes] = list(figure.subplots(2, 1, sharex=True))
-    for axes, metric in zip(panels, ("recall@200", "ndcg@50"), strict=True):
-        for number, name in enumerate(names):
-            means, errors = intervals([found["slices"][name][part][metric] for part in SLICES])
-            places = np.arange(len(SLICES)) + (number - (len(names) - 1) / 2) * width
-            axes.bar(places, means, width * 0.92, yerr=errors, color=shades[name], label=name, error_kw={"lw": 1})
-        users = [found["slices"][names[0]][part][metric]["users"] for part in SLICES]
-        words = [fill(WORDS["en"].get(part, part), 15) for part in SLICES]
-        labels = [f"{word}\n{count:,} users" for word, count in zip(words, users, strict=True)]
-        axes.set(title=METRICS[metric], xticks=range(len(SLICES)), xticklabels=labels)
-        axes.grid(visible=False, axis="x")
-    panels[0].legend(frameon=False, ncols=len(names), loc="upper left", bbox_to_anchor=(0, 1.22))
     return figure
 
 
@@ -252,8 +198,6 @@ def keep_training(settings: Settings) -> None:
 
 DRAWN: Final[Mapping[str, tuple[str, Callable[[Found], Figure]]]] = {  # picture -> its file, what draws it
     "evaluation": ("evaluation.json", systems),
-    "funnel": ("evaluation.json", funnel),
-    "slices": ("evaluation.json", slices),
     "live_events": ("evaluation_live_events.json", live_events),
     "shed": ("shed.json", shed),
 }

@@ -267,19 +267,19 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
         "（p50 {source.json/serving/1/p50_ms} ms）。{measured}",
     },
     "headline": {
-        "en": f"Of what users like next, at a return after an hour or more ({{{_RETURNING}/users}} users), "
+        "en": f"Of what the {{{_RETURNING}/users|,}} users who come back after an hour or more like next, "
         f"**{{{_RETURNING}/ranked/recall@50|.0%}}** is among the 50 films of a plain request and "
-        f"**{{{_RETURNING}/ranked/recall@200|.0%}}** among 200; of all users, with the request's time (`timestamp`), "
+        f"**{{{_RETURNING}/ranked/recall@200|.0%}}** among 200; of all {{users|,}}, with their `timestamp`, "
         f"**{{{_ALL}/recall@50/mean|.0%}}** and **{{{_ALL}/recall@200/mean|.0%}}**.\n",
-        "zh": f"隔一小时以上回来的用户（{{{_RETURNING}/users}} 位），接下来喜欢的有 "
+        "zh": f"隔一小时以上回来的 {{{_RETURNING}/users|,}} 位用户，接下来喜欢的有 "
         f"**{{{_RETURNING}/ranked/recall@50|.0%}}** 在一次普通请求的 50 部之内，"
-        f"**{{{_RETURNING}/ranked/recall@200|.0%}}** 在 200 部之内；全部用户带请求时间（`timestamp`）时为 "
+        f"**{{{_RETURNING}/ranked/recall@200|.0%}}** 在 200 部之内；全部 {{users|,}} 位用户带请求时间（`timestamp`）时为 "
         f"**{{{_ALL}/recall@50/mean|.0%}}** 和 **{{{_ALL}/recall@200/mean|.0%}}**。\n",
     },
     "split": {
-        "en": f"At the request's time; all: {{users|,}} users. Split at one moment for all ({{{_ONE_MOMENT}/users|,}} "
+        "en": f"At the request's time. Split at one moment for all ({{{_ONE_MOMENT}/users|,}} "
         f"users): recall@200 {{{_ONE_MOMENT}/ranked/recall@200|.3f}}, NDCG@50 {{{_ONE_MOMENT}/ranked/ndcg@50|.3f}}.",
-        "zh": f"各列都带请求时间；全部用户 {{users|,}} 位。所有人在同一时刻切分（{{{_ONE_MOMENT}/users|,}} 位）："
+        "zh": f"各列都带请求时间。所有人在同一时刻切分（{{{_ONE_MOMENT}/users|,}} 位）："
         f"recall@200 {{{_ONE_MOMENT}/ranked/recall@200|.3f}}，NDCG@50 {{{_ONE_MOMENT}/ranked/ndcg@50|.3f}}。",
     },
 }

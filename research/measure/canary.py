@@ -10,7 +10,7 @@ The model of what users like: a user likes the held-out items that the list of f
 `NOTICED`, and its likes are counted after the horizon. Assignment is a new random draw each time, as new hashes give.
 
 Reads   the active release in the services; data_exchange_center/offline (the held-out ratings)
-Writes  pic/figures/canary.json (another data set's: with its name) and pic/canary.png
+Writes  pic/figures/canary.json (another data set's: with its name)
 Run     make canary-simulation, after make up sync; users=400: of 400 users, drawn at random with a fixed seed
 """
 
@@ -27,7 +27,6 @@ from math import inf
 from typing import Any, Final, cast
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data_exchange_center import steps
@@ -49,7 +48,7 @@ from online.clients.triton import NOT_NUMBERS, ScoreQuery
 from online.recommend.loaded_release import Release
 from online.recommend.recommend import Recommender
 from online.recommend.types import MAX_BUDGET_MS, Answer, Request
-from research import figures, pictures
+from research import figures
 from research.measure.in_process import SEED, Requests, parse_users, recommender_of
 
 K: Final = 50
@@ -377,21 +376,6 @@ def measured(settings: Settings, release: str, active: Collected, bad: list[Bad]
     }
 
 
-def picture(found: Mapping[str, Any]) -> Figure:
-    """Minutes until the rollback of each bad release, and its reason."""
-    rows = sorted(found["bad"], key=lambda each: -each["minutes"])
-    drawn = Figure(figsize=(10, 7.5), layout="constrained")
-    axes = drawn.subplots()
-    colours = ["#3a8f5c" if each["right"] else "#d1622b" if each["reason"] else "#9aa3ad" for each in rows]
-    axes.barh([each["name"] for each in rows], [each["minutes"] for each in rows], color=colours)
-    for place, each in enumerate(rows):
-        said = f"{each['reason'] or 'activated'}, {each['likes lost']:,.0f} likes lost"
-        axes.text(each["minutes"], place, f" {said}", va="center", fontsize=10)
-    axes.set(title="Bad releases: minutes until the rollback, and its reason", xlabel="minutes", xscale="log")
-    axes.set_xlim(right=10 * max(each["minutes"] for each in rows))
-    return drawn
-
-
 def main(settings: Settings) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m research.measure.canary",
@@ -406,8 +390,6 @@ def main(settings: Settings) -> None:
     path = figures.path_of(found, settings, "canary")
     figures.write(path, found)
     figures.show(found["bad"], "bad releases")
-    if path.parent == figures.FIGURES:
-        pictures.save("canary", picture(found))
 
 
 if __name__ == "__main__":
