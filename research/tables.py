@@ -273,8 +273,8 @@ SENTENCES: Final[Mapping[str, Mapping[str, str]]] = {
         f"**{{{_ALL}/recall@50/mean|.0%}}** and **{{{_ALL}/recall@200/mean|.0%}}**.\n",
         "zh": f"隔一小时以上回来的 {{{_RETURNING}/users|,}} 位用户，接下来喜欢的有 "
         f"**{{{_RETURNING}/ranked/recall@50|.0%}}** 在一次普通请求的 50 部之内，"
-        f"**{{{_RETURNING}/ranked/recall@200|.0%}}** 在 200 部之内；全部 {{users|,}} 位用户带请求时间（`timestamp`）时为 "
-        f"**{{{_ALL}/recall@50/mean|.0%}}** 和 **{{{_ALL}/recall@200/mean|.0%}}**。\n",
+        f"**{{{_RETURNING}/ranked/recall@200|.0%}}** 在 200 部之内；全部 {{users|,}} 位用户"
+        f"带请求时间（`timestamp`）时为 **{{{_ALL}/recall@50/mean|.0%}}** 和 **{{{_ALL}/recall@200/mean|.0%}}**。\n",
     },
     "split": {
         "en": f"At the request's time. Split at one moment for all ({{{_ONE_MOMENT}/users|,}} "
