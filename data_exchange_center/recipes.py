@@ -246,7 +246,7 @@ class DataRecipe(Frozen):
 
 # How vectors are searched: exactly, all of them, or approximately, along a graph. Among a few thousand items a graph
 # saves no time, and it is a poor one where popularity is a dimension and all vectors are equally long: EASE's channel
-# loses more than a quarter of its 256 candidates (pic/figures/vector_index.json).
+# loses more than a quarter of its 256 candidates (docs/decisions.md).
 # Quantized, a vector takes a byte (int8) or a bit (bbq) a dimension in memory; the best are scored again by the floats.
 VectorIndex = Literal["flat", "hnsw", "int8_flat", "int8_hnsw", "bbq_flat", "bbq_hnsw"]
 _TAKEN: Final = ("fused", "popular")  # names of other lists

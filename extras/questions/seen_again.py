@@ -4,7 +4,7 @@ RECSYS_SERVER__SEEN_AGAIN=discount. The items of each answer are written to Redi
 them in an extra round trip. An item's rank is multiplied by `FACTOR` for each answer that showed it; one that is rated
 or hidden leaves the lists anyway. Only plain requests count: not those that name a time or a release, are strict, want
 an explanation or bring a history; nor those of another web site's page or, on an open server, without a key. Without
-Redis nothing is demoted. Its effect on lists in a replay: `make evaluate-seen-again`.
+Redis nothing is demoted. The README says what it costs in a replay.
 """
 
 from __future__ import annotations

@@ -208,10 +208,13 @@ def test_the_unexpected_is_500_without_its_insides(
     assert response.headers["X-Request-Id"] in caplog.text
 
 
-@pytest.mark.parametrize(
-    "path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere", "/ml/rec", "/ml/history?userid=1", "/ml/users",
-             "/ml/history?userid=-1"]
+SOME_PATHS = (
+    "/healthz", "/readyz", "/openapi.json", "/docs", "/nowhere", "/ml/rec", "/ml/history?userid=1", "/ml/users",
+    "/ml/history?userid=-1",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOME_PATHS)
 def test_answers_are_neither_stored_nor_sniffed(http: FlaskClient, path: str) -> None:
     response = http.get(path)
     assert response.headers["Cache-Control"] == "no-store"
