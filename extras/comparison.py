@@ -40,13 +40,14 @@ def compare(first: Floats, second: Floats, *, confidence: float = 0.95) -> dict[
         p_value = 1.0 if len(there) == 0 or mean == 0 else 0.0
     else:
         test = stats.ttest_1samp(there, 0.0)
-        low, high = test.confidence_interval(confidence)
-        p_value = test.pvalue
+        interval = test.confidence_interval(confidence)
+        low, high = float(interval.low), float(interval.high)
+        p_value = float(test.pvalue)
     return {
         "difference": mean,
-        "low": float(low),
-        "high": float(high),
-        "p_value": float(p_value),
+        "low": low,
+        "high": high,
+        "p_value": p_value,
         "users": len(there),
     }
 
